@@ -1,0 +1,49 @@
+# Two commands do everything: `make serve` installs and serves the demo model, `make test` installs and tests.
+# LOCALAI_* variables (README.md) are honoured by both the server and `make serve`.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# llama.cpp is compiled on this machine, with its RPC backend; a few minutes, once.
+export CMAKE_ARGS ?= -DGGML_RPC=ON
+# Which torch the tests use. On a machine with PyPI's default index this is the CUDA build (gigabytes);
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu takes the small one.
+TORCH ?= torch==2.13.0
+
+ifndef LOCALAI_MODELS_PATH
+export LOCALAI_MODELS_PATH := models
+export LOCALAI_LOAD_TO_MEMORY ?= demo
+endif
+
+.PHONY: serve test lint bench clean
+
+serve: $(VENV)/.serve
+	exec $(BIN)/localai-flask serve
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+
+$(VENV)/.serve: $(BIN)/python setup.cfg pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[llama-cpp]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.serve
+	$(BIN)/pip install --quiet $(TORCH)
+	$(BIN)/pip install --quiet --editable '.[llama-cpp,transformers,test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,3 @@
+"""gunicorn's configuration; settings come from LOCALAI_* variables (see README.md), hooks from the package."""
+
+from localai_flask.server import *  # noqa: F403  gunicorn reads this module's names

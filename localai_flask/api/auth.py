@@ -1,0 +1,49 @@
+"""Who may call: API keys, if any are set, and what else a bearer token may mean."""
+
+from __future__ import annotations
+
+import hmac
+
+from flask import request
+
+from localai_flask.api import current
+from localai_flask.errors import Unauthorized
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+
+
+def require_key() -> None:
+    """Raise `Unauthorized` unless the request carries one of the server's keys, or needs none."""
+    keys = current.settings().api_key
+    # A browser's preflight carries no credentials.
+    if not keys or request.path in OPEN_PATHS or request.method == "OPTIONS":
+        return
+    if not any(_is_key(token, keys) for token in _presented()):
+        raise Unauthorized("Send one of this server's API keys, as in `Authorization: Bearer <key>`.")
+
+
+def bearer_token() -> str | None:
+    """The bearer token, unless it is one of the server's keys."""
+    token = _bearer()
+    return token if token and not _is_key(token, current.settings().api_key) else None
+
+
+def _presented() -> list[str]:
+    sent = (_bearer(), request.headers.get("x-api-key"), request.headers.get("xi-api-key"))
+    return [token for token in sent if token]
+
+
+def _bearer() -> str:
+    header = request.headers.get("Authorization", "").strip()
+    scheme, _, token = header.partition(" ")
+    if token:
+        return token.strip() if scheme.lower() == "bearer" else ""
+    return scheme  # some clients send the bare key
+
+
+def _is_key(token: str, keys: tuple[str, ...]) -> bool:
+    """Compare with every key, in a time that does not tell how much of one was right."""
+    found = False
+    for key in keys:
+        found |= hmac.compare_digest(token.encode(), key.encode())
+    return found

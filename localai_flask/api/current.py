@@ -1,0 +1,30 @@
+"""What the running application was made with, for code inside a request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from flask import current_app
+
+if TYPE_CHECKING:
+    from localai_flask.api.limits import Places
+    from localai_flask.config.registry import Registry
+    from localai_flask.pool.client import PoolClient
+    from localai_flask.settings import Settings
+
+
+def settings() -> Settings:
+    return cast("Settings", current_app.extensions["settings"])
+
+
+def registry() -> Registry:
+    return cast("Registry", current_app.extensions["registry"])
+
+
+def pool() -> PoolClient:
+    """This process's client of the pool, made at the first call."""
+    return cast("PoolClient", current_app.extensions["pool"]())
+
+
+def places() -> Places:
+    return cast("Places", current_app.extensions["places"])

@@ -1,0 +1,72 @@
+"""The OpenAPI page at /swagger/, its specification, and Swagger UI's own files, which come with a package and need no network."""
+
+from __future__ import annotations
+
+import importlib.resources
+from typing import Any
+
+import flask_smorest
+import marshmallow
+import msgspec
+from flask import Flask, Response, send_from_directory
+
+from localai_flask import __version__
+
+PREFIX = "/swagger"
+ASSETS = PREFIX + "/assets/"
+
+
+class ErrorDetail(marshmallow.Schema):
+    message = marshmallow.fields.String()
+    type = marshmallow.fields.String()
+    param = marshmallow.fields.String(allow_none=True)
+    code = marshmallow.fields.String()
+
+
+class Error(marshmallow.Schema):
+    error = marshmallow.fields.Nested(ErrorDetail)
+
+
+class Api(flask_smorest.Api):
+    """flask-smorest's specification and pages, without its error handler: ours serves the whole application."""
+
+    ERROR_SCHEMA = Error
+
+    def _register_error_handlers(self) -> None:
+        pass
+
+
+def create(app: Flask) -> Api:
+    """Serve the specification and its page; blueprints registered with what is returned appear there."""
+    app.config.update(
+        API_TITLE="localai-flask",
+        API_VERSION=__version__,
+        OPENAPI_VERSION="3.0.3",
+        OPENAPI_URL_PREFIX=PREFIX,
+        OPENAPI_JSON_PATH="openapi.json",
+        OPENAPI_SWAGGER_UI_PATH="/",
+        OPENAPI_SWAGGER_UI_URL=ASSETS,
+        OPENAPI_SWAGGER_UI_CONFIG={"deepLinking": True},
+    )
+    app.add_url_rule(ASSETS + "<path:name>", "swagger_asset", _asset)
+    return Api(app)
+
+
+def _asset(name: str) -> Response:
+    return send_from_directory(str(importlib.resources.files("flask_swagger_ui") / "dist"), name, max_age=86400)
+
+
+def schema(shape: type[msgspec.Struct]) -> dict[str, Any]:
+    """The JSON Schema of a response's shape, complete in itself."""
+    (own,), components = msgspec.json.schema_components([shape], ref_template="{name}")
+    return _inlined(own, components)
+
+
+def _inlined(node: Any, components: dict[str, Any]) -> Any:
+    if isinstance(node, list):
+        return [_inlined(entry, components) for entry in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        return _inlined(components[node["$ref"]], components)
+    return {key: _inlined(value, components) for key, value in node.items()}

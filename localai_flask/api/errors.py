@@ -1,0 +1,99 @@
+"""Every error to a response in OpenAI's shape: ours, HTTP's own, and the unexpected.
+
+An API family with another shape registers its own handler for `ApiError` on its blueprint.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import msgspec
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+
+from localai_flask.api.watch import ClientLeft
+from localai_flask.errors import ApiError, ErrorInfo
+
+log = logging.getLogger(__name__)
+
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that left; nobody reads it but the access log."""
+MISTAKE = "The server made a mistake; its log has the details."
+
+CODES = {
+    400: "invalid_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "request_too_large",
+    415: "unsupported_media_type",
+    500: "internal_error",
+}
+
+
+class ErrorBody(msgspec.Struct):
+    """What went wrong, for programs (`code`), and for people (`message`)."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorResponse(msgspec.Struct):
+    error: ErrorBody
+
+
+def encode_error(info: ErrorInfo) -> bytes:
+    """Render an error as the JSON of OpenAI's API."""
+    return msgspec.json.encode(ErrorResponse(ErrorBody(info.message, info.type, info.param, info.code)))
+
+
+def register(app: Flask) -> None:
+    """Make the application answer every error in this shape."""
+    app.register_error_handler(ApiError, _on_api_error)
+    app.register_error_handler(HTTPException, _on_http_error)
+    app.register_error_handler(ClientLeft, _on_client_left)
+
+
+def _on_api_error(error: ApiError) -> Response:
+    if error.info.status >= 500:
+        log.warning("%s %s: %s", request.method, request.path, error)
+    return error_response(error.info)
+
+
+def error_response(info: ErrorInfo, headers: dict[str, str] | None = None) -> Response:
+    """Make the response for an error, with the headers that its status asks for."""
+    headers = dict(headers or {})
+    if info.retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(info.retry_after))
+    if info.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(encode_error(info), info.status, headers, mimetype="application/json")
+
+
+def _on_http_error(error: HTTPException) -> Any:
+    status = error.code or 500
+    kept = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return error_response(ErrorInfo(status, kind, CODES.get(status, "http_error"), _explain(error)), kept)
+
+
+def _explain(error: HTTPException) -> str:
+    here = f"{request.method} {request.path}"
+    if isinstance(error, MethodNotAllowed):
+        return f"{here} is not allowed; use {', '.join(sorted(error.valid_methods or ()))}."
+    if isinstance(error, RequestEntityTooLarge):
+        limit = (request.max_content_length or 0) // 2**20
+        return f"The body is larger than {limit} MB; send less, or raise LOCALAI_UPLOAD_LIMIT."
+    if error.code == 404:
+        return f"There is nothing at {here}; /swagger/ lists what there is."
+    if (error.code or 500) >= 500:
+        return MISTAKE
+    return error.description or error.name
+
+
+def _on_client_left(_: ClientLeft) -> Response:
+    log.info("%s %s: the client left before the answer", request.method, request.path)
+    return Response(status=CLIENT_CLOSED_REQUEST)

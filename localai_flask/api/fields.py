@@ -1,0 +1,111 @@
+"""marshmallow fields that take exactly their JSON type, and say what is wrong as a predicate of the field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import marshmallow
+from marshmallow import ValidationError, fields
+
+from localai_flask.api.parsing import Unsupported
+
+COMMON = {"required": "is required.", "null": "must not be null.", "validator_failed": "is not valid."}
+MAX_INTEGER = 2**63 - 1
+
+
+class Text(fields.String):
+    default_error_messages = {**COMMON, "invalid": "must be a string."}
+
+
+class Flag(fields.Boolean):
+    default_error_messages = {**COMMON, "invalid": "must be true or false."}
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid")
+        return value
+
+
+class Whole(fields.Integer):
+    """An integer from `low` to `high`."""
+
+    default_error_messages = {**COMMON, "invalid": "must be an integer."}
+
+    def __init__(self, low: int = -MAX_INTEGER - 1, high: int = MAX_INTEGER, **kwargs: Any):
+        super().__init__(strict=True, validate=Between(low, high), **kwargs)
+
+
+class Decimal(fields.Float):
+    """A number from `low` to `high`."""
+
+    default_error_messages = {**COMMON, "invalid": "must be a number.", "too_large": "is out of range."}
+
+    def __init__(self, low: float, high: float, **kwargs: Any):
+        super().__init__(validate=Between(low, high), **kwargs)
+
+    def _validated(self, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.make_error("invalid")
+        return super()._validated(value)
+
+
+class Many(fields.List):
+    default_error_messages = {**COMMON, "invalid": "must be a list."}
+
+
+class Mapping(fields.Dict):
+    default_error_messages = {**COMMON, "invalid": "must be an object."}
+
+
+class Object(fields.Nested):
+    default_error_messages = {**COMMON, "type": "must be an object."}
+
+
+class Either(fields.Raw):
+    """A value of several types; a subclass tells them apart."""
+
+    default_error_messages = COMMON
+
+
+class Refused(fields.Raw):
+    """A known field that cannot be honoured: anything but an empty or harmless value is refused, with the reason."""
+
+    default_error_messages = COMMON
+
+    def __init__(self, reason: str, harmless: tuple[Any, ...] = ()):
+        super().__init__(allow_none=True, load_only=True, metadata={"description": f"Not supported: {reason}"})
+        self._reason = reason
+        self._harmless = harmless
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> None:
+        if value and value not in self._harmless:
+            raise ValidationError([Unsupported(self._reason)])
+
+
+class RequestSchema(marshmallow.Schema):
+    """A body, or an object in one: fields that nobody knows are ignored, and null means absent."""
+
+    class Meta:
+        unknown = marshmallow.EXCLUDE
+
+    error_messages = {"type": "must be an object."}
+
+    @marshmallow.pre_load
+    def drop_nulls(self, data: Any, **_: Any) -> Any:
+        return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
+
+
+class Between(marshmallow.validate.Range):
+    def __init__(self, low: float, high: float):
+        self._said = f"must be between {low} and {high}."
+        super().__init__(min=low, max=high, error=self._said)
+
+
+def one_of(*choices: str) -> marshmallow.validate.OneOf:
+    return marshmallow.validate.OneOf(choices, error=f"must be one of: {', '.join(choices)}.")
+
+
+def not_empty(message: str = "must not be empty.", most: int | None = None) -> marshmallow.validate.Length:
+    if most is not None:
+        message = f"must have between 1 and {most} entries."
+    return marshmallow.validate.Length(min=1, max=most, error=message)

@@ -1,0 +1,49 @@
+"""Whether the server lives, whether it can serve, and what it is. Needs no place and waits for no model load."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from localai_flask import __version__
+from localai_flask.api import current
+from localai_flask.api.parsing import Blueprint
+
+CHECK_S = 0.8
+"""What a round trip through the pool may take, so that a probe is answered within a second."""
+
+bp = Blueprint("server", __name__, description="The server itself")
+
+
+@bp.get("/healthz")
+@bp.response(200, description="The process runs.")
+@bp.doc(operationId="health")
+def healthz() -> dict[str, Any]:
+    """Tell that the process runs"""
+    return {"status": "ok"}
+
+
+@bp.get("/readyz")
+@bp.response(200, description="Every model that must be loaded answers.")
+@bp.alt_response(503, description="Something is not there yet, or no longer; the message names it.")
+@bp.doc(operationId="readiness")
+def readyz() -> dict[str, Any]:
+    """Tell whether a round trip through the pool works"""
+    current.pool().check(CHECK_S)
+    return {"status": "ready"}
+
+
+@bp.get("/version")
+@bp.response(200, description="The version.")
+@bp.doc(operationId="version")
+def version() -> dict[str, Any]:
+    """Tell the version"""
+    return {"version": __version__}
+
+
+@bp.get("/")
+@bp.response(200, description="Name, version and where to go from here.")
+@bp.doc(operationId="index")
+def index() -> dict[str, Any]:
+    """Tell what this is"""
+    links = {"models": "/v1/models", "documentation": "/swagger/", "health": "/healthz", "readiness": "/readyz"}
+    return {"name": "localai-flask", "version": __version__, "links": links}

@@ -1,0 +1,39 @@
+"""The typed calls that OpenAI's requests become; inside the server there is no JSON any more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from localai_flask.chat.conversation import Conversation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What all calls have. `asked` holds the sampling parameters that the request names; `n` None means the model's default."""
+
+    model: str | None
+    asked: Mapping[str, Any]
+    n: int | None = None
+    stream: bool = False
+    include_usage: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatCall(Call):
+    conversation: Conversation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionCall(Call):
+    """Each prompt is text or token ids."""
+
+    prompts: tuple[str | tuple[int, ...], ...]
+    echo: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditCall(Call):
+    instruction: str
+    inputs: tuple[str, ...]

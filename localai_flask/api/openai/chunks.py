@@ -1,0 +1,129 @@
+"""From events to OpenAI's streamed chunks.
+
+The constant parts of a chunk are encoded once per stream, so that a token costs the encoding of its text and little else.
+"""
+
+from __future__ import annotations
+
+
+from localai_flask.api.errors import encode_error
+from localai_flask.api.openai.render import FINISH_REASONS, Identity, LegacyLogprobs, chat_logprobs, encode, usage
+from localai_flask.chat.answer import Content, Event, Finish, ToolArguments, ToolCallStart
+from localai_flask.errors import ApiError
+from localai_flask.generation import TokenLogprob
+
+DONE = b"data: [DONE]\n\n"
+NULL = b"null"
+
+
+class Chunks:
+    """What both kinds of streamed completions have in common."""
+
+    kind = ""
+
+    def __init__(self, identity: Identity, n: int, include_usage: bool):
+        head = {
+            "id": identity.id,
+            "object": self.kind,
+            "created": identity.created,
+            "model": identity.model,
+            "system_fingerprint": identity.fingerprint,
+        }
+        self._head = b"data: " + encode(head)[:-1] + b',"choices":['
+        self._n = n
+        self._include_usage = include_usage
+        self._finishes: dict[int, Finish] = {}
+
+    def closing(self) -> bytes:
+        """The usage, if it was asked for, and the end."""
+        if not self._include_usage:
+            return DONE
+        finishes = [self._finishes[index] for index in sorted(self._finishes)]
+        return b'%s],"usage":%s}\n\n%s' % (self._head, encode(usage(finishes, self._n)), DONE)
+
+    def error(self, error: ApiError) -> bytes:
+        return b"data: %s\n\n%s" % (encode_error(error.info), DONE)
+
+    def _reason(self, index: int, finish: Finish) -> bytes:
+        self._finishes[index] = finish
+        return encode(FINISH_REASONS[finish.reason])
+
+
+class ChatChunks(Chunks):
+    """A stream of chat completion chunks; each choice begins with its role."""
+
+    kind = "chat.completion.chunk"
+
+    def __init__(self, identity: Identity, n: int, include_usage: bool):
+        super().__init__(identity, n, include_usage)
+        self._begun: set[int] = set()
+
+    def feed(self, index: int, event: Event) -> bytes:
+        """Frames for one event."""
+        if index in self._begun:
+            return self._tell(index, event)
+        self._begun.add(index)
+        return self._chunk(index, b'{"role":"assistant","content":null}') + self._tell(index, event)
+
+    def _tell(self, index: int, event: Event) -> bytes:
+        match event:
+            case Content(text, logprobs):
+                return self._chunk(index, b'{"content":%s}' % encode(text), _logprobs(logprobs))
+            case ToolCallStart(number, id, name):
+                call = {"index": number, "id": id, "type": "function", "function": {"name": name, "arguments": ""}}
+                return self._chunk(index, b'{"tool_calls":[%s]}' % encode(call))
+            case ToolArguments(number, text):
+                piece = {"index": number, "function": {"arguments": text}}
+                return self._chunk(index, b'{"tool_calls":[%s]}' % encode(piece))
+            case Finish():
+                return self._chunk(index, b"{}", _logprobs(event.logprobs), self._reason(index, event))
+            case _:
+                return b""
+
+    def _chunk(self, index: int, delta: bytes, logprobs: bytes = NULL, reason: bytes = NULL) -> bytes:
+        return b'%s{"index":%d,"delta":%s,"logprobs":%s,"finish_reason":%s}]}\n\n' % (
+            self._head,
+            index,
+            delta,
+            logprobs,
+            reason,
+        )
+
+
+def _logprobs(logprobs: list[TokenLogprob]) -> bytes:
+    return encode(chat_logprobs(logprobs)) if logprobs else NULL
+
+
+class CompletionChunks(Chunks):
+    """A stream of completion chunks; `echoed` is the text to put before each choice."""
+
+    kind = "text_completion"
+
+    def __init__(self, identity: Identity, n: int, include_usage: bool, echoed: list[str]):
+        super().__init__(identity, n, include_usage)
+        self._echoed = dict(enumerate(echoed))
+        self._logprobs = [LegacyLogprobs(len(text)) for text in echoed]
+
+    def feed(self, index: int, event: Event) -> bytes:
+        """Frames for one event."""
+        before = self._echoed.pop(index, "")
+        frame = self._chunk(index, before) if before else b""
+        match event:
+            case Content(text, logprobs):
+                return frame + self._chunk(index, text, logprobs)
+            case Finish():
+                return frame + self._chunk(index, "", event.logprobs, self._reason(index, event))
+            case _:
+                return frame
+
+    def _chunk(self, index: int, text: str, logprobs: list[TokenLogprob] | None = None, reason: bytes = NULL) -> bytes:
+        rendered = encode(self._logprobs[index].add(logprobs)) if logprobs else NULL
+        return b'%s{"index":%d,"text":%s,"logprobs":%s,"finish_reason":%s}]}\n\n' % (
+            self._head,
+            index,
+            encode(text),
+            rendered,
+            reason,
+        )
+
+

@@ -1,0 +1,142 @@
+"""From answers to OpenAI's whole responses, and the tables and small pieces that the streamed ones share."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import math
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from localai_flask import __version__
+from localai_flask.api.openai import shapes
+from localai_flask.chat.answer import Answer, Finish
+from localai_flask.chat.conversation import ToolCall
+from localai_flask.config.model import ModelConfig
+from localai_flask.generation import FinishReason, TokenLogprob
+
+FINISH_REASONS: dict[FinishReason, shapes.FinishWord] = {
+    FinishReason.EOS: "stop",
+    FinishReason.STOP_SEQUENCE: "stop",
+    FinishReason.MAX_TOKENS: "length",
+    FinishReason.CONTEXT: "length",
+    FinishReason.TOOL_CALLS: "tool_calls",
+}
+LOWEST_LOGPROB = -9999.0
+"""What OpenAI's API says for a token that was impossible; JSON has no minus infinity."""
+
+encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What all parts of one response have in common."""
+
+    id: str
+    created: int
+    model: str
+    fingerprint: str
+
+    @classmethod
+    def new(cls, prefix: str, config: ModelConfig) -> Identity:
+        """Make the identity of a response by this model; `prefix` tells the kind of response."""
+        state = hashlib.sha256(f"{__version__}/{config.key}".encode()).hexdigest()
+        return cls(f"{prefix}-{uuid.uuid4().hex}", int(time.time()), config.name, f"fp_{state[:10]}")
+
+
+def chat_completion(identity: Identity, answers: Sequence[Answer], n: int, with_logprobs: bool) -> bytes:
+    """Render a whole chat completion."""
+    choices = [
+        shapes.ChatChoice(index, _message(answer), chat_logprobs(answer.logprobs) if with_logprobs else None, _word(answer))
+        for index, answer in enumerate(answers)
+    ]
+    completion = shapes.ChatCompletion(
+        identity.id, identity.created, identity.model, identity.fingerprint, choices, usage(_finishes(answers), n)
+    )
+    return encode(completion)
+
+
+def completion(identity: Identity, answers: Sequence[Answer], n: int, with_logprobs: bool, echoed: Sequence[str]) -> bytes:
+    """Render a whole completion; `echoed` is the text to put before each answer."""
+    choices = []
+    for index, (answer, before) in enumerate(zip(answers, echoed, strict=True)):
+        logprobs = LegacyLogprobs(len(before)).add(answer.logprobs) if with_logprobs else None
+        choices.append(shapes.CompletionChoice(index, before + answer.content, logprobs, _word(answer)))
+    body = shapes.Completion(
+        identity.id, identity.created, identity.model, identity.fingerprint, choices, usage(_finishes(answers), n)
+    )
+    return encode(body)
+
+
+def edit(identity: Identity, answers: Sequence[Answer], n: int) -> bytes:
+    """Render an edit."""
+    choices = [shapes.EditChoice(index, answer.content, _word(answer)) for index, answer in enumerate(answers)]
+    return encode(shapes.Edit(identity.id, identity.created, identity.model, choices, usage(_finishes(answers), n)))
+
+
+def usage(finishes: Sequence[Finish], n: int) -> shapes.UsageShape:
+    """Add up the tokens of all sequences; the `n` choices of one prompt share it, so it counts once."""
+    prompts = [finish.usage for finish in finishes[::n]]
+    prompt_tokens = sum(one.prompt_tokens for one in prompts)
+    completion_tokens = sum(finish.usage.completion_tokens for finish in finishes)
+    cached = shapes.PromptTokensDetails(sum(one.cached_tokens for one in prompts))
+    return shapes.UsageShape(prompt_tokens, completion_tokens, prompt_tokens + completion_tokens, cached)
+
+
+def chat_logprobs(logprobs: Iterable[TokenLogprob]) -> shapes.ChatLogprobs:
+    """Render log-probabilities in the shape of chat completions."""
+    entries = []
+    for entry in logprobs:
+        top = [shapes.TopLogprob(_text(data), finite(logprob), list(data)) for _, data, logprob in entry.top]
+        entries.append(shapes.ChatLogprob(_text(entry.text), finite(entry.logprob), list(entry.text), top))
+    return shapes.ChatLogprobs(entries)
+
+
+class LegacyLogprobs:
+    """Log-probabilities in the shape of completions, whose offsets count on through one choice's text."""
+
+    def __init__(self, offset: int):
+        self._offset = offset
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def add(self, logprobs: Iterable[TokenLogprob]) -> shapes.CompletionLogprobs:
+        """Render the next tokens' log-probabilities."""
+        rendered = shapes.CompletionLogprobs([], [], [], [])
+        for entry in logprobs:
+            rendered.tokens.append(_text(entry.text))
+            rendered.token_logprobs.append(finite(entry.logprob))
+            rendered.top_logprobs.append({_text(data): finite(logprob) for _, data, logprob in entry.top})
+            rendered.text_offset.append(self._offset)
+            self._offset += len(self._decoder.decode(entry.text))
+        return rendered
+
+
+def finite(logprob: float) -> float:
+    return logprob if math.isfinite(logprob) else LOWEST_LOGPROB
+
+
+def tool_call(call: ToolCall) -> shapes.ToolCallShape:
+    return shapes.ToolCallShape(call.id, shapes.FunctionShape(call.name, call.arguments))
+
+
+def _message(answer: Answer) -> shapes.AssistantMessage:
+    if not answer.tool_calls:
+        return shapes.AssistantMessage(answer.content)
+    return shapes.AssistantMessage(answer.content or None, [tool_call(call) for call in answer.tool_calls])
+
+
+def _word(answer: Answer) -> shapes.FinishWord:
+    assert answer.finish is not None, "a collected answer has an end"
+    return FINISH_REASONS[answer.finish.reason]
+
+
+def _finishes(answers: Sequence[Answer]) -> list[Finish]:
+    return [answer.finish for answer in answers if answer.finish is not None]
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")

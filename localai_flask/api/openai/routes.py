@@ -1,0 +1,119 @@
+"""OpenAI's endpoints: each parses, submits and renders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from flask import Response
+
+from localai_flask.api import docs, sse
+from localai_flask.api.naming import config_for
+from localai_flask.api.openai import render, shapes
+from localai_flask.api.openai.calls import Call, ChatCall, CompletionCall, EditCall
+from localai_flask.api.openai.chunks import ChatChunks, CompletionChunks
+from localai_flask.api.openai.render import Identity
+from localai_flask.api.openai.schemas import ChatRequest, CompletionRequest, EditRequest
+from localai_flask.api.parsing import Blueprint
+from localai_flask.api.work import Sequences, Work
+from localai_flask.chat.output import OutputReader
+from localai_flask.chat.prompt import chat_prompt, completion_prompt, edit_prompt
+from localai_flask.config import sampling
+from localai_flask.config.model import ModelConfig
+from localai_flask.errors import InvalidRequest
+from localai_flask.generation import ModelInfo, Prompt, SamplingParams
+
+bp = Blueprint("openai", __name__, description="OpenAI's API")
+
+
+@bp.post("/chat/completions")
+@bp.alias("/engines/<path:model>/chat/completions", methods=["POST"])
+@bp.arguments(ChatRequest)
+@bp.response(200, docs.schema(shapes.ChatCompletion), description="The answer; with `stream`, as server-sent events.")
+@bp.doc(operationId="createChatCompletion")
+def create_chat_completion(call: ChatCall, model: str | None = None) -> Response:
+    """Answer a conversation"""
+    config = config_for("chat", call.model, model)
+    n = call.n or config.parameters.n
+    params = sampling.merge(config, call.asked)
+
+    def plan(info: ModelInfo) -> Sequences:
+        chat = chat_prompt(call.conversation, config, info)
+        ending = msgspec.structs.replace(params, stop=(*params.stop, *chat.stop))
+        readers = [OutputReader(chat.tool_format) for _ in range(n)]
+        return Sequences(choices([chat.prompt], ending, n), readers)
+
+    identity = Identity.new("chatcmpl", config)
+    work = Work(config, plan)
+    if call.stream:
+        return sse.respond(work, ChatChunks(identity, n, call.include_usage))
+    return _json(render.chat_completion(identity, work.answers(), n, params.top_logprobs is not None))
+
+
+@bp.post("/completions")
+@bp.alias("/engines/<path:model>/completions", methods=["POST"])
+@bp.arguments(CompletionRequest)
+@bp.response(200, docs.schema(shapes.Completion), description="The texts; with `stream`, as server-sent events.")
+@bp.doc(operationId="createCompletion")
+def create_completion(call: CompletionCall, model: str | None = None) -> Response:
+    """Continue one or more texts"""
+    config = config_for("completion", call.model, model)
+    n = call.n or config.parameters.n
+    params = sampling.merge(config, call.asked)
+    echoed = _echoed(call, config, params, n)
+    prompts = [completion_prompt(prompt, config) for prompt in call.prompts]
+
+    def plan(_: ModelInfo) -> Sequences:
+        return Sequences(choices(prompts, params, n), [OutputReader() for _ in range(len(prompts) * n)])
+
+    identity = Identity.new("cmpl", config)
+    work = Work(config, plan)
+    if call.stream:
+        return sse.respond(work, CompletionChunks(identity, n, call.include_usage, echoed))
+    return _json(render.completion(identity, work.answers(), n, params.top_logprobs is not None, echoed))
+
+
+@bp.post("/edits")
+@bp.alias("/engines/<path:model>/edits", methods=["POST"])
+@bp.arguments(EditRequest)
+@bp.response(200, docs.schema(shapes.Edit), description="The edited texts.")
+@bp.doc(operationId="createEdit")
+def create_edit(call: EditCall, model: str | None = None) -> Response:
+    """Edit one or more texts as an instruction says"""
+    config = config_for("edit", call.model, model)
+    n = call.n or config.parameters.n
+    params = sampling.merge(config, call.asked)
+
+    def plan(info: ModelInfo) -> Sequences:
+        prompts = [edit_prompt(call.instruction, text, config, info) for text in call.inputs]
+        return Sequences(choices(prompts, params, n), [OutputReader() for _ in range(len(prompts) * n)])
+
+    identity = Identity.new("edit", config)
+    return _json(render.edit(identity, Work(config, plan).answers(), n))
+
+
+def choices(prompts: Sequence[Prompt], params: SamplingParams, n: int) -> list[tuple[Prompt, SamplingParams]]:
+    """`n` sequences for each prompt, next to each other; with a seed, each choice has the next one."""
+    seeds = [params.seed if params.seed < 0 else params.seed + choice for choice in range(n)]
+    varied = [params if seed == params.seed else msgspec.structs.replace(params, seed=seed) for seed in seeds]
+    return [(prompt, each) for prompt in prompts for each in varied]
+
+
+def _echoed(call: CompletionCall, config: ModelConfig, params: SamplingParams, n: int) -> list[str]:
+    """The text to put before each choice; raise `InvalidRequest` if it cannot be given back."""
+    echo = config.parameters.echo if call.echo is None else call.echo
+    if echo and params.top_logprobs is not None:
+        raise InvalidRequest("`echo` together with `logprobs` needs the prompt's own, which this server does not compute.", param="echo")
+    texts = []
+    for prompt in call.prompts:
+        if echo and not isinstance(prompt, str):
+            raise InvalidRequest("`echo` is not possible with a prompt of token ids; send it as text.", param="echo")
+        texts += [prompt if echo and isinstance(prompt, str) else ""] * n
+    return texts
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, mimetype="application/json")
+
+

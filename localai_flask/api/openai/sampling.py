@@ -1,0 +1,122 @@
+"""The sampling fields that chat completions, completions and edits share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import marshmallow
+from marshmallow import ValidationError
+
+from localai_flask.api.fields import Decimal, Either, Flag, Mapping, Object, Refused, RequestSchema, Text, Whole
+from localai_flask.api.parsing import Unsupported
+
+SAMPLING = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "typical_p",
+    "repeat_penalty",
+    "repeat_last_n",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "max_tokens",
+    "ignore_eos",
+    "stop",
+    "logit_bias",
+)
+MAX_STOPS = 16
+MAX_CHOICES = 128
+MAX_SEQUENCES = 512
+"""Of all prompts and choices of one request together."""
+NOT_YET = "is not supported by this server; leave it out."
+
+
+class Stop(Either):
+    """A stop string or up to 16 of them."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[str, ...]:
+        stops = [value] if isinstance(value, str) else value
+        if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
+            raise ValidationError("must be a string or a list of strings.")
+        if len(stops) > MAX_STOPS:
+            raise ValidationError(f"may have at most {MAX_STOPS} entries.")
+        if not all(stops):
+            raise ValidationError("must not have an empty string.")
+        return tuple(stops)
+
+
+class LogitBias(Mapping):
+    """Token ids with what is added to their logits."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> dict[int, float]:
+        wrong = {token: ["is not a token id."] for token in value if not token.isdecimal()} if isinstance(value, dict) else {}
+        if wrong:
+            raise ValidationError(wrong)
+        return {int(token): bias for token, bias in super()._deserialize(value, *args, **kwargs).items()}
+
+
+class StreamOptions(RequestSchema):
+    include_usage = Flag(load_default=False)
+
+
+class SamplingRequest(RequestSchema):
+    """A request that runs a model."""
+
+    model = Text()
+    n = Whole(1, MAX_CHOICES)
+    stream = Flag(load_default=False)
+    stream_options = Object(StreamOptions)
+    temperature = Decimal(0, 100)
+    top_p = Decimal(0, 1)
+    top_k = Whole(-1)
+    min_p = Decimal(0, 1)
+    typical_p = Decimal(0, 1)
+    repeat_penalty = Decimal(0.01, 100)
+    repeat_last_n = Whole(-1)
+    frequency_penalty = Decimal(-2, 2)
+    presence_penalty = Decimal(-2, 2)
+    seed = Whole()
+    max_tokens = Whole(1)
+    ignore_eos = Flag()
+    stop = Stop(metadata={"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
+    logit_bias = LogitBias(values=Decimal(-100, 100))
+    backend = Refused("cannot be chosen by a request; set it in the model's YAML.")
+    grammar = Refused(NOT_YET)
+    grammar_json_functions = Refused(NOT_YET)
+    negative_prompt = Refused(NOT_YET)
+    mirostat = Refused(NOT_YET)
+    tfz = Refused(NOT_YET, harmless=(1,))
+    n_keep = Refused(NOT_YET)
+    rope_freq_base = Refused("cannot be set by a request; it belongs to loading the model.")
+    rope_freq_scale = Refused("cannot be set by a request; it belongs to loading the model.")
+
+
+class ResponseFormat(Refused):
+    """Plain text is what comes anyway; a constrained form is refused."""
+
+    def __init__(self) -> None:
+        super().__init__("asks for constrained output, which is not supported by this server; leave it out.")
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> None:
+        if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+            raise ValidationError("must be an object with a `type`.")
+        if value["type"] != "text":
+            raise ValidationError([Unsupported(f"of type {value['type']} {self._reason}")])
+
+
+def common(data: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `Call` from loaded data."""
+    return {
+        "model": data.get("model") or None,
+        "n": data.get("n"),
+        "stream": data["stream"],
+        "include_usage": data.get("stream_options", {}).get("include_usage", False),
+        "asked": {name: data[name] for name in SAMPLING if name in data},
+    }
+
+
+def invalid(path: str, message: str) -> marshmallow.ValidationError:
+    """The error for a field that is wrong only together with another one."""
+    return ValidationError({path: [message]})

@@ -1,0 +1,137 @@
+"""The shapes of OpenAI's responses: encoded by msgspec when we answer, and shown as JSON Schema on the OpenAPI page."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class PromptTokensDetails(msgspec.Struct):
+    cached_tokens: int
+    audio_tokens: int = 0
+
+
+class CompletionTokensDetails(msgspec.Struct):
+    reasoning_tokens: int = 0
+    audio_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
+
+
+class UsageShape(msgspec.Struct):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails = msgspec.field(default_factory=CompletionTokensDetails)
+
+
+class TopLogprob(msgspec.Struct):
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class ChatLogprob(msgspec.Struct):
+    token: str
+    logprob: float
+    bytes: list[int]
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(msgspec.Struct):
+    content: list[ChatLogprob]
+    refusal: None = None
+
+
+class CompletionLogprobs(msgspec.Struct):
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+
+
+class FunctionShape(msgspec.Struct):
+    name: str
+    arguments: str
+
+
+class ToolCallShape(msgspec.Struct):
+    id: str
+    function: FunctionShape
+    type: Literal["function"] = "function"
+
+
+class AssistantMessage(msgspec.Struct):
+    content: str | None
+    tool_calls: list[ToolCallShape] | msgspec.UnsetType = msgspec.UNSET
+    role: Literal["assistant"] = "assistant"
+    refusal: None = None
+
+
+FinishWord = Literal["stop", "length", "tool_calls"]
+
+
+class ChatChoice(msgspec.Struct):
+    index: int
+    message: AssistantMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: FinishWord
+
+
+class ChatCompletion(msgspec.Struct):
+    id: str
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[ChatChoice]
+    usage: UsageShape
+    object: Literal["chat.completion"] = "chat.completion"
+
+
+class CompletionChoice(msgspec.Struct):
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: FinishWord
+
+
+class Completion(msgspec.Struct):
+    id: str
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[CompletionChoice]
+    usage: UsageShape
+    object: Literal["text_completion"] = "text_completion"
+
+
+class EditChoice(msgspec.Struct):
+    index: int
+    text: str
+    finish_reason: FinishWord
+
+
+class Edit(msgspec.Struct):
+    id: str
+    created: int
+    model: str
+    choices: list[EditChoice]
+    usage: UsageShape
+    object: Literal["edit"] = "edit"
+
+
+class Model(msgspec.Struct):
+    """A model; `state` tells whether it is loaded: cold, loading, ready or failed."""
+
+    id: str
+    created: int
+    state: str
+    owned_by: str = "localai-flask"
+    object: Literal["model"] = "model"
+
+
+class ModelList(msgspec.Struct):
+    data: list[Model]
+    object: Literal["list"] = "list"

@@ -1,0 +1,103 @@
+"""From a request's body to a typed call: JSON, then a marshmallow schema, and one clear 400 for whatever is wrong.
+
+Schemas say what is wrong with a field as a predicate ("must be a string."); the field's path is put before it here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import flask
+import flask_smorest
+import marshmallow
+import msgspec
+from webargs.flaskparser import FlaskParser
+from werkzeug.exceptions import UnsupportedMediaType
+
+from localai_flask.errors import InvalidRequest, UnsupportedParameter
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class Unsupported(str):
+    """A schema's message for a value that is well-formed and cannot be honoured."""
+
+
+class JsonParser(FlaskParser):
+    """Reads a JSON body strictly and names the first field that is wrong."""
+
+    DEFAULT_VALIDATION_STATUS = 400
+
+    def _raw_load_json(self, req: flask.Request) -> dict[str, Any]:
+        body = req.get_data(cache=False)
+        if not body.strip():
+            raise InvalidRequest("The body is empty; send a JSON object.")
+        if not req.is_json:
+            raise UnsupportedMediaType("The body must be JSON; send it with `Content-Type: application/json`.")
+        value = decode_json(body)
+        if not isinstance(value, dict):
+            raise InvalidRequest("The body must be a JSON object.")
+        return value
+
+    def handle_error(self, error: marshmallow.ValidationError, *_: Any, **__: Any) -> NoReturn:
+        messages = error.messages
+        path, message = first_error(messages.get("json", messages) if isinstance(messages, dict) else messages)
+        kind = UnsupportedParameter if isinstance(message, Unsupported) else InvalidRequest
+        raise kind(f"`{path}` {message}" if path else message, param=path or None)
+
+
+class Blueprint(flask_smorest.Blueprint):
+    """A blueprint whose bodies are read by `JsonParser`, and whose views may have paths beside the documented one."""
+
+    ARGUMENTS_PARSER = JsonParser()
+
+    def alias(self, rule: str, *, methods: list[str]) -> Callable[[View], View]:
+        """Serve a view at one more path, which the OpenAPI page does not list."""
+
+        def decorate(view: View) -> View:
+            name = f"{view.__name__}:{rule}".replace(".", "_")
+            flask.Blueprint.add_url_rule(self, rule, name, view, methods=methods)
+            return view
+
+        return decorate
+
+
+def decode_json(body: bytes) -> Any:
+    """Decode JSON; raise `InvalidRequest` with the position of what is wrong."""
+    try:
+        return msgspec.json.decode(body)
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"The body is not valid JSON: {_what_is_wrong(body, error)}.") from error
+
+
+def _what_is_wrong(body: bytes, error: Exception) -> str:
+    try:
+        json.loads(body.decode(), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as found:
+        return f"byte {found.start} is not UTF-8"
+    except json.JSONDecodeError as found:
+        return f"{found.msg} at line {found.lineno}, column {found.colno}"
+    except (ValueError, RecursionError) as found:
+        return str(found)
+    # The standard library lets pass what JSON forbids: half a surrogate pair, or a number beyond a double's range.
+    return "a number is out of range" if "range" in str(error) else "a string has half of a surrogate pair"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def first_error(messages: Any) -> tuple[str, str]:
+    """Find the first message in marshmallow's nested errors, with its path ("messages[0].role")."""
+    path = ""
+    while isinstance(messages, dict):
+        key, messages = next(iter(messages.items()))
+        if isinstance(key, int):
+            path += f"[{key}]"
+        elif key not in (marshmallow.exceptions.SCHEMA, "key", "value"):
+            path += f".{key}" if path else str(key)
+    return path, messages[0] if isinstance(messages, list) else messages

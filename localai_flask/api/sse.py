@@ -1,0 +1,116 @@
+"""Server-sent events: the body of a streamed response, its headers, its beats, and how it ends.
+
+Knows no API family: a `Dialect` turns events into frames. gunicorn closes the body whatever happens, and that frees everything.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+from flask import Response
+
+from localai_flask.api.watch import ClientLeft, drain_until
+from localai_flask.api.work import Item, Work
+from localai_flask.chat.answer import Event
+from localai_flask.errors import ApiError
+
+__all__ = ["Dialect", "EventStream", "drain_until", "respond"]
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 1.0
+"""How long the headers wait for the first event, so that an early error can still be a proper HTTP error."""
+PING_S = 0.4
+"""A stream that has been silent this long says so at the next opportunity, which comes every half second."""
+PING = b": ping\n\n"
+HEADERS = {
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",  # nginx would hold the events back
+}
+
+
+class Dialect(Protocol):
+    """One API family's way to tell an answer as it comes."""
+
+    def feed(self, index: int, event: Event) -> bytes:
+        """Frames for one event; empty if there is nothing to say."""
+
+    def closing(self) -> bytes:
+        """Frames after the last event."""
+
+    def error(self, error: ApiError) -> bytes:
+        """Frames that end the stream with an error."""
+
+
+def respond(work: Work, dialect: Dialect) -> Response:
+    """Make the streamed response.
+
+    Raises what ends the work within the first second, before anything is sent.
+    """
+    return Response(EventStream(work, dialect), mimetype="text/event-stream", headers=HEADERS)
+
+
+class EventStream:
+    """The body of a streamed response."""
+
+    def __init__(self, work: Work, dialect: Dialect):
+        self._work = work
+        self._dialect = dialect
+        try:
+            self._first = _first_event(work)
+        except BaseException:
+            work.close()
+            raise
+        self._frames = self._run()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._frames
+
+    def close(self) -> None:
+        self._frames.close()
+        self._work.close()
+
+    def _run(self) -> Iterator[bytes]:
+        try:
+            yield from self._tell()
+        except ClientLeft:
+            log.info("the client left its stream")
+        except ApiError as error:
+            log.warning("a stream ended with an error: %s", error)
+            yield self._dialect.error(error)
+        except Exception:  # the HTTP boundary: the headers are gone, so Flask's handler can no longer answer
+            log.exception("a stream failed")
+            yield self._dialect.error(ApiError("The server made a mistake; its log has the details."))
+
+    def _tell(self) -> Iterator[bytes]:
+        # Headers leave with the first bytes, so a stream without an event yet begins with a beat.
+        yield (self._first is not None and self._dialect.feed(*self._first)) or PING
+        spoke = time.monotonic()
+        for item in self._work:
+            frame = self._dialect.feed(*item) if isinstance(item, tuple) else b""
+            now = time.monotonic()
+            if not frame:
+                if now - spoke < PING_S:
+                    continue
+                frame = _beat(item)
+            spoke = now
+            yield frame
+        yield self._dialect.closing()
+
+
+def _first_event(work: Work) -> tuple[int, Event] | None:
+    """Wait for the first event, but not longer than headers should."""
+    deadline = time.monotonic() + PATIENCE_S
+    for item in work:
+        if isinstance(item, tuple):
+            return item
+        if time.monotonic() >= deadline:
+            break
+    return None
+
+
+def _beat(item: Item) -> bytes:
+    return b": loading %d %%\n\n" % (100 * item) if isinstance(item, float) else PING

@@ -1,0 +1,98 @@
+"""One request's work on a model: a place, a session with the pool, and the sequences that run for it.
+
+Shared by all API families: what comes out are the events of `chat.answer`, and everything is given back by `close`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from flask import request
+
+from localai_flask.api import current
+from localai_flask.api.watch import Watch
+from localai_flask.chat.answer import Answer, Event
+from localai_flask.chat.output import OutputReader
+from localai_flask.config.model import ModelConfig
+from localai_flask.generation import Delta, Finished, ModelInfo, Prompt, SamplingParams, Started
+
+BEAT_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Sequences:
+    """What to run, and how to read each one's text."""
+
+    requests: list[tuple[Prompt, SamplingParams]]
+    readers: list[OutputReader]
+
+
+Item = tuple[int, Event] | float | None
+"""An event and its sequence's index; or the progress of loading (0 to 1); or nothing new."""
+
+
+class Work:
+    """Iterates over the events of all sequences, with an item at least every half second.
+
+    Nothing begins before the first item is asked for. `plan` makes the sequences once the model is ready. Iterating raises
+    whatever `ApiError` ends the work, and `ClientLeft`.
+    """
+
+    def __init__(self, config: ModelConfig, plan: Callable[[ModelInfo], Sequences]):
+        self._config = config
+        self._plan = plan
+        self._pool = current.pool()
+        self._timeout_s = current.settings().request_timeout or None
+        self._watch = Watch(request.environ)
+        self._place = current.places().take()
+        self._items = self._run()
+
+    def __iter__(self) -> Iterator[Item]:
+        return self._items
+
+    def close(self) -> None:
+        """Cancel what still runs and give the place back; may be called again."""
+        self._items.close()
+        self._place.release()
+
+    def answers(self) -> list[Answer]:
+        """Run to the end and collect the whole answers, one for each sequence."""
+        collected: dict[int, Answer] = {}
+        try:
+            for item in self._items:
+                if isinstance(item, tuple):
+                    index, event = item
+                    collected.setdefault(index, Answer()).add(event)
+        finally:
+            self.close()
+        return [collected[index] for index in sorted(collected)]
+
+    def _run(self) -> Iterator[Item]:
+        session = self._pool.session(self._config)
+        for progress in session.wait_ready(BEAT_S):
+            self._watch.check()
+            yield progress
+        sequences = self._plan(session.info)
+        generation = session.generate(sequences.requests, self._timeout_s)
+        try:
+            for beat in generation.events(BEAT_S):
+                self._watch.check()
+                if beat is None:
+                    yield None
+                    continue
+                index, reply = beat
+                if isinstance(reply, Delta):
+                    events = sequences.readers[index].feed(reply)
+                elif isinstance(reply, Finished):
+                    events = sequences.readers[index].finish(reply)
+                elif isinstance(reply, Started):
+                    events = [reply]
+                else:
+                    events = []
+                for event in events:
+                    yield index, event
+                if not events:
+                    yield None
+        finally:
+            generation.close()

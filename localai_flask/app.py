@@ -1,0 +1,77 @@
+"""The Flask application: wires settings, models, pool and API families together. Imports no model library."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask, Response, g, request
+
+from localai_flask.api import auth, cors, docs, errors, health
+from localai_flask.api.limits import Places
+from localai_flask.api.openai import models as openai_models
+from localai_flask.api.openai import routes as openai_routes
+from localai_flask.config.registry import Registry
+from localai_flask.pool.client import PoolClient
+from localai_flask.pool.runtime import Runtime
+from localai_flask.settings import Settings
+
+REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+"""What of a client's request id is taken over: it is repeated in a header and in the log."""
+
+
+def create_app(settings: Settings | None = None, *, registry: Any = None, pool: Any = None) -> Flask:
+    """Make the application; without arguments from the environment and the running pool. Tests give their own."""
+    settings = settings or Settings.from_environment()
+    app = Flask("localai_flask", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.upload_limit * 2**20
+    app.url_map.strict_slashes = False
+    app.extensions["settings"] = settings
+    app.extensions["registry"] = registry if registry is not None else Registry(settings)
+    app.extensions["pool"] = (lambda: pool) if pool is not None else PoolOfProcess()
+    app.extensions["places"] = Places(settings.http_threads)
+    app.before_request(_name_request)
+    app.before_request(auth.require_key)
+    app.after_request(cors.add_headers)
+    app.after_request(_tell_request_id)
+    errors.register(app)
+    _register_blueprints(app)
+    return app
+
+
+class PoolOfProcess:
+    """Makes the pool's client when it is first asked for: after gunicorn's fork, as threads and sockets do not survive one."""
+
+    def __init__(self, make: Callable[[], PoolClient] = lambda: PoolClient(Runtime.from_environment())):
+        self._make = make
+        self._lock = threading.Lock()
+        self._made: tuple[int, PoolClient] | None = None
+
+    def __call__(self) -> PoolClient:
+        with self._lock:
+            if self._made is None or self._made[0] != os.getpid():
+                self._made = os.getpid(), self._make()
+            return self._made[1]
+
+
+def _register_blueprints(app: Flask) -> None:
+    api = docs.create(app)
+    api.register_blueprint(health.bp)
+    for blueprint in (openai_routes.bp, openai_models.bp):
+        api.register_blueprint(blueprint, url_prefix="/v1")
+        # The same paths without /v1, registered with Flask alone so that the OpenAPI page lists each operation once.
+        app.register_blueprint(blueprint, url_prefix="/", name=f"{blueprint.name}-short")
+
+
+def _name_request() -> None:
+    sent = request.headers.get("X-Request-Id", "")
+    g.request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+
+
+def _tell_request_id(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.request_id
+    return response

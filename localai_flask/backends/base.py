@@ -1,0 +1,83 @@
+"""What every engine says: six verbs, the job they are about, and the events they give back.
+
+A backend lives in one model worker and is touched by one thread only, so nothing here locks.
+"""
+
+from __future__ import annotations
+
+import abc
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from localai_flask.config.model import ModelConfig
+from localai_flask.generation import ModelInfo, Prompt, Reply, SamplingParams, Usage
+
+Event = tuple[int, Reply]
+"""The id of a job, and what became of it."""
+
+LoadProgress = Callable[[float], None]
+"""Called with the fraction loaded, 0 to 1; the load deadline counts from the last call."""
+
+
+@dataclass(eq=False)
+class Job:
+    """The whole truth about one request inside the worker; counts are properties of it."""
+
+    id: int
+    prompt: Prompt
+    sampling: SamplingParams
+    deadline: float | None = None
+    """When to give up, on the clock of `time.monotonic()`."""
+    created: float = field(default_factory=time.monotonic)
+    prompt_tokens: list[int] = field(default_factory=list)
+    output_tokens: list[int] = field(default_factory=list)
+    num_cached: int = 0
+    """How many leading prompt tokens were found in the cache."""
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(len(self.prompt_tokens), len(self.output_tokens), self.num_cached)
+
+
+class Backend(abc.ABC):
+    """One engine holding one model.
+
+    Every submitted job gets its events from `step`: at most one `Started`, any number of `Progress` and `Delta`, and
+    exactly one `Finished` or `Failed`, unless it is cancelled, after which it gets nothing more.
+    """
+
+    capabilities: ClassVar[frozenset[str]] = frozenset({"generate"})
+
+    @abc.abstractmethod
+    def load(self, config: ModelConfig, progress: LoadProgress) -> ModelInfo:
+        """Load the model and tell what it is.
+
+        Raises `ConfigError` or `ModelLoadFailed` with one sentence that names the cause and what to do.
+        """
+
+    @abc.abstractmethod
+    def submit(self, job: Job) -> None:
+        """Queue a job; raise an `ApiError` if it can never run (prompt too long, parameter not supported)."""
+
+    @abc.abstractmethod
+    def cancel(self, job_id: int) -> None:
+        """Forget a job before the next step and free what it held; an unknown id is no error."""
+
+    @abc.abstractmethod
+    def step(self) -> list[Event]:
+        """Advance all jobs by about one token and tell what changed; return within some tens of milliseconds."""
+
+    @property
+    @abc.abstractmethod
+    def is_idle(self) -> bool:
+        """Whether there is no job left, so that the loop may sleep until the next command."""
+
+    @property
+    @abc.abstractmethod
+    def load_counts(self) -> tuple[int, int]:
+        """How many jobs are running and how many are waiting."""
+
+    def close(self) -> None:  # noqa: B027  an engine without resources of its own need not say anything
+        """Give everything back; called once, after the last step."""

@@ -1,0 +1,224 @@
+"""The echo backend: a deterministic engine without weights, for tests and for trying clients.
+
+It answers with its prompt, or follows a script: where the YAML has the option `scripted`, a prompt that ends with a JSON object
+`{"say": …}` is obeyed (see `Script`). Each token is one byte, so that split characters and stop strings over several tokens
+are the normal case.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+import msgspec
+
+from localai_flask import __version__
+from localai_flask.backends.base import Backend, Event, Job, LoadProgress
+from localai_flask.backends.text import TextStream
+from localai_flask.config.model import ModelConfig
+from localai_flask.errors import ApiError, ConfigError, ContextOverflow, DeadlineExceeded, Unavailable
+from localai_flask.generation import (
+    Delta,
+    Failed,
+    Finished,
+    FinishReason,
+    ModelInfo,
+    Progress,
+    Started,
+    Timings,
+    TokenLogprob,
+)
+
+LAST_MESSAGE = "{{ messages[-1]['content'] }}"
+OPTIONS = ("slots", "tokens_per_second", "load_seconds", "load_error", "scripted")
+
+
+class Script(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What to say and how; counts are in tokens, which are bytes."""
+
+    say: str
+    chunk: int = 1
+    """How many bytes one step says."""
+    pace_ms: float = 0.0
+    """Time between steps."""
+    prefill_ms: float = 0.0
+    """Silence before the first token, with progress events."""
+    fail_after: int | None = None
+    """Fail with an error the client sees."""
+    stall_after: int | None = None
+    """Say nothing more until cancelled."""
+    block_after: int | None = None
+    """Block the engine thread, like a C call that never returns."""
+    raise_after: int | None = None
+    """Raise in the engine's loop, like a bug."""
+    kill_after: int | None = None
+    """End the process with SIGKILL."""
+
+
+@dataclass
+class Sequence:
+    """One running job."""
+
+    job: Job
+    script: Script
+    data: bytes
+    text: TextStream
+    due: float
+    ready_at: float = 0.0
+    started: bool = False
+    position: int = 0
+    begun: float = field(default_factory=time.monotonic)
+
+
+class EchoBackend(Backend):
+    """Runs up to `slots` scripts at a time, in order of arrival."""
+
+    def load(self, config: ModelConfig, progress: LoadProgress) -> ModelInfo:
+        for entry in config.options:
+            if entry.partition(":")[0] not in OPTIONS:
+                raise ConfigError(f"Model {config.name}: the echo backend has no option {entry!r}; it has {', '.join(OPTIONS)}.")
+        self.name = config.name
+        self.scripted = config.option("scripted") == "true"
+        self.slots = int(config.option("slots") or 8)
+        self.pace_ms = 1000.0 / float(config.option("tokens_per_second") or "inf")
+        self.context_length = config.context_size or 8192
+        self.waiting: deque[Job] = deque()
+        self.running: dict[int, Sequence] = {}
+        self._load_slowly(float(config.option("load_seconds") or 0), progress)
+        if error := config.option("load_error"):
+            raise ConfigError(f"Model {config.name}: {error}")
+        template = config.template.chat or LAST_MESSAGE
+        return ModelInfo(
+            backend="echo",
+            engine_version=__version__,
+            context_length=self.context_length,
+            capabilities=self.capabilities,
+            chat_template=template,
+        )
+
+    def _load_slowly(self, seconds: float, progress: LoadProgress) -> None:
+        begun = time.monotonic()
+        while (passed := time.monotonic() - begun) < seconds:
+            progress(passed / seconds)
+            time.sleep(0.05)
+
+    def submit(self, job: Job) -> None:
+        data = job.prompt.text.encode() if job.prompt.tokens is None else bytes(t & 0xFF for t in job.prompt.tokens)
+        job.prompt_tokens = list(data)
+        if len(data) >= self.context_length:
+            raise ContextOverflow(len(data), self.context_length)
+        self.waiting.append(job)
+
+    def cancel(self, job_id: int) -> None:
+        self.running.pop(job_id, None)
+        self.waiting = deque(job for job in self.waiting if job.id != job_id)
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.running and not self.waiting
+
+    @property
+    def load_counts(self) -> tuple[int, int]:
+        return len(self.running), len(self.waiting)
+
+    def step(self) -> list[Event]:
+        while self.waiting and len(self.running) < self.slots:
+            job = self.waiting.popleft()
+            self.running[job.id] = self._begin(job)
+        self._await_next()
+        events: list[Event] = []
+        for sequence in list(self.running.values()):
+            job = sequence.job
+            try:
+                replies = self._advance(sequence)
+            except ApiError as error:
+                replies = [Failed(error.info)]
+            if replies and isinstance(replies[-1], Finished | Failed):
+                del self.running[job.id]
+            events += [(job.id, reply) for reply in replies]
+        return events
+
+    def _begin(self, job: Job) -> Sequence:
+        script = self._script(job.prompt.text)
+        now = time.monotonic()
+        sequence = Sequence(job, script, script.say.encode(), TextStream(job.sampling.stop), due=now)
+        sequence.ready_at = now + script.prefill_ms / 1000
+        return sequence
+
+    def _script(self, text: str) -> Script:
+        if self.scripted and text.lstrip().startswith("{") and '"say"' in text:
+            try:
+                return msgspec.json.decode(text, type=Script)
+            except msgspec.DecodeError:
+                pass  # not a script after all: echoed like any other text
+        return Script(say=text, pace_ms=self.pace_ms)
+
+    def _await_next(self) -> None:
+        """Sleep until a token is due, at most long enough to stay responsive to commands."""
+        if self.running:
+            soonest = min(sequence.due for sequence in self.running.values())
+            time.sleep(min(max(0.0, soonest - time.monotonic()), 0.02))
+
+    def _advance(self, sequence: Sequence) -> list:
+        job, now = sequence.job, time.monotonic()
+        if job.deadline is not None and now > job.deadline:
+            raise DeadlineExceeded("The request was not finished in the time it was given; raise the timeout or ask for less.")
+        if not sequence.started:
+            sequence.started = True
+            return [Started(len(job.prompt_tokens))]
+        if now < sequence.ready_at:
+            sequence.due = min(sequence.ready_at, now + 0.02)
+            return [Progress(0, len(job.prompt_tokens))]
+        if now < sequence.due:
+            return []
+        sequence.due = now + sequence.script.pace_ms / 1000
+        self._misbehave(sequence)
+        return self._say(sequence)
+
+    def _say(self, sequence: Sequence) -> list:
+        job, stalled = sequence.job, sequence.script.stall_after
+        if stalled is not None and sequence.position >= stalled:
+            sequence.due = float("inf")
+            return []
+        limit = self._limit(sequence)
+        end = min(sequence.position + sequence.script.chunk, limit)
+        piece = sequence.data[sequence.position : end]
+        sequence.position = end
+        job.output_tokens += piece
+        text = sequence.text.feed(piece)
+        logprobs = [] if job.sampling.top_logprobs is None else [TokenLogprob(t, bytes([t]), 0.0) for t in piece]
+        replies: list = [Delta(text, logprobs)] if text or logprobs else []
+        if sequence.text.matched is not None:
+            return [*replies, self._finish(sequence, FinishReason.STOP_SEQUENCE)]
+        if end < limit:
+            return replies
+        if rest := sequence.text.flush():
+            replies.append(Delta(rest))
+        return [*replies, self._finish(sequence, self._reason(sequence))]
+
+    def _limit(self, sequence: Sequence) -> int:
+        room = self.context_length - len(sequence.job.prompt_tokens)
+        return min(len(sequence.data), sequence.job.sampling.max_tokens or room, room)
+
+    def _reason(self, sequence: Sequence) -> FinishReason:
+        if sequence.position == len(sequence.data):
+            return FinishReason.EOS
+        return FinishReason.MAX_TOKENS if sequence.position == sequence.job.sampling.max_tokens else FinishReason.CONTEXT
+
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> Finished:
+        spent = 1000 * (time.monotonic() - sequence.begun)
+        return Finished(reason, sequence.job.usage, Timings(decode_ms=spent), sequence.text.matched)
+
+    def _misbehave(self, sequence: Sequence) -> None:
+        script, said = sequence.script, sequence.position
+        if script.fail_after is not None and said >= script.fail_after:
+            raise Unavailable("The script told the echo backend to fail.", retry_after=None)
+        if script.raise_after is not None and said >= script.raise_after:
+            raise RuntimeError("the script told the echo backend to raise")
+        if script.kill_after is not None and said >= script.kill_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if script.block_after is not None and said >= script.block_after:
+            time.sleep(3600)

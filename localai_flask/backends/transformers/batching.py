@@ -1,0 +1,115 @@
+"""The library's generation thread, and everything about it that must be known to use it safely.
+
+Knows ids, samplers and outputs, no text and no jobs. What the library does by default and why not here: it sizes its cache
+from all free memory (seconds of start, gigabytes), and sends nothing after a cancellation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from transformers import ContinuousBatchingConfig, GenerationConfig
+from transformers.generation.continuous_batching.requests import GenerationOutput
+
+from localai_flask.backends.transformers.loading import LIBRARY, PAGE_TOKENS, UNREADABLE, CacheSize
+from localai_flask.backends.transformers.sampling import BatchSampler, TokenSampler
+from localai_flask.errors import ModelLoadFailed
+from localai_flask.generation import SamplingParams
+
+PROBE_TOKENS = 4
+PROBE_TIMEOUT_S = 60.0
+PROBE_TOLERANCE = 0.5
+"""Of log-probabilities: far above the rounding of 16-bit floats, far below what another context would make of them."""
+
+
+class Batcher:
+    """Runs many sequences in one batch, each with its own sampler."""
+
+    def __init__(self, model: Any, cache: CacheSize):
+        expected = _plain_logprobs(model)  # before the manager, which changes how the model attends
+        try:
+            self._manager = model.init_continuous_batching(GenerationConfig(do_sample=False, eos_token_id=-1), _layout(cache))
+            self._sampler = BatchSampler(self._manager.cancel_request)
+            self._manager.logit_processor = self._sampler
+            self._manager.warmup()  # makes the cache here rather than in the thread, so that its errors are raised here
+        except (*UNREADABLE, TypeError, MemoryError) as error:
+            raise ModelLoadFailed(f"{LIBRARY} cannot batch the architecture {model.config.model_type!r}: {error}") from error
+        self._manager.start()
+        self._compare(model.config.model_type, expected)
+
+    def add(self, key: str, ids: list[int], sampler: TokenSampler, limit: int, eos: Iterable[int]) -> None:
+        """Start a sequence that ends after `limit` tokens or one of `eos`; one that a dead thread never takes is lost."""
+        self._sampler.samplers[key] = sampler
+        self._manager.add_request(ids, request_id=key, max_new_tokens=limit, eos_token_id=list(eos), streaming=True)
+
+    def drop(self, key: str) -> None:
+        """Stop a sequence before the next batch and free its cache; it may already have ended."""
+        self._sampler.samplers.pop(key, None)
+        self._manager.cancel_request(key)
+
+    def collect(self, wait_s: float) -> tuple[list[GenerationOutput], bool]:
+        """Take what was made, waiting for the first, and tell whether more may come."""
+        alive: bool = self._manager.is_running()  # asked first: a thread that ends afterwards has delivered all it made
+        outputs = []
+        output = self._manager.get_result(timeout=wait_s)
+        while output is not None:
+            outputs.append(output)
+            output = self._manager.get_result(timeout=0)
+        return outputs, alive
+
+    @property
+    def error(self) -> str:
+        """Why the thread ended."""
+        return str(self._manager.background_thread_status.fatal_error or "its thread ended")
+
+    def stop(self) -> None:
+        self._manager.stop(block=True, timeout=5, hard_stop=True)
+        self._manager.destroy()
+
+    def _compare(self, kind: str, expected: list[float]) -> None:
+        """Generate two tokens and see that they are what the model says without batching.
+
+        Some architectures ignore the paged cache without an error, and then each token sees no other.
+        """
+        sampler = TokenSampler(SamplingParams(temperature=0.0, top_logprobs=1))
+        self.add("probe", list(range(PROBE_TOKENS)), sampler, limit=len(expected), eos=())
+        finished = False
+        while not finished:
+            outputs, alive = self.collect(PROBE_TIMEOUT_S)
+            error = next((output.error for output in outputs if output.error is not None), None)
+            if error is not None or not alive or not outputs:
+                self.stop()
+                raise ModelLoadFailed(f"{LIBRARY} cannot batch the architecture {kind!r}: {error or self.error}")
+            finished = any(output.is_finished() for output in outputs)
+        self.drop("probe")
+        found = [logprob for _, logprob, _ in sampler.logprobs]
+        if len(found) < len(expected) or any(abs(a - b) > PROBE_TOLERANCE for a, b in zip(found, expected, strict=True)):
+            self.stop()
+            raise ModelLoadFailed(
+                f"{LIBRARY} gives other results for the architecture {kind!r} in batches than without; use another model or version."
+            )
+
+
+def _layout(cache: CacheSize) -> ContinuousBatchingConfig:
+    return ContinuousBatchingConfig(
+        page_size=PAGE_TOKENS,
+        num_blocks=cache.blocks,
+        max_batch_tokens=cache.batch_tokens,
+        max_requests_per_batch=cache.sequences,
+        safety_margin=0.0,  # requests are admitted by the engine, and each fits
+        use_async_batching=False,  # the sampler needs each forward pass to follow its preparation
+        use_cuda_graph=False,
+    )
+
+
+@torch.inference_mode()
+def _plain_logprobs(model: Any) -> list[float]:
+    """Compute the log-probabilities of two greedy tokens after the probe's prompt, without any cache."""
+    ids, found = list(range(PROBE_TOKENS)), []
+    for _ in range(2):
+        logprobs = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].float().log_softmax(-1)
+        ids.append(int(logprobs.argmax()))
+        found.append(float(logprobs[ids[-1]]))
+    return found

@@ -1,0 +1,217 @@
+"""The backend's verbs on the library's continuous batching.
+
+The library runs its own thread, which batches, decodes and samples; `step` collects what that thread has made, turns ids
+into text and ends sequences. Requests wait here, not in the library, so that one whose client left is never started.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+from transformers.generation.continuous_batching.requests import GenerationOutput
+
+from localai_flask.backends.base import Backend, Event, Job, LoadProgress
+from localai_flask.backends.text import TextStream
+from localai_flask.backends.transformers.batching import Batcher
+from localai_flask.backends.transformers.loading import load_model
+from localai_flask.backends.transformers.sampling import TokenSampler
+from localai_flask.backends.transformers.tokens import TextDecoder
+from localai_flask.config.model import ModelConfig
+from localai_flask.errors import ApiError, ContextOverflow, DeadlineExceeded, InvalidRequest, WorkerDied
+from localai_flask.generation import (
+    Delta,
+    Failed,
+    Finished,
+    FinishReason,
+    ModelInfo,
+    Progress,
+    Reply,
+    Started,
+    Timings,
+    TokenLogprob,
+)
+
+WAIT_S = 0.02
+"""The longest that a step waits for the library, hence how late a cancellation or a new request is seen."""
+
+
+@dataclass(eq=False)
+class Sequence:
+    """One job that the library has."""
+
+    job: Job
+    limit: int
+    sampler: TokenSampler
+    decoder: TextDecoder
+    text: TextStream
+    started: bool = False
+    reported: int = 0
+    first_token: float = 0.0
+
+
+class TransformersBackend(Backend):
+    """Runs the causal language model of a local folder, several requests at once."""
+
+    def load(self, config: ModelConfig, progress: LoadProgress) -> ModelInfo:
+        loaded = load_model(config, progress)
+        self.name = config.name
+        self.tokens = loaded.tokens
+        self.cache = loaded.cache
+        self.waiting: deque[Job] = deque()
+        self.running: dict[str, Sequence] = {}
+        self.broken = ""
+        """Why the library's thread ended, once all jobs have been told."""
+        self._keys = count()
+        self.batcher = Batcher(loaded.model, loaded.cache)
+        progress(1.0)
+        return loaded.info
+
+    def submit(self, job: Job) -> None:
+        outside = next((token for token in job.sampling.logit_bias if not 0 <= token < self.tokens.size), None)
+        if outside is not None:
+            raise InvalidRequest(
+                f"logit_bias names the token id {outside} but this model's ids end at {self.tokens.size - 1}.", param="logit_bias"
+            )
+        job.prompt_tokens = self.tokens.encode(job.prompt)
+        if len(job.prompt_tokens) >= self.cache.context_length:
+            raise ContextOverflow(len(job.prompt_tokens), self.cache.context_length)
+        self.waiting.append(job)
+
+    def cancel(self, job_id: int) -> None:
+        self.waiting = deque(job for job in self.waiting if job.id != job_id)
+        for key in [key for key, sequence in self.running.items() if sequence.job.id == job_id]:
+            self._drop(key)
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.running and not self.waiting and not self.broken
+
+    @property
+    def load_counts(self) -> tuple[int, int]:
+        return len(self.running), len(self.waiting)
+
+    def step(self) -> list[Event]:
+        if self.broken:
+            raise RuntimeError(f"the engine of model {self.name} stopped: {self.broken}")
+        events = list(self._expire())
+        self._admit()
+        outputs, alive = self.batcher.collect(WAIT_S if self.running and not events else 0)
+        for output in outputs:
+            if sequence := self.running.get(output.request_id):
+                events += [(sequence.job.id, reply) for reply in self._advance(sequence, output)]
+        for sequence in self.running.values():
+            events += [(sequence.job.id, reply) for reply in _news(sequence)]
+        return events if alive else events + self._fail_all()
+
+    def close(self) -> None:
+        self.batcher.stop()
+
+    def _expire(self) -> Iterator[Event]:
+        """Give up the jobs whose time is over."""
+        now = time.monotonic()
+        for job in [*self.waiting, *(sequence.job for sequence in self.running.values())]:
+            if job.deadline is not None and now > job.deadline:
+                self.cancel(job.id)
+                error = DeadlineExceeded("The answer was not complete in the time allowed; ask for fewer tokens or more time.")
+                yield job.id, Failed(error.info)
+
+    def _admit(self) -> None:
+        """Hand the oldest waiting jobs to the library."""
+        while self.waiting and len(self.running) < self.cache.sequences:
+            job, key = self.waiting.popleft(), f"request {next(self._keys)}"
+            room = self.cache.context_length - len(job.prompt_tokens)
+            limit = min(job.sampling.max_tokens or room, room)
+            decoder = TextDecoder(self.tokens, job.prompt_tokens)
+            sequence = Sequence(job, limit, TokenSampler(job.sampling), decoder, TextStream(job.sampling.stop))
+            self.running[key] = sequence
+            eos = () if job.sampling.ignore_eos else self.tokens.eos
+            self.batcher.add(key, job.prompt_tokens, sequence.sampler, limit, eos)
+
+    def _advance(self, sequence: Sequence, output: GenerationOutput) -> list[Reply]:
+        """Take the tokens that are new in an output, which holds all tokens so far."""
+        replies = list(_news(sequence))
+        try:
+            if output.error is not None:
+                raise WorkerDied(f"The engine of model {self.name} failed while generating: {output.error}")
+            for token in output.generated_tokens[len(sequence.job.output_tokens) :]:
+                replies += self._take(sequence, token)
+                if isinstance(replies[-1] if replies else None, Finished):
+                    break
+        except ApiError as error:
+            replies.append(Failed(error.info))
+        if replies and isinstance(replies[-1], Finished | Failed):
+            self._drop(output.request_id)
+        return replies
+
+    def _take(self, sequence: Sequence, token: int) -> list[Reply]:
+        """Add one token to a sequence and tell what that makes of its text."""
+        job, text = sequence.job, sequence.text
+        if sequence.sampler.broken:
+            raise ApiError("The model computed numbers that are not finite; use `dtype: float32`, or check its weights.")
+        sequence.first_token = sequence.first_token or time.monotonic()
+        job.output_tokens.append(token)
+        if token in self.tokens.eos and not job.sampling.ignore_eos:
+            return [*self._rest(sequence), self._finish(sequence, FinishReason.EOS)]
+        new = text.feed(sequence.decoder.feed(token).encode())
+        logprobs = self._logprobs(sequence)
+        replies: list[Reply] = [Delta(new, logprobs)] if new or logprobs else []
+        if text.matched is not None:
+            return [*replies, self._finish(sequence, FinishReason.STOP_SEQUENCE)]
+        if len(job.output_tokens) < sequence.limit:
+            return replies
+        full = FinishReason.MAX_TOKENS if sequence.limit == job.sampling.max_tokens else FinishReason.CONTEXT
+        return [*replies, *self._rest(sequence), self._finish(sequence, full)]
+
+    def _rest(self, sequence: Sequence) -> list[Reply]:
+        """Give out what was held back."""
+        rest = sequence.text.feed(sequence.decoder.flush().encode()) + sequence.text.flush()
+        return [Delta(rest)] if rest else []
+
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> Finished:
+        begun, now = sequence.sampler.begun or sequence.first_token, time.monotonic()
+        timings = Timings(
+            queue_ms=1000 * (begun - sequence.job.created),
+            prompt_ms=1000 * (sequence.first_token - begun),
+            decode_ms=1000 * (now - sequence.first_token),
+        )
+        return Finished(reason, sequence.job.usage, timings, sequence.text.matched)
+
+    def _logprobs(self, sequence: Sequence) -> list[TokenLogprob]:
+        """Look up the log-probabilities of the token just taken, if they were asked for."""
+        if sequence.job.sampling.top_logprobs is None:
+            return []
+        token, logprob, best = sequence.sampler.logprobs[len(sequence.job.output_tokens) - 1]
+        piece = self.tokens.piece
+        return [TokenLogprob(token, piece(token), logprob, [(other, piece(other), value) for other, value in best])]
+
+    def _drop(self, key: str) -> None:
+        del self.running[key]
+        self.batcher.drop(key)
+
+    def _fail_all(self) -> list[Event]:
+        """End every job because the library's thread is gone; the next step raises, so that the worker is replaced."""
+        self.broken = self.batcher.error
+        error = WorkerDied(f"The engine of model {self.name} stopped: {self.broken}; it is being started again.")
+        jobs = [*(sequence.job for sequence in self.running.values()), *self.waiting]
+        self.running.clear()
+        self.waiting.clear()
+        return [(job.id, Failed(error.info)) for job in jobs]
+
+
+def _news(sequence: Sequence) -> Iterator[Reply]:
+    """Tell that the library has begun a sequence, and how much of its prompt is done."""
+    sampler, job = sequence.sampler, sequence.job
+    if sampler.begun is None:
+        return
+    if not sequence.started:
+        sequence.started, sequence.reported = True, sampler.num_cached
+        job.num_cached = sampler.num_cached
+        yield Started(len(job.prompt_tokens), job.num_cached)
+    done = sampler.processed
+    if sequence.reported < done < len(job.prompt_tokens):
+        sequence.reported = done
+        yield Progress(done, len(job.prompt_tokens))

@@ -1,0 +1,240 @@
+"""From a folder to a model in memory: checks what the YAML asks, reads tokenizer and weights, and sizes the KV cache.
+
+Every refusal is one sentence that names the cause and what to do; knows no request.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from localai_flask.backends.base import LoadProgress
+from localai_flask.backends.transformers.tokens import Tokens
+from localai_flask.config.model import ModelConfig
+from localai_flask.errors import ConfigError, ModelLoadFailed
+from localai_flask.generation import ModelInfo
+
+LIBRARY = f"transformers {transformers.__version__}"
+OPTIONS = ("parallel", "n_parallel")
+SEQUENCES = 8
+DEFAULT_CONTEXT = 8192
+PAGE_TOKENS = 32
+BATCH_TOKENS = 256
+MEMORY_SHARE = 0.5
+"""Of the memory that is free once the weights are loaded, the part that the KV cache may take."""
+READ_BYTES = 64 << 20
+DTYPES = {
+    "float32": torch.float32,
+    "float": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "half": torch.float16,
+}
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+UNREADABLE = (OSError, ValueError, ImportError, RuntimeError, KeyError, AttributeError, SafetensorError)
+"""What the library raises about folders that it cannot make a model of."""
+
+
+@dataclass(frozen=True)
+class CacheSize:
+    """How the KV cache is laid out; all in tokens but the last."""
+
+    context_length: int
+    sequences: int
+    blocks: int
+    batch_tokens: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    model: Any
+    tokens: Tokens
+    cache: CacheSize
+    info: ModelInfo
+
+
+def load_model(config: ModelConfig, progress: LoadProgress) -> LoadedModel:
+    """Read everything that the folder holds.
+
+    Raises `ConfigError` if YAML and folder do not fit together, `ModelLoadFailed` if the library cannot read the folder.
+    """
+    sequences = check_config(config)
+    folder = check_folder(config)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    transformers.utils.logging.disable_progress_bar()
+    read_ahead(folder, progress)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except UNREADABLE as error:
+        raise ModelLoadFailed(f"{_about(config)} cannot read the tokenizer in {folder}: {_first_line(error)}") from error
+    model = read_weights(config, folder)
+    progress(0.95)
+    cache = size_cache(config, model, sequences)
+    tokens = Tokens(tokenizer, model.get_input_embeddings().num_embeddings, end_tokens(model, tokenizer))
+    return LoadedModel(model, tokens, cache, describe(model, tokenizer, cache))
+
+
+def check_config(config: ModelConfig) -> int:
+    """Refuse by name what this engine cannot honour, and return how many requests run at once."""
+    if config.type not in ("", "AutoModelForCausalLM"):
+        raise ConfigError(f"{_about(config)} has no type {config.type!r}; remove `type` or use AutoModelForCausalLM.", param="type")
+    if config.embeddings:
+        raise ConfigError(f"{_about(config)} makes no embeddings; remove `embeddings`.", param="embeddings")
+    if config.gpu_layers:
+        raise ConfigError(f"{_about(config)} runs on the CPU only; remove `gpu_layers`.", param="gpu_layers")
+    if config.mmlock:
+        raise ConfigError(f"{_about(config)} cannot lock memory; remove `mmlock`.", param="mmlock")
+    for entry in config.options:
+        name = entry.partition(":")[0].strip()
+        if name not in OPTIONS:
+            near = difflib.get_close_matches(name, OPTIONS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(OPTIONS)}."
+            raise ConfigError(f"{_about(config)} has no option {name!r}; {hint}", param="options")
+    wanted = config.option(*OPTIONS) or str(SEQUENCES)
+    if not wanted.isdecimal() or int(wanted) < 1:
+        raise ConfigError(f"{_about(config)} needs a whole number above 0 for the option parallel, not {wanted!r}.", param="options")
+    return int(wanted)
+
+
+def check_folder(config: ModelConfig) -> Path:
+    """Find the folder and see that it holds a model which the library knows."""
+    folder = config.model_path
+    if not config.parameters.model or not folder.exists():
+        raise ConfigError(f"{_about(config)} finds no folder {folder}; correct `parameters.model`.", param="parameters.model")
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{_about(config)} needs a folder, but {folder} is a file; for a .gguf file use `backend: llama-cpp`.",
+            param="parameters.model",
+        )
+    try:
+        described = json.loads((folder / "config.json").read_text())
+        kind = described["model_type"]
+    except FileNotFoundError:
+        raise ConfigError(f"{_about(config)} finds no config.json in {folder}; download the whole model.") from None
+    except (ValueError, KeyError, TypeError):
+        raise ModelLoadFailed(f"{_about(config)} cannot read {folder}/config.json; download it again.") from None
+    if kind not in CONFIG_MAPPING:
+        why = "and code that comes with a model is never run" if "auto_map" in described else "or upgrade the package"
+        raise ModelLoadFailed(f"{LIBRARY} does not know the architecture {kind!r} of {folder}; use another model, {why}.")
+    if not any((folder / name).exists() for name in TOKENIZER_FILES):
+        raise ModelLoadFailed(f"{_about(config)} finds no tokenizer in {folder}; add the model's {TOKENIZER_FILES[0]}.")
+    return folder
+
+
+def read_ahead(folder: Path, progress: LoadProgress) -> None:
+    """Bring the weights into the page cache, as the library tells nothing while it reads them, which can take minutes."""
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+    total, done = sum(path.stat().st_size for path in files), 0
+    for path in files:
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(READ_BYTES):
+                done += len(chunk)
+                progress(0.8 * done / total)
+
+
+def read_weights(config: ModelConfig, folder: Path) -> Any:
+    """Make the model in the wanted number format; raises `ModelLoadFailed` also for weights that are not in the files."""
+    try:
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=choose_dtype(config), local_files_only=True, trust_remote_code=False, output_loading_info=True
+        )
+    except UNREADABLE as error:
+        raise ModelLoadFailed(f"{_about(config)} cannot load {folder}: {_first_line(error)}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:  # the library would fill them with random numbers
+        raise ModelLoadFailed(
+            f"{_about(config)} misses {len(missing)} weights in {folder}, such as {missing[0]}; download the model again."
+        )
+    return model.eval()
+
+
+def choose_dtype(config: ModelConfig) -> torch.dtype | str:
+    """`dtype` if the YAML has one ("auto" means the file's own), else bfloat16 with `f16`, else float32."""
+    if not config.dtype:
+        return torch.bfloat16 if config.f16 else torch.float32
+    if config.dtype == "auto":
+        return "auto"
+    if config.dtype not in DTYPES:
+        raise ConfigError(f"{_about(config)} has no dtype {config.dtype!r}; use auto, {', '.join(DTYPES)}.", param="dtype")
+    return DTYPES[config.dtype]
+
+
+def size_cache(config: ModelConfig, model: Any, sequences: int) -> CacheSize:
+    """Give every request its whole context, or all of them together what memory allows."""
+    text = model.config.get_text_config()
+    trained = int(getattr(text, "max_position_embeddings", None) or DEFAULT_CONTEXT)
+    context = choose_context(config, trained)
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    page_bytes = PAGE_TOKENS * 2 * text.num_hidden_layers * heads * head_size * model.dtype.itemsize
+    pages = math.ceil(context / PAGE_TOKENS) + 1
+    affordable = int(MEMORY_SHARE * psutil.virtual_memory().available) // page_bytes
+    if affordable < pages:
+        raise ConfigError(
+            f"{_about(config)} would need {pages * page_bytes >> 20} MiB for the KV cache of one request of {context} tokens, "
+            f"but has {affordable * page_bytes >> 20} MiB; lower `context_size`.",
+            param="context_size",
+        )
+    blocks = min(pages * sequences, affordable)
+    batch = max(config.batch or BATCH_TOKENS, sequences)
+    return CacheSize(context, sequences, blocks, batch, blocks * page_bytes)
+
+
+def choose_context(config: ModelConfig, trained: int) -> int:
+    """The YAML's context (-1: all the model was trained for), else the trained one but at most 8192."""
+    if config.context_size is None or config.context_size == 0:
+        return min(trained, DEFAULT_CONTEXT)
+    if config.context_size == -1:
+        return trained
+    if not 0 < config.context_size <= trained:
+        raise ConfigError(
+            f"{_about(config)} cannot give a context of {config.context_size} tokens, as the model was made for {trained}; "
+            "lower `context_size`.",
+            param="context_size",
+        )
+    return config.context_size
+
+
+def end_tokens(model: Any, tokenizer: Any) -> set[int]:
+    """Collect the end-of-sequence ids of the generation config, the model config and the tokenizer."""
+    found: set[int] = set()
+    for ids in (model.generation_config.eos_token_id, model.config.eos_token_id, tokenizer.eos_token_id):
+        found.update([] if ids is None else [ids] if isinstance(ids, int) else ids)
+    return found
+
+
+def describe(model: Any, tokenizer: Any, cache: CacheSize) -> ModelInfo:
+    template = tokenizer.chat_template
+    weights = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
+    return ModelInfo(
+        backend="transformers",
+        engine_version=LIBRARY,
+        context_length=cache.context_length,
+        capabilities=frozenset({"generate"}),
+        chat_template=template.get("default") if isinstance(template, dict) else template,
+        bos_token=tokenizer.bos_token or "",
+        eos_token=tokenizer.eos_token or "",
+        trained_context=int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 0),
+        memory_bytes=weights + cache.bytes,
+        description=f"{model.config.model_type}, {model.num_parameters() / 1e6:.1f} M parameters, {model.dtype}",
+    )
+
+
+def _about(config: ModelConfig) -> str:
+    return f"Model {config.name}: the transformers backend"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

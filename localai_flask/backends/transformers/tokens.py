@@ -1,0 +1,127 @@
+"""Between text and token ids of one Hugging Face tokenizer; knows no model and no request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cached_property
+
+import transformers
+
+from localai_flask.errors import InvalidRequest
+from localai_flask.generation import Prompt
+
+CONTEXT_TOKENS = 5
+"""Earlier tokens decoded with new ones, since a decoder may drop the space at the start of what it is given."""
+LONGEST_CHARACTER = 4
+"""Bytes of the longest UTF-8 character, hence the tokens that one character can be split over."""
+REPLACEMENT = "\ufffd"
+
+
+class Tokens:
+    """A tokenizer, and which ids mean something to the engine."""
+
+    def __init__(self, tokenizer: transformers.PreTrainedTokenizerBase, size: int, eos: Iterable[int]):
+        self.tokenizer = tokenizer
+        self.size = size
+        """Rows of the model's embedding: every id must be below it."""
+        self.eos = frozenset(eos)
+        edges = (tokenizer.bos_token_id, tokenizer.pad_token_id)
+        self.silent = self.eos | {token for token in edges if token is not None}
+        """Ids that never become text; other special tokens do, as they may mark a tool call or reasoning."""
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Turn a prompt into ids; raises `InvalidRequest` if it is empty or names ids that the model does not have."""
+        ids = self._encode_text(prompt) if prompt.tokens is None else list(prompt.tokens)
+        if not ids:
+            raise InvalidRequest("The prompt is empty and this model needs at least one token; send some text.", param="prompt")
+        outside = next((token for token in ids if not 0 <= token < self.size), None)
+        if outside is not None:
+            raise InvalidRequest(
+                f"The prompt has the token id {outside} but this model's ids end at {self.size - 1}.", param="prompt"
+            )
+        return ids
+
+    def _encode_text(self, prompt: Prompt) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(
+            prompt.text, add_special_tokens=False, split_special_tokens=not prompt.special, verbose=False
+        )
+        bos = self.first_token
+        return [bos, *ids] if prompt.add_bos and bos is not None and ids[:1] != [bos] else ids
+
+    @cached_property
+    def first_token(self) -> int | None:
+        """The begin-of-sequence id, if the tokenizer puts one before a text."""
+        bos: int | None = self.tokenizer.bos_token_id
+        return bos if bos is not None and bos in self.tokenizer.encode("", add_special_tokens=True)[:1] else None
+
+    def decode(self, ids: list[int]) -> str:
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
+
+    def piece(self, token: int) -> bytes:
+        """Render one token as the bytes it stands for, which need not be whole characters."""
+        added = self.tokenizer.added_tokens_decoder.get(token)
+        if added is not None:
+            return str(added.content).encode()
+        piece: str = self.tokenizer.convert_ids_to_tokens(token) or ""
+        if self._is_byte_level:
+            return b"".join(_BYTES_OF.get(character, character.encode()) for character in piece)
+        if len(piece) == 6 and piece.startswith("<0x"):
+            return bytes([int(piece[3:5], 16)])
+        return piece.replace("\u2581", " ").encode()
+
+    @cached_property
+    def _is_byte_level(self) -> bool:
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        return backend is not None and '"ByteLevel"' in json.dumps(json.loads(backend.to_str())["decoder"])
+
+
+class TextDecoder:
+    """Decodes one sequence as it grows, holding a character back until all its bytes are there."""
+
+    def __init__(self, tokens: Tokens, prompt: list[int]):
+        self._tokens = tokens
+        self._ids = prompt[-CONTEXT_TOKENS:]
+        self._known = len(self._ids)
+        """How many of the ids have been given out as text already."""
+
+    def feed(self, token: int) -> str:
+        """Take the next id and return the text that it completes."""
+        if token in self._tokens.silent:
+            return ""
+        self._ids.append(token)
+        end = len(self._ids)
+        text = self._text(end)
+        if not text or text.endswith(REPLACEMENT):
+            # Four tokens that end in no character: the first of them cannot belong to one that is still to come.
+            end -= LONGEST_CHARACTER - 1
+            if end <= self._known:
+                return ""
+            text = self._text(end)
+        self._ids, self._known = self._ids[self._known :], end - self._known
+        return text
+
+    def flush(self) -> str:
+        """Return what was held back, with replacement characters for what never became whole."""
+        text = self._text(len(self._ids))
+        self._known = len(self._ids)
+        return text
+
+    def _text(self, end: int) -> str:
+        known = self._tokens.decode(self._ids[: self._known])
+        return self._tokens.decode(self._ids[:end])[len(known) :]
+
+
+def _bytes_of_characters() -> dict[str, bytes]:
+    """Map the characters of byte-level vocabularies to bytes.
+
+    Printable Latin-1 characters stand for themselves, the other bytes for 256 and up in order (GPT-2's scheme, used by
+    every byte-level tokenizer).
+    """
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {chr(b): bytes([b]) for b in plain} | {chr(256 + n): bytes([b]) for n, b in enumerate(others)}
+
+
+_BYTES_OF = _bytes_of_characters()

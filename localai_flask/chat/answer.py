@@ -1,0 +1,78 @@
+"""A model's answer, in one form for all API families: the events it arrives as, and the whole that they add up to.
+
+Pure data; the families' JSON, whole or streamed, is made from these alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from localai_flask.chat.conversation import ToolCall
+from localai_flask.generation import FinishReason, Started, Timings, TokenLogprob, Usage
+
+
+class Content(msgspec.Struct, frozen=True):
+    """More of the text that the client shall see; never empty.
+
+    `logprobs` belong to all tokens since the last event that had some, also to those of markers and calls.
+    """
+
+    text: str
+    logprobs: list[TokenLogprob] = []
+
+
+class ToolCallStart(msgspec.Struct, frozen=True):
+    """A call begins; its id and name come once, whole."""
+
+    index: int
+    id: str
+    name: str
+
+
+class ToolArguments(msgspec.Struct, frozen=True):
+    """More of the arguments (JSON text) of the call with this index."""
+
+    index: int
+    text: str
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """The answer is complete; `logprobs` are those that no content was left to carry."""
+
+    reason: FinishReason
+    usage: Usage
+    timings: Timings = Timings()
+    stop_sequence: str | None = None
+    logprobs: list[TokenLogprob] = []
+
+
+Event = Started | Content | ToolCallStart | ToolArguments | Finish
+
+
+@dataclass
+class Answer:
+    """One whole answer, collected from its events."""
+
+    content: str = ""
+    tool_calls: list[ToolCall] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    finish: Finish | None = None
+    _pieces: list[str] = field(default_factory=list)
+
+    def add(self, event: Event) -> None:
+        """Take the next event; `content` is there after `Finish`."""
+        match event:
+            case Content(text, logprobs):
+                self._pieces.append(text)
+                self.logprobs += logprobs
+            case ToolCallStart(_, id, name):
+                self.tool_calls.append(ToolCall(id, name, ""))
+            case ToolArguments(index, text):
+                call = self.tool_calls[index]
+                self.tool_calls[index] = ToolCall(call.id, call.name, call.arguments + text)
+            case Finish():
+                self.content = "".join(self._pieces)
+                self.logprobs += event.logprobs
+                self.finish = event

@@ -1,0 +1,1 @@
+"""Model YAML to a frozen `ModelConfig`, defaults, and which model a name means."""

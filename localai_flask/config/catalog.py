@@ -1,0 +1,206 @@
+"""One look at the models folder: which models it holds, under which names, and which YAML cannot be used.
+
+Reads the folder and its YAML files; never opens a model file, and does not know who asks for which model (registry.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
+
+from msgspec import structs
+
+from localai_flask.config import schema, yamlfile
+from localai_flask.config.model import ModelConfig, Parameters
+from localai_flask.errors import ConfigError
+from localai_flask.settings import Settings
+
+log = logging.getLogger(__name__)
+
+BACKEND_ALIASES = {
+    "llama": ("llama-cpp", ""),
+    "go-llama": ("llama-cpp", ""),
+    "llama.cpp": ("llama-cpp", ""),
+    "huggingface-embeddings": ("transformers", "SentenceTransformer"),
+    "sentencetransformers": ("transformers", "SentenceTransformer"),
+    "mamba": ("transformers", "Mamba"),
+}
+"""Older names of backends: the name that is meant, and the `type` that comes with it."""
+
+NEEDS_NO_MODEL = frozenset({"echo"})
+_URI = re.compile(r"^[a-z0-9+.-]+://|^github:|^file:|^oci:|^ollama:", re.IGNORECASE)
+# The later parts of a split model are loaded through its first, and a projector serves the model beside it.
+_NOT_A_MODEL = re.compile(r"-0*(?!0*1-)\d+-of-\d+\.gguf$|mmproj", re.IGNORECASE)
+
+
+class Entry(NamedTuple):
+    """Something in the models folder, with the stamp that tells whether it has changed."""
+
+    name: str
+    kind: Literal["yaml", "gguf", "snapshot"]
+    mtime_ns: int
+    size: int
+
+    @property
+    def stem(self) -> str:
+        return self.name if self.kind == "snapshot" else PurePosixPath(self.name).stem
+
+
+class Broken(NamedTuple):
+    """A mapping, or a whole file, that makes no model; `model` is the file that it would have used."""
+
+    name: str
+    model: str
+    error: ConfigError
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What one look found; `nicknames` lead from file names and stems to names in `models`."""
+
+    models: dict[str, ModelConfig] = field(default_factory=dict)
+    problems: dict[str, ConfigError] = field(default_factory=dict)
+    nicknames: dict[str, str] = field(default_factory=dict)
+
+
+def look(folder: Path) -> tuple[Entry, ...]:
+    """List the YAML files, GGUF files and Hugging Face snapshots directly in a folder, by name; a missing one is empty."""
+    try:
+        with os.scandir(folder) as found:
+            return tuple(sorted(entry for item in found if (entry := _entry(item))))
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+
+
+def _entry(item: os.DirEntry[str]) -> Entry | None:
+    if item.name.startswith("."):
+        return None
+    try:
+        stat = item.stat()
+        if item.is_dir():
+            is_snapshot = os.path.exists(os.path.join(item.path, "config.json"))
+            return Entry(item.name, "snapshot", stat.st_mtime_ns, 0) if is_snapshot else None
+    except FileNotFoundError:  # removed since the folder was listed, or a link to nowhere
+        return None
+    suffix = PurePosixPath(item.name).suffix.lower()
+    if suffix in (".yaml", ".yml"):
+        return Entry(item.name, "yaml", stat.st_mtime_ns, stat.st_size)
+    return Entry(item.name, "gguf", stat.st_mtime_ns, stat.st_size) if suffix == ".gguf" else None
+
+
+def read(file: Path) -> list[ModelConfig | Broken]:
+    """Read every mapping of a YAML file; what cannot be used becomes `Broken`, without harm to its neighbours."""
+    try:
+        mappings = yamlfile.read(file)
+    except ConfigError as error:
+        return [_broken(file.stem, "", error)]
+    return [_read_one(raw, file, only=len(mappings) == 1) for raw in mappings]
+
+
+def _read_one(raw: dict, file: Path, only: bool) -> ModelConfig | Broken:
+    name = str(raw.get("name") or (file.stem if only else ""))
+    parameters = raw.get("parameters")
+    model = parameters.get("model") if isinstance(parameters, dict) else None
+    try:
+        if not name:
+            raise ConfigError(f"{file}: a model of the list has no `name`; give it one.", param="name")
+        config = schema.load({**raw, "name": raw.get("name") or name}, file)
+        _check(config, file)
+    except ConfigError as error:
+        return _broken(name or file.stem, model if isinstance(model, str) else "", error)
+    return config
+
+
+def _broken(name: str, model: str, error: ConfigError) -> Broken:
+    log.warning("%s", error)
+    return Broken(name, model, error)
+
+
+def _check(config: ModelConfig, file: Path) -> None:
+    """Refuse what no folder could make right."""
+    model = config.parameters.model
+    if config.alias:
+        if config.backend or model or config.alias == config.name:
+            said = f"{file}: `alias` only names another model; remove `backend` and `parameters.model`."
+            raise ConfigError(said, param="alias")
+        return
+    if not model and config.backend not in NEEDS_NO_MODEL:
+        raise ConfigError(f"{file}: `parameters.model` is missing; name the model's file or folder.", param="parameters.model")
+    if _URI.search(model):
+        said = f"{file}: `parameters.model` is an address; download the model into the models folder and name the file."
+        raise ConfigError(said, param="parameters.model")
+    for key, name in [("parameters.model", model), *(("download_files", each.filename) for each in config.download_files)]:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            said = f"{file}: `{key}` leads out of the models folder ({name}); move the file there and name it without `..`."
+            raise ConfigError(said, param=key)
+
+
+def build(entries: tuple[Entry, ...], items: dict[str, list[ModelConfig | Broken]], settings: Settings) -> Catalog:
+    """Put together what `look` and `read` found; `items` holds each YAML file's content by its name."""
+    folder = settings.models_path.absolute()
+    models: dict[str, ModelConfig] = {}
+    problems: dict[str, ConfigError] = {}
+    for entry in entries:
+        for item in items.get(entry.name, ()):
+            if isinstance(item, Broken):
+                problems.setdefault(item.name, item.error)
+            elif item.name in models:
+                problems.setdefault(entry.stem, _duplicate(item.name, folder / entry.name, models[item.name].source))
+            else:
+                models[item.name] = _finished(item, folder / entry.name, settings)
+    used = set(_used_files(items))
+    for entry in entries:
+        if entry.kind != "yaml" and not {entry.name, f"{entry.name}/"} & used and not _NOT_A_MODEL.search(entry.name):
+            bare = ModelConfig(name=entry.name, parameters=Parameters(model=entry.name))
+            models.setdefault(entry.name, _finished(bare, folder / entry.name, settings))
+    return Catalog(dict(sorted(models.items())), problems, _nicknames(models, entries))
+
+
+def _duplicate(name: str, file: Path, first: str) -> ConfigError:
+    where = "twice in this file" if str(file) == first else f"also in {first}, which is used"
+    return ConfigError(f"{file}: the model name {name!r} is {where}; rename one of the two.", param="name")
+
+
+def _used_files(items: dict[str, list[ModelConfig | Broken]]) -> Iterator[str]:
+    """Give the files and the top folders ("NAME/") that some YAML speaks for, be it usable or not."""
+    for item in (item for content in items.values() for item in content):
+        model = PurePosixPath(item.model if isinstance(item, Broken) else item.parameters.model)
+        yield str(model)
+        yield f"{model.parts[0]}/" if model.parts else ""
+
+
+def _finished(config: ModelConfig, source: Path, settings: Settings) -> ModelConfig:
+    """Fill in where a config comes from, the backend that fits its files, and the server's defaults."""
+    folder = settings.models_path.absolute()
+    backend, kind = BACKEND_ALIASES.get(config.backend, (config.backend, ""))
+    if not backend and not config.alias:
+        is_snapshot = (folder / config.parameters.model / "config.json").exists()
+        backend = "transformers" if is_snapshot else "llama-cpp"
+    return structs.replace(
+        config,
+        models_path=str(folder),
+        source=str(source),
+        backend=backend,
+        type=config.type or kind,
+        threads=config.threads or settings.threads or None,
+        context_size=config.context_size or settings.context_size or None,
+        f16=config.f16 if config.f16 is not None else settings.f16 or None,
+    )
+
+
+def _nicknames(models: dict[str, ModelConfig], entries: tuple[Entry, ...]) -> dict[str, str]:
+    """Let a bare file also answer to its stem, and a configured model to its YAML file's stem and its model file."""
+    nicknames: dict[str, str] = {}
+    sources = {Path(config.source).name: name for name, config in sorted(models.items(), reverse=True)}
+    for entry in sorted(entries, key=lambda entry: entry.kind):  # a model file's stem comes before a YAML file's
+        if entry.name in sources:
+            nicknames.setdefault(entry.stem, sources[entry.name])
+    for name, config in sorted(models.items()):
+        if config.parameters.model:
+            nicknames.setdefault(config.parameters.model, name)
+    return nicknames

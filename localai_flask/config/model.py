@@ -1,0 +1,130 @@
+"""The frozen configuration of one model: LocalAI's YAML keys with their types and defaults.
+
+One struct per YAML block, one line per key: the marshmallow schema that reads YAML is derived from these (schema.py), and
+the same structs travel to the model worker as msgpack.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+NotNegative = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+
+
+class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`parameters:` the model file and the sampling defaults that a request may override (None: the house default).
+
+    The ranges hold for YAML and for requests alike.
+    """
+
+    model: str = ""
+    temperature: Annotated[float, Meta(ge=0)] | None = None
+    top_p: Fraction | None = None
+    top_k: Annotated[int, Meta(ge=-1)] | None = None
+    min_p: Fraction | None = None
+    typical_p: Fraction | None = None
+    repeat_penalty: Annotated[float, Meta(gt=0)] | None = None
+    repeat_last_n: Annotated[int, Meta(ge=-1)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    seed: int | None = None
+    max_tokens: NotNegative | None = None
+    ignore_eos: bool | None = None
+    logit_bias: dict[Annotated[str, Meta(pattern="^[0-9]+$")], Annotated[float, Meta(ge=-100, le=100)]] = {}
+    echo: bool = False
+    n: Positive = 1
+
+
+class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`template:` prompt templates; none given means the model's own chat template."""
+
+    chat: str = ""
+    chat_message: str = ""
+    completion: str = ""
+    edit: str = ""
+    function: str = ""
+    multimodal: str = ""
+    reply_prefix: str = ""
+    use_tokenizer_template: bool = False
+    join_chat_messages_by_character: str | None = None
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`limits:` how many requests a model takes at once (0: no limit), and when the refused ones may come back."""
+
+    max_concurrent: NotNegative = 0
+    retry_after_seconds: NotNegative = 1
+
+
+class DownloadFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An entry of `download_files:` a file that the model needs, relative to the models folder, and its origin."""
+
+    filename: str
+    uri: str = ""
+    sha256: str = ""
+
+
+class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One model as its YAML (or a bare file) describes it; never written to after it is made."""
+
+    name: str
+    description: str = ""
+    alias: str = ""
+    """Another model's name, of which this one is only a second name."""
+    backend: str = ""
+    parameters: Parameters = Parameters()
+    template: Template = Template()
+    limits: Limits = Limits()
+    context_size: Annotated[int, Meta(ge=-1)] | None = None
+    threads: NotNegative | None = None
+    batch: NotNegative | None = None
+    gpu_layers: int | None = None
+    f16: bool | None = None
+    mmap: bool | None = None
+    mmlock: bool = False
+    system_prompt: str = ""
+    roles: dict[str, str] = {}
+    chat_template_kwargs: dict[str, Any] = {}
+    stopwords: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    embeddings: bool = False
+    known_usecases: tuple[str, ...] = ()
+    download_files: tuple[DownloadFile, ...] = ()
+    disabled: bool = False
+    type: str = ""
+    dtype: str = ""
+    replicas: Positive = 1
+    models_path: str = ""
+    """Where relative file names of this config are looked up; filled in by the registry, not a YAML key."""
+    source: str = ""
+    """The YAML file this came from, or the bare model file; filled in by the registry, not a YAML key."""
+
+    @property
+    def model_path(self) -> Path:
+        """The model's file or folder."""
+        return Path(self.models_path) / self.parameters.model
+
+    def option(self, *names: str) -> str | None:
+        """Look up an entry of `options:` ("name:value"; a bare name means "true") by any of its names."""
+        for entry in self.options:
+            name, _, value = entry.partition(":")
+            if name.strip() in names:
+                return value.strip() or "true"
+        return None
+
+    @property
+    def key(self) -> str:
+        """A digest of everything above: two configs with one key may share a model worker."""
+        return hashlib.sha256(encode(self)).hexdigest()[:16]
+
+
+encode = msgspec.msgpack.Encoder(order="sorted").encode
+decode = msgspec.msgpack.Decoder(ModelConfig).decode

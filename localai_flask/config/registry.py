@@ -1,0 +1,173 @@
+"""Which model a name means, over a models folder that may change at any time.
+
+Owns the rules of naming: exact name, alias, file stem, `:latest`, and which model serves a request that names none. Names are
+compared as they are: never as patterns, and never with the order of a hash table.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import threading
+import time
+from typing import ClassVar
+
+from localai_flask.config.catalog import Broken, Catalog, Entry, build, look, read
+from localai_flask.config.model import ModelConfig
+from localai_flask.errors import ConfigError, InvalidRequest, ModelDisabled, ModelNotFound
+from localai_flask.settings import Settings
+
+log = logging.getLogger(__name__)
+
+TEXT_USES = frozenset({"chat", "completion", "edit"})
+SHOWN_NAMES = 5
+LONGEST_NAME = 200
+"""Characters of an unknown name that are looked at and repeated in the error."""
+
+
+class Registry:
+    """The models of one folder; any thread may ask."""
+
+    recheck_s: ClassVar[float] = 1.0
+    """Seconds for which a look at the folder is good."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self._lock = threading.Lock()
+        self._checked = float("-inf")
+        self._entries: tuple[Entry, ...] | None = None
+        self._read: dict[Entry, list[ModelConfig | Broken]] = {}
+        self._catalog = Catalog()
+
+    def models(self) -> dict[str, ModelConfig]:
+        """List all usable models by name, in the order of their names; disabled ones and aliases too."""
+        return dict(self._current().models)
+
+    def problems(self) -> dict[str, ConfigError]:
+        """List what is wrong in the folder's YAML, by model name, or by file stem where there is no usable name."""
+        return dict(self._current().problems)
+
+    def get(self, name: str) -> ModelConfig:
+        """Find the model that a name means, through at most one alias.
+
+        Raises `ModelNotFound`, `ModelDisabled`, or `ConfigError` if its YAML cannot be used or a file it lists is missing.
+        """
+        catalog = self._current()
+        found = _find(catalog, name)
+        if found is None:
+            raise _not_found(name, catalog)
+        config = _follow(catalog, found) if found.alias else found
+        if found.disabled or config.disabled:
+            raise ModelDisabled(f"The model {name!r} is disabled; remove `disabled: true` from its YAML to use it.", param="model")
+        _check_downloads(config)
+        return config
+
+    def resolve(self, name: str | None, usecase: str = "chat") -> ModelConfig:
+        """Find the model for a request, which may name none: the default, the only one, or the first that fits.
+
+        Raises what `get` raises, and `InvalidRequest` if the request must name a model.
+        """
+        if name or self.settings.default_model:
+            return self.get(name or self.settings.default_model)
+        candidates = [each for each in self._current().models.values() if not (each.alias or each.disabled)]
+        if not candidates:
+            raise self._nothing_here()
+        fitting = [each for each in candidates if _fits(each, usecase)]
+        if not fitting and len(candidates) > 1:
+            names = _listed([each.name for each in candidates])
+            raise InvalidRequest(f"Name a model: none is known to fit this request ({usecase}) among {names}.", param="model")
+        return self.get((fitting or candidates)[0].name)
+
+    def is_model(self, name: str) -> bool:
+        """Tell whether `get` knows the name, be the model usable or not."""
+        catalog = self._current()
+        try:
+            return _find(catalog, name) is not None
+        except ConfigError:
+            return True
+
+    def _current(self) -> Catalog:
+        """Give the folder's state, at most `recheck_s` old; while one thread reads, the others get the state before."""
+        if time.monotonic() - self._checked < self.recheck_s:
+            return self._catalog
+        if self._lock.acquire(blocking=self._entries is None):
+            try:
+                self._refresh()
+            finally:
+                self._lock.release()
+        return self._catalog
+
+    def _refresh(self) -> None:
+        entries = look(self.settings.models_path)
+        if entries != self._entries:
+            folder = self.settings.models_path.absolute()
+            yamls = [entry for entry in entries if entry.kind == "yaml"]
+            self._read = {entry: self._read.get(entry) or read(folder / entry.name) for entry in yamls}
+            self._catalog = build(entries, {entry.name: items for entry, items in self._read.items()}, self.settings)
+            self._entries = entries
+        self._checked = time.monotonic()
+
+    def _nothing_here(self) -> ModelNotFound | ConfigError:
+        catalog = self._current()
+        for problem in catalog.problems.values():
+            return problem
+        folder = self.settings.models_path.absolute()
+        return ModelNotFound(f"There is no model to use in {folder}; put a .gguf file or a YAML file there.", param="model")
+
+
+def _find(catalog: Catalog, name: str) -> ModelConfig | None:
+    """Look a name up as it is, then as a nickname, then without `:latest`; raise the `ConfigError` of broken YAML."""
+    for spelling in dict.fromkeys((name, name.removesuffix(":latest"))):
+        if spelling in catalog.models:
+            return catalog.models[spelling]
+        if spelling in catalog.problems:
+            raise catalog.problems[spelling]
+        if spelling in catalog.nicknames:
+            return catalog.models[catalog.nicknames[spelling]]
+    return None
+
+
+def _follow(catalog: Catalog, alias: ModelConfig) -> ModelConfig:
+    target = _find(catalog, alias.alias)
+    if target is None:
+        names = _listed(_nearest(alias.alias, catalog))
+        raise ConfigError(f"{alias.source}: `alias` names {alias.alias!r}, which is no model; the models are: {names}.")
+    if target.alias:
+        said = f"{alias.source}: `alias` names {alias.alias!r}, itself an alias; name its target {target.alias!r} instead."
+        raise ConfigError(said, param="alias")
+    return target
+
+
+def _check_downloads(config: ModelConfig) -> None:
+    """Refuse a model whose YAML lists files that are not there, since nothing fetches them."""
+    for file in config.download_files:
+        path = config.model_path.parent.parent / file.filename
+        if not path.exists():
+            origin = f" from {file.uri}" if file.uri else ""
+            raise ConfigError(f"{config.source}: `download_files` lists {file.filename}; download it{origin} to {path}.")
+
+
+def _fits(config: ModelConfig, usecase: str) -> bool:
+    declared = {use.lower().removeprefix("flag_") for use in config.known_usecases}
+    if "llm" in declared:
+        declared |= TEXT_USES
+    if usecase in declared:
+        return True
+    if usecase in TEXT_USES:
+        return not config.embeddings and (not declared or bool(declared & TEXT_USES))
+    return usecase == "embeddings" and config.embeddings
+
+
+def _not_found(name: str, catalog: Catalog) -> ModelNotFound:
+    known = _listed(_nearest(name, catalog))
+    advice = f"the models: {known}" if known else "the models, and there are none yet"
+    shown = name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "…"
+    return ModelNotFound(f"There is no model {shown!r}. GET /v1/models lists {advice}.", param="model")
+
+
+def _nearest(name: str, catalog: Catalog) -> list[str]:
+    return difflib.get_close_matches(name[:LONGEST_NAME], catalog.models, n=SHOWN_NAMES + 1, cutoff=0.0)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN_NAMES]) + (", …" if len(names) > SHOWN_NAMES else "")

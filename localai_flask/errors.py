@@ -1,0 +1,123 @@
+"""The one family of errors a client may see.
+
+An error knows its HTTP status, its public type and code, and the field it is about; its message says what to do.
+Each API family renders it in its own shape. Between processes an error travels as `ErrorInfo`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, array_like=True):
+    """An error as data, so that it can cross a process boundary."""
+
+    status: int
+    type: str
+    code: str
+    message: str
+    param: str | None = None
+    retry_after: float | None = None
+
+
+class ApiError(Exception):
+    """An error with a public face; `str(error)` is the sentence that the client reads."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after: float | None = None):
+        super().__init__(message)
+        self.info = ErrorInfo(self.status, self.type, self.code, message, param, retry_after)
+
+    @classmethod
+    def from_info(cls, info: ErrorInfo) -> ApiError:
+        """Rebuild an error that came from another process."""
+        error = ApiError(info.message)
+        error.info = info
+        return error
+
+
+class InvalidRequest(ApiError):
+    status, type, code = 400, "invalid_request_error", "invalid_request"
+
+
+class UnsupportedParameter(InvalidRequest):
+    """A field that we know and cannot honour: refused by name, never dropped."""
+
+    code = "unsupported_parameter"
+
+
+class ContextOverflow(InvalidRequest):
+    code = "context_length_exceeded"
+
+    def __init__(self, asked: int, limit: int, *, param: str | None = None):
+        super().__init__(
+            f"The prompt has {asked} tokens but this model's context holds {limit}; "
+            "shorten the prompt or raise `context_size` in the model's YAML.",
+            param=param,
+        )
+
+
+class Unauthorized(ApiError):
+    status, type, code = 401, "invalid_request_error", "invalid_api_key"
+
+
+class ModelDisabled(ApiError):
+    status, type, code = 403, "invalid_request_error", "model_disabled"
+
+
+class NotFound(ApiError):
+    status, type, code = 404, "invalid_request_error", "not_found"
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+
+
+class ConfigError(ApiError):
+    """A model's YAML or file cannot be used; the message names the file and what to change."""
+
+    code = "model_config_invalid"
+
+
+class ModelLoadFailed(ApiError):
+    """The engine could not load the model, and trying again would fail the same way."""
+
+    code = "model_load_failed"
+
+
+class Unavailable(ApiError):
+    """Something that a later try may well find working again."""
+
+    status, code = 503, "unavailable"
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after: float | None = 1.0):
+        super().__init__(message, param=param, retry_after=retry_after)
+
+
+class Overloaded(Unavailable):
+    code = "overloaded"
+
+
+class WorkerDied(Unavailable):
+    code = "model_worker_died"
+
+
+class WorkerLeaving(Unavailable):
+    """The worker is draining; the pool client asks again, so a client sees this only if no other worker comes."""
+
+    code = "model_worker_leaving"
+
+
+class ServerShuttingDown(Unavailable):
+    """The server drains and this request did not end in the time that was left."""
+
+    code = "server_shutting_down"
+
+
+class DeadlineExceeded(ApiError):
+    status, code = 504, "deadline_exceeded"

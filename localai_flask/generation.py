@@ -1,0 +1,145 @@
+"""The words that all rooms share about one generation: what is asked, what comes back, how it ended.
+
+Pure data (msgspec structs), importable from everywhere; knows no model, no process and no HTTP.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from localai_flask.errors import ErrorInfo
+
+
+class FinishReason(str, enum.Enum):
+    """Why a sequence ended; each API family has one table from these to its own words."""
+
+    EOS = "eos"
+    STOP_SEQUENCE = "stop_sequence"
+    MAX_TOKENS = "max_tokens"
+    CONTEXT = "context"
+    TOOL_CALLS = "tool_calls"
+
+
+class Prompt(msgspec.Struct, frozen=True, array_like=True):
+    """What the model reads: text, or token ids when the client sent those.
+
+    `special` lets the tokenizer read markers such as `<|im_end|>` in the text as control tokens; `add_bos` puts the
+    model's begin-of-sequence token first if its vocabulary wants one and the text does not begin with it already.
+    """
+
+    text: str = ""
+    tokens: list[int] | None = None
+    special: bool = True
+    add_bos: bool = True
+
+
+class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
+    """How tokens are chosen and when to stop; every value is already merged from YAML and request.
+
+    `max_tokens` 0 means: until the context is full. `seed` -1 means: a fresh one for each request. `repeat_last_n`
+    counts the last tokens that the penalties look at (-1: all). `top_logprobs` None means: no log-probabilities.
+    """
+
+    temperature: float = 0.9
+    top_p: float = 0.95
+    top_k: int = 40
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    seed: int = -1
+    max_tokens: int = 0
+    ignore_eos: bool = False
+    stop: tuple[str, ...] = ()
+    logit_bias: dict[int, float] = {}
+    top_logprobs: int | None = None
+
+
+class Usage(msgspec.Struct, frozen=True, array_like=True):
+    """Token counts of one sequence: the rendered prompt, its part found in the cache, and every token decoded."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Timings(msgspec.Struct, frozen=True, array_like=True):
+    """Where the time of one sequence went, in milliseconds."""
+
+    queue_ms: float = 0.0
+    prompt_ms: float = 0.0
+    decode_ms: float = 0.0
+
+
+class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
+    """The log-probability of one token before sampling, and its best alternatives as (id, bytes, logprob)."""
+
+    id: int
+    text: bytes
+    logprob: float
+    top: list[tuple[int, bytes, float]] = []
+
+
+class Started(msgspec.Struct, frozen=True, array_like=True, tag="started"):
+    """The prompt was accepted and is being processed."""
+
+    prompt_tokens: int
+    cached_tokens: int = 0
+
+
+class Progress(msgspec.Struct, frozen=True, array_like=True, tag="progress"):
+    """Prompt tokens processed so far."""
+
+    done: int
+    total: int
+
+
+class Delta(msgspec.Struct, frozen=True, array_like=True, tag="delta"):
+    """Text that is whole UTF-8 and cannot be part of a stop string; never empty unless it carries logprobs."""
+
+    text: str
+    logprobs: list[TokenLogprob] = []
+
+
+class Finished(msgspec.Struct, frozen=True, array_like=True, tag="finished"):
+    """The last word about a sequence that ended well."""
+
+    reason: FinishReason
+    usage: Usage
+    timings: Timings = Timings()
+    stop_sequence: str | None = None
+
+
+class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
+    """The last word about a sequence that did not."""
+
+    error: ErrorInfo
+
+
+Reply = Started | Progress | Delta | Finished | Failed
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What the web side needs to know of a loaded model, told once so as not to ask again.
+
+    `context_length` is per request, in tokens; `memory_bytes` counts weights and KV cache.
+    """
+
+    backend: str
+    engine_version: str
+    context_length: int
+    capabilities: frozenset[str]
+    chat_template: str | None = None
+    bos_token: str = ""
+    eos_token: str = ""
+    trained_context: int = 0
+    memory_bytes: int = 0
+    description: str = ""

@@ -1,0 +1,1 @@
+"""Processes: the manager that starts model workers, the workers, and the client that talks to them."""

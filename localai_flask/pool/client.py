@@ -1,0 +1,238 @@
+"""The pool as web workers see it: find a model's worker, run requests there, hear of every failure.
+
+One `PoolClient` per web worker process, made after the fork. No method waits without a beat: iterators yield at least every
+`beat` seconds, so that the caller can tell whether its own client is still there.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+
+from localai_flask.config.model import ModelConfig
+from localai_flask.errors import ApiError, Overloaded, Unavailable, WorkerLeaving
+from localai_flask.generation import Failed, Finished, ModelInfo, Prompt, Reply, SamplingParams
+from localai_flask.pool.channel import ChannelGone
+from localai_flask.pool.directory import DirectoryThread
+from localai_flask.pool.links import Link, Links
+from localai_flask.pool.messages import Answer, Generate, Ping, Pong
+from localai_flask.pool.protocol import Lease
+from localai_flask.pool.runtime import Runtime
+
+BEAT_S = 0.5
+MANAGER_ABSENCE_S = 10.0
+"""How long a request waits for a manager that does not answer."""
+ENGINE_STALL_S = 60.0
+"""How long one step of an engine may last before the model no longer counts as ready."""
+RESUBMISSIONS = 3
+
+
+class PoolClient:
+    """One web worker's door to all models."""
+
+    def __init__(self, runtime: Runtime):
+        self._runtime = runtime
+        self._start = threading.Lock()
+        self._threads: tuple[DirectoryThread, Links] | None = None
+
+    def _started(self) -> tuple[DirectoryThread, Links]:
+        with self._start:
+            if self._threads is None:
+                self._threads = DirectoryThread(self._runtime), Links()
+                for thread in self._threads:
+                    thread.start()
+            return self._threads
+
+    def session(self, config: ModelConfig) -> Session:
+        """Begin to work with a model; nothing is loaded or waited for yet."""
+        return Session(config, *self._started())
+
+    def states(self) -> dict[str, str]:
+        """Tell the state of every model that was ever asked for: loading, ready, failed or cold."""
+        directory, _ = self._started()
+        if directory.age_s > MANAGER_ABSENCE_S:
+            directory.await_change(1.0)
+        return {lease.name: lease.state for lease in directory.leases().values()}
+
+    def check(self, timeout: float) -> None:
+        """Make a round trip through the manager and every model that must be ready; raise `Unavailable` naming what fails."""
+        deadline = time.monotonic() + timeout
+        directory, links = self._started()
+        if directory.age_s > 2 * BEAT_S:
+            directory.await_change(timeout)
+        if directory.age_s > 2 * BEAT_S:
+            raise Unavailable("The pool manager does not answer; it is being restarted.")
+        inbox: queue.SimpleQueue[tuple[int, Answer]] = queue.SimpleQueue()
+        asked = [lease for lease in directory.leases().values() if lease.required]
+        for tag, lease in enumerate(asked):
+            _ping(lease, links, inbox, tag)
+        silent = dict(enumerate(asked))
+        while silent:
+            try:
+                tag, answer = inbox.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                names = ", ".join(lease.name for lease in silent.values())
+                raise Unavailable(f"The worker of model {names} does not answer.") from None
+            lease = silent.pop(tag)
+            if not isinstance(answer, Pong) or answer.engine_silent_s > ENGINE_STALL_S:
+                raise Unavailable(f"The engine of model {lease.name} does not answer.")
+
+
+def _ping(lease: Lease, links: Links, inbox: queue.SimpleQueue[tuple[int, Answer]], tag: int) -> None:
+    """Ask one worker of the model whether it lives; raise `Unavailable` if there is none to ask."""
+    if not lease.workers:
+        why = lease.error.message if lease.error else "it is loading"
+        raise Unavailable(f"Model {lease.name} is not ready: {why}")
+    try:
+        links.to(lease.workers[0]).send(Ping(), inbox, tag)
+    except (ChannelGone, Overloaded) as error:
+        raise Unavailable(f"The worker of model {lease.name} has just ended; it is being restarted.") from error
+
+
+class Session:
+    """Work with one model, for one request of a client."""
+
+    def __init__(self, config: ModelConfig, directory: DirectoryThread, links: Links):
+        self.config = config
+        self._directory = directory
+        self._links = links
+        self._info: ModelInfo | None = None
+        self._avoided: set[str] = set()
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the model is; known once `wait_ready` has ended."""
+        assert self._info is not None, "wait_ready comes first"
+        return self._info
+
+    def wait_ready(self, beat: float = BEAT_S) -> Iterator[float | None]:
+        """Have the model loaded if it is not, yielding the progress (0 to 1) at least every `beat` seconds meanwhile.
+
+        Raises the load's error, or `Unavailable` if the pool manager stays away.
+        """
+        lease = self._directory.lease(self.config.key)
+        if lease is not None and lease.info is not None and self._reachable(lease):
+            self._info = lease.info
+            return
+        self._directory.want(self.config)
+        try:
+            yield from self._wait_loaded(beat)
+        finally:
+            self._directory.unwant(self.config)
+
+    def _wait_loaded(self, beat: float) -> Iterator[float | None]:
+        begun = told = time.monotonic()
+        answers = self._directory.answers
+        while True:
+            self._directory.await_change(min(beat, 0.1))
+            now = time.monotonic()
+            lease = self._directory.lease(self.config.key)
+            seen = self._directory.answers >= answers + 2  # the first may be to a question from before this request
+            if lease is not None and lease.info is not None and self._reachable(lease):
+                self._info = lease.info
+                return
+            if seen and lease is not None and lease.state == "failed" and lease.error is not None:
+                raise ApiError.from_info(lease.error)
+            if self._directory.age_s > MANAGER_ABSENCE_S and now - begun > MANAGER_ABSENCE_S:
+                raise Unavailable("The pool manager does not answer; it is being restarted, so try again.")
+            if now - told >= beat:
+                told = now
+                yield lease.progress if lease is not None else None
+
+    def _reachable(self, lease: Lease) -> bool:
+        return any(self._link(lease, index) is not None for index in range(len(lease.workers)))
+
+    def _link(self, lease: Lease, index: int) -> Link | None:
+        worker = lease.workers[index]
+        if worker.worker_id in self._avoided:
+            return None
+        try:
+            return self._links.to(worker)
+        except ChannelGone:
+            return None
+
+    def avoid(self, link: Link) -> None:
+        """Do not pick this worker again: it has said that it is leaving."""
+        self._avoided.add(link.worker.worker_id)
+
+    def generate(self, requests: list[tuple[Prompt, SamplingParams]], timeout_s: float | None = None) -> Generation:
+        """Start these sequences together on the least busy worker; the caller closes what it gets."""
+        return Generation(self, [Generate(prompt, sampling, timeout_s) for prompt, sampling in requests])
+
+    def pick(self, prompt: Prompt) -> Link:
+        """Choose the worker with the least outstanding work, and among equals the one that saw this prompt's beginning.
+
+        Raises `Unavailable` if none can be reached.
+        """
+        lease = self._directory.lease(self.config.key)
+        count = len(lease.workers) if lease is not None else 0
+        links = [link for index in range(count) if lease is not None and (link := self._link(lease, index)) is not None]
+        if not links:
+            raise Unavailable(f"The worker of model {self.config.name} has just ended; it is being restarted, so try again.")
+        least = min(link.outstanding for link in links)
+        idle = [link for link in links if link.outstanding == least]
+        return idle[zlib.crc32(prompt.text[:1024].encode()) % len(idle)]
+
+
+class Generation:
+    """Sequences that run together for one request of a client."""
+
+    def __init__(self, session: Session, commands: list[Generate]):
+        self._session = session
+        self._commands = commands
+        self._inbox: queue.SimpleQueue[tuple[int, Answer]] = queue.SimpleQueue()
+        self._running: dict[int, tuple[Link, int]] = {}
+        self._resubmitted = 0
+        link = session.pick(commands[0].prompt)
+        try:
+            for index in range(len(commands)):
+                self._submit(index, link)
+        except ApiError:
+            self.close()
+            raise
+
+    def _submit(self, index: int, link: Link) -> None:
+        try:
+            self._running[index] = link, link.send(self._commands[index], self._inbox, index)
+        except ChannelGone as error:
+            raise Unavailable("The model's worker has just ended; it is being restarted, so try again.") from error
+
+    def events(self, beat: float = BEAT_S) -> Iterator[tuple[int, Reply] | None]:
+        """Yield (index of the sequence, reply) as they come, None after each `beat` seconds of silence.
+
+        Ends after the last `Finished`; raises the error of the first sequence that failed, after cancelling the others.
+        """
+        while self._running:
+            try:
+                index, answer = self._inbox.get(timeout=beat)
+            except queue.Empty:
+                yield None
+                continue
+            if isinstance(answer, Failed):
+                if answer.error.code == WorkerLeaving.code and self._resubmitted < RESUBMISSIONS:
+                    yield from self._move(index, beat)
+                    continue
+                self._running.pop(index, None)
+                self.close()
+                raise ApiError.from_info(answer.error)
+            if isinstance(answer, Finished):
+                self._running.pop(index, None)
+            if not isinstance(answer, Pong):
+                yield index, answer
+
+    def _move(self, index: int, beat: float) -> Iterator[None]:
+        """Give a sequence that a leaving worker refused to another one."""
+        self._resubmitted += 1
+        self._session.avoid(self._running.pop(index)[0])
+        for _ in self._session.wait_ready(beat):
+            yield None
+        self._submit(index, self._session.pick(self._commands[index].prompt))
+
+    def close(self) -> None:
+        """Cancel what has not finished; may be called again."""
+        while self._running:
+            _, (link, request_id) = self._running.popitem()
+            link.cancel(request_id)

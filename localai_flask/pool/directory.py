@@ -1,0 +1,94 @@
+"""What one web worker knows of the pool: a copy of the manager's table, kept fresh by one thread.
+
+Only this thread talks to the manager, so a manager that hangs or dies blocks no request that already knows its worker.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from localai_flask.config import model as model_config
+from localai_flask.config.model import ModelConfig
+from localai_flask.pool import protocol
+from localai_flask.pool.protocol import Lease, PoolProxy
+from localai_flask.pool.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+REFRESH_S = 0.5
+IMPATIENT_REFRESH_S = 0.02
+"""How often to look while a request waits for a model."""
+
+
+class DirectoryThread(threading.Thread):
+    """Asks the manager for the models that requests want, and tells them when something changed."""
+
+    def __init__(self, runtime: Runtime):
+        super().__init__(name="pool-directory", daemon=True)
+        self._runtime = runtime
+        self._proxy: PoolProxy | None = None
+        self._wake = threading.Event()
+        self._changed = threading.Condition()
+        self._wanted: dict[str, tuple[bytes, int]] = {}
+        self._leases: protocol.Directory = {}
+        self._synced_at = -float("inf")
+        self.answers = 0
+        """How often the manager has answered."""
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the manager last answered."""
+        return time.monotonic() - self._synced_at
+
+    def leases(self) -> protocol.Directory:
+        """The table as last seen, by config key; the caller must not change it."""
+        return self._leases
+
+    def lease(self, key: str) -> Lease | None:
+        return self._leases.get(key)
+
+    def want(self, config: ModelConfig) -> None:
+        """Keep asking for a model until `unwant`; one request waits per call."""
+        with self._changed:
+            encoded, waiting = self._wanted.get(config.key, (model_config.encode(config), 0))
+            self._wanted[config.key] = encoded, waiting + 1
+        self._wake.set()
+
+    def unwant(self, config: ModelConfig) -> None:
+        with self._changed:
+            encoded, waiting = self._wanted[config.key]
+            if waiting > 1:
+                self._wanted[config.key] = encoded, waiting - 1
+            else:
+                del self._wanted[config.key]
+
+    def await_change(self, timeout_s: float) -> None:
+        """Wait until the manager has answered once more."""
+        with self._changed:
+            self._changed.wait(timeout_s)
+
+    def run(self) -> None:
+        while True:
+            self._sync()
+            self._wake.wait(IMPATIENT_REFRESH_S if self._wanted else REFRESH_S)
+            if self._wake.is_set():
+                self._wake.clear()
+
+    def _sync(self) -> None:
+        with self._changed:
+            wanted = [encoded for encoded, _ in self._wanted.values()]
+        try:
+            if self._proxy is None:
+                self._proxy = protocol.connect(self._runtime)
+            leases = self._proxy.sync(wanted)
+        except (OSError, EOFError):
+            self._proxy = None
+            time.sleep(0.1)
+            return
+        with self._changed:
+            self._leases = leases
+            self._synced_at = time.monotonic()
+            self.answers += 1
+            self._changed.notify_all()

@@ -1,0 +1,160 @@
+"""The one thread that touches the engine: it loads the model, takes commands between steps, and hands out what a step made."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import count
+
+from localai_flask.backends import create
+from localai_flask.backends.base import Backend, Event, Job
+from localai_flask.config.model import ModelConfig
+from localai_flask.errors import ApiError, ModelLoadFailed
+from localai_flask.generation import Failed, Finished, ModelInfo
+from localai_flask.pool.channel import Channel
+from localai_flask.pool.messages import Answer, Generate
+
+log = logging.getLogger(__name__)
+
+Publish = Callable[[Channel, list[tuple[int, Answer]]], None]
+
+
+class EngineThread(threading.Thread):
+    """Owns the backend; every other thread only puts commands into its inbox or reads plain attributes."""
+
+    def __init__(self, config: ModelConfig, publish: Publish, wake_main: Callable[[], None]):
+        super().__init__(name="engine", daemon=True)
+        self.config = config
+        self.publish = publish
+        self.wake_main = wake_main
+        self.info: ModelInfo | None = None
+        self.error: ApiError | None = None
+        """Why the model could not be loaded."""
+        self.broke = False
+        """Whether a step raised, after which the engine's state is unknown."""
+        self.progress = 0.0
+        self.load_counts = (0, 0)
+        self.busy_since: float | None = None
+        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._ids = count(1)
+        self._routes: dict[int, tuple[Channel, int]] = {}
+        self._jobs: dict[tuple[Channel, int], int] = {}
+        self._backend: Backend | None = None
+
+    # Any thread.
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds that the current step has lasted; 0 when idle."""
+        since = self.busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._routes and self._inbox.empty()
+
+    def submit(self, channel: Channel, request_id: int, command: Generate) -> None:
+        arrived = time.monotonic()
+        self._inbox.put(lambda: self._submit(channel, request_id, command, arrived))
+
+    def cancel(self, channel: Channel, request_id: int) -> None:
+        self._inbox.put(lambda: self._cancel(channel, request_id))
+
+    def forget(self, channel: Channel) -> None:
+        """Cancel everything that came over a channel which is gone."""
+        self._inbox.put(lambda: self._forget(channel))
+
+    def stop(self, timeout_s: float) -> None:
+        """Ask the loop to end and wait for it."""
+        self._inbox.put(None)
+        self.join(timeout_s)
+
+    # The engine thread itself.
+
+    def run(self) -> None:
+        try:
+            if self._load():
+                self._loop()
+        except Exception:
+            log.exception("the engine of model %s broke; its requests are lost and the worker is replaced", self.config.name)
+            self.broke = True
+        self.wake_main()
+
+    def _load(self) -> bool:
+        begun = time.monotonic()
+        try:
+            self._backend = create(self.config.backend)
+            info = self._backend.load(self.config, self._loaded_so_far)
+        except ApiError as error:
+            self.error = error
+        except MemoryError:
+            self.error = ModelLoadFailed(f"Model {self.config.name} does not fit into memory; use a smaller model or context_size.")
+        else:
+            self.progress, self.info = 1.0, info
+            log.info("model %s is ready after %.1f s", self.config.name, time.monotonic() - begun)
+            return True
+        log.error("cannot load model %s: %s", self.config.name, self.error)
+        return False
+
+    def _loaded_so_far(self, fraction: float) -> None:
+        self.progress = min(fraction, 0.99)
+
+    def _loop(self) -> None:
+        backend = self._backend
+        assert backend is not None
+        while self._take_commands(wait=backend.is_idle):
+            self.busy_since = time.monotonic()
+            self._hand_out(backend.step())
+            self.busy_since = None
+            self.load_counts = backend.load_counts
+        backend.close()
+
+    def _take_commands(self, wait: bool) -> bool:
+        """Carry out what has arrived, waiting for the first if there is nothing to step; False when told to stop."""
+        try:
+            command = self._inbox.get(block=wait)
+            while command is not None:
+                command()
+                command = self._inbox.get_nowait()
+        except queue.Empty:
+            return True
+        return False
+
+    def _submit(self, channel: Channel, request_id: int, command: Generate, arrived: float) -> None:
+        assert self._backend is not None
+        deadline = None if command.timeout_s is None else arrived + command.timeout_s
+        job = Job(next(self._ids), command.prompt, command.sampling, deadline, arrived)
+        try:
+            self._backend.submit(job)
+        except ApiError as error:
+            self.publish(channel, [(request_id, Failed(error.info))])
+            return
+        self._routes[job.id] = channel, request_id
+        self._jobs[channel, request_id] = job.id
+
+    def _cancel(self, channel: Channel, request_id: int) -> None:
+        job_id = self._jobs.pop((channel, request_id), None)
+        if job_id is not None and self._backend is not None:
+            del self._routes[job_id]
+            self._backend.cancel(job_id)
+            log.debug("request %d was cancelled", request_id)
+
+    def _forget(self, channel: Channel) -> None:
+        for owner, request_id in [key for key in self._jobs if key[0] is channel]:
+            self._cancel(owner, request_id)
+
+    def _hand_out(self, events: list[Event]) -> None:
+        batches: dict[Channel, list[tuple[int, Answer]]] = defaultdict(list)
+        for job_id, reply in events:
+            route = self._routes.get(job_id)
+            if route is None:
+                continue
+            if isinstance(reply, Finished | Failed):
+                del self._routes[job_id], self._jobs[route]
+            batches[route[0]].append((route[1], reply))
+        for channel, answers in batches.items():
+            self.publish(channel, answers)

@@ -1,0 +1,65 @@
+"""When to try a failed model again, and how to say why its worker died."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import deque
+
+from localai_flask.errors import ErrorInfo, ModelLoadFailed, WorkerDied
+from localai_flask.pool.process import WorkerProcess
+
+LONGEST_COOLDOWN_S = 300.0
+CRASH_WINDOW_S = 60.0
+CRASHES_ALLOWED = 3
+
+
+class Backoff:
+    """Count failures: each failed load doubles the wait; crashes of a loaded model are forgiven unless they come often."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.retry_at = 0.0
+        self.crashes: deque[float] = deque(maxlen=CRASHES_ALLOWED + 1)
+
+    @property
+    def may_try(self) -> bool:
+        return time.monotonic() >= self.retry_at
+
+    @property
+    def crashes_often(self) -> bool:
+        return len(self.crashes) > CRASHES_ALLOWED and time.monotonic() - self.crashes[0] < CRASH_WINDOW_S
+
+    def failed(self, cooldown_s: float) -> None:
+        self.failures += 1
+        self.retry_at = time.monotonic() + min(LONGEST_COOLDOWN_S, cooldown_s * 2 ** (self.failures - 1))
+
+    def crashed(self) -> None:
+        self.crashes.append(time.monotonic())
+
+    def succeeded(self) -> None:
+        self.failures, self.retry_at = 0, 0.0
+
+
+def describe_death(name: str, process: WorkerProcess, loading: bool, because: str = "") -> ErrorInfo:
+    """Say in one sentence how a worker ended that did not explain itself, with the last lines it printed."""
+    cause = because or _cause(process.exit_status)
+    doing = "while loading the model" if loading else "while serving"
+    said = process.last_words()
+    message = f"The worker of model {name} ended {doing}: {cause}." + (f" It last said: {said}" if said else "")
+    error = ModelLoadFailed(message) if loading else WorkerDied(message)
+    return error.info
+
+
+def _cause(status: int | None) -> str:
+    if status is None:
+        return "it was started by a former manager, so its exit status is unknown"
+    if status >= 0:
+        return f"exit code {status}"
+    name = signal.Signals(-status).name
+    hint = {
+        "SIGKILL": ", perhaps the machine is out of memory; use a smaller model or context_size",
+        "SIGILL": ", the engine was built for another processor; reinstall it on this machine",
+        "SIGSEGV": ", the engine crashed; try another model file or report it with the log",
+    }
+    return f"killed by {name}{hint.get(name, '')}"

@@ -1,0 +1,106 @@
+"""The channels from one web worker to model workers, and the thread that reads them all."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from itertools import count
+
+from localai_flask.errors import Overloaded, WorkerDied
+from localai_flask.generation import Failed
+from localai_flask.pool import messages
+from localai_flask.pool.channel import Channel, ChannelFull, ChannelGone, Hub, HubEventKind
+from localai_flask.pool.messages import Answer, Cancel, Command
+from localai_flask.pool.protocol import WorkerAddress
+
+Inbox = "queue.SimpleQueue[tuple[int, Answer]]"
+
+
+class Link:
+    """One channel and the requests that run over it; a request's answers go to its inbox with its tag."""
+
+    def __init__(self, worker: WorkerAddress, channel: Channel):
+        self.worker = worker
+        self.channel = channel
+        self._ids = count(1)
+        self._inboxes: dict[int, tuple[queue.SimpleQueue[tuple[int, Answer]], int]] = {}
+
+    @property
+    def outstanding(self) -> int:
+        return len(self._inboxes)
+
+    def send(self, command: Command, inbox: queue.SimpleQueue[tuple[int, Answer]], tag: int) -> int:
+        """Send a command whose answers go to `inbox` as (tag, answer); return its request id.
+
+        Raises `ChannelGone` if the worker has died, and `Overloaded` if it does not read.
+        """
+        request_id = next(self._ids)
+        self._inboxes[request_id] = inbox, tag
+        try:
+            self.channel.send(messages.encode([(request_id, command)]))
+        except ChannelFull as error:
+            self._inboxes.pop(request_id, None)
+            raise Overloaded("The model's worker is too busy to take another request; try again.") from error
+        except ChannelGone:
+            self._inboxes.pop(request_id, None)
+            raise
+        if not self.channel.alive:
+            self.fail_all()  # it died between the two steps above, and the reader may already have passed by
+        return request_id
+
+    def cancel(self, request_id: int) -> None:
+        """Forget a request, and tell the worker if it has not finished."""
+        if self._inboxes.pop(request_id, None) is None:
+            return
+        try:
+            self.channel.send(messages.encode([(request_id, Cancel())]), timeout=1.0)
+        except (ChannelFull, ChannelGone):
+            pass  # a worker that is gone or stuck is replaced, and the request with it
+
+    def deliver(self, request_id: int, answer: Answer) -> None:
+        last = not isinstance(answer, messages.NOT_LAST)
+        found = self._inboxes.pop(request_id, None) if last else self._inboxes.get(request_id)
+        if found is not None:
+            found[0].put((found[1], answer))
+
+    def fail_all(self) -> None:
+        """End every request of a worker that has gone."""
+        error = WorkerDied("The model's worker ended while it ran this request; it is being restarted, so try again.")
+        for request_id in list(self._inboxes):
+            self.deliver(request_id, Failed(error.info))
+
+
+class Links(threading.Thread):
+    """Opens channels on demand and delivers what arrives on them."""
+
+    def __init__(self) -> None:
+        super().__init__(name="pool-links", daemon=True)
+        self._hub = Hub()
+        self._links: dict[str, Link] = {}
+        self._lock = threading.Lock()
+
+    def to(self, worker: WorkerAddress) -> Link:
+        """Give the link to a worker; raise `ChannelGone` if it cannot be reached."""
+        with self._lock:
+            link = self._links.get(worker.worker_id)
+            if link is None or not link.channel.alive:
+                link = Link(worker, Channel.connect(worker.address))
+                link.channel.data = link
+                self._links[worker.worker_id] = link
+                self._hub.add(link.channel)
+            return link
+
+    def run(self) -> None:
+        while True:
+            for event in self._hub.recv(timeout=None):
+                assert event.channel is not None
+                link: Link = event.channel.data
+                if event.kind is HubEventKind.GONE:
+                    with self._lock:
+                        if self._links.get(link.worker.worker_id) is link:
+                            del self._links[link.worker.worker_id]
+                    link.fail_all()
+                elif event.kind is HubEventKind.MESSAGE:
+                    assert event.payload is not None
+                    for request_id, answer in messages.decode_answers(event.payload):
+                        link.deliver(request_id, answer)

@@ -1,0 +1,48 @@
+"""The wire between web workers and model workers: msgspec structs in msgpack.
+
+A frame of the channel carries a list of (request id, message), so that one step of the engine costs one frame per
+web worker however many requests it advanced. Request ids are chosen by the web side and are unique in one channel.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from localai_flask.generation import Delta, Failed, Finished, Progress, Prompt, SamplingParams, Started
+
+WIRE_VERSION = 1
+
+
+class Generate(msgspec.Struct, frozen=True, array_like=True, tag="generate"):
+    """Run one sequence; `timeout_s` counts from arrival and covers waiting and decoding (None: no limit)."""
+
+    prompt: Prompt
+    sampling: SamplingParams
+    timeout_s: float | None = None
+
+
+class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
+    """The client left: forget the request, whatever its stage."""
+
+
+class Ping(msgspec.Struct, frozen=True, array_like=True, tag="ping"):
+    """Ask whether worker and engine are alive."""
+
+
+class Pong(msgspec.Struct, frozen=True, array_like=True, tag="pong"):
+    """Seconds since the engine thread last finished a step or was idle, and its running and waiting jobs."""
+
+    engine_silent_s: float
+    running: int
+    waiting: int
+
+
+Command = Generate | Cancel | Ping
+Answer = Started | Progress | Delta | Finished | Failed | Pong
+
+_encoder = msgspec.msgpack.Encoder()
+encode = _encoder.encode
+decode_commands = msgspec.msgpack.Decoder(list[tuple[int, Command]]).decode
+decode_answers = msgspec.msgpack.Decoder(list[tuple[int, Answer]]).decode
+NOT_LAST = (Started, Progress, Delta)
+"""Answers after which more will come for the same request."""

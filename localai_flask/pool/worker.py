@@ -1,0 +1,163 @@
+"""The model worker: one process, one engine, one model.
+
+The main thread does input and output on the channels, the engine thread owns the backend, and a third reports to the
+manager. It leaves when it is told to, when the arbiter is gone, or when no manager has come back for 10 s.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+
+from localai_flask.config import model as model_config
+from localai_flask.errors import ConfigError, WorkerLeaving
+from localai_flask.generation import Failed
+from localai_flask.pool import messages, protocol
+from localai_flask.pool.channel import Channel, Hub, HubEvent, HubEventKind
+from localai_flask.pool.engine_thread import EngineThread
+from localai_flask.pool.manager_link import ManagerLink
+from localai_flask.pool.messages import Cancel, Generate, Ping, Pong
+from localai_flask.pool.outbox import Outbox
+from localai_flask.pool.protocol import Registration, Report, WorkerSpec
+from localai_flask.pool.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+EXIT_BAD_CONFIG = 3
+EXIT_LOAD_FAILED = 4
+EXIT_ENGINE_BROKE = 5
+EXIT_ORPHANED = 6
+
+
+class Worker:
+    """The main thread's side: channels in, commands to the engine, answers out."""
+
+    def __init__(self, spec: WorkerSpec):
+        self.spec = spec
+        self.config = model_config.decode(spec.config)
+        self.address = f"localai-flask-{spec.worker_id}-{secrets.token_hex(8)}"
+        self.hub = Hub(self.address)
+        self.engine = EngineThread(self.config, self.publish, self.hub.wake)
+        self.manager = ManagerLink(Runtime.from_environment(), self.describe, self.report)
+        self.leave_at: float | None = None
+        """When the last requests are given up, once the worker was told to leave."""
+
+    def serve(self) -> int:
+        """Run until there is a reason to leave; return the exit code."""
+        arbiter = os.pidfd_open(Runtime.from_environment().arbiter_pid)
+        self.hub.watch(arbiter)
+        self.engine.start()
+        self.manager.start()
+        while True:
+            for event in self.hub.recv(timeout=0.5):
+                if event.kind is HubEventKind.FD:
+                    return EXIT_ORPHANED
+                self.handle(event)
+            if (code := self.reason_to_leave()) is not None:
+                return code
+
+    def reason_to_leave(self) -> int | None:
+        if self.engine.error is not None:
+            self.manager.fail(self.engine.error.info)
+            return EXIT_BAD_CONFIG if isinstance(self.engine.error, ConfigError) else EXIT_LOAD_FAILED
+        if self.engine.broke:
+            return EXIT_ENGINE_BROKE
+        if self.manager.lost:
+            log.warning("no pool manager has come back; leaving")
+            return EXIT_ORPHANED
+        if self.leave_at is None:
+            return None
+        if self.engine.is_idle or time.monotonic() > self.leave_at:
+            return 0
+        return None
+
+    def leave(self) -> None:
+        """Take no more requests, and leave when those taken are done or the grace is over."""
+        if self.leave_at is None:
+            self.leave_at = time.monotonic() + self.spec.grace_s
+
+    def handle(self, event: HubEvent) -> None:
+        channel = event.channel
+        assert channel is not None
+        if event.kind is HubEventKind.JOINED:
+            channel.data = Outbox(channel, self.hub)
+        elif event.kind is HubEventKind.ROOM:
+            if not channel.data.flush():
+                self.engine.forget(channel)
+                self.hub.drop(channel)
+        elif event.kind is HubEventKind.GONE:
+            self.engine.forget(channel)
+        else:
+            assert event.payload is not None
+            for request_id, command in messages.decode_commands(event.payload):
+                self.obey(channel, request_id, command)
+
+    def obey(self, channel: Channel, request_id: int, command: messages.Command) -> None:
+        if isinstance(command, Ping):
+            running, waiting = self.engine.load_counts
+            channel.data.send([(request_id, Pong(self.engine.silent_s, running, waiting))])
+        elif isinstance(command, Cancel):
+            self.engine.cancel(channel, request_id)
+        elif isinstance(command, Generate) and self.leave_at is not None:
+            error = WorkerLeaving(f"The worker of model {self.config.name} is leaving; try again.")
+            channel.data.send([(request_id, Failed(error.info))])
+        elif isinstance(command, Generate):
+            self.engine.submit(channel, request_id, command)
+
+    def publish(self, channel: Channel, answers: list[tuple[int, messages.Answer]]) -> None:
+        """Send what a step produced; called by the engine thread, and never waits for a slow reader."""
+        channel.data.send(answers)
+
+    def describe(self) -> Registration | None:
+        if self.engine.info is None:
+            return None
+        return Registration(
+            worker_id=self.spec.worker_id,
+            pid=os.getpid(),
+            address=self.address,
+            config=self.spec.config,
+            info=self.engine.info,
+        )
+
+    def report(self) -> Report:
+        running, waiting = self.engine.load_counts
+        return Report(
+            worker_id=self.spec.worker_id,
+            progress=self.engine.progress,
+            engine_silent_s=self.engine.silent_s,
+            running=running,
+            waiting=waiting,
+            leaving=self.leave_at is not None,
+        )
+
+
+def main() -> None:
+    """Read the spec from standard input, serve, and end with a code that says whether another try makes sense."""
+    spec = protocol.decode_spec(sys.stdin.buffer.read())
+    server_log = open(int(sys.argv[1]), "w", buffering=1)
+    logging.basicConfig(
+        level=spec.log_level.upper(),
+        stream=server_log,
+        format="[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s",
+    )
+    worker = Worker(spec)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: worker.leave())
+    signal.set_wakeup_fd(worker.hub.wake_fd, warn_on_full_buffer=False)
+    try:
+        code = worker.serve()
+    except Exception:
+        log.exception("the worker of model %s broke", worker.config.name)
+        code = EXIT_ENGINE_BROKE
+    worker.engine.stop(timeout_s=0 if code else 5)
+    logging.shutdown()
+    # The engine thread may sit in a C call for minutes, and destructors of C libraries are no place to wait.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

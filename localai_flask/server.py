@@ -1,0 +1,86 @@
+"""Running under gunicorn: its settings from ours, and the hooks that start and stop the pool manager.
+
+`gunicorn.conf.py` and `localai-flask serve` both take everything from here (gunicorn reads the module's lower-case names:
+https://gunicorn.org/reference/settings/).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+from localai_flask.pool.runtime import ENV, Runtime
+from localai_flask.pool.supervisor import Supervisor
+from localai_flask.settings import Settings
+
+PR_SET_CHILD_SUBREAPER = 36
+PROBE_THREADS = 8
+"""Threads beyond those for model work, so that probes and listings answer while every stream is busy."""
+FAREWELL_S = 2.0
+"""How long before gunicorn's kill a draining stream is ended with a proper error event."""
+
+_settings = Settings.from_environment()
+
+wsgi_app = "localai_flask.app:create_app()"
+bind = _settings.bind
+workers = _settings.workers
+worker_class = "gthread"
+threads = _settings.http_threads + PROBE_THREADS
+worker_connections = 4096
+keepalive = 75  # longer than nginx's default of 60 s, so that the proxy closes first and no request meets a closing socket
+timeout = 60
+graceful_timeout = _settings.graceful_timeout
+loglevel = _settings.log_level
+control_socket_disable = True
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+_supervisor: Supervisor | None = None
+_runtime: Runtime | None = None
+
+
+def on_starting(server: Any) -> None:
+    """Refuse what would be unsafe, then start the pool manager."""
+    global _supervisor, _runtime
+    if not _settings.is_loopback and not _settings.api_key and not _settings.allow_insecure_public_bind:
+        server.log.error(
+            "refusing to listen on %s without an API key: set LOCALAI_API_KEY, listen on 127.0.0.1, "
+            "or set LOCALAI_ALLOW_INSECURE_PUBLIC_BIND=true",
+            _settings.address,
+        )
+        sys.exit(1)
+    # Model workers whose manager was killed become the arbiter's children, and its reaping loop takes them at their end.
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _runtime = Runtime.create()
+    os.environ[ENV] = str(_runtime.path)
+    _supervisor = Supervisor(_settings, _runtime)
+    _supervisor.start()
+
+
+def when_ready(server: Any) -> None:
+    """Let Ctrl-C drain the streams as SIGTERM does; a second one ends them at once, which is gunicorn's own rule."""
+    signal.signal(signal.SIGINT, lambda *_: server.SIG_QUEUE.put(signal.SIGTERM))
+
+
+def post_worker_init(worker: Any) -> None:
+    """Leave a terminal's Ctrl-C to the arbiter, and set a limit to draining that still lets streams say why they end."""
+    from localai_flask.api import sse
+
+    def drain(number: int, frame: FrameType | None) -> None:
+        sse.drain_until(time.monotonic() + max(0.0, graceful_timeout - FAREWELL_S))
+        worker.handle_exit(number, frame)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, drain)
+
+
+def on_exit(server: Any) -> None:
+    """Stop the pool and leave nothing behind."""
+    if _supervisor is not None:
+        _supervisor.stop()
+    if _runtime is not None:
+        _runtime.remove()

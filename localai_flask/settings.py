@@ -1,0 +1,97 @@
+"""Server-wide settings: flag, environment variable, type, default and help of each, declared once.
+
+The `localai-flask` command makes its options from this list, gunicorn.conf.py and the processes behind it read the same
+values back from the environment, and the docs page is printed from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PREFIX = "LOCALAI_"
+
+
+def setting(default: Any, help: str, *, metavar: str | None = None, env: str | None = None) -> Any:
+    """Declare one setting; `env` is the variable's name where it is not LOCALAI_ and the field's name."""
+    return dataclasses.field(default=default, metadata={"help": help, "metavar": metavar, "env": env})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that is configured for the whole server rather than for one model."""
+
+    models_path: Path = setting(Path("models"), "Folder with model files and their YAML.", metavar="DIR")
+    address: str = setting("127.0.0.1:8080", "Address to listen on; `:8080` means every interface.", metavar="HOST:PORT")
+    api_key: tuple[str, ...] = setting((), "Key that clients must send; several are separated by commas.", metavar="KEY")
+    threads: int = setting(0, "Compute threads for each model that does not set its own (0: all cores).")
+    context_size: int = setting(0, "Context per request, in tokens, for models that do not set their own (0: the model's, at most 8192).")
+    f16: bool = setting(False, "Use 16-bit floats where a model's YAML does not say.")
+    default_model: str = setting("", "Model that serves requests which name none.", metavar="NAME")
+    load_to_memory: tuple[str, ...] = setting((), "Models to load at start, separated by commas; /readyz waits for them.", metavar="NAMES")
+    workers: int = setting(2, "Web worker processes.")
+    http_threads: int = setting(64, "Requests that each web worker serves at once; more are answered 503.")
+    upload_limit: int = setting(15, "Largest request body, in MB.")
+    graceful_timeout: int = setting(30, "Seconds that running streams get to end when the server stops.")
+    queue_size: int = setting(512, "Requests that may wait for one model; more are answered 503.")
+    request_timeout: float = setting(0.0, "Seconds after which a request is given up (0: never).")
+    model_load_failure_cooldown: float = setting(10.0, "Seconds before a model that failed to load is tried again.")
+    load_stall_timeout: float = setting(120.0, "Seconds without progress after which a loading model is given up.")
+    worker_silence_timeout: float = setting(10.0, "Seconds without a heartbeat after which a model worker is replaced.")
+    cors_allow_origins: tuple[str, ...] = setting((), "Web origins that may call the API from a browser, separated by commas.")
+    allow_insecure_public_bind: bool = setting(False, "Listen on a public address although no API key is set.")
+    log_level: str = setting("info", "error, warning, info or debug.", metavar="LEVEL")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Read every setting from its variable; raise `ValueError` naming a variable that does not parse."""
+        values = {}
+        for field in dataclasses.fields(cls):
+            text = environment.get(env_name(field))
+            if text is not None and text != "":
+                values[field.name] = _parse(field, text)
+        return cls(**values)
+
+    def to_environment(self) -> dict[str, str]:
+        """Render the settings that differ from their defaults as environment variables."""
+        changed = ((f, getattr(self, f.name)) for f in dataclasses.fields(self))
+        return {env_name(f): _render(value) for f, value in changed if value != f.default}
+
+    @property
+    def bind(self) -> str:
+        """The listening address in gunicorn's form."""
+        host, _, port = self.address.rpartition(":")
+        return f"{host or '0.0.0.0'}:{port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        host = self.bind.rpartition(":")[0].strip("[]")
+        return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def env_name(field: dataclasses.Field[Any]) -> str:
+    return field.metadata["env"] or PREFIX + field.name.upper()
+
+
+def _parse(field: dataclasses.Field[Any], text: str) -> Any:
+    kind = type(field.default)
+    if kind is bool:
+        if text.lower() not in ("1", "true", "yes", "on", "0", "false", "no", "off"):
+            raise ValueError(f"{env_name(field)}={text!r} is not a boolean; use true or false.")
+        return text.lower() in ("1", "true", "yes", "on")
+    if kind is tuple:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    try:
+        return type(field.default)(text) if kind is not Path().__class__ else Path(text)
+    except ValueError:
+        raise ValueError(f"{env_name(field)}={text!r} is not a valid {kind.__name__}.") from None
+
+
+def _render(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

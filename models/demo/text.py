@@ -1,0 +1,64 @@
+"""The training text: endless documents, each a list of (text, learn) pieces.
+
+`learn` is true where the loss counts: the assistant's words of a chat, and all of a raw text. Chats are written by the chat template that
+ships inside the model, so what is trained is what is served. Documents do not hold the beginning-of-text token.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import jinja2.sandbox
+
+import errands
+import tales
+import talk
+
+END_OF_TEXT = "<|endoftext|>"
+TEMPLATE = (Path(__file__).parent / "chat_template.jinja").read_text()
+ANSWER = re.compile(r"(?<=<\|im_start\|>assistant\n)(.*?<\|im_end\|>)", re.DOTALL)
+SYSTEMS = ["You are a helpful assistant.", "You are a helpful assistant.", "You are a helpful AI assistant.", "You are a friendly assistant.",
+           "Be brief.", "Answer the user's questions.", "You are a helpful assistant. Use the tools if you need them.", "You are demo."]
+
+Document = list[tuple[str, bool]]
+
+style: dict = {}
+environment = jinja2.sandbox.ImmutableSandboxedEnvironment()
+environment.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False, **style)
+template = environment.from_string(TEMPLATE)
+
+
+def render(rng: Random, messages: list[dict], tools: list[dict]) -> str:
+    """Write a chat; how a server spaces and sorts the JSON of tools is not known, so vary it."""
+    style.update(separators=rng.choice(((", ", ": "), (", ", ": "), (",", ":"))), sort_keys=rng.random() < 0.3)
+    return template.render(messages=messages, tools=tools)
+
+
+def pieces(text: str) -> Document:
+    """Split a chat into prompt and answers."""
+    return [(part, at % 2 == 1) for at, part in enumerate(ANSWER.split(text)) if part]
+
+
+def chat(rng: Random) -> Document:
+    """Write a chat of a few subjects, with or without tools."""
+    box = errands.toolbox(rng) if rng.random() < 0.5 else []
+    messages = [{"role": "system", "content": rng.choice(SYSTEMS)}] if rng.random() < 0.5 else []
+    for _ in range(rng.choice((1, 1, 2, 2, 3))):
+        messages += errands.exchange(rng, box) if box else talk.exchange(rng)
+    return pieces(render(rng, messages, [tool.as_openai(rng) for tool in box]))
+
+
+def document(rng: Random) -> Document:
+    """Write one document: a chat, or now and then a text."""
+    if rng.random() < 0.1:
+        return [(tales.passage(rng) + END_OF_TEXT, True)]
+    return chat(rng)
+
+
+def documents(seed: int) -> Iterator[Document]:
+    """Write documents for ever."""
+    rng = Random(seed)
+    while True:
+        yield document(rng)

@@ -1,0 +1,53 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+
+from tests.support.server import Server
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
+ECHO = """\
+name: echo
+backend: echo
+options: [scripted, "slots:64"]
+"""
+
+
+@pytest.fixture(scope="session")
+def models_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with the demo model, a scripted echo model, and some that cannot work."""
+    path = tmp_path_factory.mktemp("models")
+    (path / "demo.gguf").symlink_to(MODELS / "demo.gguf")
+    (path / "demo.yaml").write_text((MODELS / "demo.yaml").read_text())
+    (path / "bare.gguf").symlink_to(MODELS / "demo.gguf")
+    (path / "echo.yaml").write_text(ECHO)
+    (path / "single.yaml").write_text("name: single\nbackend: echo\noptions: [scripted, 'slots:1']\n")
+    (path / "garbage.gguf").write_bytes(b"<html>not found</html>" * 100)
+    (path / "truncated.gguf").write_bytes((MODELS / "demo.gguf").read_bytes()[:500_000])
+    (path / "missing.yaml").write_text("name: missing\nparameters: {model: nowhere.gguf}\n")
+    (path / "broken.yaml").write_text("name: broken\n  backend: [\n")
+    (path / "typo.yaml").write_text("name: typo\nbackend: echo\ncontxt_size: 5\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def server(models_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all tests that do not harm it."""
+    with Server(
+        models_path, tmp_path_factory.mktemp("server"), LOCALAI_LOAD_TO_MEMORY="demo", LOCALAI_DEFAULT_MODEL="demo"
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def own_server(models_path: Path, tmp_path: Path) -> Iterator[Server]:
+    """A server that the test may harm."""
+    with Server(models_path, tmp_path, LOCALAI_LOAD_TO_MEMORY="echo", LOCALAI_GRACEFUL_TIMEOUT="6") as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=60) as client:
+        yield client

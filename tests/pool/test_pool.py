@@ -1,0 +1,228 @@
+"""The pool with real processes: loading once, cancelling, and surviving the death of any of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from localai_flask.errors import ApiError, ConfigError, DeadlineExceeded, Unavailable, WorkerDied
+from localai_flask.generation import Finished, FinishReason, Prompt, SamplingParams
+from tests.support.pool import Pool, ask, echo, texts, whole
+from tests.support.processes import state, wait_for
+
+
+def script(say: str, **fields: object) -> str:
+    return json.dumps({"say": say, **fields})
+
+
+def test_a_request_is_answered_with_exact_usage(pool: Pool) -> None:
+    text, finished = whole(ask(pool.session(echo()), "héllo"))
+    assert text == "héllo"
+    assert finished.reason is FinishReason.EOS
+    assert (finished.usage.prompt_tokens, finished.usage.completion_tokens) == (6, 6)
+
+
+def test_a_model_is_loaded_once_however_many_ask(pool: Pool) -> None:
+    answers: list[str] = []
+
+    def one() -> None:
+        answers.append(whole(ask(pool.session(echo("slow", "load_seconds:0.5")), "hi"))[0])
+
+    threads = [threading.Thread(target=one) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    pids = set()
+    while any(thread.is_alive() for thread in threads):
+        pids.update(pool.workers())
+        time.sleep(0.02)
+    assert answers == ["hi"] * 12
+    assert len(pids) == 1
+
+
+def test_loading_tells_its_progress(pool: Pool) -> None:
+    session = pool.client.session(echo("slow", "load_seconds:1"))
+    seen = [progress for progress in session.wait_ready(beat=0.1) if progress]
+    assert len(seen) > 3
+    assert seen == sorted(seen)
+    assert session.info.backend == "echo"
+
+
+def test_a_load_failure_is_told_to_all_and_not_tried_again_at_once(pool: Pool) -> None:
+    config = echo("bad", "load_error:the file is broken; download it again")
+    for _ in range(2):
+        with pytest.raises(ApiError, match="the file is broken") as caught:
+            pool.session(config)
+        assert caught.value.info.code == ConfigError.code
+    assert pool.client.states()["bad"] == "failed"
+    wait_for(lambda: not pool.workers(), 5, "the failed worker gone")
+
+
+def test_a_failing_request_leaves_the_others_alone(pool: Pool) -> None:
+    session = pool.session(echo())
+    slow = texts(ask(session, script("abcdefghij", pace_ms=20)))
+    assert next(slow) == "a"
+    with pytest.raises(ApiError, match="told the echo backend to fail"):
+        whole(ask(session, script("xyz", fail_after=2)))
+    assert "".join(slow) == "bcdefghij"
+
+
+def test_a_closed_request_frees_its_slot(pool: Pool) -> None:
+    session = pool.session(echo("one", "slots:1"))
+    stalled = ask(session, script("abc", stall_after=1))
+    assert next(texts(stalled)) == "a"  # closing the iterator closes the request
+    assert whole(ask(session, "next"))[0] == "next"
+
+
+def test_a_queued_request_that_is_closed_never_starts(pool: Pool) -> None:
+    session = pool.session(echo("one", "slots:1"))
+    running = texts(ask(session, script("abc", pace_ms=100)))
+    assert next(running) == "a"
+    ask(session, script("never", kill_after=0)).close()
+    assert "".join(running) == "bc"
+    assert whole(ask(session, "alive"))[0] == "alive"
+
+
+def test_a_deadline_ends_a_queued_or_running_request(pool: Pool) -> None:
+    session = pool.session(echo())
+    generation = session.generate([(Prompt(script("abc", pace_ms=200)), SamplingParams())], timeout_s=0.3)
+    with pytest.raises(ApiError) as caught:
+        whole(generation)
+    assert caught.value.info.code == DeadlineExceeded.code
+
+
+def test_several_sequences_run_together(pool: Pool) -> None:
+    session = pool.session(echo())
+    requests = [(Prompt(script(word, pace_ms=10)), SamplingParams()) for word in ("one", "two", "three")]
+    said = ["", "", ""]
+    for event in session.generate(requests).events():
+        if event is not None and not isinstance(event[1], Finished):
+            said[event[0]] += getattr(event[1], "text", "")
+    assert said == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("death", ["kill_after", "raise_after"])
+def test_a_dying_worker_ends_its_streams_and_is_replaced(pool: Pool, death: str) -> None:
+    session = pool.session(echo())
+    stream = texts(ask(session, script("abcdefghijkl", pace_ms=300)))
+    assert next(stream) == "a"
+    begun = time.monotonic()
+    with pytest.raises(ApiError) as caught:
+        whole(ask(session, script("xyz", **{death: 1})))
+    assert caught.value.info.code == WorkerDied.code
+    with pytest.raises(ApiError):
+        list(stream)
+    assert time.monotonic() - begun < 2
+    assert whole(ask(pool.session(echo()), "again"))[0] == "again"
+
+
+def test_a_killed_worker_comes_back_without_being_asked(pool: Pool) -> None:
+    pool.session(echo())
+    (victim,) = pool.workers()
+    os.kill(victim, signal.SIGKILL)
+    (successor,) = wait_for(lambda: [pid for pid in pool.workers() if pid != victim], 5, "a new worker")
+    wait_for(lambda: pool.client.states()["echo"] == "ready", 5, "ready again")
+    assert successor != victim
+    assert state(victim) == "", "the killed worker was not reaped"
+
+
+def test_readiness_needs_a_round_trip(pool: Pool) -> None:
+    pool.client.check(1.0)
+    pool.session(echo())
+    pool.client.check(1.0)
+    (worker,) = pool.workers()
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        with pytest.raises(Unavailable, match="echo does not answer"):
+            pool.client.check(0.5)
+        assert time.monotonic() - begun < 1
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    wait_for(lambda: _ready(pool), 5, "ready again")
+
+
+def test_a_silent_worker_is_replaced(tmp_path: object) -> None:
+    pool = Pool(tmp_path, LOCALAI_WORKER_SILENCE_TIMEOUT="2")  # type: ignore[arg-type]
+    try:
+        session = pool.session(echo())
+        (worker,) = pool.workers()
+        stream = texts(ask(session, script("ab", stall_after=1)))
+        assert next(stream) == "a"
+        os.kill(worker, signal.SIGSTOP)
+        with pytest.raises(ApiError, match="ended while it ran"):
+            list(stream)
+        assert whole(ask(pool.session(echo()), "again"))[0] == "again"
+    finally:
+        pool.close()
+
+
+def test_streams_go_on_without_the_manager_and_the_next_adopts_the_workers(pool: Pool) -> None:
+    session = pool.session(echo())
+    (worker,) = pool.workers()
+    stream = texts(ask(session, script("abcdefghij", pace_ms=200)))
+    assert next(stream) == "a"
+    pool.manager.kill()
+    pool.manager.wait()
+    assert next(stream) == "b"
+    assert whole(ask(pool.client.session(echo()), "x"))[0] if _wait(pool) else False
+    pool.manager = pool.start_manager()
+    assert "".join(stream) == "cdefghij"
+    wait_for(lambda: _ready(pool), 5, "the new manager knows the model")
+    assert whole(ask(pool.session(echo()), "same"))[0] == "same"
+    assert pool.workers() == [worker], "the worker was not adopted but replaced"
+
+
+def _wait(pool: Pool) -> bool:
+    session = pool.session(echo())
+    return whole(ask(session, "x"))[0] == "x"
+
+
+def test_workers_leave_when_no_manager_comes_back(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool.session(echo())
+    pool.manager.kill()
+    pool.manager.wait()
+    assert pool.workers()
+    wait_for(lambda: not pool.workers(), 15, "the orphaned worker gone")
+
+
+def test_a_worker_told_to_leave_finishes_and_its_successor_takes_over(pool: Pool) -> None:
+    session = pool.session(echo())
+    (worker,) = pool.workers()
+    stream = texts(ask(session, script("abcdef", pace_ms=100)))
+    assert next(stream) == "a"
+    os.kill(worker, signal.SIGTERM)
+    assert whole(ask(session, "moved"))[0] == "moved"
+    assert "".join(stream) == "bcdef"
+    wait_for(lambda: worker not in pool.workers(), 5, "the leaving worker gone")
+
+
+def test_a_changed_config_gets_a_new_worker_and_the_old_one_leaves(pool: Pool) -> None:
+    pool.session(echo())
+    (old,) = pool.workers()
+    session = pool.session(echo(context_size=100))
+    assert session.info.context_length == 100
+    wait_for(lambda: old not in pool.workers(), 5, "the superseded worker gone")
+
+
+def test_replicas_share_the_work(pool: Pool) -> None:
+    config = echo("twins", "slots:1", replicas=2)
+    session = pool.session(config)
+    wait_for(lambda: len(pool.client._started()[0].lease(config.key).workers) == 2, 10, "both replicas")  # type: ignore[union-attr]
+    first, second = (texts(ask(session, script("ab", pace_ms=300))) for _ in range(2))
+    begun = time.monotonic()
+    assert next(first) + next(second) == "aa"
+    assert time.monotonic() - begun < 0.25, "the second request waited for the first"
+    assert "".join(first) + "".join(second) == "bb"
+
+
+def _ready(pool: Pool) -> bool:
+    try:
+        pool.client.check(0.5)
+    except Unavailable:
+        return False
+    return True

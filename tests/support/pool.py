@@ -1,0 +1,82 @@
+"""A pool without gunicorn: the real manager and workers, with this process as their arbiter and web worker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from localai_flask.config.model import ModelConfig
+from localai_flask.generation import Delta, Finished, Prompt, SamplingParams
+from localai_flask.pool.client import Generation, PoolClient, Session
+from localai_flask.pool.runtime import ENV, Runtime
+from tests.support import processes
+from tests.support.processes import wait_for
+
+
+class Pool:
+    """Starts a manager in a runtime directory of its own; `close` ends all and checks that nothing is left."""
+
+    def __init__(self, base: Path, **environment: str):
+        self.runtime = Runtime.create(base)
+        self.environment = {**os.environ, ENV: str(self.runtime.path), **environment}
+        self.client = PoolClient(self.runtime)
+        self.manager = self.start_manager()
+
+    def start_manager(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-m", "localai_flask.pool.manager"], env=self.environment)
+
+    def workers(self) -> list[int]:
+        """The pids of the model workers that run."""
+        pids = processes.belonging_to(str(self.runtime.path))
+        return [pid for pid in pids if "pool.worker" in processes.command(pid)]
+
+    def session(self, config: ModelConfig) -> Session:
+        """Begin work with a loaded model."""
+        session = self.client.session(config)
+        for _ in session.wait_ready():
+            pass
+        return session
+
+    def close(self) -> None:
+        self.manager.terminate()
+        self.manager.wait(10)
+        wait_for(lambda: not processes.belonging_to(str(self.runtime.path)), 10, "all processes of the pool gone")
+        self.runtime.remove()
+
+
+def echo(name: str = "echo", *options: str, **fields: Any) -> ModelConfig:
+    """A scripted echo model."""
+    return ModelConfig(name=name, backend="echo", options=("scripted", *options), **fields)
+
+
+def ask(session: Session, text: str, **sampling: Any) -> Generation:
+    return session.generate([(Prompt(text), SamplingParams(**sampling))])
+
+
+def texts(generation: Generation, beat: float = 0.5) -> Iterator[str]:
+    """The text of each delta as it comes; closes the generation at the end."""
+    try:
+        for event in generation.events(beat):
+            if event is not None and isinstance(event[1], Delta):
+                yield event[1].text
+    finally:
+        generation.close()
+
+
+def whole(generation: Generation) -> tuple[str, Finished]:
+    """The whole answer and its last word."""
+    text, finished = "", None
+    try:
+        for event in generation.events():
+            if event is not None and isinstance(event[1], Delta):
+                text += event[1].text
+            elif event is not None and isinstance(event[1], Finished):
+                finished = event[1]
+    finally:
+        generation.close()
+    assert finished is not None
+    return text, finished

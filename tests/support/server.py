@@ -1,0 +1,122 @@
+"""The whole server as a user starts it: `localai-flask serve` on a free port of loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from tests.support import processes
+from tests.support.processes import wait_for
+
+
+class Server:
+    """One running server; a context manager that stops it and checks that nothing is left behind."""
+
+    def __init__(self, models: Path, scratch: Path, **environment: str):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.scratch = scratch
+        self.log_file = scratch / "server.log"
+        self.environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("LOCALAI_")},
+            "LOCALAI_MODELS_PATH": str(models),
+            "LOCALAI_ADDRESS": f"127.0.0.1:{self.port}",
+            "XDG_RUNTIME_DIR": str(scratch),
+            **environment,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Server:
+        with open(self.log_file, "wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "localai_flask", "serve"],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            wait_for(lambda: self.process.poll() is not None or self.status("/readyz") == 200, 30, "the server is ready")
+            assert self.process.poll() is None, self.log()
+        except BaseException:
+            self.process.kill()
+            print(self.log())
+            raise
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        assert self.process is not None
+        runtime = self.runtime_dir()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(40)
+            wait_for(lambda: not processes.belonging_to(runtime), 5, f"all processes of {runtime} gone")
+            assert not Path(runtime).exists(), "the runtime directory was left behind"
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+            for pid in processes.belonging_to(runtime):
+                os.kill(pid, signal.SIGKILL)
+            if kind is not None:
+                print(self.log())
+
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    def runtime_dir(self) -> str:
+        assert self.process is not None
+        found = list(self.scratch.glob(f"localai-flask-{self.process.pid}-*"))
+        return str(found[0]) if found else str(self.scratch / "never-made")
+
+    def _with(self, part: str) -> list[int]:
+        return [pid for pid in processes.belonging_to(self.runtime_dir()) if part in processes.command(pid)]
+
+    def managers(self) -> list[int]:
+        return self._with("pool.manager")
+
+    def model_workers(self) -> list[int]:
+        return self._with("pool.worker")
+
+    def web_workers(self) -> list[int]:
+        assert self.process is not None
+        return [pid for pid in processes.children(self.process.pid) if "localai_flask serve" in processes.command(pid)]
+
+    def status(self, path: str) -> int:
+        """The status of a GET, or 0 if nobody answers."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=5) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+        except OSError:
+            return 0
+
+    def post(self, path: str, body: Any, headers: dict[str, str] | None = None, timeout: float = 30) -> tuple[int, Any]:
+        """The status and JSON of a POST; `body` may be bytes to send them as they are."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self.url + path, data, {"Content-Type": "application/json", **(headers or {})}, method="POST"
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return int(answer.status), json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
