@@ -44,7 +44,7 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
 
 
 class PoolOfProcess:
-    """Makes the pool's client when it is first asked for: after gunicorn's fork, as threads and sockets do not survive one."""
+    """Makes the pool's client when it is first asked for, after gunicorn's fork: threads and sockets survive none."""
 
     def __init__(self, make: Callable[[], PoolClient] = lambda: PoolClient(Runtime.from_environment())):
         self._make = make

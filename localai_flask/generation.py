@@ -12,7 +12,7 @@ import msgspec
 from localai_flask.errors import ErrorInfo
 
 
-class FinishReason(str, enum.Enum):
+class FinishReason(enum.StrEnum):
     """Why a sequence ended; each API family has one table from these to its own words."""
 
     EOS = "eos"

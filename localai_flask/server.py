@@ -1,7 +1,7 @@
 """Running under gunicorn: its settings from ours, and the hooks that start and stop the pool manager.
 
-`gunicorn.conf.py` and `localai-flask serve` both take everything from here (gunicorn reads the module's lower-case names:
-https://gunicorn.org/reference/settings/).
+`gunicorn.conf.py` and `localai-flask serve` both take everything from here; gunicorn reads the module's lower-case
+names (https://gunicorn.org/reference/settings/).
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ workers = _settings.workers
 worker_class = "gthread"
 threads = _settings.http_threads + PROBE_THREADS
 worker_connections = 4096
-keepalive = 75  # longer than nginx's default of 60 s, so that the proxy closes first and no request meets a closing socket
+keepalive = (
+    75  # longer than nginx's default of 60 s, so that the proxy closes first and no request meets a closing socket
+)
 timeout = 60
 graceful_timeout = _settings.graceful_timeout
 loglevel = _settings.log_level
@@ -53,7 +55,7 @@ def on_starting(server: Any) -> None:
             _settings.address,
         )
         sys.exit(1)
-    # Model workers whose manager was killed become the arbiter's children, and its reaping loop takes them at their end.
+    # Model workers whose manager was killed become the arbiter's children, and its loop reaps them at their end.
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _runtime = Runtime.create()
     os.environ[ENV] = str(_runtime.path)
@@ -67,7 +69,7 @@ def when_ready(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Leave a terminal's Ctrl-C to the arbiter, and set a limit to draining that still lets streams say why they end."""
+    """Leave a terminal's Ctrl-C to the arbiter, and limit draining so that streams can still say why they end."""
     from localai_flask.api import sse
 
     def drain(number: int, frame: FrameType | None) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 PREFIX = "LOCALAI_"
+BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 def setting(default: Any, help: str, *, metavar: str | None = None, env: str | None = None) -> Any:
@@ -26,13 +27,15 @@ class Settings:
     """Everything that is configured for the whole server rather than for one model."""
 
     models_path: Path = setting(Path("models"), "Folder with model files and their YAML.", metavar="DIR")
-    address: str = setting("127.0.0.1:8080", "Address to listen on; `:8080` means every interface.", metavar="HOST:PORT")
-    api_key: tuple[str, ...] = setting((), "Key that clients must send; several are separated by commas.", metavar="KEY")
+    address: str = setting("127.0.0.1:8080", "Where to listen; `:8080` means every interface.", metavar="HOST:PORT")
+    api_key: tuple[str, ...] = setting((), "Keys that clients may send, separated by commas.", metavar="KEY")
     threads: int = setting(0, "Compute threads for each model that does not set its own (0: all cores).")
-    context_size: int = setting(0, "Context per request, in tokens, for models that do not set their own (0: the model's, at most 8192).")
+    context_size: int = setting(
+        0, "Context per request, in tokens, for models that do not set their own (0: the model's, at most 8192)."
+    )
     f16: bool = setting(False, "Use 16-bit floats where a model's YAML does not say.")
     default_model: str = setting("", "Model that serves requests which name none.", metavar="NAME")
-    load_to_memory: tuple[str, ...] = setting((), "Models to load at start, separated by commas; /readyz waits for them.", metavar="NAMES")
+    load_to_memory: tuple[str, ...] = setting((), "Models to load at start; /readyz waits for them.", metavar="NAMES")
     workers: int = setting(2, "Web worker processes.")
     http_threads: int = setting(64, "Requests that each web worker serves at once; more are answered 503.")
     upload_limit: int = setting(15, "Largest request body, in MB.")
@@ -42,7 +45,7 @@ class Settings:
     model_load_failure_cooldown: float = setting(10.0, "Seconds before a model that failed to load is tried again.")
     load_stall_timeout: float = setting(120.0, "Seconds without progress after which a loading model is given up.")
     worker_silence_timeout: float = setting(10.0, "Seconds without a heartbeat after which a model worker is replaced.")
-    cors_allow_origins: tuple[str, ...] = setting((), "Web origins that may call the API from a browser, separated by commas.")
+    cors_allow_origins: tuple[str, ...] = setting((), "Web origins whose pages may call the API.")
     allow_insecure_public_bind: bool = setting(False, "Listen on a public address although no API key is set.")
     log_level: str = setting("info", "error, warning, info or debug.", metavar="LEVEL")
 
@@ -78,17 +81,17 @@ def env_name(field: dataclasses.Field[Any]) -> str:
 
 
 def _parse(field: dataclasses.Field[Any], text: str) -> Any:
-    kind = type(field.default)
-    if kind is bool:
-        if text.lower() not in ("1", "true", "yes", "on", "0", "false", "no", "off"):
+    default: Any = field.default
+    if isinstance(default, bool):
+        if text.lower() not in BOOLEANS:
             raise ValueError(f"{env_name(field)}={text!r} is not a boolean; use true or false.")
-        return text.lower() in ("1", "true", "yes", "on")
-    if kind is tuple:
+        return BOOLEANS[text.lower()]
+    if isinstance(default, tuple):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     try:
-        return type(field.default)(text) if kind is not Path().__class__ else Path(text)
+        return type(default)(text)
     except ValueError:
-        raise ValueError(f"{env_name(field)}={text!r} is not a valid {kind.__name__}.") from None
+        raise ValueError(f"{env_name(field)}={text!r} is not a number; its default is {default}.") from None
 
 
 def _render(value: Any) -> str:

@@ -1,7 +1,7 @@
 """The pool as web workers see it: find a model's worker, run requests there, hear of every failure.
 
-One `PoolClient` per web worker process, made after the fork. No method waits without a beat: iterators yield at least every
-`beat` seconds, so that the caller can tell whether its own client is still there.
+One `PoolClient` per web worker process, made after the fork. No method waits without a beat: iterators yield at least
+every `beat` seconds, so that the caller can tell whether its own client is still there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ApiError, Overloaded, Unavailable, WorkerLeaving
+from localai_flask.errors import ApiError, Overloaded, Unavailable, WorkerDied, WorkerLeaving
 from localai_flask.generation import Failed, Finished, ModelInfo, Prompt, Reply, SamplingParams
 from localai_flask.pool.channel import ChannelGone
 from localai_flask.pool.directory import DirectoryThread
@@ -28,6 +28,7 @@ MANAGER_ABSENCE_S = 10.0
 ENGINE_STALL_S = 60.0
 """How long one step of an engine may last before the model no longer counts as ready."""
 RESUBMISSIONS = 3
+"""How often one request may be moved from a worker that leaves or dies before it began."""
 
 
 class PoolClient:
@@ -58,7 +59,10 @@ class PoolClient:
         return {lease.name: lease.state for lease in directory.leases().values()}
 
     def check(self, timeout: float) -> None:
-        """Make a round trip through the manager and every model that must be ready; raise `Unavailable` naming what fails."""
+        """Make a round trip through the manager and every model that must be ready.
+
+        Raises `Unavailable` naming what does not answer.
+        """
         deadline = time.monotonic() + timeout
         directory, links = self._started()
         if directory.age_s > 2 * BEAT_S:
@@ -155,7 +159,7 @@ class Session:
             return None
 
     def avoid(self, link: Link) -> None:
-        """Do not pick this worker again: it has said that it is leaving."""
+        """Do not pick this worker again: it is leaving, or dead."""
         self._avoided.add(link.worker.worker_id)
 
     def generate(self, requests: list[tuple[Prompt, SamplingParams]], timeout_s: float | None = None) -> Generation:
@@ -171,7 +175,9 @@ class Session:
         count = len(lease.workers) if lease is not None else 0
         links = [link for index in range(count) if lease is not None and (link := self._link(lease, index)) is not None]
         if not links:
-            raise Unavailable(f"The worker of model {self.config.name} has just ended; it is being restarted, so try again.")
+            raise Unavailable(
+                f"The worker of model {self.config.name} has just ended; it is being restarted, so try again."
+            )
         least = min(link.outstanding for link in links)
         idle = [link for link in links if link.outstanding == least]
         return idle[zlib.crc32(prompt.text[:1024].encode()) % len(idle)]
@@ -185,6 +191,7 @@ class Generation:
         self._commands = commands
         self._inbox: queue.SimpleQueue[tuple[int, Answer]] = queue.SimpleQueue()
         self._running: dict[int, tuple[Link, int]] = {}
+        self._begun: set[int] = set()
         self._resubmitted = 0
         link = session.pick(commands[0].prompt)
         try:
@@ -212,7 +219,7 @@ class Generation:
                 yield None
                 continue
             if isinstance(answer, Failed):
-                if answer.error.code == WorkerLeaving.code and self._resubmitted < RESUBMISSIONS:
+                if self._may_move(index, answer):
                     yield from self._move(index, beat)
                     continue
                 self._running.pop(index, None)
@@ -221,10 +228,19 @@ class Generation:
             if isinstance(answer, Finished):
                 self._running.pop(index, None)
             if not isinstance(answer, Pong):
+                self._begun.add(index)
                 yield index, answer
 
+    def _may_move(self, index: int, failed: Failed) -> bool:
+        """Whether another worker may take over: nothing has begun, and this request has not been moved too often.
+
+        A prompt that kills its worker has begun by then, so it does not go on to kill the next.
+        """
+        movable = failed.error.code in (WorkerLeaving.code, WorkerDied.code)
+        return movable and index not in self._begun and self._resubmitted < RESUBMISSIONS
+
     def _move(self, index: int, beat: float) -> Iterator[None]:
-        """Give a sequence that a leaving worker refused to another one."""
+        """Give a sequence whose worker left before it began to another one."""
         self._resubmitted += 1
         self._session.avoid(self._running.pop(index)[0])
         for _ in self._session.wait_ready(beat):

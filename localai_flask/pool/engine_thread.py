@@ -1,4 +1,4 @@
-"""The one thread that touches the engine: it loads the model, takes commands between steps, and hands out what a step made."""
+"""The one thread that touches the engine: loads the model, takes commands between steps, hands out what a step made."""
 
 from __future__ import annotations
 
@@ -80,7 +80,9 @@ class EngineThread(threading.Thread):
             if self._load():
                 self._loop()
         except Exception:
-            log.exception("the engine of model %s broke; its requests are lost and the worker is replaced", self.config.name)
+            log.exception(
+                "the engine of model %s broke; its requests are lost and the worker is replaced", self.config.name
+            )
             self.broke = True
         self.wake_main()
 
@@ -92,7 +94,9 @@ class EngineThread(threading.Thread):
         except ApiError as error:
             self.error = error
         except MemoryError:
-            self.error = ModelLoadFailed(f"Model {self.config.name} does not fit into memory; use a smaller model or context_size.")
+            self.error = ModelLoadFailed(
+                f"Model {self.config.name} does not fit into memory; use a smaller model or context_size."
+            )
         else:
             self.progress, self.info = 1.0, info
             log.info("model %s is ready after %.1f s", self.config.name, time.monotonic() - begun)

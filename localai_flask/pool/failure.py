@@ -15,7 +15,7 @@ CRASHES_ALLOWED = 3
 
 
 class Backoff:
-    """Count failures: each failed load doubles the wait; crashes of a loaded model are forgiven unless they come often."""
+    """Count failures: each failed load doubles the wait; crashes once loaded are forgiven unless they come often."""
 
     def __init__(self) -> None:
         self.failures = 0

@@ -1,8 +1,8 @@
 """The pool manager: the one process that starts and stops model workers.
 
-It holds a table of models, each wanted by somebody, and on every tick compares wanted with actual: reap what died, end what
-is silent, start what is missing, stop what nobody wants. It carries no tokens, and runs no model. If it is killed, its
-successor learns the workers from their registrations.
+It holds a table of models, each wanted by somebody, and on every tick compares wanted with actual: reap what died, end
+what is silent, start what is missing. It carries no tokens, and runs no model. If it is killed, its successor learns of
+the workers from their registrations.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from localai_flask.generation import ModelInfo
 from localai_flask.pool import protocol
 from localai_flask.pool.failure import Backoff, describe_death
 from localai_flask.pool.process import WorkerProcess
-from localai_flask.pool.protocol import Lease, PoolServer, WorkerAddress, WorkerSpec
+from localai_flask.pool.protocol import LOG_FORMAT, Lease, PoolServer, WorkerAddress, WorkerSpec
 from localai_flask.pool.runtime import Runtime
 from localai_flask.settings import Settings
 
@@ -77,10 +77,20 @@ class Model:
     def current(self) -> list[Worker]:
         return [worker for worker in self.workers.values() if not worker.leaving]
 
+    @property
+    def state(self) -> protocol.ModelState:
+        if self.usable:
+            return "ready"
+        if self.error is not None:
+            return "failed"
+        return "loading" if self.wanted else "cold"
+
     def lease(self) -> Lease:
         usable = self.usable
         progress = max((worker.progress for worker in self.current), default=0.0)
-        state: protocol.ModelState = "ready" if usable else "failed" if self.error else "loading" if self.wanted else "cold"
+        state: protocol.ModelState = (
+            "ready" if usable else "failed" if self.error else "loading" if self.wanted else "cold"
+        )
         return Lease(
             name=self.config.name,
             state=state,
@@ -93,7 +103,7 @@ class Model:
 
 
 class PoolManager:
-    """The table of models and workers; its public methods are called by the server's threads, `tick` by the main one."""
+    """The table of models and workers; the server's threads call its public methods, the main thread `tick`."""
 
     def __init__(self, settings: Settings, runtime: Runtime, *, adopt: bool = False):
         self.settings = settings
@@ -272,7 +282,7 @@ class PoolManager:
 def main() -> None:
     """Run the manager until it is told to stop or the arbiter is gone."""
     settings, runtime = Settings.from_environment(), Runtime.from_environment()
-    logging.basicConfig(level=settings.log_level.upper(), format="[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s")
+    logging.basicConfig(level=settings.log_level.upper(), format=LOG_FORMAT)
     adopt = runtime.manager_socket.exists()
     runtime.manager_socket.unlink(missing_ok=True)
     manager = PoolManager(settings, runtime, adopt=adopt)
@@ -282,7 +292,7 @@ def main() -> None:
     manager.want_required()
     arbiter_gone = _tick_until_told(manager, runtime)
     manager.stop(2.0 if arbiter_gone else 5.0)
-    runtime.manager_socket.unlink(missing_ok=True)
+    server.listener.close()  # type: ignore[attr-defined]  # typeshed leaves it out
     if arbiter_gone:
         runtime.remove()
 

@@ -1,4 +1,4 @@
-"""A model worker's operating-system process, as the manager holds it: started by it, or adopted from a former manager."""
+"""A model worker's process as the manager holds it: started by it, or adopted from a former manager."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from localai_flask.pool.runtime import Runtime
 
 
 class WorkerProcess:
-    """Liveness comes from a pidfd, which also works for adopted processes and cannot mistake a recycled pid for them."""
+    """Liveness comes from a pidfd, which also works for adopted processes and cannot take a recycled pid for them."""
 
     def __init__(self, worker_id: str, pid: int, runtime: Runtime, child: subprocess.Popen[bytes] | None):
         self.pid = pid

@@ -7,7 +7,7 @@ they take and give is msgpack of the structs below, so that the two ends may run
 from __future__ import annotations
 
 from multiprocessing.connection import Connection
-from multiprocessing.managers import BaseManager, BaseProxy, convert_to_error
+from multiprocessing.managers import BaseManager, BaseProxy, convert_to_error  # type: ignore[attr-defined]
 from typing import Any, Literal
 
 import msgspec
@@ -15,6 +15,9 @@ import msgspec
 from localai_flask.errors import ErrorInfo
 from localai_flask.generation import ModelInfo
 from localai_flask.pool.runtime import Runtime
+
+LOG_FORMAT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s"
+"""How manager and model workers write to the server's log: as gunicorn does."""
 
 ModelState = Literal["cold", "loading", "ready", "failed"]
 
@@ -82,6 +85,10 @@ decode_directory = msgspec.msgpack.Decoder(Directory).decode
 
 class PoolProxy(BaseProxy):
     """The manager's object as its clients see it; a call that is not answered in time raises `TimeoutError`."""
+
+    _tls: Any  # what BaseProxy has and typeshed leaves out
+    _id: str
+    _connect: Any
 
     _exposed_ = ("sync", "register", "report", "fail")
     timeout_s = 10.0

@@ -1,7 +1,7 @@
 """The runtime directory: where the pool's processes of one server find each other.
 
-Made by gunicorn's arbiter (mode 0700), named after its pid, and removed when it leaves; what a killed server left is swept at the
-next start. It holds the manager's socket and key, and each model worker's standard error.
+Made by gunicorn's arbiter (mode 0700), named after its pid, and removed when it leaves; what a killed server left
+is swept at the next start. It holds the manager's socket and key, and each model worker's standard error.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class Runtime:
         """Find the directory that the arbiter made; raise `RuntimeError` outside of a running server."""
         path = os.environ.get(ENV)
         if not path:
-            raise RuntimeError(f"{ENV} is not set: start the server with `localai-flask serve` or gunicorn's gunicorn.conf.py.")
+            raise RuntimeError(
+                f"{ENV} is not set: start the server with `localai-flask serve` or gunicorn's gunicorn.conf.py."
+            )
         return cls(Path(path))
 
     @property

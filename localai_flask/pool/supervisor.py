@@ -35,7 +35,9 @@ class Supervisor:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = os.getpid()
         self._thread = threading.Thread(target=self._watch, name="pool-supervisor", daemon=True)
-        os.register_at_fork(before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._lock.release)
+        os.register_at_fork(
+            before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._lock.release
+        )
 
     def start(self) -> None:
         self._spawn()

@@ -22,7 +22,7 @@ from localai_flask.pool.engine_thread import EngineThread
 from localai_flask.pool.manager_link import ManagerLink
 from localai_flask.pool.messages import Cancel, Generate, Ping, Pong
 from localai_flask.pool.outbox import Outbox
-from localai_flask.pool.protocol import Registration, Report, WorkerSpec
+from localai_flask.pool.protocol import LOG_FORMAT, Registration, Report, WorkerSpec
 from localai_flask.pool.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -138,12 +138,8 @@ class Worker:
 def main() -> None:
     """Read the spec from standard input, serve, and end with a code that says whether another try makes sense."""
     spec = protocol.decode_spec(sys.stdin.buffer.read())
-    server_log = open(int(sys.argv[1]), "w", buffering=1)
-    logging.basicConfig(
-        level=spec.log_level.upper(),
-        stream=server_log,
-        format="[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s",
-    )
+    server_log = open(int(sys.argv[1]), "w", buffering=1)  # noqa: SIM115  open for as long as the process runs
+    logging.basicConfig(level=spec.log_level.upper(), stream=server_log, format=LOG_FORMAT)
     worker = Worker(spec)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: worker.leave())

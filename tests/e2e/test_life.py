@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,19 +22,24 @@ from tests.support.server import Server
 CHAT = "/v1/chat/completions"
 
 
-def body(say: str, *, stream: bool = False, **script: object) -> dict[str, object]:
+def body(say: str, *, model: str = "echo", stream: bool = False, **script: object) -> dict[str, object]:
     content = json.dumps({"say": say, **script})
-    return {"model": "echo", "stream": stream, "messages": [{"role": "user", "content": content}]}
+    return {"model": model, "stream": stream, "messages": [{"role": "user", "content": content}]}
+
+
+def http(request: dict[str, object]) -> bytes:
+    """The bytes of a chat request, for tests that own the socket."""
+    data = json.dumps(request).encode()
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    return head.encode() + data
 
 
 class Stream:
     """A raw streaming request, so that the test owns the socket."""
 
-    def __init__(self, server: Server, say: str, **script: object):
-        data = json.dumps(body(say, stream=True, **script)).encode()
-        head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    def __init__(self, server: Server, say: str, **script: Any):
         self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=20)
-        self.socket.sendall(head.encode() + data)
+        self.socket.sendall(http(body(say, stream=True, **script)))
         self._file = self.socket.makefile("rb")
 
     def frames(self) -> Iterator[str]:
@@ -60,8 +68,24 @@ class StreamError(Exception):
     pass
 
 
-def test_a_killed_model_worker_ends_its_stream_and_the_next_request_is_served(own_server: Server) -> None:
-    stream = Stream(own_server, "abcdefghij", pace_ms=500)
+Start = Callable[..., Stream]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start streams that are hung up at the end of the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(server: Server, say: str, **script: object) -> Stream:
+            stream = Stream(server, say, **script)
+            stack.callback(stream.hang_up)
+            return stream
+
+        yield start
+
+
+def test_a_killed_model_worker_ends_its_stream_and_the_next_request_is_served(own_server: Server, start: Start) -> None:
+    stream = start(own_server, "abcdefghij", pace_ms=500)
     content = stream.content()
     assert next(content) == "a"
     (victim,) = own_server.model_workers()
@@ -76,8 +100,8 @@ def test_a_killed_model_worker_ends_its_stream_and_the_next_request_is_served(ow
     assert processes.state(victim) == "", "the killed worker was not reaped"
 
 
-def test_a_killed_manager_disturbs_no_stream_and_is_replaced(own_server: Server) -> None:
-    content = Stream(own_server, "abcdef", pace_ms=300).content()
+def test_a_killed_manager_disturbs_no_stream_and_is_replaced(own_server: Server, start: Start) -> None:
+    content = start(own_server, "abcdef", pace_ms=300).content()
     assert next(content) == "a"
     (manager,) = own_server.managers()
     (worker,) = own_server.model_workers()
@@ -89,30 +113,29 @@ def test_a_killed_manager_disturbs_no_stream_and_is_replaced(own_server: Server)
     assert own_server.model_workers() == [worker], "the running worker was not adopted"
 
 
-def test_killed_web_workers_are_replaced_and_their_requests_cancelled(own_server: Server) -> None:
-    Stream(own_server, "never", stall_after=0)
+def test_killed_web_workers_are_replaced_and_their_requests_cancelled(own_server: Server, start: Start) -> None:
     wait_for(lambda: len(own_server.web_workers()) == 2, 10, "both web workers")
+    assert next(start(own_server, "ab", model="single", stall_after=1).content()) == "a"
     for pid in own_server.web_workers():
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: own_server.status("/readyz") == 200, 5, "ready again")
-    assert own_server.post(CHAT, body("on"))[0] == 200
+    assert own_server.post(CHAT, body("on", model="single"), timeout=5)[0] == 200
 
 
-def test_a_killed_arbiter_takes_everything_with_it(own_server: Server) -> None:
+def test_a_killed_arbiter_takes_everything_with_it(own_server: Server, start: Start) -> None:
     runtime = own_server.runtime_dir()
-    stream = Stream(own_server, "never", block_after=0)  # the engine thread sits in a call that does not return
+    start(own_server, "never", block_after=0)  # the engine thread sits in a call that does not return
     wait_for(lambda: own_server.status("/healthz") == 200, 5)
     assert own_server.process is not None
     own_server.process.kill()
     own_server.process.wait()
     wait_for(lambda: not processes.belonging_to(runtime), 5, "all processes gone")
     wait_for(lambda: not os.path.exists(runtime), 5, "the runtime directory gone")
-    stream.hang_up()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_streams_end(own_server: Server, number: int) -> None:
-    content = Stream(own_server, "abcde", pace_ms=300).content()
+def test_a_signal_lets_streams_end(own_server: Server, number: int, start: Start) -> None:
+    content = start(own_server, "abcde", pace_ms=300).content()
     assert next(content) == "a"
     assert own_server.process is not None
     own_server.process.send_signal(number)
@@ -120,8 +143,8 @@ def test_a_signal_lets_streams_end(own_server: Server, number: int) -> None:
     assert own_server.process.wait(10) == 0
 
 
-def test_a_stream_that_outlasts_the_grace_is_told_so(own_server: Server) -> None:
-    content = Stream(own_server, "abc", stall_after=1).content()
+def test_a_stream_that_outlasts_the_grace_is_told_so(own_server: Server, start: Start) -> None:
+    content = start(own_server, "abc", stall_after=1).content()
     assert next(content) == "a"
     assert own_server.process is not None
     own_server.process.terminate()
@@ -130,58 +153,46 @@ def test_a_stream_that_outlasts_the_grace_is_told_so(own_server: Server) -> None
     assert own_server.process.wait(10) == 0
 
 
-def slot_is_free(server: Server) -> bool:
-    """Whether the one slot of the model takes another request."""
-    status, _ = server.post(CHAT, {**body("x"), "model": "single"}, timeout=20)
-    return status == 200
+STAGES = {"decode": {"stall_after": 1}, "prefill": {"prefill_ms": 60_000}, "queued": {"stall_after": 1}}
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-@pytest.mark.parametrize("stage", ["decode", "prefill", "queued"])
-def test_a_client_that_hangs_up_frees_its_slot(own_server: Server, models_path: object, streaming: bool, stage: str) -> None:
-    script = {"decode": {"stall_after": 1}, "prefill": {"prefill_ms": 60_000}, "queued": {"stall_after": 1}}[stage]
-    content = json.dumps({"say": "abc", **script})
-    data = json.dumps(
-        {"model": "single", "stream": streaming, "messages": [{"role": "user", "content": content}]}
-    ).encode()
-    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+@pytest.mark.parametrize("stage", list(STAGES))
+def test_a_client_that_hangs_up_frees_its_slot(own_server: Server, streaming: bool, stage: str) -> None:
+    request = http(body("abc", model="single", stream=streaming, **STAGES[stage]))
     sockets = []
     for _ in range(2 if stage == "queued" else 1):
-        sock = socket.create_connection(("127.0.0.1", own_server.port))
-        sock.sendall(head.encode() + data)
-        sockets.append(sock)
-    time.sleep(1.0)  # let it reach its stage
-    waiting = threading.Event()
+        sockets.append(socket.create_connection(("127.0.0.1", own_server.port)))
+        sockets[-1].sendall(request)
+        time.sleep(0.5)  # let it reach its stage
     served: list[float] = []
 
     def next_request() -> None:
-        waiting.set()
-        if slot_is_free(own_server):
+        if own_server.post(CHAT, body("x", model="single"), timeout=20)[0] == 200:
             served.append(time.monotonic())
 
     thread = threading.Thread(target=next_request)
     thread.start()
-    waiting.wait()
-    time.sleep(0.3)
+    time.sleep(0.5)
     assert not served, "the slot was not busy at all"
     left = time.monotonic()
-    for sock in reversed(sockets):
-        sock.close()
+    for connection in reversed(sockets):
+        connection.close()
     thread.join(10)
     assert served, "the slot was never freed"
     assert served[0] - left < 2
 
 
-def test_probes_answer_while_every_stream_is_busy(models_path: object, tmp_path: object) -> None:
+def test_probes_answer_while_every_stream_is_busy(models_path: Path, tmp_path: Path, start: Start) -> None:
     with Server(
-        models_path,  # type: ignore[arg-type]
-        tmp_path,  # type: ignore[arg-type]
+        models_path,
+        tmp_path,
         LOCALAI_LOAD_TO_MEMORY="echo",
         LOCALAI_WORKERS="1",
         LOCALAI_HTTP_THREADS="4",
         LOCALAI_GRACEFUL_TIMEOUT="4",
     ) as server:
-        streams = [Stream(server, "abc", stall_after=1) for _ in range(4)]
+        streams = [start(server, "abc", stall_after=1) for _ in range(4)]
         for stream in streams:
             assert next(stream.content()) == "a"
         for path in ("/healthz", "/readyz", "/v1/models"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 CORPUS = [
     "The quick brown fox jumps over the lazy dog, and the dog looks on.",
@@ -20,10 +20,12 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 SPECIAL_TOKENS = ["<s>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"]
+END_TOKENS = (2, 3)
+"""The ids of the last two, both of which end a text."""
 CONTEXT = 256
 
 
-def make_tokenizer() -> transformers.PreTrainedTokenizerFast:
+def make_tokenizer(add_bos: bool = False) -> transformers.PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer of about 400 tokens; every byte is a token, so characters may be split."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -35,6 +37,8 @@ def make_tokenizer() -> transformers.PreTrainedTokenizerFast:
         show_progress=False,
     )
     backend.train_from_iterator(CORPUS, trainer)
+    if add_bos:
+        backend.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 0)])
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<s>", eos_token="<|im_end|>", chat_template=CHAT_TEMPLATE
     )
@@ -45,21 +49,22 @@ def make_model(folder: Path, seed: int = 0, **config: Any) -> Path:
 
     The weights are drawn wider than usual, so that greedy text does not repeat one token for ever.
     """
+    transformers.utils.logging.disable_progress_bar()
     tokenizer = make_tokenizer()
     tokenizer.save_pretrained(folder)
-    shape: dict[str, Any] = dict(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=CONTEXT,
-        initializer_range=0.3,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=[tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|endoftext|>")],
-        dtype="float32",
-    )
+    shape: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": CONTEXT,
+        "initializer_range": 0.3,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": list(END_TOKENS),
+        "dtype": "float32",
+    }
     torch.manual_seed(seed)
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**(shape | config)))
     model.save_pretrained(folder)

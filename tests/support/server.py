@@ -45,7 +45,9 @@ class Server:
                 start_new_session=True,
             )
         try:
-            wait_for(lambda: self.process.poll() is not None or self.status("/readyz") == 200, 30, "the server is ready")
+            wait_for(
+                lambda: self.process.poll() is not None or self.status("/readyz") == 200, 30, "the server is ready"
+            )
             assert self.process.poll() is None, self.log()
         except BaseException:
             self.process.kill()
@@ -69,6 +71,10 @@ class Server:
                 os.kill(pid, signal.SIGKILL)
             if kind is not None:
                 print(self.log())
+
+    def _settled(self) -> bool:
+        assert self.process is not None
+        return self.process.poll() is not None or self.status("/readyz") == 200
 
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")

@@ -37,7 +37,7 @@ def _checked(payload: bytes | memoryview) -> bytes | memoryview:
 class Channel:
     """A two-way connection for messages; make one with `connect` or get one from a hub that listens.
 
-    The messages that one thread sends arrive in their order; long ones of several threads share the ring fairly.
+    The messages that one thread sends arrive in their order; long ones of several threads take turns, chunk by chunk.
     """
 
     def __init__(self, link: Link, *, is_caller: bool):
@@ -62,6 +62,8 @@ class Channel:
         self._backlog: deque[Frame] = deque()
         """Frames that must go out before any other: the rest of a message that was begun, and aborts."""
         self._writing = threading.Lock()
+        self._turnstile = threading.Lock()
+        """Held by the thread that is the next to write; a long message passes here before each chunk."""
         self._reading = threading.Lock()
         """Never held for long, unlike `_writing`; the descriptors are closed under both."""
 
@@ -111,6 +113,8 @@ class Channel:
         deadline = time.monotonic() + timeout
         payload = _checked(payload)
         if len(payload) <= ring.CHUNK_BYTES:
+            if not self._writing.acquire(blocking=False):
+                self._take_turn(deadline)
             self._put(ring.WHOLE, 0, payload, deadline)
         else:
             self._put_all(ring.split(payload, next(self._numbers)), deadline)
@@ -144,9 +148,17 @@ class Channel:
         finally:
             self._writing.release()
 
-    def _put(self, mark: int, number: int, chunk: bytes | memoryview, deadline: float) -> None:
-        if not self._writing.acquire(timeout=max(0.0, deadline - time.monotonic())):
+    def _take_turn(self, deadline: float) -> None:
+        if not self._turnstile.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise self._too_slow()
+        try:
+            if not self._writing.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                raise self._too_slow()
+        finally:
+            self._turnstile.release()
+
+    def _put(self, mark: int, number: int, chunk: bytes | memoryview, deadline: float) -> None:
+        """Write one chunk, and before it what must go first; holds `_writing` already, and gives it up."""
         try:
             self._require_peer()
             while self._backlog:
@@ -164,6 +176,7 @@ class Channel:
         is_complete = False
         try:
             for frame in frames:
+                self._take_turn(deadline)
                 self._put(*frame, deadline)
             is_complete = True
         finally:

@@ -1,0 +1,212 @@
+"""Maker of tiny GGUF models: random weights of several architectures, and one whose answer is written in its weights.
+
+All share one vocabulary: every byte is a token, so characters may be split; every printable ASCII character is one too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
+
+UNK, BOS, OLD_END, FIRST_BYTE = 0, 1, 2, 3
+IM_START, IM_END, TOOL_CALL, FIRST_ASCII = 259, 260, 261, 262
+
+TOKENS: list[tuple[bytes, int]] = [
+    (b"<unk>", UNKNOWN),
+    (b"<s>", CONTROL),
+    (b"</s>", CONTROL),
+    *((b"<0x%02X>" % byte, BYTE) for byte in range(256)),
+    (b"<|im_start|>", CONTROL),
+    (b"<|im_end|>", CONTROL),
+    (b"<tool_call>", USER_DEFINED),
+    *(("\u2581".encode() if code == 32 else bytes([code]), NORMAL) for code in range(32, 127)),
+]
+TRAINED_CONTEXT = 4096
+
+Weights = Iterable[tuple[str, np.ndarray]]
+
+
+def character(char: str) -> int:
+    """Give the token of a printable ASCII character."""
+    return FIRST_ASCII + ord(char) - 32
+
+
+def byte(value: int) -> int:
+    """Give the token that stands for one byte."""
+    return FIRST_BYTE + value
+
+
+def write_gguf(path: Path, architecture: str, metadata: Mapping[str, float], weights: Weights, bos: bool = True) -> Path:
+    """Write a model with the common vocabulary; `metadata` lacks the architecture's prefix."""
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_name("tiny")
+    for key, value in {"context_length": TRAINED_CONTEXT, "attention.layer_norm_rms_epsilon": 1e-5, **metadata}.items():
+        add = writer.add_uint32 if isinstance(value, int) else writer.add_float32
+        add(f"{architecture}.{key}", value)
+    _write_vocabulary(writer, bos)
+    for name, array in weights:
+        writer.add_tensor(name, array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _write_vocabulary(writer: gguf.GGUFWriter, bos: bool) -> None:
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([text for text, _ in TOKENS])
+    writer.add_token_scores([0.0] * len(TOKENS))
+    writer.add_token_types([kind for _, kind in TOKENS])
+    writer.add_bos_token_id(BOS)
+    writer.add_eos_token_id(IM_END)
+    writer.add_unk_token_id(UNK)
+    writer.add_add_bos_token(bos)
+    writer.add_add_space_prefix(False)
+    writer.add_chat_template(CHAT_TEMPLATE)
+
+
+def _matrix(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    return (rng.standard_normal((rows, columns)) / np.sqrt(columns)).astype(np.float32)
+
+
+def random_llama(path: Path, seed: int = 0, layers: int = 2, width: int = 32, architecture: str = "llama") -> Path:
+    """Write a Llama with random weights; its greedy text wanders through the vocabulary."""
+    heads, kv_heads, ff = 4, 2, 2 * width
+    head = width // heads
+    metadata = {
+        "embedding_length": width,
+        "block_count": layers,
+        "feed_forward_length": ff,
+        "attention.head_count": heads,
+        "attention.head_count_kv": kv_heads,
+        "rope.dimension_count": head,
+    }
+    rng = np.random.default_rng(seed)
+
+    def weights() -> Weights:
+        yield "token_embd.weight", _matrix(rng, len(TOKENS), width) * 4
+        yield "output.weight", _matrix(rng, len(TOKENS), width) * 4
+        yield "output_norm.weight", np.ones(width, np.float32)
+        for layer in range(layers):
+            yield from _llama_block(rng, f"blk.{layer}", width, kv_heads * head, ff)
+
+    return write_gguf(path, architecture, metadata, weights())
+
+
+def _llama_block(rng: np.random.Generator, block: str, width: int, kv_width: int, ff: int) -> Weights:
+    shapes = {
+        "attn_q": (width, width),
+        "attn_k": (kv_width, width),
+        "attn_v": (kv_width, width),
+        "attn_output": (width, width),
+        "ffn_gate": (ff, width),
+        "ffn_up": (ff, width),
+        "ffn_down": (width, ff),
+    }
+    for name, (rows, columns) in shapes.items():
+        yield f"{block}.{name}.weight", _matrix(rng, rows, columns)
+    for norm in ("attn_norm", "ffn_norm"):
+        yield f"{block}.{norm}.weight", np.ones(width, np.float32)
+
+
+def random_gemma3(path: Path, window: int = 32) -> Path:
+    """Write a Gemma 3 of six layers, five of which see only the last `window` tokens."""
+    layers, width, heads, ff = 6, 32, 4, 64
+    head = width // heads
+    metadata = {
+        "embedding_length": width,
+        "block_count": layers,
+        "feed_forward_length": ff,
+        "attention.head_count": heads,
+        "attention.head_count_kv": 2,
+        "attention.key_length": head,
+        "attention.value_length": head,
+        "attention.sliding_window": window,
+    }
+    rng = np.random.default_rng(0)
+
+    def weights() -> Weights:
+        yield "token_embd.weight", _matrix(rng, len(TOKENS), width)
+        yield "output_norm.weight", np.ones(width, np.float32)
+        for block in (f"blk.{layer}" for layer in range(layers)):
+            yield from _llama_block(rng, block, width, 2 * head, ff)
+            for norm in ("post_attention_norm", "post_ffw_norm"):
+                yield f"{block}.{norm}.weight", np.ones(width, np.float32)
+            for norm in ("attn_q_norm", "attn_k_norm"):
+                yield f"{block}.{norm}.weight", np.ones(head, np.float32)
+
+    return write_gguf(path, "gemma3", metadata, weights())
+
+
+def random_mamba(path: Path) -> Path:
+    """Write a Mamba of two layers: recurrent state instead of a cache of keys and values."""
+    layers, width, state, kernel, rank = 2, 32, 8, 4, 2
+    inner = 2 * width
+    metadata = {
+        "embedding_length": width,
+        "block_count": layers,
+        "feed_forward_length": 0,
+        "attention.head_count": 0,
+        "ssm.conv_kernel": kernel,
+        "ssm.inner_size": inner,
+        "ssm.state_size": state,
+        "ssm.time_step_rank": rank,
+    }
+    rng = np.random.default_rng(0)
+
+    def weights() -> Weights:
+        yield "token_embd.weight", _matrix(rng, len(TOKENS), width) * 4
+        yield "output_norm.weight", np.ones(width, np.float32)
+        for block in (f"blk.{layer}" for layer in range(layers)):
+            yield f"{block}.attn_norm.weight", np.ones(width, np.float32)
+            yield f"{block}.ssm_in.weight", _matrix(rng, 2 * inner, width)
+            yield f"{block}.ssm_conv1d.weight", _matrix(rng, inner, kernel)
+            yield f"{block}.ssm_conv1d.bias", np.zeros(inner, np.float32)
+            yield f"{block}.ssm_x.weight", _matrix(rng, rank + 2 * state, inner)
+            yield f"{block}.ssm_dt.weight", _matrix(rng, inner, rank)
+            yield f"{block}.ssm_dt.bias", np.ones(inner, np.float32)
+            yield f"{block}.ssm_a", -np.tile(np.arange(1, state + 1, dtype=np.float32), (inner, 1))
+            yield f"{block}.ssm_d", np.ones(inner, np.float32)
+            yield f"{block}.ssm_out.weight", _matrix(rng, width, inner)
+
+    return write_gguf(path, "mamba", metadata, weights())
+
+
+def chain_model(path: Path, chain: Sequence[int], bos: bool = True) -> Path:
+    """Write a model that always follows a token of `chain` with the next one; its tokens must differ.
+
+    Attention and feed-forward layers add nothing, so the last token alone decides: its embedding is a direction of its own,
+    and the output layer reads the successor from it. At a temperature of 1 all other tokens are impossible.
+    """
+    width, size = 512, len(TOKENS)
+    metadata = {
+        "embedding_length": width,
+        "block_count": 1,
+        "feed_forward_length": 32,
+        "attention.head_count": 8,
+        "attention.head_count_kv": 1,
+        "rope.dimension_count": width // 8,
+    }
+    output = np.zeros((size, width), np.float32)
+    for before, after in zip(chain, chain[1:], strict=False):
+        output[after, before] = 10.0  # times sqrt(width), which normalization makes of a one: a logit of 226
+    rng = np.random.default_rng(0)
+
+    def weights() -> Weights:
+        yield "token_embd.weight", np.eye(size, width, dtype=np.float32)
+        yield "output.weight", output
+        yield "output_norm.weight", np.ones(width, np.float32)
+        for name, array in _llama_block(rng, "blk.0", width, width // 8, 32):
+            yield name, np.zeros_like(array) if name.endswith(("attn_output.weight", "ffn_down.weight")) else array
+
+    return write_gguf(path, "llama", metadata, weights(), bos)
