@@ -35,7 +35,7 @@ BACKEND_ALIASES = {
 NEEDS_NO_MODEL = frozenset({"echo"})
 _URI = re.compile(r"^[a-z0-9+.-]+://|^github:|^file:|^oci:|^ollama:", re.IGNORECASE)
 # The later parts of a split model are loaded through its first, and a projector serves the model beside it.
-_NOT_A_MODEL = re.compile(r"-0*(?!0*1-)\d+-of-\d+\.gguf$|mmproj", re.IGNORECASE)
+_NOT_A_MODEL = re.compile(r"-(?!0*1-)\d+-of-\d+\.gguf$|mmproj", re.IGNORECASE)
 
 
 class Entry(NamedTuple):
@@ -69,12 +69,16 @@ class Catalog:
 
 
 def look(folder: Path) -> tuple[Entry, ...]:
-    """List the YAML files, GGUF files and Hugging Face snapshots directly in a folder, by name; a missing one is empty."""
+    """List the YAML files, GGUF files and Hugging Face snapshots directly in a folder; a missing folder is empty."""
     try:
         with os.scandir(folder) as found:
             return tuple(sorted(entry for item in found if (entry := _entry(item))))
     except (FileNotFoundError, NotADirectoryError):
         return ()
+    except OSError as error:
+        raise ConfigError(
+            f"The models folder {folder} cannot be read ({error.strerror}); check its permissions."
+        ) from error
 
 
 def _entry(item: os.DirEntry[str]) -> Entry | None:
@@ -85,7 +89,7 @@ def _entry(item: os.DirEntry[str]) -> Entry | None:
         if item.is_dir():
             is_snapshot = os.path.exists(os.path.join(item.path, "config.json"))
             return Entry(item.name, "snapshot", stat.st_mtime_ns, 0) if is_snapshot else None
-    except FileNotFoundError:  # removed since the folder was listed, or a link to nowhere
+    except OSError:  # removed since the folder was listed, a link to nowhere, or not ours to see
         return None
     suffix = PurePosixPath(item.name).suffix.lower()
     if suffix in (".yaml", ".yml"):
@@ -130,13 +134,18 @@ def _check(config: ModelConfig, file: Path) -> None:
             raise ConfigError(said, param="alias")
         return
     if not model and config.backend not in NEEDS_NO_MODEL:
-        raise ConfigError(f"{file}: `parameters.model` is missing; name the model's file or folder.", param="parameters.model")
+        raise ConfigError(
+            f"{file}: `parameters.model` is missing; name the model's file or folder.", param="parameters.model"
+        )
     if _URI.search(model):
         said = f"{file}: `parameters.model` is an address; download the model into the models folder and name the file."
         raise ConfigError(said, param="parameters.model")
-    for key, name in [("parameters.model", model), *(("download_files", each.filename) for each in config.download_files)]:
+    for key, name in [
+        ("parameters.model", model),
+        *(("download_files", each.filename) for each in config.download_files),
+    ]:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            said = f"{file}: `{key}` leads out of the models folder ({name}); move the file there and name it without `..`."
+            said = f"{file}: `{key}` leads out of the models folder ({name}); move the file into it."
             raise ConfigError(said, param=key)
 
 
@@ -155,23 +164,23 @@ def build(entries: tuple[Entry, ...], items: dict[str, list[ModelConfig | Broken
                 models[item.name] = _finished(item, folder / entry.name, settings)
     used = set(_used_files(items))
     for entry in entries:
-        if entry.kind != "yaml" and not {entry.name, f"{entry.name}/"} & used and not _NOT_A_MODEL.search(entry.name):
+        if entry.kind != "yaml" and entry.name not in used and not _NOT_A_MODEL.search(entry.name):
             bare = ModelConfig(name=entry.name, parameters=Parameters(model=entry.name))
             models.setdefault(entry.name, _finished(bare, folder / entry.name, settings))
     return Catalog(dict(sorted(models.items())), problems, _nicknames(models, entries))
 
 
 def _duplicate(name: str, file: Path, first: str) -> ConfigError:
+    log.warning("%s: the model name %r is taken", file, name)
     where = "twice in this file" if str(file) == first else f"also in {first}, which is used"
     return ConfigError(f"{file}: the model name {name!r} is {where}; rename one of the two.", param="name")
 
 
 def _used_files(items: dict[str, list[ModelConfig | Broken]]) -> Iterator[str]:
-    """Give the files and the top folders ("NAME/") that some YAML speaks for, be it usable or not."""
+    """Give the files and folders directly in the models folder that some YAML speaks for, be it usable or not."""
     for item in (item for content in items.values() for item in content):
         model = PurePosixPath(item.model if isinstance(item, Broken) else item.parameters.model)
-        yield str(model)
-        yield f"{model.parts[0]}/" if model.parts else ""
+        yield from model.parts[:1]
 
 
 def _finished(config: ModelConfig, source: Path, settings: Settings) -> ModelConfig:
@@ -196,8 +205,8 @@ def _finished(config: ModelConfig, source: Path, settings: Settings) -> ModelCon
 def _nicknames(models: dict[str, ModelConfig], entries: tuple[Entry, ...]) -> dict[str, str]:
     """Let a bare file also answer to its stem, and a configured model to its YAML file's stem and its model file."""
     nicknames: dict[str, str] = {}
-    sources = {Path(config.source).name: name for name, config in sorted(models.items(), reverse=True)}
-    for entry in sorted(entries, key=lambda entry: entry.kind):  # a model file's stem comes before a YAML file's
+    sources = {Path(config.source).name: name for name, config in reversed(models.items())}
+    for entry in entries:
         if entry.name in sources:
             nicknames.setdefault(entry.stem, sources[entry.name])
     for name, config in sorted(models.items()):

@@ -1,7 +1,7 @@
 """The frozen configuration of one model: LocalAI's YAML keys with their types and defaults.
 
-One struct per YAML block, one line per key: the marshmallow schema that reads YAML is derived from these (schema.py), and
-the same structs travel to the model worker as msgpack.
+One struct per YAML block, one line per key: the marshmallow schema that reads YAML is derived from these (schema.py),
+and the same structs travel to the model worker as msgpack.
 """
 
 from __future__ import annotations

@@ -1,23 +1,21 @@
 """Which model a name means, over a models folder that may change at any time.
 
-Owns the rules of naming: exact name, alias, file stem, `:latest`, and which model serves a request that names none. Names are
-compared as they are: never as patterns, and never with the order of a hash table.
+Owns the rules of naming: exact name, alias, file stem, `:latest`, and which model serves a request that names none.
+Names are compared as they are: never as patterns, and never with the order of a hash table.
 """
 
 from __future__ import annotations
 
 import difflib
-import logging
 import threading
 import time
+from pathlib import Path
 from typing import ClassVar
 
 from localai_flask.config.catalog import Broken, Catalog, Entry, build, look, read
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ConfigError, InvalidRequest, ModelDisabled, ModelNotFound
 from localai_flask.settings import Settings
-
-log = logging.getLogger(__name__)
 
 TEXT_USES = frozenset({"chat", "completion", "edit"})
 SHOWN_NAMES = 5
@@ -50,7 +48,7 @@ class Registry:
     def get(self, name: str) -> ModelConfig:
         """Find the model that a name means, through at most one alias.
 
-        Raises `ModelNotFound`, `ModelDisabled`, or `ConfigError` if its YAML cannot be used or a file it lists is missing.
+        Raises `ModelNotFound`, `ModelDisabled`, or `ConfigError` if its YAML is broken or lists a missing file.
         """
         catalog = self._current()
         found = _find(catalog, name)
@@ -58,7 +56,9 @@ class Registry:
             raise _not_found(name, catalog)
         config = _follow(catalog, found) if found.alias else found
         if found.disabled or config.disabled:
-            raise ModelDisabled(f"The model {name!r} is disabled; remove `disabled: true` from its YAML to use it.", param="model")
+            raise ModelDisabled(
+                f"The model {name!r} is disabled; remove `disabled: true` from its YAML to use it.", param="model"
+            )
         _check_downloads(config)
         return config
 
@@ -75,7 +75,9 @@ class Registry:
         fitting = [each for each in candidates if _fits(each, usecase)]
         if not fitting and len(candidates) > 1:
             names = _listed([each.name for each in candidates])
-            raise InvalidRequest(f"Name a model: none is known to fit this request ({usecase}) among {names}.", param="model")
+            raise InvalidRequest(
+                f"Name a model: none is known to fit this request ({usecase}) among {names}.", param="model"
+            )
         return self.get((fitting or candidates)[0].name)
 
     def is_model(self, name: str) -> bool:
@@ -110,9 +112,11 @@ class Registry:
     def _nothing_here(self) -> ModelNotFound | ConfigError:
         catalog = self._current()
         for problem in catalog.problems.values():
-            return problem
+            return _again(problem)
         folder = self.settings.models_path.absolute()
-        return ModelNotFound(f"There is no model to use in {folder}; put a .gguf file or a YAML file there.", param="model")
+        return ModelNotFound(
+            f"There is no model to use in {folder}; put a .gguf file or a YAML file there.", param="model"
+        )
 
 
 def _find(catalog: Catalog, name: str) -> ModelConfig | None:
@@ -121,10 +125,15 @@ def _find(catalog: Catalog, name: str) -> ModelConfig | None:
         if spelling in catalog.models:
             return catalog.models[spelling]
         if spelling in catalog.problems:
-            raise catalog.problems[spelling]
+            raise _again(catalog.problems[spelling])
         if spelling in catalog.nicknames:
             return catalog.models[catalog.nicknames[spelling]]
     return None
+
+
+def _again(problem: ConfigError) -> ConfigError:
+    """Copy a kept error, because one that is raised again and again collects tracebacks."""
+    return ConfigError(str(problem), param=problem.info.param)
 
 
 def _follow(catalog: Catalog, alias: ModelConfig) -> ModelConfig:
@@ -133,7 +142,9 @@ def _follow(catalog: Catalog, alias: ModelConfig) -> ModelConfig:
         names = _listed(_nearest(alias.alias, catalog))
         raise ConfigError(f"{alias.source}: `alias` names {alias.alias!r}, which is no model; the models are: {names}.")
     if target.alias:
-        said = f"{alias.source}: `alias` names {alias.alias!r}, itself an alias; name its target {target.alias!r} instead."
+        said = (
+            f"{alias.source}: `alias` names {alias.alias!r}, itself an alias; name its target {target.alias!r} instead."
+        )
         raise ConfigError(said, param="alias")
     return target
 
@@ -141,10 +152,12 @@ def _follow(catalog: Catalog, alias: ModelConfig) -> ModelConfig:
 def _check_downloads(config: ModelConfig) -> None:
     """Refuse a model whose YAML lists files that are not there, since nothing fetches them."""
     for file in config.download_files:
-        path = config.model_path.parent.parent / file.filename
+        path = Path(config.models_path) / file.filename
         if not path.exists():
             origin = f" from {file.uri}" if file.uri else ""
-            raise ConfigError(f"{config.source}: `download_files` lists {file.filename}; download it{origin} to {path}.")
+            raise ConfigError(
+                f"{config.source}: `download_files` lists {file.filename}; download it{origin} to {path}."
+            )
 
 
 def _fits(config: ModelConfig, usecase: str) -> bool:

@@ -49,13 +49,21 @@ def load(raw: Mapping[Any, Any], file: Path) -> model.ModelConfig:
         )
     try:
         config: model.ModelConfig = _schema_for(model.ModelConfig)().load(ours)
-        model.encode(config)
     except ValidationError as error:
         path, problem = _first(error.messages)
         raise ConfigError(f"{file}: `{path}` {_with_hint(path, problem)}.", param=path) from None
-    except OverflowError as error:  # free-form values, as in `chat_template_kwargs`
-        raise ConfigError(f"{file}: a number does not fit into 64 bits; correct it.") from error
+    _check_it_travels(config, file)
     return config
+
+
+def _check_it_travels(config: model.ModelConfig, file: Path) -> None:
+    """Refuse free-form values, as in `chat_template_kwargs`, that cannot be sent to a model worker."""
+    try:
+        model.encode(config)
+    except OverflowError as error:
+        raise ConfigError(f"{file}: a number does not fit into 64 bits; correct it.") from error
+    except TypeError as error:
+        raise ConfigError(f"{file}: a key is not text; put numbers that are keys in quotes.") from error
 
 
 def _with_batch_in_place(raw: dict[Any, Any]) -> dict[Any, Any]:

@@ -1,0 +1,123 @@
+"""How tokens are chosen for one request: house defaults, the model's family, its YAML, what the client sent.
+
+Owns the ranges' meaning for requests and the folding of values that engines read in different ways.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from msgspec import inspect
+
+from localai_flask.config import scalars
+from localai_flask.config.families import sampling_for
+from localai_flask.config.model import ModelConfig, Parameters
+from localai_flask.errors import InvalidRequest
+from localai_flask.generation import SamplingParams
+
+MOST_LOGPROBS = 20
+SMALLEST_FRACTION = 1e-6
+"""What a `top_p` or `typical_p` of 0 becomes: only the likeliest token is left, also in engines that refuse a 0."""
+SEEDS = 2**32 - 1
+"""Seeds are folded into 0 … 2³² - 2; the next one up is what llama.cpp takes for "a fresh one"."""
+
+INT32_MAX = 2**31 - 1
+"""Engines count tokens in 32 bits, and no vocabulary or context comes near that."""
+
+
+def merge(config: ModelConfig, asked: Mapping[str, Any], called: Mapping[str, str] | None = None) -> SamplingParams:
+    """Lay a request's fields over the model's parameters.
+
+    `asked` has the names of `SamplingParams`' fields and None where the client sent nothing; `called` says which of
+    them the client knows by another name. Raises `InvalidRequest` with the client's name of a field out of range.
+    """
+    values = dict(sampling_for(config.name, config.parameters.model)) | _from_yaml(config.parameters)
+    for name, value in asked.items():
+        if value is not None and name != "stop":
+            values[name] = _checked(name, value, (called or {}).get(name, name))
+    values["stop"] = _stops(config.stopwords, asked.get("stop"), (called or {}).get("stop", "stop"))
+    return SamplingParams(**_folded(values))
+
+
+def _from_yaml(parameters: Parameters) -> dict[str, Any]:
+    given = (
+        (name, getattr(parameters, name)) for name in SamplingParams.__struct_fields__ if hasattr(parameters, name)
+    )
+    values = {name: value for name, value in given if value is not None}
+    return values | {"logit_bias": {int(token): bias for token, bias in parameters.logit_bias.items()}}
+
+
+@functools.cache
+def _kinds() -> dict[str, inspect.Type]:
+    """Give the declared type of each field that a request may set, with the range that YAML has too."""
+    info = inspect.type_info(Parameters)
+    assert isinstance(info, inspect.StructType)
+    kinds = {field.name: field.type for field in info.fields}
+    kinds["top_logprobs"] = inspect.IntType(ge=0, le=MOST_LOGPROBS)
+    kinds["seed"] = inspect.IntType()
+    return {name: _without_none(kind) for name, kind in kinds.items() if name in SamplingParams.__struct_fields__}
+
+
+def _without_none(kind: inspect.Type) -> inspect.Type:
+    if not isinstance(kind, inspect.UnionType):
+        return kind
+    return next(each for each in kind.types if not isinstance(each, inspect.NoneType))
+
+
+def _checked(name: str, value: Any, called: str) -> Any:
+    kind = _kinds()[name]
+    try:
+        match kind:
+            case inspect.BoolType():
+                return scalars.flag(value)
+            case inspect.IntType():
+                return scalars.whole(_folded_seed(value) if name == "seed" else value, kind)
+            case inspect.FloatType():
+                return scalars.number(value, kind)
+        return _logit_bias(value, kind)
+    except ValueError as error:
+        raise InvalidRequest(f"`{called}` {error}.", param=called) from None
+
+
+def _logit_bias(value: Any, kind: inspect.Type) -> dict[int, float]:
+    assert isinstance(kind, inspect.DictType)
+    assert isinstance(kind.key_type, inspect.StrType)
+    assert isinstance(kind.value_type, inspect.FloatType)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"must map token ids to biases, not {scalars.shown(value)}")
+    try:
+        return {
+            int(scalars.text(token, kind.key_type)): scalars.number(bias, kind.value_type)
+            for token, bias in value.items()
+        }
+    except ValueError as error:
+        raise ValueError(f"maps token ids to biases; each {error}") from None
+
+
+def _stops(stopwords: Iterable[str], asked: Any, called: str) -> tuple[str, ...]:
+    """Append the request's stop strings to the model's, each once, without empty ones."""
+    own = [asked] if isinstance(asked, str) else [] if asked is None else asked
+    if not isinstance(own, list | tuple) or not all(isinstance(each, str) for each in own):
+        raise InvalidRequest(f"`{called}` must be text or a list of texts.", param=called)
+    return tuple(dict.fromkeys(each for each in (*stopwords, *own) if each))
+
+
+def _folded_seed(value: Any) -> Any:
+    return value % SEEDS if isinstance(value, int) and not isinstance(value, bool) and value != -1 else value
+
+
+def _folded(values: dict[str, Any]) -> dict[str, Any]:
+    """Give each meaning one value, whatever way it was written."""
+    folded = dict(values)
+    if "seed" in values:
+        folded["seed"] = _folded_seed(values["seed"])
+    if "top_k" in values:
+        folded["top_k"] = min(max(values["top_k"], 0), INT32_MAX)
+    if "repeat_last_n" in values:
+        folded["repeat_last_n"] = min(values["repeat_last_n"], INT32_MAX)
+    for name in ("top_p", "typical_p"):
+        if name in values:
+            folded[name] = max(values[name], SMALLEST_FRACTION)
+    return folded

@@ -1,0 +1,384 @@
+"""Which model a name means, and what a models folder holds while it changes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from localai_flask.config import registry as registry_module
+from localai_flask.config.registry import Registry
+from localai_flask.errors import ConfigError, InvalidRequest, ModelDisabled, ModelNotFound
+from localai_flask.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def look_every_time(monkeypatch):
+    monkeypatch.setattr(Registry, "recheck_s", 0.0)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Make files in a models folder: a text is written, None makes a folder with a config.json."""
+
+    def fill(**files: str | None) -> Path:
+        for name, content in files.items():
+            path = tmp_path / name.replace("__", ".")
+            if content is None:
+                path.mkdir()
+                (path / "config.json").write_text("{}")
+            else:
+                path.write_text(content)
+        return tmp_path
+
+    return fill
+
+
+def over(path: Path, **settings) -> Registry:
+    return Registry(Settings(models_path=path, **settings))
+
+
+def test_what_is_listed(folder):
+    path = folder(
+        b__yaml="name: bee\nparameters: {model: b.gguf}",
+        list__yml="[{name: two, backend: echo}, {name: one, backend: echo}]",
+        b__gguf="",
+        Loose__gguf="",
+        UPPER__GGUF="",
+        snapshot=None,
+        notes__txt="",
+        weights__bin="",
+    )
+    (path / ".hidden.yaml").write_text("name: hidden\nbackend: echo")
+    (path / "plain folder").mkdir()
+    (path / "dangling.gguf").symlink_to(path / "nowhere.gguf")
+    assert list(over(path).models()) == ["Loose.gguf", "UPPER.GGUF", "bee", "one", "snapshot", "two"]
+    assert over(path).problems() == {}
+
+
+def test_parts_and_projectors_are_not_models_of_their_own(folder):
+    files = ["big-00001-of-00012.gguf", "big-00002-of-00012.gguf", "big-00011-of-00012.gguf", "mmproj-F16.gguf"]
+    path = folder(**{name.replace(".", "__"): "" for name in files})
+    assert list(over(path).models()) == ["big-00001-of-00012.gguf"]
+
+
+def test_files_and_folders_that_a_config_uses_are_not_listed_again(folder):
+    path = folder(
+        a__yaml="name: a\nparameters: {model: ./a.gguf}",
+        b__yaml="name: b\nparameters: {model: hub/model.gguf}",
+        broken__yaml="name: c\nnonsense: 1\nparameters: {model: c.gguf}",
+        a__gguf="",
+        c__gguf="",
+        hub=None,
+    )
+    assert list(over(path).models()) == ["a", "b"]
+
+
+def test_configs_are_filled_in(folder):
+    path = folder(
+        a__yaml="parameters: {model: a.gguf}\nthreads: 3\ncontext_size: -1\nf16: false",
+        b__yaml="parameters: {model: snapshot}\nthreads: 0",
+        c__yaml="parameters: {model: not-there}",
+        d__yaml="parameters: {model: x}\nbackend: sentencetransformers",
+        e__yaml="parameters: {model: x}\nbackend: llama",
+        snapshot=None,
+        loose__gguf="",
+    )
+    models = over(path, threads=8, context_size=512, f16=True).models()
+    assert {name: each.backend for name, each in models.items()} == {
+        "a": "llama-cpp",
+        "b": "transformers",
+        "c": "llama-cpp",
+        "d": "transformers",
+        "e": "llama-cpp",
+        "loose.gguf": "llama-cpp",
+    }
+    assert (models["a"].threads, models["a"].context_size, models["a"].f16) == (3, -1, False)
+    assert (models["b"].threads, models["b"].context_size, models["b"].f16) == (8, 512, True)
+    assert models["d"].type == "SentenceTransformer"
+    assert models["a"].source == str(path / "a.yaml")
+    assert models["loose.gguf"].model_path == path / "loose.gguf"
+    unset = over(path).models()["loose.gguf"]
+    assert (unset.threads, unset.context_size, unset.f16) == (None, None, None)
+
+
+def test_a_relative_models_folder_becomes_absolute(folder, monkeypatch):
+    monkeypatch.chdir(folder(a__gguf=""))
+    assert over(Path(".")).get("a").model_path.is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("foo.gguf", "foo.gguf"),
+        ("foo", "foo.gguf"),
+        ("foo:latest", "foo.gguf"),
+        ("bee", "bee"),
+        ("bee:latest", "bee"),
+        ("b", "bee"),  # the YAML file's stem
+        ("b.gguf", "bee"),  # its model file
+        ("b:latest", "named:latest"),
+        ("nick", "bee"),
+        ("nick:latest", "bee"),
+        ("stemmed", "foo.gguf"),  # an alias of a file's stem
+        ("lists", "z-first"),  # a list file's stem means its first model
+    ],
+)
+def test_names(folder, asked, found):
+    path = folder(
+        b__yaml="name: bee\nparameters: {model: b.gguf}",
+        c__yaml="name: b:latest\nbackend: echo\ndescription: named:latest",
+        lists__yaml="[{name: z-first, backend: echo}, {name: a-second, backend: echo}]",
+        nick__yaml="alias: bee",
+        stemmed__yaml="alias: foo",
+        foo__gguf="",
+        b__gguf="",
+    )
+    config = over(path).get(asked)
+    assert (config.description or config.name) == found
+    assert over(path).is_model(asked)
+
+
+@pytest.mark.parametrize(
+    "name", ["q", ".*", "fo", "FOO", "foo.ggu", "", "../foo", "foo.gguf.", "foo:7b", "/etc/passwd"]
+)
+def test_names_are_no_patterns_and_no_paths(folder, name):
+    registry = over(folder(foo__gguf="", qwen__gguf=""))
+    assert not registry.is_model(name)
+    with pytest.raises(ModelNotFound):
+        registry.get(name)
+
+
+def test_an_exact_name_comes_before_everything_that_resembles_it(folder):
+    path = folder(
+        foo__gguf="", a__yaml="name: foo\nbackend: echo", foo__yaml="name: other\nbackend: echo", z__yaml="broken: ["
+    )
+    assert over(path).get("foo").source == str(path / "a.yaml")
+    assert over(path).get("foo.gguf").source == str(path / "foo.gguf")
+
+
+def test_unknown_model_tells_the_nearest_names(folder):
+    path = folder(**{f"{name}__gguf": "" for name in ("llama", "qwen-7b", "a", "b", "c", "d", "e")})
+    with pytest.raises(ModelNotFound) as caught:
+        over(path).get("qwen-8b")
+    message = str(caught.value)
+    assert message.startswith("There is no model 'qwen-8b'. GET /v1/models lists the models: qwen-7b.gguf, ")
+    assert message.count(".gguf") == 5
+    assert caught.value.info.param == "model"
+    with pytest.raises(ModelNotFound) as caught:
+        over(path).get("x" * 100_000)
+    assert len(str(caught.value)) < 500
+
+
+def test_aliases_go_one_hop(folder):
+    path = folder(
+        a__yaml="alias: real",
+        b__yaml="alias: a",
+        c__yaml="alias: gone",
+        real__yaml="backend: echo",
+        off__yaml="backend: echo\ndisabled: true",
+        d__yaml="alias: off",
+    )
+    registry = over(path)
+    assert registry.get("a").name == "real"
+    with pytest.raises(ConfigError, match="itself an alias; name its target 'real'"):
+        registry.get("b")
+    with pytest.raises(ConfigError, match="'gone', which is no model"):
+        registry.get("c")
+    with pytest.raises(ModelDisabled):
+        registry.get("d")
+
+
+@pytest.mark.parametrize("text", ["alias: a", "alias: b\nbackend: echo", "alias: b\nparameters: {model: x}"])
+def test_an_alias_is_nothing_else(folder, text):
+    with pytest.raises(ConfigError, match="`alias` only names another model"):
+        over(folder(a__yaml=text, b__yaml="backend: echo")).get("a")
+
+
+def test_disabled_models_are_listed_and_refused(folder):
+    registry = over(folder(a__yaml="backend: echo\ndisabled: true", b__yaml="backend: echo"))
+    assert list(registry.models()) == ["a", "b"]
+    with pytest.raises(ModelDisabled):
+        registry.get("a")
+    assert registry.resolve(None).name == "b"
+
+
+def test_a_problem_is_raised_for_its_name_and_harms_no_other(folder):
+    path = folder(
+        good__yaml="backend: echo",
+        syntax__yaml="name: [",
+        key__yaml="name: named\nbackend: echo\ncontxt_size: 1",
+        list__yaml="[{name: l1, backend: echo}, {name: l2, backend: echo, nonsense: 1}, {backend: echo}]",
+        syntax__gguf="",
+    )
+    registry = over(path)
+    assert list(registry.models()) == ["good", "l1", "syntax.gguf"]
+    assert set(registry.problems()) == {"syntax", "named", "l2", "list"}
+    for name, said in (("syntax", "line 2"), ("named", "context_size"), ("l2", "nonsense"), ("list", "no `name`")):
+        with pytest.raises(ConfigError, match=said):
+            registry.get(name)
+        assert registry.is_model(name)
+
+
+def test_an_error_that_is_raised_often_collects_no_tracebacks(folder):
+    registry = over(folder(a__yaml="["))
+    kept = registry.problems()["a"]
+    before = kept.__traceback__
+    with pytest.raises(ConfigError):
+        registry.get("a")
+    assert kept.__traceback__ is before
+
+
+def test_the_second_of_two_equal_names_is_a_problem(folder):
+    path = folder(a__yaml="name: x\nbackend: echo", b__yaml="name: x\nbackend: echo\ndescription: second")
+    registry = over(path)
+    assert registry.get("x").description == ""
+    message = str(registry.problems()["b"])
+    assert str(path / "a.yaml") in message
+    assert str(path / "b.yaml") in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("parameters: {model: /etc/passwd}", "leads out of the models folder"),
+        ("parameters: {model: ../a.gguf}", "leads out of the models folder"),
+        ("parameters: {model: a/../../b.gguf}", "leads out of the models folder"),
+        ("backend: echo\ndownload_files: [{filename: ../x}]", "`download_files` leads out"),
+        ("parameters: {model: 'huggingface://o/r/f.gguf'}", "is an address"),
+        ("parameters: {model: 'github:o/r/f.gguf'}", "is an address"),
+        ("backend: llama-cpp", "`parameters.model` is missing"),
+        ("description: nothing", "`parameters.model` is missing"),
+    ],
+)
+def test_models_outside_the_folder_and_without_a_file_are_refused(folder, text, said):
+    with pytest.raises(ConfigError, match=said):
+        over(folder(a__yaml=text)).get("a")
+
+
+def test_a_missing_model_file_is_the_workers_matter(folder):
+    assert over(folder(a__yaml="parameters: {model: gone.gguf}")).get("a").parameters.model == "gone.gguf"
+
+
+def test_listed_downloads_must_be_there(folder):
+    path = folder(a__yaml="backend: echo\ndownload_files: [{filename: sub/x.bin, uri: 'https://example.org/x'}]")
+    registry = over(path)
+    with pytest.raises(ConfigError, match=f"download it from https://example.org/x to {path / 'sub/x.bin'}"):
+        registry.get("a")
+    (path / "sub").mkdir()
+    (path / "sub/x.bin").touch()
+    assert registry.get("a").name == "a"
+
+
+def test_no_name_means_the_default_else_the_only_else_the_first_that_fits(folder):
+    path = folder(a_embed__yaml="backend: echo\nembeddings: true")
+    assert over(path).resolve(None, "chat").name == "a_embed"  # the only one serves everything
+    folder(b__yaml="backend: echo", c__yaml="backend: echo", aaa__yaml="alias: c")
+    for _ in range(5):
+        assert over(path).resolve("", "chat").name == "b"
+    assert over(path).resolve(None, "embeddings").name == "a_embed"
+    assert over(path, default_model="c").resolve(None).name == "c"
+    assert over(path, default_model="c").resolve("b").name == "b"
+    with pytest.raises(ModelNotFound, match="'gone'"):
+        over(path, default_model="gone").resolve(None)
+    with pytest.raises(InvalidRequest, match=r"Name a model.*rerank.*a_embed, b, c") as caught:
+        over(path).resolve(None, "rerank")
+    assert caught.value.info.param == "model"
+
+
+@pytest.mark.parametrize(
+    ("uses", "fits"),
+    [("[]", "a"), ("[FLAG_CHAT]", "a"), ("[llm]", "a"), ("[FLAG_IMAGE]", "b"), ("[image, edit]", "a")],
+)
+def test_declared_use_cases_count(folder, uses, fits):
+    path = folder(a__yaml=f"backend: echo\nknown_usecases: {uses}", b__yaml="backend: echo")
+    assert over(path).resolve(None, "edit").name == fits
+    assert over(path).resolve(None, "completion").name == fits
+
+
+def test_nothing_to_resolve_says_what_to_do(folder, tmp_path):
+    with pytest.raises(ModelNotFound, match=r"put a \.gguf file or a YAML file there"):
+        over(tmp_path / "not there").resolve(None)
+    with pytest.raises(ModelNotFound, match="there are none yet"):
+        over(folder()).get("x")
+    with pytest.raises(ConfigError, match="nonsense"):
+        over(folder(a__yaml="nonsense: 1")).resolve(None)
+
+
+def test_changes_in_the_folder_are_seen(folder):
+    path = folder(a__yaml="backend: echo")
+    registry = over(path)
+    assert list(registry.models()) == ["a"]
+    folder(new__yaml="", model__gguf="")
+    assert list(registry.models()) == ["a", "model.gguf"]
+    assert "is empty" in str(registry.problems()["new"])  # half written
+    folder(new__yaml="backend: echo\nparameters: {model: model.gguf}")
+    assert list(registry.models()) == ["a", "new"]
+    assert registry.problems() == {}
+    (path / "a.yaml").unlink()
+    assert list(registry.models()) == ["new"]
+    (path / "hub").mkdir()
+    assert list(registry.models()) == ["new"]
+    (path / "hub" / "config.json").write_text("{}")
+    assert list(registry.models()) == ["hub", "new"]
+
+
+def test_a_rewrite_of_equal_size_is_seen(folder):
+    path = folder(a__yaml="backend: echo\ndescription: 1")
+    registry = over(path)
+    assert registry.get("a").description == "1"
+    folder(a__yaml="backend: echo\ndescription: 2")
+    os.utime(path / "a.yaml", ns=(1, 1))
+    assert registry.get("a").description == "2"
+
+
+def test_an_unchanged_folder_is_not_read_again_nor_looked_at_within_the_second(folder, monkeypatch):
+    registry = over(folder(a__yaml="backend: echo", b__yaml="backend: echo"))
+    first = registry.get("a")
+    reads, looks = [], []
+    real_read, real_look = registry_module.read, registry_module.look
+    monkeypatch.setattr(registry_module, "read", lambda file: reads.append(file.name) or real_read(file))
+    monkeypatch.setattr(registry_module, "look", lambda path: looks.append(path) or real_look(path))
+    assert registry.get("a") is first
+    folder(b__yaml="backend: echo\ndescription: changed")
+    registry.models()
+    assert reads == ["b.yaml"]
+    monkeypatch.setattr(Registry, "recheck_s", 3600.0)
+    looks.clear()
+    registry.get("a")
+    assert looks == []
+
+
+def test_threads_do_not_wait_for_the_one_that_reads(folder, monkeypatch):
+    path = folder(a__yaml="backend: echo")
+    registry = over(path)
+    registry.models()
+    reading, go_on = threading.Event(), threading.Event()
+    real_read = registry_module.read
+
+    def slow_read(file):
+        reading.set()
+        assert go_on.wait(10)
+        return real_read(file)
+
+    monkeypatch.setattr(registry_module, "read", slow_read)
+    folder(b__yaml="backend: echo")
+    reader = threading.Thread(target=registry.models)
+    reader.start()
+    assert reading.wait(10)
+    assert list(registry.models()) == ["a"]
+    go_on.set()
+    reader.join()
+    assert list(registry.models()) == ["a", "b"]
+
+
+def test_importing_the_room_brings_no_engine_and_no_web():
+    code = (
+        "import sys, localai_flask.config.registry, localai_flask.config.sampling, localai_flask.config.gguf;"
+        "print([m for m in ('flask', 'numpy', 'llama_cpp', 'torch', 'gguf') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

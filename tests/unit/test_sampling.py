@@ -1,0 +1,149 @@
+"""What a request's fields become on top of YAML, family and house defaults."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from localai_flask.config.families import FAMILIES, sampling_for
+from localai_flask.config.model import ModelConfig, Parameters
+from localai_flask.config.sampling import merge
+from localai_flask.errors import InvalidRequest
+from localai_flask.generation import SamplingParams
+
+
+def config(name="tiny", stopwords=(), **parameters) -> ModelConfig:
+    return ModelConfig(name=name, stopwords=stopwords, parameters=Parameters(model="tiny.gguf", **parameters))
+
+
+def test_nothing_said_gives_the_house_defaults():
+    assert merge(config(), {}) == SamplingParams()
+
+
+def test_yaml_lies_over_the_defaults_and_the_request_over_yaml():
+    yaml = config(temperature=0.5, top_k=10, max_tokens=7, ignore_eos=True, logit_bias={"5": 1.0})
+    merged = merge(yaml, {"top_k": 20, "min_p": None, "ignore_eos": False})
+    assert (merged.temperature, merged.top_k, merged.max_tokens) == (0.5, 20, 7)
+    assert merged.ignore_eos is False
+    assert merged.logit_bias == {5: 1.0}
+    assert yaml.parameters.top_k == 10
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["temperature", "min_p", "frequency_penalty", "presence_penalty", "seed", "max_tokens", "repeat_last_n", "top_k"],
+)
+def test_a_zero_in_the_request_overrides_yaml(name):
+    assert getattr(merge(config(**{name: 1}), {name: 0}), name) == 0
+
+
+def test_stops_are_appended_once_each_and_never_empty():
+    yaml = config(stopwords=("</s>", "", "END"))
+    assert merge(yaml, {"stop": ["END", "", "\n"]}).stop == ("</s>", "END", "\n")
+    assert merge(yaml, {"stop": "x"}).stop == ("</s>", "END", "x")
+    assert merge(yaml, {}).stop == ("</s>", "END")
+    assert merge(yaml, {"stop": None}).stop == ("</s>", "END")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", -0.1),
+        ("temperature", math.nan),
+        ("temperature", math.inf),
+        ("temperature", "1"),
+        ("temperature", True),
+        ("top_p", 1.01),
+        ("top_p", -0.01),
+        ("min_p", 2),
+        ("typical_p", -1),
+        ("top_k", -2),
+        ("frequency_penalty", 2.1),
+        ("presence_penalty", -2.1),
+        ("repeat_penalty", 0),
+        ("repeat_last_n", -2),
+        ("max_tokens", -1),
+        ("top_logprobs", 21),
+        ("top_logprobs", -1),
+        ("ignore_eos", 1),
+        ("seed", "x"),
+        ("seed", math.inf),
+        ("stop", 5),
+        ("stop", ["a", 5]),
+        ("logit_bias", [1]),
+        ("logit_bias", {"hello": 1}),
+        ("logit_bias", {"-5": 1}),
+        ("logit_bias", {"5": 101}),
+        ("logit_bias", {"5": math.nan}),
+        ("logit_bias", {"5": None}),
+    ],
+)
+def test_out_of_range_is_refused_by_name(name, value):
+    with pytest.raises(InvalidRequest, match=f"^`{name}` ") as caught:
+        merge(config(), {name: value})
+    assert caught.value.info.param == name
+
+
+def test_a_refusal_uses_the_clients_word():
+    with pytest.raises(InvalidRequest, match=r"^`max_completion_tokens` must be at least 0, not -1\.") as caught:
+        merge(config(), {"max_tokens": -1}, {"max_tokens": "max_completion_tokens"})
+    assert caught.value.info.param == "max_completion_tokens"
+
+
+@pytest.mark.parametrize(
+    ("seed", "folded"),
+    [(42, 42), (-1, -1), (0, 0), (2**32, 1), (2**32 - 1, 0), (-2, 2**32 - 3), (2**70, 2**70 % (2**32 - 1))],
+)
+def test_any_seed_folds_into_32_bits_beside_the_reserved_one(seed, folded):
+    assert merge(config(), {"seed": seed}).seed == folded
+    if abs(seed) < 2**63:
+        assert merge(config(seed=seed), {}).seed == folded
+
+
+def test_one_way_to_say_off_and_one_to_say_greedy():
+    assert merge(config(), {"top_k": -1}).top_k == 0
+    assert merge(config(top_k=-1), {}).top_k == 0
+    assert merge(config(), {"top_k": 2**40, "repeat_last_n": 2**40}).top_k == 2**31 - 1
+    assert 0 < merge(config(), {"top_p": 0}).top_p < 1e-3
+    assert 0 < merge(config(), {"typical_p": 0}).typical_p < 1e-3
+
+
+def test_logit_bias_of_the_request_replaces_the_yamls():
+    yaml = config(logit_bias={"5": 1.0})
+    assert merge(yaml, {"logit_bias": {"7": -100, 8: 2}}).logit_bias == {7: -100.0, 8: 2.0}
+    assert merge(yaml, {"logit_bias": {}}).logit_bias == {}
+
+
+def test_family_lies_between_house_and_yaml():
+    assert merge(config("Qwen3-8B"), {}).top_k == 20
+    assert merge(config("Qwen3-8B", top_k=3), {}).top_k == 3
+    assert merge(config("Qwen3-8B", top_k=3), {"top_k": 4}).top_k == 4
+    assert merge(config("Qwen3.5-4B"), {}).presence_penalty == 1.5
+    assert merge(config("gpt-oss-20b"), {}).temperature == 1.0
+
+
+@pytest.mark.parametrize(
+    ("names", "family"),
+    [
+        (("Qwen3.5-4B",), "qwen3.5"),
+        (("Qwen3-Coder-30B-A3B",), "qwen3-coder"),
+        (("qwen3-8b-q4_k_m.gguf",), "qwen3"),
+        (("Qwen2.5-7B",), "qwen2.5"),
+        (("Qwen2-7B",), "qwen2"),
+        (("unsloth/Llama-3.3-70B-Instruct",), "llama-3.3"),
+        (("Meta_Llama-3-8B",), "llama-3"),
+        (("gemma-3n-E4B",), "gemma-3n"),
+        (("DeepSeek-R1-0528-Qwen3-8B",), "deepseek-r1"),
+        (("lfm2_1.2b",), "lfm2"),
+        (("falcon3-7b",), "falcon"),
+        (("my-model", "Phi-4-mini.gguf"), "phi-4"),
+    ],
+)
+def test_the_longest_family_name_wins(names, family):
+    assert sampling_for(*names) == FAMILIES[family]
+
+
+@pytest.mark.parametrize("name", ["tiny", "linseed-7b", "seedling", "qwen25-7b", "polmo", "llama-31"])
+def test_a_family_name_inside_another_word_is_no_family(name):
+    assert sampling_for(name) == {}
