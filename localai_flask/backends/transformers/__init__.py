@@ -6,6 +6,6 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
-from localai_flask.backends.transformers.engine import TransformersBackend  # noqa: E402
+from localai_flask.backends.transformers.engine import TransformersBackend
 
 __all__ = ["TransformersBackend"]

@@ -1,7 +1,7 @@
 """The backend's verbs on the library's continuous batching.
 
-The library runs its own thread, which batches, decodes and samples; `step` collects what that thread has made, turns ids
-into text and ends sequences. Requests wait here, not in the library, so that one whose client left is never started.
+The library runs its own thread, which batches, decodes and samples; `step` collects what that thread has made, turns
+ids into text and ends sequences. Requests wait here, not in the library, so that one whose client left never starts.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from localai_flask.backends.base import Backend, Event, Job, LoadProgress
 from localai_flask.backends.text import TextStream
 from localai_flask.backends.transformers.batching import Batcher
 from localai_flask.backends.transformers.loading import load_model
-from localai_flask.backends.transformers.sampling import TokenSampler
+from localai_flask.backends.transformers.sampling import TokenSampler, check_sampling
 from localai_flask.backends.transformers.tokens import TextDecoder
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ApiError, ContextOverflow, DeadlineExceeded, InvalidRequest, WorkerDied
+from localai_flask.errors import ApiError, ContextOverflow, DeadlineExceeded, Overloaded, WorkerDied
 from localai_flask.generation import (
     Delta,
     Failed,
@@ -34,7 +34,9 @@ from localai_flask.generation import (
     Timings,
     TokenLogprob,
 )
+from localai_flask.settings import Settings
 
+TOO_LATE = "The request was not finished in the time it was given; raise the timeout or ask for less."
 WAIT_S = 0.02
 """The longest that a step waits for the library, hence how late a cancellation or a new request is seen."""
 
@@ -66,16 +68,18 @@ class TransformersBackend(Backend):
         self.broken = ""
         """Why the library's thread ended, once all jobs have been told."""
         self._keys = count()
+        self._queue_size = Settings.from_environment().queue_size
         self.batcher = Batcher(loaded.model, loaded.cache)
         progress(1.0)
         return loaded.info
 
     def submit(self, job: Job) -> None:
-        outside = next((token for token in job.sampling.logit_bias if not 0 <= token < self.tokens.size), None)
-        if outside is not None:
-            raise InvalidRequest(
-                f"logit_bias names the token id {outside} but this model's ids end at {self.tokens.size - 1}.", param="logit_bias"
+        if len(self.waiting) >= self._queue_size:
+            raise Overloaded(
+                f"{len(self.waiting)} requests already wait for this model, as many as may; "
+                "try again later or raise LOCALAI_QUEUE_SIZE."
             )
+        check_sampling(job.sampling, self.tokens.size)
         job.prompt_tokens = self.tokens.encode(job.prompt)
         if len(job.prompt_tokens) >= self.cache.context_length:
             raise ContextOverflow(len(job.prompt_tokens), self.cache.context_length)
@@ -95,17 +99,23 @@ class TransformersBackend(Backend):
         return len(self.running), len(self.waiting)
 
     def step(self) -> list[Event]:
+        """Collect what the library has made; raise `RuntimeError` once its thread is gone and every job was told."""
         if self.broken:
             raise RuntimeError(f"the engine of model {self.name} stopped: {self.broken}")
         events = list(self._expire())
         self._admit()
         outputs, alive = self.batcher.collect(WAIT_S if self.running and not events else 0)
+        errors = [output.error for output in outputs if output.error is not None]
         for output in outputs:
-            if sequence := self.running.get(output.request_id):
+            sequence = self.running.get(output.request_id)
+            if sequence is not None and output.error is None:
                 events += [(sequence.job.id, reply) for reply in self._advance(sequence, output)]
         for sequence in self.running.values():
             events += [(sequence.job.id, reply) for reply in _news(sequence)]
-        return events if alive else events + self._fail_all()
+        if errors or not alive:  # the library fails requests only when its thread ends, which may be a moment later
+            self.broken = next(filter(None, errors), self.batcher.error)
+            events += self._fail_all()
+        return events
 
     def close(self) -> None:
         self.batcher.stop()
@@ -116,8 +126,7 @@ class TransformersBackend(Backend):
         for job in [*self.waiting, *(sequence.job for sequence in self.running.values())]:
             if job.deadline is not None and now > job.deadline:
                 self.cancel(job.id)
-                error = DeadlineExceeded("The answer was not complete in the time allowed; ask for fewer tokens or more time.")
-                yield job.id, Failed(error.info)
+                yield job.id, Failed(DeadlineExceeded(TOO_LATE).info)
 
     def _admit(self) -> None:
         """Hand the oldest waiting jobs to the library."""
@@ -126,17 +135,14 @@ class TransformersBackend(Backend):
             room = self.cache.context_length - len(job.prompt_tokens)
             limit = min(job.sampling.max_tokens or room, room)
             decoder = TextDecoder(self.tokens, job.prompt_tokens)
-            sequence = Sequence(job, limit, TokenSampler(job.sampling), decoder, TextStream(job.sampling.stop))
-            self.running[key] = sequence
-            eos = () if job.sampling.ignore_eos else self.tokens.eos
-            self.batcher.add(key, job.prompt_tokens, sequence.sampler, limit, eos)
+            sampler = TokenSampler(job.sampling, banned=self.tokens.eos if job.sampling.ignore_eos else ())
+            self.running[key] = Sequence(job, limit, sampler, decoder, TextStream(job.sampling.stop))
+            self.batcher.add(key, job.prompt_tokens, sampler, limit, self.tokens.eos)
 
     def _advance(self, sequence: Sequence, output: GenerationOutput) -> list[Reply]:
         """Take the tokens that are new in an output, which holds all tokens so far."""
         replies = list(_news(sequence))
         try:
-            if output.error is not None:
-                raise WorkerDied(f"The engine of model {self.name} failed while generating: {output.error}")
             for token in output.generated_tokens[len(sequence.job.output_tokens) :]:
                 replies += self._take(sequence, token)
                 if isinstance(replies[-1] if replies else None, Finished):
@@ -151,10 +157,10 @@ class TransformersBackend(Backend):
         """Add one token to a sequence and tell what that makes of its text."""
         job, text = sequence.job, sequence.text
         if sequence.sampler.broken:
-            raise ApiError("The model computed numbers that are not finite; use `dtype: float32`, or check its weights.")
+            raise ApiError("The model computed numbers that are not finite; use `dtype: float32` or check its weights.")
         sequence.first_token = sequence.first_token or time.monotonic()
         job.output_tokens.append(token)
-        if token in self.tokens.eos and not job.sampling.ignore_eos:
+        if token in self.tokens.eos:
             return [*self._rest(sequence), self._finish(sequence, FinishReason.EOS)]
         new = text.feed(sequence.decoder.feed(token).encode())
         logprobs = self._logprobs(sequence)
@@ -194,7 +200,6 @@ class TransformersBackend(Backend):
 
     def _fail_all(self) -> list[Event]:
         """End every job because the library's thread is gone; the next step raises, so that the worker is replaced."""
-        self.broken = self.batcher.error
         error = WorkerDied(f"The engine of model {self.name} stopped: {self.broken}; it is being started again.")
         jobs = [*(sequence.job for sequence in self.running.values()), *self.waiting]
         self.running.clear()

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import torch
 import transformers
-from safetensors import SafetensorError
+from safetensors import SafetensorError  # type: ignore[import-not-found]
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from localai_flask.backends.base import LoadProgress
@@ -25,13 +25,14 @@ from localai_flask.errors import ConfigError, ModelLoadFailed
 from localai_flask.generation import ModelInfo
 
 LIBRARY = f"transformers {transformers.__version__}"
-OPTIONS = ("parallel", "n_parallel")
+OPTIONS = ("parallel", "n_parallel", "kv_cache_mib")
 SEQUENCES = 8
+CACHE_MIB = 512
 DEFAULT_CONTEXT = 8192
 PAGE_TOKENS = 32
 BATCH_TOKENS = 256
 MEMORY_SHARE = 0.5
-"""Of the memory that is free once the weights are loaded, the part that the KV cache may take."""
+"""Of the memory that is free once the weights are loaded, the part that the KV cache may take at most."""
 READ_BYTES = 64 << 20
 DTYPES = {
     "float32": torch.float32,
@@ -67,9 +68,11 @@ class LoadedModel:
 def load_model(config: ModelConfig, progress: LoadProgress) -> LoadedModel:
     """Read everything that the folder holds.
 
-    Raises `ConfigError` if YAML and folder do not fit together, `ModelLoadFailed` if the library cannot read the folder.
+    Raises `ConfigError` if YAML and folder do not fit together, `ModelLoadFailed` if the library cannot use the folder.
     """
-    sequences = check_config(config)
+    check_config(config)
+    sequences = whole_option(config, SEQUENCES, "parallel", "n_parallel")
+    cache_bytes = whole_option(config, CACHE_MIB, "kv_cache_mib") << 20
     folder = check_folder(config)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -78,18 +81,18 @@ def load_model(config: ModelConfig, progress: LoadProgress) -> LoadedModel:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except UNREADABLE as error:
-        raise ModelLoadFailed(f"{_about(config)} cannot read the tokenizer in {folder}: {_first_line(error)}") from error
+        raise ModelLoadFailed(f"{_about(config)} cannot read the tokenizer in {folder}: {first_line(error)}") from error
     model = read_weights(config, folder)
     progress(0.95)
-    cache = size_cache(config, model, sequences)
+    cache = size_cache(config, model, sequences, cache_bytes)
     tokens = Tokens(tokenizer, model.get_input_embeddings().num_embeddings, end_tokens(model, tokenizer))
     return LoadedModel(model, tokens, cache, describe(model, tokenizer, cache))
 
 
-def check_config(config: ModelConfig) -> int:
-    """Refuse by name what this engine cannot honour, and return how many requests run at once."""
+def check_config(config: ModelConfig) -> None:
+    """Refuse by name what this engine cannot honour."""
     if config.type not in ("", "AutoModelForCausalLM"):
-        raise ConfigError(f"{_about(config)} has no type {config.type!r}; remove `type` or use AutoModelForCausalLM.", param="type")
+        raise ConfigError(f"{_about(config)} has no type {config.type!r}; use AutoModelForCausalLM.", param="type")
     if config.embeddings:
         raise ConfigError(f"{_about(config)} makes no embeddings; remove `embeddings`.", param="embeddings")
     if config.gpu_layers:
@@ -102,9 +105,13 @@ def check_config(config: ModelConfig) -> int:
             near = difflib.get_close_matches(name, OPTIONS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(OPTIONS)}."
             raise ConfigError(f"{_about(config)} has no option {name!r}; {hint}", param="options")
-    wanted = config.option(*OPTIONS) or str(SEQUENCES)
+
+
+def whole_option(config: ModelConfig, default: int, *names: str) -> int:
+    """Read an option that is a number above 0."""
+    wanted = config.option(*names) or str(default)
     if not wanted.isdecimal() or int(wanted) < 1:
-        raise ConfigError(f"{_about(config)} needs a whole number above 0 for the option parallel, not {wanted!r}.", param="options")
+        raise ConfigError(f"{_about(config)} needs a whole number for {names[0]}, not {wanted!r}.", param="options")
     return int(wanted)
 
 
@@ -112,7 +119,7 @@ def check_folder(config: ModelConfig) -> Path:
     """Find the folder and see that it holds a model which the library knows."""
     folder = config.model_path
     if not config.parameters.model or not folder.exists():
-        raise ConfigError(f"{_about(config)} finds no folder {folder}; correct `parameters.model`.", param="parameters.model")
+        raise ConfigError(f"{_about(config)} finds no folder {folder}; correct `model`.", param="parameters.model")
     if not folder.is_dir():
         raise ConfigError(
             f"{_about(config)} needs a folder, but {folder} is a file; for a .gguf file use `backend: llama-cpp`.",
@@ -126,15 +133,15 @@ def check_folder(config: ModelConfig) -> Path:
     except (ValueError, KeyError, TypeError):
         raise ModelLoadFailed(f"{_about(config)} cannot read {folder}/config.json; download it again.") from None
     if kind not in CONFIG_MAPPING:
-        why = "and code that comes with a model is never run" if "auto_map" in described else "or upgrade the package"
-        raise ModelLoadFailed(f"{LIBRARY} does not know the architecture {kind!r} of {folder}; use another model, {why}.")
+        advice = "as code that comes with a model is never run" if "auto_map" in described else "or upgrade the package"
+        raise ModelLoadFailed(f"{LIBRARY} does not know the architecture {kind!r}; use another model, {advice}.")
     if not any((folder / name).exists() for name in TOKENIZER_FILES):
         raise ModelLoadFailed(f"{_about(config)} finds no tokenizer in {folder}; add the model's {TOKENIZER_FILES[0]}.")
     return folder
 
 
 def read_ahead(folder: Path, progress: LoadProgress) -> None:
-    """Bring the weights into the page cache, as the library tells nothing while it reads them, which can take minutes."""
+    """Bring the weights into the page cache: that can take minutes, in which the library itself tells nothing."""
     files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     total, done = sum(path.stat().st_size for path in files), 0
     for path in files:
@@ -145,17 +152,22 @@ def read_ahead(folder: Path, progress: LoadProgress) -> None:
 
 
 def read_weights(config: ModelConfig, folder: Path) -> Any:
-    """Make the model in the wanted number format; raises `ModelLoadFailed` also for weights that are not in the files."""
+    """Make the model in the wanted number format; raises `ModelLoadFailed` also if the files lack a weight."""
     try:
         model, report = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=choose_dtype(config), local_files_only=True, trust_remote_code=False, output_loading_info=True
         )
     except UNREADABLE as error:
-        raise ModelLoadFailed(f"{_about(config)} cannot load {folder}: {_first_line(error)}") from error
+        raise ModelLoadFailed(f"{_about(config)} cannot load {folder}: {first_line(error)}") from error
     missing = sorted(report["missing_keys"])
     if missing:  # the library would fill them with random numbers
         raise ModelLoadFailed(
-            f"{_about(config)} misses {len(missing)} weights in {folder}, such as {missing[0]}; download the model again."
+            f"{_about(config)} misses {len(missing)} weights in {folder}, such as {missing[0]}; download it again."
+        )
+    if not model.is_backend_compatible():  # it would run, and each token would see the wrong others
+        raise ModelLoadFailed(
+            f"{LIBRARY} cannot batch the architecture {model.config.model_type!r}, as its attention takes no paged "
+            "cache; use another model."
         )
     return model.eval()
 
@@ -167,29 +179,37 @@ def choose_dtype(config: ModelConfig) -> torch.dtype | str:
     if config.dtype == "auto":
         return "auto"
     if config.dtype not in DTYPES:
-        raise ConfigError(f"{_about(config)} has no dtype {config.dtype!r}; use auto, {', '.join(DTYPES)}.", param="dtype")
+        known = ", ".join(("auto", *DTYPES))
+        raise ConfigError(f"{_about(config)} has no dtype {config.dtype!r}; use one of: {known}.", param="dtype")
     return DTYPES[config.dtype]
 
 
-def size_cache(config: ModelConfig, model: Any, sequences: int) -> CacheSize:
-    """Give every request its whole context, or all of them together what memory allows."""
+def size_cache(config: ModelConfig, model: Any, sequences: int, wanted_bytes: int) -> CacheSize:
+    """Make room for one whole context at least, and for one of each request at most.
+
+    Between these the wanted size decides. Requests that together outgrow the cache are not lost: the library puts the
+    newest back and computes it again later.
+    """
     text = model.config.get_text_config()
-    trained = int(getattr(text, "max_position_embeddings", None) or DEFAULT_CONTEXT)
-    context = choose_context(config, trained)
+    context = choose_context(config, trained_context(model) or DEFAULT_CONTEXT)
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     page_bytes = PAGE_TOKENS * 2 * text.num_hidden_layers * heads * head_size * model.dtype.itemsize
     pages = math.ceil(context / PAGE_TOKENS) + 1
-    affordable = int(MEMORY_SHARE * psutil.virtual_memory().available) // page_bytes
-    if affordable < pages:
+    free_bytes = int(MEMORY_SHARE * psutil.virtual_memory().available)
+    if pages * page_bytes > free_bytes:
         raise ConfigError(
-            f"{_about(config)} would need {pages * page_bytes >> 20} MiB for the KV cache of one request of {context} tokens, "
-            f"but has {affordable * page_bytes >> 20} MiB; lower `context_size`.",
+            f"{_about(config)} needs {pages * page_bytes >> 20} MiB of KV cache for one request of {context} tokens, "
+            f"but only {free_bytes >> 20} MiB can be used; lower `context_size`.",
             param="context_size",
         )
-    blocks = min(pages * sequences, affordable)
-    batch = max(config.batch or BATCH_TOKENS, sequences)
-    return CacheSize(context, sequences, blocks, batch, blocks * page_bytes)
+    blocks = max(pages, min(pages * sequences, min(wanted_bytes, free_bytes) // page_bytes))
+    return CacheSize(context, sequences, blocks, max(config.batch or BATCH_TOKENS, sequences), blocks * page_bytes)
+
+
+def trained_context(model: Any) -> int:
+    """The longest context the model was made for, 0 if it does not say."""
+    return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 0)
 
 
 def choose_context(config: ModelConfig, trained: int) -> int:
@@ -200,8 +220,8 @@ def choose_context(config: ModelConfig, trained: int) -> int:
         return trained
     if not 0 < config.context_size <= trained:
         raise ConfigError(
-            f"{_about(config)} cannot give a context of {config.context_size} tokens, as the model was made for {trained}; "
-            "lower `context_size`.",
+            f"{_about(config)} cannot give a context of {config.context_size} tokens, as the model was made for "
+            f"{trained}; lower `context_size`.",
             param="context_size",
         )
     return config.context_size
@@ -226,7 +246,7 @@ def describe(model: Any, tokenizer: Any, cache: CacheSize) -> ModelInfo:
         chat_template=template.get("default") if isinstance(template, dict) else template,
         bos_token=tokenizer.bos_token or "",
         eos_token=tokenizer.eos_token or "",
-        trained_context=int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 0),
+        trained_context=trained_context(model),
         memory_bytes=weights + cache.bytes,
         description=f"{model.config.model_type}, {model.num_parameters() / 1e6:.1f} M parameters, {model.dtype}",
     )
@@ -236,5 +256,6 @@ def _about(config: ModelConfig) -> str:
     return f"Model {config.name}: the transformers backend"
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Shorten what the library says about a failure."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,14 +1,15 @@
 """How the next token of each sequence is chosen; knows logits and parameters, no text and no events.
 
 The library's own per-request processors know temperature, top_k and top_p only, draw from one generator for all
-requests, and end the whole loop at temperature 0. So it is left to take the largest logit, and `BatchSampler`, in the place
-of its processors, makes the token chosen for each request the largest.
+requests, and end the whole loop at temperature 0. So it is left to take the largest logit, and `BatchSampler`, which
+stands in for its processors, makes the token chosen for each request the largest.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +18,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import Con
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 from transformers.generation.logits_process import LogitsProcessorList
 
+from localai_flask.errors import InvalidRequest
 from localai_flask.generation import SamplingParams
 
 Logprob = tuple[int, float, list[tuple[int, float]]]
@@ -25,11 +27,24 @@ Logprob = tuple[int, float, list[tuple[int, float]]]
 NO_REPEAT_PENALTY = (0.0, 1.0)
 
 
+def check_sampling(params: SamplingParams, size: int) -> None:
+    """Raise `InvalidRequest` for values that a vocabulary of `size` tokens or the sampler cannot take."""
+    for token in params.logit_bias:
+        if not 0 <= token < size:
+            raise InvalidRequest(
+                f"`logit_bias` names token {token}, but this model's ids run from 0 to {size - 1}.", param="logit_bias"
+            )
+    if params.repeat_penalty < 0:
+        raise InvalidRequest("`repeat_penalty` must be above 0; 1 switches it off.", param="repeat_penalty")
+
+
 @dataclass(eq=False)
 class TokenSampler:
     """One request's parameters, random numbers and progress; written to by the library's thread while it runs."""
 
     params: SamplingParams
+    banned: Collection[int] = ()
+    """Tokens that are never chosen."""
     begun: float | None = None
     """When the library first put it into a batch, on the clock of `time.monotonic()`."""
     num_cached: int = 0
@@ -42,6 +57,8 @@ class TokenSampler:
     """Whether the model gave numbers from which nothing can be chosen."""
 
     def __post_init__(self) -> None:
+        bias = self.params.logit_bias | dict.fromkeys(self.banned, -math.inf)
+        self._biased, self._bias = list(bias), torch.tensor(list(bias.values()))
         self._random = torch.Generator()
         if self.params.seed == -1:
             self._random.seed()
@@ -57,15 +74,15 @@ class TokenSampler:
 
     def pick(self, logits: Tensor, history: Callable[[int], list[int]]) -> int:
         """Choose a token from logits (vocabulary,); `history(n)` gives the last n tokens so far (-1: all)."""
+        raw, params = logits, self.params
+        if self._biased:
+            logits = logits.clone()
+            logits[self._biased] += self._bias
+        if _penalizes(params):
+            logits = penalize(logits, history(params.repeat_last_n), params)
         if not torch.isfinite(logits.max()):
             self.broken = True
             return 0
-        raw, params = logits, self.params
-        if params.logit_bias:
-            logits = logits.clone()
-            logits[list(params.logit_bias)] += torch.tensor(list(params.logit_bias.values()))
-        if _penalizes(params):
-            logits = penalize(logits, history(params.repeat_last_n), params)
         token = int(logits.argmax()) if params.temperature <= 0 else self._draw(logits)
         if params.top_logprobs is not None:
             self.logprobs.append(_logprob(raw, token, params.top_logprobs))
@@ -147,8 +164,11 @@ class BatchSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[misc]
         return arg_storage
 
     def __call__(self, input_ids: Tensor, scores: Tensor, logits_processor_args: Tensor) -> Tensor:
-        """Make the chosen token the largest in each row of scores (requests with a new token, vocabulary)."""
-        for logits, state in zip(scores, self._rows, strict=True):
+        """Make the chosen token the largest in each row of scores (requests, vocabulary).
+
+        Rows of requests with a new token come first; the rest are padding.
+        """
+        for logits, state in zip(scores, self._rows, strict=False):
             sampler = self.samplers.get(state.request_id)
             if sampler is not None:
                 token = sampler.pick(logits, lambda last, state=state: _history(state, last))  # type: ignore[misc]
@@ -158,8 +178,9 @@ class BatchSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[misc]
 
 
 def _history(state: RequestState, last: int) -> list[int]:
+    prompt: list[int] = state.initial_tokens
     generated: list[int] = state.generated_tokens
     if last < 0:
-        return state.initial_tokens + generated
-    missing = max(0, last - len(generated))
-    return (state.initial_tokens[-missing:] if missing else []) + generated[len(generated) - min(last, len(generated)) :]
+        return prompt + generated
+    missing = last - len(generated)
+    return prompt[-missing:] + generated if missing > 0 else generated[-last:]

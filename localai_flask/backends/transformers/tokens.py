@@ -25,16 +25,18 @@ class Tokens:
         self.tokenizer = tokenizer
         self.size = size
         """Rows of the model's embedding: every id must be below it."""
-        self.eos = frozenset(eos)
-        edges = (tokenizer.bos_token_id, tokenizer.pad_token_id)
-        self.silent = self.eos | {token for token in edges if token is not None}
-        """Ids that never become text; other special tokens do, as they may mark a tool call or reasoning."""
+        self.eos = frozenset(token for token in eos if 0 <= token < size)  # configs may keep another vocabulary's
+        self.silent = self.eos | {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+        """Control tokens, which never become text; markers such as `<tool_call>` are often none."""
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Turn a prompt into ids; raises `InvalidRequest` if it is empty or names ids that the model does not have."""
         ids = self._encode_text(prompt) if prompt.tokens is None else list(prompt.tokens)
-        if not ids:
-            raise InvalidRequest("The prompt is empty and this model needs at least one token; send some text.", param="prompt")
+        if not ids and self.tokenizer.bos_token_id is None:
+            raise InvalidRequest(
+                "The prompt is empty and this model has no begin-of-sequence token; send some text.", param="prompt"
+            )
+        ids = ids or [self.tokenizer.bos_token_id]
         outside = next((token for token in ids if not 0 <= token < self.size), None)
         if outside is not None:
             raise InvalidRequest(
@@ -60,7 +62,9 @@ class Tokens:
         return text
 
     def piece(self, token: int) -> bytes:
-        """Render one token as the bytes it stands for, which need not be whole characters."""
+        """Render one token as the bytes it stands for, which need not be whole characters; none for control tokens."""
+        if token in self.silent:
+            return b""
         added = self.tokenizer.added_tokens_decoder.get(token)
         if added is not None:
             return str(added.content).encode()

@@ -1,0 +1,540 @@
+"""The transformers backend on a tiny random model: the real library, its thread and its paged cache."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from localai_flask.backends.base import Job  # noqa: E402
+from localai_flask.backends.transformers import TransformersBackend, loading  # noqa: E402
+from localai_flask.backends.transformers.sampling import narrow, penalize  # noqa: E402
+from localai_flask.backends.transformers.tokens import TextDecoder, Tokens  # noqa: E402
+from localai_flask.config.model import ModelConfig, Parameters  # noqa: E402
+from localai_flask.errors import ConfigError, ContextOverflow, InvalidRequest, ModelLoadFailed, Overloaded  # noqa: E402
+from localai_flask.generation import (  # noqa: E402
+    Delta,
+    Failed,
+    Finished,
+    FinishReason,
+    Progress,
+    Prompt,
+    Reply,
+    SamplingParams,
+    Started,
+)
+from tests.support import hf_models  # noqa: E402
+
+PROMPT = "The quick brown fox"
+GREEDY = SamplingParams(temperature=0.0, max_tokens=40, ignore_eos=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return hf_models.make_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def backend(folder: Path) -> Iterator[TransformersBackend]:
+    with opened(folder) as backend:
+        yield backend
+
+
+@pytest.fixture(scope="module")
+def reference(folder: Path) -> Callable[[list[int], int], list[int]]:
+    """What the library's own `generate` says, greedily, after a prompt."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+
+    def generate(prompt: list[int], count: int) -> list[int]:
+        ends = list(hf_models.END_TOKENS)
+        settings = {"do_sample": False, "max_new_tokens": count, "eos_token_id": None, "suppress_tokens": ends}
+        return model.generate(torch.tensor([prompt]), **settings)[0, len(prompt) :].tolist()
+
+    return generate
+
+
+@contextmanager
+def opened(folder: Path, **config: Any) -> Iterator[TransformersBackend]:
+    backend = TransformersBackend()
+    backend.load(configured(folder, **config), lambda fraction: None)
+    try:
+        yield backend
+    finally:
+        backend.close()
+
+
+def configured(folder: Path, **config: Any) -> ModelConfig:
+    return ModelConfig(name="tiny", models_path=str(folder.parent), parameters=Parameters(model=folder.name), **config)
+
+
+def jobs(count: int, sampling: SamplingParams = GREEDY, text: str = PROMPT) -> list[Job]:
+    return [Job(number, Prompt(text), sampling) for number in range(count)]
+
+
+def run(backend: TransformersBackend, *submitted: Job) -> dict[int, list[Reply]]:
+    """Submit jobs and step until nothing is left; a backend that hangs fails the test."""
+    for job in submitted:
+        backend.submit(job)
+    replies: dict[int, list[Reply]] = defaultdict(list)
+    give_up = time.monotonic() + 30
+    while not backend.is_idle:
+        assert time.monotonic() < give_up, "the backend hangs"
+        for job_id, reply in backend.step():
+            replies[job_id].append(reply)
+    return replies
+
+
+def text_of(replies: list[Reply]) -> str:
+    return "".join(reply.text for reply in replies if isinstance(reply, Delta))
+
+
+def ending(replies: list[Reply]) -> Finished:
+    assert [isinstance(reply, Finished | Failed) for reply in replies].count(True) == 1
+    assert isinstance(replies[-1], Finished), replies[-1]
+    return replies[-1]
+
+
+def test_info_describes_the_folder(folder: Path) -> None:
+    backend = TransformersBackend()
+    seen: list[float] = []
+    info = backend.load(configured(folder, context_size=128, dtype="bfloat16"), seen.append)
+    assert len(run(backend, *jobs(1))[0]) > 1
+    backend.close()
+    assert (info.context_length, info.trained_context) == (128, hf_models.CONTEXT)
+    assert info.chat_template == hf_models.CHAT_TEMPLATE
+    assert (info.bos_token, info.eos_token) == ("<s>", "<|im_end|>")
+    assert 100_000 < info.memory_bytes < 10_000_000
+    assert seen == sorted(seen) and seen[-1] == 1.0
+
+
+def test_greedy_stream_is_what_generate_says(backend: TransformersBackend, reference: Any) -> None:
+    (job,) = jobs(1)
+    replies = run(backend, job)[0]
+    assert job.output_tokens == reference(job.prompt_tokens, 40)
+    whole = backend.tokens.decode(job.prompt_tokens + [t for t in job.output_tokens if t not in backend.tokens.silent])
+    assert PROMPT + text_of(replies) == whole
+    assert isinstance(replies[0], Started) and replies[0].prompt_tokens == len(job.prompt_tokens)
+    assert len([reply for reply in replies if isinstance(reply, Delta)]) > 20
+    assert ending(replies).reason is FinishReason.MAX_TOKENS
+    assert ending(replies).usage.completion_tokens == 40
+
+
+def test_many_at_once_are_what_each_is_alone(backend: TransformersBackend) -> None:
+    def mixed() -> list[Job]:
+        texts = [f"{PROMPT} {number}" * (number + 1) for number in range(12)]
+        return [
+            Job(n, Prompt(text), SamplingParams(temperature=n % 3 / 2, seed=n, max_tokens=30, ignore_eos=True))
+            for n, text in enumerate(texts)
+        ]
+
+    together, alone = mixed(), mixed()
+    run(backend, *together)
+    for job in alone:
+        run(backend, job)
+    assert [job.output_tokens for job in together] == [job.output_tokens for job in alone]
+
+
+def test_eight_run_in_one_batch_and_the_rest_wait(backend: TransformersBackend) -> None:
+    for job in jobs(10):
+        backend.submit(job)
+    assert backend.load_counts == (0, 10)
+    backend.step()
+    assert backend.load_counts == (8, 2)
+    run(backend)
+    assert backend.load_counts == (0, 0)
+
+
+def test_greedy_beside_sampling_stays_greedy(backend: TransformersBackend, reference: Any) -> None:
+    greedy, hot, tiny = jobs(3)
+    hot.sampling = SamplingParams(temperature=1.0, max_tokens=40, ignore_eos=True)
+    tiny.sampling = SamplingParams(temperature=1e-30, max_tokens=40, ignore_eos=True)
+    run(backend, greedy, hot, tiny)
+    assert greedy.output_tokens == tiny.output_tokens == reference(greedy.prompt_tokens, 40)
+    assert hot.output_tokens != greedy.output_tokens
+
+
+def test_seed_repeats_a_sample_and_no_seed_does_not(backend: TransformersBackend) -> None:
+    seeded = jobs(2, SamplingParams(temperature=1.5, top_k=0, top_p=1.0, seed=7, max_tokens=20, ignore_eos=True))
+    fresh = jobs(2, SamplingParams(temperature=1.5, top_k=0, top_p=1.0, max_tokens=20, ignore_eos=True))
+    run(backend, *seeded)
+    run(backend, *fresh)
+    assert seeded[0].output_tokens == seeded[1].output_tokens
+    assert fresh[0].output_tokens != fresh[1].output_tokens
+
+
+def test_stop_string_over_several_tokens_ends_the_text_before_it(backend: TransformersBackend) -> None:
+    whole = text_of(run(backend, *jobs(1))[0])
+    stop = whole[8:14]
+    job = Job(1, Prompt(PROMPT), SamplingParams(temperature=0.0, max_tokens=40, ignore_eos=True, stop=("never", stop)))
+    replies = run(backend, job)[1]
+    assert text_of(replies) == whole[: whole.index(stop)]
+    assert ending(replies).reason is FinishReason.STOP_SEQUENCE
+    assert ending(replies).stop_sequence == stop
+    assert len(job.output_tokens) < 40
+
+
+@pytest.mark.parametrize("token", hf_models.END_TOKENS)
+def test_each_end_token_ends_the_sequence_unseen_unless_ignored(backend: TransformersBackend, token: int) -> None:
+    job = Job(1, Prompt(PROMPT), SamplingParams(temperature=0.0, max_tokens=40, logit_bias={token: 1e9}))
+    replies = run(backend, job)[1]
+    assert ending(replies).reason is FinishReason.EOS
+    assert (text_of(replies), job.output_tokens) == ("", [token])
+    ignoring = SamplingParams(temperature=0.0, max_tokens=4, ignore_eos=True, logit_bias={token: 1e9})
+    job = Job(1, Prompt(PROMPT), ignoring)
+    assert ending(run(backend, job)[1]).reason is FinishReason.MAX_TOKENS
+    assert token not in job.output_tokens
+
+
+def test_control_tokens_are_no_text(backend: TransformersBackend) -> None:
+    marker = backend.tokens.tokenizer.convert_tokens_to_ids("<|im_start|>")
+    job = Job(1, Prompt(PROMPT), SamplingParams(temperature=0.0, max_tokens=4, logit_bias={marker: 1e9}))
+    replies = run(backend, job)[1]
+    assert (text_of(replies), job.output_tokens) == ("", [marker] * 4)
+
+
+def test_full_queue_is_refused(backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "_queue_size", 2)
+    for job in jobs(2):
+        backend.submit(job)
+    with pytest.raises(Overloaded, match="2 requests"):
+        backend.submit(Job(9, Prompt(PROMPT), GREEDY))
+    assert len(run(backend)) == 2
+
+
+def test_cancelled_job_says_nothing_more_and_makes_room(backend: TransformersBackend) -> None:
+    endless = SamplingParams(temperature=0.0, ignore_eos=True)
+    first, *others = jobs(9, endless)
+    for job in [first, *others]:
+        backend.submit(job)
+    while not first.output_tokens:
+        backend.step()
+    for job in [first, *others]:  # the ninth is still waiting
+        backend.cancel(job.id)
+    backend.cancel(12345)
+    assert backend.is_idle
+    last = Job(99, Prompt(PROMPT), GREEDY)
+    replies = run(backend, last)
+    assert set(replies) == {99}
+    assert ending(replies[99]).reason is FinishReason.MAX_TOKENS
+    assert backend.batcher._manager.batch_processor.scheduler.active_requests == {}
+
+
+def test_request_whose_cancellation_the_library_forgot_does_not_run_on(backend: TransformersBackend) -> None:
+    """The library reads new requests, then cancellations; of what comes in between it sees the latter first."""
+    backend.batcher._manager.add_request([5, 6, 7], request_id="ghost", max_new_tokens=200, streaming=True)
+    longest = 0
+    while outputs := backend.batcher.collect(0.5)[0]:
+        longest = max(len(output.generated_tokens) for output in outputs)
+    assert 0 < longest < 200
+
+
+def test_context_ends_a_sequence_and_refuses_a_prompt(backend: TransformersBackend) -> None:
+    job = Job(1, Prompt(tokens=[9] * (hf_models.CONTEXT - 3)), SamplingParams(temperature=0.0, ignore_eos=True))
+    replies = run(backend, job)[1]
+    assert ending(replies).reason is FinishReason.CONTEXT
+    assert ending(replies).usage.total_tokens == hf_models.CONTEXT
+    with pytest.raises(ContextOverflow, match="256 tokens"):
+        backend.submit(Job(2, Prompt(tokens=[9] * hf_models.CONTEXT), GREEDY))
+    assert backend.is_idle
+
+
+def test_long_prompt_reports_progress_and_its_prefix_is_found_again(folder: Path) -> None:
+    with opened(folder, batch=32) as backend:
+        tokens = [20 + n % 300 for n in range(200)]
+        first, second = (Job(n, Prompt(tokens=tokens), GREEDY) for n in range(2))
+        done = [reply.done for reply in run(backend, first)[0] if isinstance(reply, Progress)]
+        assert done == sorted(done) and done[0] > 0 and done[-1] < 200
+        started = run(backend, second)[1][0]
+        assert isinstance(started, Started) and started.cached_tokens >= 160
+        assert second.usage.cached_tokens == started.cached_tokens
+        assert second.output_tokens == first.output_tokens
+
+
+def test_requests_that_outgrow_the_cache_are_computed_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = loading.size_cache
+    monkeypatch.setattr(loading, "size_cache", lambda *args: replace(size(*args), blocks=12))
+    with opened(folder) as backend:
+        sampling = SamplingParams(temperature=1.0, seed=3, max_tokens=90, ignore_eos=True)
+        together, alone = jobs(6, sampling), jobs(1, sampling)
+        run(backend, *together)
+        run(backend, *alone)
+        assert {tuple(job.output_tokens) for job in together} == {tuple(alone[0].output_tokens)}
+
+
+def test_deadline_fails_running_and_waiting_jobs(backend: TransformersBackend) -> None:
+    endless = SamplingParams(temperature=0.0, ignore_eos=True)
+    late = jobs(10, endless)
+    for job in late:
+        job.deadline = time.monotonic() + 0.05
+    replies = run(backend, *late)
+    assert [replies[job.id][-1].error.code for job in late] == ["deadline_exceeded"] * 10  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sampling", "named"),
+    [
+        (Prompt(tokens=[5, 400_000]), GREEDY, "400000"),
+        (Prompt(PROMPT), SamplingParams(logit_bias={-1: 1.0}), "logit_bias"),
+        (Prompt(PROMPT), SamplingParams(repeat_penalty=-1.0), "repeat_penalty"),
+    ],
+)
+def test_what_would_break_the_loop_is_refused(
+    backend: TransformersBackend, prompt: Prompt, sampling: SamplingParams, named: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=named):
+        backend.submit(Job(1, prompt, sampling))
+
+
+def test_markers_in_a_prompt_are_tokens_only_if_special(backend: TransformersBackend) -> None:
+    marker = backend.tokens.tokenizer.convert_tokens_to_ids("<|im_start|>")
+    assert marker in backend.tokens.encode(Prompt("<|im_start|>user"))
+    assert marker not in backend.tokens.encode(Prompt("<|im_start|>user", special=False))
+    assert backend.tokens.encode(Prompt("x")) == backend.tokens.encode(Prompt("x", add_bos=False))
+
+
+def test_end_tokens_of_another_vocabulary_are_ignored() -> None:
+    assert Tokens(hf_models.make_tokenizer(), 400, (2, 50256, -1)).eos == {2}
+
+
+def test_first_token_is_added_once_where_the_tokenizer_wants_one() -> None:
+    tokenizer = hf_models.make_tokenizer(add_bos=True)
+    tokens = Tokens(tokenizer, len(tokenizer), ())
+    bos = tokenizer.bos_token_id
+    plain = tokens.encode(Prompt("x", add_bos=False))
+    assert tokens.encode(Prompt("x")) == tokens.encode(Prompt("<s>x")) == [bos, *plain]
+    assert tokens.encode(Prompt("")) == tokens.encode(Prompt(tokens=[])) == [bos]
+    tokenizer.bos_token = None
+    with pytest.raises(InvalidRequest, match="empty"):
+        tokens.encode(Prompt(tokens=[]))
+
+
+def test_logprobs_come_with_each_token(backend: TransformersBackend) -> None:
+    job = Job(1, Prompt(PROMPT), SamplingParams(temperature=0.0, max_tokens=10, ignore_eos=True, top_logprobs=3))
+    replies = run(backend, job)[1]
+    entries = [entry for reply in replies if isinstance(reply, Delta) for entry in reply.logprobs]
+    assert [entry.id for entry in entries] == job.output_tokens
+    assert b"".join(entry.text for entry in entries).decode(errors="replace") == text_of(replies)
+    for entry in entries:
+        assert len(entry.top) == 3
+        assert entry.top[0] == (entry.id, entry.text, entry.logprob)
+        assert 0 > entry.top[0][2] >= entry.top[1][2] >= entry.top[2][2]
+
+
+def test_penalties_and_bias_reach_the_choice(backend: TransformersBackend) -> None:
+    biased = SamplingParams(temperature=0.0, max_tokens=6, ignore_eos=True, logit_bias={100: 50.0})
+    plain, penalized = Job(1, Prompt(PROMPT), biased), Job(2, Prompt(PROMPT), biased)
+    penalized.sampling = SamplingParams(
+        temperature=0.0, max_tokens=6, ignore_eos=True, logit_bias={100: 50.0}, presence_penalty=1e6, repeat_last_n=-1
+    )
+    run(backend, plain, penalized)
+    assert plain.output_tokens == [100] * 6
+    assert penalized.output_tokens[0] == 100
+    assert not set(penalized.output_tokens[1:]) & {100, *penalized.prompt_tokens}
+
+
+def test_penalties_are_llama_cpps() -> None:
+    logits = torch.tensor([2.0, -2.0, 1.0, 0.0])
+    params = SamplingParams(repeat_penalty=2.0, frequency_penalty=0.5, presence_penalty=0.25)
+    assert penalize(logits, [0, 1, 1], params).tolist() == [0.25, -5.25, 1.0, 0.0]
+    assert logits.tolist() == [2.0, -2.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("params", "kept"),
+    [
+        (SamplingParams(top_p=1.0), 4),
+        (SamplingParams(top_p=0.6), 2),
+        (SamplingParams(top_p=0.0), 1),
+        (SamplingParams(top_p=1.0, min_p=0.4), 2),
+        (SamplingParams(top_p=1.0, min_p=1.0), 1),
+    ],
+)
+def test_narrowing_keeps_the_likeliest(params: SamplingParams, kept: int) -> None:
+    chances = torch.tensor([0.5, 0.3, 0.15, 0.05])
+    _, ids = narrow(chances.log(), torch.arange(4), params)
+    assert ids.tolist() == list(range(kept))
+
+
+def test_typical_keeps_what_surprises_as_much_as_expected() -> None:
+    chances = torch.tensor([0.4, 0.15, 0.15, 0.15, 0.15])  # an entropy of 1.5 nats lies nearer to 0.15 than to 0.4
+    _, ids = narrow(chances.log(), torch.arange(5), SamplingParams(top_p=1.0, typical_p=0.5))
+    assert 0 not in ids.tolist() and len(ids) == 4
+
+
+@pytest.mark.parametrize("count", [1, 10])
+def test_dead_loop_fails_every_job_and_then_the_backend(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    with opened(folder) as backend:
+        for job in jobs(count):
+            backend.submit(job)
+        backend.step()
+
+        def explode(**inputs: Any) -> None:
+            raise RuntimeError("the model exploded")
+
+        monkeypatch.setattr(backend.batcher._manager.model, "forward", explode)
+        failed: dict[int, str] = {}
+        give_up = time.monotonic() + 10
+        while len(failed) < count:
+            assert time.monotonic() < give_up, "jobs hang after the loop died"
+            failed |= {job_id: reply.error.message for job_id, reply in backend.step() if isinstance(reply, Failed)}
+        assert all("the model exploded" in message for message in failed.values())
+        with pytest.raises(RuntimeError, match="the model exploded"):
+            while True:
+                assert not backend.is_idle, "a dead backend would sleep instead of being replaced"
+                backend.step()
+
+
+def test_numbers_that_are_not_finite_fail_only_their_request(
+    backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poisoned, healthy = jobs(2)
+    poisoned.sampling = SamplingParams(temperature=0.0, max_tokens=40, logit_bias={7: float("nan")})
+    replies = run(backend, poisoned, healthy)
+    assert isinstance(replies[0][-1], Failed) and "not finite" in replies[0][-1].error.message
+    assert ending(replies[1]).usage.completion_tokens == 40
+
+
+def byte_fallback_tokenizer() -> Any:
+    """A tokenizer in SentencePiece's manner: spaces are a character, unknown characters are bytes."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    pieces = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), *"\u2581helowrd", "\u2581hello", "\u2581world"]
+    vocabulary = {piece: n for n, piece in enumerate(pieces)}
+    backend = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True, ignore_merges=True))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+
+
+@pytest.mark.parametrize("make", [hf_models.make_tokenizer, byte_fallback_tokenizer])
+@pytest.mark.parametrize("text", [" world hello", " héllo 你好 🎉🎉", "  two  spaces", " e\u0301\u200d👩\u200d🚀 end"])
+def test_decoder_gives_the_text_of_split_characters_and_leading_spaces(make: Callable[[], Any], text: str) -> None:
+    tokenizer = make()
+    tokens = Tokens(tokenizer, len(tokenizer), ())
+    prompt = tokens.encode(Prompt("hello"))
+    whole = tokens.encode(Prompt("hello" + text))
+    assert whole[: len(prompt)] == prompt
+    decoder = TextDecoder(tokens, prompt)
+    pieces = [decoder.feed(token) for token in whole[len(prompt) :]]
+    assert "".join(pieces) + decoder.flush() == text
+    assert not any("\ufffd" in piece for piece in pieces)
+    assert b"".join(map(tokens.piece, whole[len(prompt) :])).decode() == text
+
+
+def test_decoder_neither_loses_nor_withholds_broken_bytes() -> None:
+    tokenizer = hf_models.make_tokenizer()
+    tokens = Tokens(tokenizer, len(tokenizer), ())
+    source = random.Random(0)
+    for _ in range(50):
+        ids = [source.randrange(len(hf_models.SPECIAL_TOKENS), len(tokenizer)) for _ in range(60)]
+        decoder, given = TextDecoder(tokens, []), ""
+        for count, token in enumerate(ids, 1):
+            given += decoder.feed(token)
+            assert len(given) >= len(tokens.decode(ids[: max(0, count - 3)]))
+        assert given + decoder.flush() == tokens.decode(ids)
+
+
+def spoil_config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def drop_a_weight(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def truncate_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "said"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), ConfigError, "no config.json"),
+        (lambda folder: (folder / "config.json").write_text("{"), ModelLoadFailed, "cannot read .*config.json"),
+        (lambda folder: spoil_config(folder, model_type="novel"), ModelLoadFailed, "architecture 'novel'"),
+        (lambda folder: spoil_config(folder, model_type="novel", auto_map={}), ModelLoadFailed, "code .* is never run"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), ModelLoadFailed, "no tokenizer"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{"), ModelLoadFailed, "tokenizer"),
+        (lambda folder: (folder / "model.safetensors").unlink(), ModelLoadFailed, "model.safetensors"),
+        (truncate_weights, ModelLoadFailed, "cannot load"),
+        (drop_a_weight, ModelLoadFailed, "misses 1 weights .* model.layers.1.mlp.up_proj.weight"),
+        (lambda folder: spoil_config(folder, hidden_size=128), ModelLoadFailed, "cannot load"),
+    ],
+)
+def test_unusable_folder_is_refused(
+    tmp_path: Path, folder: Path, spoil: Callable[[Path], None], error: type[Exception], said: str
+) -> None:
+    copy = tmp_path / "spoiled"
+    copy.mkdir()
+    for path in folder.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    spoil(copy)
+    with pytest.raises(error, match=said) as caught, opened(copy):
+        pass
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"type": "AutoModel"}, "type 'AutoModel'"),
+        ({"dtype": "int3"}, "dtype 'int3'"),
+        ({"gpu_layers": 10}, "gpu_layers"),
+        ({"embeddings": True}, "embeddings"),
+        ({"options": ("paralel:4",)}, "did you mean 'parallel'"),
+        ({"options": ("parallel:none",)}, "whole number"),
+        ({"context_size": 257}, "made for 256"),
+        ({"parameters": Parameters(model="nowhere")}, "no folder .*nowhere"),
+        ({"parameters": Parameters(model="tiny/config.json")}, "is a file"),
+    ],
+)
+def test_config_that_cannot_be_honoured_is_refused(folder: Path, config: dict[str, Any], said: str) -> None:
+    asked = {"name": "tiny", "models_path": str(folder.parent), "parameters": Parameters(model="tiny")} | config
+    with pytest.raises(ConfigError, match=said):
+        TransformersBackend().load(ModelConfig(**asked), lambda fraction: None)
+
+
+def test_too_little_memory_names_context_size(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "MEMORY_SHARE", 1e-9)
+    with pytest.raises(ConfigError, match="context_size"), opened(folder):
+        pass
+
+
+def test_model_without_paged_attention_is_refused(tmp_path: Path) -> None:
+    """Such a model runs without an error and gives wrong text: each token attends to the wrong others."""
+    tokenizer = hf_models.make_tokenizer()
+    config = transformers.BloomConfig(vocab_size=len(tokenizer), hidden_size=32, n_layer=1, n_head=2)
+    transformers.BloomForCausalLM(config).save_pretrained(tmp_path / "bloom")
+    tokenizer.save_pretrained(tmp_path / "bloom")
+    with pytest.raises(ModelLoadFailed, match="'bloom'"), opened(tmp_path / "bloom"):
+        pass
+
+
+def test_probe_refuses_a_model_that_differs_in_batches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from localai_flask.backends.transformers import batching
+
+    honest = batching._plain_logprobs
+    monkeypatch.setattr(batching, "_plain_logprobs", lambda model: [value - 0.1 for value in honest(model)])
+    with pytest.raises(ModelLoadFailed, match="other results"), opened(folder):
+        pass
