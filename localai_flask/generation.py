@@ -108,6 +108,10 @@ class Delta(msgspec.Struct, frozen=True, array_like=True, tag="delta"):
     text: str
     logprobs: list[TokenLogprob] = []
 
+    def followed_by(self, later: Delta) -> Delta:
+        """Join two deltas of one sequence."""
+        return Delta(self.text + later.text, self.logprobs + later.logprobs)
+
 
 class Finished(msgspec.Struct, frozen=True, array_like=True, tag="finished"):
     """The last word about a sequence that ended well."""

@@ -1,11 +1,11 @@
-"""The OpenAPI page at /swagger/, its specification, and Swagger UI's own files, which come with a package and need no network."""
+"""The OpenAPI page at /swagger/, its specification, and Swagger UI's files, which come with a package: no network."""
 
 from __future__ import annotations
 
 import importlib.resources
 from typing import Any
 
-import flask_smorest
+import flask_smorest  # type: ignore[import-untyped]
 import marshmallow
 import msgspec
 from flask import Flask, Response, send_from_directory
@@ -27,7 +27,7 @@ class Error(marshmallow.Schema):
     error = marshmallow.fields.Nested(ErrorDetail)
 
 
-class Api(flask_smorest.Api):
+class Api(flask_smorest.Api):  # type: ignore[misc]
     """flask-smorest's specification and pages, without its error handler: ours serves the whole application."""
 
     ERROR_SCHEMA = Error
@@ -59,7 +59,8 @@ def _asset(name: str) -> Response:
 def schema(shape: type[msgspec.Struct]) -> dict[str, Any]:
     """The JSON Schema of a response's shape, complete in itself."""
     (own,), components = msgspec.json.schema_components([shape], ref_template="{name}")
-    return _inlined(own, components)
+    inlined: dict[str, Any] = _inlined(own, components)
+    return inlined
 
 
 def _inlined(node: Any, components: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ from marshmallow import ValidationError, fields
 
 from localai_flask.api.parsing import Unsupported
 
-COMMON = {"required": "is required.", "null": "must not be null.", "validator_failed": "is not valid."}
+COMMON: dict[str, Any] = {"required": "is required.", "null": "must not be null.", "validator_failed": "is not valid."}
 MAX_INTEGER = 2**63 - 1
 
 

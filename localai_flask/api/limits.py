@@ -1,6 +1,7 @@
 """How much model work one web worker takes on at once.
 
-gunicorn has some threads more than there are places, so probes, listings and refusals are served while every place is taken.
+gunicorn has some threads more than there are places, so probes, listings and refusals are served while every place is
+taken.
 """
 
 from __future__ import annotations

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from flask import request
 
 from localai_flask.api import auth, current
 from localai_flask.config.model import ModelConfig
 
 
-def config_for(usecase: str, in_body: str | None, in_path: str | None = None) -> ModelConfig:
-    """Find the model's config; raise `ModelNotFound`, `ModelDisabled`, or what is wrong with its YAML."""
-    return current.registry().resolve(in_body or in_path or request.args.get("model") or _in_token(), usecase)
+class Chosen(NamedTuple):
+    """A model under the name by which it was asked for, which may be an alias."""
+
+    name: str
+    config: ModelConfig
+
+
+def chosen_model(usecase: str, in_body: str | None, in_path: str | None = None) -> Chosen:
+    """Find the model; raise `ModelNotFound`, `ModelDisabled`, or what is wrong with its YAML."""
+    name = in_body or in_path or request.args.get("model") or _in_token()
+    config = current.registry().resolve(name, usecase)
+    return Chosen(name or config.name, config)
 
 
 def _in_token() -> str | None:

@@ -1,17 +1,19 @@
 """Server-sent events: the body of a streamed response, its headers, its beats, and how it ends.
 
-Knows no API family: a `Dialect` turns events into frames. gunicorn closes the body whatever happens, and that frees everything.
+Knows no API family: a `Dialect` turns events into frames. gunicorn closes the body whatever happens, and that frees
+everything.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Protocol
 
 from flask import Response
 
+from localai_flask.api.errors import MISTAKE
 from localai_flask.api.watch import ClientLeft, drain_until
 from localai_flask.api.work import Item, Work
 from localai_flask.chat.answer import Event
@@ -73,17 +75,21 @@ class EventStream:
         self._frames.close()
         self._work.close()
 
-    def _run(self) -> Iterator[bytes]:
+    def _run(self) -> Generator[bytes, None, None]:
         try:
             yield from self._tell()
         except ClientLeft:
             log.info("the client left its stream")
         except ApiError as error:
             log.warning("a stream ended with an error: %s", error)
-            yield self._dialect.error(error)
+            yield self._end(error)
         except Exception:  # the HTTP boundary: the headers are gone, so Flask's handler can no longer answer
             log.exception("a stream failed")
-            yield self._dialect.error(ApiError("The server made a mistake; its log has the details."))
+            yield self._end(ApiError(MISTAKE))
+
+    def _end(self, error: ApiError) -> bytes:
+        self._work.close()
+        return self._dialect.error(error)
 
     def _tell(self) -> Iterator[bytes]:
         # Headers leave with the first bytes, so a stream without an event yet begins with a beat.

@@ -47,7 +47,7 @@ class Watch:
 
 
 def _has_hung_up(sock: socket.socket) -> bool:
-    # A WSGI server reads no further while a response is made, so a closed connection shows as an end-of-file in its buffer.
+    # A WSGI server does not read while a response is made, so a closed connection shows as an end-of-file to be read.
     try:
         poll = select.poll()
         poll.register(sock, select.POLLIN)

@@ -5,7 +5,7 @@ Shared by all API families: what comes out are the events of `chat.answer`, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 from flask import request
@@ -15,6 +15,7 @@ from localai_flask.api.watch import Watch
 from localai_flask.chat.answer import Answer, Event
 from localai_flask.chat.output import OutputReader
 from localai_flask.config.model import ModelConfig
+from localai_flask.errors import InvalidRequest
 from localai_flask.generation import Delta, Finished, ModelInfo, Prompt, SamplingParams, Started
 
 BEAT_S = 0.5
@@ -35,8 +36,8 @@ Item = tuple[int, Event] | float | None
 class Work:
     """Iterates over the events of all sequences, with an item at least every half second.
 
-    Nothing begins before the first item is asked for. `plan` makes the sequences once the model is ready. Iterating raises
-    whatever `ApiError` ends the work, and `ClientLeft`.
+    Nothing begins before the first item is asked for. `plan` makes the sequences once the model is ready. Iterating
+    raises whatever `ApiError` ends the work, and `ClientLeft`.
     """
 
     def __init__(self, config: ModelConfig, plan: Callable[[ModelInfo], Sequences]):
@@ -68,11 +69,13 @@ class Work:
             self.close()
         return [collected[index] for index in sorted(collected)]
 
-    def _run(self) -> Iterator[Item]:
+    def _run(self) -> Generator[Item, None, None]:
         session = self._pool.session(self._config)
         for progress in session.wait_ready(BEAT_S):
             self._watch.check()
             yield progress
+        if "generate" not in session.info.capabilities:
+            raise InvalidRequest(f"The model {self._config.name!r} does not generate text.", param="model")
         sequences = self._plan(session.info)
         generation = session.generate(sequences.requests, self._timeout_s)
         try:

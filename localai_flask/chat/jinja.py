@@ -1,6 +1,7 @@
 """Rendering of the models' own chat templates (Jinja), in a sandbox, as Hugging Face's tokenizers do it.
 
-A template comes with a downloaded model, so it is untrusted: it reaches nothing but its data, and what it can make is bounded.
+A template comes with a downloaded model, so it is untrusted: it reaches nothing but its data, and what it makes is
+bounded.
 The environment's settings follow https://huggingface.co/docs/transformers/chat_templating_writing.
 """
 
@@ -17,18 +18,20 @@ import jinja2.ext
 import jinja2.nodes
 import jinja2.parser
 import jinja2.sandbox
+from jinja2.exceptions import SecurityError
 
 from localai_flask.errors import ConfigError, InvalidRequest
 
 MAX_RENDERED = 16 * 1024 * 1024
 """Characters that a rendered prompt may have."""
 
-TEMPLATE_FAULTS = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+PYTHON_FAULTS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+TEMPLATE_FAULTS = (jinja2.TemplateError, *PYTHON_FAULTS)
 """What an expression of a template may raise: its faults, not ours."""
 
 
 class GenerationTag(jinja2.ext.Extension):
-    """`{% generation %}…{% endgeneration %}` marks the assistant's words for training; here its body is just rendered."""
+    """`{% generation %}…{% endgeneration %}` marks the assistant's words for training; here they are just rendered."""
 
     tags = {"generation"}
 
@@ -45,18 +48,18 @@ class Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
         if operator == "**":
-            raise jinja2.sandbox.SecurityError("chat templates may not use the operator **")
-        for sequence, times in ((left, right), (right, left)):
-            if isinstance(sequence, str | list | tuple) and isinstance(times, int) and len(sequence) * times > MAX_RENDERED:
-                raise jinja2.sandbox.SecurityError("a chat template made a value that is too large")
+            raise SecurityError("chat templates may not use the operator **")
+        for many, times in ((left, right), (right, left)):
+            if isinstance(many, str | list | tuple) and isinstance(times, int) and len(many) * times > MAX_RENDERED:
+                raise SecurityError("a chat template made a value that is too large")
         return super().call_binop(context, operator, left, right)
 
 
 def render(template: str, variables: Mapping[str, Any]) -> str:
     """Render a chat template.
 
-    Raises `ConfigError` if the template is no Jinja, and `InvalidRequest` with the template's own words if it refuses the
-    messages or fails on them.
+    Raises `ConfigError` if the template is no Jinja, and `InvalidRequest` with the template's own words if it refuses
+    the messages or fails on them.
     """
     compiled = _compile(template)
     pieces: list[str] = []
@@ -66,7 +69,7 @@ def render(template: str, variables: Mapping[str, Any]) -> str:
             pieces.append(piece)
             room -= len(piece)
             if room < 0:
-                raise InvalidRequest(f"The model's chat template made more than {MAX_RENDERED} characters of these messages.")
+                raise InvalidRequest(f"The model's chat template made more than {MAX_RENDERED} characters.")
     except TEMPLATE_FAULTS as error:
         raise InvalidRequest(f"The model's chat template refuses these messages: {error}", param="messages") from error
     return "".join(pieces)
@@ -77,7 +80,8 @@ def _compile(template: str) -> jinja2.Template:
     try:
         return _environment().from_string(template)
     except jinja2.TemplateSyntaxError as error:
-        raise ConfigError(f"The model's chat template is no valid Jinja: line {error.lineno}: {error.message}") from error
+        where = f"line {error.lineno}: {error.message}"
+        raise ConfigError(f"The model's chat template is no valid Jinja: {where}") from error
 
 
 @functools.cache

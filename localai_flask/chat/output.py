@@ -1,8 +1,8 @@
 """A model's text, piece by piece, to the events of an answer.
 
-A small state machine: outside of a call, text is passed on at once, except what can still become the beginning of a marker
-(white space before a marker counts as part of it); inside, text is held until the call is whole. What began like a call and is
-none is given back as content. How the text was cut into pieces makes no difference to what the events add up to.
+A small state machine: outside of a call, text is passed on at once, except what can still become the beginning of a
+marker (white space before a marker counts as part of it); inside, text is held until the call is whole. What began like
+a call and is none is given back as content. How the text was cut makes no difference to what the events add up to.
 """
 
 from __future__ import annotations
@@ -60,7 +60,6 @@ class OutputReader:
                 self._say(self._lead + self._held, events)
         elif not (self._is_after_call and self._held.isspace()):
             self._say(self._held, events)
-        self._held = ""
         reason = finished.reason
         if self._calls and reason in ENDED_BY_ITSELF:
             reason = FinishReason.TOOL_CALLS

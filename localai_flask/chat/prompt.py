@@ -1,8 +1,8 @@
 """From a conversation to the text that a model reads, and to the way its answer is to be read.
 
-Three ways, in this order: the model's own chat template; the same with the tools explained in the system message, where the
-template has no place for them; without any template, each message's text behind the prefix that the YAML's `roles` gives its
-role, one after the other.
+Three ways, in this order: the model's own chat template; the same with the tools explained in the system message, where
+the template has no place for them; without any template, each message's text behind the prefix that the YAML's `roles`
+gives its role, one after the other.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class ChatPrompt:
 def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo) -> ChatPrompt:
     """Write the prompt for the model's next turn.
 
-    Raises `ConfigError` for templates in the YAML that this server does not interpret, and `InvalidRequest` if the model's
-    template refuses the messages.
+    Raises `ConfigError` for templates in the YAML that this server does not interpret, and `InvalidRequest` if the
+    model's template refuses the messages.
     """
     refuse_yaml_templates(config, *CHAT_TEMPLATES)
     conversation = _with_system_prompt(conversation, config.system_prompt)
@@ -51,7 +51,7 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
 
 
 def edit_prompt(instruction: str, text: str, config: ModelConfig, info: ModelInfo) -> Prompt:
-    """Write the prompt that asks for `text` to be edited: one user message with the instruction and, below it, the text."""
+    """Write the prompt that asks for an edit: one user message with the instruction and, below it, the text."""
     refuse_yaml_templates(config, "edit")
     content = f"{instruction}\n\n{text}" if text else instruction
     return chat_prompt(Conversation(messages=(Message(role="user", content=content),)), config, info).prompt
@@ -64,12 +64,12 @@ def completion_prompt(prompt: str | tuple[int, ...], config: ModelConfig) -> Pro
 
 
 def refuse_yaml_templates(config: ModelConfig, *names: str) -> None:
-    """Raise `ConfigError` naming a template of the YAML that would be needed; the model's own template is used instead if asked."""
+    """Raise `ConfigError` naming a template of the YAML that would be needed here."""
     for name in () if config.template.use_tokenizer_template else names:
         if getattr(config.template, name):
             raise ConfigError(
-                f"Model {config.name}: `template.{name}` is a Go template, which this version does not interpret; remove it, "
-                "or set `template.use_tokenizer_template: true` to use the model's own chat template.",
+                f"Model {config.name}: `template.{name}` is a Go template, which this version does not interpret; "
+                "remove it, or set `template.use_tokenizer_template: true` to use the model's own chat template.",
                 param=f"template.{name}",
             )
 
@@ -77,7 +77,8 @@ def refuse_yaml_templates(config: ModelConfig, *names: str) -> None:
 def _with_system_prompt(conversation: Conversation, system_prompt: str) -> Conversation:
     if not system_prompt or conversation.has_system_message:
         return conversation
-    return dataclasses.replace(conversation, messages=(Message(role="system", content=system_prompt), *conversation.messages))
+    system = Message(role="system", content=system_prompt)
+    return dataclasses.replace(conversation, messages=(system, *conversation.messages))
 
 
 def _knows_tools(template: str | None, tool_format: ToolFormat) -> bool:

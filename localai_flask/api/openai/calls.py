@@ -11,7 +11,10 @@ from localai_flask.chat.conversation import Conversation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What all calls have. `asked` holds the sampling parameters that the request names; `n` None means the model's default."""
+    """What all calls have.
+
+    `asked` holds the sampling parameters that the request names; `n` None means the model's default.
+    """
 
     model: str | None
     asked: Mapping[str, Any]

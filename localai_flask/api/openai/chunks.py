@@ -1,10 +1,10 @@
 """From events to OpenAI's streamed chunks.
 
-The constant parts of a chunk are encoded once per stream, so that a token costs the encoding of its text and little else.
+The constant parts of a chunk are encoded once per stream, so that a token costs the encoding of its text and little
+else.
 """
 
 from __future__ import annotations
-
 
 from localai_flask.api.errors import encode_error
 from localai_flask.api.openai.render import FINISH_REASONS, Identity, LegacyLogprobs, chat_logprobs, encode, usage
@@ -125,5 +125,3 @@ class CompletionChunks(Chunks):
             rendered,
             reason,
         )
-
-

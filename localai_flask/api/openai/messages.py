@@ -7,14 +7,26 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError, fields
 
-from localai_flask.api.fields import Either, Flag, Many, Mapping, Object, Refused, RequestSchema, Text, not_empty, one_of
+from localai_flask.api.fields import (
+    Either,
+    Flag,
+    Many,
+    Mapping,
+    Object,
+    Refused,
+    RequestSchema,
+    Text,
+    not_empty,
+    one_of,
+)
 from localai_flask.api.parsing import Unsupported
 from localai_flask.chat.conversation import Message, Tool, ToolCall
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 TEXT_PARTS = {"text": "text", "refusal": "refusal"}
 """Types of content parts that are text, and the key it stands under."""
-OTHER_PARTS = ("image_url", "image", "input_image", "audio_url", "input_audio", "audio", "video_url", "video", "file", "input_file")
+OTHER_PARTS = {"image_url", "image", "input_image", "input_audio", "audio_url", "audio", "video_url", "video"}
+OTHER_PARTS |= {"file", "input_file"}
 
 
 class ContentField(Either):

@@ -21,7 +21,7 @@ bp = Blueprint("models", __name__, description="The models that this server has"
 def list_models() -> Response:
     """List the models"""
     states = current.pool().states()
-    models = [_model(config, states) for config in current.registry().models()]
+    models = [_model(config, states) for config in current.registry().models().values()]
     return _json(shapes.ModelList(sorted(models, key=lambda model: model.id)))
 
 
@@ -30,12 +30,14 @@ def list_models() -> Response:
 @bp.doc(operationId="retrieveModel")
 def retrieve_model(model: str) -> Response:
     """Tell about one model"""
-    config = current.registry().get(model)
+    registry = current.registry()
+    config = registry.models().get(model) or registry.get(model)
     return _json(_model(config, current.pool().states()))
 
 
 def _model(config: ModelConfig, states: dict[str, str]) -> shapes.Model:
-    return shapes.Model(config.name, _modified(Path(config.source)), states.get(config.name, "cold"))
+    state = states.get(config.alias or config.name, "cold")
+    return shapes.Model(config.name, _modified(Path(config.source)), state)
 
 
 def _modified(path: Path) -> int:

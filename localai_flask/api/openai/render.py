@@ -42,25 +42,27 @@ class Identity:
     fingerprint: str
 
     @classmethod
-    def new(cls, prefix: str, config: ModelConfig) -> Identity:
-        """Make the identity of a response by this model; `prefix` tells the kind of response."""
+    def new(cls, prefix: str, name: str, config: ModelConfig) -> Identity:
+        """Make the identity of a response by the model of this name; `prefix` tells the kind of response."""
         state = hashlib.sha256(f"{__version__}/{config.key}".encode()).hexdigest()
-        return cls(f"{prefix}-{uuid.uuid4().hex}", int(time.time()), config.name, f"fp_{state[:10]}")
+        return cls(f"{prefix}-{uuid.uuid4().hex}", int(time.time()), name, f"fp_{state[:10]}")
 
 
 def chat_completion(identity: Identity, answers: Sequence[Answer], n: int, with_logprobs: bool) -> bytes:
     """Render a whole chat completion."""
-    choices = [
-        shapes.ChatChoice(index, _message(answer), chat_logprobs(answer.logprobs) if with_logprobs else None, _word(answer))
-        for index, answer in enumerate(answers)
-    ]
+    choices = []
+    for index, answer in enumerate(answers):
+        logprobs = chat_logprobs(answer.logprobs) if with_logprobs else None
+        choices.append(shapes.ChatChoice(index, _message(answer), logprobs, _word(answer)))
     completion = shapes.ChatCompletion(
         identity.id, identity.created, identity.model, identity.fingerprint, choices, usage(_finishes(answers), n)
     )
     return encode(completion)
 
 
-def completion(identity: Identity, answers: Sequence[Answer], n: int, with_logprobs: bool, echoed: Sequence[str]) -> bytes:
+def completion(
+    identity: Identity, answers: Sequence[Answer], n: int, with_logprobs: bool, echoed: Sequence[str]
+) -> bytes:
     """Render a whole completion; `echoed` is the text to put before each answer."""
     choices = []
     for index, (answer, before) in enumerate(zip(answers, echoed, strict=True)):

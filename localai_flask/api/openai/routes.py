@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 from flask import Response
 
 from localai_flask.api import docs, sse
-from localai_flask.api.naming import config_for
+from localai_flask.api.naming import chosen_model
 from localai_flask.api.openai import render, shapes
-from localai_flask.api.openai.calls import Call, ChatCall, CompletionCall, EditCall
+from localai_flask.api.openai.calls import ChatCall, CompletionCall, EditCall
 from localai_flask.api.openai.chunks import ChatChunks, CompletionChunks
 from localai_flask.api.openai.render import Identity
 from localai_flask.api.openai.schemas import ChatRequest, CompletionRequest, EditRequest
@@ -34,7 +33,7 @@ bp = Blueprint("openai", __name__, description="OpenAI's API")
 @bp.doc(operationId="createChatCompletion")
 def create_chat_completion(call: ChatCall, model: str | None = None) -> Response:
     """Answer a conversation"""
-    config = config_for("chat", call.model, model)
+    name, config = chosen_model("chat", call.model, model)
     n = call.n or config.parameters.n
     params = sampling.merge(config, call.asked)
 
@@ -44,7 +43,7 @@ def create_chat_completion(call: ChatCall, model: str | None = None) -> Response
         readers = [OutputReader(chat.tool_format) for _ in range(n)]
         return Sequences(choices([chat.prompt], ending, n), readers)
 
-    identity = Identity.new("chatcmpl", config)
+    identity = Identity.new("chatcmpl", name, config)
     work = Work(config, plan)
     if call.stream:
         return sse.respond(work, ChatChunks(identity, n, call.include_usage))
@@ -58,7 +57,7 @@ def create_chat_completion(call: ChatCall, model: str | None = None) -> Response
 @bp.doc(operationId="createCompletion")
 def create_completion(call: CompletionCall, model: str | None = None) -> Response:
     """Continue one or more texts"""
-    config = config_for("completion", call.model, model)
+    name, config = chosen_model("completion", call.model, model)
     n = call.n or config.parameters.n
     params = sampling.merge(config, call.asked)
     echoed = _echoed(call, config, params, n)
@@ -67,7 +66,7 @@ def create_completion(call: CompletionCall, model: str | None = None) -> Respons
     def plan(_: ModelInfo) -> Sequences:
         return Sequences(choices(prompts, params, n), [OutputReader() for _ in range(len(prompts) * n)])
 
-    identity = Identity.new("cmpl", config)
+    identity = Identity.new("cmpl", name, config)
     work = Work(config, plan)
     if call.stream:
         return sse.respond(work, CompletionChunks(identity, n, call.include_usage, echoed))
@@ -81,7 +80,7 @@ def create_completion(call: CompletionCall, model: str | None = None) -> Respons
 @bp.doc(operationId="createEdit")
 def create_edit(call: EditCall, model: str | None = None) -> Response:
     """Edit one or more texts as an instruction says"""
-    config = config_for("edit", call.model, model)
+    name, config = chosen_model("edit", call.model, model)
     n = call.n or config.parameters.n
     params = sampling.merge(config, call.asked)
 
@@ -89,13 +88,13 @@ def create_edit(call: EditCall, model: str | None = None) -> Response:
         prompts = [edit_prompt(call.instruction, text, config, info) for text in call.inputs]
         return Sequences(choices(prompts, params, n), [OutputReader() for _ in range(len(prompts) * n)])
 
-    identity = Identity.new("edit", config)
+    identity = Identity.new("edit", name, config)
     return _json(render.edit(identity, Work(config, plan).answers(), n))
 
 
 def choices(prompts: Sequence[Prompt], params: SamplingParams, n: int) -> list[tuple[Prompt, SamplingParams]]:
     """`n` sequences for each prompt, next to each other; with a seed, each choice has the next one."""
-    seeds = [params.seed if params.seed < 0 else params.seed + choice for choice in range(n)]
+    seeds = [params.seed if params.seed < 0 else (params.seed + choice) % sampling.SEEDS for choice in range(n)]
     varied = [params if seed == params.seed else msgspec.structs.replace(params, seed=seed) for seed in seeds]
     return [(prompt, each) for prompt in prompts for each in varied]
 
@@ -104,7 +103,7 @@ def _echoed(call: CompletionCall, config: ModelConfig, params: SamplingParams, n
     """The text to put before each choice; raise `InvalidRequest` if it cannot be given back."""
     echo = config.parameters.echo if call.echo is None else call.echo
     if echo and params.top_logprobs is not None:
-        raise InvalidRequest("`echo` together with `logprobs` needs the prompt's own, which this server does not compute.", param="echo")
+        raise InvalidRequest("`echo` is not possible together with `logprobs`; ask for one of them.", param="echo")
     texts = []
     for prompt in call.prompts:
         if echo and not isinstance(prompt, str):
@@ -115,5 +114,3 @@ def _echoed(call: CompletionCall, config: ModelConfig, params: SamplingParams, n
 
 def _json(body: bytes) -> Response:
     return Response(body, mimetype="application/json")
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import marshmallow
@@ -51,10 +52,10 @@ class LogitBias(Mapping):
     """Token ids with what is added to their logits."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> dict[int, float]:
-        wrong = {token: ["is not a token id."] for token in value if not token.isdecimal()} if isinstance(value, dict) else {}
-        if wrong:
-            raise ValidationError(wrong)
-        return {int(token): bias for token, bias in super()._deserialize(value, *args, **kwargs).items()}
+        biases = super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
+        if wrong := [token for token in biases if not re.fullmatch("[0-9]{1,9}", token)]:
+            raise ValidationError({wrong[0]: ["is not a token id."]})
+        return {int(token): bias for token, bias in biases.items()}
 
 
 class StreamOptions(RequestSchema):
@@ -66,8 +67,6 @@ class SamplingRequest(RequestSchema):
 
     model = Text()
     n = Whole(1, MAX_CHOICES)
-    stream = Flag(load_default=False)
-    stream_options = Object(StreamOptions)
     temperature = Decimal(0, 100)
     top_p = Decimal(0, 1)
     top_k = Whole(-1)
@@ -93,6 +92,13 @@ class SamplingRequest(RequestSchema):
     rope_freq_scale = Refused("cannot be set by a request; it belongs to loading the model.")
 
 
+class StreamingRequest(SamplingRequest):
+    """One whose answer may come as a stream."""
+
+    stream = Flag(load_default=False)
+    stream_options = Object(StreamOptions)
+
+
 class ResponseFormat(Refused):
     """Plain text is what comes anyway; a constrained form is refused."""
 
@@ -111,7 +117,7 @@ def common(data: dict[str, Any]) -> dict[str, Any]:
     return {
         "model": data.get("model") or None,
         "n": data.get("n"),
-        "stream": data["stream"],
+        "stream": data.get("stream", False),
         "include_usage": data.get("stream_options", {}).get("include_usage", False),
         "asked": {name: data[name] for name in SAMPLING if name in data},
     }

@@ -13,7 +13,15 @@ from marshmallow import ValidationError, fields
 from localai_flask.api.fields import Either, Flag, Many, Mapping, Refused, Text, Whole, not_empty
 from localai_flask.api.openai.calls import ChatCall, CompletionCall, EditCall
 from localai_flask.api.openai.messages import MessageSchema, ToolFields
-from localai_flask.api.openai.sampling import MAX_SEQUENCES, NOT_YET, ResponseFormat, SamplingRequest, common, invalid
+from localai_flask.api.openai.sampling import (
+    MAX_SEQUENCES,
+    NOT_YET,
+    ResponseFormat,
+    SamplingRequest,
+    StreamingRequest,
+    common,
+    invalid,
+)
 from localai_flask.chat.conversation import Conversation
 
 MAX_TOP_LOGPROBS = 20
@@ -21,7 +29,7 @@ MAX_TOKEN_ID = 2**31 - 1
 TEXT_ONLY = "asks for audio, but this server speaks text only."
 
 
-class ChatRequest(SamplingRequest, ToolFields):
+class ChatRequest(StreamingRequest, ToolFields):
     messages = Many(fields.Nested(MessageSchema), required=True, validate=not_empty())
     max_completion_tokens = Whole(1)
     logprobs = Flag(load_default=False)
@@ -79,7 +87,7 @@ def _is_token(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKEN_ID
 
 
-class CompletionRequest(SamplingRequest):
+class CompletionRequest(StreamingRequest):
     prompt = PromptField(
         required=True, metadata={"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
     )
@@ -93,7 +101,7 @@ class CompletionRequest(SamplingRequest):
     def make(self, data: dict[str, Any], **_: Any) -> CompletionCall:
         shared = common(data)
         prompts: tuple[str | tuple[int, ...], ...] = data["prompt"]
-        if data.get("best_of", 1) != data.get("n", 1):
+        if data.get("best_of") not in (None, data.get("n", 1)):
             raise invalid("best_of", "must equal `n`: this server does not make choices that it does not return.")
         if len(prompts) * data.get("n", 1) > MAX_SEQUENCES:
             raise invalid("prompt", f"asks for more than {MAX_SEQUENCES} completions at once.")

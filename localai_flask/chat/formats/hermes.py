@@ -1,7 +1,7 @@
 """The Hermes syntax of tool calls, `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, read and written.
 
-Also how tools are explained, in this syntax, to a model whose template has no place for them. The words of the explanation
-follow the published function-calling format of the Hermes models (https://github.com/NousResearch/Hermes-Function-Calling).
+Also how tools are explained, in this syntax, to a model whose template has no place for them. The tags are those of the
+Hermes models' function calling (https://github.com/NousResearch/Hermes-Function-Calling).
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def explain(tools: Sequence[Tool], once: bool) -> str:
 
 def write_call(call: ToolCall) -> str:
     """Write a call that the model has made before, as it would have."""
-    return f'{OPENING}\n{{"name": {json.dumps(call.name, ensure_ascii=False)}, "arguments": {call.arguments or "{}"}}}\n{CLOSING}'
+    name = json.dumps(call.name, ensure_ascii=False)
+    return f'{OPENING}\n{{"name": {name}, "arguments": {call.arguments or "{}"}}}\n{CLOSING}'
 
 
 def write_result(content: str) -> str:

@@ -1,0 +1,136 @@
+"""A pool without processes: it answers each sequence with the next script and remembers what it was asked."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from localai_flask.config.model import ModelConfig
+from localai_flask.errors import ApiError
+from localai_flask.generation import (
+    Delta,
+    Finished,
+    FinishReason,
+    ModelInfo,
+    Prompt,
+    Reply,
+    SamplingParams,
+    Started,
+    Usage,
+)
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+Step = Reply | ApiError | None
+"""None is silence; an error ends the generation."""
+
+
+def says(
+    *pieces: str,
+    reason: FinishReason = FinishReason.EOS,
+    prompt_tokens: int = 5,
+    completion_tokens: int | None = None,
+    cached: int = 0,
+) -> list[Step]:
+    """A script that says these pieces, one token each, and ends well."""
+    usage = Usage(prompt_tokens, len(pieces) if completion_tokens is None else completion_tokens, cached)
+    return [Started(prompt_tokens, cached), *map(Delta, pieces), Finished(reason, usage)]
+
+
+class FakePool:
+    """Stands in for `PoolClient`."""
+
+    def __init__(self) -> None:
+        self.scripts: list[list[Step]] = []
+        self.info = ModelInfo(
+            backend="fake",
+            engine_version="1",
+            context_length=4096,
+            capabilities=frozenset({"generate"}),
+            chat_template=CHATML,
+        )
+        self.loading: list[float | ApiError | None] = []
+        self.unready: ApiError | None = None
+        self.state: dict[str, str] = {}
+        self.configs: list[ModelConfig] = []
+        self.requests: list[tuple[Prompt, SamplingParams]] = []
+        self.timeouts: list[float | None] = []
+        self.open = 0
+
+    def session(self, config: ModelConfig) -> FakeSession:
+        self.configs.append(config)
+        return FakeSession(self)
+
+    def states(self) -> dict[str, str]:
+        return self.state
+
+    def check(self, timeout: float) -> None:
+        if self.unready is not None:
+            raise self.unready
+
+    @property
+    def prompt(self) -> Prompt:
+        return self.requests[-1][0]
+
+    @property
+    def sampling(self) -> SamplingParams:
+        return self.requests[-1][1]
+
+
+class FakeSession:
+    def __init__(self, pool: FakePool):
+        self._pool = pool
+        self.info = pool.info
+
+    def wait_ready(self, beat: float = 0.5) -> Iterator[float | None]:
+        for progress in self._pool.loading:
+            if isinstance(progress, ApiError):
+                raise progress
+            yield progress
+
+    def generate(self, requests: list[tuple[Prompt, SamplingParams]], timeout_s: float | None = None) -> FakeGeneration:
+        self._pool.requests += requests
+        self._pool.timeouts.append(timeout_s)
+        scripts = [self._pool.scripts.pop(0) for _ in requests]
+        return FakeGeneration(self._pool, scripts)
+
+
+class FakeGeneration:
+    """Takes a step of each script in turn, so that the sequences' events interleave."""
+
+    def __init__(self, pool: FakePool, scripts: list[list[Step]]):
+        self._pool = pool
+        self._scripts = scripts
+        self._closed = False
+        pool.open += 1
+
+    def events(self, beat: float = 0.5) -> Iterator[tuple[int, Reply] | None]:
+        for row in itertools.zip_longest(*self._scripts, fillvalue=()):
+            for index, step in enumerate(row):
+                if step == ():
+                    continue
+                if isinstance(step, ApiError):
+                    raise step
+                yield None if step is None else (index, step)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._pool.open -= 1
+
+
+def frames(body: bytes) -> list[str]:
+    """Split a stream into its events and comments."""
+    assert body.endswith(b"\n\n")
+    return body.decode().removesuffix("\n\n").split("\n\n")
+
+
+def chunks(response: Any) -> list[Any]:
+    """The JSON of all data events before [DONE], which must be the last."""
+    data = [frame.removeprefix("data: ") for frame in frames(response.data) if frame.startswith("data: ")]
+    assert data[-1] == "[DONE]"
+    return [json.loads(entry) for entry in data[:-1]]

@@ -1,0 +1,82 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.api.conftest import MODEL
+from tests.api.fakes import FakePool, says
+
+HELLO = {"messages": [{"role": "user", "content": "hello"}]}
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    for name in ("zeta", "org/alpha", "key"):
+        (tmp_path / f"{name.replace('/', '-')}.yaml").write_text(MODEL.format(name=name))
+    return tmp_path
+
+
+def test_list(client: FlaskClient, pool: FakePool) -> None:
+    pool.state = {"zeta": "ready"}
+    body = client.get("/v1/models").get_json()
+    assert body["object"] == "list"
+    assert [(m["id"], m["state"]) for m in body["data"]] == [("key", "cold"), ("org/alpha", "cold"), ("zeta", "ready")]
+    assert all(m["object"] == "model" and m["owned_by"] and m["created"] > 0 for m in body["data"])
+    assert client.get("/models").get_json() == body
+    assert pool.configs == []
+
+
+def test_one(client: FlaskClient) -> None:
+    assert client.get("/v1/models/org/alpha").get_json()["id"] == "org/alpha"
+    missing = client.get("/v1/models/nope")
+    assert missing.status_code == 404 and missing.get_json()["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize("prefix", ["/v1", ""])
+def test_how_a_model_is_named(client: FlaskClient, pool: FakePool, prefix: str) -> None:
+    def served(path: str, body: dict[str, Any], **kwargs: Any) -> str:
+        pool.scripts = [says("a")]
+        response = client.post(prefix + path, json=body, **kwargs)
+        assert response.status_code == 200, response.text
+        assert response.get_json()["model"] == pool.configs[-1].name
+        return pool.configs[-1].name
+
+    prompt = {"prompt": "a"}
+    assert served("/chat/completions", {**HELLO, "model": "zeta"}) == "zeta"
+    assert served("/engines/zeta/chat/completions", HELLO) == "zeta"
+    assert served("/engines/org/alpha/chat/completions", HELLO) == "org/alpha"
+    assert served("/engines/org/alpha/completions", prompt) == "org/alpha"
+    assert served("/engines/zeta/edits", {"instruction": "a"}) == "zeta"
+    assert served("/completions?model=zeta", prompt) == "zeta"
+    assert served("/completions", prompt, headers={"Authorization": "Bearer zeta"}) == "zeta"
+    assert served("/completions", {**prompt, "model": "key"}, headers={"Authorization": "Bearer zeta"}) == "key"
+    assert served("/completions", prompt, headers={"Authorization": "Bearer nobody"}) == "key"
+
+
+class TestWithKey:
+    @pytest.fixture
+    def settings(self, models: Path) -> dict[str, Any]:
+        return {"models_path": models, "api_key": ("key", "zeta"), "default_model": "org/alpha"}
+
+    def test_a_key_is_no_model_name(self, client: FlaskClient, pool: FakePool) -> None:
+        for headers, name in (
+            ({"Authorization": "Bearer zeta"}, "org/alpha"),
+            ({"x-api-key": "key", "Authorization": "Bearer org/alpha"}, "org/alpha"),
+        ):
+            pool.scripts = [says("a")]
+            assert client.post("/v1/completions", json={"prompt": "a"}, headers=headers).status_code == 200
+            assert pool.configs[-1].name == name
+
+
+def test_unknown_model(client: FlaskClient) -> None:
+    response = client.post("/v1/chat/completions", json={**HELLO, "model": "gpt-9"})
+    assert response.status_code == 404
+    assert response.get_json()["error"]["param"] == "model"
+
+
+def test_the_name_asked_for_is_given_back(client: FlaskClient, pool: FakePool, models: Path) -> None:
+    (models / "nick.yaml").write_text("name: gpt-4o\nalias: zeta\n")
+    pool.scripts = [says("a")]
+    body = client.post("/v1/chat/completions", json={**HELLO, "model": "gpt-4o"}).get_json()
+    assert body["model"] == "gpt-4o" and pool.configs[-1].name == "zeta"

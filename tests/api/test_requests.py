@@ -1,0 +1,170 @@
+import json
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.api.fakes import FakePool, says
+
+USER = {"role": "user", "content": "hello"}
+HELLO = {"messages": [USER]}
+
+
+def post(client: FlaskClient, body: Any, path: str = "/v1/chat/completions") -> tuple[int, dict[str, Any]]:
+    response = client.post(path, json=body)
+    assert set(response.get_json()["error"]) == {"message", "type", "param", "code"}
+    return response.status_code, response.get_json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": None}, "messages"),
+        ({"messages": "hello"}, "messages"),
+        ({"messages": [USER, "hello"]}, "messages[1]"),
+        ({"messages": [{"content": "hello"}]}, "messages[0].role"),
+        ({"messages": [{"role": "robot", "content": "hello"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": 3}]}, "messages[0].content"),
+        ({"messages": [USER, {"role": "assistant"}]}, "messages[1].content"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
+        ({"messages": [{"role": "user", "content": [{"type": "hologram"}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": ["text"]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": [{"function": {}}]}]},
+            "messages[0].tool_calls[0].function.name",
+        ),
+        ({"model": 3}, "model"),
+        ({"n": 0}, "n"),
+        ({"n": "2"}, "n"),
+        ({"n": True}, "n"),
+        ({"n": 1.5}, "n"),
+        ({"stream": "yes"}, "stream"),
+        ({"stream": 1}, "stream"),
+        ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
+        ({"temperature": "0.5"}, "temperature"),
+        ({"temperature": -0.1}, "temperature"),
+        ({"top_p": 1.1}, "top_p"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_completion_tokens": -1}, "max_completion_tokens"),
+        ({"presence_penalty": 3}, "presence_penalty"),
+        ({"seed": 2**64}, "seed"),
+        ({"stop": 3}, "stop"),
+        ({"stop": [""]}, "stop"),
+        ({"stop": ["x"] * 17}, "stop"),
+        ({"logit_bias": {"a": 1}}, "logit_bias.a"),
+        ({"logit_bias": {"1": "x"}}, "logit_bias.1"),
+        ({"logit_bias": {"1": 101}}, "logit_bias.1"),
+        ({"logit_bias": [1]}, "logit_bias"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"tools": {}}, "tools"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function"),
+        ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools[0].function.name"),
+        ({"tools": [{"type": "code_interpreter", "function": {"name": "x"}}]}, "tools[0].type"),
+        ({"tool_choice": "perhaps"}, "tool_choice"),
+        ({"response_format": "json"}, "response_format"),
+        ({"chat_template_kwargs": []}, "chat_template_kwargs"),
+    ],
+)
+def test_wrong_field_is_named(client: FlaskClient, change: dict[str, Any], param: str) -> None:
+    status, error = post(client, {**HELLO, **change})
+    assert (status, error["type"], error["code"]) == (400, "invalid_request_error", "invalid_request")
+    assert error["param"] == param
+    assert error["message"].startswith(f"`{param}` ") and error["message"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format"),
+        ({"grammar": "root ::= [0-9]"}, "grammar"),
+        ({"audio": {"voice": "x"}}, "audio"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"web_search_options": {"user_location": {}}}, "web_search_options"),
+        ({"functions": [{"name": "x"}]}, "functions"),
+        ({"function_call": {"name": "x"}}, "function_call"),
+        ({"backend": "vllm"}, "backend"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0]"),
+        ({"tools": [{"type": "function", "function": {"name": "x", "strict": True}}]}, "tools[0].function.strict"),
+    ],
+)
+def test_known_field_that_cannot_be_honoured_is_refused(client: FlaskClient, change: dict, param: str) -> None:
+    status, error = post(client, {**HELLO, **change})
+    assert (status, error["code"], error["param"]) == (400, "unsupported_parameter", param)
+
+
+def test_harmless_fields_are_ignored(client: FlaskClient, pool: FakePool) -> None:
+    pool.scripts = [says("a")]
+    harmless = {
+        "user": "x",
+        "metadata": {"a": 1},
+        "store": True,
+        "service_tier": "auto",
+        "prediction": {"type": "content", "content": "a"},
+        "modalities": ["text"],
+        "audio": None,
+        "temperature": None,
+        "response_format": {"type": "text"},
+        "functions": [],
+        "tool_choice": "auto",
+        "stop": None,
+    }
+    assert client.post("/v1/chat/completions", json={**HELLO, **harmless}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "empty"),
+        (b" \n", "empty"),
+        (b'{"messages": [}', "line 1, column 15"),
+        (b'{"messages": [],\n "n": 1,}', "line 2"),
+        (b'{"n": NaN}', "NaN"),
+        (b'{"n": -Infinity}', "Infinity"),
+        (b'{"temperature": 1e999}', "out of range"),
+        (b'{"user": "\\ud800"}', "surrogate"),
+        (b'{"user": "\xff"}', "byte 10"),
+        (b"[1]", "object"),
+        (b'"x"', "object"),
+        (b"[" * 100_000, "deeply"),
+    ],
+)
+def test_bad_json(client: FlaskClient, body: bytes, said: str) -> None:
+    response = client.post("/v1/chat/completions", data=body, content_type="application/json")
+    assert response.status_code == 400
+    assert said in response.get_json()["error"]["message"]
+
+
+def test_other_content_type(client: FlaskClient) -> None:
+    for content_type in ("text/plain", "application/x-www-form-urlencoded", ""):
+        response = client.post("/v1/chat/completions", data=json.dumps(HELLO), content_type=content_type)
+        assert response.status_code == 415
+        assert response.get_json()["error"]["code"] == "unsupported_media_type"
+
+
+def test_too_large(client: FlaskClient) -> None:
+    response = client.post("/v1/chat/completions", json={**HELLO, "user": "x" * 16 * 2**20})
+    assert response.status_code == 413
+    assert "15 MB" in response.get_json()["error"]["message"]
+
+
+def test_wrong_method_and_unknown_path(client: FlaskClient) -> None:
+    response = client.get("/v1/chat/completions")
+    assert response.status_code == 405 and sorted(response.headers["Allow"].split(", ")) == ["OPTIONS", "POST"]
+    assert response.get_json()["error"]["code"] == "method_not_allowed"
+    response = client.delete("/v1/models/tiny")
+    assert response.status_code == 405 and "GET" in response.headers["Allow"]
+    response = client.post("/v2/nothing")
+    assert response.status_code == 404 and "POST /v2/nothing" in response.get_json()["error"]["message"]
+
+
+def test_request_id(client: FlaskClient) -> None:
+    assert client.get("/healthz", headers={"X-Request-Id": "abc-1"}).headers["X-Request-Id"] == "abc-1"
+    made = client.get("/nothing", headers={"X-Request-Id": "a b"}).headers["X-Request-Id"]
+    assert made and made != client.get("/healthz").headers["X-Request-Id"]

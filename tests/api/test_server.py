@@ -1,0 +1,131 @@
+"""What surrounds the endpoints: probes, keys, origins, limits, documentation."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from localai_flask import __version__
+from localai_flask.app import PoolOfProcess
+from localai_flask.errors import Unavailable
+from tests.api.fakes import FakePool, says
+
+HELLO = {"messages": [{"role": "user", "content": "hello"}]}
+
+
+def test_probes(client: FlaskClient, pool: FakePool) -> None:
+    assert client.get("/healthz").get_json() == {"status": "ok"}
+    assert client.get("/readyz").get_json() == {"status": "ready"}
+    assert client.get("/version").get_json() == {"version": __version__}
+    assert client.get("/").get_json()["name"] == "localai-flask"
+    for path in ("/", "/healthz", "/readyz", "/version", "/v1/models"):
+        response = client.head(path)
+        assert response.status_code == 200 and response.data == b""
+    pool.unready = Unavailable("Model tiny is not ready: it is loading", retry_after=0.2)
+    response = client.get("/readyz")
+    assert response.status_code == 503 and response.headers["Retry-After"] == "1"
+    assert "it is loading" in response.get_json()["error"]["message"]
+    assert client.get("/healthz").status_code == 200
+
+
+class TestPlaces:
+    @pytest.fixture
+    def settings(self, models: Path) -> dict[str, Any]:
+        return {"models_path": models, "http_threads": 1}
+
+    def test_one_too_many_is_refused_at_once_and_probes_answer(self, client: FlaskClient, pool: FakePool) -> None:
+        pool.scripts = [says("a"), says("b"), says("c")]
+        stream = client.post("/v1/chat/completions", json={**HELLO, "stream": True})
+        refused = client.post("/v1/chat/completions", json=HELLO)
+        assert refused.status_code == 503 and refused.headers["Retry-After"] == "1"
+        assert refused.get_json()["error"]["code"] == "overloaded"
+        assert client.get("/readyz").status_code == client.get("/v1/models").status_code == 200
+        stream.close()
+        assert client.post("/v1/chat/completions", json=HELLO).status_code == 200
+        pool.scripts = [[Unavailable("x")], says("c")]
+        client.post("/v1/chat/completions", json={**HELLO, "stream": True})
+        assert client.post("/v1/chat/completions", json=HELLO).status_code == 200
+
+
+class TestKeys:
+    @pytest.fixture
+    def settings(self, models: Path) -> dict[str, Any]:
+        return {
+            "models_path": models,
+            "api_key": ("secret", "s\u00e9same"),
+            "cors_allow_origins": ("https://a.example",),
+        }
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"Authorization": "Bearer secret"},
+            {"Authorization": "bearer secret"},
+            {"Authorization": "secret"},
+            {"x-api-key": "secret"},
+            {"xi-api-key": "secret"},
+        ],
+    )
+    def test_open_with_a_key(self, client: FlaskClient, headers: dict[str, str]) -> None:
+        assert client.get("/v1/models", headers=headers).status_code == 200
+
+    @pytest.mark.parametrize(
+        "headers", [{}, {"Authorization": "Bearer secre"}, {"Authorization": "Basic secret"}, {"x-api-key": "\u00fc"}]
+    )
+    def test_closed_without(self, client: FlaskClient, headers: dict[str, str]) -> None:
+        for path in ("/v1/models", "/version", "/swagger/", "/nothing", "/"):
+            response = client.get(path, headers=headers)
+            assert response.status_code == 401 and response.headers["WWW-Authenticate"] == "Bearer"
+            assert response.get_json()["error"]["code"] == "invalid_api_key"
+        assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+
+    def test_preflight(self, client: FlaskClient) -> None:
+        asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+        response = client.options("/v1/chat/completions", headers={"Origin": "https://a.example", **asked})
+        assert response.status_code == 200
+        assert response.headers["Access-Control-Allow-Origin"] == "https://a.example"
+        assert "POST" in response.headers["Access-Control-Allow-Methods"]
+        assert response.headers["Access-Control-Allow-Headers"] == "authorization"
+        assert "Access-Control-Allow-Credentials" not in response.headers
+        other = client.options("/v1/chat/completions", headers={"Origin": "https://b.example", **asked})
+        assert "Access-Control-Allow-Origin" not in other.headers and "Origin" in other.headers["Vary"]
+
+
+def test_no_other_origins_by_default(client: FlaskClient) -> None:
+    response = client.get("/healthz", headers={"Origin": "https://a.example"})
+    assert "Access-Control-Allow-Origin" not in response.headers
+
+
+def test_openapi_page(client: FlaskClient) -> None:
+    spec = client.get("/swagger/openapi.json").get_json()
+    operations = [op["operationId"] for path in spec["paths"].values() for op in path.values() if isinstance(op, dict)]
+    assert len(operations) == len(set(operations)) == len(spec["paths"])
+    assert set(spec["paths"]) >= {"/v1/chat/completions", "/v1/completions", "/v1/edits", "/v1/models", "/readyz"}
+    chat = spec["paths"]["/v1/chat/completions"]["post"]
+    name = chat["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    assert spec["components"]["schemas"][name]["required"] == ["messages"]
+    answer = chat["responses"]["200"]["content"]["application/json"]["schema"]
+    assert answer["properties"]["choices"]["items"]["properties"]["message"]["properties"]["content"]
+    page = client.get("/swagger/").text
+    assert "http://" not in page and "https://" not in page
+    for name in ("swagger-ui.css", "swagger-ui-bundle.js", "swagger-ui-standalone-preset.js"):
+        assert f"/swagger/assets/{name}" in page
+        with client.get(f"/swagger/assets/{name}") as asset:
+            assert asset.status_code == 200
+    assert client.get("/swagger/assets/../../app.py").status_code == 404
+
+
+def test_the_application_imports_no_model_library() -> None:
+    look = "import sys, localai_flask.app; print({'torch', 'llama_cpp', 'vllm', 'transformers'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", look], text=True).strip() == "set()"
+
+
+def test_the_pool_is_made_once_per_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = PoolOfProcess(object)  # type: ignore[arg-type]
+    first = made()
+    assert made() is first
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    assert made() is not first

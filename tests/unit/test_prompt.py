@@ -1,0 +1,137 @@
+import json
+
+import pytest
+
+from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
+from localai_flask.chat.prompt import chat_prompt, completion_prompt, edit_prompt
+from localai_flask.config.model import ModelConfig, Template
+from localai_flask.errors import ConfigError, InvalidRequest
+from localai_flask.generation import ModelInfo
+
+DUMP = "{{ messages | tojson }}|{{ tools | tojson }}"
+DUMP_WITH_TOOLS = DUMP + "{# <tool_call> #}"
+USER = Message(role="user", content="hi")
+TOOL = Tool(name="add", description="Adds.", parameters={"type": "object"})
+CALL = ToolCall("call_1", "add", '{"a": 1}')
+
+
+def info(template: str | None) -> ModelInfo:
+    return ModelInfo(
+        backend="x",
+        engine_version="1",
+        context_length=1,
+        capabilities=frozenset(),
+        chat_template=template,
+        bos_token="<s>",
+    )
+
+
+def text(conversation: Conversation, jinja: str | None, **config: object) -> str:
+    return chat_prompt(conversation, ModelConfig(name="m", **config), info(jinja)).prompt.text  # type: ignore[arg-type]
+
+
+def test_variables() -> None:
+    template = "{{ bos_token }}{{ add_generation_prompt }}{{ tools }}{{ enable_thinking }}{{ messages | length }}"
+    conversation = Conversation(messages=(USER,), template_kwargs={"enable_thinking": False, "messages": "mine"})
+    assert text(conversation, template) == "<s>TrueNoneFalse1"
+
+
+def test_messages_and_tools_as_templates_expect_them() -> None:
+    messages = (
+        Message(role="developer", content="be brief"),
+        USER,
+        Message(role="assistant", tool_calls=(CALL, ToolCall("", "sub", "not json")), reasoning="hm"),
+        Message(role="tool", content="2", tool_call_id="call_1", name="add"),
+    )
+    got, tools = text(Conversation(messages=messages, tools=(TOOL,)), DUMP_WITH_TOOLS).split("|")
+    assert json.loads(got) == [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "hi"},
+        {
+            "role": "assistant",
+            "content": "",
+            "reasoning_content": "hm",
+            "tool_calls": [
+                {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": {"a": 1}}},
+                {"id": "", "type": "function", "function": {"name": "sub", "arguments": "not json"}},
+            ],
+        },
+        {"role": "tool", "content": "2", "name": "add", "tool_call_id": "call_1"},
+    ]
+    function = {"name": "add", "description": "Adds.", "parameters": {"type": "object"}}
+    assert json.loads(tools) == [{"type": "function", "function": function}]
+
+
+def test_developer_stays_where_the_template_knows_it() -> None:
+    conversation = Conversation(messages=(Message(role="developer", content="x"),))
+    assert '"developer"' in text(conversation, DUMP + "{# developer #}")
+
+
+def test_tools_are_explained_to_a_template_without_a_place_for_them() -> None:
+    messages = (
+        Message(role="system", content="Be kind."),
+        USER,
+        Message(role="assistant", content="So:", tool_calls=(CALL,)),
+        Message(role="tool", content="2"),
+    )
+    for template in ("{{ messages | tojson }}", DUMP):
+        got = json.loads(text(Conversation(messages=messages, tools=(TOOL,)), template).split("|")[0])
+        assert [turn["role"] for turn in got] == ["system", "user", "assistant", "user"]
+        assert got[0]["content"].startswith("Be kind.\n\n") and '"name": "add"' in got[0]["content"]
+        assert got[2] == {
+            "role": "assistant",
+            "content": 'So:\n<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>',
+        }
+        assert got[3]["content"] == "<tool_response>\n2\n</tool_response>"
+    assert json.loads(text(Conversation(messages=(USER,), tools=(TOOL,)), DUMP).split("|")[0])[0]["role"] == "system"
+
+
+def test_system_prompt_of_the_yaml() -> None:
+    config = {"system_prompt": "Be brief."}
+    assert json.loads(text(Conversation(messages=(USER,)), DUMP, **config).split("|")[0])[0] == {
+        "role": "system",
+        "content": "Be brief.",
+    }
+    own = Conversation(messages=(Message(role="system", content="Be long."), USER))
+    assert "brief" not in text(own, DUMP, **config)
+
+
+def test_without_a_template() -> None:
+    talk = Conversation(
+        messages=(USER, Message(role="assistant", content="ho"), Message(role="developer", content="x"))
+    )
+    assert text(talk, None) == "hi\nho\nx"
+    assert text(talk, None, roles={"user": "USER: ", "system": "S: "}) == "USER: hi\nho\nS: x"
+    assert text(talk, None, template=Template(join_chat_messages_by_character="")) == "hihox"
+
+
+def test_one_call_at_most_ends_with_the_call() -> None:
+    once = Conversation(messages=(USER,), tools=(TOOL,), parallel_tool_calls=False)
+    assert chat_prompt(once, ModelConfig(name="m"), info(DUMP)).stop == ("</tool_call>",)
+    many = Conversation(messages=(USER,), tools=(TOOL,))
+    assert chat_prompt(many, ModelConfig(name="m"), info(DUMP)).stop == ()
+    none = chat_prompt(Conversation(messages=(USER,)), ModelConfig(name="m"), info(DUMP))
+    assert none.tool_format is None
+
+
+@pytest.mark.parametrize("name", ["chat", "chat_message", "function", "multimodal", "reply_prefix"])
+def test_go_templates_are_refused_by_name(name: str) -> None:
+    template = Template(**{name: "{{.Input}}"})
+    with pytest.raises(ConfigError, match=rf"template\.{name}"):
+        text(Conversation(messages=(USER,)), DUMP, template=template)
+    template = Template(**{name: "{{.Input}}"}, use_tokenizer_template=True)
+    assert text(Conversation(messages=(USER,)), "fine", template=template) == "fine"
+
+
+def test_edit_and_completion() -> None:
+    config = ModelConfig(name="m")
+    shown = "{{ messages[0].content }}"
+    assert edit_prompt("Shout.", "hi", config, info(shown)).text == "Shout.\n\nhi"
+    assert edit_prompt("Shout.", "", config, info(shown)).text == "Shout."
+    assert completion_prompt("raw", config).text == "raw"
+    assert completion_prompt((1, 2), config).tokens == [1, 2]
+
+
+def test_template_that_refuses() -> None:
+    with pytest.raises(InvalidRequest, match="no system"):
+        text(Conversation(messages=(USER,)), "{{ raise_exception('no system') }}")

@@ -1,0 +1,119 @@
+"""When a stream or a waiting request must stop: hang-ups and draining, on real sockets."""
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from localai_flask.api import sse, watch
+from localai_flask.api.sse import EventStream
+from localai_flask.api.watch import ClientLeft, Watch
+from localai_flask.errors import ApiError, ServerShuttingDown
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    left, right = socket.socketpair()
+    with left, right:
+        yield left, right
+
+
+@pytest.fixture(autouse=True)
+def look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "LOOK_S", 0.0)
+    monkeypatch.setattr(watch, "_drain_deadline", None)
+
+
+def test_hang_up_is_seen(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    seen = Watch({"gunicorn.socket": ours})
+    seen.check()
+    theirs.sendall(b"the next request, pipelined")
+    seen.check()
+    assert ours.recv(100) == b"the next request, pipelined"
+    theirs.close()
+    with pytest.raises(ClientLeft):
+        seen.check()
+
+
+def test_closed_by_ourselves_counts_as_hung_up(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, _ = pair
+    seen = Watch({"gunicorn.socket": ours})
+    ours.close()
+    with pytest.raises(ClientLeft):
+        seen.check()
+
+
+def test_server_without_a_socket_to_look_at() -> None:
+    Watch({}).check()
+
+
+def test_draining() -> None:
+    seen = Watch({})
+    sse.drain_until(time.monotonic() + 60)
+    seen.check()
+    sse.drain_until(time.monotonic())
+    with pytest.raises(ServerShuttingDown):
+        seen.check()
+
+
+class Items:
+    """Work that was recorded."""
+
+    def __init__(self, *items: object):
+        self.items = iter(items)
+        self.closed = False
+
+    def __iter__(self) -> Iterator[object]:
+        for item in self.items:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Words:
+    """A dialect that says what it is told."""
+
+    def feed(self, index: int, event: str) -> bytes:
+        return event.encode()
+
+    def closing(self) -> bytes:
+        return b"end"
+
+    def error(self, error: ApiError) -> bytes:
+        return error.info.code.encode()
+
+
+def told(*items: object) -> tuple[list[bytes], Items]:
+    work = Items(*items)
+    stream = EventStream(work, Words())  # type: ignore[arg-type]
+    frames = list(stream)
+    assert all(frames), "an empty frame would end a chunked response"
+    return frames, work
+
+
+def test_a_stream() -> None:
+    frames, _ = told(None, (0, ""), (0, "a"), None, (0, "b"))
+    assert frames == [b": ping\n\n", b"a", b"b", b"end"]
+
+
+def test_a_client_that_left_gets_nothing_more() -> None:
+    assert told((0, "a"), ClientLeft())[0] == [b"a"]
+
+
+def test_an_error_closes_the_work_before_it_is_told() -> None:
+    work = Items((0, "a"), ServerShuttingDown("x"))
+    stream = iter(EventStream(work, Words()))  # type: ignore[arg-type]
+    assert next(stream) == b"a" and not work.closed
+    assert next(stream) == b"server_shutting_down" and work.closed
+
+
+def test_an_error_before_the_first_event_is_raised() -> None:
+    work = Items(None, ServerShuttingDown("x"))
+    with pytest.raises(ServerShuttingDown):
+        EventStream(work, Words())  # type: ignore[arg-type]
+    assert work.closed
