@@ -79,7 +79,9 @@ class EchoBackend(Backend):
     def load(self, config: ModelConfig, progress: LoadProgress) -> ModelInfo:
         for entry in config.options:
             if entry.partition(":")[0] not in OPTIONS:
-                raise ConfigError(f"Model {config.name}: the echo backend has no option {entry!r}; it has {', '.join(OPTIONS)}.")
+                raise ConfigError(
+                    f"Model {config.name}: the echo backend has no option {entry!r}; it has {', '.join(OPTIONS)}."
+                )
         self.name = config.name
         self.scripted = config.option("scripted") == "true"
         self.slots = int(config.option("slots") or 8)
@@ -90,13 +92,12 @@ class EchoBackend(Backend):
         self._load_slowly(float(config.option("load_seconds") or 0), progress)
         if error := config.option("load_error"):
             raise ConfigError(f"Model {config.name}: {error}")
-        template = config.template.chat or LAST_MESSAGE
         return ModelInfo(
             backend="echo",
             engine_version=__version__,
             context_length=self.context_length,
             capabilities=self.capabilities,
-            chat_template=template,
+            chat_template=LAST_MESSAGE,
         )
 
     def _load_slowly(self, seconds: float, progress: LoadProgress) -> None:
@@ -165,7 +166,9 @@ class EchoBackend(Backend):
     def _advance(self, sequence: Sequence) -> list:
         job, now = sequence.job, time.monotonic()
         if job.deadline is not None and now > job.deadline:
-            raise DeadlineExceeded("The request was not finished in the time it was given; raise the timeout or ask for less.")
+            raise DeadlineExceeded(
+                "The request was not finished in the time it was given; raise the timeout or ask for less."
+            )
         if not sequence.started:
             sequence.started = True
             return [Started(len(job.prompt_tokens))]
@@ -206,7 +209,9 @@ class EchoBackend(Backend):
     def _reason(self, sequence: Sequence) -> FinishReason:
         if sequence.position == len(sequence.data):
             return FinishReason.EOS
-        return FinishReason.MAX_TOKENS if sequence.position == sequence.job.sampling.max_tokens else FinishReason.CONTEXT
+        return (
+            FinishReason.MAX_TOKENS if sequence.position == sequence.job.sampling.max_tokens else FinishReason.CONTEXT
+        )
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> Finished:
         spent = 1000 * (time.monotonic() - sequence.begun)

@@ -18,6 +18,8 @@ from localai_flask.errors import ConfigError, InvalidRequest, ModelDisabled, Mod
 from localai_flask.settings import Settings
 
 TEXT_USES = frozenset({"chat", "completion", "edit"})
+NEW_FILE_S = 0.05
+"""How old a look at the folder may be to deny a name: its file may just have been put there."""
 SHOWN_NAMES = 5
 LONGEST_NAME = 200
 """Characters of an unknown name that are looked at and repeated in the error."""
@@ -50,10 +52,10 @@ class Registry:
 
         Raises `ModelNotFound`, `ModelDisabled`, or `ConfigError` if its YAML is broken or lists a missing file.
         """
-        catalog = self._current()
-        found = _find(catalog, name)
+        found = _find(self._current(), name) or _find(self._current(NEW_FILE_S), name)
         if found is None:
-            raise _not_found(name, catalog)
+            raise _not_found(name, self._catalog)
+        catalog = self._catalog
         config = _follow(catalog, found) if found.alias else found
         if found.disabled or config.disabled:
             raise ModelDisabled(
@@ -88,9 +90,9 @@ class Registry:
         except ConfigError:
             return True
 
-    def _current(self) -> Catalog:
+    def _current(self, max_age_s: float | None = None) -> Catalog:
         """Give the folder's state, at most `recheck_s` old; while one thread reads, the others get the state before."""
-        if time.monotonic() - self._checked < self.recheck_s:
+        if time.monotonic() - self._checked < (self.recheck_s if max_age_s is None else max_age_s):
             return self._catalog
         if self._lock.acquire(blocking=self._entries is None):
             try:

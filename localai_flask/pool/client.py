@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, Overloaded, Unavailable, WorkerDied, WorkerLeaving
-from localai_flask.generation import Failed, Finished, ModelInfo, Prompt, Reply, SamplingParams
+from localai_flask.generation import Delta, Failed, Finished, ModelInfo, Prompt, Reply, SamplingParams
 from localai_flask.pool.channel import ChannelGone
 from localai_flask.pool.directory import DirectoryThread
 from localai_flask.pool.links import Link, Links
@@ -191,6 +191,7 @@ class Generation:
         self._commands = commands
         self._inbox: queue.SimpleQueue[tuple[int, Answer]] = queue.SimpleQueue()
         self._running: dict[int, tuple[Link, int]] = {}
+        self._peeked: tuple[int, Answer] | None = None
         self._begun: set[int] = set()
         self._resubmitted = 0
         link = session.pick(commands[0].prompt)
@@ -214,7 +215,7 @@ class Generation:
         """
         while self._running:
             try:
-                index, answer = self._inbox.get(timeout=beat)
+                index, answer = self._next(beat)
             except queue.Empty:
                 yield None
                 continue
@@ -230,6 +231,17 @@ class Generation:
             if not isinstance(answer, Pong):
                 self._begun.add(index)
                 yield index, answer
+
+    def _next(self, beat: float) -> tuple[int, Answer]:
+        """Take the next answer; deltas of one sequence that have piled up behind it come as one."""
+        taken, self._peeked = self._peeked or self._inbox.get(timeout=beat), None
+        index, answer = taken
+        while isinstance(answer, Delta) and not self._inbox.empty():
+            self._peeked = self._inbox.get()
+            if self._peeked[0] != index or not isinstance(self._peeked[1], Delta):
+                break
+            answer, self._peeked = answer.followed_by(self._peeked[1]), None
+        return index, answer
 
     def _may_move(self, index: int, failed: Failed) -> bool:
         """Whether another worker may take over: nothing has begun, and this request has not been moved too often.

@@ -6,8 +6,6 @@ import logging
 import threading
 import time
 
-import msgspec
-
 from localai_flask.generation import Delta
 from localai_flask.pool import messages
 from localai_flask.pool.channel import Channel, ChannelGone, Hub
@@ -63,6 +61,6 @@ class Outbox:
 def _merge(kept: list[Answer], answer: Answer) -> None:
     last = kept[-1] if kept else None
     if isinstance(answer, Delta) and isinstance(last, Delta):
-        kept[-1] = msgspec.structs.replace(last, text=last.text + answer.text, logprobs=last.logprobs + answer.logprobs)
+        kept[-1] = last.followed_by(answer)
     else:
         kept.append(answer)
