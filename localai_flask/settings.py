@@ -88,10 +88,19 @@ def _parse(field: dataclasses.Field[Any], text: str) -> Any:
         return BOOLEANS[text.lower()]
     if isinstance(default, tuple):
         return tuple(part.strip() for part in text.split(",") if part.strip())
+    number, scale = _duration(text) if isinstance(default, float) else (text, 1)
     try:
-        return type(default)(text)
+        return type(default)(number) * scale if scale != 1 else type(default)(number)
     except ValueError:
         raise ValueError(f"{env_name(field)}={text!r} is not a number; its default is {default}.") from None
+
+
+def _duration(text: str) -> tuple[str, float]:
+    """Split off a unit as LocalAI writes it (500ms, 10s, 5m, 1h); a bare number is in seconds."""
+    for unit, scale in (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)):
+        if text.endswith(unit):
+            return text.removesuffix(unit), scale
+    return text, 1.0
 
 
 def _render(value: Any) -> str:

@@ -33,7 +33,9 @@ def create(name: str) -> Backend:
     """
     entry = BACKENDS.get(name)
     if entry is None:
-        raise ConfigError(f"There is no backend {name!r}; choose one of: {', '.join(sorted(BACKENDS))}.", param="backend")
+        raise ConfigError(
+            f"There is no backend {name!r}; choose one of: {', '.join(sorted(BACKENDS))}.", param="backend"
+        )
     try:
         module = importlib.import_module(entry.module)
     except ModuleNotFoundError as error:
@@ -42,7 +44,8 @@ def create(name: str) -> Backend:
             f"install it with: pip install 'localai-flask[{entry.extra}]'.",
             param="backend",
         ) from error
-    return getattr(module, entry.cls)()
+    backend: Backend = getattr(module, entry.cls)()
+    return backend
 
 
 def is_installed(name: str) -> bool:
