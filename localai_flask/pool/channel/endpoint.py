@@ -45,7 +45,7 @@ class Channel:
         """Whatever the owner keeps with the channel."""
         self.peer_pid = handshake.peer_of(link.socket)[0]
         self.socket = link.socket
-        self.watch_room: Callable[[Channel], None] | None = None
+        self.on_backlog: Callable[[Channel], None] | None = None
         """Set by the hub that has the channel: asks it to call `flush` when the peer has made room."""
         self._gone = False
         self._memory = link.memory
@@ -122,8 +122,9 @@ class Channel:
     def try_send(self, payload: bytes | memoryview) -> bool:
         """Send one message if that needs no waiting; False if there is no room or another thread is sending.
 
-        Of a long message it is enough that the first chunk has room: the rest follows through `flush`, ahead of all
-        other messages, so the payload must not change after True. Raises as `send` does, except for ChannelFull.
+        Of a long message it is enough that the first chunk has room: the rest follows, ahead of all other messages,
+        when the hub that has the channel calls `flush`; so the payload must not change after True. Raises as `send`
+        does, except for ChannelFull.
         """
         payload = _checked(payload)
         if not self._writing.acquire(blocking=False):
@@ -195,8 +196,8 @@ class Channel:
 
     def _queue(self, frames: list[Frame]) -> None:
         self._backlog.extend(frames)
-        if self.watch_room:
-            self.watch_room(self)
+        if self.on_backlog:
+            self.on_backlog(self)
 
     def _flush_backlog(self) -> bool:
         while self._backlog and self._writer.has_room(len(self._backlog[0][2])):
@@ -270,7 +271,7 @@ class Channel:
         If a hub has the channel, its next `recv` reports GONE and releases it.
         """
         self.hang_up()
-        if self.watch_room is None:
+        if self.on_backlog is None:
             self.release()
 
     def hang_up(self) -> None:

@@ -71,7 +71,7 @@ class Hub:
         self._channels: dict[Channel, None] = {}
         self._wants_room: set[Channel] = set()
         self._reactions: dict[int, Callable[[], list[HubEvent]]] = {}
-        self._changing = threading.Lock()
+        self._changing = threading.RLock()  # a signal handler may call `wake` in the middle of a change
         self._react_to(self._wake_out, self._on_wake)
         if self._lobby:
             self._react_to(self._lobby.fileno(), self._on_arrival)
@@ -108,7 +108,7 @@ class Hub:
             if not channel.alive:
                 raise ChannelGone(f"The channel to process {channel.peer_pid} is closed.")
             self._channels[channel] = None
-            channel.watch_room = self._watch_backlog
+            channel.on_backlog = self._watch_backlog
             self._react_to(channel.published_fd, functools.partial(self._on_published, channel))
             self._react_to(channel.socket.fileno(), functools.partial(self._on_hang_up, channel))
             self._react_to(channel.freed_fd, functools.partial(self._on_room, channel), events=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import signal
 import sys
@@ -16,23 +15,17 @@ from typing import Any
 import pytest
 
 from localai_flask.pool import channel as channel_package
-from localai_flask.pool.channel import Channel, ChannelGone, Hub, HubEventKind
+from localai_flask.pool.channel import Channel, ChannelGone, Hub
+from tests.pool.channel.helpers import GONE, JOINED, open_fds
 
-JOINED, GONE = HubEventKind.JOINED, HubEventKind.GONE
 SOURCES = os.path.dirname(channel_package.__file__)
 MAX_KILLS = 60
 DEADLINE_S = 5.0
 NEVER = 1 << 30
 UP = b"up"
-_names = itertools.count()
 
 
-@pytest.fixture
-def name() -> str:
-    return f"test-kills-{os.getpid()}-{next(_names)}"
-
-
-class Suicide:
+class Doom:
     """Counts the executed lines of the channel, and kills the process before the one that was asked for."""
 
     def __init__(self, line: int, pipe: int):
@@ -51,16 +44,16 @@ class Suicide:
 
 
 @contextlib.contextmanager
-def doomed(work: Callable[[Suicide], None], line: int) -> Iterator[int]:
+def doomed(work: Callable[[Doom], None], line: int) -> Iterator[int]:
     """Run `work` in a child that dies at that line; yield a pipe from it, with the count if it got that far."""
     out, into = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            suicide = Suicide(line, into)
-            work(suicide)
+            doom = Doom(line, into)
+            work(doom)
             sys.settrace(None)
-            os.write(into, b"%d" % suicide.count)
+            os.write(into, b"%d" % doom.count)
         except BaseException:
             sys.settrace(None)
             traceback.print_exc()
@@ -95,10 +88,10 @@ def received_until_gone(hub: Hub) -> list[bytes]:
 def test_a_writer_killed_at_any_line_leaves_only_whole_messages(name: str) -> None:
     messages = [b"A" * 1000, b"B" * 600_000, b"C" * 50, b"D" * 300_000]
 
-    def write(suicide: Suicide) -> None:
+    def write(doom: Doom) -> None:
         channel = Channel.connect(name)
         channel.send(messages[0])
-        sys.settrace(suicide.trace)
+        sys.settrace(doom.trace)
         channel.send(messages[1])
         channel.send(messages[2])
         channel.try_send(messages[3])
@@ -120,10 +113,10 @@ def test_a_writer_killed_at_any_line_leaves_only_whole_messages(name: str) -> No
 
 
 def test_a_reader_killed_at_any_line_is_gone_for_its_writer(name: str) -> None:
-    def read(suicide: Suicide) -> None:
+    def read(doom: Doom) -> None:
         with contextlib.closing(Hub(name)) as hub:
-            os.write(suicide.pipe, UP)
-            sys.settrace(suicide.trace)
+            os.write(doom.pipe, UP)
+            sys.settrace(doom.trace)
             while GONE not in [event.kind for event in hub.recv()]:
                 pass
 
@@ -145,23 +138,23 @@ def test_a_reader_killed_at_any_line_is_gone_for_its_writer(name: str) -> None:
 
 
 def test_a_caller_killed_at_any_line_of_connecting_leaves_the_listener_well(name: str) -> None:
-    def connect(suicide: Suicide) -> None:
-        sys.settrace(suicide.trace)
+    def connect(doom: Doom) -> None:
+        sys.settrace(doom.trace)
         Channel.connect(name)
 
     with contextlib.closing(Hub(name)) as hub:
         with doomed(connect, NEVER) as pipe:
             assert received_until_gone(hub) == []
             count = int(os.read(pipe, 20))
-        before = os.listdir("/proc/self/fd")
+        before = open_fds()
         for line in lines_to_die_at(count):
             with doomed(connect, line) as pipe_of_the_dead:
                 assert os.read(pipe_of_the_dead, 20) == b"", f"not killed at line {line}"
-                kinds = [event.kind for _ in range(3) for event in hub.recv(0.002)]
+            kinds = [event.kind for _ in range(3) for event in hub.recv(0.002)]
             assert kinds in ([], [JOINED, GONE]), f"killed at line {line}"
         with contextlib.closing(Channel.connect(name)) as caller:
             assert [event.kind for event in hub.recv(DEADLINE_S)] == [JOINED]
             caller.send(b"well")
             assert [event.payload for event in hub.recv(DEADLINE_S)] == [b"well"]
         assert [event.kind for event in hub.recv(DEADLINE_S)] == [GONE]
-        assert os.listdir("/proc/self/fd") == before
+        assert open_fds() == before

@@ -94,6 +94,17 @@ def test_a_hostile_writer_gets_an_error_and_nothing_else(content: bytes, publish
                     assembler.add(mark, number, chunk)
 
 
+@pytest.mark.parametrize(
+    ("length", "published"), [(CHUNK_BYTES + 1, RING_BYTES), (0, 1 << 40), (2**32 - 1, RING_BYTES)]
+)
+def test_impossible_lengths_are_caught(length: int, published: int) -> None:
+    with ends() as link:
+        ring.HEADER.pack_into(link.memory, 0, length, ring.WHOLE, 0)
+        os.eventfd_write(link.published, published)
+        with pytest.raises(ring.ProtocolError):
+            link.reader.take()
+
+
 def test_a_reader_that_frees_more_than_there_is_is_caught() -> None:
     with ends() as link:
         while link.writer.has_room(CHUNK_BYTES):
