@@ -5,6 +5,7 @@ All share one vocabulary: every byte is a token, so characters may be split; eve
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -32,6 +33,16 @@ TOKENS: list[tuple[bytes, int]] = [
 ]
 TRAINED_CONTEXT = 4096
 
+SAYING = (
+    *(FIRST_ASCII + ord(char) - 32 for char in ">The"),
+    *(FIRST_BYTE + value for value in "é€".encode()),
+    TOOL_CALL,
+    *(FIRST_ASCII + ord(char) - 32 for char in " cat"),
+    *(FIRST_BYTE + value for value in "😀".encode()),
+    IM_END,
+)
+"""A chain for `chain_model` with characters over several tokens, a marker, and an end."""
+
 Weights = Iterable[tuple[str, np.ndarray]]
 
 
@@ -45,7 +56,9 @@ def byte(value: int) -> int:
     return FIRST_BYTE + value
 
 
-def write_gguf(path: Path, architecture: str, metadata: Mapping[str, float], weights: Weights, bos: bool = True) -> Path:
+def write_gguf(
+    path: Path, architecture: str, metadata: Mapping[str, float], weights: Weights, bos: bool = True
+) -> Path:
     """Write a model with the common vocabulary; `metadata` lacks the architecture's prefix."""
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_name("tiny")
@@ -185,8 +198,8 @@ def random_mamba(path: Path) -> Path:
 def chain_model(path: Path, chain: Sequence[int], bos: bool = True) -> Path:
     """Write a model that always follows a token of `chain` with the next one; its tokens must differ.
 
-    Attention and feed-forward layers add nothing, so the last token alone decides: its embedding is a direction of its own,
-    and the output layer reads the successor from it. At a temperature of 1 all other tokens are impossible.
+    Attention and feed-forward layers add nothing, so the last token alone decides: its embedding is a direction of its
+    own, and the output layer reads the successor from it. At a temperature of 1 all other tokens are impossible.
     """
     width, size = 512, len(TOKENS)
     metadata = {
@@ -198,7 +211,7 @@ def chain_model(path: Path, chain: Sequence[int], bos: bool = True) -> Path:
         "rope.dimension_count": width // 8,
     }
     output = np.zeros((size, width), np.float32)
-    for before, after in zip(chain, chain[1:], strict=False):
+    for before, after in itertools.pairwise(chain):
         output[after, before] = 10.0  # times sqrt(width), which normalization makes of a one: a logit of 226
     rng = np.random.default_rng(0)
 

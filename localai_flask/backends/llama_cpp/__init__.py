@@ -1,0 +1,14 @@
+"""The llama.cpp engine: GGUF models, many requests in one batch over one unified KV cache.
+
+    library     the C library, its environment and its log       vocabulary  text to tokens and back
+    options     YAML to this engine's parameters                 cache       slots of the KV cache and their prefixes
+    model       one loaded model and its context                 scheduler   what each step computes
+    batch       the arrays of a step                             sampler     how a sequence's next token is chosen
+    engine      the backend's verbs
+
+In-process use, as in a benchmark: `load`, `submit` jobs, then `step` until `is_idle`.
+"""
+
+from localai_flask.backends.llama_cpp.engine import LlamaCppBackend
+
+__all__ = ["LlamaCppBackend"]

@@ -1,0 +1,131 @@
+"""The llama.cpp backend: the verbs of every engine, said with a model, a scheduler and samplers."""
+
+from __future__ import annotations
+
+import time
+
+from localai_flask.backends.base import Backend, Event, Job, LoadProgress
+from localai_flask.backends.llama_cpp.batch import Batch
+from localai_flask.backends.llama_cpp.cache import PrefixCache
+from localai_flask.backends.llama_cpp.library import ENGINE_VERSION, capture_log
+from localai_flask.backends.llama_cpp.model import Model
+from localai_flask.backends.llama_cpp.options import read_options
+from localai_flask.backends.llama_cpp.pace import Pace
+from localai_flask.backends.llama_cpp.sampler import Sampler, check_sampling
+from localai_flask.backends.llama_cpp.scheduler import Chunk, Scheduler
+from localai_flask.backends.llama_cpp.sequence import Sequence
+from localai_flask.config.model import ModelConfig
+from localai_flask.errors import ContextOverflow, DeadlineExceeded
+from localai_flask.generation import Delta, Failed, ModelInfo, Progress, Started
+from localai_flask.settings import Settings
+
+TOO_LATE = Failed(
+    DeadlineExceeded("The answer was not complete in the time it was given; ask for fewer tokens or more time.").info
+)
+
+
+class LlamaCppBackend(Backend):
+    """Serves one GGUF model to as many sequences at once as it has slots."""
+
+    def load(self, config: ModelConfig, progress: LoadProgress) -> ModelInfo:
+        settings = Settings.from_environment()
+        options = read_options(config, default_context=settings.context_size, default_threads=settings.threads)
+        self.model = model = Model(config.model_path, options, progress, capture_log())
+        self.cache = PrefixCache(
+            *(model.memory, model.slots, model.context_size), window=model.window, is_recurrent=model.is_recurrent
+        )
+        self._pace = Pace(model.n_batch)
+        self.scheduler = Scheduler(
+            *(self.cache, self._pace, self._make_sampler), n_batch=model.n_batch, queue_size=settings.queue_size
+        )
+        self._batch = Batch(model.n_batch)
+        vocabulary = model.vocabulary
+        return ModelInfo(
+            backend="llama-cpp",
+            engine_version=ENGINE_VERSION,
+            context_length=model.context_size,
+            capabilities=self.capabilities,
+            chat_template=model.chat_template,
+            bos_token=vocabulary.text(vocabulary.bos),
+            eos_token=vocabulary.text(vocabulary.eos),
+            trained_context=model.trained_context,
+            memory_bytes=model.memory_bytes,
+            description=model.description,
+        )
+
+    def submit(self, job: Job) -> None:
+        """Tokenize and queue a job.
+
+        Raises `ContextOverflow`, `InvalidRequest` or `Overloaded`.
+        """
+        self.scheduler.check_room()
+        check_sampling(job.sampling, self.model.vocabulary)
+        job.prompt_tokens = self.model.vocabulary.encode(job.prompt)
+        if len(job.prompt_tokens) >= self.model.context_size:  # one token at least has to fit behind it
+            raise ContextOverflow(len(job.prompt_tokens), self.model.context_size)
+        self.scheduler.add(Sequence.of(job, self.model.context_size))
+
+    def cancel(self, job_id: int) -> None:
+        sequence = self.scheduler.find(job_id)
+        if sequence is not None:
+            self.scheduler.remove(sequence)
+
+    def step(self) -> list[Event]:
+        """Plan, decode, sample, commit; raise `RuntimeError` if the library fails."""
+        scheduler, batch = self.scheduler, self._batch
+        events: list[Event] = [(sequence.job.id, TOO_LATE) for sequence in scheduler.expire()]
+        if scheduler.waiting:
+            admitted = scheduler.admit()
+            events += [(s.job.id, Started(len(s.prompt), s.job.num_cached)) for s in admitted]
+        chunks = scheduler.plan(batch)
+        if not batch.size:
+            return events
+        streams = scheduler.decoding.copy()
+        prompt_tokens = batch.size - len(streams)
+        begun = time.perf_counter()
+        self.model.decode(batch, with_prompt=prompt_tokens > 0)
+        # The next decode overwrites the logits, so every sequence is sampled before this step returns.
+        for index, sequence in enumerate(streams):
+            sequence.slot.append(sequence.next_token)
+            self._sample(sequence, index, events)
+        for chunk in chunks:
+            self._commit(chunk, events)
+        self._pace.observe(prompt_tokens, len(streams), time.perf_counter() - begun)
+        return events
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self.scheduler.decoding or self.scheduler.prefilling or self.scheduler.waiting)
+
+    @property
+    def load_counts(self) -> tuple[int, int]:
+        return self.scheduler.running, len(self.scheduler.waiting)
+
+    def close(self) -> None:
+        for sequence in [*self.scheduler.decoding, *self.scheduler.prefilling]:
+            self.scheduler.remove(sequence)
+        self.model.close()
+
+    def _make_sampler(self, job: Job) -> Sampler:
+        model = self.model
+        return Sampler(job.sampling, model.vocabulary, model.logits, model.context_size, job.prompt_tokens)
+
+    def _commit(self, chunk: Chunk, events: list[Event]) -> None:
+        sequence = chunk.sequence
+        if self.scheduler.commit(chunk):
+            self._sample(sequence, chunk.last, events)
+        else:
+            events.append((sequence.job.id, Progress(sequence.slot.length, len(sequence.prompt))))
+
+    def _sample(self, sequence: Sequence, index: int, events: list[Event]) -> None:
+        job = sequence.job
+        token = sequence.sampler.sample(index)
+        text, reason = sequence.accept(token, self.model.vocabulary)
+        if job.sampling.top_logprobs is not None:
+            entry = sequence.sampler.logprob(index, token, job.sampling.top_logprobs)
+            events.append((job.id, Delta(text, [entry])))
+        elif text:
+            events.append((job.id, Delta(text)))
+        if reason is not None:
+            events.append((job.id, sequence.finished(reason)))
+            self.scheduler.remove(sequence)

@@ -1,0 +1,83 @@
+"""The C library: the environment it is loaded in, its names, and its log.
+
+`lib` is llama-cpp-python's low-level binding, one Python function per C function of llama.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import re
+from collections import deque
+from typing import Any
+
+# OpenMP threads that wait by spinning take the cores from the web workers, and from each other as soon as one core is
+# busy with something else. On two cores beside other busy processes, a decode step of a model of 30 layers (d=576) took
+# 957 ms with libgomp's default spin, 50 ms with GOMP_SPINCOUNT=1000 and 31 ms with passive waiting; one of 2 layers
+# (d=64) took 7.5, 5.5 and 2.4 ms. libgomp reads the variable when it is loaded, hence before the import.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# A failed assertion in the library ends the process; without this it first calls a debugger to print a backtrace, and
+# the requests that are lost with it would hear of that a second later.
+os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+
+import llama_cpp
+from llama_cpp import llama_cpp as lib
+
+__all__ = ["ENGINE_VERSION", "LogCapture", "capture_log", "has_gpu", "lib"]
+
+ENGINE_VERSION: str = llama_cpp.__version__
+
+log = logging.getLogger(__name__)
+
+_WARN, _ERROR = 3, 4  # ggml_log_level
+_GPUS = 1, 2  # ggml_backend_dev_type: with memory of its own, and sharing the host's
+_LEVELS = {_WARN: logging.INFO, _ERROR: logging.WARNING}
+_CACHE_SIZE = re.compile(r"(?:KV|RS) buffer size = +([0-9.]+) MiB")
+_PREFIX = re.compile(r"^(\w+: |error loading model: )+")
+
+
+class LogCapture:
+    """Passes llama.cpp's log to Python's and keeps its last errors, which are all it says about a failed call."""
+
+    def __init__(self) -> None:
+        self.errors: deque[str] = deque(maxlen=8)
+        self.cache_bytes = 0
+        """The sum of the cache buffers that were allocated: no function of the C API tells it."""
+
+    def __call__(self, level: int, text: bytes, _: Any) -> None:
+        line = text.decode("utf-8", "replace").rstrip()
+        if level == _ERROR:
+            self.errors.append(line)
+        elif size := _CACHE_SIZE.search(line):
+            self.cache_bytes += int(float(size[1]) * 2**20)
+        if line:
+            log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
+
+    def cause(self) -> str:
+        """Tell the first of the last errors without the names of C functions; the later ones only repeat it."""
+        return _PREFIX.sub("", self.errors[0]).rstrip(".") if self.errors else "llama.cpp gave no reason"
+
+
+def has_gpu() -> bool:
+    """Tell whether there is a device with compute units of its own, on which weights and cache would lie.
+
+    `llama_supports_gpu_offload` says yes too if the library could use other machines.
+    """
+    by_type = lib._lib.ggml_backend_dev_by_type  # not bound by the package, but in the libraries that it has loaded
+    by_type.argtypes, by_type.restype = [ctypes.c_int], ctypes.c_void_p
+    return any(by_type(kind) is not None for kind in _GPUS)
+
+
+_callback: Any = None  # C keeps the pointer, so Python has to keep the object
+
+
+def capture_log() -> LogCapture:
+    """Start the library if need be, and send its log to a new capture."""
+    global _callback
+    if _callback is None:
+        lib.llama_backend_init()
+    capture = LogCapture()
+    _callback = lib.llama_log_callback(capture)
+    lib.llama_log_set(_callback, None)
+    return capture

@@ -1,0 +1,114 @@
+"""How a sequence's next token is chosen: a chain of llama.cpp's samplers; and the log-probabilities of the choice.
+
+Knows one sequence at a time, and neither text nor stop strings.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from localai_flask.backends.llama_cpp.batch import Logits
+from localai_flask.backends.llama_cpp.library import lib
+from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
+from localai_flask.errors import InvalidRequest
+from localai_flask.generation import SamplingParams, TokenLogprob
+
+RANDOM_SEEDS = 0xFFFFFFFF
+"""One less than there are seeds: llama.cpp takes the last one for "choose at random"."""
+BANNED = float("-inf")
+
+
+def check_sampling(params: SamplingParams, vocabulary: Vocabulary) -> None:
+    """Raise `InvalidRequest` for values that the samplers cannot take."""
+    for token in params.logit_bias:
+        if not 0 <= token < vocabulary.size:
+            raise InvalidRequest(
+                f"`logit_bias` names token {token}, but this model's ids run from 0 to {vocabulary.size - 1}.",
+                param="logit_bias",
+            )
+    if params.repeat_penalty < 0:
+        raise InvalidRequest("`repeat_penalty` must be above 0; 1 switches it off.", param="repeat_penalty")
+
+
+class Sampler:
+    """Chooses the tokens of one sequence; it may hold C memory until `close`."""
+
+    def __init__(
+        self, params: SamplingParams, vocabulary: Vocabulary, logits: Logits, context_size: int, prompt: Sequence[int]
+    ):
+        """Build a chain in llama.cpp's order; the penalties count the prompt's last tokens too."""
+        self._vocabulary, self._logits = vocabulary, logits
+        self._chain: Any = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+        self._add_biases(params)
+        self._add_penalties(params, context_size, prompt)
+        if params.temperature > 0:
+            self._add_choice(params)
+        elif lib.llama_sampler_chain_n(self._chain):
+            self._add(lib.llama_sampler_init_greedy())
+        else:  # then numpy is twenty times as fast as a chain, which begins by copying a large vocabulary
+            self.close()
+
+    def sample(self, index: int) -> int:
+        """Choose from the logits at a batch index, and remember the choice for the penalties."""
+        if self._chain is None:
+            return int(self._logits.row(index).argmax())
+        token: int = lib.llama_sampler_sample(self._chain, self._logits.context, index)
+        return token
+
+    def logprob(self, index: int, token: int, top: int) -> TokenLogprob:
+        """Give a token's log-probability and the `top` best ones, before sampling, from the logits at a batch index."""
+        logits, piece = self._logits.row(index), self._vocabulary.piece
+        highest = logits.max()
+        scale = highest + np.log(np.exp(logits - highest).sum(dtype=np.float64))
+        count = min(top, len(logits))
+        best = np.argpartition(logits, -count)[-count:] if count else np.empty(0, np.int64)
+        ranked = best[np.argsort(-logits[best], kind="stable")].tolist()
+        alternatives = [(other, piece(other), float(logits[other] - scale)) for other in ranked]
+        return TokenLogprob(token, piece(token), float(logits[token] - scale), alternatives)
+
+    def close(self) -> None:
+        if self._chain is not None:
+            lib.llama_sampler_free(self._chain)
+            self._chain = None
+
+    def _add(self, sampler: Any) -> None:
+        lib.llama_sampler_chain_add(self._chain, sampler)
+
+    def _add_choice(self, params: SamplingParams) -> None:
+        if params.top_k > 0:  # before the others, so that these see few candidates of a large vocabulary
+            self._add(lib.llama_sampler_init_top_k(min(params.top_k, self._vocabulary.size)))
+        if params.typical_p < 1:
+            self._add(lib.llama_sampler_init_typical(params.typical_p, 1))
+        if params.top_p < 1:
+            self._add(lib.llama_sampler_init_top_p(params.top_p, 1))
+        if params.min_p > 0:
+            self._add(lib.llama_sampler_init_min_p(params.min_p, 1))
+        if params.temperature != 1:
+            self._add(lib.llama_sampler_init_temp(params.temperature))
+        seed = random.randrange(RANDOM_SEEDS) if params.seed == -1 else params.seed % RANDOM_SEEDS
+        self._add(lib.llama_sampler_init_dist(seed))
+
+    def _add_biases(self, params: SamplingParams) -> None:
+        biases = dict.fromkeys(self._vocabulary.suppressed, BANNED)
+        biases |= params.logit_bias
+        if params.ignore_eos:
+            biases |= dict.fromkeys(self._vocabulary.ends, BANNED)
+        if biases:
+            array = (lib.llama_logit_bias * len(biases))(*biases.items())
+            self._add(lib.llama_sampler_init_logit_bias(self._vocabulary.size, len(biases), array))
+
+    def _add_penalties(self, params: SamplingParams, context_size: int, prompt: Sequence[int]) -> None:
+        repeat = params.repeat_penalty or 1.0  # 0 is a usual way to write "off"
+        count = context_size if params.repeat_last_n < 0 else min(params.repeat_last_n, context_size)
+        if count == 0 or (repeat == 1.0 and params.frequency_penalty == params.presence_penalty == 0):
+            return
+        penalties = lib.llama_sampler_init_penalties(
+            self._vocabulary.size, count, repeat, params.frequency_penalty, params.presence_penalty
+        )
+        for token in prompt[-count:]:
+            lib.llama_sampler_accept(penalties, token)
+        self._add(penalties)

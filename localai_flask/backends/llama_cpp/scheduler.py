@@ -1,0 +1,142 @@
+"""What each step computes: the next token of every running sequence first, then prompts in the order of arrival.
+
+Owns the queue and the list of running sequences. Knows no model: it fills a batch and is told when that was computed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from localai_flask.backends.base import Job
+from localai_flask.backends.llama_cpp.batch import Batch, Tokens
+from localai_flask.backends.llama_cpp.cache import PrefixCache
+from localai_flask.backends.llama_cpp.pace import Pace
+from localai_flask.backends.llama_cpp.sampler import Sampler
+from localai_flask.backends.llama_cpp.sequence import Sequence
+from localai_flask.errors import Overloaded
+
+
+class Chunk(NamedTuple):
+    """A sequence's share of a batch: these tokens of its prompt, the last of which has this index in the batch."""
+
+    sequence: Sequence
+    tokens: Tokens
+    last: int
+
+
+class Scheduler:
+    """Keeps sequences in `waiting`; with a slot, in `prefilling` until their prompt is computed, then in `decoding`."""
+
+    def __init__(
+        self, cache: PrefixCache, pace: Pace, make_sampler: Callable[[Job], Sampler], *, n_batch: int, queue_size: int
+    ):
+        self.waiting: deque[Sequence] = deque()
+        self.prefilling: list[Sequence] = []
+        self.decoding: list[Sequence] = []
+        self._cache = cache
+        self._pace = pace
+        self._make_sampler = make_sampler
+        self._n_batch = n_batch
+        self._queue_size = queue_size
+        self._first_deadline = float("inf")
+
+    @property
+    def running(self) -> int:
+        return len(self.prefilling) + len(self.decoding)
+
+    def check_room(self) -> None:
+        """Raise `Overloaded` if the queue is full."""
+        if len(self.waiting) >= self._queue_size:
+            raise Overloaded(
+                f"{len(self.waiting)} requests already wait for this model, as many as may; "
+                "try again later or raise LOCALAI_QUEUE_SIZE."
+            )
+
+    def add(self, sequence: Sequence) -> None:
+        self.waiting.append(sequence)
+        if sequence.job.deadline is not None:
+            self._first_deadline = min(self._first_deadline, sequence.job.deadline)
+
+    def find(self, job_id: int) -> Sequence | None:
+        return next((sequence for sequence in self._all() if sequence.job.id == job_id), None)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Forget a sequence, whatever its stage, and give back what it holds; its tokens stay cached."""
+        for place in (self.decoding, self.prefilling, self.waiting):
+            if sequence in place:
+                place.remove(sequence)
+        if sequence.is_admitted:
+            sequence.sampler.close()
+            self._cache.give_back(sequence.slot)
+
+    def expire(self) -> list[Sequence]:
+        """Remove and give the sequences whose deadline has passed."""
+        now = time.monotonic()
+        if now < self._first_deadline:
+            return []
+        deadlines = [(sequence.job.deadline, sequence) for sequence in self._all()]
+        expired = [sequence for deadline, sequence in deadlines if deadline is not None and deadline <= now]
+        for sequence in expired:
+            self.remove(sequence)
+        left = (sequence.job.deadline for sequence in self._all())
+        self._first_deadline = min((deadline for deadline in left if deadline is not None), default=float("inf"))
+        return expired
+
+    def admit(self) -> list[Sequence]:
+        """Give slots to waiting sequences in the order of arrival, and tell which.
+
+        A sequence that can start from a prompt still being computed waits for that and is passed by others.
+        """
+        admitted = []
+        for sequence in list(self.waiting):
+            if not self._cache.has_room:
+                break
+            if self._cache.should_wait(sequence.prompt, [other.prompt for other in self.prefilling]):
+                continue
+            self.waiting.remove(sequence)
+            sequence.admit(self._cache.take(sequence.prompt), self._make_sampler(sequence.job))
+            self.prefilling.append(sequence)
+            admitted.append(sequence)
+        return admitted
+
+    def plan(self, batch: Batch) -> list[Chunk]:
+        """Fill the batch: with the next token of each sequence in `decoding`, in that order, then with these chunks."""
+        batch.clear()
+        streams = self.decoding
+        if streams:
+            slots = [sequence.slot for sequence in streams]
+            batch.add_tokens(
+                [s.next_token for s in streams], [slot.length for slot in slots], [slot.id for slot in slots]
+            )
+        if not self.prefilling:
+            return []
+        return self._plan_prompts(batch, min(self._pace.budget(len(streams)), self._n_batch - len(streams)))
+
+    def _plan_prompts(self, batch: Batch, room: int) -> list[Chunk]:
+        chunks = []
+        for sequence in self.prefilling:
+            slot, prompt = sequence.slot, sequence.prompt
+            tokens = prompt[slot.length : slot.length + room]
+            if not len(tokens):
+                break
+            is_last = slot.length + len(tokens) == len(prompt)
+            last = batch.add_chunk(tokens, slot.length, slot.id, is_last=is_last)
+            chunks.append(Chunk(sequence, tokens, last))
+            room -= len(tokens)
+        return chunks
+
+    def commit(self, chunk: Chunk) -> bool:
+        """Record that a chunk was computed; tell whether it was the prompt's last, to be sampled from."""
+        sequence = chunk.sequence
+        sequence.slot.extend(chunk.tokens)
+        if sequence.slot.length < len(sequence.prompt):
+            return False
+        self.prefilling.remove(sequence)
+        self.decoding.append(sequence)
+        return True
+
+    def _all(self) -> list[Sequence]:
+        return [*self.decoding, *self.prefilling, *self.waiting]

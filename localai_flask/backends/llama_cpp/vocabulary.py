@@ -1,0 +1,99 @@
+"""A model's vocabulary: text to tokens, tokens to bytes, and which tokens end a generation."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from localai_flask.backends.llama_cpp.library import lib
+from localai_flask.errors import InvalidRequest
+from localai_flask.generation import Prompt
+
+PIECE_BYTES = 256
+
+
+class Vocabulary:
+    """Wraps a `llama_vocab`; `pieces` remembers the bytes of the tokens that were seen."""
+
+    def __init__(self, handle: Any):
+        self.handle = handle
+        self.size: int = lib.llama_vocab_n_tokens(handle)
+        self.bos: int = lib.llama_vocab_bos(handle)
+        self.eos: int = lib.llama_vocab_eos(handle)
+        self.wants_bos: bool = self.bos >= 0 and lib.llama_vocab_get_add_bos(handle)
+        is_end = lib.llama_vocab_is_eog
+        self.ends = frozenset(token for token in range(self.size) if is_end(handle, token))
+        """The tokens that end a generation."""
+        self.suppressed = self._read_suppressed()
+        """The tokens that the model's author wants never to be chosen."""
+        self._pieces: dict[int, bytes] = {}
+        self._buffer = ctypes.create_string_buffer(PIECE_BYTES)
+
+    def text(self, token: int) -> str:
+        """Give a token's name, such as `<s>`; "" for the negative id of a token that does not exist."""
+        return lib.llama_vocab_get_text(self.handle, token).decode("utf-8", "replace") if token >= 0 else ""
+
+    def piece(self, token: int) -> bytes:
+        """Give the bytes that a token stands for in the output; none for a control token."""
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = self._pieces[token] = self._read_piece(token)
+        return piece
+
+    def _read_suppressed(self) -> tuple[int, ...]:
+        count = ctypes.c_int32()
+        tokens = lib.llama_vocab_get_suppress_tokens(self.handle, ctypes.byref(count))
+        return tuple(tokens[: count.value])
+
+    def _read_piece(self, token: int) -> bytes:
+        length = lib.llama_token_to_piece(self.handle, token, self._buffer, len(self._buffer), 0, False)
+        if length < 0:
+            self._buffer = ctypes.create_string_buffer(-length)
+            length = lib.llama_token_to_piece(self.handle, token, self._buffer, len(self._buffer), 0, False)
+        return self._buffer.raw[:length]
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Turn a prompt into at least one token.
+
+        Raises `InvalidRequest` for ids outside the vocabulary, and for an empty prompt if no token could begin it.
+        """
+        tokens = self._tokenize(prompt) if prompt.tokens is None else self._checked(prompt.tokens)
+        if tokens:
+            return tokens
+        if self.bos < 0:
+            raise InvalidRequest(
+                "The prompt is empty and this model has no begin-of-sequence token; send some text.", param="prompt"
+            )
+        return [self.bos]
+
+    def _tokenize(self, prompt: Prompt) -> list[int]:
+        tokens = self._tokenize_text(prompt.text.encode(), prompt.special)
+        if prompt.add_bos and self.wants_bos and tokens[:1] != [self.bos]:
+            tokens.insert(0, self.bos)
+        return tokens
+
+    def _tokenize_text(self, text: bytes, special: bool) -> list[int]:
+        room = len(text) + 1
+        for _ in range(2):  # few vocabularies need more than one token per byte, and then the library tells how many
+            buffer = np.empty(room, np.int32)
+            pointer = buffer.ctypes.data_as(lib.llama_token_p)
+            # Asked to add special tokens, llama.cpp would append an end of sequence too where the vocabulary wants one.
+            count = lib.llama_tokenize(self.handle, text, len(text), pointer, room, False, special)
+            if count >= 0:
+                tokens: list[int] = buffer[:count].tolist()
+                return tokens
+            room = -count
+        raise InvalidRequest(
+            f"The prompt of {len(text)} bytes cannot be tokenized; send a shorter one.", param="prompt"
+        )
+
+    def _checked(self, tokens: list[int]) -> list[int]:
+        for token in tokens:
+            if not 0 <= token < self.size:
+                raise InvalidRequest(
+                    f"The prompt's token {token} is not in this model's vocabulary; ids run from 0 to {self.size - 1}.",
+                    param="prompt",
+                )
+        return list(tokens)

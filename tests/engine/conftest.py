@@ -1,0 +1,126 @@
+"""Tiny GGUF files, and a llama.cpp backend that is stepped by hand and told apart job by job.
+
+The library is imported by the fixtures alone, since tests of other engines run where it is not installed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from localai_flask.backends.base import Job
+from localai_flask.config.model import ModelConfig, Parameters
+from localai_flask.generation import Delta, Failed, Finished, Prompt, Reply, SamplingParams
+
+if TYPE_CHECKING:
+    from localai_flask.backends.llama_cpp import LlamaCppBackend
+
+
+class Engine:
+    """A loaded backend with everything it said so far."""
+
+    def __init__(self, backend: LlamaCppBackend):
+        self.backend = backend
+        self.replies: dict[int, list[Reply]] = {}
+        self._ids = itertools.count(1)
+
+    def submit(self, prompt: str | list[int] | Prompt, deadline: float | None = None, **sampling) -> Job:
+        """Queue a job; greedy unless told otherwise."""
+        if isinstance(prompt, str):
+            prompt = Prompt(prompt)
+        elif isinstance(prompt, list):
+            prompt = Prompt(tokens=prompt)
+        job = Job(next(self._ids), prompt, SamplingParams(**{"temperature": 0.0, **sampling}), deadline)
+        self.backend.submit(job)
+        self.replies[job.id] = []
+        return job
+
+    def step(self, times: int = 1) -> None:
+        for _ in range(times):
+            for job_id, reply in self.backend.step():
+                self.replies[job_id].append(reply)
+
+    def run(self) -> None:
+        """Step until nothing is left."""
+        while not self.backend.is_idle:
+            self.step()
+
+    def generate(self, prompt: str | list[int] | Prompt, **sampling) -> Job:
+        """Run one job to its end."""
+        job = self.submit(prompt, **sampling)
+        self.run()
+        return job
+
+    def of(self, job: Job, kind: type) -> list:
+        """Give the replies of one kind that a job got."""
+        return [reply for reply in self.replies[job.id] if isinstance(reply, kind)]
+
+    def text(self, job: Job) -> str:
+        return "".join(delta.text for delta in self.of(job, Delta))
+
+    def end(self, job: Job) -> Finished:
+        """Give a job's last word, which must be a good one and the only one."""
+        *others, last = self.replies[job.id]
+        assert isinstance(last, Finished)
+        assert not any(isinstance(reply, Finished | Failed) for reply in others)
+        return last
+
+    def check_books(self) -> None:
+        """Compare what the slots are said to hold with what the library holds."""
+        from localai_flask.backends.llama_cpp.library import lib
+
+        memory = self.backend.model.memory
+        for slot in self.backend.cache.slots:
+            assert lib.llama_memory_seq_pos_max(memory, slot.id) == slot.length - 1
+
+
+@pytest.fixture(scope="session")
+def gguf(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One tiny model of each kind."""
+    from tests.support import gguf_models as models
+
+    folder = tmp_path_factory.mktemp("gguf")
+    return {
+        "llama": models.random_llama(folder / "llama.gguf"),
+        "gemma3": models.random_gemma3(folder / "gemma3.gguf"),
+        "mamba": models.random_mamba(folder / "mamba.gguf"),
+        "chain": models.chain_model(folder / "chain.gguf", models.SAYING),
+        "no-bos": models.chain_model(folder / "no-bos.gguf", models.SAYING, bos=False),
+    }
+
+
+def load_engine(path: Path, *options: str, context_size: int | None = 256, **config) -> Engine:
+    """Load a model; the caller closes the backend."""
+    from localai_flask.backends.llama_cpp import LlamaCppBackend
+
+    backend = LlamaCppBackend()
+    backend.load(
+        ModelConfig(
+            name="tiny",
+            models_path=str(path.parent),
+            parameters=Parameters(model=path.name),
+            context_size=context_size,
+            options=options,
+            **config,
+        ),
+        lambda fraction: None,
+    )
+    return Engine(backend)
+
+
+@pytest.fixture
+def open_engine(gguf: dict[str, Path]) -> Iterator[Callable[..., Engine]]:
+    """Load a model by its name above; closed at the end of the test."""
+    engines: list[Engine] = []
+
+    def load(name: str = "llama", *options: str, **config) -> Engine:
+        engines.append(load_engine(gguf[name], *options, **config))
+        return engines[-1]
+
+    yield load
+    for engine in engines:
+        engine.backend.close()

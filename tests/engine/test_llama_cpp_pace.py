@@ -1,0 +1,54 @@
+"""How much of a prompt a step may compute."""
+
+from __future__ import annotations
+
+import pytest
+
+from localai_flask.backends.llama_cpp.pace import ALONE_S, BESIDE_S, FIRST_CHUNK, LEAST_CHUNK, Pace
+
+
+def run(pace: Pace, *, token_s: float, decode_s: float, streams: int, steps: int = 30) -> float:
+    """Obey the pace on a machine of such a speed; give the length of the last step in seconds."""
+    seconds = 0.0
+    for _ in range(steps):
+        tokens = pace.budget(streams)
+        seconds = tokens * token_s + (decode_s if streams else 0.0)
+        pace.observe(tokens, streams, seconds)
+        pace.observe(0, max(streams, 1), decode_s)
+    return seconds
+
+
+def test_the_first_chunk_is_small_and_a_fast_machine_soon_fills_the_batch():
+    pace = Pace(512)
+    assert pace.budget(0) == FIRST_CHUNK
+    pace.observe(FIRST_CHUNK, 0, 0.01)
+    assert pace.budget(0) == 512
+
+
+@pytest.mark.parametrize("token_s", [0.002, 0.01, 0.02])
+def test_a_slow_machine_ends_its_steps_in_time(token_s):
+    assert run(Pace(4096), token_s=token_s, decode_s=0.02, streams=0) == pytest.approx(ALONE_S, rel=0.1)
+    beside = run(Pace(4096), token_s=token_s, decode_s=0.02, streams=3)
+    assert beside <= max(BESIDE_S[1], LEAST_CHUNK * token_s + 0.02)
+
+
+def test_running_streams_wait_a_few_of_their_own_steps_at_most():
+    assert run(Pace(4096), token_s=0.0001, decode_s=0.03, streams=1) == pytest.approx(0.12, rel=0.1)
+    assert run(Pace(4096), token_s=0.0001, decode_s=0.001, streams=1) == pytest.approx(BESIDE_S[0], rel=0.1)
+    assert run(Pace(4096), token_s=0.0001, decode_s=0.3, streams=1) == pytest.approx(BESIDE_S[1], rel=0.1)
+
+
+def test_a_prompt_always_goes_on():
+    pace = Pace(512)
+    pace.observe(512, 1, 1000.0)
+    pace.observe(0, 1, 10.0)
+    assert pace.budget(1) == LEAST_CHUNK
+    assert Pace(8).budget(1) == 8
+
+
+def test_a_short_chunk_says_nothing_about_the_rate():
+    pace = Pace(512)
+    pace.observe(512, 0, 0.1)
+    before = pace.budget(0)
+    pace.observe(1, 0, 5.0)
+    assert pace.budget(0) == before
