@@ -85,10 +85,13 @@ def test_ignore_eos_goes_on_behind_the_end(open_engine):
 def test_logit_bias_bans_and_forces_tokens(open_engine):
     engine = open_engine("llama")
     plain = engine.generate("abc", max_tokens=8)
-    banned = engine.generate("abc", max_tokens=8, logit_bias={plain.output_tokens[0]: -100.0})
+    banned = engine.generate("abc", max_tokens=8, logit_bias={plain.output_tokens[0]: -100.0}, top_logprobs=1)
+    penalized = engine.generate("abc", max_tokens=8, logit_bias={plain.output_tokens[0]: -100.0}, repeat_penalty=1.0001)
     forced = engine.generate("abc", max_tokens=8, logit_bias={models.character("x"): 1000.0}, temperature=1.0)
 
     assert banned.output_tokens[0] != plain.output_tokens[0]
+    assert banned.output_tokens == penalized.output_tokens  # one chosen by numpy, one by llama.cpp
+    assert engine.of(banned, Delta)[0].logprobs[0].top[0][0] == plain.output_tokens[0]
     assert forced.output_tokens == [models.character("x")] * 8
 
 
@@ -205,23 +208,23 @@ def test_prompts_that_can_never_run_are_refused_at_once(open_engine):
         engine.submit("a", logit_bias={len(models.TOKENS): 1.0})
     with pytest.raises(InvalidRequest, match="repeat_penalty"):
         engine.submit("a", repeat_penalty=-1.0)
+    with pytest.raises(ContextOverflow, match=r"2000000 characters.*40 tokens"):
+        engine.submit("a" * 2_000_000)
     assert engine.backend.is_idle
     assert engine.end(engine.generate("a" * 38)).usage.total_tokens == 40
 
 
 def test_a_passed_deadline_fails_running_and_waiting_jobs(open_engine):
-    engine = open_engine("llama", "parallel:1")
-    running = engine.submit("abc", ignore_eos=True, deadline=time.monotonic() + 3600)
-    waiting = engine.submit("abd", ignore_eos=True, deadline=time.monotonic() + 3600)
-    patient = engine.submit("abe", ignore_eos=True, max_tokens=3)
-    engine.step(2)
-    running.deadline = waiting.deadline = engine.backend.scheduler._first_deadline = time.monotonic()
+    engine = open_engine("llama", "parallel:1", context_size=8192)
+    deadline = time.monotonic() + 0.05
+    late = [engine.submit(prompt, ignore_eos=True, deadline=deadline) for prompt in ("abc", "abd")]
+    patient = engine.submit("abe", ignore_eos=True, max_tokens=3, deadline=deadline + 3600)
     engine.run()
 
-    for job in (running, waiting):
+    for job in late:
         (failed,) = engine.of(job, Failed)
         assert (failed.error.status, failed.error.code) == (504, "deadline_exceeded")
-    assert len(engine.of(waiting, Started)) == 0
+    assert not engine.of(late[1], Started)
     assert engine.end(patient).reason is FinishReason.MAX_TOKENS
 
 

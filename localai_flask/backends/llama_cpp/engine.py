@@ -15,17 +15,34 @@ from localai_flask.backends.llama_cpp.sampler import Sampler, check_sampling
 from localai_flask.backends.llama_cpp.scheduler import Chunk, Scheduler
 from localai_flask.backends.llama_cpp.sequence import Sequence
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ContextOverflow, DeadlineExceeded
-from localai_flask.generation import Delta, Failed, ModelInfo, Progress, Started
+from localai_flask.errors import ContextOverflow, DeadlineExceeded, InvalidRequest
+from localai_flask.generation import Delta, Failed, ModelInfo, Progress, Prompt, Started
 from localai_flask.settings import Settings
 
 TOO_LATE = Failed(
     DeadlineExceeded("The answer was not complete in the time it was given; ask for fewer tokens or more time.").info
 )
 
+HUGE_TEXT = 1 << 20
+
+
+class PromptTooLong(ContextOverflow):
+    """A prompt that need not be tokenized to see that it does not fit."""
+
+    def __init__(self, size: int, limit: int):
+        InvalidRequest.__init__(
+            self,
+            f"The prompt has {size} characters, more than the {limit} tokens of this model's context can hold; "
+            "shorten the prompt or raise `context_size` in the model's YAML.",
+        )
+
 
 class LlamaCppBackend(Backend):
-    """Serves one GGUF model to as many sequences at once as it has slots."""
+    """Serves one GGUF model to as many sequences at once as it has slots.
+
+    A seed repeats its text as long as the logits are the same. They may differ in the last bits with what else is in
+    the batch, since the library adds up in another order for more tokens; then a near tie can fall the other way.
+    """
 
     def load(self, config: ModelConfig, progress: LoadProgress) -> ModelInfo:
         settings = Settings.from_environment()
@@ -60,6 +77,8 @@ class LlamaCppBackend(Backend):
         """
         self.scheduler.check_room()
         check_sampling(job.sampling, self.model.vocabulary)
+        if self._is_hopeless(job.prompt):
+            raise PromptTooLong(len(job.prompt.text), self.model.context_size)
         job.prompt_tokens = self.model.vocabulary.encode(job.prompt)
         if len(job.prompt_tokens) >= self.model.context_size:  # one token at least has to fit behind it
             raise ContextOverflow(len(job.prompt_tokens), self.model.context_size)
@@ -105,6 +124,14 @@ class LlamaCppBackend(Backend):
         for sequence in [*self.scheduler.decoding, *self.scheduler.prefilling]:
             self.scheduler.remove(sequence)
         self.model.close()
+
+    def _is_hopeless(self, prompt: Prompt) -> bool:
+        """Tell whether a text is so long that even the longest tokens could not make it fit.
+
+        Tokenizing takes a second for two megabytes, in which no other sequence advances.
+        """
+        size = len(prompt.text)
+        return size > HUGE_TEXT and size > self.model.context_size * self.model.vocabulary.longest
 
     def _make_sampler(self, job: Job) -> Sampler:
         model = self.model

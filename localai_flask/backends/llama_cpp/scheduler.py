@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 from localai_flask.backends.base import Job
@@ -17,6 +18,9 @@ from localai_flask.backends.llama_cpp.pace import Pace
 from localai_flask.backends.llama_cpp.sampler import Sampler
 from localai_flask.backends.llama_cpp.sequence import Sequence
 from localai_flask.errors import Overloaded
+
+LOOK_AHEAD = 64
+"""How far down the queue a sequence is looked for that need not wait for another's prompt."""
 
 
 class Chunk(NamedTuple):
@@ -91,7 +95,7 @@ class Scheduler:
         A sequence that can start from a prompt still being computed waits for that and is passed by others.
         """
         admitted = []
-        for sequence in list(self.waiting):
+        for sequence in list(islice(self.waiting, LOOK_AHEAD)):
             if not self._cache.has_room:
                 break
             if self._cache.should_wait(sequence.prompt, [other.prompt for other in self.prefilling]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,12 @@ class Vocabulary:
         """The tokens that the model's author wants never to be chosen."""
         self._pieces: dict[int, bytes] = {}
         self._buffer = ctypes.create_string_buffer(PIECE_BYTES)
+
+    @cached_property
+    def longest(self) -> int:
+        """The length in bytes of the longest token; an upper bound where the vocabulary writes bytes as characters."""
+        text = lib.llama_vocab_get_text
+        return max(len(text(self.handle, token)) for token in range(self.size))
 
     def text(self, token: int) -> str:
         """Give a token's name, such as `<s>`; "" for the negative id of a token that does not exist."""
