@@ -84,21 +84,18 @@ def main() -> None:
 
 
 def report(server: Server, folder: Path, threads: int) -> None:
-    print("model   threads streams   server      bare loop   server/bare")
+    print(f"threads {threads}: model, streams   server      bare loop   server/bare")
     for model, tokens in (("medium", 128), ("micro", 512)):
         for streams in (1, 8):
             ours, bare, ratio = rates(server, folder, model, streams, tokens, threads)
-            print(
-                f"{model:7} {threads:7} {streams:7}   {1 / ours:7.0f} t/s {1 / bare:7.0f} t/s   {ratio:.3f}", flush=True
-            )
-            if model == "micro":
-                print(f"        the server's own cost: {1e6 * (ours - bare):.0f} µs per token", flush=True)
+            cost = f"   the server's own: {1e6 * (ours - bare):.0f} µs per token" if model == "micro" else ""
+            speeds = f"{1 / ours:7.0f} t/s {1 / bare:7.0f} t/s   {ratio:.3f}"
+            print(f"           {model:7} {streams:7}   {speeds}{cost}", flush=True)
     ours, bare = single(server, folder, "micro", threads)
-    print(
-        f"micro one-token request: {1e3 * ours:.2f} ms, engine {1e3 * bare:.2f} ms, above it {1e3 * (ours - bare):.2f} ms"
-    )
+    whole, engine, above = (f"{1e3 * seconds:.2f} ms" for seconds in (ours, bare, ours - bare))
+    print(f"           one-token request on micro: {whole}, of which the engine {engine}; above it {above}")
     sizes = ", ".join(f"{memory_mb(pid):.0f} MB" for pid in server.web_workers())
-    print(f"web workers: {sizes}\n", flush=True)
+    print(f"           web workers: {sizes}\n", flush=True)
 
 
 if __name__ == "__main__":

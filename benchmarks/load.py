@@ -26,8 +26,13 @@ def request(model: str, tokens: int, stream: bool) -> bytes:
     }
     body["stream"] = stream
     data = json.dumps(body).encode()
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
-    return head.encode() + data
+    head = (
+        "POST /v1/completions HTTP/1.1",
+        "Host: x",
+        "Content-Type: application/json",
+        f"Content-Length: {len(data)}",
+    )
+    return "\r\n".join((*head, "", "")).encode() + data
 
 
 def together(port: int, model: str, streams: int, tokens: int) -> float:
