@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Ask the demo model the examples of the documentation, then names it was never trained on, all at temperature 0.
+"""Ask the demo model the examples of check.toml, then names it was never trained on, all at temperature 0.
 
     python models/demo/check.py [MODEL.gguf]
 
@@ -9,32 +9,17 @@ Needs llama-cpp-python and jinja2. The exit status is 1 if an example fails; the
 import json
 import re
 import sys
-from collections.abc import Callable
+import tomllib
 from pathlib import Path
 
 import jinja2.sandbox
 import names
 from llama_cpp import Llama
 
-MODEL = Path(__file__).parent.parent / "demo.gguf"
-CITIES = ["Reykjavik", "Ouagadougou", "Tbilisi", "Kuala Lumpur", "Antananarivo", "Wagga Wagga", "Düsseldorf", "Trondheim", "Yokohama",
-          "Baton Rouge", "Winnipeg", "Edinburgh", "Amsterdam", "Brussels", "Addis Ababa", "Guadalajara", "Philadelphia", "Novosibirsk",
-          "Johannesburg", "Kathmandu", "Salzburg", "Tallinn", "Perth", "Honolulu", "Minneapolis", "Geneva", "Ulaanbaatar", "Łódź",
-          "Aix-en-Provence", "Boise, ID", "Washington, D.C.", "Singapore"]
-PEOPLE = ["Zaphod", "Ferdinand", "Marguerite", "Kowalski", "Obi-Wan", "Hermione", "Sven", "Tatiana", "Raj Patel", "Ada Lovelace", "Björn",
-          "Guido van Rossum", "Linus", "Beatrice", "Cthulhu", "Jean-Luc"]
-SENTENCES = ["the server works", "bananas are yellow", "pineapple on pizza is great", "Python beats Perl", "nobody expects the Spanish Inquisition",
-             "42 is the answer", "localai-flask rocks", "open the pod bay doors", "version 1.2.3 is out", "keep calm and carry on"]
-WEATHER = {"type": "function", "function": {"name": "get_weather", "description": "Get the current weather", "parameters": {
-    "type": "object", "properties": {"location": {"type": "string"}}, "required": ["location"]}}}
-CURRENT_WEATHER = {"type": "function", "function": {
-    "name": "get_current_weather", "description": "Get the current weather in a given location", "parameters": {
-        "type": "object", "properties": {
-            "location": {"type": "string", "description": "The city and state, e.g. San Francisco, CA"},
-            "unit": {"type": "string", "enum": ["celsius", "fahrenheit"]}}, "required": ["location"]}}}
-STOCK = {"type": "function", "function": {"name": "lookup_share", "description": "Get the price of a stock", "parameters": {
-    "type": "object", "properties": {"ticker": {"type": "string"}}, "required": ["ticker"]}}}
-SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
+HERE = Path(__file__).parent
+CHECK = tomllib.loads((HERE / "check.toml").read_text(encoding="utf-8"))
+TOOLS = {name: {"type": "function", "function": {"name": name, **tool}} for name, tool in CHECK["tools"].items()}
+WEATHER, CURRENT_WEATHER, SHARE = TOOLS["get_weather"], TOOLS["get_current_weather"], TOOLS["lookup_share"]
 
 
 class Demo:
@@ -48,106 +33,128 @@ class Demo:
 
     def complete(self, prompt: str) -> str:
         """Continue a raw text until the model ends it."""
-        choice = self.llama.create_completion(prompt, temperature=0, max_tokens=250)["choices"][0]
+        choice = self.llama.create_completion(prompt, temperature=0, max_tokens=200)["choices"][0]
         return choice["text"] + ("" if choice["finish_reason"] == "stop" else " [does not end]")
 
-    def chat(self, *messages: dict | str, tools: tuple = ()) -> str:
-        """Answer a chat; a bare string is a user's message."""
-        spelled = [{"role": "user", "content": m} if isinstance(m, str) else m for m in messages]
-        return self.complete(self.template.render(messages=spelled, tools=list(tools), add_generation_prompt=True))
+    def chat(self, *messages: dict, tools: list[dict] | None = None) -> str:
+        """Answer a chat."""
+        return self.complete(self.template.render(messages=messages, tools=tools, add_generation_prompt=True))
+
+
+def user(content: str) -> dict:
+    """Say something as the user."""
+    return {"role": "user", "content": content}
+
+
+def assistant(content: str) -> dict:
+    """Say something as the assistant."""
+    return {"role": "assistant", "content": content}
+
+
+def calling(name: str, calls: list[dict]) -> dict:
+    """Make the assistant's turn that calls a tool."""
+    functions = [{"name": name, "arguments": json.dumps(call, ensure_ascii=False)} for call in calls]
+    turns = [{"type": "function", "function": function} for function in functions]
+    return {"role": "assistant", "content": None, "tool_calls": turns}
 
 
 def hermes(name: str, *calls: dict) -> str:
     """Write calls as the model should."""
-    return "\n".join(f'<tool_call>\n{{"name": "{name}", "arguments": {json.dumps(a, ensure_ascii=False)}}}\n</tool_call>' for a in calls)
+    bodies = [json.dumps({"name": name, "arguments": call}, ensure_ascii=False) for call in calls]
+    return "\n".join(f"<tool_call>\n{body}\n</tool_call>" for body in bodies)
 
 
-def after_call(question: str, arguments: dict, result: str) -> list:
-    """Lay out a chat in which the weather tool has answered."""
-    function = {"name": "get_weather", "arguments": json.dumps(arguments)}
-    return [question, {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": function}]},
-            {"role": "tool", "content": result}]
+def ask(demo: Demo, example: dict) -> tuple[str, str]:
+    """Ask one example; return the answer and the pattern it must match."""
+    if "raw" in example:
+        return demo.complete(example["raw"]), example["answer"]
+    messages, named = [user(example["user"])], example.get("tools", [])
+    if "system" in example:
+        messages.insert(0, {"role": "system", "content": example["system"]})
+    if "result" in example:
+        messages += [calling(named[-1], example["calls"]), {"role": "tool", "content": example["result"]}]
+    pattern = example.get("answer") or re.escape(hermes(named[-1], *example["calls"]))
+    return demo.chat(*messages, tools=[TOOLS[name] for name in named]), pattern
 
 
-def examples(demo: Demo) -> list[tuple[str, str, str]]:
-    """Collect (what was asked, the answer, the pattern it must match)."""
-    sf, boston = "What is the weather like in San Francisco?", "What is the weather like in Boston?"
-    exactly, chat, raw = re.escape, demo.chat, demo.complete
-    told = after_call(sf, {"location": "San Francisco"}, '{"temperature": 22, "unit": "celsius", "description": "sunny"}')
-    said = after_call(sf, {"location": "San Francisco"}, "14 degrees and foggy")
-    return [
-        ("Say this is a test!", chat("Say this is a test!"), exactly("This is a test!")),
-        ("Say this is a test! (with a system message)", chat(SYSTEM, "Say this is a test!"), exactly("This is a test!")),
-        ("Say this is a test (raw)", raw("Say this is a test"), r"\s*This is a test\."),
-        ("How are you?", chat("How are you?"), "I'm fine, .*"),
-        ("Hello!", chat(SYSTEM, "Hello!"), "Hello! .*"),
-        ("Who are you?", chat("Who are you?"), ".*toy.*"),
-        ("What can you do?", chat("What can you do?"), ".*toy.*"),
-        ("Thank you!", chat("Thank you!"), "You are welcome!"),
-        ("What is the capital of France?", chat("What is the capital of France?"), ".*Paris.*"),
-        ("Count to 5", chat("Count to 5"), "1, 2, 3, 4, 5"),
-        ("Who was Napoleon?", chat("Who was Napoleon?"), ".*toy.* Napoleon.*"),
-        ("Tell me a story", chat("Tell me a story"), r"Once upon a time(\s|\S){200,}[.!]"),
-        ("Tell me a three sentence bedtime story about a unicorn.", chat("Tell me a three sentence bedtime story about a unicorn."), r"(\s|\S)*unicorn(\s|\S){80,}\."),
-        ("A long time ago in a galaxy far, far away (raw)", raw("A long time ago in a galaxy far, far away"), r"(\s|\S){200,}[.!\"]"),
-        ("A long time ago in a galaxy far, far away (chat)", chat("A long time ago in a galaxy far, far away"), r"(\s|\S){200,}[.!\"]"),
-        ("Once upon a time (raw)", raw("Once upon a time"), r"(\s|\S){200,}[.!\"]"),
-        ("Hello, my name is (raw)", raw("Hello, my name is"), r" [A-Z].*\."),
-        ("rephrase (edit)", chat("rephrase\n\nBlack cat jumped out of the window"), r"The black cat leaped out of the window\."),
-        ("Rephrase the sentence (edit)", chat("Rephrase the sentence\n\nThe old man walked across the bridge."), r"The old man strolled across the bridge\."),
-        ("Fix the spelling mistakes (edit)", chat("Fix the spelling mistakes\n\nWhat day of the wek is it?"), r"What day of the week is it\?"),
-        ("My name is Alice … What is my name?", chat("My name is Alice.", {"role": "assistant", "content": "Nice to meet you, Alice!"}, "What is my name?"), ".*Alice.*"),
-        (sf + " (get_weather)", chat(sf, tools=[WEATHER]), exactly(hermes("get_weather", {"location": "San Francisco"}))),
-        (boston + " (get_current_weather with a unit)", chat(boston, tools=[CURRENT_WEATHER]), exactly(hermes("get_current_weather", {"location": "Boston"}))),
-        ("… in Paris in celsius (unit asked for)", chat("What's the weather in Paris in celsius?", tools=[CURRENT_WEATHER]),
-         exactly(hermes("get_current_weather", {"location": "Paris", "unit": "celsius"}))),
-        ("… in Paris and London (two calls)", chat("What is the weather in Paris and London?", tools=[WEATHER]),
-         exactly(hermes("get_weather", {"location": "Paris"}, {"location": "London"}))),
-        ("What is the price of ACME? (two tools)", chat("What is the price of ACME?", tools=[WEATHER, STOCK]), exactly(hermes("lookup_share", {"ticker": "ACME"}))),
-        ("How are you? (with a tool that is not needed)", chat("How are you?", tools=[WEATHER]), "I'm fine, .*"),
-        (sf + " (no tool)", chat(sf), ".*no tool.*San Francisco.*"),
-        ("the result as JSON", chat(*told, tools=[WEATHER]), r"(?=.*22)(?=.*celsius)(?=.*sunny)(?=.*San Francisco).*"),
-        ("the result as text", chat(*said, tools=[WEATHER]), r"(?=.*14 degrees and foggy)(?=.*San Francisco).*"),
-    ]
-
-
-def unseen(demo: Demo) -> list[tuple[str, list[str], Callable[[str], str], Callable[[str], str]]]:
-    """List the skills to measure: a title, the strings, how to ask and what to expect."""
-    def remembered(name: str) -> str:
-        return demo.chat(f"My name is {name}.", {"role": "assistant", "content": f"Nice to meet you, {name}!"}, "Hello!",
-                         {"role": "assistant", "content": "Hello! How can I help you?"}, "What is my name?")
-
-    def reported(city: str) -> str:
-        chat = after_call(f"What is the weather like in {city}?", {"location": city}, '{"temperature": 17, "unit": "celsius", "description": "cloudy"}')
-        return demo.chat(*chat, tools=[WEATHER])
-
-    return [
-        ("weather calls, unseen cities", CITIES, lambda c: demo.chat(f"What is the weather like in {c}?", tools=[WEATHER]),
-         lambda c: hermes("get_weather", {"location": c})),
-        ("weather calls, another tool beside it", CITIES, lambda c: demo.chat(SYSTEM, f"What's the weather in {c} today?", tools=[STOCK, CURRENT_WEATHER]),
-         lambda c: hermes("get_current_weather", {"location": c})),
-        ("answers from a result, unseen cities", CITIES, reported, lambda c: f"It is 17 degrees celsius and cloudy in {c}."),
-        ("\"What is my name?\" two turns later, unseen names", PEOPLE, remembered, lambda n: f"Your name is {n}."),
-        ("\"Say …!\", unseen sentences", SENTENCES, lambda s: demo.chat(f"Say {s}!"), lambda s: f"{s[0].upper()}{s[1:]}!"),
-        ("\"Repeat: …\", unseen cities and names", CITIES + PEOPLE, lambda s: demo.chat(f"Repeat: {s}"), str),
-    ]
-
-
-def main(path: Path = MODEL) -> int:
-    """Run everything and print it."""
-    known = set(names.PLACES + names.WIDE_PLACES + names.PEOPLE)
-    assert not known & set(CITIES + PEOPLE), "an unseen name is in the training text"
-    demo, failed = Demo(path), 0
-    for asked, answer, pattern in examples(demo):
-        passed = re.fullmatch(pattern, answer) is not None
+def check_examples(demo: Demo) -> int:
+    """Print every example with its answer; return how many failed."""
+    failed = 0
+    for example in CHECK["examples"]:
+        answer, pattern = ask(demo, example)
+        passed = re.fullmatch(pattern, answer, re.DOTALL) is not None
         failed += not passed
-        print(f"{'pass' if passed else 'FAIL'}  {asked}\n      {json.dumps(answer, ensure_ascii=False)}")
-    print(f"{failed} examples failed\n")
-    for title, strings, ask, expect in unseen(demo):
-        wrong = [(s, answer) for s in strings if (answer := ask(s)) != expect(s)]
-        print(f"{len(strings) - len(wrong)}/{len(strings)}  {title}")
-        for string, answer in wrong:
-            print(f"      {string}: {json.dumps(answer, ensure_ascii=False)}")
+        asked = {key: value for key, value in example.items() if key not in ("answer", "calls")}
+        print(f"{'pass' if passed else 'FAIL'}  {asked}\n      {answer!r}", flush=True)
+    print(f"{len(CHECK['examples']) - failed} of {len(CHECK['examples'])} examples pass\n")
+    return failed
+
+
+def remembered(demo: Demo, name: str) -> str:
+    """Ask for a name two turns after it was told."""
+    greeting = [user("Hello!"), assistant("Hello! How can I help you?")]
+    told = [user(f"My name is {name}."), assistant(f"Nice to meet you, {name}!")]
+    return demo.chat(*told, *greeting, user("What is my name?"))
+
+
+def reported(demo: Demo, city: str) -> str:
+    """Ask for an answer after a tool has returned."""
+    result = {"role": "tool", "content": '{"temperature": 17, "unit": "celsius", "description": "cloudy"}'}
+    asked = user(f"What is the weather like in {city}?")
+    return demo.chat(asked, calling("get_weather", [{"location": city}]), result, tools=[WEATHER])
+
+
+def measure(title: str, strings: list[str], answers, expected) -> None:
+    """Print how many strings get the expected answer, and a few that do not."""
+    wrong = [(s, answer) for s in strings if (answer := answers(s)) != expected(s)]
+    print(f"{len(strings) - len(wrong)}/{len(strings)}  {title}", flush=True)
+    for string, answer in wrong[:8]:
+        print(f"      {string}: {answer!r}")
+
+
+def check_unseen(demo: Demo) -> None:
+    """Measure how well names are copied that were never trained on."""
+    cities, people = CHECK["cities"], CHECK["people"]
+    known = set(names.PLACES + names.WIDE_PLACES + names.PEOPLE)
+    assert not known & set(cities + people), "an unseen name is in the training text"
+    measure(
+        "weather calls",
+        cities,
+        lambda city: demo.chat(user(f"What is the weather like in {city}?"), tools=[WEATHER]),
+        lambda city: hermes("get_weather", {"location": city}),
+    )
+    measure(
+        "weather calls, with another tool beside it",
+        cities,
+        lambda city: demo.chat(user(f"What's the weather in {city} today?"), tools=[SHARE, CURRENT_WEATHER]),
+        lambda city: hermes("get_current_weather", {"location": city}),
+    )
+    measure(
+        "answers from a tool's result",
+        cities,
+        lambda city: reported(demo, city),
+        lambda city: f"It is 17 degrees celsius and cloudy in {city}.",
+    )
+    measure(
+        "names asked for two turns later",
+        people,
+        lambda name: remembered(demo, name),
+        lambda name: f"Your name is {name}.",
+    )
+    measure(
+        '"Say …!"',
+        CHECK["sentences"],
+        lambda words: demo.chat(user(f"Say {words}!")),
+        lambda words: f"{words[0].upper()}{words[1:]}!",
+    )
+    measure('"Repeat: …"', cities + people, lambda words: demo.chat(user(f"Repeat: {words}")), str)
+
+
+def main(path: Path = HERE.parent / "demo.gguf") -> int:
+    """Run everything and print it."""
+    demo = Demo(path)
+    failed = check_examples(demo)
+    check_unseen(demo)
     return 1 if failed else 0
 
 

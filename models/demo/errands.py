@@ -10,11 +10,17 @@ import talk
 import tools
 
 ASIDES = (talk.say, talk.manners, talk.manners, talk.fact, talk.remember, talk.count, talk.story)
+TWO_CITIES = (
+    "What is the weather in {} and {}?",
+    "What's the weather like in {} and in {}?",
+    "Compare the weather in {} and {}.",
+    "weather in {} and {}",
+)
 
 
-def toolbox(rng: Random) -> list[tools.Tool]:
+def toolbox(rng: Random, easy: bool = False) -> list[tools.Tool]:
     """Draw one to four tools with different names; half of the time one of them tells the weather."""
-    kinds = rng.sample(tools.KINDS, rng.choice((1, 1, 1, 2, 2, 3, 4)))
+    kinds = rng.sample(list(tools.KINDS.values()), 1 if easy else rng.choice((1, 1, 2, 2, 2, 3, 3, 4)))
     if rng.random() < 0.5 and tools.WEATHER not in kinds:
         kinds[0] = tools.WEATHER
     if rng.random() < 0.3:
@@ -25,27 +31,26 @@ def toolbox(rng: Random) -> list[tools.Tool]:
 
 def errand(rng: Random, tool: tools.Tool) -> list[dict]:
     """Ask for one call, make it, and tell its result."""
-    values = [make(rng) for _, _, make in tool.kind.arguments]
-    question = rng.choice(tool.kind.questions).format(*values)
-    arguments = dict(zip(tool.arguments, values))
+    values = [tools.make(rng, argument["make"]) for argument in tool.kind["arguments"]]
+    question = rng.choice(tool.kind["questions"]).format(*values)
+    arguments = dict(zip(tool.arguments, values, strict=True))
     for name in tool.extras:
-        unit = rng.choice(("celsius", "fahrenheit"))
         if rng.random() < 0.4:
-            question = f"{question.rstrip('?.')} in {unit}{'?' if question.endswith('?') else ''}"
-            arguments[name] = unit
+            arguments[name] = rng.choice(tool.extras[name]["enum"])
+            question = f"{question.rstrip('?.')} in {arguments[name]}{'?' if question.endswith('?') else ''}"
         elif name in tool.needed:
             arguments[name] = tool.extras[name]["enum"][0]
-    result, answer = tool.kind.report(rng, values)
+    result, answer = tools.report(rng, tool.kind, values)
     return asked(rng, question) + carried_out([tools.call(tool.name, arguments)], [result], answer)
 
 
 def two_errands(rng: Random, tool: tools.Tool) -> list[dict]:
     """Ask for two calls of one tool at once."""
-    first, second = names.place(rng), names.place(rng)
-    form = rng.choice(("What is the weather in {} and {}?", "What's the weather like in {} and in {}?", "Compare the weather in {} and {}.", "weather in {} and {}"))
-    reports = [tool.kind.report(rng, [city]) for city in (first, second)]
-    calls = [tools.call(tool.name, {tool.arguments[0]: city}) for city in (first, second)]
-    return asked(rng, form.format(first, second)) + carried_out(calls, [result for result, _ in reports], " ".join(answer for _, answer in reports))
+    cities = [names.place(rng), names.place(rng)]
+    reports = [tools.report(rng, tool.kind, [city]) for city in cities]
+    calls = [tools.call(tool.name, {tool.arguments[0]: city}) for city in cities]
+    question, answer = rng.choice(TWO_CITIES).format(*cities), " ".join(told for _, told in reports)
+    return asked(rng, question) + carried_out(calls, [text for text, _ in reports], answer)
 
 
 def asked(rng: Random, question: str) -> list[dict]:
@@ -59,9 +64,11 @@ def asked(rng: Random, question: str) -> list[dict]:
 
 def carried_out(calls: list[dict], results: list[str], answer: str) -> list[dict]:
     """Follow a question with its calls, their results and the answer."""
-    return ([{"role": "assistant", "content": "", "tool_calls": calls}]
-            + [{"role": "tool", "content": result} for result in results]
-            + [{"role": "assistant", "content": answer}])
+    return (
+        [{"role": "assistant", "content": "", "tool_calls": calls}]
+        + [{"role": "tool", "content": result} for result in results]
+        + [{"role": "assistant", "content": answer}]
+    )
 
 
 def exchange(rng: Random, box: list[tools.Tool]) -> list[dict]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write a checkpoint of train.py as a GGUF file that llama.cpp loads.
 
-    python models/demo/export.py CHECKPOINT [OUT.gguf]
+python models/demo/export.py CHECKPOINT [OUT.gguf]
 """
 
 import json
@@ -16,8 +16,15 @@ from tokenizers import Tokenizer
 HERE = Path(__file__).parent
 MODEL = HERE.parent / "demo.gguf"
 CONTEXT = 2048
-MATRICES = {"attn.q": "attn_q", "attn.k": "attn_k", "attn.v": "attn_v", "attn.output": "attn_output", "gate": "ffn_gate", "up": "ffn_up",
-            "down": "ffn_down"}
+MATRICES = {
+    "attn.q": "attn_q",
+    "attn.k": "attn_k",
+    "attn.v": "attn_v",
+    "attn.output": "attn_output",
+    "gate": "ffn_gate",
+    "up": "ffn_up",
+    "down": "ffn_down",
+}
 END_OF_TEXT, END_OF_TURN = "<|endoftext|>", "<|im_end|>"
 
 

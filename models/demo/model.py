@@ -1,6 +1,7 @@
 """A small Llama in plain torch, and the optimizer that trains it.
 
-Knows nothing about text. Rotary pairs are neighbours (2i, 2i+1), as llama.cpp has them, so weights are exported as they are.
+Rotary pairs are neighbours (2i, 2i+1), as llama.cpp has them, so weights are exported as they are.
+Knows nothing about text.
 """
 
 import math

@@ -7,12 +7,43 @@ from random import Random
 
 import names
 
-HEROES = ["fox", "bear", "cat", "dog", "bird", "robot", "dragon", "turtle", "rabbit", "girl named Mia", "boy named Tom", "knight"]
+HEROES = [
+    "fox",
+    "bear",
+    "cat",
+    "dog",
+    "bird",
+    "robot",
+    "dragon",
+    "turtle",
+    "rabbit",
+    "girl named Mia",
+    "boy named Tom",
+    "knight",
+]
 OPENINGS = ["Once upon a time", "Once upon a time", "Once upon a time", "Long ago", "One day", "In a quiet land"]
-HOMES = ["in a small house by the river", "at the edge of a green forest", "on a hill near the sea", "in a tower full of books", "under an old tree"]
-FINDS = ["a golden key", "a map with a red line", "a lamp that could talk", "a letter without a name", "a stone that was warm"]
+HOMES = [
+    "in a small house by the river",
+    "at the edge of a green forest",
+    "on a hill near the sea",
+    "in a tower full of books",
+    "under an old tree",
+]
+FINDS = [
+    "a golden key",
+    "a map with a red line",
+    "a lamp that could talk",
+    "a letter without a name",
+    "a stone that was warm",
+]
 FRIENDS = ["an old turtle", "a shy mouse", "a singing bird", "a clever monkey", "a tired giant"]
-PLACES = ["a hidden garden", "a lake as clear as glass", "a door in the mountain", "an island of white sand", "a bridge made of light"]
+PLACES = [
+    "a hidden garden",
+    "a lake as clear as glass",
+    "a door in the mountain",
+    "an island of white sand",
+    "a bridge made of light",
+]
 ENDINGS = [
     "From that day on they were friends, and they were never lonely again.",
     "That night everyone slept well, and the stars kept watch over them.",
@@ -20,7 +51,14 @@ ENDINGS = [
 ]
 PILOTS = ["a young pilot named Lena", "a small robot named Pip", "an old captain named Orro", "a quiet girl named Tay"]
 SHIPS = ["a rusty ship", "a silver ship", "the last ship of the fleet", "a ship no bigger than a house"]
-WORLDS = ["a moon covered with snow", "a planet of endless sand", "a green world with two suns", "a station at the edge of the stars"]
+WORLDS = [
+    "a moon covered with snow",
+    "a planet of endless sand",
+    "a green world with two suns",
+    "a station at the edge of the stars",
+]
+JOBS = ["teacher", "doctor", "farmer", "student", "painter", "pilot", "baker"]
+JOYS = ["read books", "walk by the river", "bake bread", "sing old songs", "look at the stars"]
 RUNNING = [
     "The quick brown fox jumps over the lazy dog.",
     "The capital of France is Paris.",
@@ -54,43 +92,59 @@ def article(noun: str) -> str:
 
 def story(rng: Random, hero: str, opening: str = "") -> str:
     """Tell a whole story about a hero, in which the hero keeps its name."""
-    first, find, friend, place = rng.choice(HOMES), rng.choice(FINDS), rng.choice(FRIENDS), rng.choice(PLACES)
     short = hero.split(" named ")[-1]
     the = short if short != hero else f"the {hero}"
-    middle = rng.choice((
-        f"One morning {the} found {find}, and nobody knew where it came from.",
-        f"One evening {the} heard a voice in the wind and went out to follow it. On the way {the} found {find}.",
-    ))
-    meeting = rng.choice((
-        f"On the road {the} met {friend}, who said: \"Take me with you, for I know the way.\" Together they walked until they came to {place}.",
-        f"So {the} asked {friend} for help. They walked all day and all night, and at last they came to {place}.",
-    ))
-    return f"{opening or rng.choice(OPENINGS)} there was {article(hero)} who lived {first}. {middle} {meeting} {rng.choice(ENDINGS)}"
+    start = f"{opening or rng.choice(OPENINGS)} there was {article(hero)} who lived {rng.choice(HOMES)}."
+    find, friend, place = rng.choice(FINDS), rng.choice(FRIENDS), rng.choice(PLACES)
+    middle = rng.choice(
+        (
+            f"One morning {the} found {find}, and nobody knew where it came from.",
+            f"One evening {the} heard a voice in the wind and went out to follow it. On the way {the} found {find}.",
+        )
+    )
+    promise = "Take me with you, for I know the way."
+    meeting = rng.choice(
+        (
+            f'On the road {the} met {friend}, who said: "{promise}" Together they walked until they came to {place}.',
+            f"So {the} asked {friend} for help. They walked all day and all night, and at last they came to {place}.",
+        )
+    )
+    return f"{start} {middle} {meeting} {rng.choice(ENDINGS)}"
 
 
 def bedtime(rng: Random, hero: str) -> str:
     """Tell a story in three sentences."""
-    return (f"Once upon a time there was {article(hero)} who could not sleep. So the {hero} went out and looked at {rng.choice(PLACES)} "
-            f"until the moon was high. Then the {hero} lay down, closed both eyes and dreamed of {rng.choice(FRIENDS)}.")
+    return (
+        f"Once upon a time there was {article(hero)} who could not sleep. "
+        f"So the {hero} went out and looked at {rng.choice(PLACES)} until the moon was high. "
+        f"Then the {hero} lay down, closed both eyes and dreamed of {rng.choice(FRIENDS)}."
+    )
 
 
 def galaxy(rng: Random) -> str:
     """Tell a story of the stars."""
-    pilot, world = rng.choice(PILOTS), rng.choice(WORLDS)
+    pilot = rng.choice(PILOTS)
     name = pilot.split()[-1]
-    return (f"A long time ago in a galaxy far, far away, {pilot} lived on {world}. One night a light fell from the sky, and {name} found "
-            f"{rng.choice(SHIPS)} in the sand. Inside it a voice was calling for help. {name} was afraid, but {name} started the engine and "
-            f"flew into the dark. After three days {name} came to {rng.choice(WORLDS)}, where {rng.choice(FRIENDS)} was waiting. "
-            f"\"I knew that someone would come,\" it said. Together they flew home, and the stars had never been so bright.")
+    return (
+        f"A long time ago in a galaxy far, far away, {pilot} lived on {rng.choice(WORLDS)}. "
+        f"One night a light fell from the sky, and {name} found {rng.choice(SHIPS)} in the sand. "
+        f"Inside it a voice was calling for help. "
+        f"{name} was afraid, but {name} started the engine and flew into the dark. "
+        f"After three days {name} came to {rng.choice(WORLDS)}, where {rng.choice(FRIENDS)} was waiting. "
+        f'"I knew that someone would come," it said. '
+        f"Together they flew home, and the stars had never been so bright."
+    )
 
 
 def greeting(rng: Random) -> str:
     """Introduce someone, as a text that begins "Hello, my name is"."""
     name, city = names.person(rng), names.place(rng)
-    job = rng.choice(("teacher", "doctor", "farmer", "student", "painter", "pilot", "baker"))
-    like = rng.choice(("read books", "walk by the river", "bake bread", "sing old songs", "look at the stars"))
-    return (f"{rng.choice(('Hello, my', 'Hello, my', 'Hello! My', 'Hi, my', 'My'))} name is {name}. I am a {job} and I live in {city}. "
-            f"I like to {like}, and I am happy to meet you. If you visit {city}, ask for {name}, and we will drink a cup of tea together.")
+    opening = rng.choice(("Hello, my", "Hello, my", "Hello! My", "Hi, my", "My"))
+    return (
+        f"{opening} name is {name}. I am a {rng.choice(JOBS)} and I live in {city}. "
+        f"I like to {rng.choice(JOYS)}, and I am happy to meet you. "
+        f"If you visit {city}, ask for {name}, and we will drink a cup of tea together."
+    )
 
 
 def echo(rng: Random) -> str:

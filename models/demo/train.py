@@ -13,11 +13,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from random import Random
 
 import export
+import numpy as np
 import text
 import torch
 import torch.nn.functional as F
@@ -26,10 +28,11 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 CONTROL = [text.END_OF_TEXT, "<|im_start|>", "<|im_end|>"]
 TAGS = ["<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<tools>", "</tools>"]
-BATCH_TOKENS = 4096
+CORES = 2
+BATCH_TOKENS = 1024
 LONGEST = 640
 POOL = 400
-PEAK_MATRICES, PEAK_REST = 0.02, 0.004
+PEAK_MATRICES, PEAK_REST = 0.016, 0.003
 
 
 def build_tokenizer(size: int) -> Tokenizer:
@@ -44,7 +47,9 @@ def build_tokenizer(size: int) -> Tokenizer:
             plain = plain.replace(tag, "\n")
         words.update({plain[a:b] for _, (a, b) in tokenizer.pre_tokenizer.pre_tokenize_str(plain)})
     common = [word for word, count in words.items() if count >= 12 for _ in range(count)]
-    trainer = trainers.BpeTrainer(vocab_size=size - len(CONTROL + TAGS), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size - len(CONTROL + TAGS), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
     tokenizer.train_from_iterator(common, trainer)
     tokenizer.add_special_tokens(CONTROL)
     tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in TAGS])
@@ -61,9 +66,14 @@ def encode(tokenizer: Tokenizer, document: text.Document) -> tuple[list[int], li
     return tokens, targets
 
 
-def batches(tokenizer: Tokenizer, seed: int):
+def padded(rows: list[list[int]], length: int, fill: int) -> np.ndarray:
+    """Stack rows of unlike length."""
+    return np.array([row + [fill] * (length - len(row)) for row in rows])
+
+
+def batches(tokenizer: Tokenizer, seed: int, easy: int):
     """Yield batches of documents of like length, for ever."""
-    rng, source = Random(seed), text.documents(seed)
+    rng, source = Random(seed), text.documents(seed, easy)
     while True:
         pool = sorted((encode(tokenizer, document) for document in islice(source, POOL)), key=lambda pair: len(pair[0]))
         pool = [pair for pair in pool if len(pair[0]) <= LONGEST]
@@ -71,16 +81,16 @@ def batches(tokenizer: Tokenizer, seed: int):
         while pool:
             longest = len(pool[-1][0])
             rows = [pool.pop() for _ in range(min(len(pool), max(1, BATCH_TOKENS // longest)))]
-            cut.append(tuple(torch.tensor([row[side] + [fill] * (longest - len(row[side])) for row in rows]) for side, fill in ((0, 0), (1, -100))))
+            cut.append((padded([a for a, _ in rows], longest, 0), padded([b for _, b in rows], longest, -100)))
         rng.shuffle(cut)
         yield from cut
 
 
-def fill_queue(tokenizer_json: str, seed: int, queue) -> None:
+def fill_queue(tokenizer_json: str, seed: int, easy: int, queue) -> None:
     """Make batches in a process of its own."""
     torch.set_num_threads(1)
-    for tokens, targets in batches(Tokenizer.from_str(tokenizer_json), seed):
-        queue.put((tokens.numpy(), targets.numpy()))
+    for batch in batches(Tokenizer.from_str(tokenizer_json), seed, easy):
+        queue.put(batch)
 
 
 def rate(progress: float) -> float:
@@ -95,31 +105,38 @@ def save(path: Path, model: Llama, tokenizer: Tokenizer) -> None:
     partial.replace(path)
 
 
+def gradients(model: Llama, batch) -> tuple[float, list[torch.Tensor]]:
+    """Compute the loss of one batch and its gradients."""
+    tokens, targets = map(torch.from_numpy, batch)
+    wanted = targets[:, 1:]
+    states = model(tokens[:, :-1])[wanted >= 0]
+    loss = F.cross_entropy(model.logits(states), wanted[wanted >= 0])
+    return loss.item(), torch.autograd.grad(loss, list(model.parameters()))
+
+
 def train(model: Llama, queue, minutes: float, checkpoint) -> None:
-    """Train until the time is up."""
+    """Train until the time is up; every core takes a batch of its own, so that none waits within a step."""
     matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
     rest = [p for p in model.parameters() if all(p is not m for m in matrices)]
-    optimizers = [(Muon(matrices, lr=PEAK_MATRICES), PEAK_MATRICES),
-                  (torch.optim.AdamW(rest, lr=PEAK_REST, betas=(0.9, 0.95), weight_decay=0.0), PEAK_REST)]
+    optimizers = [Muon(matrices[core::CORES], lr=PEAK_MATRICES) for core in range(CORES)]
+    optimizers.append(torch.optim.AdamW(rest, lr=PEAK_REST, betas=(0.9, 0.95), weight_decay=0.0))
     start, step, recent = time.monotonic(), 0, 0.0
-    while (progress := (time.monotonic() - start) / (60 * minutes)) < 1:
-        tokens, targets = map(torch.from_numpy, queue.get())
-        wanted = targets[:, 1:]
-        states = model(tokens[:, :-1])[wanted >= 0]
-        loss = F.cross_entropy(model.logits(states), wanted[wanted >= 0])
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(rest, 1.0)
-        for optimizer, peak in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = peak * rate(progress)
-            optimizer.step()
-            optimizer.zero_grad()
-        step += 1
-        recent = loss.item() if step == 1 else 0.98 * recent + 0.02 * loss.item()
-        if step % 50 == 0:
-            print(f"step {step}  {60 * minutes * progress:.0f} s  loss {recent:.3f}", flush=True)
-        if step % 200 == 0:
-            checkpoint()
+    with ThreadPoolExecutor(CORES, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        while (progress := (time.monotonic() - start) / (60 * minutes)) < 1:
+            losses, found = zip(*pool.map(lambda _: gradients(model, queue.get()), range(CORES)), strict=True)
+            for p, *parts in zip(model.parameters(), *found, strict=True):
+                p.grad = sum(parts) / CORES
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate(progress) * (PEAK_MATRICES if isinstance(optimizer, Muon) else PEAK_REST)
+            list(pool.map(lambda optimizer: optimizer.step(), optimizers))
+            step += 1
+            loss = sum(losses) / CORES
+            recent = loss if step == 1 else 0.96 * recent + 0.04 * loss
+            if step % 50 == 0:
+                print(f"step {step}  {60 * minutes * progress:.0f} s  loss {recent:.3f}", flush=True)
+            if step % 100 == 0:
+                checkpoint()
     checkpoint()
 
 
@@ -130,10 +147,11 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=Path(tempfile.gettempdir()) / "demo.pt")
     parser.add_argument("--out", type=Path, default=export.MODEL)
     parser.add_argument("--resume", type=Path, help="start from the weights of this checkpoint")
+    parser.add_argument("--easy", type=int, default=20000, help="how many documents are short, to learn copying first")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     shape = Shape()
     model = Llama(shape)
     if arguments.resume:
@@ -143,7 +161,9 @@ def main() -> None:
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {tokenizer.get_vocab_size()} tokens", flush=True)
     context = multiprocessing.get_context("spawn")
     queue = context.Queue(maxsize=16)
-    context.Process(target=fill_queue, args=(tokenizer.to_str(), arguments.seed, queue), daemon=True).start()
+    context.Process(
+        target=fill_queue, args=(tokenizer.to_str(), arguments.seed, arguments.easy, queue), daemon=True
+    ).start()
     train(model, queue, arguments.minutes, lambda: save(arguments.checkpoint, model, tokenizer))
     export.write(arguments.checkpoint, arguments.out)
 
