@@ -17,7 +17,7 @@ from typing import Any
 from tests.support.gguf_models import random_llama
 from tests.support.server import Server
 
-ROUNDS = 7
+ROUNDS = 5
 MODELS = {"micro": {"layers": 2, "width": 64}, "medium": {"layers": 24, "width": 512}}
 
 

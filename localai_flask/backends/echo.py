@@ -1,8 +1,8 @@
 """The echo backend: a deterministic engine without weights, for tests and for trying clients.
 
-It answers with its prompt, or follows a script: where the YAML has the option `scripted`, a prompt that is a JSON object
-`{"say": …}` is obeyed (see `Script`). Each token is one byte, so that split characters and stop strings over several
-tokens are the normal case.
+It answers with its prompt, or follows a script: where the YAML has the option `scripted`, a prompt that is a JSON
+object `{"say": …}` is obeyed (see `Script`). Each token is one byte, so that split characters and stop strings over
+several tokens are the normal case.
 """
 
 from __future__ import annotations

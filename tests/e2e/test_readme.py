@@ -1,0 +1,43 @@
+"""The README's examples, run as they stand there; what they print is what stands behind them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import Server
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+ADDRESS = "http://127.0.0.1:8080"
+CURLS = re.findall(r"```sh\ncurl (http\S+) .*? -d '(\{.*?\})'\n```\n\n```json\n(.*?)\n```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize(("url", "body", "shown"), CURLS, ids=[curl[0] for curl in CURLS])
+def test_a_curl_answers_as_shown(server: Server, url: str, body: str, shown: str) -> None:
+    status, answer = server.post(url.removeprefix(ADDRESS), json.loads(body))
+    assert status == 200
+    (choice,) = answer["choices"]
+    text = choice["text"] if "text" in choice else choice["message"]["content"]
+    assert json.dumps(text) in shown
+    assert f'"finish_reason":"{choice["finish_reason"]}"' in shown
+    for key in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        assert f'"{key}":{answer["usage"][key]},' in shown
+
+
+def test_the_python_example_prints_what_is_shown(server: Server) -> None:
+    example = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL)
+    assert example is not None
+    code, shown = example.groups()
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace(ADDRESS, server.url)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == shown, done.stderr
+
+
+def test_every_example_is_found() -> None:
+    assert len(CURLS) == README.count("```json")
