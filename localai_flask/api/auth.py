@@ -6,7 +6,7 @@ import hmac
 
 from flask import request
 
-from localai_flask.api import current
+from localai_flask.api import current, docs
 from localai_flask.errors import Unauthorized
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
@@ -16,7 +16,7 @@ def require_key() -> None:
     """Raise `Unauthorized` unless the request carries one of the server's keys, or needs none."""
     keys = current.settings().api_key
     # A browser's preflight carries no credentials.
-    if not keys or request.path in OPEN_PATHS or request.method == "OPTIONS":
+    if not keys or _is_open(request.path) or request.method == "OPTIONS":
         return
     if not any(_is_key(token, keys) for token in _presented()):
         raise Unauthorized("Send one of this server's API keys, as in `Authorization: Bearer <key>`.")
@@ -28,13 +28,25 @@ def bearer_token() -> str | None:
     return token if token and not _is_key(token, current.settings().api_key) else None
 
 
+def _is_open(path: str) -> bool:
+    return path.rstrip("/") in OPEN_PATHS or f"{path}/".startswith(f"{docs.PREFIX}/")
+
+
 def _presented() -> list[str]:
-    sent = (_bearer(), request.headers.get("x-api-key"), request.headers.get("xi-api-key"))
+    sent = (_bearer(), _header("x-api-key"), _header("xi-api-key"))
     return [token for token in sent if token]
 
 
+def _header(name: str) -> str:
+    text = request.headers.get(name, "").strip()
+    try:
+        return text.encode("latin-1").decode()  # WSGI hands over bytes as Latin-1, whatever they are
+    except UnicodeDecodeError:
+        return text
+
+
 def _bearer() -> str:
-    header = request.headers.get("Authorization", "").strip()
+    header = _header("Authorization")
     scheme, _, token = header.partition(" ")
     if token:
         return token.strip() if scheme.lower() == "bearer" else ""

@@ -41,7 +41,7 @@ def create(app: Flask) -> Api:
     app.config.update(
         API_TITLE="localai-flask",
         API_VERSION=__version__,
-        OPENAPI_VERSION="3.0.3",
+        OPENAPI_VERSION="3.1.0",  # msgspec's schemas are of this version's JSON Schema
         OPENAPI_URL_PREFIX=PREFIX,
         OPENAPI_JSON_PATH="openapi.json",
         OPENAPI_SWAGGER_UI_PATH="/",

@@ -11,6 +11,8 @@ from localai_flask.api.parsing import Unsupported
 
 COMMON: dict[str, Any] = {"required": "is required.", "null": "must not be null.", "validator_failed": "is not valid."}
 MAX_INTEGER = 2**63 - 1
+MAX_DEPTH = 100
+"""How deep free JSON may be nested: what writes it out again recurses, in a stack that is already in use."""
 
 
 class Text(fields.String):
@@ -54,7 +56,14 @@ class Many(fields.List):
 
 
 class Mapping(fields.Dict):
-    default_error_messages = {**COMMON, "invalid": "must be an object."}
+    """An object of any content."""
+
+    default_error_messages = {**COMMON, "invalid": "must be an object.", "deep": f"is nested deeper than {MAX_DEPTH}."}
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if _is_deeper(value, MAX_DEPTH):
+            raise self.make_error("deep")
+        return super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
 
 
 class Object(fields.Nested):
@@ -73,7 +82,7 @@ class Refused(fields.Raw):
     default_error_messages = COMMON
 
     def __init__(self, reason: str, harmless: tuple[Any, ...] = ()):
-        super().__init__(allow_none=True, load_only=True, metadata={"description": f"Not supported: {reason}"})
+        super().__init__(allow_none=True, load_only=True, metadata={"description": f"Refused: it {reason}"})
         self._reason = reason
         self._harmless = harmless
 
@@ -99,6 +108,13 @@ class Between(marshmallow.validate.Range):
     def __init__(self, low: float, high: float):
         self._said = f"must be between {low} and {high}."
         super().__init__(min=low, max=high, error=self._said)
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return depth == 0 or any(_is_deeper(each, depth - 1) for each in inner)
 
 
 def one_of(*choices: str) -> marshmallow.validate.OneOf:

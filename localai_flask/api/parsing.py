@@ -13,8 +13,9 @@ import flask
 import flask_smorest  # type: ignore[import-untyped]
 import marshmallow
 import msgspec
+from gunicorn.http.errors import ParseException
 from webargs.flaskparser import FlaskParser
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
 
@@ -31,7 +32,7 @@ class JsonParser(FlaskParser):
     DEFAULT_VALIDATION_STATUS = 400
 
     def _raw_load_json(self, req: flask.Request) -> dict[str, Any]:
-        body = req.get_data(cache=False)
+        body = read_body(req)
         if not body.strip():
             raise InvalidRequest("The body is empty; send a JSON object.")
         if not req.is_json:
@@ -84,6 +85,26 @@ class Blueprint(flask_smorest.Blueprint, flask.Blueprint):  # type: ignore[misc]
             return view
 
         return decorate
+
+
+def read_body(request: flask.Request) -> bytes:
+    """Read the whole body.
+
+    Raises `InvalidRequest` if it is malformed, and HTTP's own errors if it is compressed or too large.
+    """
+    coding = request.headers.get("Content-Encoding", "identity")
+    if coding.lower() != "identity":
+        raise UnsupportedMediaType(
+            f"The body has the encoding {coding}, which this server does not read; send it plain."
+        )
+    try:
+        body = request.get_data(cache=False)
+    except ParseException as error:
+        raise InvalidRequest(f"The body's chunks are malformed: {error}.") from error
+    # Werkzeug ends a body without a Content-Length at the limit, and says nothing.
+    if request.content_length is None and len(body) == request.max_content_length:
+        raise RequestEntityTooLarge
+    return body
 
 
 def decode_json(body: bytes) -> Any:

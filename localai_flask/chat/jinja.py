@@ -65,7 +65,7 @@ def render(template: str, variables: Mapping[str, Any]) -> str:
     pieces: list[str] = []
     room = MAX_RENDERED
     try:
-        for piece in compiled.generate(**variables):
+        for piece in compiled.generate(variables):
             pieces.append(piece)
             room -= len(piece)
             if room < 0:

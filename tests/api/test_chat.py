@@ -58,7 +58,8 @@ def test_stream(client: FlaskClient, pool: FakePool) -> None:
 def test_usage_at_the_end_of_a_stream(client: FlaskClient, pool: FakePool) -> None:
     pool.scripts = [says("a", "b", prompt_tokens=7, cached=4), says("c", prompt_tokens=7, cached=7)]
     asked = {**HELLO, "n": 2, "stream": True, "stream_options": {"include_usage": True}}
-    *_, last = chunks(client.post("/v1/chat/completions", json=asked))
+    *others, last = chunks(client.post("/v1/chat/completions", json=asked))
+    assert [event["usage"] for event in others] == [None] * len(others)
     assert last["choices"] == []
     assert (last["usage"]["prompt_tokens"], last["usage"]["completion_tokens"]) == (7, 3)
     assert last["usage"]["prompt_tokens_details"]["cached_tokens"] == 4

@@ -1,3 +1,4 @@
+import io
 import json
 from typing import Any
 
@@ -6,8 +7,12 @@ from flask.testing import FlaskClient
 
 from tests.api.fakes import FakePool, says
 
+JSON = "application/json"
 USER = {"role": "user", "content": "hello"}
 HELLO = {"messages": [USER]}
+NESTED: dict[str, Any] = {}
+for _ in range(150):
+    NESTED = {"a": [NESTED]}
 
 
 def post(client: FlaskClient, body: Any, path: str = "/v1/chat/completions") -> tuple[int, dict[str, Any]]:
@@ -43,7 +48,9 @@ def post(client: FlaskClient, body: Any, path: str = "/v1/chat/completions") -> 
         ({"n": 1.5}, "n"),
         ({"stream": "yes"}, "stream"),
         ({"stream": 1}, "stream"),
-        ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
+        ({"stream": True, "stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"stream": False, "stream_options": {}}, "stream_options"),
         ({"temperature": "0.5"}, "temperature"),
         ({"temperature": -0.1}, "temperature"),
         ({"top_p": 1.1}, "top_p"),
@@ -67,6 +74,11 @@ def post(client: FlaskClient, body: Any, path: str = "/v1/chat/completions") -> 
         ({"tool_choice": "perhaps"}, "tool_choice"),
         ({"response_format": "json"}, "response_format"),
         ({"chat_template_kwargs": []}, "chat_template_kwargs"),
+        ({"chat_template_kwargs": NESTED}, "chat_template_kwargs"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f", "parameters": NESTED}}]},
+            "tools[0].function.parameters",
+        ),
     ],
 )
 def test_wrong_field_is_named(client: FlaskClient, change: dict[str, Any], param: str) -> None:
@@ -90,6 +102,7 @@ def test_wrong_field_is_named(client: FlaskClient, change: dict[str, Any], param
         ({"functions": [{"name": "x"}]}, "functions"),
         ({"function_call": {"name": "x"}}, "function_call"),
         ({"backend": "vllm"}, "backend"),
+        ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0]"),
         ({"tools": [{"type": "function", "function": {"name": "x", "strict": True}}]}, "tools[0].function.strict"),
     ],
@@ -152,6 +165,21 @@ def test_too_large(client: FlaskClient) -> None:
     response = client.post("/v1/chat/completions", json={**HELLO, "user": "x" * 16 * 2**20})
     assert response.status_code == 413
     assert "15 MB" in response.get_json()["error"]["message"]
+
+
+def test_compressed(client: FlaskClient) -> None:
+    for coding, status in (("gzip", 415), ("identity", 400)):
+        response = client.post("/v1/completions", data=b"{}", headers={"Content-Encoding": coding}, content_type=JSON)
+        assert response.status_code == status
+        assert ("gzip" in response.get_json()["error"]["message"]) == (status == 415)
+
+
+def test_too_large_without_a_length(client: FlaskClient) -> None:
+    whole = {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+    for size, status in ((16 * 2**20, 413), (1000, 415), (0, 400)):
+        stream = io.BytesIO(b" " * (size - 1) + b"x" if size else b"")
+        response = client.post("/v1/completions", input_stream=stream, environ_overrides=whole)
+        assert response.status_code == status
 
 
 def test_wrong_method_and_unknown_path(client: FlaskClient) -> None:

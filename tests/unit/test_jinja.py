@@ -59,3 +59,7 @@ def test_output_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_no_template_is_the_models_fault() -> None:
     with pytest.raises(ConfigError, match="line 2"):
         render("a\n{% if %}")
+
+
+def test_variables_may_have_any_name() -> None:
+    assert jinja.render("{{ x }}{{ args }}", {"x": 1, "self": 2, "args": 3}) == "13"

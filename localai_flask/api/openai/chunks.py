@@ -30,6 +30,7 @@ class Chunks:
             "system_fingerprint": identity.fingerprint,
         }
         self._head = b"data: " + encode(head)[:-1] + b',"choices":['
+        self._tail = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
         self._n = n
         self._include_usage = include_usage
         self._finishes: dict[int, Finish] = {}
@@ -81,12 +82,13 @@ class ChatChunks(Chunks):
                 return b""
 
     def _chunk(self, index: int, delta: bytes, logprobs: bytes = NULL, reason: bytes = NULL) -> bytes:
-        return b'%s{"index":%d,"delta":%s,"logprobs":%s,"finish_reason":%s}]}\n\n' % (
+        return b'%s{"index":%d,"delta":%s,"logprobs":%s,"finish_reason":%s}%s' % (
             self._head,
             index,
             delta,
             logprobs,
             reason,
+            self._tail,
         )
 
 
@@ -118,10 +120,11 @@ class CompletionChunks(Chunks):
 
     def _chunk(self, index: int, text: str, logprobs: list[TokenLogprob] | None = None, reason: bytes = NULL) -> bytes:
         rendered = encode(self._logprobs[index].add(logprobs)) if logprobs else NULL
-        return b'%s{"index":%d,"text":%s,"logprobs":%s,"finish_reason":%s}]}\n\n' % (
+        return b'%s{"index":%d,"text":%s,"logprobs":%s,"finish_reason":%s}%s' % (
             self._head,
             index,
             encode(text),
             rendered,
             reason,
+            self._tail,
         )

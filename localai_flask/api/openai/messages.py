@@ -72,7 +72,7 @@ class ToolCallSchema(RequestSchema):
 class MessageSchema(RequestSchema):
     role = Text(required=True, validate=one_of(*ROLES))
     content = ContentField(
-        metadata={"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}], "nullable": True}
+        metadata={"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}, {"type": "null"}]}
     )
     name = Text(load_default="")
     reasoning = Text(load_default="")

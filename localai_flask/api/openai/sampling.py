@@ -52,7 +52,7 @@ class LogitBias(Mapping):
     """Token ids with what is added to their logits."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> dict[int, float]:
-        biases = super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
+        biases = super()._deserialize(value, *args, **kwargs)
         if wrong := [token for token in biases if not re.fullmatch("[0-9]{1,9}", token)]:
             raise ValidationError({wrong[0]: ["is not a token id."]})
         return {int(token): bias for token, bias in biases.items()}
@@ -60,6 +60,7 @@ class LogitBias(Mapping):
 
 class StreamOptions(RequestSchema):
     include_usage = Flag(load_default=False)
+    include_obfuscation = Refused("asks for padding, which this server does not add; leave it out or send false.")
 
 
 class SamplingRequest(RequestSchema):
@@ -114,6 +115,8 @@ class ResponseFormat(Refused):
 
 def common(data: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `Call` from loaded data."""
+    if "stream_options" in data and not data["stream"]:
+        raise invalid("stream_options", "needs `stream` to be true.")
     return {
         "model": data.get("model") or None,
         "n": data.get("n"),
