@@ -11,8 +11,8 @@ export CMAKE_ARGS ?= -DGGML_RPC=ON
 TORCH ?= torch==2.13.0
 
 ifndef LOCALAI_MODELS_PATH
-export LOCALAI_MODELS_PATH := models
-export LOCALAI_LOAD_TO_MEMORY ?= demo
+serve: export LOCALAI_MODELS_PATH := models
+serve: export LOCALAI_LOAD_TO_MEMORY ?= demo
 endif
 
 .PHONY: serve test lint bench clean
