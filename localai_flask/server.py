@@ -6,6 +6,7 @@ names (https://gunicorn.org/reference/settings/).
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import signal
@@ -24,7 +25,15 @@ PROBE_THREADS = 8
 FAREWELL_S = 2.0
 """How long before gunicorn's kill a draining stream is ended with a proper error event."""
 
-_settings = Settings.from_environment()
+
+def _read_settings() -> Settings:
+    try:
+        return Settings.from_environment()
+    except ValueError as error:
+        sys.exit(f"Error: {error}")
+
+
+_settings = _read_settings()
 
 wsgi_app = "localai_flask.app:create_app()"
 bind = _settings.bind
@@ -41,13 +50,14 @@ loglevel = _settings.log_level
 control_socket_disable = True
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
+_owner = 0
+"""The process that the pool belongs to: the arbiter, and none that it forks."""
 _supervisor: Supervisor | None = None
 _runtime: Runtime | None = None
 
 
 def on_starting(server: Any) -> None:
-    """Refuse what would be unsafe, then start the pool manager."""
-    global _supervisor, _runtime
+    """Refuse what would be unsafe."""
     if not _settings.is_loopback and not _settings.api_key and not _settings.allow_insecure_public_bind:
         server.log.error(
             "refusing to listen on %s without an API key: set LOCALAI_API_KEY, listen on 127.0.0.1, "
@@ -55,17 +65,33 @@ def on_starting(server: Any) -> None:
             _settings.address,
         )
         sys.exit(1)
+    if server.START_CTX["args"][1] == "localai-flask":  # as the command names itself: on SIGUSR2 this is run again
+        server.START_CTX["args"] = [sys.executable, "-m", "localai_flask", "serve"]
+
+
+def when_ready(server: Any) -> None:
+    """Start the pool manager, now that the address is ours; let Ctrl-C drain the streams as SIGTERM does.
+
+    A second Ctrl-C ends the streams at once, which is gunicorn's own rule.
+    """
+    try:
+        _start_pool()
+    except OSError as error:
+        server.log.error("cannot start the pool of model workers: %s; XDG_RUNTIME_DIR names its folder", error)
+        sys.exit(1)
+    signal.signal(signal.SIGINT, lambda *_: server.SIG_QUEUE.put(signal.SIGTERM))
+
+
+def _start_pool() -> None:
+    global _owner, _supervisor, _runtime
+    _owner = os.getpid()
+    atexit.register(_leave)  # gunicorn calls on_exit only when it was told to stop
     # Model workers whose manager was killed become the arbiter's children, and its loop reaps them at their end.
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _runtime = Runtime.create()
     os.environ[ENV] = str(_runtime.path)
     _supervisor = Supervisor(_settings, _runtime)
     _supervisor.start()
-
-
-def when_ready(server: Any) -> None:
-    """Let Ctrl-C drain the streams as SIGTERM does; a second one ends them at once, which is gunicorn's own rule."""
-    signal.signal(signal.SIGINT, lambda *_: server.SIG_QUEUE.put(signal.SIGTERM))
 
 
 def post_worker_init(worker: Any) -> None:
@@ -82,6 +108,12 @@ def post_worker_init(worker: Any) -> None:
 
 def on_exit(server: Any) -> None:
     """Stop the pool and leave nothing behind."""
+    _leave()
+
+
+def _leave() -> None:
+    if os.getpid() != _owner:
+        return
     if _supervisor is not None:
         _supervisor.stop()
     if _runtime is not None:

@@ -7,19 +7,35 @@ values back from the environment, and the docs page is printed from it.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 PREFIX = "LOCALAI_"
+ADDRESS = r"unix:.+|(\[[0-9A-Fa-f:.%]+\]|[^:\[\]\s]*):[0-9]{1,5}"
+LEVEL = "(?i)error|warning|info|debug"
 BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
-def setting(default: Any, help: str, *, metavar: str | None = None, env: str | None = None) -> Any:
-    """Declare one setting; `env` is the variable's name where it is not LOCALAI_ and the field's name."""
-    return dataclasses.field(default=default, metadata={"help": help, "metavar": metavar, "env": env})
+def setting(
+    default: Any,
+    help: str,
+    *,
+    metavar: str | None = None,
+    env: str | None = None,
+    minimum: int = 0,
+    pattern: str = "",
+) -> Any:
+    """Declare one setting; `env` is the variable's name where it is not LOCALAI_ and the field's name.
+
+    A number is at least `minimum`; text matches `pattern` if there is one.
+    """
+    about = {"help": help, "metavar": metavar, "env": env, "minimum": minimum, "pattern": pattern}
+    return dataclasses.field(default=default, metadata=about)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,17 +43,21 @@ class Settings:
     """Everything that is configured for the whole server rather than for one model."""
 
     models_path: Path = setting(Path("models"), "Folder with model files and their YAML.", metavar="DIR")
-    address: str = setting("127.0.0.1:8080", "Where to listen; `:8080` means every interface.", metavar="HOST:PORT")
+    address: str = setting(
+        "127.0.0.1:8080", "Where to listen; `:8080` means every interface.", metavar="HOST:PORT", pattern=ADDRESS
+    )
     api_key: tuple[str, ...] = setting((), "Keys that clients may send, separated by commas.", metavar="KEY")
     threads: int = setting(0, "Compute threads for each model that does not set its own (0: all cores).")
     context_size: int = setting(
-        0, "Context per request, in tokens, for models that do not set their own (0: the model's, at most 8192)."
+        0,
+        "Context per request, in tokens, for models that do not set their own (0: the model's, at most 8192).",
+        minimum=-1,
     )
     f16: bool = setting(False, "Use 16-bit floats where a model's YAML does not say.")
     default_model: str = setting("", "Model that serves requests which name none.", metavar="NAME")
     load_to_memory: tuple[str, ...] = setting((), "Models to load at start; /readyz waits for them.", metavar="NAMES")
-    workers: int = setting(2, "Web worker processes.")
-    http_threads: int = setting(64, "Requests that each web worker serves at once; more are answered 503.")
+    workers: int = setting(2, "Web worker processes.", minimum=1)
+    http_threads: int = setting(64, "Requests that each web worker serves at once; more are answered 503.", minimum=1)
     upload_limit: int = setting(15, "Largest request body, in MB.")
     graceful_timeout: int = setting(30, "Seconds that running streams get to end when the server stops.")
     queue_size: int = setting(512, "Requests that may wait for one model; more are answered 503.")
@@ -47,7 +67,7 @@ class Settings:
     worker_silence_timeout: float = setting(10.0, "Seconds without a heartbeat after which a model worker is replaced.")
     cors_allow_origins: tuple[str, ...] = setting((), "Web origins whose pages may call the API.")
     allow_insecure_public_bind: bool = setting(False, "Listen on a public address although no API key is set.")
-    log_level: str = setting("info", "error, warning, info or debug.", metavar="LEVEL")
+    log_level: str = setting("info", "error, warning, info or debug.", metavar="LEVEL", pattern=LEVEL)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -88,11 +108,25 @@ def _parse(field: dataclasses.Field[Any], text: str) -> Any:
         return BOOLEANS[text.lower()]
     if isinstance(default, tuple):
         return tuple(part.strip() for part in text.split(",") if part.strip())
-    number, scale = _duration(text) if isinstance(default, float) else (text, 1)
+    if isinstance(default, int | float):
+        return _parse_number(field, text)
+    pattern = field.metadata["pattern"]
+    if pattern and not re.fullmatch(pattern, text):
+        raise ValueError(f"{env_name(field)}={text!r} cannot be used; write it like its default, {default}.")
+    return type(default)(text)
+
+
+def _parse_number(field: dataclasses.Field[Any], text: str) -> int | float:
+    default: Any = field.default
+    digits, scale = _duration(text) if isinstance(default, float) else (text, 1)
     try:
-        return type(default)(number) * scale if scale != 1 else type(default)(number)
+        number: int | float = type(default)(digits) * scale if scale != 1 else type(default)(digits)
     except ValueError:
         raise ValueError(f"{env_name(field)}={text!r} is not a number; its default is {default}.") from None
+    minimum: int = field.metadata["minimum"]
+    if not minimum <= number < math.inf:
+        raise ValueError(f"{env_name(field)}={text!r} is out of range; the least is {minimum}, the default {default}.")
+    return number
 
 
 def _duration(text: str) -> tuple[str, float]:

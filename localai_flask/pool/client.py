@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 
 from localai_flask.config.model import ModelConfig
@@ -24,11 +25,13 @@ from localai_flask.pool.runtime import Runtime
 
 BEAT_S = 0.5
 MANAGER_ABSENCE_S = 10.0
-"""How long a request waits for a manager that does not answer."""
+"""How long a request waits for a manager that does not answer, or for a worker that cannot be reached."""
 ENGINE_STALL_S = 60.0
 """How long one step of an engine may last before the model no longer counts as ready."""
+NOT_SENT = 0
+"""A request id that no link gives."""
 RESUBMISSIONS = 3
-"""How often one request may be moved from a worker that leaves or dies before it began."""
+"""How often one sequence may be moved from a worker that leaves or dies before it began."""
 
 
 class PoolClient:
@@ -128,7 +131,7 @@ class Session:
             self._directory.unwant(self.config)
 
     def _wait_loaded(self, beat: float) -> Iterator[float | None]:
-        begun = told = time.monotonic()
+        begun = told = reached = time.monotonic()
         answers = self._directory.answers
         while True:
             self._directory.await_change(min(beat, 0.1))
@@ -140,6 +143,10 @@ class Session:
                 return
             if seen and lease is not None and lease.state == "failed" and lease.error is not None:
                 raise ApiError.from_info(lease.error)
+            if lease is None or lease.info is None:
+                reached = now
+            elif now - reached > MANAGER_ABSENCE_S:
+                raise Unavailable(f"The worker of model {self.config.name} cannot be reached; try again.")
             if self._directory.age_s > MANAGER_ABSENCE_S and now - begun > MANAGER_ABSENCE_S:
                 raise Unavailable("The pool manager does not answer; it is being restarted, so try again.")
             if now - told >= beat:
@@ -193,7 +200,7 @@ class Generation:
         self._running: dict[int, tuple[Link, int]] = {}
         self._peeked: tuple[int, Answer] | None = None
         self._begun: set[int] = set()
-        self._resubmitted = 0
+        self._moves: Counter[int] = Counter()
         link = session.pick(commands[0].prompt)
         try:
             for index in range(len(commands)):
@@ -205,8 +212,10 @@ class Generation:
     def _submit(self, index: int, link: Link) -> None:
         try:
             self._running[index] = link, link.send(self._commands[index], self._inbox, index)
-        except ChannelGone as error:
-            raise Unavailable("The model's worker has just ended; it is being restarted, so try again.") from error
+        except ChannelGone:
+            # As if it had died a moment later: `events` then moves the sequence.
+            self._running[index] = link, NOT_SENT
+            self._inbox.put((index, Failed(WorkerDied("The model's worker has just ended; try again.").info)))
 
     def events(self, beat: float = BEAT_S) -> Iterator[tuple[int, Reply] | None]:
         """Yield (index of the sequence, reply) as they come, None after each `beat` seconds of silence.
@@ -244,16 +253,16 @@ class Generation:
         return index, answer
 
     def _may_move(self, index: int, failed: Failed) -> bool:
-        """Whether another worker may take over: nothing has begun, and this request has not been moved too often.
+        """Whether another worker may take over: nothing has begun, and this sequence has not been moved too often.
 
         A prompt that kills its worker has begun by then, so it does not go on to kill the next.
         """
         movable = failed.error.code in (WorkerLeaving.code, WorkerDied.code)
-        return movable and index not in self._begun and self._resubmitted < RESUBMISSIONS
+        return movable and index not in self._begun and self._moves[index] < RESUBMISSIONS
 
     def _move(self, index: int, beat: float) -> Iterator[None]:
         """Give a sequence whose worker left before it began to another one."""
-        self._resubmitted += 1
+        self._moves[index] += 1
         self._session.avoid(self._running.pop(index)[0])
         for _ in self._session.wait_ready(beat):
             yield None

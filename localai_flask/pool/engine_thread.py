@@ -57,6 +57,11 @@ class EngineThread(threading.Thread):
     def is_idle(self) -> bool:
         return not self._routes and self._inbox.empty()
 
+    @property
+    def heeds_stop(self) -> bool:
+        """Whether `stop` is worth waiting for: the engine neither loads nor sits in a step."""
+        return self.info is not None and self.busy_since is None
+
     def submit(self, channel: Channel, request_id: int, command: Generate) -> None:
         arrived = time.monotonic()
         self._inbox.put(lambda: self._submit(channel, request_id, command, arrived))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from itertools import count
+
+import msgspec
 
 from localai_flask.errors import Overloaded, WorkerDied
 from localai_flask.generation import Failed
@@ -13,7 +16,10 @@ from localai_flask.pool.channel import Channel, ChannelFull, ChannelGone, Hub, H
 from localai_flask.pool.messages import Answer, Cancel, Command
 from localai_flask.pool.protocol import WorkerAddress
 
-Inbox = "queue.SimpleQueue[tuple[int, Answer]]"
+log = logging.getLogger(__name__)
+
+CONNECT_S = 1.0
+"""How long a worker may take to accept a connection, before it counts as gone."""
 
 
 class Link:
@@ -41,7 +47,7 @@ class Link:
         except ChannelFull as error:
             self._inboxes.pop(request_id, None)
             raise Overloaded("The model's worker is too busy to take another request; try again.") from error
-        except ChannelGone:
+        except BaseException:
             self._inboxes.pop(request_id, None)
             raise
         if not self.channel.alive:
@@ -77,18 +83,33 @@ class Links(threading.Thread):
         super().__init__(name="pool-links", daemon=True)
         self._hub = Hub()
         self._links: dict[str, Link] = {}
-        self._lock = threading.Lock()
+        self._changing = threading.Lock()
+        """Held for a moment only: the reader needs it to go on."""
+        self._connecting = threading.Lock()
 
     def to(self, worker: WorkerAddress) -> Link:
         """Give the link to a worker; raise `ChannelGone` if it cannot be reached."""
-        with self._lock:
-            link = self._links.get(worker.worker_id)
-            if link is None or not link.channel.alive:
-                link = Link(worker, Channel.connect(worker.address))
-                link.channel.data = link
-                self._links[worker.worker_id] = link
-                self._hub.add(link.channel)
+        link = self._alive(worker)
+        if link is not None:
             return link
+        with self._connecting:
+            link = self._alive(worker)
+            return link if link is not None else self._connect(worker)
+
+    def _alive(self, worker: WorkerAddress) -> Link | None:
+        link = self._links.get(worker.worker_id)
+        return link if link is not None and link.channel.alive else None
+
+    def _connect(self, worker: WorkerAddress) -> Link:
+        try:
+            link = Link(worker, Channel.connect(worker.address, timeout=CONNECT_S))
+        except ChannelFull as error:
+            raise ChannelGone(f"The worker {worker.worker_id} takes no connection.") from error
+        link.channel.data = link
+        self._hub.add(link.channel)
+        with self._changing:
+            self._links[worker.worker_id] = link
+        return link
 
     def run(self) -> None:
         while True:
@@ -96,11 +117,24 @@ class Links(threading.Thread):
                 assert event.channel is not None
                 link: Link = event.channel.data
                 if event.kind is HubEventKind.GONE:
-                    with self._lock:
-                        if self._links.get(link.worker.worker_id) is link:
-                            del self._links[link.worker.worker_id]
-                    link.fail_all()
+                    self._lose(link)
                 elif event.kind is HubEventKind.MESSAGE:
                     assert event.payload is not None
-                    for request_id, answer in messages.decode_answers(event.payload):
-                        link.deliver(request_id, answer)
+                    self._deliver(link, event.payload)
+
+    def _deliver(self, link: Link, payload: bytes) -> None:
+        try:
+            answers = messages.decode_answers(payload)
+        except msgspec.MsgspecError as error:
+            log.error("worker %s sent what cannot be read (%s); hanging up", link.worker.worker_id, error)
+            self._hub.drop(link.channel)
+            self._lose(link)
+            return
+        for request_id, answer in answers:
+            link.deliver(request_id, answer)
+
+    def _lose(self, link: Link) -> None:
+        with self._changing:
+            if self._links.get(link.worker.worker_id) is link:
+                del self._links[link.worker.worker_id]
+        link.fail_all()

@@ -12,105 +12,48 @@ import os
 import secrets
 import selectors
 import signal
+import sys
 import threading
 import time
-from dataclasses import dataclass, field
 
 from localai_flask.config import model as model_config
 from localai_flask.config.model import ModelConfig
-from localai_flask.config.registry import Registry
-from localai_flask.errors import ApiError, ErrorInfo
-from localai_flask.generation import ModelInfo
+from localai_flask.errors import ErrorInfo, ModelLoadFailed, Unavailable
 from localai_flask.pool import protocol
-from localai_flask.pool.failure import Backoff, describe_death
+from localai_flask.pool.failure import describe_death
 from localai_flask.pool.process import WorkerProcess
-from localai_flask.pool.protocol import LOG_FORMAT, Lease, PoolServer, WorkerAddress, WorkerSpec
+from localai_flask.pool.protocol import LOG_FORMAT, PoolServer, WorkerSpec
+from localai_flask.pool.required import RequiredModels
 from localai_flask.pool.runtime import Runtime
+from localai_flask.pool.table import Model, Worker
 from localai_flask.settings import Settings
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.2
+STOPPING_TICK_S = 0.02
 ADOPTION_S = 2.0
 """How long a manager that replaces a killed one waits for running workers to register before it starts new ones."""
-
-
-@dataclass
-class Worker:
-    """One model worker as the manager sees it."""
-
-    id: str
-    process: WorkerProcess
-    address: str = ""
-    progress: float = 0.0
-    heard: float = field(default_factory=time.monotonic)
-    advanced: float = field(default_factory=time.monotonic)
-    """When its load last made progress."""
-    ready: bool = False
-    leaving: bool = False
-    ended_because: str = ""
-    """Why the manager itself ended it, if it did."""
-    running: int = 0
-    waiting: int = 0
-
-
-@dataclass
-class Model:
-    """One model that somebody asked for."""
-
-    config: ModelConfig
-    required: bool = False
-    """Whether the server is not ready without it."""
-    wanted: bool = True
-    superseded: bool = False
-    """Whether its YAML has changed since, so that another entry of the table stands for this name."""
-    workers: dict[str, Worker] = field(default_factory=dict)
-    info: ModelInfo | None = None
-    error: ErrorInfo | None = None
-    loads: Backoff = field(default_factory=Backoff)
-
-    @property
-    def usable(self) -> list[Worker]:
-        return [worker for worker in self.workers.values() if worker.ready and not worker.leaving]
-
-    @property
-    def current(self) -> list[Worker]:
-        return [worker for worker in self.workers.values() if not worker.leaving]
-
-    @property
-    def state(self) -> protocol.ModelState:
-        if self.usable:
-            return "ready"
-        if self.error is not None:
-            return "failed"
-        return "loading" if self.wanted else "cold"
-
-    def lease(self) -> Lease:
-        usable = self.usable
-        progress = max((worker.progress for worker in self.current), default=0.0)
-        state: protocol.ModelState = (
-            "ready" if usable else "failed" if self.error else "loading" if self.wanted else "cold"
-        )
-        return Lease(
-            name=self.config.name,
-            state=state,
-            required=self.required or (self.wanted and self.info is not None),
-            progress=progress,
-            workers=[WorkerAddress(worker.id, worker.address, worker.process.pid) for worker in usable],
-            info=self.info if usable else None,
-            error=None if usable else self.error,
-        )
+STALE_S = 3.0
+"""How long a web worker may go on asking for a model as it was before its YAML changed."""
+FAREWELL_S = 5.0
+"""How much longer than its grace a worker may take to leave."""
+ORPHAN_GRACE_S = 2.0
+"""How long workers have to leave when the arbiter is gone."""
 
 
 class PoolManager:
-    """The table of models and workers; the server's threads call its public methods, the main thread `tick`."""
+    """The table of models and workers; other threads call its public methods, the main thread `tick`."""
 
     def __init__(self, settings: Settings, runtime: Runtime, *, adopt: bool = False):
         self.settings = settings
         self.runtime = runtime
         self.models: dict[str, Model] = {}
+        """By config key; what is required and cannot be found, by name."""
         self.lock = threading.Lock()
-        self.stopping = False
+        self.kill_at: float | None = None
+        """When the last workers are killed, once the pool was told to stop."""
+        self.adopting = adopt
         self.may_start_at = time.monotonic() + (ADOPTION_S if adopt else 0.0)
 
     # What clients and workers call (protocol.PoolProxy).
@@ -123,7 +66,7 @@ class PoolManager:
             return protocol.encode({key: model.lease() for key, model in self.models.items()})
 
     def register(self, encoded: bytes) -> None:
-        """Take up a worker that is ready: one of our own, or one that a former manager started."""
+        """Take up a worker that is ready, or one that a former manager started."""
         told = protocol.decode_registration(encoded)
         config = model_config.decode(told.config)
         with self.lock:
@@ -133,10 +76,15 @@ class PoolManager:
                 worker = Worker(told.worker_id, WorkerProcess.adopt(told.worker_id, told.pid, self.runtime))
                 model.workers[worker.id] = worker
                 log.info("adopted the worker of model %s (pid %d)", config.name, told.pid)
-            worker.address, worker.ready, worker.progress = told.address, True, 1.0
-            worker.heard = time.monotonic()
-            model.info, model.error = told.info, None
-            model.loads.succeeded()
+            worker.address, worker.heard = told.address, time.monotonic()
+            if told.info is not None:
+                worker.ready, worker.progress = True, 1.0
+                model.info, model.error = told.info, None
+                model.loads.succeeded()
+            if told.leaving:
+                worker.will_leave()
+            elif self.stopping:
+                worker.send_away()
 
     def report(self, encoded: bytes) -> bool:
         """Take a heartbeat; False if the worker is not known here."""
@@ -150,7 +98,8 @@ class PoolManager:
             if told.progress > worker.progress:
                 worker.progress, worker.advanced = told.progress, now
             worker.running, worker.waiting = told.running, told.waiting
-            worker.leaving = worker.leaving or told.leaving
+            if told.leaving:
+                worker.will_leave()
             return True
 
     def fail(self, worker_id: str, encoded: bytes) -> None:
@@ -160,44 +109,59 @@ class PoolManager:
             for model in self.models.values():
                 worker = model.workers.get(worker_id)
                 if worker is not None:
-                    worker.leaving = True
+                    worker.will_leave()
                     self._load_failed(model, error)
 
-    # What the main thread does.
+    # What the thread of the required models calls.
 
-    def want_required(self) -> None:
-        """Want the models that must be loaded before the server counts as ready."""
-        registry = Registry(self.settings)
+    def require(self, name: str, config: ModelConfig) -> None:
+        """Want a model without which the server is not ready."""
         with self.lock:
-            for name in self.settings.load_to_memory:
-                try:
-                    self._want(registry.get(name), required=True)
-                except ApiError as error:
-                    log.error("cannot load %s to memory: %s", name, error)
-                    self.models[name] = Model(ModelConfig(name=name), required=True, wanted=False, error=error.info)
+            self.models.pop(name, None)
+            self._want(config, required=True)
+
+    def miss(self, name: str, error: ErrorInfo) -> None:
+        """Note that a required name stands for no usable model."""
+        with self.lock:
+            known = self.models.get(name)
+            if known is None or known.error != error:
+                log.error("cannot load %s to memory: %s", name, error.message)
+                self.models[name] = Model(ModelConfig(name=name), required=True, wanted=False, error=error)
+
+    # What the main thread does.
 
     def tick(self) -> None:
         """Make actual what is wanted."""
         with self.lock:
+            if self.adopting and _is_past(self.may_start_at):
+                self._end_adoption()
             for key, model in list(self.models.items()):
                 self._reap(model)
                 self._end_silent(model)
+                self._end_surplus(model)
                 self._start_missing(model)
-                if model.superseded and not model.workers:
+                if not model.workers and model.superseded_at is not None and _is_past(model.superseded_at + STALE_S):
                     del self.models[key]
 
     def stop(self, grace_s: float) -> None:
-        """Let every worker finish, then end those that do not."""
+        """Let every worker finish, and have ticks end those that do not in time."""
         with self.lock:
-            self.stopping = True
-            processes = [worker.process for model in self.models.values() for worker in model.workers.values()]
-        for process in processes:
-            process.terminate()
-        deadline = time.monotonic() + grace_s
-        for process in processes:
-            process.wait(deadline - time.monotonic())
-            process.kill()
-            process.wait(5.0)
+            deadline = time.monotonic() + grace_s
+            self.kill_at = deadline if self.kill_at is None else min(deadline, self.kill_at)
+            for model in self.models.values():
+                for worker in model.current:
+                    worker.send_away()
+
+    @property
+    def stopping(self) -> bool:
+        return self.kill_at is not None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no worker is left, or only some that not even a kill has ended in time."""
+        if self.kill_at is None:
+            return False
+        return _is_past(self.kill_at + FAREWELL_S) or not any(model.workers for model in self.models.values())
 
     # Under the lock.
 
@@ -209,56 +173,80 @@ class PoolManager:
 
     def _want(self, config: ModelConfig, *, required: bool = False) -> None:
         model = self.models.get(config.key)
-        if model is None:
-            model = self.models[config.key] = Model(config)
-            self._retire_others(config)
+        if model is not None and model.superseded_at is not None and not _is_past(model.superseded_at + STALE_S):
+            return  # asked by somebody who has not seen the new YAML yet
+        if model is None or model.superseded_at is not None:
+            model = model or self.models.setdefault(config.key, Model(config))
+            model.superseded_at, model.error = None, None
+            required = self._retire_others(config) or required
         model.required = model.required or required
         if not model.wanted and model.loads.may_try:
             model.wanted, model.error = True, None
 
-    def _retire_others(self, config: ModelConfig) -> None:
-        """Stop the workers of a model whose YAML has changed since they started; what they run may finish."""
-        for other in self.models.values():
-            if other.config.name == config.name and other.config.key != config.key:
-                other.wanted = other.required = False
-                other.superseded = True
-                for worker in other.current:
-                    worker.leaving = True
-                    worker.process.terminate()
+    def _retire_others(self, config: ModelConfig) -> bool:
+        """Let the workers leave that a model had before its YAML changed; tell whether it was required."""
+        others = [each for each in self.models.values() if each.config.name == config.name]
+        others = [each for each in others if each.config.key != config.key and each.superseded_at is None]
+        was_required = any(each.required for each in others)
+        for other in others:
+            other.supersede(Unavailable(f"The YAML of model {config.name} has just changed; try again.").info)
+        return was_required
+
+    def _end_adoption(self) -> None:
+        """Forget the workers that died together with the manager that had started them."""
+        self.adopting = False
+        self.runtime.remove_logs(but={worker for model in self.models.values() for worker in model.workers})
 
     def _reap(self, model: Model) -> None:
         for worker in list(model.workers.values()):
             if not worker.process.ended:
                 continue
             del model.workers[worker.id]
+            if not (worker.leaving or self.stopping or worker.process.exit_status == 0):
+                self._died(model, worker)
             worker.process.close()
-            if worker.leaving or self.stopping:
-                continue
-            error = describe_death(model.config.name, worker.process, not worker.ready, worker.ended_because)
-            log.error("%s", error.message)
-            if worker.ready:
-                model.loads.crashed()
-            if not worker.ready or model.loads.crashes_often:
-                self._load_failed(model, error)
+
+    def _died(self, model: Model, worker: Worker) -> None:
+        error = describe_death(model.config.name, worker.process, not worker.ready, worker.ended_because)
+        log.error("%s", error.message)
+        if worker.ready:
+            model.loads.crashed()
+        if not worker.ready or model.loads.crashes_often:
+            self._load_failed(model, error)
 
     def _end_silent(self, model: Model) -> None:
         now = time.monotonic()
-        for worker in model.current:
+        for worker in model.workers.values():
             if now - worker.heard > self.settings.worker_silence_timeout:
                 worker.ended_because = f"it gave no sign of life for {now - worker.heard:.0f} s"
+            elif worker.leaving_since is not None:
+                if _is_past(worker.leaving_since + self.settings.graceful_timeout + FAREWELL_S):
+                    worker.ended_because = "it was told to leave and did not"
             elif not worker.ready and now - worker.advanced > self.settings.load_stall_timeout:
                 worker.ended_because = f"loading made no progress for {now - worker.advanced:.0f} s"
-            if worker.ended_because:
+            if worker.ended_because or (self.kill_at is not None and now > self.kill_at):
                 worker.process.kill()
 
+    def _end_surplus(self, model: Model) -> None:
+        """Send workers away that were adopted after others had been started in their place."""
+        oldest_first = sorted(model.current, key=lambda worker: not worker.ready)
+        for worker in oldest_first[model.config.replicas :]:
+            worker.send_away()
+
     def _start_missing(self, model: Model) -> None:
-        if self.stopping or time.monotonic() < self.may_start_at:
+        if self.stopping or self.adopting or not model.config.backend:
             return
-        if model.required and not model.wanted and model.loads.may_try and model.config.backend:
+        if model.is_due:
             model.wanted = True
         while model.wanted and len(model.current) < model.config.replicas:
-            worker = self._start(model.config)
-            model.workers[worker.id] = worker
+            try:
+                worker = self._start(model.config)
+            except OSError as error:
+                message = f"Cannot start a worker for model {model.config.name}: {error}."
+                log.error("%s", message)
+                self._load_failed(model, ModelLoadFailed(message).info)
+            else:
+                model.workers[worker.id] = worker
 
     def _start(self, config: ModelConfig) -> Worker:
         worker_id = secrets.token_hex(6)
@@ -274,9 +262,11 @@ class PoolManager:
         return Worker(worker_id, process)
 
     def _load_failed(self, model: Model, error: ErrorInfo) -> None:
-        model.loads.failed(self.settings.model_load_failure_cooldown)
-        model.wanted, model.info = False, None
-        model.error = error
+        model.load_failed(error, self.settings.model_load_failure_cooldown)
+
+
+def _is_past(moment: float) -> bool:
+    return time.monotonic() >= moment
 
 
 def main() -> None:
@@ -289,16 +279,15 @@ def main() -> None:
     PoolServer.register("pool", callable=lambda: manager, exposed=protocol.PoolProxy._exposed_)
     server = PoolServer(address=str(runtime.manager_socket), authkey=runtime.key).get_server()
     threading.Thread(target=server.serve_forever, name="pool-server", daemon=True).start()
-    manager.want_required()
-    arbiter_gone = _tick_until_told(manager, runtime)
-    manager.stop(2.0 if arbiter_gone else 5.0)
+    RequiredModels(settings, manager.require, manager.miss).start()
+    arbiter_gone = _tick_until_stopped(manager, runtime, pulse=int(sys.argv[1]) if len(sys.argv) > 1 else None)
     server.listener.close()  # type: ignore[attr-defined]  # typeshed leaves it out
     if arbiter_gone:
         runtime.remove()
 
 
-def _tick_until_told(manager: PoolManager, runtime: Runtime) -> bool:
-    """Tick until a signal says stop (return False) or the arbiter has gone (True)."""
+def _tick_until_stopped(manager: PoolManager, runtime: Runtime, pulse: int | None) -> bool:
+    """Tick, and stop on a signal or when the arbiter is gone; return whether it is. Each tick is told on `pulse`."""
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(writer)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -307,16 +296,29 @@ def _tick_until_told(manager: PoolManager, runtime: Runtime) -> bool:
         arbiter = os.pidfd_open(runtime.arbiter_pid)
     except ProcessLookupError:
         return True
+    arbiter_gone = False
     with selectors.DefaultSelector() as selector:
-        selector.register(reader, selectors.EVENT_READ, False)
-        selector.register(arbiter, selectors.EVENT_READ, True)
-        while True:
-            if events := selector.select(TICK_S):
-                return any(key.data for key, _ in events)
+        selector.register(reader, selectors.EVENT_READ)
+        selector.register(arbiter, selectors.EVENT_READ)
+        while not manager.stopped:
+            for key, _ in selector.select(STOPPING_TICK_S if manager.stopping else TICK_S):
+                arbiter_gone = arbiter_gone or key.fd == arbiter
+                selector.unregister(key.fd)
+                manager.stop(ORPHAN_GRACE_S if arbiter_gone else manager.settings.graceful_timeout)
             try:
                 manager.tick()
             except Exception:
                 log.exception("the pool manager's tick failed; going on")
+            if pulse is not None:
+                _beat(pulse)
+    return arbiter_gone
+
+
+def _beat(pulse: int) -> None:
+    try:
+        os.write(pulse, b"\0")
+    except (BlockingIOError, BrokenPipeError):
+        pass  # nobody reads any more: the arbiter is gone, and its pidfd says so
 
 
 if __name__ == "__main__":

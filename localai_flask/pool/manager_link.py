@@ -21,9 +21,9 @@ LONGEST_ABSENCE_S = 10.0
 
 
 class ManagerLink(threading.Thread):
-    """Registers when the model is ready and again with every new manager; in between it sends heartbeats."""
+    """Registers when the model is ready, and with a manager that does not know it; in between it sends heartbeats."""
 
-    def __init__(self, runtime: Runtime, describe: Callable[[], Registration | None], report: Callable[[], Report]):
+    def __init__(self, runtime: Runtime, describe: Callable[[], Registration], report: Callable[[], Report]):
         super().__init__(name="manager-link", daemon=True)
         self._runtime = runtime
         self._describe = describe
@@ -61,9 +61,10 @@ class ManagerLink(threading.Thread):
             proxy = self._connected()
             known = proxy.report(self._report())
             registration = self._describe()
-            if registration is not None and not (known and self._registered):
+            is_loaded = registration.info is not None
+            if not known or (is_loaded and not self._registered):
                 proxy.register(registration)
-                self._registered = True
+                self._registered = is_loaded
         except (OSError, EOFError):
             self._proxy, self._registered = None, False
             self._absent_since = self._absent_since or time.monotonic()

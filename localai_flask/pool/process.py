@@ -29,22 +29,21 @@ class WorkerProcess:
     @classmethod
     def start(cls, spec: WorkerSpec, runtime: Runtime) -> WorkerProcess:
         """Start a fresh interpreter, never a fork: engines with CUDA or threads do not survive one."""
-        server_log = os.dup(sys.stderr.fileno())
-        with open(runtime.worker_log(spec.worker_id), "wb") as stderr, open(server_log, "wb", buffering=0):
+        with (
+            os.fdopen(os.memfd_create("localai-flask-spec"), "w+b") as stdin,  # unlike a pipe it never fills up
+            open(runtime.worker_log(spec.worker_id), "wb") as stderr,
+            open(os.dup(sys.stderr.fileno()), "wb", buffering=0) as server_log,
+        ):
+            stdin.write(protocol.encode(spec))
+            stdin.seek(0)
             child = subprocess.Popen(
-                [sys.executable, "-m", "localai_flask.pool.worker", str(server_log)],
-                stdin=subprocess.PIPE,
+                [sys.executable, "-m", "localai_flask.pool.worker", str(server_log.fileno())],
+                stdin=stdin,
                 stdout=stderr,
                 stderr=stderr,
-                pass_fds=[server_log],
+                pass_fds=[server_log.fileno()],
                 start_new_session=True,  # a Ctrl-C in the terminal is the arbiter's to handle
             )
-        assert child.stdin is not None
-        try:
-            with child.stdin as stdin:
-                stdin.write(protocol.encode(spec))
-        except BrokenPipeError:
-            pass  # it died at once; the next tick finds out and says why
         return cls(spec.worker_id, child.pid, runtime, child)
 
     @classmethod

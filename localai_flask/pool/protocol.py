@@ -6,8 +6,15 @@ they take and give is msgpack of the structs below, so that the two ends may run
 
 from __future__ import annotations
 
-from multiprocessing.connection import Connection
-from multiprocessing.managers import BaseManager, BaseProxy, convert_to_error  # type: ignore[attr-defined]
+import socket
+import struct
+from multiprocessing.connection import (  # type: ignore[attr-defined]  # typeshed leaves the challenges out
+    Connection,
+    Listener,
+    answer_challenge,
+    deliver_challenge,
+)
+from multiprocessing.managers import BaseManager, BaseProxy, listener_client  # type: ignore[attr-defined]
 from typing import Any, Literal
 
 import msgspec
@@ -18,6 +25,9 @@ from localai_flask.pool.runtime import Runtime
 
 LOG_FORMAT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s"
 """How manager and model workers write to the server's log: as gunicorn does."""
+
+ANSWER_S = 5.0
+"""How long one exchange with the manager may take; a hung manager must not take its clients with it."""
 
 ModelState = Literal["cold", "loading", "ready", "failed"]
 
@@ -33,13 +43,15 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
-    """A model worker introduces itself: once when it is ready, and again to every new manager."""
+    """A model worker introduces itself: once when it is ready, and to a manager that did not start it."""
 
     worker_id: str
     pid: int
     address: str
     config: bytes
-    info: ModelInfo
+    info: ModelInfo | None
+    """None as long as the model is loading."""
+    leaving: bool = False
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,15 +95,35 @@ decode_error = msgspec.msgpack.Decoder(ErrorInfo).decode
 decode_directory = msgspec.msgpack.Decoder(Directory).decode
 
 
+def _connect_to_manager(address: str, authkey: bytes) -> Connection:
+    # `multiprocessing.connection.Client` waits for ever, also while it connects and while both prove their key.
+    timeout = struct.pack("ll", int(ANSWER_S), int(ANSWER_S % 1 * 1e6))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connecting:
+        connecting.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+        connecting.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+        connecting.connect(address)
+        connection: Connection = Connection(connecting.detach())
+    answer_challenge(connection, authkey)
+    deliver_challenge(connection, authkey)
+    return connection
+
+
+SERIALIZER = "pickle, with a deadline"
+listener_client[SERIALIZER] = (Listener, _connect_to_manager)
+
+
 class PoolProxy(BaseProxy):
-    """The manager's object as its clients see it; a call that is not answered in time raises `TimeoutError`."""
+    """The manager's object as its clients see it.
+
+    Every method raises `OSError` or `EOFError` if the manager does not answer in time, or with an error; then make
+    another proxy.
+    """
 
     _tls: Any  # what BaseProxy has and typeshed leaves out
     _id: str
     _connect: Any
 
     _exposed_ = ("sync", "register", "report", "fail")
-    timeout_s = 10.0
 
     def sync(self, wanted: list[bytes]) -> Directory:
         """Ask for the models of these configs to be loaded, and read the whole directory; returns at once."""
@@ -109,19 +141,14 @@ class PoolProxy(BaseProxy):
         self._callmethod("fail", (worker_id, encode(error)))
 
     def _callmethod(self, methodname: str, args: Any = (), kwds: Any = None) -> Any:
-        # BaseProxy waits for ever; a stopped manager must not take its clients with it.
         if not hasattr(self._tls, "connection"):
             self._connect()
         connection: Connection = self._tls.connection
         connection.send((self._id, methodname, args, kwds or {}))
-        if not connection.poll(self.timeout_s):
-            connection.close()
-            del self._tls.connection
-            raise TimeoutError(f"the pool manager did not answer {methodname} within {self.timeout_s:.0f} s")
         kind, result = connection.recv()
-        if kind == "#RETURN":
-            return result
-        raise convert_to_error(kind, result)
+        if kind != "#RETURN":
+            raise ConnectionError(f"the pool manager failed at {methodname}: {result}")
+        return result
 
 
 class PoolServer(BaseManager):
@@ -133,7 +160,7 @@ PoolServer.register("pool", proxytype=PoolProxy, exposed=PoolProxy._exposed_)
 
 def connect(runtime: Runtime) -> PoolProxy:
     """Connect to the running manager; raise `OSError` or `EOFError` while there is none."""
-    server = PoolServer(address=str(runtime.manager_socket), authkey=runtime.key)
+    server = PoolServer(address=str(runtime.manager_socket), authkey=runtime.key, serializer=SERIALIZER)
     server.connect()
     proxy: PoolProxy = server.pool()  # type: ignore[attr-defined]  # made by register()
     return proxy

@@ -6,6 +6,7 @@ is swept at the next start. It holds the manager's socket and key, and each mode
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import shutil
@@ -16,6 +17,8 @@ from pathlib import Path
 
 PREFIX = "localai-flask-"
 ENV = "LOCALAI_FLASK_RUNTIME_DIR"
+LONGEST_SOCKET_PATH = 107
+"""Bytes that `sun_path` holds beside its final zero: unix(7)."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,16 @@ class Runtime:
 
     @classmethod
     def create(cls, base: Path | None = None) -> Runtime:
-        """Make a fresh directory for the server whose arbiter is this process, and sweep those of dead ones."""
-        base = base or Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+        """Make a fresh directory for the server whose arbiter is this process, and sweep those of dead ones.
+
+        Raises `OSError` if `base` cannot hold it.
+        """
+        base = (base or Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())).absolute()
         sweep(base)
-        path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base))
-        runtime = cls(path)
+        runtime = cls(Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base)))
+        if len(os.fsencode(runtime.manager_socket)) > LONGEST_SOCKET_PATH:
+            runtime.remove()
+            raise OSError(errno.ENAMETOOLONG, "too long for the path of a socket", str(base))
         with open(os.open(runtime._key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(os.urandom(32))
         return runtime
@@ -60,6 +68,12 @@ class Runtime:
 
     def worker_log(self, worker_id: str) -> Path:
         return self.path / f"{worker_id}.log"
+
+    def remove_logs(self, but: set[str]) -> None:
+        """Remove what workers printed, except for these."""
+        for path in self.path.glob("*.log"):
+            if path.stem not in but:
+                path.unlink(missing_ok=True)
 
     @property
     def arbiter_pid(self) -> int:

@@ -13,6 +13,8 @@ import signal
 import sys
 import time
 
+import msgspec
+
 from localai_flask.config import model as model_config
 from localai_flask.errors import ConfigError, WorkerLeaving
 from localai_flask.generation import Failed
@@ -27,6 +29,8 @@ from localai_flask.pool.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
+LOOK_S = 0.5
+"""How often to look at what sends no event: the clock, and readers that are stuck."""
 EXIT_BAD_CONFIG = 3
 EXIT_LOAD_FAILED = 4
 EXIT_ENGINE_BROKE = 5
@@ -43,6 +47,7 @@ class Worker:
         self.hub = Hub(self.address)
         self.engine = EngineThread(self.config, self.publish, self.hub.wake)
         self.manager = ManagerLink(Runtime.from_environment(), self.describe, self.report)
+        self.channels: set[Channel] = set()
         self.leave_at: float | None = None
         """When the last requests are given up, once the worker was told to leave."""
 
@@ -52,11 +57,15 @@ class Worker:
         self.hub.watch(arbiter)
         self.engine.start()
         self.manager.start()
+        next_look = time.monotonic() + LOOK_S
         while True:
-            for event in self.hub.recv(timeout=0.5):
+            for event in self.hub.recv(timeout=LOOK_S):
                 if event.kind is HubEventKind.FD:
                     return EXIT_ORPHANED
                 self.handle(event)
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + LOOK_S
+                self.drop_stuck()
             if (code := self.reason_to_leave()) is not None:
                 return code
 
@@ -71,7 +80,7 @@ class Worker:
             return EXIT_ORPHANED
         if self.leave_at is None:
             return None
-        if self.engine.is_idle or time.monotonic() > self.leave_at:
+        if self.engine.is_idle or not self.channels or time.monotonic() > self.leave_at:
             return 0
         return None
 
@@ -85,16 +94,39 @@ class Worker:
         assert channel is not None
         if event.kind is HubEventKind.JOINED:
             channel.data = Outbox(channel, self.hub)
+            self.channels.add(channel)
         elif event.kind is HubEventKind.ROOM:
-            if not channel.data.flush():
-                self.engine.forget(channel)
-                self.hub.drop(channel)
+            channel.data.flush()
         elif event.kind is HubEventKind.GONE:
-            self.engine.forget(channel)
+            self.forget(channel)
         else:
             assert event.payload is not None
-            for request_id, command in messages.decode_commands(event.payload):
-                self.obey(channel, request_id, command)
+            self.take(channel, event.payload)
+
+    def take(self, channel: Channel, payload: bytes) -> None:
+        try:
+            commands = messages.decode_commands(payload)
+        except msgspec.MsgspecError as error:
+            log.error("process %d sent what cannot be read (%s); hanging up", channel.peer_pid, error)
+            self.drop(channel)
+            return
+        for request_id, command in commands:
+            self.obey(channel, request_id, command)
+
+    def drop_stuck(self) -> None:
+        """End the channels of readers that have taken nothing for too long."""
+        for channel in list(self.channels):
+            if not channel.data.flush():
+                log.warning("web worker %d does not read its answers; dropping it", channel.peer_pid)
+                self.drop(channel)
+
+    def drop(self, channel: Channel) -> None:
+        self.forget(channel)
+        self.hub.drop(channel)
+
+    def forget(self, channel: Channel) -> None:
+        self.channels.discard(channel)
+        self.engine.forget(channel)
 
     def obey(self, channel: Channel, request_id: int, command: messages.Command) -> None:
         if isinstance(command, Ping):
@@ -112,15 +144,14 @@ class Worker:
         """Send what a step produced; called by the engine thread, and never waits for a slow reader."""
         channel.data.send(answers)
 
-    def describe(self) -> Registration | None:
-        if self.engine.info is None:
-            return None
+    def describe(self) -> Registration:
         return Registration(
             worker_id=self.spec.worker_id,
             pid=os.getpid(),
             address=self.address,
             config=self.spec.config,
             info=self.engine.info,
+            leaving=self.leave_at is not None,
         )
 
     def report(self) -> Report:
@@ -149,7 +180,7 @@ def main() -> None:
     except Exception:
         log.exception("the worker of model %s broke", worker.config.name)
         code = EXIT_ENGINE_BROKE
-    worker.engine.stop(timeout_s=0 if code else 5)
+    worker.engine.stop(timeout_s=5 if code == 0 and worker.engine.heeds_stop else 0)
     logging.shutdown()
     # The engine thread may sit in a C call for minutes, and destructors of C libraries are no place to wait.
     os._exit(code)

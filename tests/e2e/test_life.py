@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -135,7 +137,7 @@ def test_a_killed_arbiter_takes_everything_with_it(own_server: Server, start: St
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_streams_end(own_server: Server, number: int, start: Start) -> None:
-    content = start(own_server, "abcde", pace_ms=300).content()
+    content = start(own_server, "abcde", pace_ms=150).content()
     assert next(content) == "a"
     assert own_server.process is not None
     own_server.process.send_signal(number)
@@ -143,14 +145,105 @@ def test_a_signal_lets_streams_end(own_server: Server, number: int, start: Start
     assert own_server.process.wait(10) == 0
 
 
-def test_a_stream_that_outlasts_the_grace_is_told_so(own_server: Server, start: Start) -> None:
-    content = start(own_server, "abc", stall_after=1).content()
+def test_streams_that_outlast_the_grace_are_told_so(models_path: Path, tmp_path: Path, start: Start) -> None:
+    with Server(models_path, tmp_path, LOCALAI_LOAD_TO_MEMORY="echo", LOCALAI_GRACEFUL_TIMEOUT="4") as server:
+        contents = [
+            start(server, "ab", model="single", stall_after=1).content(),
+            start(server, "ab", block_after=1).content(),  # the engine thread sits in a call that does not return
+        ]
+        assert [next(content) for content in contents] == ["a", "a"]
+        assert server.process is not None
+        begun = time.monotonic()
+        server.process.terminate()
+        for content in contents:
+            with pytest.raises(StreamError, match="shutting down"):
+                list(content)
+        assert server.process.wait(10) == 0
+        assert time.monotonic() - begun < 4 + 1
+
+
+def test_a_load_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "slow.yaml").write_text("name: slow\nbackend: echo\noptions: ['load_seconds:60']\n")
+    with Server(models, tmp_path) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as asking:
+            asking.sendall(http(body("x", model="slow")))
+            wait_for(server.model_workers, 5, "the model is loading")
+        assert server.process is not None
+        begun = time.monotonic()
+        server.process.terminate()
+        assert server.process.wait(10) == 0
+        assert time.monotonic() - begun < 3
+
+
+def test_a_hang_up_signal_renews_the_web_workers_under_running_streams(own_server: Server, start: Start) -> None:
+    before = wait_for(lambda: len(own_server.web_workers()) == 2 and own_server.web_workers(), 10, "both web workers")
+    workers = own_server.model_workers()
+    content = start(own_server, "abcde", pace_ms=300).content()
     assert next(content) == "a"
     assert own_server.process is not None
-    own_server.process.terminate()
-    with pytest.raises(StreamError, match="shutting down"):
-        list(content)
-    assert own_server.process.wait(10) == 0
+    own_server.process.send_signal(signal.SIGHUP)
+    assert "".join(content) == "bcde"
+    wait_for(lambda: len(own_server.web_workers()) == 2 and not set(before) & set(own_server.web_workers()), 5)
+    assert own_server.post(CHAT, body("on"))[0] == 200
+    assert own_server.model_workers() == workers
+
+
+def test_a_server_replaces_itself_on_usr2(own_server: Server, tmp_path: Path) -> None:
+    old = own_server.process
+    assert old is not None
+    runtime = own_server.runtime_dir()
+    old.send_signal(signal.SIGUSR2)
+    found = wait_for(lambda: set(tmp_path.glob("localai-flask-*")) - {Path(runtime)}, 10, "the second server")
+    successor = int(found.pop().name.split("-")[2])
+    try:
+        old.terminate()
+        assert old.wait(10) == 0
+        assert not processes.belonging_to(runtime)
+        wait_for(lambda: own_server.status("/readyz") == 200, 10, "the second server is ready")
+        assert own_server.post(CHAT, body("on"))[0] == 200
+    finally:
+        os.kill(successor, signal.SIGTERM)
+    wait_for(lambda: not list(tmp_path.glob("localai-flask-*")), 10, "the second server gone")
+
+
+def test_a_server_that_is_killed_whole_is_swept_at_the_next_start(
+    models_path: Path, tmp_path: Path, own_server: Server
+) -> None:
+    runtime = own_server.runtime_dir()
+    assert own_server.process is not None
+    # The manager and the model workers first, so that none of them is there to sweep up.
+    for pid in [*own_server.managers(), own_server.process.pid, *own_server.model_workers(), *own_server.web_workers()]:
+        os.kill(pid, signal.SIGKILL)
+    own_server.process.wait()
+    wait_for(lambda: not processes.belonging_to(runtime), 5, "all processes gone")
+    assert os.path.exists(runtime)
+    with Server(models_path, tmp_path):
+        assert not os.path.exists(runtime)
+
+
+def test_an_address_in_use_ends_the_start_and_leaves_nothing(models_path: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = serve(models_path, tmp_path, LOCALAI_ADDRESS=f"127.0.0.1:{taken.getsockname()[1]}")
+    assert done.returncode == 1
+    assert "in use" in done.stderr
+    assert not list(tmp_path.glob("localai-flask-*"))
+
+
+def test_a_runtime_folder_that_cannot_be_used_is_named(models_path: Path, tmp_path: Path) -> None:
+    done = serve(models_path, tmp_path / "nowhere")
+    assert done.returncode == 1
+    assert "nowhere" in done.stderr
+    assert "XDG_RUNTIME_DIR" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def serve(models: Path, scratch: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Start a server that has to end by itself."""
+    environment = {**Server(models, scratch).environment, **environment}
+    command = [sys.executable, "-m", "localai_flask", "serve"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
 
 
 STAGES = {"decode": {"stall_after": 1}, "prefill": {"prefill_ms": 60_000}, "queued": {"stall_after": 1}}
@@ -158,17 +251,17 @@ STAGES = {"decode": {"stall_after": 1}, "prefill": {"prefill_ms": 60_000}, "queu
 
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("stage", list(STAGES))
-def test_a_client_that_hangs_up_frees_its_slot(own_server: Server, streaming: bool, stage: str) -> None:
+def test_a_client_that_hangs_up_frees_its_slot(server: Server, streaming: bool, stage: str) -> None:
     request = http(body("abc", model="single", stream=streaming, **STAGES[stage]))
     sockets = []
     for _ in range(2 if stage == "queued" else 1):
-        sockets.append(socket.create_connection(("127.0.0.1", own_server.port)))
+        sockets.append(socket.create_connection(("127.0.0.1", server.port)))
         sockets[-1].sendall(request)
         time.sleep(0.5)  # let it reach its stage
     served: list[float] = []
 
     def next_request() -> None:
-        if own_server.post(CHAT, body("x", model="single"), timeout=20)[0] == 200:
+        if server.post(CHAT, body("x", model="single"), timeout=20)[0] == 200:
             served.append(time.monotonic())
 
     thread = threading.Thread(target=next_request)

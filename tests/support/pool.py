@@ -22,7 +22,8 @@ class Pool:
 
     def __init__(self, base: Path, **environment: str):
         self.runtime = Runtime.create(base)
-        self.environment = {**os.environ, ENV: str(self.runtime.path), **environment}
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("LOCALAI_")}
+        self.environment = {**inherited, ENV: str(self.runtime.path), **environment}
         self.client = PoolClient(self.runtime)
         self.manager = self.start_manager()
 

@@ -1,0 +1,41 @@
+"""The models that must be loaded before the server counts as ready, and the thread that follows their YAML."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from localai_flask.config.model import ModelConfig
+from localai_flask.config.registry import Registry
+from localai_flask.errors import ApiError, ConfigError, ErrorInfo
+from localai_flask.settings import Settings
+
+LOOK_S = 1.0
+
+
+class RequiredModels(threading.Thread):
+    """Looks every second what the names stand for, as a file may appear or be mended; no tick waits for the disk."""
+
+    def __init__(
+        self, settings: Settings, want: Callable[[str, ModelConfig], None], miss: Callable[[str, ErrorInfo], None]
+    ):
+        super().__init__(name="required-models", daemon=True)
+        self._settings = settings
+        self._want = want
+        self._miss = miss
+
+    def run(self) -> None:
+        registry = Registry(self._settings)
+        while self._settings.load_to_memory:
+            for name in self._settings.load_to_memory:
+                self._look(registry, name)
+            time.sleep(LOOK_S)
+
+    def _look(self, registry: Registry, name: str) -> None:
+        try:
+            self._want(name, registry.get(name))
+        except ApiError as error:
+            self._miss(name, error.info)
+        except OSError as error:
+            self._miss(name, ConfigError(f"Cannot read the models folder: {error}.").info)

@@ -1,0 +1,112 @@
+"""The rows of the manager's table: a model that somebody wants, and its workers. Starts and ends nothing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from localai_flask.config.model import ModelConfig
+from localai_flask.errors import ErrorInfo
+from localai_flask.generation import ModelInfo
+from localai_flask.pool import protocol
+from localai_flask.pool.failure import Backoff
+from localai_flask.pool.process import WorkerProcess
+from localai_flask.pool.protocol import Lease, WorkerAddress
+
+
+@dataclass
+class Worker:
+    """One model worker as the manager sees it."""
+
+    id: str
+    process: WorkerProcess
+    address: str = ""
+    progress: float = 0.0
+    heard: float = field(default_factory=time.monotonic)
+    advanced: float = field(default_factory=time.monotonic)
+    """When its load last made progress."""
+    ready: bool = False
+    leaving_since: float | None = None
+    """When it was told to leave, or said that it does."""
+    ended_because: str = ""
+    """Why the manager itself ended it, if it did."""
+    running: int = 0
+    waiting: int = 0
+
+    @property
+    def leaving(self) -> bool:
+        return self.leaving_since is not None
+
+    def will_leave(self) -> None:
+        """Count on it no more."""
+        if self.leaving_since is None:
+            self.leaving_since = time.monotonic()
+
+    def send_away(self) -> None:
+        """Let it finish what it runs, and leave."""
+        self.will_leave()
+        self.process.terminate()
+
+
+@dataclass
+class Model:
+    """One model that somebody asked for."""
+
+    config: ModelConfig
+    required: bool = False
+    """Whether the server is not ready without it."""
+    wanted: bool = True
+    superseded_at: float | None = None
+    """When its YAML changed, so that another entry of the table stands for this name."""
+    workers: dict[str, Worker] = field(default_factory=dict)
+    info: ModelInfo | None = None
+    error: ErrorInfo | None = None
+    loads: Backoff = field(default_factory=Backoff)
+
+    @property
+    def usable(self) -> list[Worker]:
+        return [worker for worker in self.workers.values() if worker.ready and not worker.leaving]
+
+    @property
+    def current(self) -> list[Worker]:
+        return [worker for worker in self.workers.values() if not worker.leaving]
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a failed model should be tried again although no request asks for it."""
+        in_use = self.required or bool(self.usable)
+        return in_use and not self.wanted and self.loads.may_try and self.superseded_at is None
+
+    @property
+    def state(self) -> protocol.ModelState:
+        if self.usable:
+            return "ready"
+        if self.error is not None:
+            return "failed"
+        return "loading" if self.wanted else "cold"
+
+    def lease(self) -> Lease:
+        usable = self.usable
+        return Lease(
+            name=self.config.name,
+            state=self.state,
+            required=self.required or (self.wanted and self.info is not None),
+            progress=max((worker.progress for worker in self.current), default=0.0),
+            workers=[WorkerAddress(worker.id, worker.address, worker.process.pid) for worker in usable],
+            info=self.info if usable else None,
+            error=None if usable else self.error,
+        )
+
+    def load_failed(self, error: ErrorInfo, cooldown_s: float) -> None:
+        """Try no more until the cool-down is over or longer; replicas that run go on."""
+        self.loads.failed(cooldown_s)
+        self.wanted, self.error = False, error
+        if not self.usable:
+            self.info = None
+
+    def supersede(self, error: ErrorInfo) -> None:
+        """Let its workers finish and leave, as its YAML has changed."""
+        self.wanted = self.required = False
+        self.superseded_at, self.error = time.monotonic(), error
+        for worker in self.current:
+            worker.send_away()

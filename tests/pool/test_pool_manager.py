@@ -1,0 +1,220 @@
+"""The manager: what it adopts, retires, retries and reports, and how it is kept running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from localai_flask.config import model as model_config
+from localai_flask.errors import ApiError, ModelLoadFailed, Unavailable
+from localai_flask.generation import ModelInfo
+from localai_flask.pool import protocol, supervisor
+from localai_flask.pool.manager import PoolManager
+from localai_flask.pool.process import WorkerProcess
+from localai_flask.pool.runtime import Runtime
+from localai_flask.pool.table import Model, Worker
+from localai_flask.settings import Settings
+from tests.support import processes
+from tests.support.pool import Pool, ask, echo, whole
+from tests.support.processes import wait_for
+
+
+def is_ready(pool: Pool) -> bool:
+    try:
+        pool.client.check(0.5)
+    except Unavailable:
+        return False
+    return True
+
+
+def test_a_load_goes_on_under_the_next_manager(pool: Pool) -> None:
+    config = echo("slow", "load_seconds:3.5")
+    sessions: list[object] = []
+    thread = threading.Thread(target=lambda: sessions.append(pool.session(config)))
+    thread.start()
+    (worker,) = wait_for(pool.workers, 5, "the worker")
+    time.sleep(0.7)  # the load has begun
+    pool.manager.kill()
+    pool.manager.wait()
+    pool.manager = pool.start_manager()
+    seen = set()
+    while thread.is_alive():
+        seen.update(pool.workers())
+        time.sleep(0.05)
+    assert len(sessions) == 1
+    assert seen == {worker}, "the model was loaded twice"
+
+
+def test_what_died_with_its_manager_leaves_no_log(pool: Pool) -> None:
+    pool.session(echo())
+    for pid in [pool.manager.pid, *pool.workers()]:
+        os.kill(pid, signal.SIGKILL)
+    pool.manager.wait()
+    assert len(list(pool.runtime.path.glob("*.log"))) == 1
+    pool.manager = pool.start_manager()
+    wait_for(lambda: not list(pool.runtime.path.glob("*.log")), 5, "the log removed")
+
+
+def test_surplus_workers_are_sent_away(pool: Pool) -> None:
+    pool.session(echo())
+    (worker,) = pool.workers()
+    os.kill(worker, signal.SIGSTOP)  # so that it cannot register in time
+    pool.manager.kill()
+    pool.manager.wait()
+    pool.manager = pool.start_manager()
+    try:
+        pool.client.session(echo())
+        pool.client._started()[0].want(echo())
+        wait_for(lambda: len(pool.workers()) == 2, 8, "a second worker")
+        wait_for(lambda: is_ready(pool), 5, "the second worker ready")
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    wait_for(lambda: len(pool.workers()) == 1, 5, "one worker of two gone")
+    assert whole(ask(pool.session(echo()), "on"))[0] == "on"
+
+
+def test_a_web_worker_that_has_not_seen_the_new_yaml_does_not_bring_the_old_back(pool: Pool) -> None:
+    pool.session(echo())
+    new = pool.session(echo(context_size=100))
+    with pytest.raises(ApiError, match="just changed; try again"):
+        pool.session(echo())
+    assert whole(ask(new, "on"))[0] == "on"
+    assert len(pool.workers()) == 1
+
+
+def test_workers_that_leave_politely_are_no_crashes(pool: Pool) -> None:
+    for _ in range(5):
+        session = pool.session(echo())
+        assert whole(ask(session, "hi"))[0] == "hi"
+        (worker,) = pool.workers()
+        os.kill(worker, signal.SIGTERM)
+        wait_for(lambda pid=worker: pid not in pool.workers(), 5, "the worker gone")
+
+
+def test_a_worker_that_hangs_while_it_leaves_is_ended(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, LOCALAI_WORKER_SILENCE_TIMEOUT="1.5")
+    try:
+        pool.session(echo())
+        (old,) = pool.workers()
+        os.kill(old, signal.SIGSTOP)
+        pool.session(echo(context_size=100))
+        wait_for(lambda: old not in pool.workers(), 5, "the hung worker gone")
+    finally:
+        pool.close()
+
+
+def test_a_death_is_told_with_the_last_words(pool: Pool) -> None:
+    session = pool.client.session(echo("slow", "load_seconds:30"))
+    waiting = session.wait_ready(0.1)
+    while not next(waiting):
+        pass
+    (log,) = pool.runtime.path.glob("*.log")
+    log.write_text("ggml: out of paper\n")
+    os.kill(pool.workers()[0], signal.SIGKILL)
+    with pytest.raises(ApiError, match=r"killed by SIGKILL.* It last said: ggml: out of paper"):
+        list(waiting)
+    assert not list(pool.runtime.path.glob("*.log"))
+
+
+def test_a_required_model_is_missed_and_found_when_its_file_appears(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    pool = Pool(tmp_path, LOCALAI_MODELS_PATH=str(models), LOCALAI_LOAD_TO_MEMORY="later")
+    try:
+        wait_for(lambda: pool.client.states().get("later") == "failed", 5, "the model missed")
+        with pytest.raises(Unavailable, match="Model later is not ready: There is no model 'later'"):
+            pool.client.check(0.5)
+        (models / "later.yaml").write_text("name: later\nbackend: echo\n  broken")
+        wait_for(lambda: _complaint(pool, "later.yaml"), 5, "the broken YAML named")
+        (models / "later.yaml").write_text("name: later\nbackend: echo\n")
+        wait_for(lambda: is_ready(pool), 5, "ready")
+    finally:
+        pool.close()
+
+
+def _complaint(pool: Pool, words: str) -> bool:
+    try:
+        pool.client.check(0.5)
+    except Unavailable as error:
+        return words in str(error)
+    return False
+
+
+def test_a_failed_replica_leaves_the_others_usable() -> None:
+    model = Model(echo("twins", replicas=2))
+    process = SimpleNamespace(pid=1)
+    model.workers["a"] = Worker("a", process, "address", ready=True)  # type: ignore[arg-type]
+    model.info = ModelInfo(backend="echo", engine_version="1", context_length=1, capabilities=frozenset())
+    model.load_failed(ModelLoadFailed("out of memory").info, cooldown_s=0.0)
+    lease = model.lease()
+    assert (lease.state, lease.error) == ("ready", None)
+    assert lease.info is not None
+    assert model.is_due, "the missing replica is never tried again"
+
+
+def test_a_worker_that_cannot_be_started_is_the_models_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*_: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(WorkerProcess, "start", start)
+    manager = PoolManager(Settings(), Runtime(tmp_path))
+    config = echo()
+    manager.sync([model_config.encode(config)])
+    manager.tick()
+    lease = protocol.decode_directory(manager.sync([]))[config.key]
+    assert lease.error is not None
+    assert "Cannot start a worker for model echo" in lease.error.message
+
+
+def test_a_manager_that_hangs_blocks_no_client_for_ever(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "ANSWER_S", 0.3)
+    client = wait_for(lambda: _connected(pool.runtime), 5, "the manager listens")
+    os.kill(pool.manager.pid, signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        for _ in range(2):
+            with pytest.raises(BlockingIOError):
+                protocol.connect(pool.runtime)
+        with pytest.raises(BlockingIOError):
+            client.sync([])
+        del client  # which tells the manager, or tries to
+        assert time.monotonic() - begun < 3
+    finally:
+        os.kill(pool.manager.pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    """A pool under its supervisor, with this process as the arbiter."""
+    monkeypatch.setattr(supervisor, "SILENCE_S", 1.0)
+    runtime = Runtime.create(tmp_path)
+    guard = supervisor.Supervisor(Settings(), runtime)
+    guard.start()
+    yield runtime
+    guard.stop()
+    assert not processes.belonging_to(str(runtime.path))
+    runtime.remove()
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGTERM, signal.SIGKILL])
+def test_a_manager_that_hangs_or_ends_is_replaced(watched: Runtime, number: int) -> None:
+    (manager,) = wait_for(lambda: processes.belonging_to(str(watched.path)), 5)
+    wait_for(watched.manager_socket.exists, 5, "the manager listens")
+    os.kill(manager, number)
+    wait_for(lambda: processes.belonging_to(str(watched.path)) not in ([], [manager]), 5, "another manager")
+    wait_for(lambda: _connected(watched), 5, "the new manager answers")
+    assert processes.state(manager) == "", "the ended manager was not reaped"
+
+
+def _connected(runtime: Runtime) -> protocol.PoolProxy | None:
+    try:
+        return protocol.connect(runtime)
+    except OSError:
+        return None

@@ -1,0 +1,55 @@
+"""The runtime directory: private, swept when its server is dead, and refused where it cannot work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from localai_flask.pool.runtime import PREFIX, Runtime, is_alive
+
+
+@pytest.fixture
+def dead_pid() -> int:
+    child = subprocess.Popen(["true"])
+    child.wait()
+    return child.pid
+
+
+def test_it_is_private_and_goes_when_it_is_removed(tmp_path: Path) -> None:
+    runtime = Runtime.create(tmp_path)
+    assert runtime.path.stat().st_mode & 0o777 == 0o700
+    assert runtime.arbiter_pid == os.getpid()
+    assert len(runtime.key) == 32
+    runtime.remove()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_dead_servers_left_is_swept_and_nothing_else(tmp_path: Path, dead_pid: int) -> None:
+    dead, link = tmp_path / f"{PREFIX}{dead_pid}-x", tmp_path / f"{PREFIX}{dead_pid}-link"
+    kept = [tmp_path / f"{PREFIX}{os.getppid()}-x", tmp_path / "other", tmp_path / f"{PREFIX}{dead_pid}-file"]
+    for folder in (dead, *kept[:2]):
+        folder.mkdir()
+    kept[2].touch()
+    (dead / "manager.sock").touch()
+    link.symlink_to(kept[1])
+    Runtime.create(tmp_path)
+    assert not dead.exists()
+    assert all(path.exists() for path in (*kept, link))
+
+
+def test_a_path_too_long_for_a_socket_is_refused_at_once(tmp_path: Path) -> None:
+    base = tmp_path / ("x" * 100)
+    base.mkdir()
+    with pytest.raises(OSError, match="too long for the path of a socket"):
+        Runtime.create(base)
+    assert not list(base.iterdir())
+
+
+def test_a_zombie_is_not_alive() -> None:
+    child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not is_alive(child.pid)
+    child.wait()
