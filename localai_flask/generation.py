@@ -6,6 +6,7 @@ Pure data (msgspec structs), importable from everywhere; knows no model, no proc
 from __future__ import annotations
 
 import enum
+from typing import Literal
 
 import msgspec
 
@@ -35,11 +36,26 @@ class Prompt(msgspec.Struct, frozen=True, array_like=True):
     add_bos: bool = True
 
 
+class Constraint(msgspec.Struct, frozen=True, array_like=True):
+    """A form that the whole text must have; with a trigger, only what stands behind each trigger, to the form's end.
+
+    The text of a Lark grammar may name other constraints, its `parts`, as `@name`. `param` is the field of the request
+    that it comes from.
+    """
+
+    kind: Literal["json_schema", "regex", "gbnf", "lark"]
+    text: str
+    param: str = ""
+    trigger: str | None = None
+    parts: dict[str, Constraint] = {}
+
+
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """How tokens are chosen and when to stop; every value is already merged from YAML and request.
 
     `max_tokens` 0 means: until the context is full. `seed` -1 means: a fresh one for each request. `repeat_last_n`
     counts the last tokens that the penalties look at (-1: all). `top_logprobs` None means: no log-probabilities.
+    `preserved` names control tokens that are to be shown in the text, where the vocabulary has them.
     """
 
     temperature: float = 0.9
@@ -57,6 +73,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     stop: tuple[str, ...] = ()
     logit_bias: dict[int, float] = {}
     top_logprobs: int | None = None
+    preserved: tuple[str, ...] = ()
+    constraint: Constraint | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from localai_flask.config.model import ModelConfig
+from localai_flask.errors import UnsupportedParameter
 from localai_flask.generation import ModelInfo, Prompt, Reply, SamplingParams, Usage
 
 Event = tuple[int, Reply]
@@ -39,6 +40,17 @@ class Job:
     @property
     def usage(self) -> Usage:
         return Usage(len(self.prompt_tokens), len(self.output_tokens), self.num_cached)
+
+
+def refuse_constraint(job: Job, backend: str) -> None:
+    """Raise `UnsupportedParameter` if a job has a constraint; for engines without "constrain" in their capabilities."""
+    constraint = job.sampling.constraint
+    if constraint is not None:
+        raise UnsupportedParameter(
+            f"`{constraint.param or constraint.kind}` asks for constrained output, which the {backend} backend does "
+            "not give; leave it out or choose a model that the llama-cpp backend runs.",
+            param=constraint.param or None,
+        )
 
 
 class Backend(abc.ABC):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from localai_flask import __version__
-from localai_flask.backends.base import Backend, Event, Job, LoadProgress
+from localai_flask.backends.base import Backend, Event, Job, LoadProgress, refuse_constraint
 from localai_flask.backends.text import TextStream
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ConfigError, ContextOverflow, DeadlineExceeded, Unavailable
@@ -107,6 +107,7 @@ class EchoBackend(Backend):
             time.sleep(0.05)
 
     def submit(self, job: Job) -> None:
+        refuse_constraint(job, "echo")
         data = job.prompt.text.encode() if job.prompt.tokens is None else bytes(t & 0xFF for t in job.prompt.tokens)
         job.prompt_tokens = list(data)
         if len(data) >= self.context_length:

@@ -23,6 +23,13 @@ class Content(msgspec.Struct, frozen=True):
     logprobs: list[TokenLogprob] = []
 
 
+class Thought(msgspec.Struct, frozen=True):
+    """More of what the model thinks before it answers; never empty, and never part of the content."""
+
+    text: str
+    logprobs: list[TokenLogprob] = []
+
+
 class ToolCallStart(msgspec.Struct, frozen=True):
     """A call begins; its id and name come once, whole."""
 
@@ -48,7 +55,7 @@ class Finish(msgspec.Struct, frozen=True):
     logprobs: list[TokenLogprob] = []
 
 
-Event = Started | Content | ToolCallStart | ToolArguments | Finish
+Event = Started | Content | Thought | ToolCallStart | ToolArguments | Finish
 
 
 @dataclass
@@ -56,16 +63,21 @@ class Answer:
     """One whole answer, collected from its events."""
 
     content: str = ""
+    reasoning: str = ""
     tool_calls: list[ToolCall] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish: Finish | None = None
     _pieces: list[str] = field(default_factory=list)
+    _thoughts: list[str] = field(default_factory=list)
 
     def add(self, event: Event) -> None:
-        """Take the next event; `content` is there after `Finish`."""
+        """Take the next event; `content` and `reasoning` are there after `Finish`."""
         match event:
             case Content(text, logprobs):
                 self._pieces.append(text)
+                self.logprobs += logprobs
+            case Thought(text, logprobs):
+                self._thoughts.append(text)
                 self.logprobs += logprobs
             case ToolCallStart(_, id, name):
                 self.tool_calls.append(ToolCall(id, name, ""))
@@ -74,5 +86,6 @@ class Answer:
                 self.tool_calls[index] = ToolCall(call.id, call.name, call.arguments + text)
             case Finish():
                 self.content = "".join(self._pieces)
+                self.reasoning = "".join(self._thoughts)
                 self.logprobs += event.logprobs
                 self.finish = event

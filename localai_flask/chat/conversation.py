@@ -35,11 +35,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """A function that the model may call; `parameters` is a JSON Schema."""
+    """A function that the model may call; `parameters` is a JSON Schema, to which `strict` asks calls to be held."""
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] | None = None
+    strict: bool = False
 
     @property
     def definition(self) -> dict[str, Any]:
@@ -57,12 +58,15 @@ class Conversation:
     """Everything that goes into the prompt of one chat request.
 
     `tools` are those that the model may call in this turn; `template_kwargs` reach the chat template as variables.
+    `reasoning_effort` and `enable_thinking` do so too; empty and None leave them to the model's configuration.
     """
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
     parallel_tool_calls: bool = True
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    reasoning_effort: str = ""
+    enable_thinking: bool | None = None
 
     @property
     def has_system_message(self) -> bool:

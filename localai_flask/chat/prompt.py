@@ -9,27 +9,66 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
-from localai_flask.chat import jinja
-from localai_flask.chat.conversation import Conversation, Message, ToolCall
-from localai_flask.chat.formats import TOOL_FORMATS, ToolFormat, hermes
+from localai_flask.chat import turns
+from localai_flask.chat.conversation import Conversation, Message
+from localai_flask.chat.formats import ToolFormat, find_format, hermes
+from localai_flask.chat.output import OutputReader
+from localai_flask.chat.reasoning import KNOWN_PAIRS, Reasoning, TagPair, opened_by
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ConfigError
-from localai_flask.generation import ModelInfo, Prompt
+from localai_flask.generation import ModelInfo, Prompt, SamplingParams
 
 CHAT_TEMPLATES = ("chat", "chat_message", "function", "multimodal", "reply_prefix")
 
 
 @dataclass(frozen=True, slots=True)
 class ChatPrompt:
-    """What the model reads, how it writes tool calls (None: it has no tools), and what else ends its answer."""
+    """What the model reads, and how its answer is to be read.
+
+    `tool_format` is how it writes calls (None: it has no `tools`), `reasoning` how it thinks (None: nothing is taken
+    for thinking); with `once`, it may call one tool only.
+    """
 
     prompt: Prompt
     tool_format: ToolFormat | None = None
-    stop: tuple[str, ...] = ()
+    reasoning: Reasoning | None = None
+    tools: frozenset[str] = frozenset()
+    once: bool = False
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """What else ends the answer: for a model that may call once, the end of its first call."""
+        end = self.tool_format.call_end if self.once and self.tool_format else ""
+        return (end,) if end else ()
+
+    @property
+    def opened(self) -> TagPair | None:
+        """The thinking that the prompt leaves the model in."""
+        return self.reasoning.opened if self.reasoning else None
+
+    @property
+    def preserved(self) -> tuple[str, ...]:
+        """The markers by which the answer is read; in some vocabularies they are control tokens."""
+        calls = self.tool_format.preserved if self.tool_format else ()
+        return tuple(dict.fromkeys(calls + (self.reasoning.preserved if self.reasoning else ())))
+
+    def sampling(self, params: SamplingParams) -> SamplingParams:
+        """Add to a request's parameters what reading the answer needs."""
+        return msgspec.structs.replace(params, stop=(*params.stop, *self.stop), preserved=self.preserved)
+
+    def reader(self) -> OutputReader:
+        """Make the reader of one answer."""
+        lead = self.tool_format.lead if self.tool_format else ""
+        return OutputReader(
+            self.tool_format,
+            reasoning=self.reasoning,
+            tools=self.tools,
+            once=self.once,
+            lead=lead if self.prompt.text.endswith(lead) else "",
+        )
 
 
 def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo) -> ChatPrompt:
@@ -40,21 +79,23 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
     """
     refuse_yaml_templates(config, *CHAT_TEMPLATES)
     conversation = _with_system_prompt(conversation, config.system_prompt)
-    template = info.chat_template
-    tool_format = TOOL_FORMATS["hermes"] if conversation.tools else None
-    if tool_format is not None and not _knows_tools(template, tool_format):
+    names = frozenset(tool.name for tool in conversation.tools)
+    known = None if info.chat_template is None else find_format(info.chat_template)
+    if names and known is None:
         conversation = _with_tools_explained(conversation)
-    text = _plain(conversation, config) if template is None else _templated(conversation, template, info)
-    # A model that may call one tool only is stopped where its first call ends.
-    stop = (tool_format.closing,) if tool_format is not None and not conversation.parallel_tool_calls else ()
-    return ChatPrompt(Prompt(text), tool_format, stop)
+    if info.chat_template is None:
+        text = _plain(conversation, config)
+    else:
+        text = turns.render(conversation, info.chat_template, known, turns.variables(conversation, config, info))
+    tool_format = (known or hermes.FORMAT) if names else None
+    return ChatPrompt(Prompt(text), tool_format, _reasoning(text, config), names, not conversation.parallel_tool_calls)
 
 
-def edit_prompt(instruction: str, text: str, config: ModelConfig, info: ModelInfo) -> Prompt:
+def edit_prompt(instruction: str, text: str, config: ModelConfig, info: ModelInfo) -> ChatPrompt:
     """Write the prompt that asks for an edit: one user message with the instruction and, below it, the text."""
     refuse_yaml_templates(config, "edit")
     content = f"{instruction}\n\n{text}" if text else instruction
-    return chat_prompt(Conversation(messages=(Message(role="user", content=content),)), config, info).prompt
+    return chat_prompt(Conversation(messages=(Message(role="user", content=content),)), config, info)
 
 
 def completion_prompt(prompt: str | tuple[int, ...], config: ModelConfig) -> Prompt:
@@ -81,10 +122,6 @@ def _with_system_prompt(conversation: Conversation, system_prompt: str) -> Conve
     return dataclasses.replace(conversation, messages=(system, *conversation.messages))
 
 
-def _knows_tools(template: str | None, tool_format: ToolFormat) -> bool:
-    return template is not None and "tools" in template and tool_format.opening in template
-
-
 def _with_tools_explained(conversation: Conversation) -> Conversation:
     """Put tools, calls and results into the messages' text, for a template that has no place for them."""
     explanation = hermes.explain(conversation.tools, once=not conversation.parallel_tool_calls)
@@ -107,51 +144,6 @@ def _as_plain_turn(message: Message) -> Message:
     return message
 
 
-def _templated(conversation: Conversation, template: str, info: ModelInfo) -> str:
-    # Only few templates tell developer and system apart; to the others it is the same role under its newer name.
-    keeps_developer = "developer" in template
-    return jinja.render(
-        template,
-        {
-            **conversation.template_kwargs,
-            "messages": [_for_template(message, keeps_developer) for message in conversation.messages],
-            "tools": [tool.definition for tool in conversation.tools] or None,
-            "documents": None,
-            "add_generation_prompt": True,
-            "bos_token": info.bos_token,
-            "eos_token": info.eos_token,
-        },
-    )
-
-
-def _for_template(message: Message, keeps_developer: bool) -> dict[str, Any]:
-    """A message as templates expect it: content is always a string, and what is absent has no key."""
-    role = "system" if message.role == "developer" and not keeps_developer else message.role
-    turn: dict[str, Any] = {"role": role, "content": message.content}
-    if message.name:
-        turn["name"] = message.name
-    if message.reasoning:
-        turn["reasoning_content"] = message.reasoning
-    if message.tool_call_id:
-        turn["tool_call_id"] = message.tool_call_id
-    if message.tool_calls:
-        turn["tool_calls"] = [_call_for_template(call) for call in message.tool_calls]
-    return turn
-
-
-def _call_for_template(call: ToolCall) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": _parsed(call.arguments)}
-    return {"id": call.id, "type": "function", "function": function}
-
-
-def _parsed(arguments: str) -> Any:
-    try:
-        value = msgspec.json.decode(arguments or "{}")
-    except (msgspec.DecodeError, RecursionError):
-        return arguments
-    return value if isinstance(value, dict) else arguments
-
-
 def _plain(conversation: Conversation, config: ModelConfig) -> str:
     separator = config.template.join_chat_messages_by_character
     turns = []
@@ -159,3 +151,14 @@ def _plain(conversation: Conversation, config: ModelConfig) -> str:
         role = "system" if message.role == "developer" and "developer" not in config.roles else message.role
         turns.append(config.roles.get(role, "") + message.content)
     return ("\n" if separator is None else separator).join(turns)
+
+
+def _reasoning(prompt: str, config: ModelConfig) -> Reasoning | None:
+    options = config.reasoning
+    if options.disable:
+        return None
+    pairs = (*(TagPair(tags.start, tags.end) for tags in options.tag_pairs), *KNOWN_PAIRS)
+    opened = None
+    if not options.disable_reasoning_tag_prefill:
+        opened = opened_by(prompt, pairs, options.thinking_start_tokens)
+    return Reasoning(pairs, opened, options.strip_reasoning_only)

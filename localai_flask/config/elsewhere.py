@@ -52,10 +52,6 @@ KNOWN_ELSEWHERE: dict[str, Fate] = {
     ),
     **_ignored("is how this server works anyway", "function.grammar.disable"),
     **_refused("is not supported yet; remove it", "grammar", "cutstrings", "extract_regex", "trimspace", "trimsuffix"),
-    **_refused("is not supported yet; remove it", "reasoning"),
-    **_refused(
-        "is not supported yet; pass it in `chat_template_kwargs` if the model's template reads it", "reasoning_effort"
-    ),
     **_refused("is not supported yet, as models read text only; remove it", "mmproj", "limit_mm_per_prompt"),
     **_refused("is not supported yet; remove it to run without speculation", "draft_model", "n_draft"),
     **_refused("is not supported yet; merge the adapter into the model or remove it", "lora_adapter", "lora_adapters"),

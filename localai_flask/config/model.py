@@ -57,6 +57,23 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     join_chat_messages_by_character: str | None = None
 
 
+class ThinkingTags(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An entry of `reasoning.tag_pairs:` the marks before and behind a model's thinking."""
+
+    start: Annotated[str, Meta(pattern=r"^\S")]
+    end: Annotated[str, Meta(pattern=r"^\S")]
+
+
+class ReasoningOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`reasoning:` whether a model thinks, and how its thinking is told from its answer."""
+
+    disable: bool | None = None
+    disable_reasoning_tag_prefill: bool = False
+    strip_reasoning_only: bool = False
+    thinking_start_tokens: tuple[Annotated[str, Meta(pattern=r"^\S")], ...] = ()
+    tag_pairs: tuple[ThinkingTags, ...] = ()
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`limits:` how many requests a model takes at once (0: no limit), and when the refused ones may come back."""
 
@@ -93,6 +110,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     system_prompt: str = ""
     roles: dict[str, str] = {}
     chat_template_kwargs: dict[str, Any] = {}
+    reasoning: ReasoningOptions = ReasoningOptions()
+    reasoning_effort: str = ""
     stopwords: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     embeddings: bool = False

@@ -18,8 +18,6 @@ from localai_flask.errors import ConfigError, InvalidRequest, ModelDisabled, Mod
 from localai_flask.settings import Settings
 
 TEXT_USES = frozenset({"chat", "completion", "edit"})
-NEW_FILE_S = 0.05
-"""How old a look at the folder may be to deny a name: its file may just have been put there."""
 SHOWN_NAMES = 5
 LONGEST_NAME = 200
 """Characters of an unknown name that are looked at and repeated in the error."""
@@ -52,7 +50,7 @@ class Registry:
 
         Raises `ModelNotFound`, `ModelDisabled`, or `ConfigError` if its YAML is broken or lists a missing file.
         """
-        found = _find(self._current(), name) or _find(self._current(NEW_FILE_S), name)
+        found = _find(self._current(), name) or _find(self._current(0.0), name)  # its file may just have come
         if found is None:
             raise _not_found(name, self._catalog)
         catalog = self._catalog

@@ -10,6 +10,7 @@ from tests.api.fakes import FakePool, says
 JSON = "application/json"
 USER = {"role": "user", "content": "hello"}
 HELLO = {"messages": [USER]}
+TOOL = {"type": "function", "function": {"name": "x"}}
 NESTED: dict[str, Any] = {}
 for _ in range(150):
     NESTED = {"a": [NESTED]}
@@ -72,7 +73,15 @@ def post(client: FlaskClient, body: Any, path: str = "/v1/chat/completions") -> 
         ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools[0].function.name"),
         ({"tools": [{"type": "code_interpreter", "function": {"name": "x"}}]}, "tools[0].type"),
         ({"tool_choice": "perhaps"}, "tool_choice"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "y"}}}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": {"type": "function"}}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools", "allowed_tools": {}}}, "tool_choice.allowed_tools"),
         ({"response_format": "json"}, "response_format"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format.json_schema.name"),
+        ({"response_format": {"type": "json_object"}, "grammar": "root ::= [0-9]"}, "grammar"),
         ({"chat_template_kwargs": []}, "chat_template_kwargs"),
         ({"chat_template_kwargs": NESTED}, "chat_template_kwargs"),
         (
@@ -91,10 +100,14 @@ def test_wrong_field_is_named(client: FlaskClient, change: dict[str, Any], param
 @pytest.mark.parametrize(
     ("change", "param"),
     [
-        ({"tool_choice": "required"}, "tool_choice"),
-        ({"tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": {"type": "custom", "custom": {"name": "x"}}}, "tool_choice"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "null"}}}},
+            "response_format.json_schema.schema",
+        ),
         ({"grammar": "root ::= [0-9]"}, "grammar"),
         ({"audio": {"voice": "x"}}, "audio"),
         ({"modalities": ["text", "audio"]}, "modalities"),

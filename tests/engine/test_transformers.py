@@ -203,6 +203,12 @@ def test_control_tokens_are_no_text(backend: TransformersBackend) -> None:
     assert (text_of(replies), job.output_tokens) == ("", [marker] * 4)
 
 
+def test_a_control_token_is_shown_to_the_job_that_asks(backend: TransformersBackend) -> None:
+    marker = backend.tokens.tokenizer.convert_tokens_to_ids("<|im_start|>")
+    asking = SamplingParams(temperature=0.0, max_tokens=2, logit_bias={marker: 1e9}, preserved=("<|im_start|>",))
+    assert text_of(run(backend, Job(1, Prompt(PROMPT), asking))[1]) == "<|im_start|>" * 2
+
+
 def test_full_queue_is_refused(backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "_queue_size", 2)
     for job in jobs(2):

@@ -30,6 +30,7 @@ CASES = {
     "two calls": (call(ADD) + "\n" + call(ADD) + "\n\n", "", [ADD_CALL] * 2),
     "no arguments": (call('{"name": "now"}'), "", [("now", "{}")]),
     "empty arguments": (call('{"name": "now", "arguments": {}}'), "", [("now", "{}")]),
+    "null arguments": (call('{"name": "now", "arguments": null}'), "", [("now", "{}")]),
     "arguments first": (call('{"arguments": {"a": 1}, "name": "add"}'), "", [ADD_CALL]),
     "arguments in a string": (call('{"name": "add", "arguments": "{\\"a\\": 1}"}'), "", [ADD_CALL]),
     "brace and quote in a string": (call('{"name":"f","arguments":{"x":"}\\"}"}}'), "", [("f", '{"x":"}\\"}"}')]),

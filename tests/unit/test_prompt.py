@@ -126,8 +126,8 @@ def test_go_templates_are_refused_by_name(name: str) -> None:
 def test_edit_and_completion() -> None:
     config = ModelConfig(name="m")
     shown = "{{ messages[0].content }}"
-    assert edit_prompt("Shout.", "hi", config, info(shown)).text == "Shout.\n\nhi"
-    assert edit_prompt("Shout.", "", config, info(shown)).text == "Shout."
+    assert edit_prompt("Shout.", "hi", config, info(shown)).prompt.text == "Shout.\n\nhi"
+    assert edit_prompt("Shout.", "", config, info(shown)).prompt.text == "Shout."
     assert completion_prompt("raw", config).text == "raw"
     assert completion_prompt((1, 2), config).tokens == [1, 2]
 

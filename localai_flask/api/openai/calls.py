@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from localai_flask.chat.constraint import Wanted
 from localai_flask.chat.conversation import Conversation
 
 
@@ -21,6 +22,7 @@ class Call:
     n: int | None = None
     stream: bool = False
     include_usage: bool = False
+    wanted: Wanted = field(default_factory=Wanted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from localai_flask.api.errors import encode_error
 from localai_flask.api.openai.render import FINISH_REASONS, Identity, LegacyLogprobs, chat_logprobs, encode, usage
-from localai_flask.chat.answer import Content, Event, Finish, ToolArguments, ToolCallStart
+from localai_flask.chat.answer import Content, Event, Finish, Thought, ToolArguments, ToolCallStart
 from localai_flask.errors import ApiError
 from localai_flask.generation import TokenLogprob
 
@@ -70,6 +70,10 @@ class ChatChunks(Chunks):
         match event:
             case Content(text, logprobs):
                 return self._chunk(index, b'{"content":%s}' % encode(text), _logprobs(logprobs))
+            case Thought(text, logprobs):
+                thought = encode(text)  # clients read it under one of two names
+                delta = b'{"reasoning_content":%s,"reasoning":%s}' % (thought, thought)
+                return self._chunk(index, delta, _logprobs(logprobs))
             case ToolCallStart(number, id, name):
                 call = {"index": number, "id": id, "type": "function", "function": {"name": name, "arguments": ""}}
                 return self._chunk(index, b'{"tool_calls":[%s]}' % encode(call))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import marshmallow
 from marshmallow import ValidationError, fields
@@ -107,7 +107,7 @@ class FunctionSchema(RequestSchema):
     name = Text(required=True, validate=not_empty())
     description = Text(load_default="")
     parameters = Mapping()
-    strict = Refused("asks for guaranteed arguments, which this server cannot give; leave it out or send false.")
+    strict = Flag(load_default=False)
 
 
 class ToolSchema(RequestSchema):
@@ -117,25 +117,83 @@ class ToolSchema(RequestSchema):
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> Tool:
         function = data["function"]
-        return Tool(name=function["name"], description=function["description"], parameters=function.get("parameters"))
+        return Tool(
+            name=function["name"],
+            description=function["description"],
+            parameters=function.get("parameters"),
+            strict=function["strict"],
+        )
+
+
+class Choice(NamedTuple):
+    """What `tool_choice` says: how tools are to be called, and which (None: all); `once` means exactly one call."""
+
+    mode: str = "auto"
+    names: frozenset[str] | None = None
+    once: bool = False
 
 
 class ToolChoice(Either):
-    """`auto` or `none`; what would force a call is refused."""
+    """A word, a function by its name, or a list of allowed functions."""
 
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
-        if value in ("auto", "none"):
-            return str(value)
-        if value == "required" or isinstance(value, dict):
-            raise ValidationError([Unsupported("cannot force a call on this server; send `auto` or `none`.")])
-        raise ValidationError("must be `auto`, `none`, `required` or an object.")
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Choice:
+        if value in ("auto", "none", "required"):
+            return Choice(value)
+        if not isinstance(value, dict):
+            raise ValidationError("must be `auto`, `none`, `required` or an object.")
+        if value.get("type") == "function":
+            return Choice("required", frozenset({_function_name(value)}), once=True)
+        if value.get("type") == "allowed_tools":
+            return self._allowed(value.get("allowed_tools"))
+        if value.get("type") == "custom":
+            raise ValidationError([Unsupported("names a custom tool, which this server does not have.")])
+        raise ValidationError({"type": ["must be one of: function, allowed_tools."]})
+
+    def _allowed(self, value: Any) -> Choice:
+        tools = value.get("tools") if isinstance(value, dict) else None
+        if not isinstance(tools, list) or not tools:
+            raise ValidationError({"allowed_tools": ["must be an object with a list of `tools`."]})
+        mode = value.get("mode", "auto")
+        if mode not in ("auto", "required"):
+            raise ValidationError({"allowed_tools": {"mode": ["must be one of: auto, required."]}})
+        return Choice(mode, frozenset(map(_function_name, tools)))
+
+
+def _function_name(value: Any) -> str:
+    function = value.get("function") if isinstance(value, dict) else None
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(name, str) or not name:
+        raise ValidationError('must name functions as `{"type": "function", "function": {"name": …}}`.')
+    return name
+
+
+def chosen_tools(tools: list[Tool], choice: Choice) -> tuple[Tool, ...]:
+    """Give the tools that may be called; raise `ValidationError` if a choice cannot be met."""
+    if choice.mode == "none":
+        return ()
+    names = {tool.name for tool in tools}
+    if choice.mode == "required" and not tools:
+        raise ValidationError({"tool_choice": ["asks for a call, but there are no `tools`."]})
+    if choice.names is not None and (missing := sorted(choice.names - names)):
+        raise ValidationError({"tool_choice": [f"names {missing[0]}, which is not among the `tools`."]})
+    return tuple(tool for tool in tools if choice.names is None or tool.name in choice.names)
+
+
+def asked_by(tools: list[Tool], choice: Choice) -> str:
+    """Name the field that wants calls to be enforced; "" if none does."""
+    if choice.mode == "required":
+        return "tool_choice"
+    strict = (f"tools[{index}].function.strict" for index, tool in enumerate(tools) if tool.strict)
+    return "" if choice.mode == "none" else next(strict, "")
 
 
 class ToolFields(RequestSchema):
     """The fields of a chat request about tools."""
 
-    tools = Many(fields.Nested(ToolSchema))
-    tool_choice = ToolChoice(metadata={"oneOf": [{"type": "string", "enum": ["auto", "none"]}]})
+    tools = Many(fields.Nested(ToolSchema), load_default=list)
+    tool_choice = ToolChoice(
+        metadata={"oneOf": [{"type": "string", "enum": ["auto", "none", "required"]}, {"type": "object"}]}
+    )
     parallel_tool_calls = Flag(load_default=True)
     functions = Refused("is deprecated and not supported; send `tools`.")
     function_call = Refused("is deprecated and not supported; send `tool_choice`.", harmless=("none", "auto"))

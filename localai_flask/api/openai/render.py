@@ -126,9 +126,11 @@ def tool_call(call: ToolCall) -> shapes.ToolCallShape:
 
 
 def _message(answer: Answer) -> shapes.AssistantMessage:
+    thoughts = answer.reasoning or msgspec.UNSET
     if not answer.tool_calls:
-        return shapes.AssistantMessage(answer.content)
-    return shapes.AssistantMessage(answer.content or None, [tool_call(call) for call in answer.tool_calls])
+        return shapes.AssistantMessage(answer.content, reasoning_content=thoughts, reasoning=thoughts)
+    calls = [tool_call(call) for call in answer.tool_calls]
+    return shapes.AssistantMessage(answer.content or None, calls, thoughts, thoughts)
 
 
 def _word(answer: Answer) -> shapes.FinishWord:

@@ -16,12 +16,13 @@ from localai_flask.api.openai.render import Identity
 from localai_flask.api.openai.schemas import ChatRequest, CompletionRequest, EditRequest
 from localai_flask.api.parsing import Blueprint
 from localai_flask.api.work import Sequences, Work
+from localai_flask.chat.constraint import answer_constraint
 from localai_flask.chat.output import OutputReader
 from localai_flask.chat.prompt import chat_prompt, completion_prompt, edit_prompt
 from localai_flask.config import sampling
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest
-from localai_flask.generation import ModelInfo, Prompt, SamplingParams
+from localai_flask.generation import Constraint, ModelInfo, Prompt, SamplingParams
 
 bp = Blueprint("openai", __name__, description="OpenAI's API")
 
@@ -39,9 +40,10 @@ def create_chat_completion(call: ChatCall, model: str | None = None) -> Response
 
     def plan(info: ModelInfo) -> Sequences:
         chat = chat_prompt(call.conversation, config, info)
-        ending = msgspec.structs.replace(params, stop=(*params.stop, *chat.stop))
-        readers = [OutputReader(chat.tool_format) for _ in range(n)]
-        return Sequences(choices([chat.prompt], ending, n), readers)
+        constraint = answer_constraint(call.wanted, info, call.conversation.tools, chat.tool_format, chat.opened)
+        return Sequences(
+            choices([chat.prompt], bound(chat.sampling(params), constraint), n), [chat.reader() for _ in range(n)]
+        )
 
     identity = Identity.new("chatcmpl", name, config)
     work = Work(config, plan)
@@ -63,8 +65,9 @@ def create_completion(call: CompletionCall, model: str | None = None) -> Respons
     echoed = _echoed(call, config, params, n)
     prompts = [completion_prompt(prompt, config) for prompt in call.prompts]
 
-    def plan(_: ModelInfo) -> Sequences:
-        return Sequences(choices(prompts, params, n), [OutputReader() for _ in range(len(prompts) * n)])
+    def plan(info: ModelInfo) -> Sequences:
+        ending = bound(params, answer_constraint(call.wanted, info))
+        return Sequences(choices(prompts, ending, n), [OutputReader() for _ in range(len(prompts) * n)])
 
     identity = Identity.new("cmpl", name, config)
     work = Work(config, plan)
@@ -85,8 +88,12 @@ def create_edit(call: EditCall, model: str | None = None) -> Response:
     params = sampling.merge(config, call.asked)
 
     def plan(info: ModelInfo) -> Sequences:
-        prompts = [edit_prompt(call.instruction, text, config, info) for text in call.inputs]
-        return Sequences(choices(prompts, params, n), [OutputReader() for _ in range(len(prompts) * n)])
+        chats = [edit_prompt(call.instruction, text, config, info) for text in call.inputs]
+        requests = []
+        for chat in chats:
+            ending = bound(chat.sampling(params), answer_constraint(call.wanted, info, opened=chat.opened))
+            requests += choices([chat.prompt], ending, n)
+        return Sequences(requests, [chat.reader() for chat in chats for _ in range(n)])
 
     identity = Identity.new("edit", name, config)
     return _json(render.edit(identity, Work(config, plan).answers(), n))
@@ -97,6 +104,10 @@ def choices(prompts: Sequence[Prompt], params: SamplingParams, n: int) -> list[t
     seeds = [params.seed if params.seed < 0 else (params.seed + choice) % sampling.SEEDS for choice in range(n)]
     varied = [params if seed == params.seed else msgspec.structs.replace(params, seed=seed) for seed in seeds]
     return [(prompt, each) for prompt in prompts for each in varied]
+
+
+def bound(params: SamplingParams, constraint: Constraint | None) -> SamplingParams:
+    return params if constraint is None else msgspec.structs.replace(params, constraint=constraint)
 
 
 def _echoed(call: CompletionCall, config: ModelConfig, params: SamplingParams, n: int) -> list[str]:

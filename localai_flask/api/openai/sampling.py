@@ -8,8 +8,21 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError
 
-from localai_flask.api.fields import Decimal, Either, Flag, Mapping, Object, Refused, RequestSchema, Text, Whole
-from localai_flask.api.parsing import Unsupported
+from localai_flask.api.fields import (
+    Decimal,
+    Either,
+    Flag,
+    Mapping,
+    Object,
+    Refused,
+    RequestSchema,
+    Text,
+    Whole,
+    not_empty,
+    one_of,
+)
+from localai_flask.chat.constraint import Wanted, json_form
+from localai_flask.generation import Constraint
 
 SAMPLING = (
     "temperature",
@@ -83,7 +96,7 @@ class SamplingRequest(RequestSchema):
     stop = Stop(metadata={"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
     logit_bias = LogitBias(values=Decimal(-100, 100))
     backend = Refused("cannot be chosen by a request; set it in the model's YAML.")
-    grammar = Refused(NOT_YET)
+    grammar = Text(metadata={"description": "A grammar in GBNF that the text keeps to."})
     grammar_json_functions = Refused(NOT_YET)
     negative_prompt = Refused(NOT_YET)
     mirostat = Refused(NOT_YET)
@@ -100,17 +113,27 @@ class StreamingRequest(SamplingRequest):
     stream_options = Object(StreamOptions)
 
 
-class ResponseFormat(Refused):
-    """Plain text is what comes anyway; a constrained form is refused."""
+class JsonSchemaFormat(RequestSchema):
+    name = Text(required=True, validate=not_empty())
+    schema = Mapping(load_default=dict)
+    strict = Flag()
 
-    def __init__(self) -> None:
-        super().__init__("asks for constrained output, which is not supported by this server; leave it out.")
 
-    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> None:
-        if not isinstance(value, dict) or not isinstance(value.get("type"), str):
-            raise ValidationError("must be an object with a `type`.")
-        if value["type"] != "text":
-            raise ValidationError([Unsupported(f"of type {value['type']} {self._reason}")])
+class ResponseFormat(RequestSchema):
+    """The form of the text; a JSON Schema is kept to whether `strict` is set or not."""
+
+    type = Text(required=True, validate=one_of("text", "json_object", "json_schema"))
+    json_schema = Object(JsonSchemaFormat)
+
+    @marshmallow.post_load
+    def make(self, data: dict[str, Any], **_: Any) -> Constraint | None:
+        if data["type"] == "json_object":
+            return json_form({"type": "object"}, "response_format")
+        if data["type"] == "text":
+            return None
+        if "json_schema" not in data:
+            raise invalid("json_schema", "is required for this `type`.")
+        return json_form(data["json_schema"]["schema"], "response_format.json_schema.schema")
 
 
 def common(data: dict[str, Any]) -> dict[str, Any]:
@@ -122,8 +145,18 @@ def common(data: dict[str, Any]) -> dict[str, Any]:
         "n": data.get("n"),
         "stream": data.get("stream", False),
         "include_usage": data.get("stream_options", {}).get("include_usage", False),
+        "wanted": Wanted(form=_form(data)),
         "asked": {name: data[name] for name in SAMPLING if name in data},
     }
+
+
+def _form(data: dict[str, Any]) -> Constraint | None:
+    form: Constraint | None = data.get("response_format")
+    if not data.get("grammar"):
+        return form
+    if form is not None:
+        raise invalid("grammar", "is not possible together with `response_format`; send one of them.")
+    return Constraint("gbnf", data["grammar"], "grammar")
 
 
 def invalid(path: str, message: str) -> marshmallow.ValidationError:

@@ -5,14 +5,15 @@ A field that we know and cannot honour is refused by name; one that we do not kn
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import marshmallow
 from marshmallow import ValidationError, fields
 
-from localai_flask.api.fields import Either, Flag, Many, Mapping, Refused, Text, Whole, not_empty
+from localai_flask.api.fields import Either, Flag, Many, Mapping, Object, Refused, Text, Whole, not_empty
 from localai_flask.api.openai.calls import ChatCall, CompletionCall, EditCall
-from localai_flask.api.openai.messages import MessageSchema, ToolFields
+from localai_flask.api.openai.messages import Choice, MessageSchema, ToolFields, asked_by, chosen_tools
 from localai_flask.api.openai.sampling import (
     MAX_SEQUENCES,
     NOT_YET,
@@ -36,7 +37,8 @@ class ChatRequest(StreamingRequest, ToolFields):
     top_logprobs = Whole(0, MAX_TOP_LOGPROBS)
     reasoning_effort = Text()
     chat_template_kwargs = Mapping()
-    response_format = ResponseFormat()
+    metadata = Mapping()
+    response_format = Object(ResponseFormat)
     audio = Refused(TEXT_ONLY)
     modalities = Refused(TEXT_ONLY, harmless=(["text"],))
     web_search_options = Refused("asks for a web search, which this server does not do.")
@@ -50,16 +52,37 @@ class ChatRequest(StreamingRequest, ToolFields):
             shared["asked"]["top_logprobs"] = data.get("top_logprobs", 0)
         elif data.get("top_logprobs"):
             raise invalid("top_logprobs", "needs `logprobs` to be true.")
-        kwargs = dict(data.get("chat_template_kwargs", {}))
-        if "reasoning_effort" in data:
-            kwargs["reasoning_effort"] = data["reasoning_effort"]
+        metadata = data.get("metadata", {})
+        effort = metadata.get("reasoning_effort", data.get("reasoning_effort", ""))
+        if not isinstance(effort, str):
+            raise invalid("metadata", "must have text for `reasoning_effort`.")
+        choice: Choice = data.get("tool_choice", Choice())
+        tools = chosen_tools(data["tools"], choice)
+        once = choice.once or not data["parallel_tool_calls"]
         conversation = Conversation(
             messages=tuple(data["messages"]),
-            tools=tuple(data.get("tools", ())) if data.get("tool_choice") != "none" else (),
-            parallel_tool_calls=data["parallel_tool_calls"],
-            template_kwargs=kwargs,
+            tools=tools,
+            parallel_tool_calls=not once,
+            template_kwargs=data.get("chat_template_kwargs", {}),
+            reasoning_effort=effort,
+            enable_thinking=_switch(metadata.get("enable_thinking")),
+        )
+        shared["wanted"] = dataclasses.replace(
+            shared["wanted"],
+            must_call=choice.mode == "required",
+            calls_once=once,
+            asked_by=asked_by(data["tools"], choice),
         )
         return ChatCall(conversation=conversation, **shared)
+
+
+def _switch(value: Any) -> bool | None:
+    """Read `metadata.enable_thinking`; OpenAI's metadata are text, so LocalAI's clients send "true" and "false"."""
+    if value is None or isinstance(value, bool):
+        return value
+    if value in ("true", "false"):
+        return bool(value == "true")
+    raise invalid("metadata", "must have true or false for `enable_thinking`.")
 
 
 class PromptField(Either):
@@ -95,7 +118,7 @@ class CompletionRequest(StreamingRequest):
     logprobs = Whole(0, MAX_TOP_LOGPROBS)
     best_of = Whole(1)
     suffix = Refused(NOT_YET)
-    response_format = ResponseFormat()
+    response_format = Object(ResponseFormat)
 
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> CompletionCall:

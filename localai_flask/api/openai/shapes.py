@@ -66,6 +66,8 @@ class ToolCallShape(msgspec.Struct):
 class AssistantMessage(msgspec.Struct):
     content: str | None
     tool_calls: list[ToolCallShape] | msgspec.UnsetType = msgspec.UNSET
+    reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
+    reasoning: str | msgspec.UnsetType = msgspec.UNSET
     role: Literal["assistant"] = "assistant"
     refusal: None = None
 

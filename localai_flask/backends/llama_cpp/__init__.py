@@ -4,6 +4,7 @@
     options     YAML to this engine's parameters                 cache       slots of the KV cache and their prefixes
     model       one loaded model and its context                 scheduler   what each step computes
     batch       the arrays of a step                             sampler     how a sequence's next token is chosen
+    constraint  what a sequence may say                      faults      where a JSON Schema is wrong
     engine      the backend's verbs
 
 In-process use, as in a benchmark: `load`, `submit` jobs, then `step` until `is_idle`.

@@ -7,6 +7,7 @@ import time
 from localai_flask.backends.base import Backend, Event, Job, LoadProgress
 from localai_flask.backends.llama_cpp.batch import Batch
 from localai_flask.backends.llama_cpp.cache import PrefixCache
+from localai_flask.backends.llama_cpp.constraint import Grammars
 from localai_flask.backends.llama_cpp.library import ENGINE_VERSION, capture_log
 from localai_flask.backends.llama_cpp.model import Model
 from localai_flask.backends.llama_cpp.options import read_options
@@ -15,7 +16,7 @@ from localai_flask.backends.llama_cpp.sampler import Sampler, check_sampling
 from localai_flask.backends.llama_cpp.scheduler import Chunk, Scheduler
 from localai_flask.backends.llama_cpp.sequence import Sequence
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ContextOverflow, DeadlineExceeded, InvalidRequest
+from localai_flask.errors import ApiError, ContextOverflow, DeadlineExceeded, InvalidRequest
 from localai_flask.generation import Delta, Failed, ModelInfo, Progress, Prompt, Started
 from localai_flask.settings import Settings
 
@@ -44,6 +45,8 @@ class LlamaCppBackend(Backend):
     the batch, since the library adds up in another order for more tokens; then a near tie can fall the other way.
     """
 
+    capabilities = frozenset({"generate", "constrain"})
+
     def load(self, config: ModelConfig, progress: LoadProgress) -> ModelInfo:
         settings = Settings.from_environment()
         options = read_options(config, default_context=settings.context_size, default_threads=settings.threads)
@@ -56,6 +59,7 @@ class LlamaCppBackend(Backend):
             *(self.cache, self._pace, self._make_sampler), n_batch=model.n_batch, queue_size=settings.queue_size
         )
         self._batch = Batch(model.n_batch)
+        self._grammars = Grammars(model.vocabulary)
         vocabulary = model.vocabulary
         return ModelInfo(
             backend="llama-cpp",
@@ -82,7 +86,10 @@ class LlamaCppBackend(Backend):
         job.prompt_tokens = self.model.vocabulary.encode(job.prompt)
         if len(job.prompt_tokens) >= self.model.context_size:  # one token at least has to fit behind it
             raise ContextOverflow(len(job.prompt_tokens), self.model.context_size)
-        self.scheduler.add(Sequence.of(job, self.model.context_size))
+        shown = self.model.vocabulary.preserved(job.sampling.preserved)
+        constraint = job.sampling.constraint
+        guide = None if constraint is None else self._grammars.guide(constraint, shown)
+        self.scheduler.add(Sequence.of(job, self.model.context_size, guide, shown))
 
     def cancel(self, job_id: int) -> None:
         sequence = self.scheduler.find(job_id)
@@ -133,9 +140,11 @@ class LlamaCppBackend(Backend):
         size = len(prompt.text)
         return size > HUGE_TEXT and size > self.model.context_size * self.model.vocabulary.longest
 
-    def _make_sampler(self, job: Job) -> Sampler:
-        model = self.model
-        return Sampler(job.sampling, model.vocabulary, model.logits, model.context_size, job.prompt_tokens)
+    def _make_sampler(self, sequence: Sequence) -> Sampler:
+        job, model = sequence.job, self.model
+        return Sampler(
+            *(job.sampling, model.vocabulary, model.logits, model.context_size, job.prompt_tokens), guide=sequence.guide
+        )
 
     def _commit(self, chunk: Chunk, events: list[Event]) -> None:
         sequence = chunk.sequence
@@ -146,7 +155,12 @@ class LlamaCppBackend(Backend):
 
     def _sample(self, sequence: Sequence, index: int, events: list[Event]) -> None:
         job = sequence.job
-        token = sequence.sampler.sample(index)
+        try:
+            token = sequence.sampler.sample(index)
+        except ApiError as error:  # its constraint cannot be held to any longer; the others' can
+            events.append((job.id, Failed(error.info)))
+            self.scheduler.remove(sequence)
+            return
         text, reason = sequence.accept(token, self.model.vocabulary)
         if job.sampling.top_logprobs is not None:
             entry = sequence.sampler.logprob(index, token, job.sampling.top_logprobs)

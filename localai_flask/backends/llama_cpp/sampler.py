@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from localai_flask.backends.llama_cpp.batch import Logits
+from localai_flask.backends.llama_cpp.constraint import Guide
 from localai_flask.backends.llama_cpp.library import lib
 from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
 from localai_flask.errors import InvalidRequest
@@ -20,6 +22,7 @@ from localai_flask.generation import SamplingParams, TokenLogprob
 RANDOM_SEEDS = 0xFFFFFFFF
 """One less than there are seeds: llama.cpp takes the last one for "choose at random"."""
 BANNED = float("-inf")
+NEGLIGIBLE = 1e-30
 OFF = 1.0
 """The repeat penalty that changes nothing; 0 is a usual way to write it."""
 
@@ -44,10 +47,19 @@ class Sampler:
     """
 
     def __init__(
-        self, params: SamplingParams, vocabulary: Vocabulary, logits: Logits, context_size: int, prompt: Sequence[int]
+        self,
+        params: SamplingParams,
+        vocabulary: Vocabulary,
+        logits: Logits,
+        context_size: int,
+        prompt: Sequence[int],
+        *,
+        guide: Guide | None = None,
     ):
         """Build a chain in llama.cpp's order; the penalties count the prompt's last tokens too."""
         self._vocabulary, self._logits = vocabulary, logits
+        self._guide = guide
+        self._keeps_logits = params.top_logprobs is not None
         biases = _biases(params, vocabulary)
         self._biased = np.array(list(biases), np.intp)
         self._bias = np.array(list(biases.values()), np.float32)
@@ -60,11 +72,45 @@ class Sampler:
             self._add_choice(params)
 
     def sample(self, index: int) -> int:
-        """Choose from the logits at a batch index, and remember the choice for the penalties."""
+        """Choose from the logits at a batch index, and remember the choice for the penalties.
+
+        Raises `InvalidRequest` if the answer cannot be held to its form any longer.
+        """
+        if self._guide is None:
+            return self._choose(index)
+        row = self._logits.row(index)
+        raw = row.copy() if self._keeps_logits else None
+        token = self._choose_guided(index, row, self._guide)
+        self._guide.accept(token)
+        if raw is not None:
+            row[:] = raw
+        return token
+
+    def _choose(self, index: int) -> int:
         if self._chain is None:
             return self._highest(index)
         token: int = lib.llama_sampler_sample(self._chain, self._logits.context, index)
         return token
+
+    def _choose_guided(self, index: int, row: npt.NDArray[np.float32], guide: Guide) -> int:
+        """Choose among the tokens that may follow.
+
+        Drawn by chance, a token comes from the distribution without all others: to draw first and mask only if the
+        token is refused would be another one, as the first draw's chain cuts off what the mask may need. The highest
+        logit is the same either way, and nearly always allowed.
+        """
+        if not guide.is_armed:
+            while not guide.allows(token := self._choose(index)):
+                row[token] = BANNED
+            return token
+        if self._chain is None and guide.allows(token := self._highest(index)):
+            return token
+        row[~guide.allowed()] = BANNED
+        row[self._biased[self._bias == BANNED]] = BANNED
+        if row.max() == BANNED:
+            raise InvalidRequest("The answer's form leaves no token that the model may choose; ask for another form.")
+        token = self._choose(index)
+        return self._highest(index) if row[token] == BANNED else token
 
     def logprob(self, index: int, token: int, top: int) -> TokenLogprob:
         """Give a token's log-probability and the `top` best ones, before sampling, from the logits at a batch index."""
@@ -118,6 +164,8 @@ class Sampler:
         if params.top_k > 0:  # before the others, so that these see few candidates of a large vocabulary
             self._add(lib.llama_sampler_init_top_k(min(params.top_k, self._vocabulary.size)))
         if params.typical_p < 1:
+            if self._guide is not None:  # masked candidates would make its entropy not a number
+                self._add(lib.llama_sampler_init_min_p(NEGLIGIBLE, 1))
             self._add(lib.llama_sampler_init_typical(params.typical_p, 1))
         if params.top_p < 1:
             self._add(lib.llama_sampler_init_top_p(params.top_p, 1))

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple
 
-from localai_flask.backends.base import Job
 from localai_flask.backends.llama_cpp.batch import Batch, Tokens
 from localai_flask.backends.llama_cpp.cache import PrefixCache
 from localai_flask.backends.llama_cpp.pace import Pace
@@ -35,7 +34,13 @@ class Scheduler:
     """Keeps sequences in `waiting`; with a slot, in `prefilling` until their prompt is computed, then in `decoding`."""
 
     def __init__(
-        self, cache: PrefixCache, pace: Pace, make_sampler: Callable[[Job], Sampler], *, n_batch: int, queue_size: int
+        self,
+        cache: PrefixCache,
+        pace: Pace,
+        make_sampler: Callable[[Sequence], Sampler],
+        *,
+        n_batch: int,
+        queue_size: int,
     ):
         self.waiting: deque[Sequence] = deque()
         self.prefilling: list[Sequence] = []
@@ -101,7 +106,7 @@ class Scheduler:
             if self._cache.should_wait(sequence.prompt, [other.prompt for other in self.prefilling]):
                 continue
             self.waiting.remove(sequence)
-            sequence.admit(self._cache.take(sequence.prompt), self._make_sampler(sequence.job))
+            sequence.admit(self._cache.take(sequence.prompt), self._make_sampler(sequence))
             self.prefilling.append(sequence)
             admitted.append(sequence)
         return admitted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from localai_flask.backends.base import Job
 from localai_flask.backends.llama_cpp.batch import Tokens
 from localai_flask.backends.llama_cpp.cache import Slot
+from localai_flask.backends.llama_cpp.constraint import Guide
 from localai_flask.backends.llama_cpp.sampler import Sampler
 from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
 from localai_flask.backends.text import TextStream
@@ -26,6 +28,10 @@ class Sequence:
     """How many tokens it may generate."""
     limit_reason: FinishReason
     text: TextStream
+    guide: Guide | None = None
+    """What holds the text to a form, if the job has one."""
+    shown: Mapping[int, bytes] = field(default_factory=dict)
+    """The control tokens that are text here."""
     slot: Slot = field(init=False)
     sampler: Sampler = field(init=False)
     is_admitted: bool = False
@@ -35,13 +41,13 @@ class Sequence:
     first_token_at: float = 0.0
 
     @classmethod
-    def of(cls, job: Job, context_size: int) -> Sequence:
+    def of(cls, job: Job, context_size: int, guide: Guide | None, shown: Mapping[int, bytes] | None = None) -> Sequence:
         """Make the sequence of a job whose prompt is tokenized and fits."""
         limit, reason = context_size - len(job.prompt_tokens), FinishReason.CONTEXT
         if 0 < job.sampling.max_tokens <= limit:
             limit, reason = job.sampling.max_tokens, FinishReason.MAX_TOKENS
         prompt = np.array(job.prompt_tokens, np.int32)
-        return cls(job, prompt, limit, reason, TextStream(job.sampling.stop))
+        return cls(job, prompt, limit, reason, TextStream(job.sampling.stop), guide, shown or {})
 
     def admit(self, slot: Slot, sampler: Sampler) -> None:
         """Take a slot that holds the beginning of the prompt already, and a sampler."""
@@ -59,9 +65,11 @@ class Sequence:
         self.next_token = token
         if token in vocabulary.ends:
             return self.text.flush(), FinishReason.EOS
-        text = self.text.feed(vocabulary.piece(token))
+        text = self.text.feed(self.shown.get(token) or vocabulary.piece(token))
         if self.text.matched is not None:
             return text, FinishReason.STOP_SEQUENCE
+        if self.guide is not None and self.guide.is_complete:
+            return text + self.text.flush(), FinishReason.EOS
         if len(output) >= self.limit:
             return text + self.text.flush(), self.limit_reason
         return text, None

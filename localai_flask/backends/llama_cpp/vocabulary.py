@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +31,7 @@ class Vocabulary:
         self.suppressed = self._read_suppressed()
         """The tokens that the model's author wants never to be chosen."""
         self._pieces: dict[int, bytes] = {}
+        self._hidden: dict[str, int] = {}
         self._buffer = ctypes.create_string_buffer(PIECE_BYTES)
 
     @cached_property
@@ -46,15 +48,29 @@ class Vocabulary:
         """Give the bytes that a token stands for in the output; none for a control token."""
         piece = self._pieces.get(token)
         if piece is None:
-            piece = self._pieces[token] = self._read_piece(token)
+            piece = self._pieces[token] = self.read_piece(token)
         return piece
+
+    def preserved(self, names: Iterable[str]) -> dict[int, bytes]:
+        """Give those control tokens among `names` that this vocabulary has and that end nothing, with their text."""
+        shown = {}
+        for name in names:
+            token = self._hidden.get(name)
+            if token is None:
+                tokens = self._tokenize_text(name.encode(), True)
+                is_hidden = len(tokens) == 1 and tokens[0] not in self.ends and not self.piece(tokens[0])
+                token = self._hidden[name] = tokens[0] if is_hidden else -1
+            if token >= 0:
+                shown[token] = name.encode()
+        return shown
 
     def _read_suppressed(self) -> tuple[int, ...]:
         count = ctypes.c_int32()
         tokens = lib.llama_vocab_get_suppress_tokens(self.handle, ctypes.byref(count))
         return tuple(tokens[: count.value])
 
-    def _read_piece(self, token: int) -> bytes:
+    def read_piece(self, token: int) -> bytes:
+        """Do as `piece`, without remembering."""
         length = lib.llama_token_to_piece(self.handle, token, self._buffer, len(self._buffer), 0, False)
         if length < 0:
             self._buffer = ctypes.create_string_buffer(-length)

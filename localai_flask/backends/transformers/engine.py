@@ -14,7 +14,7 @@ from itertools import count
 
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
-from localai_flask.backends.base import Backend, Event, Job, LoadProgress
+from localai_flask.backends.base import Backend, Event, Job, LoadProgress, refuse_constraint
 from localai_flask.backends.text import TextStream
 from localai_flask.backends.transformers.batching import Batcher
 from localai_flask.backends.transformers.loading import load_model
@@ -79,6 +79,7 @@ class TransformersBackend(Backend):
                 f"{len(self.waiting)} requests already wait for this model, as many as may; "
                 "try again later or raise LOCALAI_QUEUE_SIZE."
             )
+        refuse_constraint(job, "transformers")
         check_sampling(job.sampling, self.tokens.size)
         job.prompt_tokens = self.tokens.encode(job.prompt)
         if len(job.prompt_tokens) >= self.cache.context_length:
@@ -134,7 +135,7 @@ class TransformersBackend(Backend):
             job, key = self.waiting.popleft(), f"request {next(self._keys)}"
             room = self.cache.context_length - len(job.prompt_tokens)
             limit = min(job.sampling.max_tokens or room, room)
-            decoder = TextDecoder(self.tokens, job.prompt_tokens)
+            decoder = TextDecoder(self.tokens, job.prompt_tokens, job.sampling.preserved)
             sampler = TokenSampler(job.sampling, banned=self.tokens.eos if job.sampling.ignore_eos else ())
             self.running[key] = Sequence(job, limit, sampler, decoder, TextStream(job.sampling.stop))
             self.batcher.add(key, job.prompt_tokens, sampler, limit, self.tokens.eos)

@@ -29,6 +29,13 @@ class Tokens:
         self.silent = self.eos | {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
         """Control tokens, which never become text; markers such as `<tool_call>` are often none."""
 
+    def silent_but(self, names: Iterable[str]) -> frozenset[int]:
+        """Give the silent tokens without the control tokens of these names, unless they end a generation."""
+        wanted = set(names)
+        added = self.tokenizer.added_tokens_decoder
+        shown = {token for token in self.silent - self.eos if token in added and str(added[token].content) in wanted}
+        return self.silent - shown
+
     def encode(self, prompt: Prompt) -> list[int]:
         """Turn a prompt into ids; raises `InvalidRequest` if it is empty or names ids that the model does not have."""
         ids = self._encode_text(prompt) if prompt.tokens is None else list(prompt.tokens)
@@ -84,15 +91,16 @@ class Tokens:
 class TextDecoder:
     """Decodes one sequence as it grows, holding a character back until all its bytes are there."""
 
-    def __init__(self, tokens: Tokens, prompt: list[int]):
+    def __init__(self, tokens: Tokens, prompt: list[int], preserved: Iterable[str] = ()):
         self._tokens = tokens
+        self._silent = tokens.silent_but(preserved)
         self._ids = prompt[-CONTEXT_TOKENS:]
         self._known = len(self._ids)
         """How many of the ids have been given out as text already."""
 
     def feed(self, token: int) -> str:
         """Take the next id and return the text that it completes."""
-        if token in self._tokens.silent:
+        if token in self._silent:
             return ""
         self._ids.append(token)
         end = len(self._ids)

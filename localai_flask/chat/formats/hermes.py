@@ -7,55 +7,17 @@ Hermes models' function calling (https://github.com/NousResearch/Hermes-Function
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 
-import msgspec
-
 from localai_flask.chat.conversation import Tool, ToolCall
-from localai_flask.chat.formats.base import ParsedCall, ToolFormat
+from localai_flask.chat.formats import jsontext
+from localai_flask.chat.formats.base import ToolFormat, enclosed
 
 OPENING = "<tool_call>"
 CLOSING = "</tool_call>"
 
-_WHOLE_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-
-
-class Body(msgspec.Struct):
-    """The JSON between the markers."""
-
-    name: str
-    arguments: msgspec.Raw = msgspec.Raw(b"{}")
-
-
-_decode = msgspec.json.Decoder(Body).decode
-
-
-def may_be_call(body: str) -> bool:
-    return body.lstrip()[:1] in ("", "{")
-
-
-def read(body: str) -> list[ParsedCall] | None:
-    """Read the text between the markers; None if it is no call."""
-    try:
-        call = _decode(body)
-        arguments = bytes(call.arguments).decode()
-        if arguments.startswith('"'):  # some models write the arguments as a string that holds the JSON
-            arguments = msgspec.json.decode(arguments, type=str)
-            msgspec.json.decode(arguments)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
-    arguments = arguments.strip()
-    if not call.name or not arguments.startswith("{"):
-        return None
-    return [ParsedCall(call.name, arguments)]
-
-
-def is_inside_string(body: str) -> bool:
-    return '"' in _WHOLE_STRING.sub("", body)
-
-
-FORMAT = ToolFormat("hermes", OPENING, CLOSING, may_be_call, read, is_inside_string)
+_syntax = enclosed(OPENING, CLOSING, jsontext.read_calls, jsontext.starts_json, jsontext.is_inside_string)
+FORMAT = ToolFormat("hermes", (_syntax,), CLOSING, preserved=(OPENING, CLOSING))
 
 
 def explain(tools: Sequence[Tool], once: bool) -> str:

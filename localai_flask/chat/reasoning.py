@@ -1,0 +1,57 @@
+"""The marks between which models think, and whether a prompt leaves a model within them already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class TagPair(NamedTuple):
+    """What stands before and behind a model's thinking."""
+
+    start: str
+    end: str
+
+
+KNOWN_PAIRS: tuple[TagPair, ...] = (
+    TagPair("<think>", "</think>"),
+    TagPair("[THINK]", "[/THINK]"),
+    TagPair("<thinking>", "</thinking>"),
+    TagPair("<seed:think>", "</seed:think>"),
+    TagPair("<|START_THINKING|>", "<|END_THINKING|>"),
+    TagPair("<|inner_prefix|>", "<|inner_suffix|>"),
+    TagPair("<|channel>thought", "<channel|>"),
+    TagPair("<|think|>", "<|end|><|begin|>assistant<|content|>"),
+)
+"""Qwen, DeepSeek, GLM and many more; Mistral; others in prompts; Seed-OSS; Command; Apertus; Gemma 4; Solar."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """How one answer's thinking is told from its content.
+
+    `opened` is the pair whose start stands at the end of the prompt, so that the answer begins within it. With
+    `is_dropped` the thinking is read and not shown.
+    """
+
+    pairs: tuple[TagPair, ...] = KNOWN_PAIRS
+    opened: TagPair | None = None
+    is_dropped: bool = False
+
+    @property
+    def preserved(self) -> tuple[str, ...]:
+        """The marks, which some vocabularies have as control tokens that engines would not show."""
+        return tuple(dict.fromkeys(mark for pair in self.pairs for mark in pair))
+
+
+def opened_by(prompt: str, pairs: Sequence[TagPair], starts: Sequence[str] = ()) -> TagPair | None:
+    """Give the pair whose start ends the prompt, if one does.
+
+    `starts` are further marks after which a model thinks; one that begins no pair is closed as the first pair is.
+    """
+    end = prompt[-1000:].rstrip()
+    for pair in (*pairs, *(TagPair(start, pairs[0].end) for start in starts)):
+        if end.endswith(pair.start):
+            return pair
+    return None

@@ -1,0 +1,104 @@
+"""A conversation in the shape that chat templates expect: messages, tools and variables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from localai_flask.chat import jinja
+from localai_flask.chat.conversation import Conversation, Message, ToolCall
+from localai_flask.chat.formats import ToolFormat
+from localai_flask.config.model import ModelConfig
+from localai_flask.errors import InvalidRequest
+from localai_flask.generation import ModelInfo
+
+
+def render(conversation: Conversation, template: str, tools: ToolFormat | None, variables: Mapping[str, Any]) -> str:
+    """Render a conversation; `tools` is how the template's model writes its calls.
+
+    Raises `InvalidRequest` if the template refuses the messages.
+    """
+    # Only few templates tell developer and system apart; to the others it is the same role under its newer name.
+    keeps_developer = "developer" in template
+    ids = _call_ids(conversation, tools)
+
+    def render_with(as_text: bool) -> str:
+        messages = [_turn(message, keeps_developer, ids, as_text) for message in conversation.messages]
+        return jinja.render(template, {**variables, "messages": messages})
+
+    try:
+        return render_with(as_text=False)
+    except InvalidRequest as error:
+        # Most templates want a call's arguments as an object; a few join them to a text, which fails with an object.
+        if not isinstance(error.__cause__, TypeError) or not any(each.tool_calls for each in conversation.messages):
+            raise
+    return render_with(as_text=True)
+
+
+def variables(conversation: Conversation, config: ModelConfig, info: ModelInfo) -> dict[str, Any]:
+    """Give everything that a chat template may use, except the messages."""
+    return {
+        **_wishes(conversation, config),
+        "tools": [tool.definition for tool in conversation.tools] or None,
+        "documents": None,
+        "add_generation_prompt": True,
+        "bos_token": info.bos_token,
+        "eos_token": info.eos_token,
+    }
+
+
+def _wishes(conversation: Conversation, config: ModelConfig) -> dict[str, Any]:
+    """Lay what the request wants of the template over what the model's YAML wants."""
+    wishes: dict[str, Any] = dict(config.chat_template_kwargs)
+    disable = config.reasoning.disable
+    if disable is not None:
+        wishes["enable_thinking"] = not disable
+    if effort := conversation.reasoning_effort or config.reasoning_effort:
+        wishes["reasoning_effort"] = effort
+        # Who disabled thinking in the YAML meant it.
+        wishes["enable_thinking"] = effort.lower() != "none" and not disable
+    wishes |= conversation.template_kwargs
+    if conversation.enable_thinking is not None:
+        wishes["enable_thinking"] = conversation.enable_thinking
+    if "enable_thinking" in wishes:  # DeepSeek, Kimi and Granite call it by another name than the others
+        wishes.setdefault("thinking", wishes["enable_thinking"])
+    return wishes
+
+
+def _call_ids(conversation: Conversation, tools: ToolFormat | None) -> dict[str, str]:
+    """Map the ids of all calls to those that the template wants, where it is particular about them."""
+    if tools is None or tools.call_id is None:
+        return {}
+    calls = [call for message in conversation.messages for call in message.tool_calls]
+    return {call.id: tools.call_id(call.id, call.name, number) for number, call in enumerate(calls)}
+
+
+def _turn(message: Message, keeps_developer: bool, ids: Mapping[str, str], as_text: bool) -> dict[str, Any]:
+    """Give a message as templates expect it: content is always a string, and what is absent has no key."""
+    role = "system" if message.role == "developer" and not keeps_developer else message.role
+    turn: dict[str, Any] = {"role": role, "content": message.content}
+    if message.name:
+        turn["name"] = message.name
+    if message.reasoning:
+        turn["reasoning_content"] = message.reasoning
+    if message.tool_call_id:
+        turn["tool_call_id"] = ids.get(message.tool_call_id, message.tool_call_id)
+    if message.tool_calls:
+        turn["tool_calls"] = [_call(call, ids, as_text) for call in message.tool_calls]
+    return turn
+
+
+def _call(call: ToolCall, ids: Mapping[str, str], as_text: bool) -> dict[str, Any]:
+    arguments = (call.arguments or "{}") if as_text else _parsed(call.arguments)
+    function = {"name": call.name, "arguments": arguments}
+    return {"id": ids.get(call.id, call.id), "type": "function", "function": function}
+
+
+def _parsed(arguments: str) -> Any:
+    try:
+        value = msgspec.json.decode(arguments or "{}")
+    except (msgspec.DecodeError, RecursionError):
+        return arguments
+    return value if isinstance(value, dict) else arguments

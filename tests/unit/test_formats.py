@@ -1,0 +1,397 @@
+"""Recorded outputs of each family's tool calls and thinking, cut at every character, and how formats are found."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from localai_flask.chat.answer import Answer, Content, Event, Thought, ToolArguments, ToolCallStart
+from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
+from localai_flask.chat.formats import TOOL_FORMATS, find_format
+from localai_flask.chat.output import OutputReader
+from localai_flask.chat.reasoning import KNOWN_PAIRS, Reasoning, TagPair, opened_by
+from localai_flask.chat.turns import render, variables
+from localai_flask.config.model import ModelConfig
+from localai_flask.generation import Delta, Finished, FinishReason, ModelInfo, Usage
+
+TOOLS = frozenset({"add", "now", "f"})
+ADD = ("add", {"a": 1})
+NOW = ("now", {})
+HARD = ("f", {"x": '}"</tool_call>\n京都 😀 ', "n": None, "l": [1, {"k": True}]})
+HARD_JSON = json.dumps(HARD[1], ensure_ascii=False)
+FULLWIDTH = "｜DSML｜"
+
+CASES: dict[str, tuple[str, str, str, list]] = {
+    # name: format, text, content, calls
+    "hermes list": ("hermes", '<tool_call>[{"name": "add", "arguments": {"a": 1}}]</tool_call>', "", [ADD]),
+    "qwen3-coder": (
+        "qwen3-coder",
+        "Sure.\n<tool_call>\n<function=add>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>\n"
+        "<tool_call>\n<function=now>\n</function>\n</tool_call>",
+        "Sure.",
+        [ADD, NOW],
+    ),
+    "qwen3-coder, no opening": (
+        "qwen3-coder",
+        "<function=add>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>",
+        "",
+        [ADD],
+    ),
+    "qwen3-coder, markers in a value": (
+        "qwen3-coder",
+        "<tool_call>\n<function=f>\n<parameter=x>\nif a < b:\n  </tool_call>\n\n</parameter>\n</function>\n"
+        "</tool_call>!",
+        "!",
+        [("f", {"x": "if a < b:\n  </tool_call>\n"})],
+    ),
+    "qwen3-coder, prose": ("qwen3-coder", "A <tool_call> and <function= b", "A <tool_call> and <function= b", []),
+    "glm": (
+        "glm",
+        "\n<tool_call>f\n<arg_key>x</arg_key>\n<arg_value>a </tool_call> b</arg_value>\n<arg_key>n</arg_key>\n"
+        "<arg_value>[1, 2]</arg_value>\n</tool_call>\n<tool_call>now\n</tool_call>",
+        "",
+        [("f", {"x": "a </tool_call> b", "n": [1, 2]}), NOW],
+    ),
+    "glm, json inside": ("glm", 'x <tool_call>{"name": 1}</tool_call>', 'x <tool_call>{"name": 1}</tool_call>', []),
+    "minimax": (
+        "minimax",
+        'Hm.\n<minimax:tool_call>\n<invoke name="add">\n<parameter name="a">1</parameter>\n</invoke>\n'
+        '<invoke name="now">\n</invoke>\n</minimax:tool_call>',
+        "Hm.",
+        [ADD, NOW],
+    ),
+    "deepseek-tags": (
+        "deepseek-tags",
+        f'<{FULLWIDTH}function_calls>\n<{FULLWIDTH}invoke name="f">\n<{FULLWIDTH}parameter name="x" string="true">'
+        f'7</{FULLWIDTH}parameter>\n<{FULLWIDTH}parameter name="n" string="false">7</{FULLWIDTH}parameter>\n'
+        f"</{FULLWIDTH}invoke>\n</{FULLWIDTH}function_calls>",
+        "",
+        [("f", {"x": "7", "n": 7})],
+    ),
+    "deepseek": (
+        "deepseek",
+        "I look.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>add<｜tool▁sep｜>"
+        '{"a": 1}<｜tool▁call▁end｜><｜tool▁call▁begin｜>'
+        f"f<｜tool▁sep｜>{HARD_JSON}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+        "I look.",
+        [ADD, HARD],
+    ),
+    "deepseek, before V3.1": (
+        "deepseek",
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>add\n```json\n"
+        '{"a": 1}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{}\n```'
+        "<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+        "",
+        [ADD, NOW],
+    ),
+    "kimi": (
+        "kimi",
+        "Ok<|tool_calls_section_begin|><|tool_call_begin|>functions.add:0<|tool_call_argument_begin|>"
+        '{"a": 1}<|tool_call_end|><|tool_call_begin|>functions.f:1<|tool_call_argument_begin|>'
+        f"{HARD_JSON}<|tool_call_end|><|tool_calls_section_end|>",
+        "Ok",
+        [ADD, HARD],
+    ),
+    "mistral": ("mistral", f'Ok[TOOL_CALLS]add[ARGS]{{"a": 1}}[TOOL_CALLS]f[ARGS]{HARD_JSON}', "Ok", [ADD, HARD]),
+    "mistral, with id": ("mistral", '[TOOL_CALLS]add[CALL_ID]abc123DEF[ARGS]{"a": 1}', "", [ADD]),
+    "mistral, list": (
+        "mistral",
+        '[TOOL_CALLS] [{"name": "add", "arguments": {"a": 1}, "id": "abc123DEF"}, {"name": "now", "arguments": {}}]',
+        "",
+        [ADD, NOW],
+    ),
+    "mistral, prose": ("mistral", "See [TOOL_CALLS] (it is [TOOL_", "See [TOOL_CALLS] (it is [TOOL_", []),
+    "command-r": (
+        "command-r",
+        '<|START_ACTION|>[\n    {"tool_call_id": "0", "tool_name": "add", "parameters": {"a": 1}}\n]<|END_ACTION|>',
+        "",
+        [ADD],
+    ),
+    "nemotron": ("nemotron", '<TOOLCALL>[{"name": "add", "arguments": {"a": 1}}]</TOOLCALL>', "", [ADD]),
+    "apriel": ("apriel", f'<tool_calls>[{{"name": "f", "arguments": {HARD_JSON}}}]</tool_calls>', "", [HARD]),
+    "granite": ("granite", '<|tool_call|>[{"name": "add", "arguments": {"a": 1}}]', "", [ADD]),
+    "functionary": ("functionary", f'all\nHello.\n>>>add\n{{"a": 1}}>>>f\n{HARD_JSON}', "Hello.", [ADD, HARD]),
+    "functionary, nothing": ("functionary", "", "", []),
+    "functionary, neither": ("functionary", "so what", "so what", []),
+    "functionary, text only": ("functionary", "all\nHello there", "Hello there", []),
+    "function-tag": (
+        "function-tag",
+        f'Ok <function=add>{{"a": 1}}</function><function=f>{HARD_JSON}</function>',
+        "Ok",
+        [ADD, HARD],
+    ),
+    "llama": ("llama", '{"name": "add", "parameters": {"a": 1}}', "", [ADD]),
+    "llama, two": (
+        "llama",
+        f'{{"type": "function", "name": "add", "parameters": {{"a": 1}}}}; {{"name": "f", "parameters": {HARD_JSON}}}',
+        "",
+        [ADD, HARD],
+    ),
+    "llama, python tag": ("llama", '<|python_tag|>{"name": "add", "parameters": {"a": 1}}', "", [ADD]),
+    "llama, other JSON": ("llama", '{"name": "Bob", "age": 3}', '{"name": "Bob", "age": 3}', []),
+    "llama, unknown tool": ("llama", '{"name": "rm", "parameters": {}}', '{"name": "rm", "parameters": {}}', []),
+    "llama, later": ("llama", 'So: {"name": "add", "parameters": {}}', 'So: {"name": "add", "parameters": {}}', []),
+    "lfm2": (
+        "lfm2",
+        "<|tool_call_start|>[add(a=1), f(x=\"a)]<|tool_call_end|>\", n=None, l=[1, {'k': true}])]"
+        "<|tool_call_end|>Done.",
+        "Done.",
+        [ADD, ("f", {"x": "a)]<|tool_call_end|>", "n": None, "l": [1, {"k": True}]})],
+    ),
+    "lfm2, no call": (
+        "lfm2",
+        "<|tool_call_start|>[1 + 2]<|tool_call_end|>",
+        "<|tool_call_start|>[1 + 2]<|tool_call_end|>",
+        [],
+    ),
+}
+
+
+def read(
+    pieces: list[str], reason: FinishReason = FinishReason.EOS, tools=TOOLS, **options
+) -> tuple[Answer, list[Event]]:
+    ids = (f"id{n}" for n in itertools.count())
+    reader = OutputReader(options.pop("form", None), new_id=lambda: next(ids), tools=tools, **options)
+    events = [event for piece in pieces for event in reader.feed(Delta(piece))]
+    events += reader.finish(Finished(reason, Usage(1, len(pieces))))
+    answer = Answer()
+    for event in events:
+        answer.add(event)
+    assert all(event.text for event in events if isinstance(event, Content | Thought | ToolArguments))
+    return answer, events
+
+
+def cuts(text: str) -> list[list[str]]:
+    halves = [[text[:cut], text[cut:]] for cut in range(len(text) + 1)]
+    return halves + [[text[at : at + size] for at in range(0, len(text), size)] for size in (1, 2, 3, 7)]
+
+
+def result(answer: Answer) -> tuple[str, str, list]:
+    return answer.reasoning, answer.content, [(call.name, json.loads(call.arguments)) for call in answer.tool_calls]
+
+
+def lead(form: str) -> str:
+    return ">>>" if form == "functionary" else ""
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_calls_at_every_cut(case: str) -> None:
+    form, text, content, calls = CASES[case]
+    for pieces in cuts(text):
+        answer, events = read(pieces, form=TOOL_FORMATS[form], lead=lead(form))
+        assert result(answer) == ("", content, calls), pieces
+        assert len([event for event in events if isinstance(event, ToolCallStart)]) == len(calls)
+        assert answer.finish.reason == (FinishReason.TOOL_CALLS if calls else FinishReason.EOS)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_calls_behind_thinking(case: str) -> None:
+    form, text, content, calls = CASES[case]
+    if lead(form):
+        pytest.skip("this family does not think")
+    reasoning = Reasoning(opened=TagPair("<think>", "</think>"))
+    for pieces in cuts("So, add?\n</think>\n\n" + text):
+        answer, _ = read(pieces, form=TOOL_FORMATS[form], reasoning=reasoning)
+        assert result(answer) == ("So, add?", content.lstrip(), calls), pieces
+
+
+@pytest.mark.parametrize("name", sorted({form for form, *_ in CASES.values()}))
+def test_one_call_at_most(name: str) -> None:
+    form = TOOL_FORMATS[name]
+    for _, text, content, calls in (case for case in CASES.values() if case[0] == name and len(case[3]) > 1):
+        if form.call_end and form.call_end in json.dumps(calls, ensure_ascii=False):
+            continue  # a stop string ends a text wherever it stands, also in an argument
+        if form.call_end:
+            text = text[: text.index(form.call_end)]
+        answer, _ = read([text], FinishReason.STOP_SEQUENCE, form=form, once=True, lead=lead(name))
+        assert result(answer) == ("", content, calls[:1])
+
+
+def test_a_call_that_was_cut_is_none() -> None:
+    for form, text, _, calls in CASES.values():
+        for cut in range(len(text)):
+            answer, _ = read([text[:cut]], FinishReason.MAX_TOKENS, form=TOOL_FORMATS[form], lead=lead(form))
+            assert result(answer)[2] == calls[: len(answer.tool_calls)]
+            assert answer.finish.reason == FinishReason.MAX_TOKENS
+
+
+THOUGHTS = {
+    "one": ("<think>\nHm, 1 < 2.\n</think>\n\nYes.", "Hm, 1 < 2.", "Yes."),
+    "space before": ("\n<think>a</think>b", "a", "b"),
+    "empty": ("<think>\n\n</think>\n\nYes.", "", "Yes."),
+    "never closed": ("<think>\nHm\n", "Hm", ""),
+    "two": ("<think>a</think>\n<think>b</think>\nc", "a\n\nb", "c"),
+    "between lines": ("a\n<think>b</think>\nc", "b", "a\nc"),
+    "in prose": ("Use <think> and </think>.", "", "Use <think> and </think>."),
+    "like a tag": ("<thinker>", "", "<thinker>"),
+    "end within": ("<think>a </thin b</think>c", "a </thin b", "c"),
+    "end begun": ("<think>a</thi", "a</thi", ""),
+    "mistral": ("[THINK]a[/THINK]b", "a", "b"),
+    "command": ("<|START_THINKING|>a<|END_THINKING|>b", "a", "b"),
+    "nothing": ("", "", ""),
+    "white space": (" \n", "", " \n"),
+    "plain": (" Just\n\ntext. ", "", " Just\n\ntext. "),
+}
+
+
+@pytest.mark.parametrize("case", THOUGHTS)
+@pytest.mark.parametrize("form", [None, "hermes", "kimi"])
+def test_thinking_at_every_cut(case: str, form: str | None) -> None:
+    text, thought, content = THOUGHTS[case]
+    for pieces in cuts(text):
+        answer, _ = read(pieces, form=TOOL_FORMATS.get(form or ""), reasoning=Reasoning())
+        assert result(answer) == (thought, content, []), pieces
+
+
+@pytest.mark.parametrize("pair", KNOWN_PAIRS)
+def test_every_pair(pair: TagPair) -> None:
+    for pieces in cuts(f"{pair.start}\na{pair.end[:-1]} b\n{pair.end}\n c"):
+        assert result(read(pieces, reasoning=Reasoning())[0]) == (f"a{pair.end[:-1]} b", "c", []), pieces
+
+
+OPENED = {
+    "closed": ("\nHm.\n</think>\n\nYes.", "Hm.", "Yes."),
+    "never closed": ("Hm, 1 < 2", "Hm, 1 < 2", ""),
+    "opened again": ("\n<think>\nHm.</think>Yes.", "Hm.", "Yes."),
+    "at once": ("</think>Yes.", "", "Yes."),
+    "almost opened again": ("<thinx", "<thinx", ""),
+    "tag of another family": ("a\n[THINK]b</think>c", "a\n[THINK]b", "c"),
+}
+
+
+@pytest.mark.parametrize("case", OPENED)
+def test_thinking_that_the_prompt_opened(case: str) -> None:
+    text, thought, content = OPENED[case]
+    for pieces in cuts(text):
+        answer, _ = read(pieces, reasoning=Reasoning(opened=KNOWN_PAIRS[0]))
+        assert result(answer) == (thought, content, []), pieces
+
+
+def test_a_thought_leaves_at_once() -> None:
+    reader = OutputReader(reasoning=Reasoning(opened=KNOWN_PAIRS[0]))
+    assert reader.feed(Delta("Let me")) == [Thought("Let me")]
+    assert reader.feed(Delta(" see.\n")) == [Thought(" see.")]
+    assert reader.feed(Delta("</think>\n\n")) == []
+    assert reader.feed(Delta("Hello")) == [Content("Hello")]
+    assert reader.feed(Delta(" ")) == [Content(" ")]
+
+
+def test_dropped_thoughts() -> None:
+    for pieces in cuts("<think>a</think>\nb"):
+        assert result(read(pieces, reasoning=Reasoning(is_dropped=True))[0]) == ("", "b", [])
+
+
+def test_a_call_within_thinking() -> None:
+    text = "Hm" + CASES["kimi"][1].removeprefix("Ok")
+    for pieces in cuts(text):
+        answer, _ = read(pieces, form=TOOL_FORMATS["kimi"], reasoning=Reasoning(opened=KNOWN_PAIRS[0]))
+        assert result(answer) == ("Hm", "", [ADD, HARD])
+
+
+def test_thinking_in_an_argument_stays_there() -> None:
+    text = '<tool_call>{"name": "f", "arguments": {"x": "\n<think>"}}</tool_call>'.replace("\n", "\\n")
+    for pieces in cuts(text):
+        assert result(read(pieces, form=TOOL_FORMATS["hermes"], reasoning=Reasoning())[0]) == (
+            "",
+            "",
+            [("f", {"x": "\n<think>"})],
+        )
+
+
+def test_only_the_end_of_a_prompt_opens_thinking() -> None:
+    assert opened_by("<|im_start|>assistant\n<think>\n", KNOWN_PAIRS) == KNOWN_PAIRS[0]
+    assert opened_by("Use <think> tags.<|im_start|>assistant\n", KNOWN_PAIRS) is None
+    assert opened_by("assistant\n<think>\n\n</think>\n\n", KNOWN_PAIRS) is None
+    assert opened_by("…<reflect>", KNOWN_PAIRS, ["<reflect>"]) == TagPair("<reflect>", "</think>")
+
+
+SHIPPED = {
+    "Qwen-Qwen2.5-7B-Instruct": "hermes",
+    "Qwen-Qwen3-0.6B": "hermes",
+    "Qwen-QwQ-32B": "hermes",
+    "NousResearch-Hermes-3-Llama-3.1-8B-tool_use": "hermes",
+    "ibm-granite-granite-4.0": "hermes",
+    "Qwen3-Coder": "qwen3-coder",
+    "Qwen3.5-4B": "qwen3-coder",
+    "GLM-4.6": "glm",
+    "MiniMax-M2": "minimax",
+    "Kimi-K2-Instruct": "kimi",
+    "Kimi-K2-Thinking": "kimi",
+    "moonshotai-Kimi-K2": "kimi",
+    "deepseek-ai-DeepSeek-V3.1": None,  # its template has no place for tools
+    "deepseek-ai-DeepSeek-V3.2": "deepseek-tags",
+    "Mistral-Small-3.2-24B-Instruct-2506": "mistral",
+    "mistralai-Mistral-Nemo-Instruct-2407": "mistral",
+    "mistralai-Ministral-3-14B-Reasoning-2512": "mistral",
+    "CohereForAI-c4ai-command-r7b-12-2024-tool_use": "command-r",
+    "NVIDIA-Nemotron-Nano-v2": "nemotron",
+    "unsloth-Apriel-1.5": "apriel",
+    "ibm-granite-granite-3.3-2B-Instruct": "granite",
+    "meetkai-functionary-medium-v3.2": "functionary",
+    "meetkai-functionary-medium-v3.1": "function-tag",
+    "meta-llama-Llama-3.1-8B-Instruct": "llama",
+    "meta-llama-Llama-3.2-3B-Instruct": "llama",
+    "LFM2-8B-A1B": "lfm2",
+    "google-gemma-2-2b-it": None,
+}
+CHANGES_LISTS = {"Kimi-K2-Instruct", "Kimi-K2-Thinking"}
+"""Templates that the sandbox refuses, as Hugging Face's does."""
+TEMPLATES = os.environ.get("LLAMA_CPP_TEMPLATES", "")
+
+
+@pytest.mark.skipif(not TEMPLATES, reason="LLAMA_CPP_TEMPLATES does not name llama.cpp's models/templates")
+@pytest.mark.parametrize("name", SHIPPED)
+def test_formats_of_real_templates(name: str) -> None:
+    found = find_format((Path(TEMPLATES) / f"{name}.jinja").read_text())
+    assert (found.name if found else None) == SHIPPED[name]
+
+
+@pytest.mark.skipif(not TEMPLATES, reason="LLAMA_CPP_TEMPLATES does not name llama.cpp's models/templates")
+@pytest.mark.parametrize("name", [name for name, form in SHIPPED.items() if form and name not in CHANGES_LISTS])
+def test_what_real_templates_write_is_read(name: str) -> None:
+    """A template that shows the model's earlier call shows how the model writes calls."""
+    template = (Path(TEMPLATES) / f"{name}.jinja").read_text()
+    form = find_format(template)
+    arguments = {"city": "Paris }]", "days": 3}
+    tool = Tool(name="forecast", description="Forecast.", parameters={"type": "object", "properties": {}})
+    user = Message(role="user", content="Hi")
+    call = Message(role="assistant", tool_calls=(ToolCall("call_1", "forecast", json.dumps(arguments)),))
+
+    info = ModelInfo(backend="x", engine_version="1", context_length=1, capabilities=frozenset())
+
+    def written(goes_on: bool, *messages: Message) -> str:
+        conversation = Conversation(messages=messages, tools=(tool,))
+        values = {**variables(conversation, ModelConfig(name="m"), info), "add_generation_prompt": goes_on}
+        return render(conversation, template, form, values)
+
+    asked, opened, told = written(False, user), written(True, user), written(False, user, call)
+    opening = opened.removeprefix(asked)
+    text = told.removeprefix(asked).removeprefix(opening)
+    if "forecast" not in text:
+        pytest.skip("this template does not show earlier calls")
+    start = form.lead if opening.endswith(form.lead) else ""
+    answer, _ = read([text], form=form, tools=frozenset({"forecast"}), reasoning=Reasoning(), lead=start)
+    assert result(answer)[2] == [("forecast", arguments)], text
+
+
+SCRAPS = ["<", " ", "\n", "{", "}", '"', "]", ";", "x", "<think>", "</think>", "<tool_call>", "</tool_call>", ">>>"]
+
+
+@pytest.mark.parametrize("name", [None, *sorted(TOOL_FORMATS)])
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_any_cut_of_any_mixture(name: str | None, data: st.DataObject) -> None:
+    form = TOOL_FORMATS.get(name or "")
+    texts = [text for each, text, *_ in CASES.values() if each == name]
+    parts = [*SCRAPS, *texts, *(text[:9] for text in texts), *(form.preserved if form else ())]
+    text = "".join(data.draw(st.lists(st.sampled_from(parts), max_size=8)))
+    places = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=12)))
+    whole, _ = read([text], form=form, reasoning=Reasoning())
+    cut, _ = read([text[a:b] for a, b in itertools.pairwise([0, *places, len(text)])], form=form, reasoning=Reasoning())
+    assert result(cut) == result(whole)

@@ -1,0 +1,94 @@
+"""What reaches a chat template besides the messages' words: wishes about thinking, ids of calls, arguments."""
+
+from __future__ import annotations
+
+import pytest
+
+from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
+from localai_flask.chat.prompt import ChatPrompt, chat_prompt
+from localai_flask.chat.reasoning import TagPair
+from localai_flask.config.model import ModelConfig, ReasoningOptions, ThinkingTags
+from localai_flask.generation import ModelInfo, SamplingParams
+
+USER = Message(role="user", content="hi")
+SHOW = "{{ enable_thinking }},{{ thinking }},{{ reasoning_effort }}"
+CALLS = (
+    "{# tools %s #}{%% for m in messages %%}{%% for c in m.tool_calls %%}{{ c.id }} {%% endfor %%}{{ m.tool_call_id }} "
+)
+CALLS += "{%% endfor %%}"
+
+
+def prompt(template: str, config: ModelConfig | None = None, **conversation: object) -> ChatPrompt:
+    info = ModelInfo(
+        backend="x", engine_version="1", context_length=1, capabilities=frozenset(), chat_template=template
+    )
+    talk = Conversation(**{"messages": (USER,), **conversation})  # type: ignore[arg-type]
+    return chat_prompt(talk, config or ModelConfig(name="m"), info)
+
+
+def yaml(**keys: object) -> ModelConfig:
+    disable = keys.pop("disable", None)
+    return ModelConfig(name="m", reasoning=ReasoningOptions(disable=disable), **keys)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("config", "request_", "shown"),
+    [
+        (yaml(), {}, ",,"),
+        (yaml(disable=True), {}, "False,False,"),
+        (yaml(disable=False), {}, "True,True,"),
+        (yaml(reasoning_effort="none"), {}, "False,False,none"),
+        (yaml(reasoning_effort="low"), {"reasoning_effort": "high"}, "True,True,high"),
+        (yaml(disable=True), {"reasoning_effort": "high"}, "False,False,high"),
+        (yaml(chat_template_kwargs={"enable_thinking": True}), {"reasoning_effort": "none"}, "False,False,none"),
+        (yaml(chat_template_kwargs={"reasoning_effort": "low"}), {}, ",,low"),
+        (yaml(disable=True), {"template_kwargs": {"enable_thinking": True}}, "True,True,"),
+        (yaml(), {"template_kwargs": {"thinking": True}, "enable_thinking": False}, "False,True,"),
+        (yaml(disable=True), {"enable_thinking": True}, "True,True,"),
+    ],
+)
+def test_who_decides_about_thinking(config: ModelConfig, request_: dict, shown: str) -> None:
+    assert prompt(SHOW, config, **request_).prompt.text == shown
+
+
+def test_ids_of_calls_as_templates_want_them() -> None:
+    call = ToolCall("call_0123", "add", "{}")
+    talk = (USER, Message(role="assistant", tool_calls=(call,)), Message(role="tool", tool_call_id="call_0123"))
+    first, second = prompt(CALLS % "[TOOL_CALLS]", messages=talk).prompt.text.split()
+    assert first == second and len(first) == 9 and first.isalnum()
+    kept = ToolCall("abcDEF123", "add", "{}")
+    assert prompt(CALLS % "[TOOL_CALLS]", messages=(Message(role="assistant", tool_calls=(kept,)),)).prompt.text == (
+        "abcDEF123  "
+    )
+    kimi = prompt(CALLS % "<|tool_calls_section_begin|>", messages=talk).prompt.text.split()
+    assert kimi == ["functions.add:0"] * 2
+    assert prompt(CALLS % "<tool_call>", messages=talk).prompt.text.split() == ["call_0123"] * 2
+
+
+def test_arguments_as_text_for_templates_that_join_them() -> None:
+    talk = (Message(role="assistant", tool_calls=(ToolCall("1", "add", '{"a": 1}'),)),)
+    joins = "{{ '>' + messages[0].tool_calls[0].function.arguments }}"
+    assert prompt(joins, messages=talk).prompt.text == '>{"a": 1}'
+
+
+def test_what_the_reader_needs_reaches_the_engine() -> None:
+    tools = (Tool(name="add"),)
+    chat = prompt("{{ tools }}<|tool_call_start|>", tools=tools, parallel_tool_calls=False)
+    params = chat.sampling(SamplingParams(stop=("x",)))
+    assert params.stop == ("x", "<|tool_call_end|>")
+    assert {"<|tool_call_start|>", "<|tool_call_end|>", "<think>", "</think>"} <= set(params.preserved)
+    assert "<|tool_call_start|>" not in prompt("{{ tools }}<|tool_call_start|>").preserved
+
+
+def test_thinking_that_the_template_opens() -> None:
+    opens = "{{ messages[0].content }}<think>\n"
+    opened = prompt(opens).reasoning
+    assert opened is not None and opened.opened == TagPair("<think>", "</think>")
+    for options in (ReasoningOptions(disable_reasoning_tag_prefill=True), ReasoningOptions(disable=True)):
+        reasoning = prompt(opens, ModelConfig(name="m", reasoning=options)).reasoning
+        assert reasoning is None or reasoning.opened is None
+    own = ReasoningOptions(tag_pairs=(ThinkingTags(start="<r>", end="</r>"),), thinking_start_tokens=("<go>",))
+    config = ModelConfig(name="m", reasoning=own)
+    for template, pair in (("x<r>", TagPair("<r>", "</r>")), ("x<go>\n", TagPair("<go>", "</r>"))):
+        reasoning = prompt(template, config).reasoning
+        assert reasoning is not None and reasoning.opened == pair
