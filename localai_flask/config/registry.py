@@ -89,10 +89,13 @@ class Registry:
             return True
 
     def _current(self, max_age_s: float | None = None) -> Catalog:
-        """Give the folder's state, at most `recheck_s` old; while one thread reads, the others get the state before."""
+        """Give the folder's state, at most `recheck_s` old; while one thread reads, the others get the state before.
+
+        With `max_age_s` they wait instead, so that nobody is denied a file that is there.
+        """
         if time.monotonic() - self._checked < (self.recheck_s if max_age_s is None else max_age_s):
             return self._catalog
-        if self._lock.acquire(blocking=self._entries is None):
+        if self._lock.acquire(blocking=self._entries is None or max_age_s is not None):
             try:
                 self._refresh()
             finally:

@@ -382,3 +382,15 @@ def test_importing_the_room_brings_no_engine_and_no_web():
         "print([m for m in ('flask', 'numpy', 'llama_cpp', 'torch', 'gguf') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_file_that_was_just_dropped_in_is_found_by_all_who_ask_at_once(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    registry = Registry(Settings(models_path=tmp_path))
+    registry.models()
+    for number in range(50):
+        (tmp_path / f"m{number}.yaml").write_text(f"name: m{number}\nbackend: echo\n")
+        with ThreadPoolExecutor(8) as threads:
+            found = list(threads.map(registry.get, [f"m{number}"] * 8))
+        assert {config.name for config in found} == {f"m{number}"}
