@@ -1,0 +1,54 @@
+"""All functions by the names that templates call them by, and those that are refused, with the reason."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from localai_flask.chat.gotemplate import (
+    builtins,
+    sprig_dates,
+    sprig_dicts,
+    sprig_encoding,
+    sprig_lists,
+    sprig_numbers,
+    sprig_strings,
+    sprig_values,
+    sprig_words,
+)
+from localai_flask.chat.gotemplate.function import Function
+
+MODULES = (
+    builtins,
+    sprig_strings,
+    sprig_words,
+    sprig_lists,
+    sprig_dicts,
+    sprig_values,
+    sprig_numbers,
+    sprig_dates,
+    sprig_encoding,
+)
+FUNCTIONS = MappingProxyType(
+    {name: Function.of(name, code) for module in MODULES for name, code in module.TABLE.items()}
+)
+
+OUTSIDE = "a template reaches nothing but its data"
+SECRETS = "templates make no keys, passwords or certificates"
+REGEX = "regular expressions of a template could run without end; use `contains`, `splitList`, `replace` or `trimAll`"
+PATHS = "use `base`, `clean`, `dir`, `ext` or `isAbs`"
+UNSUPPORTED = "it is not supported here"
+
+_REGEX_NAMES = ("Match", "Find", "FindAll", "ReplaceAll", "ReplaceAllLiteral", "Split", "QuoteMeta")
+REFUSED = MappingProxyType(
+    {
+        "call": "no value of a template is a function",
+        **dict.fromkeys(("env", "expandenv", "getHostByName"), OUTSIDE),
+        **dict.fromkeys(("osBase", "osClean", "osDir", "osExt", "osIsAbs"), PATHS),
+        **dict.fromkeys(("bcrypt", "htpasswd", "derivePassword", "genPrivateKey", "buildCustomCert", "genCA"), SECRETS),
+        **dict.fromkeys(("genCAWithKey", "genSelfSignedCert", "genSelfSignedCertWithKey", "genSignedCert"), SECRETS),
+        **dict.fromkeys(("genSignedCertWithKey", "encryptAES", "decryptAES", "randBytes"), SECRETS),
+        **dict.fromkeys(("semver", "semverCompare", "urlParse", "urlJoin"), UNSUPPORTED),
+        **{f"regex{name}": REGEX for name in _REGEX_NAMES},
+        **{f"mustRegex{name}": REGEX for name in _REGEX_NAMES},
+    }
+)
