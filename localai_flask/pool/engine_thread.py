@@ -13,7 +13,7 @@ from itertools import count
 from localai_flask.backends import create
 from localai_flask.backends.base import Backend, Event, Job
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ApiError, ModelLoadFailed
+from localai_flask.errors import ApiError, ModelLoadFailed, Overloaded
 from localai_flask.generation import Failed, Finished, ModelInfo
 from localai_flask.pool.channel import Channel
 from localai_flask.pool.messages import Answer, Generate
@@ -138,12 +138,22 @@ class EngineThread(threading.Thread):
         deadline = None if command.timeout_s is None else arrived + command.timeout_s
         job = Job(next(self._ids), command.prompt, command.sampling, deadline, arrived)
         try:
+            self._check_limit()
             self._backend.submit(job)
         except ApiError as error:
             self.publish(channel, [(request_id, Failed(error.info))])
             return
         self._routes[job.id] = channel, request_id
         self._jobs[channel, request_id] = job.id
+
+    def _check_limit(self) -> None:
+        """Refuse a request beyond the model's `limits.max_concurrent`, which counts running and waiting ones alike."""
+        limits = self.config.limits
+        if limits.max_concurrent and len(self._routes) >= limits.max_concurrent:
+            raise Overloaded(
+                f"Model {self.config.name} takes {limits.max_concurrent} requests at once, and has them; try again.",
+                retry_after=float(limits.retry_after_seconds),
+            )
 
     def _cancel(self, channel: Channel, request_id: int) -> None:
         job_id = self._jobs.pop((channel, request_id), None)

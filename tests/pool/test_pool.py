@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from localai_flask.config.model import Limits
 from localai_flask.errors import ApiError, ConfigError, DeadlineExceeded, Unavailable, WorkerDied
 from localai_flask.generation import Finished, FinishReason, Prompt, SamplingParams
 from tests.support.pool import Pool, ask, echo, texts, whole
@@ -93,6 +94,17 @@ def test_a_deadline_ends_a_queued_or_running_request(pool: Pool) -> None:
     with pytest.raises(ApiError) as caught:
         whole(generation)
     assert caught.value.info.code == DeadlineExceeded.code
+
+
+def test_a_request_beyond_the_models_limit_is_refused_with_its_wait(pool: Pool) -> None:
+    session = pool.session(echo("two", limits=Limits(max_concurrent=2, retry_after_seconds=7)))
+    running = [texts(ask(session, script("ab", stall_after=1))) for _ in range(2)]
+    assert [next(stream) for stream in running] == ["a", "a"]
+    with pytest.raises(ApiError, match="takes 2 requests at once") as caught:
+        whole(ask(session, "third"))
+    assert (caught.value.info.status, caught.value.info.retry_after) == (503, 7)
+    running.pop().close()
+    assert whole(ask(session, "third"))[0] == "third"
 
 
 def test_several_sequences_run_together(pool: Pool) -> None:
