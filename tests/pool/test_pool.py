@@ -105,6 +105,7 @@ def test_a_request_beyond_the_models_limit_is_refused_with_its_wait(pool: Pool) 
     assert (caught.value.info.status, caught.value.info.retry_after) == (503, 7)
     running.pop().close()
     assert whole(ask(session, "third"))[0] == "third"
+    running.pop().close()
 
 
 def test_several_sequences_run_together(pool: Pool) -> None:
