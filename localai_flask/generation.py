@@ -50,12 +50,26 @@ class Constraint(msgspec.Struct, frozen=True, array_like=True):
     parts: dict[str, Constraint] = {}
 
 
+class ThinkingBudget(msgspec.Struct, frozen=True, array_like=True):
+    """How many tokens a model may think: then `end` is written for it, and its answer begins.
+
+    Thinking begins with the text `start`, or with the answer's first token if the prompt has opened it.
+    """
+
+    tokens: int
+    start: str
+    end: str
+    is_open: bool = False
+
+
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """How tokens are chosen and when to stop; every value is already merged from YAML and request.
 
-    `max_tokens` 0 means: until the context is full. `seed` -1 means: a fresh one for each request. `repeat_last_n`
-    counts the last tokens that the penalties look at (-1: all). `top_logprobs` None means: no log-probabilities.
-    `preserved` names control tokens that are to be shown in the text, where the vocabulary has them.
+    `max_tokens` 0 means: until the context is full. `seed` -1 means: a fresh one for each request. `repeat_last_n` and
+    `dry_penalty_last_n` count the last tokens that the penalties look at (-1: all). `top_logprobs` None means: no
+    log-probabilities; `prompt_logprobs` asks for the prompt's as well. `text_bias` is `logit_bias` for the tokens of
+    texts. `top_n_sigma` and `adaptive_target` below 0 and `mirostat` 0 are off. `preserved` names control tokens that
+    are to be shown in the text, where the vocabulary has them.
     """
 
     temperature: float = 0.9
@@ -63,6 +77,21 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     top_k: int = 40
     min_p: float = 0.0
     typical_p: float = 1.0
+    top_n_sigma: float = -1.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    dynatemp_range: float = 0.0
+    dynatemp_exponent: float = 1.0
+    mirostat: int = 0
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
+    adaptive_target: float = -1.0
+    adaptive_decay: float = 0.9
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = -1
+    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
     repeat_penalty: float = 1.0
     repeat_last_n: int = 64
     frequency_penalty: float = 0.0
@@ -72,17 +101,24 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     ignore_eos: bool = False
     stop: tuple[str, ...] = ()
     logit_bias: dict[int, float] = {}
+    text_bias: dict[str, float] = {}
     top_logprobs: int | None = None
+    prompt_logprobs: bool = False
     preserved: tuple[str, ...] = ()
     constraint: Constraint | None = None
+    thinking: ThinkingBudget | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):
-    """Token counts of one sequence: the rendered prompt, its part found in the cache, and every token decoded."""
+    """Token counts of one sequence: the rendered prompt, its part found in the cache, and every token decoded.
+
+    `reasoning_tokens` are those of the completion that became thinking; who reads the text counts them.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -90,11 +126,13 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Timings(msgspec.Struct, frozen=True, array_like=True):
-    """Where the time of one sequence went, in milliseconds."""
+    """Where the time of one sequence went, in milliseconds, and how many drafted tokens were proposed and accepted."""
 
     queue_ms: float = 0.0
     prompt_ms: float = 0.0
     decode_ms: float = 0.0
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
@@ -120,15 +158,25 @@ class Progress(msgspec.Struct, frozen=True, array_like=True, tag="progress"):
     total: int
 
 
+class PromptLogprobs(msgspec.Struct, frozen=True, array_like=True, tag="prompt_logprobs"):
+    """The log-probabilities of the prompt's next tokens, in order; the very first one has none and is given as 0."""
+
+    tokens: list[TokenLogprob]
+
+
 class Delta(msgspec.Struct, frozen=True, array_like=True, tag="delta"):
-    """Text that is whole UTF-8 and cannot be part of a stop string; never empty unless it carries logprobs."""
+    """Text that is whole UTF-8 and cannot be part of a stop string; never empty unless it carries logprobs.
+
+    `tokens` is how many tokens were generated since the last delta.
+    """
 
     text: str
     logprobs: list[TokenLogprob] = []
+    tokens: int = 0
 
     def followed_by(self, later: Delta) -> Delta:
         """Join two deltas of one sequence."""
-        return Delta(self.text + later.text, self.logprobs + later.logprobs)
+        return Delta(self.text + later.text, self.logprobs + later.logprobs, self.tokens + later.tokens)
 
 
 class Finished(msgspec.Struct, frozen=True, array_like=True, tag="finished"):
@@ -146,7 +194,7 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
     error: ErrorInfo
 
 
-Reply = Started | Progress | Delta | Finished | Failed
+Reply = Started | Progress | PromptLogprobs | Delta | Finished | Failed
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):

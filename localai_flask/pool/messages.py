@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
-from localai_flask.generation import Delta, Failed, Finished, Progress, Prompt, SamplingParams, Started
+from localai_flask.generation import Delta, Failed, Finished, Progress, Prompt, PromptLogprobs, SamplingParams, Started
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 
 
 class Generate(msgspec.Struct, frozen=True, array_like=True, tag="generate"):
@@ -38,11 +38,11 @@ class Pong(msgspec.Struct, frozen=True, array_like=True, tag="pong"):
 
 
 Command = Generate | Cancel | Ping
-Answer = Started | Progress | Delta | Finished | Failed | Pong
+Answer = Started | Progress | PromptLogprobs | Delta | Finished | Failed | Pong
 
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode
 decode_commands = msgspec.msgpack.Decoder(list[tuple[int, Command]]).decode
 decode_answers = msgspec.msgpack.Decoder(list[tuple[int, Answer]]).decode
-NOT_LAST = (Started, Progress, Delta)
+NOT_LAST = (Started, Progress, PromptLogprobs, Delta)
 """Answers after which more will come for the same request."""
