@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import msgspec
 from flask import Response
 
 from localai_flask.api import docs, sse
+from localai_flask.api.chatting import bound, chat_plan, choices
 from localai_flask.api.naming import chosen_model
 from localai_flask.api.openai import render, shapes
 from localai_flask.api.openai.calls import ChatCall, CompletionCall, EditCall
@@ -18,11 +16,11 @@ from localai_flask.api.parsing import Blueprint
 from localai_flask.api.work import Sequences, Work
 from localai_flask.chat.constraint import answer_constraint
 from localai_flask.chat.output import OutputReader
-from localai_flask.chat.prompt import chat_prompt, completion_prompt, edit_prompt
+from localai_flask.chat.prompt import completion_prompt, edit_prompt
 from localai_flask.config import sampling
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest
-from localai_flask.generation import Constraint, ModelInfo, Prompt, SamplingParams
+from localai_flask.generation import ModelInfo, SamplingParams
 
 bp = Blueprint("openai", __name__, description="OpenAI's API")
 
@@ -38,15 +36,8 @@ def create_chat_completion(call: ChatCall, model: str | None = None) -> Response
     n = call.n or config.parameters.n
     params = sampling.merge(config, call.asked)
 
-    def plan(info: ModelInfo) -> Sequences:
-        chat = chat_prompt(call.conversation, config, info)
-        constraint = answer_constraint(call.wanted, info, call.conversation.tools, chat.tool_format, chat.opened)
-        return Sequences(
-            choices([chat.prompt], bound(chat.sampling(params), constraint), n), [chat.reader() for _ in range(n)]
-        )
-
     identity = Identity.new("chatcmpl", name, config)
-    work = Work(config, plan)
+    work = Work(config, chat_plan(call.conversation, call.wanted, config, params, n))
     if call.stream:
         return sse.respond(work, ChatChunks(identity, n, call.include_usage))
     return _json(render.chat_completion(identity, work.answers(), n, params.top_logprobs is not None))
@@ -97,17 +88,6 @@ def create_edit(call: EditCall, model: str | None = None) -> Response:
 
     identity = Identity.new("edit", name, config)
     return _json(render.edit(identity, Work(config, plan).answers(), n))
-
-
-def choices(prompts: Sequence[Prompt], params: SamplingParams, n: int) -> list[tuple[Prompt, SamplingParams]]:
-    """`n` sequences for each prompt, next to each other; with a seed, each choice has the next one."""
-    seeds = [params.seed if params.seed < 0 else (params.seed + choice) % sampling.SEEDS for choice in range(n)]
-    varied = [params if seed == params.seed else msgspec.structs.replace(params, seed=seed) for seed in seeds]
-    return [(prompt, each) for prompt in prompts for each in varied]
-
-
-def bound(params: SamplingParams, constraint: Constraint | None) -> SamplingParams:
-    return params if constraint is None else msgspec.structs.replace(params, constraint=constraint)
 
 
 def _echoed(call: CompletionCall, config: ModelConfig, params: SamplingParams, n: int) -> list[str]:

@@ -1,0 +1,41 @@
+"""From a conversation to the sequences that answer it: what every API family does between parsing and rendering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from localai_flask.api.work import Sequences
+from localai_flask.chat.constraint import Wanted, answer_constraint
+from localai_flask.chat.conversation import Conversation
+from localai_flask.chat.prompt import chat_prompt
+from localai_flask.config import sampling
+from localai_flask.config.model import ModelConfig
+from localai_flask.generation import Constraint, ModelInfo, Prompt, SamplingParams
+
+
+def chat_plan(
+    conversation: Conversation, wanted: Wanted, config: ModelConfig, params: SamplingParams, n: int = 1
+) -> Callable[[ModelInfo], Sequences]:
+    """Plan `n` answers to a conversation, for `Work`, which knows the model's template once it is loaded."""
+
+    def plan(info: ModelInfo) -> Sequences:
+        chat = chat_prompt(conversation, config, info)
+        constraint = answer_constraint(wanted, info, conversation.tools, chat.tool_format, chat.opened)
+        requests = choices([chat.prompt], bound(chat.sampling(params), constraint), n)
+        return Sequences(requests, [chat.reader() for _ in range(n)])
+
+    return plan
+
+
+def choices(prompts: Sequence[Prompt], params: SamplingParams, n: int) -> list[tuple[Prompt, SamplingParams]]:
+    """`n` sequences for each prompt, next to each other; with a seed, each choice has the next one."""
+    seeds = [params.seed if params.seed < 0 else (params.seed + choice) % sampling.SEEDS for choice in range(n)]
+    varied = [params if seed == params.seed else msgspec.structs.replace(params, seed=seed) for seed in seeds]
+    return [(prompt, each) for prompt in prompts for each in varied]
+
+
+def bound(params: SamplingParams, constraint: Constraint | None) -> SamplingParams:
+    """Hold the sequences to a form, if there is one."""
+    return params if constraint is None else msgspec.structs.replace(params, constraint=constraint)
