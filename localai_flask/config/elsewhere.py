@@ -36,6 +36,7 @@ KNOWN_ELSEWHERE: dict[str, Fate] = {
     **_ignored("is for images, sound and speech", "parameters.clip_skip", "parameters.language"),
     **_ignored("is for LocalAI's own processes", "grpc", "debug", "feature_flags", "disable_log_stats"),
     **_ignored("has no effect in today's llama.cpp", "low_vram", "ngqa", "rms_norm_eps", "no_mulmatq"),
+    **_ignored("has no effect in today's llama.cpp, which adds adapters to the model as it is", "lora_base"),
     **_ignored("is needless, as no model is ever unloaded to make room", "pinned"),
     **_ignored(
         "is needless, as prompts are cached in memory", "prompt_cache_path", "prompt_cache_ro", "prompt_cache_all"
@@ -53,32 +54,12 @@ KNOWN_ELSEWHERE: dict[str, Fate] = {
     **_ignored("is how this server works anyway", "function.grammar.disable"),
     **_refused("is not supported yet; remove it", "grammar", "cutstrings", "extract_regex", "trimspace", "trimsuffix"),
     **_refused("is not supported yet, as models read text only; remove it", "mmproj", "limit_mm_per_prompt"),
-    **_refused("is not supported yet; remove it to run without speculation", "draft_model", "n_draft"),
-    **_refused("is not supported yet; merge the adapter into the model or remove it", "lora_adapter", "lora_adapters"),
-    **_refused(
-        "is not supported yet; merge the adapter into the model or remove it", "lora_base", "lora_scale", "lora_scales"
-    ),
-    **_refused("is not supported yet; remove it to use the model's own value", "rope_scaling", neutral=("none",)),
-    **_refused("is not supported yet; remove it to use the model's own value", "rope_freq_base", "rope_freq_scale"),
-    **_refused("is not supported yet; remove it to use the model's own value", "parameters.rope_freq_base"),
-    **_refused("is not supported yet; remove it to use the model's own value", "parameters.rope_freq_scale"),
-    **_refused("is not supported yet; remove it to use the model's own value", "yarn_ext_factor", neutral=(-1,)),
-    **_refused("is not supported yet; remove it to use the model's own value", "yarn_attn_factor", neutral=(1,)),
-    **_refused("is not supported yet; remove it to use the model's own value", "yarn_beta_fast", neutral=(32,)),
-    **_refused("is not supported yet; remove it to use the model's own value", "yarn_beta_slow", neutral=(1,)),
-    **_refused("is not supported yet; remove it to let the engine choose", "tensor_split", "main_gpu", "numa"),
-    **_refused("is not supported yet; remove it to let the engine choose", "flash_attention", neutral=("auto",)),
-    **_refused("is not supported yet; remove it to let the engine choose", "no_kv_offloading"),
-    **_refused("is not supported yet; remove it for 16-bit values", "cache_type_k", "cache_type_v", neutral=("f16",)),
     **_refused("is not supported yet; use `temperature` and `min_p`", "mirostat"),
     **_refused("is not supported yet; remove it", "cfg_scale", "parameters.negative_prompt", neutral=(1,)),
     **_refused("is not supported yet; remove it", "parameters.negative_prompt_scale", neutral=(1,)),
     **_refused("is not supported by llama.cpp any more; use `min_p`", "parameters.tfz", neutral=(1,)),
-    **_refused("is not supported, as a full context ends the answer; remove it", "parameters.n_keep"),
-    **_refused(
-        "is not supported yet; remove it", "reranking", "parameters.pooling", "parameters.pooling_half_life_tokens"
-    ),
-    **_refused("is not supported yet; remove it", "parameters.tokenizer", "overrides", "concurrency_groups"),
+    **_refused("is not supported yet; remove it", "parameters.pooling", "parameters.pooling_half_life_tokens"),
+    **_refused("is not supported yet; remove it", "parameters.tokenizer", "concurrency_groups"),
     **_refused("is a matter of the request; remove it", "parameters.encoding_format", "parameters.logprobs"),
     **_refused("is a matter of the request; remove it", "parameters.top_logprobs"),
     **_refused("is not read here; list the strings in `stopwords`", "parameters.stop", "stop"),

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
+NotBelowZero = Annotated[float, Meta(ge=0)]
 NotNegative = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 
@@ -107,6 +108,32 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     f16: bool | None = None
     mmap: bool | None = None
     mmlock: bool = False
+    tensor_split: str = ""
+    """Shares of the devices, separated by commas or slashes."""
+    main_gpu: Annotated[str, Meta(pattern="^[0-9]*$")] = ""
+    numa: Annotated[str, Meta(pattern="^(true|false|distribute|isolate|numactl)$")] = ""
+    flash_attention: Annotated[str, Meta(pattern="^(true|false|on|off|auto|)$")] = ""
+    no_kv_offloading: bool = False
+    cache_type_k: str = ""
+    cache_type_v: str = ""
+    rope_scaling: Annotated[str, Meta(pattern="^(none|linear|yarn|longrope|)$")] = ""
+    rope_freq_base: NotBelowZero | None = None
+    rope_freq_scale: NotBelowZero | None = None
+    yarn_ext_factor: float | None = None
+    yarn_attn_factor: float | None = None
+    yarn_beta_fast: float | None = None
+    yarn_beta_slow: float | None = None
+    yarn_orig_ctx: NotNegative | None = None
+    lora_adapter: str = ""
+    lora_scale: float | None = None
+    lora_adapters: tuple[str, ...] = ()
+    lora_scales: tuple[float, ...] = ()
+    overrides: tuple[str, ...] = ()
+    """Values to read instead of those in the GGUF file, each as `key=type:value`."""
+    draft_model: str = ""
+    n_draft: NotNegative | None = None
+    n_keep: Annotated[int, Meta(ge=-1)] | None = None
+    reranking: bool = False
     system_prompt: str = ""
     roles: dict[str, str] = {}
     chat_template_kwargs: dict[str, Any] = {}

@@ -44,7 +44,9 @@ def flag(value: Any) -> bool:
 
 
 def text(value: Any, kind: StrType) -> str:
-    """Take text, or an integer that was written without quotes."""
+    """Take text, or what was written without quotes: an integer, and true or false where these are among the words."""
+    if isinstance(value, bool) and kind.pattern is not None and "true|false" in kind.pattern:
+        value = str(value).lower()
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):

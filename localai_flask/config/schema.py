@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 FILLED_IN = frozenset({"models_path", "source"})
 """Fields of `ModelConfig` that the registry writes; in YAML they are unknown keys."""
 
+ENGINE_KEYS = frozenset({"batch", "n_keep", "rope_freq_base", "rope_freq_scale"})
+"""Keys that LocalAI has under `parameters:` and that no request sets."""
+
 _UNKNOWN = "is unknown"
 _SCALARS: dict[type[inspect.Type], Callable[..., Any]] = {
     inspect.IntType: scalars.whole,
@@ -39,7 +42,7 @@ def load(raw: Mapping[Any, Any], file: Path) -> model.ModelConfig:
 
     Raises `ConfigError` with the file, the key and what to change.
     """
-    ours, elsewhere = sift(_with_batch_in_place({"name": file.stem, **_without_nulls(raw)}))
+    ours, elsewhere = sift(_with_engine_keys_in_place({"name": file.stem, **_without_nulls(raw)}))
     for path, fate in elsewhere.items():
         if fate.refused:
             raise ConfigError(f"{file}: `{path}` {fate.sentence}.", param=path)
@@ -66,13 +69,14 @@ def _check_it_travels(config: model.ModelConfig, file: Path) -> None:
         raise ConfigError(f"{file}: a key is not text; put numbers that are keys in quotes.") from error
 
 
-def _with_batch_in_place(raw: dict[Any, Any]) -> dict[Any, Any]:
-    """Read LocalAI's `parameters.batch` as the engine setting that it is."""
+def _with_engine_keys_in_place(raw: dict[Any, Any]) -> dict[Any, Any]:
+    """Read those of LocalAI's `parameters` that are settings of the engine as such."""
     parameters = raw.get("parameters")
-    if not isinstance(parameters, dict) or "batch" not in parameters:
+    if not isinstance(parameters, dict):
         return raw
-    rest = {key: value for key, value in parameters.items() if key != "batch"}
-    return {"batch": parameters["batch"], **raw, "parameters": rest}
+    moved = {key: value for key, value in parameters.items() if key in ENGINE_KEYS}
+    rest = {key: value for key, value in parameters.items() if key not in ENGINE_KEYS}
+    return {**_without_nulls(moved), **raw, "parameters": rest} if moved else raw
 
 
 def _without_nulls(data: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -236,10 +236,7 @@ def test_keys_that_cannot_be_honoured_are_refused(refusal, text, said):
     [
         "grammar: ''",
         "mmproj:",
-        "numa: false",
-        "flash_attention: auto",
-        "cache_type_k: f16",
-        "parameters: {tfz: 1, n_keep: 0}",
+        "parameters: {tfz: 1}",
         "trust_remote_code: false",
         "engine_args: {}",
     ],

@@ -49,7 +49,7 @@ class LlamaCppBackend(Backend):
 
     def load(self, config: ModelConfig, progress: LoadProgress) -> ModelInfo:
         settings = Settings.from_environment()
-        options = read_options(config, default_context=settings.context_size, default_threads=settings.threads)
+        options = read_options(config, settings)
         self.model = model = Model(config.model_path, options, progress, capture_log())
         self.cache = PrefixCache(
             *(model.memory, model.slots, model.context_size), window=model.window, is_recurrent=model.is_recurrent

@@ -160,8 +160,8 @@ class Model:
         # n_batch × vocabulary floats (311 MB for 152k tokens).
         params.n_outputs_max = self.slots
         params.n_threads = params.n_threads_batch = self.threads
-        params.type_k = params.type_v = options.cache_type
-        params.op_offload = options.op_offload
+        params.type_k, params.type_v = options.cache_type_k, options.cache_type_v
+        params.op_offload = not options.no_op_offload
         params.swa_full = options.swa_full
         params.no_perf = True
         return params
@@ -178,7 +178,7 @@ class Model:
         architecture = self._metadata("general.architecture")
         key = int(self._metadata(f"{architecture}.attention.key_length") or width)
         value = int(self._metadata(f"{architecture}.attention.value_length") or width)
-        item = 4 if options.cache_type == lib.GGML_TYPE_F32 else 2
+        item = 4 if options.cache_type_k == lib.GGML_TYPE_F32 else 2
         return int(lib.llama_model_n_layer(self.handle) * heads * (key + value) * item * self.context_size * slots)
 
     def _metadata(self, key: str) -> str:

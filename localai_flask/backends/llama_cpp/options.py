@@ -1,80 +1,61 @@
 """From a model's YAML to this engine's parameters; what it cannot honour is refused by name.
 
-Knows the option names of LocalAI's llama.cpp table, but not what the values do.
+Knows which key becomes which parameter, but not what the values do.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
 
 from localai_flask.backends.llama_cpp.library import lib
+from localai_flask.backends.llama_cpp.option_reader import complain, defaults, read_entries
+from localai_flask.backends.llama_cpp.option_table import ENGINE_OPTIONS, SPECULATION_OPTIONS
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ConfigError
+from localai_flask.settings import Settings
 
 BATCH = 512
 
-HONOURED = {
-    "parallel": "parallel",
-    "n_parallel": "parallel",
-    "n_ubatch": "ubatch",
-    "ubatch": "ubatch",
-    "threads_batch": "threads_batch",
-    "n_threads_batch": "threads_batch",
-    "check_tensors": "check_tensors",
-    "no_op_offload": "no_op_offload",
-    "swa_full": "swa_full",
-    "warmup": "warmup",
-    "gpu": "gpu",  # says nothing: `gpu_layers` decides
-}
-"""Option, in all its spellings, to the name under which it is read below."""
 
-SETTLED = {
-    "use_jinja": "true",
-    "jinja": "true",
-    "cont_batching": "true",
-    "continuous_batching": "true",
-    "kv_unified": "true",
-    "unified_kv": "true",
-    "context_shift": "false",
-    "cache_ram": "0",
-    "n_cache_reuse": "0",
-    "cache_reuse": "0",
-    "fit_params": "false",
-    "fit": "false",
-    "direct_io": "false",
-    "use_direct_io": "false",
-    "cache_idle_slots": "false",
-    "idle_slots_cache": "false",
-    "n_ctx_checkpoints": "0",
-    "ctx_checkpoints": "0",
-    "cpu_moe": "false",
-    "n_cpu_moe": "0",
-    "n_rs_seq": "0",
-    "rs_seq": "0",
-}
-"""Options that this engine has settled: the one value that describes what it does."""
+@dataclass(frozen=True, kw_only=True)
+class SpeculationOptions:
+    """How to guess tokens ahead; `spec_type` names the ways, none of them if it is empty."""
 
-_UNSUPPORTED = """
-grpc_servers rpc_servers fit_params_target fit_target fit_params_min_ctx fit_ctx slot_prompt_similarity sps
-device devices split_mode sm checkpoint_min_step checkpoint_min_spacing checkpoint_every_nt
-checkpoint_every_n_tokens pooling_type pooling embd_normalize embedding_normalize verbosity reasoning_format
-enable_reasoning reasoning_budget prefill_assistant mmproj_use_gpu mmproj_offload image_min_tokens
-image_max_tokens override_tensor tensor_buft_overrides spec_type speculative_type spec_n_max draft_max
-spec_n_min draft_min spec_p_min draft_p_min spec_p_split spec_ngram_size_n ngram_size_n spec_ngram_size_m
-ngram_size_m spec_ngram_min_hits ngram_min_hits spec_lookup_cache_static lookup_cache_static
-spec_lookup_cache_dynamic lookup_cache_dynamic draft_gpu_layers draft_ctx_size draft_cache_type_k
-draft_cache_type_v draft_threads draft_threads_batch draft_cpu_moe draft_n_cpu_moe draft_override_tensor
-"""
-UNSUPPORTED = frozenset(_UNSUPPORTED.split())
-"""Known names that this engine does not honour."""
-
-_TRUE, _FALSE = ("true", "1", "yes", "on", "enabled"), ("false", "0", "no", "off", "disabled")
+    draft_model: Path | None
+    spec_type: tuple[str, ...]
+    spec_n_max: int
+    spec_n_min: int
+    spec_p_min: float
+    spec_p_split: float
+    spec_ngram_size_n: int
+    spec_ngram_size_m: int
+    spec_ngram_min_hits: int
+    spec_ngram_mod_n_match: int
+    spec_ngram_mod_n_min: int
+    spec_ngram_mod_n_max: int
+    spec_ngram_map_k_size_n: int
+    spec_ngram_map_k_size_m: int
+    spec_ngram_map_k_min_hits: int
+    spec_ngram_map_k4v_size_n: int
+    spec_ngram_map_k4v_size_m: int
+    spec_ngram_map_k4v_min_hits: int
+    lookup_cache_static: Path | None
+    lookup_cache_dynamic: Path | None
+    draft_gpu_layers: int | None
+    draft_ctx_size: int | None
+    draft_cache_type_k: int | None
+    draft_cache_type_v: int | None
+    draft_threads: int | None
+    draft_threads_batch: int | None
+    draft_cpu_moe: bool
+    draft_n_cpu_moe: int
+    draft_override_tensor: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
-    """How to load a model; None and 0 leave the choice to the engine."""
+    """How to load a model and run it; None and 0 leave the choice to the engine."""
 
     context_size: int | None
     parallel: int | None
@@ -84,108 +65,100 @@ class EngineOptions:
     threads_batch: int
     gpu_layers: int | None
     load_mode: int
-    cache_type: int
-    check_tensors: bool
-    op_offload: bool
+    cache_type_k: int
+    """A number of ggml.h's `ggml_type`."""
+    cache_type_v: int
+    embeddings: bool
+    reranking: bool
+    pooling_type: str | None
+    embd_normalize: int
+    speculation: SpeculationOptions
+
+    cache_ram_bytes: int | None
+    """None: no limit."""
+    ctx_checkpoints: int
+    checkpoint_min_step: int
+    cache_reuse: int
+    context_shift: bool
+    n_keep: int
+    """Tokens at the beginning that a context shift keeps, at least; -1: the whole prompt."""
+    cache_idle_slots: bool
+    slot_similarity: float
+    n_rs_seq: int
+
     swa_full: bool
+    kv_unified: bool
     warmup: bool
+    check_tensors: bool
+    no_op_offload: bool
+    fit_params: bool
+    fit_target_bytes: tuple[int, ...]
+    fit_context: int
+    devices: tuple[str, ...]
+    split_mode: str | None
+    override_tensor: tuple[str, ...]
+    cpu_moe: bool
+    n_cpu_moe: int
+    rpc_servers: tuple[str, ...]
+    verbosity: int | None
+    reasoning_budget: int | None
 
 
-def read_options(config: ModelConfig, *, default_context: int, default_threads: int) -> EngineOptions:
-    """Read a model's YAML; the defaults apply where it is silent.
+def read_options(config: ModelConfig, settings: Settings) -> EngineOptions:
+    """Read a model's YAML; the settings apply where it is silent.
 
     Raises `ConfigError` naming the first key or option that cannot be honoured.
     """
-    reader = _Reader(config)
-    n_batch = reader.positive("batch", config.batch) or BATCH
-    threads = config.threads or default_threads
-    threads_batch = reader.number("threads_batch")
-    return EngineOptions(
-        context_size=reader.positive("context_size", config.context_size) or default_context or None,
-        parallel=reader.number("parallel", least=1),
-        n_batch=n_batch,
-        n_ubatch=min(reader.number("ubatch", least=1) or n_batch, n_batch),
-        threads=max(threads, 0),
-        threads_batch=max(threads if threads_batch is None else threads_batch, 0),
-        gpu_layers=config.gpu_layers,
-        load_mode=_load_mode(config.mmap, config.mmlock),
-        cache_type=lib.GGML_TYPE_F32 if config.f16 is False else lib.GGML_TYPE_F16,
-        check_tensors=reader.flag("check_tensors", False),
-        op_offload=not reader.flag("no_op_offload", False),
-        swa_full=reader.flag("swa_full", False),
-        warmup=reader.flag("warmup", True),
-    )
+    if config.dtype:
+        raise complain(
+            config.name, "a GGUF file has its own types; remove `dtype`, and use `f16: false` for a 32-bit cache"
+        )
+    given = read_entries(config.options, config.name)
+    values = defaults() | given
+    n_batch = _positive(config, "batch") or BATCH
+    cache_type = lib.GGML_TYPE_F32 if config.f16 is False else lib.GGML_TYPE_F16
+    threads = config.threads or settings.threads
+    own: dict[str, Any] = {
+        "context_size": _positive(config, "context_size") or settings.context_size or None,
+        "n_batch": n_batch,
+        "n_ubatch": min(values["n_ubatch"] or n_batch, n_batch),
+        "threads": threads,
+        "threads_batch": max(given.get("threads_batch", threads), 0),
+        "gpu_layers": config.gpu_layers,
+        "load_mode": _load_mode(config.mmap, config.mmlock, values["direct_io"]),
+        "cache_type_k": cache_type,
+        "cache_type_v": cache_type,
+        "embeddings": config.embeddings,
+        "reranking": config.reranking,
+        "n_keep": config.n_keep or 0,
+        "speculation": _speculation(config, values),
+    }
+    taken = {option.field: values[option.field] for option in ENGINE_OPTIONS if option.field != "direct_io"}
+    return EngineOptions(**(taken | own))
 
 
-def _load_mode(mmap: bool | None, mlock: bool) -> int:
+def _speculation(config: ModelConfig, values: dict[str, Any]) -> SpeculationOptions:
+    taken = {option.field: values[option.field] for option in SPECULATION_OPTIONS}
+    draft = Path(config.models_path) / config.draft_model if config.draft_model else None
+    if draft is not None and not taken["spec_type"]:
+        taken["spec_type"] = ("draft-simple",)
+    if config.n_draft:
+        taken["spec_n_max"] = config.n_draft
+    return SpeculationOptions(draft_model=draft, **taken)
+
+
+def _positive(config: ModelConfig, key: str) -> int | None:
+    value: int | None = getattr(config, key)
+    if value is not None and value < 0:
+        raise complain(config.name, f"`{key}` is {value}; give a number above 0", key)
+    return value
+
+
+def _load_mode(mmap: bool | None, mlock: bool, direct_io: bool) -> int:
+    if direct_io:
+        return int(lib.LLAMA_LOAD_MODE_DIRECT_IO)
     if mlock:
         return int(lib.LLAMA_LOAD_MODE_MLOCK if mmap is False else lib.LLAMA_LOAD_MODE_MMAP_MLOCK)
     if mmap is None:
         return int(lib.LLAMA_LOAD_MODE_AUTO)
     return int(lib.LLAMA_LOAD_MODE_MMAP if mmap else lib.LLAMA_LOAD_MODE_NONE)
-
-
-class _Reader:
-    """Reads one config's `options:` and words the complaints about it."""
-
-    def __init__(self, config: ModelConfig):
-        self.name = config.name
-        self.values: dict[str, str] = {}
-        for entry in config.options:
-            self._take(entry)
-        if config.embeddings:
-            raise self._error("the llama-cpp backend does not compute embeddings; remove `embeddings`")
-        if config.dtype:
-            raise self._error("a GGUF file has its own types; remove `dtype`, and use `f16: false` for a 32-bit cache")
-
-    def positive(self, key: str, value: int | None) -> int | None:
-        if value is not None and value < 0:
-            raise self._error(f"`{key}` is {value}; give a number above 0")
-        return value
-
-    def number(self, option: str, least: int | None = None) -> int | None:
-        text = self.values.get(option)
-        if text is None:
-            return None
-        try:
-            value = int(text)
-        except ValueError:
-            raise self._error(f"the option {option}:{text} is not a whole number") from None
-        if least is not None and value < least:
-            raise self._error(f"the option {option}:{text} is too small; give at least {least}")
-        return value
-
-    def flag(self, option: str, default: bool) -> bool:
-        text = self.values.get(option)
-        if text is None:
-            return default
-        if text.lower() not in _TRUE + _FALSE:
-            raise self._error(f"the option {option}:{text} is neither true nor false")
-        return text.lower() in _TRUE
-
-    def _take(self, entry: str) -> None:
-        name, _, value = (part.strip() for part in entry.partition(":"))
-        value = value or "true"
-        if name in HONOURED:
-            self.values[HONOURED[name]] = value
-        elif name in SETTLED:
-            if _plain(value) != _plain(SETTLED[name]):
-                raise self._error(
-                    f"the llama-cpp backend does not support the option {name}:{value}; "
-                    f"remove it or write {name}:{SETTLED[name]}"
-                )
-        elif name in UNSUPPORTED:
-            raise self._error(f"the llama-cpp backend does not support the option {name!r}; remove it")
-        else:
-            near = get_close_matches(name, [*HONOURED, *SETTLED, *UNSUPPORTED], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "; remove it"
-            raise self._error(f"the llama-cpp backend has no option {name!r}{hint}")
-
-    def _error(self, complaint: str) -> ConfigError:
-        return ConfigError(f"Model {self.name}: {complaint}{'' if complaint.endswith('?') else '.'}", param="options")
-
-
-def _plain(value: str) -> str:
-    """Give all spellings of a truth value one form."""
-    low = value.lower()
-    return "true" if low in _TRUE else "false" if low in _FALSE else low
