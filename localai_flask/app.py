@@ -12,6 +12,8 @@ from typing import Any
 from flask import Flask, Response, g, request
 
 from localai_flask.api import auth, cors, docs, errors, health
+from localai_flask.api.anthropic import errors as anthropic_errors
+from localai_flask.api.anthropic import routes as anthropic_routes
 from localai_flask.api.limits import Places
 from localai_flask.api.openai import models as openai_models
 from localai_flask.api.openai import routes as openai_routes
@@ -38,7 +40,7 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     app.before_request(auth.require_key)
     app.after_request(cors.add_headers)
     app.after_request(_tell_request_id)
-    errors.register(app)
+    errors.register(app, dict.fromkeys(anthropic_errors.PATHS, anthropic_errors.error_body))
     _register_blueprints(app)
     return app
 
@@ -61,17 +63,17 @@ class PoolOfProcess:
 def _register_blueprints(app: Flask) -> None:
     api = docs.create(app)
     api.register_blueprint(health.bp)
-    for blueprint in (openai_routes.bp, openai_models.bp):
+    for blueprint in (openai_routes.bp, openai_models.bp, anthropic_routes.bp):
         api.register_blueprint(blueprint, url_prefix="/v1")
         # The same paths without /v1, registered with Flask alone so that the OpenAPI page lists each operation once.
         app.register_blueprint(blueprint, url_prefix="/", name=f"{blueprint.name}-short")
 
 
 def _name_request() -> None:
-    sent = request.headers.get("X-Request-Id", "")
+    sent = request.headers.get("X-Request-Id") or request.headers.get("Request-Id", "")
     g.request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
 
 
 def _tell_request_id(response: Response) -> Response:
-    response.headers["X-Request-Id"] = g.request_id
+    response.headers["X-Request-Id"] = response.headers["Request-Id"] = g.request_id
     return response

@@ -8,6 +8,7 @@ from typing import Any
 import flask_smorest  # type: ignore[import-untyped]
 import marshmallow
 import msgspec
+from apispec.ext.marshmallow import MarshmallowPlugin, common, resolver
 from flask import Flask, Response, send_from_directory
 
 from localai_flask import __version__
@@ -49,7 +50,14 @@ def create(app: Flask) -> Api:
         OPENAPI_SWAGGER_UI_CONFIG={"deepLinking": True},
     )
     app.add_url_rule(ASSETS + "<path:name>", "swagger_asset", _asset)
-    return Api(app)
+    return Api(app, spec_kwargs={"marshmallow_plugin": MarshmallowPlugin(schema_name_resolver=_schema_name)})
+
+
+def _schema_name(schema: Any) -> str:
+    """Name a schema by its class, and its API family if that is not OpenAI's: families have words in common."""
+    name: str = resolver(schema)
+    family = common.resolve_schema_cls(schema).__module__.split(".")[-2]
+    return name if family in ("api", "openai") else family.capitalize() + name
 
 
 def _asset(name: str) -> Response:

@@ -1,16 +1,17 @@
-"""Every error to a response in OpenAI's shape: ours, HTTP's own, and the unexpected.
+"""Every error to a response: ours, HTTP's own, and the unexpected.
 
-An API family with another shape registers its own handler for `ApiError` on its blueprint.
+They have OpenAI's shape, but under the paths of an API family that has another one: also where no view was found.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from localai_flask.api.watch import ClientLeft
@@ -50,8 +51,12 @@ def encode_error(info: ErrorInfo) -> bytes:
     return msgspec.json.encode(ErrorResponse(ErrorBody(info.message, info.type, info.param, info.code)))
 
 
-def register(app: Flask) -> None:
-    """Make the application answer every error in this shape."""
+Shape = Callable[[ErrorInfo], bytes]
+
+
+def register(app: Flask, shapes: Mapping[str, Shape]) -> None:
+    """Make the application answer every error; `shapes` has the path prefixes of families with a shape of their own."""
+    app.extensions["error_shapes"] = shapes
     app.register_error_handler(ApiError, _on_api_error)
     app.register_error_handler(HTTPException, _on_http_error)
     app.register_error_handler(ClientLeft, _on_client_left)
@@ -70,7 +75,13 @@ def error_response(info: ErrorInfo, headers: dict[str, str] | None = None) -> Re
         headers["Retry-After"] = str(math.ceil(info.retry_after))
     if info.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return Response(encode_error(info), info.status, headers, mimetype="application/json")
+    return Response(_shape_here()(info), info.status, headers, mimetype="application/json")
+
+
+def _shape_here() -> Shape:
+    shapes: Mapping[str, Shape] = current_app.extensions["error_shapes"]
+    path = request.path.rstrip("/") + "/"
+    return next((shape for prefix, shape in shapes.items() if path.startswith(f"{prefix}/")), encode_error)
 
 
 def _on_http_error(error: HTTPException) -> Any:

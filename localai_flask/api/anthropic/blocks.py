@@ -1,0 +1,172 @@
+"""Content blocks of Anthropic's messages, and the house's messages that they become.
+
+One message of Anthropic's may be several of ours: each tool result is a message of its own, in the role `tool`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from marshmallow import ValidationError
+
+from localai_flask.api.parsing import Unsupported
+from localai_flask.chat.conversation import Message, Role, ToolCall
+
+FAILED = "Error: "
+"""What stands before the result of a call that failed, as chat templates have no other place for it."""
+TEXT_ONLY = "but this model reads text only."
+
+
+class Turn:
+    """Collects the blocks of one message."""
+
+    def __init__(self, role: Role):
+        self.role = role
+        self.messages: list[Message] = []
+        self.texts: list[str] = []
+        self.thoughts: list[str] = []
+        self.calls: list[ToolCall] = []
+
+    def close(self) -> list[Message]:
+        """Give the messages that the blocks add up to."""
+        if self.role == "assistant":
+            reasoning = "\n\n".join(self.thoughts)
+            content, calls = "".join(self.texts), tuple(self.calls)
+            return [Message(role="assistant", content=content, reasoning=reasoning, tool_calls=calls)]
+        self._flush()
+        return self.messages or [Message(role=self.role)]
+
+    def add_result(self, call_id: str, content: str) -> None:
+        self._flush()
+        self.messages.append(Message(role="tool", content=content, tool_call_id=call_id))
+
+    def _flush(self) -> None:
+        if self.texts:
+            self.messages.append(Message(role=self.role, content="".join(self.texts)))
+        self.texts = []
+
+
+def read_messages(role: Role, content: Any) -> list[Message]:
+    """Read one message's content: text or blocks.
+
+    Raises `ValidationError` with the index of the block that is wrong.
+    """
+    if isinstance(content, str):
+        return [Message(role=role, content=content)]
+    if not isinstance(content, list):
+        raise ValidationError("must be a string or a list of content blocks.")
+    turn = Turn(role)
+    for index, block in enumerate(content):
+        try:
+            _read_block(turn, block)
+        except ValidationError as error:
+            raise ValidationError({index: error.messages}) from None
+    return turn.close()
+
+
+def read_text(content: Any) -> str:
+    """Read content that can only be text: a string or a list of text blocks."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise ValidationError("must be a string or a list of text blocks.")
+    texts = []
+    for index, block in enumerate(content):
+        try:
+            texts.append(_plain_text(block))
+        except ValidationError as error:
+            raise ValidationError({index: error.messages}) from None
+    return "\n".join(texts)
+
+
+def _read_block(turn: Turn, block: Any) -> None:
+    kind = _kind(block)
+    readers = ASSISTANT_BLOCKS if turn.role == "assistant" else USER_BLOCKS
+    if kind in readers:
+        readers[kind](turn, block)
+    elif kind in ASSISTANT_BLOCKS or kind in USER_BLOCKS:
+        raise ValidationError({"type": [f"{kind} is not possible in the role {turn.role}."]})
+    else:
+        turn.texts.append(_plain_text(block))
+
+
+def _plain_text(block: Any) -> str:
+    """Give the text of a block that is nothing else."""
+    kind = _kind(block)
+    if kind == "text":
+        return _text(block, "text")
+    if kind == "document":
+        return _document(block)
+    if kind == "search_result":
+        return f"{_text(block, 'title')} ({_text(block, 'source')})\n{read_text(block.get('content'))}"
+    if kind == "image":
+        raise ValidationError([Unsupported(f"is an image, {TEXT_ONLY}")])
+    raise ValidationError({"type": [Unsupported(f"{kind} is not supported by this server; leave it out.")]})
+
+
+def _document(block: dict[str, Any]) -> str:
+    source = block.get("source")
+    kind = source.get("type") if isinstance(source, dict) else None
+    if kind == "text":
+        text = _text(source, "data")  # type: ignore[arg-type]
+    elif kind == "content":
+        text = read_text(source.get("content"))  # type: ignore[union-attr]
+    else:
+        raise ValidationError({"source": [Unsupported(f"is a document of type {kind}, {TEXT_ONLY}")]})
+    heads = [block[key] for key in ("title", "context") if isinstance(block.get(key), str) and block[key]]
+    return "\n".join([*heads, text])
+
+
+def _tool_use(turn: Turn, block: dict[str, Any]) -> None:
+    arguments = block.get("input", {})
+    if not isinstance(arguments, dict):
+        raise ValidationError({"input": ["must be an object."]})
+    text = json.dumps(arguments, ensure_ascii=False)
+    turn.calls.append(ToolCall(_text(block, "id", least=1), _text(block, "name", least=1), text))
+
+
+def _tool_result(turn: Turn, block: dict[str, Any]) -> None:
+    call_id = _text(block, "tool_use_id", least=1)
+    try:
+        content = read_text(block.get("content") or "")
+    except ValidationError as error:
+        raise ValidationError({"content": error.messages}) from None
+    failed = block.get("is_error") or False
+    if not isinstance(failed, bool):
+        raise ValidationError({"is_error": ["must be true or false."]})
+    turn.add_result(call_id, FAILED + content if failed else content)
+
+
+def _thinking(turn: Turn, block: dict[str, Any]) -> None:
+    turn.thoughts.append(_text(block, "thinking"))
+
+
+def _unreadable(turn: Turn, block: dict[str, Any]) -> None:
+    """Pass over thinking that was encrypted by another server: nobody here can read it."""
+
+
+Reader = Callable[[Turn, dict[str, Any]], None]
+ASSISTANT_BLOCKS: dict[str, Reader] = {
+    "tool_use": _tool_use,
+    "thinking": _thinking,
+    "redacted_thinking": _unreadable,
+}
+USER_BLOCKS: dict[str, Reader] = {"tool_result": _tool_result}
+
+
+def _kind(block: Any) -> str:
+    kind = block.get("type") if isinstance(block, dict) else None
+    if not isinstance(kind, str):
+        raise ValidationError(["must be an object with a `type`."])
+    return kind
+
+
+def _text(block: dict[str, Any], key: str, least: int = 0) -> str:
+    value = block.get(key)
+    if not isinstance(value, str):
+        raise ValidationError({key: ["must be a string."]})
+    if len(value) < least:
+        raise ValidationError({key: ["must not be empty."]})
+    return value

@@ -1,0 +1,31 @@
+"""Errors in Anthropic's shape, for everything under its paths."""
+
+from __future__ import annotations
+
+import msgspec
+from flask import g
+
+from localai_flask.errors import ErrorInfo
+
+PATHS = ("/v1/messages", "/messages")
+TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def error_body(info: ErrorInfo) -> bytes:
+    """Render an error of the current request as the JSON of Anthropic's API."""
+    return encode_error(info, g.request_id)
+
+
+def encode_error(info: ErrorInfo, request_id: str) -> bytes:
+    """Render an error as the JSON of Anthropic's API."""
+    kind = TYPES.get(info.status, "invalid_request_error" if info.status < 500 else "api_error")
+    error = {"type": kind, "message": info.message}
+    return msgspec.json.encode({"type": "error", "error": error, "request_id": request_id})

@@ -1,0 +1,78 @@
+"""From answers to Anthropic's whole messages, and the tables that the streamed ones share."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Container
+
+import msgspec
+
+from localai_flask.api.anthropic import shapes
+from localai_flask.chat.answer import Answer, Finish
+from localai_flask.chat.partialjson import completed
+from localai_flask.generation import FinishReason, Usage
+
+STOP_REASONS: dict[FinishReason, shapes.StopWord] = {
+    FinishReason.EOS: "end_turn",
+    FinishReason.STOP_SEQUENCE: "stop_sequence",
+    FinishReason.MAX_TOKENS: "max_tokens",
+    FinishReason.CONTEXT: "model_context_window_exceeded",
+    FinishReason.TOOL_CALLS: "tool_use",
+}
+
+encode = msgspec.json.Encoder().encode
+
+
+def new_message_id() -> str:
+    return "msg_" + uuid.uuid4().hex
+
+
+def message(
+    id: str, model: str, answer: Answer, stops: Container[str], *, shows_thinking: bool, hides_thoughts: bool
+) -> bytes:
+    """Render a whole message; `stops` are the client's own stop sequences."""
+    assert answer.finish is not None, "a collected answer has an end"
+    content: list[shapes.TextBlock | shapes.ThinkingBlock | shapes.ToolUseBlock] = []
+    if answer.reasoning and shows_thinking:
+        thoughts = "" if hides_thoughts else answer.reasoning
+        content.append(shapes.ThinkingBlock(thoughts, Signature().add(answer.reasoning).text))
+    if answer.content or not answer.tool_calls:
+        content.append(shapes.TextBlock(answer.content))
+    for call in answer.tool_calls:
+        content.append(shapes.ToolUseBlock(tool_use_id(call.id), call.name, completed(call.arguments)))
+    reason, sequence = stop_reason(answer.finish, stops)
+    return encode(shapes.Message(id, model, content, reason, sequence, usage(answer.finish.usage)))
+
+
+def usage(used: Usage) -> shapes.UsageShape:
+    details = shapes.OutputTokensDetails(used.reasoning_tokens)
+    computed = used.prompt_tokens - used.cached_tokens
+    return shapes.UsageShape(computed, used.completion_tokens, used.cached_tokens, output_tokens_details=details)
+
+
+def stop_reason(finish: Finish, stops: Container[str]) -> tuple[shapes.StopWord, str | None]:
+    """Tell why a message ended, and by which of the client's own stop sequences if by one."""
+    if finish.reason is FinishReason.STOP_SEQUENCE and finish.stop_sequence not in stops:
+        return "end_turn", None  # one of the model's YAML, of which the client knows nothing
+    sequence = finish.stop_sequence if finish.reason is FinishReason.STOP_SEQUENCE else None
+    return STOP_REASONS[finish.reason], sequence
+
+
+def tool_use_id(id: str) -> str:
+    return "toolu_" + id.removeprefix("call_")
+
+
+class Signature:
+    """The mark that goes with a thinking block; it is never checked, as thinking comes back to the model as text."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, thoughts: str) -> Signature:
+        self._digest.update(thoughts.encode())
+        return self
+
+    @property
+    def text(self) -> str:
+        return self._digest.hexdigest()

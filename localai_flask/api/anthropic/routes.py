@@ -1,0 +1,35 @@
+"""Anthropic's endpoints: each parses, submits and renders."""
+
+from __future__ import annotations
+
+from flask import Response, g
+
+from localai_flask.api import docs, sse
+from localai_flask.api.anthropic import render, shapes
+from localai_flask.api.anthropic.schemas import MessagesCall, MessagesRequest
+from localai_flask.api.anthropic.stream import MessageEvents
+from localai_flask.api.chatting import chat_plan
+from localai_flask.api.naming import chosen_model
+from localai_flask.api.parsing import Blueprint
+from localai_flask.api.work import Work
+from localai_flask.config import sampling
+
+bp = Blueprint("anthropic", __name__, description="Anthropic's Messages API")
+CALLED = {"stop": "stop_sequences"}
+
+
+@bp.post("/messages")
+@bp.arguments(MessagesRequest)
+@bp.response(200, docs.schema(shapes.Message), description="The message; with `stream`, as server-sent events.")
+@bp.doc(operationId="createMessage")
+def create_message(call: MessagesCall) -> Response:
+    """Answer a conversation"""
+    name, config = chosen_model("chat", call.model)
+    params = sampling.merge(config, call.asked, CALLED)
+    work = Work(config, chat_plan(call.conversation, call.wanted, config, params))
+    id, stops = render.new_message_id(), call.asked.get("stop", ())
+    thinking = {"shows_thinking": call.shows_thinking, "hides_thoughts": call.hides_thoughts}
+    if call.stream:
+        return sse.respond(work, MessageEvents(id, name, stops, request_id=g.request_id, **thinking))
+    (answer,) = work.answers()
+    return Response(render.message(id, name, answer, stops, **thinking), mimetype="application/json")
