@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import marshmallow
 from marshmallow import ValidationError, fields
@@ -20,6 +20,7 @@ from localai_flask.api.fields import (
     one_of,
 )
 from localai_flask.api.parsing import Unsupported
+from localai_flask.api.tools import Choice
 from localai_flask.chat.conversation import Message, Tool, ToolCall
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -125,14 +126,6 @@ class ToolSchema(RequestSchema):
         )
 
 
-class Choice(NamedTuple):
-    """What `tool_choice` says: how tools are to be called, and which (None: all); `once` means exactly one call."""
-
-    mode: str = "auto"
-    names: frozenset[str] | None = None
-    once: bool = False
-
-
 class ToolChoice(Either):
     """A word, a function by its name, or a list of allowed functions."""
 
@@ -165,26 +158,6 @@ def _function_name(value: Any) -> str:
     if not isinstance(name, str) or not name:
         raise ValidationError('must name functions as `{"type": "function", "function": {"name": …}}`.')
     return name
-
-
-def chosen_tools(tools: list[Tool], choice: Choice) -> tuple[Tool, ...]:
-    """Give the tools that may be called; raise `ValidationError` if a choice cannot be met."""
-    if choice.mode == "none":
-        return ()
-    names = {tool.name for tool in tools}
-    if choice.mode == "required" and not tools:
-        raise ValidationError({"tool_choice": ["asks for a call, but there are no `tools`."]})
-    if choice.names is not None and (missing := sorted(choice.names - names)):
-        raise ValidationError({"tool_choice": [f"names {missing[0]}, which is not among the `tools`."]})
-    return tuple(tool for tool in tools if choice.names is None or tool.name in choice.names)
-
-
-def asked_by(tools: list[Tool], choice: Choice) -> str:
-    """Name the field that wants calls to be enforced; "" if none does."""
-    if choice.mode == "required":
-        return "tool_choice"
-    strict = (f"tools[{index}].function.strict" for index, tool in enumerate(tools) if tool.strict)
-    return "" if choice.mode == "none" else next(strict, "")
 
 
 class ToolFields(RequestSchema):

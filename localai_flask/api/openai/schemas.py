@@ -13,7 +13,7 @@ from marshmallow import ValidationError, fields
 
 from localai_flask.api.fields import Either, Flag, Many, Mapping, Object, Refused, Text, Whole, not_empty
 from localai_flask.api.openai.calls import ChatCall, CompletionCall, EditCall
-from localai_flask.api.openai.messages import Choice, MessageSchema, ToolFields, asked_by, chosen_tools
+from localai_flask.api.openai.messages import MessageSchema, ToolFields
 from localai_flask.api.openai.sampling import (
     MAX_SEQUENCES,
     NOT_YET,
@@ -23,6 +23,7 @@ from localai_flask.api.openai.sampling import (
     common,
     invalid,
 )
+from localai_flask.api.tools import Choice, asked_by, chosen_tools
 from localai_flask.chat.conversation import Conversation
 
 MAX_TOP_LOGPROBS = 20
@@ -71,7 +72,7 @@ class ChatRequest(StreamingRequest, ToolFields):
             shared["wanted"],
             must_call=choice.mode == "required",
             calls_once=once,
-            asked_by=asked_by(data["tools"], choice),
+            asked_by=asked_by(data["tools"], choice, "tools[{}].function.strict"),
         )
         return ChatCall(conversation=conversation, **shared)
 
