@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from localai_flask.backends.llama_cpp.candidates import Candidates
 from localai_flask.backends.llama_cpp.library import lib
 
 Tokens = npt.NDArray[np.int32]
@@ -77,6 +78,7 @@ class Logits:
 
     def __init__(self, context: Any, vocabulary_size: int):
         self.context = context
+        self.candidates = Candidates(vocabulary_size)
         self._row_type = ctypes.c_float * vocabulary_size
 
     def row(self, index: int) -> npt.NDArray[np.float32]:

@@ -1,30 +1,28 @@
-"""How a sequence's next token is chosen: a chain of llama.cpp's samplers; and the log-probabilities of the choice.
+"""How a sequence's next token is chosen, and the log-probability of the choice.
 
-Knows one sequence at a time, and neither text nor stop strings.
+Knows one sequence at a time, and neither text nor stop strings nor slots.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from localai_flask.backends.llama_cpp import chains
 from localai_flask.backends.llama_cpp.batch import Logits
+from localai_flask.backends.llama_cpp.candidates import Ids, Row
 from localai_flask.backends.llama_cpp.constraint import Guide
-from localai_flask.backends.llama_cpp.library import lib
+from localai_flask.backends.llama_cpp.logprobs import token_logprob
+from localai_flask.backends.llama_cpp.narrowing import narrowing_for
 from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
-from localai_flask.errors import InvalidRequest
+from localai_flask.errors import ApiError, InvalidRequest
 from localai_flask.generation import SamplingParams, TokenLogprob
 
 RANDOM_SEEDS = 0xFFFFFFFF
 """One less than there are seeds: llama.cpp takes the last one for "choose at random"."""
 BANNED = float("-inf")
-NEGLIGIBLE = 1e-30
-OFF = 1.0
-"""The repeat penalty that changes nothing; 0 is a usual way to write it."""
 
 
 def check_sampling(params: SamplingParams, vocabulary: Vocabulary) -> None:
@@ -42,8 +40,9 @@ def check_sampling(params: SamplingParams, vocabulary: Vocabulary) -> None:
 class Sampler:
     """Chooses the tokens of one sequence; it may hold C memory until `close`.
 
-    The choice of the highest logit needs no chain: numpy finds it twenty times as fast as one, which begins by copying
-    the candidates of the whole vocabulary.
+    Biases and penalties are written over the few logits that they are about and taken back after the choice, since
+    log-probabilities are read from the same memory and are the model's own. The chain sees the tokens that `narrowing`
+    leaves; the choice of the highest logit needs no chain.
     """
 
     def __init__(
@@ -56,43 +55,77 @@ class Sampler:
         *,
         guide: Guide | None = None,
     ):
-        """Build a chain in llama.cpp's order; the penalties count the prompt's last tokens too."""
-        self._vocabulary, self._logits = vocabulary, logits
-        self._guide = guide
-        self._keeps_logits = params.top_logprobs is not None
+        """Build the chains; the penalties count the prompt's last tokens too."""
+        self._vocabulary, self._logits, self._guide = vocabulary, logits, guide
         biases = _biases(params, vocabulary)
-        self._biased = np.array(list(biases), np.intp)
+        self._biased = np.array(list(biases), np.int64)
         self._bias = np.array(list(biases.values()), np.float32)
-        self._chain: Any = None
-        last = context_size if params.repeat_last_n < 0 else min(params.repeat_last_n, context_size)
-        if params.temperature > 0 or (last and _has_penalties(params)):
-            self._chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-            self._add_biases(biases)
-            self._add_penalties(params, last, prompt)
-            self._add_choice(params)
+        self._touched = _Touched(self._biased)
+        self._penalties: chains.Chain | None = None
+        if window := chains.penalties_window(params, context_size):
+            self._penalties = chains.penalizing(params, vocabulary, context_size, prompt)
+            self._touched.add(prompt[-window:])
+        self._chain: chains.Chain | None = None
+        if params.temperature > 0 or params.dynatemp_range > 0 or params.xtc_probability > 0:
+            seed = random.randrange(RANDOM_SEEDS) if params.seed == -1 else params.seed % RANDOM_SEEDS
+            self._narrow, settled = narrowing_for(params, seed)
+            self._chain = chains.choosing(params, vocabulary, seed, settled)
 
     def sample(self, index: int) -> int:
         """Choose from the logits at a batch index, and remember the choice for the penalties.
 
         Raises `InvalidRequest` if the answer cannot be held to its form any longer.
         """
-        if self._guide is None:
-            return self._choose(index)
-        row = self._logits.row(index)
-        raw = row.copy() if self._keeps_logits else None
-        token = self._choose_guided(index, row, self._guide)
-        self._guide.accept(token)
-        if raw is not None:
-            row[:] = raw
+        row, touched = self._logits.row(index), self._touched.ids
+        raw = row[touched]
+        try:
+            self._adjust(row)
+            token = self._choose(row) if self._guide is None else self._choose_guided(row, self._guide)
+        finally:
+            row[touched] = raw
+        self.accept(token)
+        if self._guide is not None:
+            self._guide.accept(token)
         return token
 
-    def _choose(self, index: int) -> int:
+    def accept(self, token: int) -> None:
+        """Let the penalties count a token that follows, whether it was sampled or not."""
+        if self._penalties is not None:
+            self._penalties.accept(token)
+            self._touched.add([token])
+        if self._chain is not None:
+            self._chain.accept(token)
+
+    def logprob(self, index: int, token: int, top: int) -> TokenLogprob:
+        """Give a token's log-probability and the `top` best ones, before sampling, from the logits at a batch index."""
+        return token_logprob(self._logits.candidates, self._logits.row(index), self._vocabulary, token, top)
+
+    def close(self) -> None:
+        for chain in (self._chain, self._penalties):
+            if chain is not None:
+                chain.close()
+        self._chain = self._penalties = None
+
+    def _adjust(self, row: Row) -> None:
+        row[self._biased] += self._bias
+        if self._penalties is not None:
+            touched, candidates = self._touched.ids, self._logits.candidates
+            candidates.put(touched, row[touched])
+            row[touched] = candidates.apply(self._penalties.handle)
+
+    def _choose(self, row: Row) -> int:
         if self._chain is None:
-            return self._highest(index)
-        token: int = lib.llama_sampler_sample(self._chain, self._logits.context, index)
-        return token
+            token = int(row.argmax())
+            if row[token] > BANNED:
+                return token
+        else:
+            candidates = self._logits.candidates
+            self._narrow(candidates, row)
+            if candidates.count:
+                return candidates.choose(self._chain.handle)
+        raise ApiError("The model gave logits from which no token can be chosen; its file may be damaged.")
 
-    def _choose_guided(self, index: int, row: npt.NDArray[np.float32], guide: Guide) -> int:
+    def _choose_guided(self, row: Row, guide: Guide) -> int:
         """Choose among the tokens that may follow.
 
         Drawn by chance, a token comes from the distribution without all others: to draw first and mask only if the
@@ -100,87 +133,54 @@ class Sampler:
         logit is the same either way, and nearly always allowed.
         """
         if not guide.is_armed:
-            while not guide.allows(token := self._choose(index)):
-                row[token] = BANNED
+            return self._choose_unarmed(row, guide)
+        if self._chain is None and guide.allows(token := self._choose(row)):
             return token
-        if self._chain is None and guide.allows(token := self._highest(index)):
-            return token
-        row[~guide.allowed()] = BANNED
-        row[self._biased[self._bias == BANNED]] = BANNED
-        if row.max() == BANNED:
+        masked = self._logits.candidates.masked(row, guide.allowed())
+        if not masked.max() > BANNED:
             raise InvalidRequest("The answer's form leaves no token that the model may choose; ask for another form.")
-        token = self._choose(index)
-        return self._highest(index) if row[token] == BANNED else token
+        return self._choose(masked)
 
-    def logprob(self, index: int, token: int, top: int) -> TokenLogprob:
-        """Give a token's log-probability and the `top` best ones, before sampling, from the logits at a batch index."""
-        logits, piece = self._logits.row(index), self._vocabulary.piece
-        highest = logits.max()
-        scale = highest + np.log(np.exp(logits - highest).sum(dtype=np.float64))
-        count = min(top, len(logits))
-        best = np.argpartition(logits, -count)[-count:] if count else np.empty(0, np.int64)
-        ranked = best[np.argsort(-logits[best], kind="stable")].tolist()
-        alternatives = [(other, piece(other), float(logits[other] - scale)) for other in ranked]
-        return TokenLogprob(token, piece(token), float(logits[token] - scale), alternatives)
-
-    def close(self) -> None:
-        if self._chain is not None:
-            lib.llama_sampler_free(self._chain)
-            self._chain = None
-
-    def _highest(self, index: int) -> int:
-        row = self._logits.row(index)
-        if not len(self._biased):
-            return int(row.argmax())
-        raw = row[self._biased]
-        row[self._biased] = raw + self._bias
-        token = int(row.argmax())
-        row[self._biased] = raw  # log-probabilities are read from the same memory, and are the model's own
+    def _choose_unarmed(self, row: Row, guide: Guide) -> int:
+        """Choose as if free until a token may follow: those that cannot are ones that begin the form wrongly."""
+        refused: dict[int, float] = {}
+        try:
+            while not guide.allows(token := self._choose(row)):
+                refused[token] = row[token]
+                row[token] = BANNED
+        finally:
+            for token_refused, logit in refused.items():
+                row[token_refused] = logit
         return token
 
-    def _add(self, sampler: Any) -> None:
-        lib.llama_sampler_chain_add(self._chain, sampler)
 
-    def _add_biases(self, biases: dict[int, float]) -> None:
-        if biases:
-            array = (lib.llama_logit_bias * len(biases))(*biases.items())
-            self._add(lib.llama_sampler_init_logit_bias(self._vocabulary.size, len(biases), array))
+class _Touched:
+    """The tokens whose logits are not the model's own when the choice is made; more of them do no harm."""
 
-    def _add_penalties(self, params: SamplingParams, last: int, prompt: Sequence[int]) -> None:
-        if not (last and _has_penalties(params)):
+    def __init__(self, ids: Ids):
+        self._ids, self._count, self._known = ids, len(ids), set(ids.tolist())
+
+    @property
+    def ids(self) -> Ids:
+        return self._ids[: self._count]
+
+    def add(self, tokens: Sequence[int]) -> None:
+        new = [token for token in dict.fromkeys(tokens) if token not in self._known]
+        if not new:
             return
-        repeat = params.repeat_penalty or OFF
-        penalties = lib.llama_sampler_init_penalties(
-            self._vocabulary.size, last, repeat, params.frequency_penalty, params.presence_penalty
-        )
-        for token in prompt[-last:]:
-            lib.llama_sampler_accept(penalties, token)
-        self._add(penalties)
-
-    def _add_choice(self, params: SamplingParams) -> None:
-        if params.temperature <= 0:
-            self._add(lib.llama_sampler_init_greedy())
-            return
-        if params.top_k > 0:  # before the others, so that these see few candidates of a large vocabulary
-            self._add(lib.llama_sampler_init_top_k(min(params.top_k, self._vocabulary.size)))
-        if params.typical_p < 1:
-            if self._guide is not None:  # masked candidates would make its entropy not a number
-                self._add(lib.llama_sampler_init_min_p(NEGLIGIBLE, 1))
-            self._add(lib.llama_sampler_init_typical(params.typical_p, 1))
-        if params.top_p < 1:
-            self._add(lib.llama_sampler_init_top_p(params.top_p, 1))
-        if params.min_p > 0:
-            self._add(lib.llama_sampler_init_min_p(params.min_p, 1))
-        if params.temperature != 1:
-            self._add(lib.llama_sampler_init_temp(params.temperature))
-        seed = random.randrange(RANDOM_SEEDS) if params.seed == -1 else params.seed % RANDOM_SEEDS
-        self._add(lib.llama_sampler_init_dist(seed))
+        self._known.update(new)
+        end = self._count + len(new)
+        if end > len(self._ids):
+            self._ids = np.resize(self._ids, 2 * end)
+        self._ids[self._count : end] = new
+        self._count = end
 
 
 def _biases(params: SamplingParams, vocabulary: Vocabulary) -> dict[int, float]:
+    """Give what is added to which token's logit; biases of one token add up, and a banned one stays so."""
+    biases = dict(params.logit_bias)
+    for text, bias in params.text_bias.items():
+        for token in vocabulary.tokens(text):
+            biases[token] = biases.get(token, 0.0) + bias
     banned = [*vocabulary.suppressed, *(vocabulary.ends if params.ignore_eos else ())]
-    return {**params.logit_bias, **dict.fromkeys(banned, BANNED)}
-
-
-def _has_penalties(params: SamplingParams) -> bool:
-    return params.repeat_penalty not in (0, OFF) or bool(params.frequency_penalty or params.presence_penalty)
+    return {**biases, **dict.fromkeys(banned, BANNED)}

@@ -91,6 +91,10 @@ class Vocabulary:
             )
         return [self.bos]
 
+    def tokens(self, text: str) -> list[int]:
+        """Turn a text as it stands into tokens, none of which are control tokens."""
+        return self._tokenize_text(text.encode(), False)
+
     def _tokenize(self, prompt: Prompt) -> list[int]:
         tokens = self._tokenize_text(prompt.text.encode(), prompt.special)
         if prompt.add_bos and self.wants_bos and tokens[:1] != [self.bos]:
