@@ -28,12 +28,14 @@ class Prompt(msgspec.Struct, frozen=True, array_like=True):
 
     `special` lets the tokenizer read markers such as `<|im_end|>` in the text as control tokens; `add_bos` puts the
     model's begin-of-sequence token first if its vocabulary wants one and the text does not begin with it already.
+    With a `suffix` the model writes what stands between the text and it; engines that say "infill" can.
     """
 
     text: str = ""
     tokens: list[int] | None = None
     special: bool = True
     add_bos: bool = True
+    suffix: str | None = None
 
 
 class Constraint(msgspec.Struct, frozen=True, array_like=True):

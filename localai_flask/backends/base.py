@@ -14,9 +14,10 @@ from typing import ClassVar
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import UnsupportedParameter
 from localai_flask.generation import ModelInfo, Prompt, Reply, SamplingParams, Usage
+from localai_flask.inquiry import EmbeddedPart, Fact, Question
 
-Event = tuple[int, Reply]
-"""The id of a job, and what became of it."""
+Event = tuple[int, Reply | EmbeddedPart | Fact]
+"""The id of a job or an inquiry, and what became of it."""
 
 LoadProgress = Callable[[float], None]
 """Called with the fraction loaded, 0 to 1; the load deadline counts from the last call."""
@@ -40,6 +41,16 @@ class Job:
     @property
     def usage(self) -> Usage:
         return Usage(len(self.prompt_tokens), len(self.output_tokens), self.num_cached)
+
+
+@dataclass(eq=False)
+class Inquiry:
+    """A question inside the worker; its ids are of one kind with those of jobs."""
+
+    id: int
+    question: Question
+    deadline: float | None = None
+    """When to give up, on the clock of `time.monotonic()`."""
 
 
 def refuse_constraint(job: Job, backend: str) -> None:
@@ -73,9 +84,16 @@ class Backend(abc.ABC):
     def submit(self, job: Job) -> None:
         """Queue a job; raise an `ApiError` if it can never run (prompt too long, parameter not supported)."""
 
+    def ask(self, inquiry: Inquiry) -> Fact | None:
+        """Answer a question at once, or queue it: then `step` gives one `Embedded` or `Scored`, or `Failed`.
+
+        Only asked what the capabilities of the `ModelInfo` name. Raises an `ApiError` if there can be no answer.
+        """
+        raise NotImplementedError
+
     @abc.abstractmethod
     def cancel(self, job_id: int) -> None:
-        """Forget a job before the next step and free what it held; an unknown id is no error."""
+        """Forget a job or an inquiry before the next step and free what it held; an unknown id is no error."""
 
     @abc.abstractmethod
     def step(self) -> list[Event]:

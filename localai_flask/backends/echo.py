@@ -7,8 +7,10 @@ several tokens are the normal case.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
+import struct
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -16,7 +18,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from localai_flask import __version__
-from localai_flask.backends.base import Backend, Event, Job, LoadProgress, refuse_constraint
+from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress, refuse_constraint
 from localai_flask.backends.text import TextStream
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ConfigError, ContextOverflow, DeadlineExceeded, Unavailable
@@ -27,13 +29,18 @@ from localai_flask.generation import (
     FinishReason,
     ModelInfo,
     Progress,
+    Prompt,
     Started,
     Timings,
     TokenLogprob,
 )
+from localai_flask.inquiry import Detokenize, Detokenized, Embed, Embedded, Fact, Score, Scored, Tokenized
 
 LAST_MESSAGE = "{{ messages[-1]['content'] }}"
 OPTIONS = ("slots", "tokens_per_second", "load_seconds", "load_error", "scripted")
+
+
+VECTOR_LENGTH = 32
 
 
 class Script(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -74,7 +81,9 @@ class Sequence:
 
 
 class EchoBackend(Backend):
-    """Runs up to `slots` scripts at a time, in order of arrival."""
+    """Runs up to `slots` scripts at a time, in order of arrival; its vectors are digests, its scores common words."""
+
+    capabilities = frozenset({"generate", "embed", "score", "tokenize"})
 
     def load(self, config: ModelConfig, progress: LoadProgress) -> ModelInfo:
         for entry in config.options:
@@ -108,11 +117,26 @@ class EchoBackend(Backend):
 
     def submit(self, job: Job) -> None:
         refuse_constraint(job, "echo")
-        data = job.prompt.text.encode() if job.prompt.tokens is None else bytes(t & 0xFF for t in job.prompt.tokens)
+        data = _bytes(job.prompt)
         job.prompt_tokens = list(data)
         if len(data) >= self.context_length:
             raise ContextOverflow(len(data), self.context_length)
         self.waiting.append(job)
+
+    def ask(self, inquiry: Inquiry) -> Fact | None:
+        question = inquiry.question
+        if isinstance(question, Detokenize):
+            return Detokenized(bytes(token & 0xFF for token in question.tokens).decode("utf-8", "replace"))
+        if isinstance(question, Score):
+            wanted, there = set(question.query.lower().split()), set(question.document.lower().split())
+            score = len(wanted & there) / (len(wanted) or 1)
+            return Scored(score, len((question.query + question.document).encode()))
+        data = _bytes(question.prompt)
+        if not isinstance(question, Embed):
+            return Tokenized(list(data), [bytes([byte]) for byte in data] if question.pieces else [])
+        if len(data) > self.context_length:
+            raise ContextOverflow(len(data), self.context_length)
+        return Embedded(_vector(data), VECTOR_LENGTH, len(data))
 
     def cancel(self, job_id: int) -> None:
         self.running.pop(job_id, None)
@@ -228,3 +252,14 @@ class EchoBackend(Backend):
             os.kill(os.getpid(), signal.SIGKILL)
         if script.block_after is not None and said >= script.block_after:
             time.sleep(3600)
+
+
+def _bytes(prompt: Prompt) -> bytes:
+    return prompt.text.encode() if prompt.tokens is None else bytes(token & 0xFF for token in prompt.tokens)
+
+
+def _vector(data: bytes) -> bytes:
+    """Make a vector of length 1 out of a digest."""
+    numbers = [byte - 127.5 for byte in hashlib.sha256(data).digest()]
+    length = sum(number * number for number in numbers) ** 0.5
+    return struct.pack(f"<{VECTOR_LENGTH}f", *(number / length for number in numbers))

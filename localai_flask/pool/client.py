@@ -10,16 +10,17 @@ import queue
 import threading
 import time
 import zlib
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, Overloaded, Unavailable, WorkerDied, WorkerLeaving
-from localai_flask.generation import Delta, Failed, Finished, ModelInfo, Prompt, Reply, SamplingParams
+from localai_flask.generation import Delta, Failed, ModelInfo, Prompt, Reply, SamplingParams
+from localai_flask.inquiry import EmbeddedPart, Fact, Question, Score
 from localai_flask.pool.channel import ChannelGone
 from localai_flask.pool.directory import DirectoryThread
 from localai_flask.pool.links import Link, Links
-from localai_flask.pool.messages import Answer, Generate, Ping, Pong
+from localai_flask.pool.messages import NOT_LAST, Answer, Ask, Generate, Ping, Pong
 from localai_flask.pool.protocol import Lease
 from localai_flask.pool.runtime import Runtime
 
@@ -173,8 +174,12 @@ class Session:
         """Start these sequences together on the least busy worker; the caller closes what it gets."""
         return Generation(self, [Generate(prompt, sampling, timeout_s) for prompt, sampling in requests])
 
-    def pick(self, prompt: Prompt) -> Link:
-        """Choose the worker with the least outstanding work, and among equals the one that saw this prompt's beginning.
+    def ask(self, questions: Sequence[Question], timeout_s: float | None = None) -> Generation:
+        """Ask these questions together of the least busy worker; the caller closes what it gets."""
+        return Generation(self, [Ask(question, timeout_s) for question in questions])
+
+    def pick(self, text: str) -> Link:
+        """Choose the worker with the least outstanding work, and among equals the one that saw this text's beginning.
 
         Raises `Unavailable` if none can be reached.
         """
@@ -187,13 +192,13 @@ class Session:
             )
         least = min(link.outstanding for link in links)
         idle = [link for link in links if link.outstanding == least]
-        return idle[zlib.crc32(prompt.text[:1024].encode()) % len(idle)]
+        return idle[zlib.crc32(text[:1024].encode()) % len(idle)]
 
 
 class Generation:
-    """Sequences that run together for one request of a client."""
+    """Sequences, or questions, that run together for one request of a client."""
 
-    def __init__(self, session: Session, commands: list[Generate]):
+    def __init__(self, session: Session, commands: Sequence[Generate | Ask]):
         self._session = session
         self._commands = commands
         self._inbox: queue.SimpleQueue[tuple[int, Answer]] = queue.SimpleQueue()
@@ -201,26 +206,41 @@ class Generation:
         self._peeked: tuple[int, Answer] | None = None
         self._begun: set[int] = set()
         self._moves: Counter[int] = Counter()
-        link = session.pick(commands[0].prompt)
+        link = session.pick(_text(commands[0]))
         try:
+            if isinstance(commands[0], Ask):
+                self._submit_all(link)
+                return
             for index in range(len(commands)):
                 self._submit(index, link)
         except ApiError:
             self.close()
             raise
 
+    def _submit_all(self, link: Link) -> None:
+        """Send all commands in one frame, so that the engine can compute them in one batch."""
+        try:
+            ids = link.send_all(enumerate(self._commands), self._inbox)
+            self._running = {index: (link, request_id) for index, request_id in enumerate(ids)}
+        except ChannelGone:
+            for index in range(len(self._commands)):
+                self._fail(index, link)
+
     def _submit(self, index: int, link: Link) -> None:
         try:
             self._running[index] = link, link.send(self._commands[index], self._inbox, index)
         except ChannelGone:
-            # As if it had died a moment later: `events` then moves the sequence.
-            self._running[index] = link, NOT_SENT
-            self._inbox.put((index, Failed(WorkerDied("The model's worker has just ended; try again.").info)))
+            self._fail(index, link)
 
-    def events(self, beat: float = BEAT_S) -> Iterator[tuple[int, Reply] | None]:
+    def _fail(self, index: int, link: Link) -> None:
+        """Do as if the worker had died a moment after it got the command: `events` then moves it."""
+        self._running[index] = link, NOT_SENT
+        self._inbox.put((index, Failed(WorkerDied("The model's worker has just ended; try again.").info)))
+
+    def events(self, beat: float = BEAT_S) -> Iterator[tuple[int, Reply | EmbeddedPart | Fact] | None]:
         """Yield (index of the sequence, reply) as they come, None after each `beat` seconds of silence.
 
-        Ends after the last `Finished`; raises the error of the first sequence that failed, after cancelling the others.
+        Ends after the last `Finished`, or fact; raises the error of the first that failed, after cancelling the others.
         """
         while self._running:
             try:
@@ -235,7 +255,7 @@ class Generation:
                 self._running.pop(index, None)
                 self.close()
                 raise ApiError.from_info(answer.error)
-            if isinstance(answer, Finished):
+            if not isinstance(answer, NOT_LAST):
                 self._running.pop(index, None)
             if not isinstance(answer, Pong):
                 self._begun.add(index)
@@ -266,10 +286,20 @@ class Generation:
         self._session.avoid(self._running.pop(index)[0])
         for _ in self._session.wait_ready(beat):
             yield None
-        self._submit(index, self._session.pick(self._commands[index].prompt))
+        self._submit(index, self._session.pick(_text(self._commands[index])))
 
     def close(self) -> None:
         """Cancel what has not finished; may be called again."""
+        ids: dict[Link, list[int]] = defaultdict(list)
         while self._running:
             _, (link, request_id) = self._running.popitem()
-            link.cancel(request_id)
+            ids[link].append(request_id)
+        for link, request_ids in ids.items():
+            link.cancel_all(request_ids)
+
+
+def _text(command: Generate | Ask) -> str:
+    """The text that decides which of several idle workers a command goes to."""
+    if isinstance(command, Generate):
+        return command.prompt.text
+    return command.question.query if isinstance(command.question, Score) else ""

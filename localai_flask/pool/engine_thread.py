@@ -11,12 +11,13 @@ from collections.abc import Callable
 from itertools import count
 
 from localai_flask.backends import create
-from localai_flask.backends.base import Backend, Event, Job
+from localai_flask.backends.base import Backend, Event, Inquiry, Job
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ApiError, ModelLoadFailed, Overloaded
-from localai_flask.generation import Failed, Finished, ModelInfo
+from localai_flask.errors import ApiError, InvalidRequest, ModelLoadFailed, Overloaded
+from localai_flask.generation import Failed, ModelInfo
+from localai_flask.inquiry import Fact
 from localai_flask.pool.channel import Channel
-from localai_flask.pool.messages import Answer, Generate
+from localai_flask.pool.messages import NOT_LAST, Answer, Ask, Generate
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ class EngineThread(threading.Thread):
         self._ids = count(1)
         self._routes: dict[int, tuple[Channel, int]] = {}
         self._jobs: dict[tuple[Channel, int], int] = {}
+        self._groups: dict[int, int] = {}
+        """The group of each inquiry, which is the id of its first one."""
         self._backend: Backend | None = None
 
     # Any thread.
@@ -65,6 +68,10 @@ class EngineThread(threading.Thread):
     def submit(self, channel: Channel, request_id: int, command: Generate) -> None:
         arrived = time.monotonic()
         self._inbox.put(lambda: self._submit(channel, request_id, command, arrived))
+
+    def ask(self, channel: Channel, asked: list[tuple[int, Ask]]) -> None:
+        arrived = time.monotonic()
+        self._inbox.put(lambda: self._ask(channel, asked, arrived))
 
     def cancel(self, channel: Channel, request_id: int) -> None:
         self._inbox.put(lambda: self._cancel(channel, request_id))
@@ -146,10 +153,45 @@ class EngineThread(threading.Thread):
         self._routes[job.id] = channel, request_id
         self._jobs[channel, request_id] = job.id
 
+    def _ask(self, channel: Channel, asked: list[tuple[int, Ask]], arrived: float) -> None:
+        """Take in the questions of one group, which count as one request."""
+        answers: list[tuple[int, Answer]] = []
+        group = None
+        for request_id, command in asked:
+            deadline = None if command.timeout_s is None else arrived + command.timeout_s
+            inquiry = Inquiry(next(self._ids), command.question, deadline)
+            try:
+                if group is None:
+                    self._check_limit()
+                group = group or inquiry.id
+                answer = self._answer(inquiry)
+            except ApiError as error:
+                answers.append((request_id, Failed(error.info)))
+                continue
+            if answer is not None:
+                answers.append((request_id, answer))
+                continue
+            self._routes[inquiry.id] = channel, request_id
+            self._jobs[channel, request_id] = inquiry.id
+            self._groups[inquiry.id] = group
+        if answers:
+            self.publish(channel, answers)
+
+    def _answer(self, inquiry: Inquiry) -> Fact | None:
+        assert self._backend is not None and self.info is not None
+        capability = inquiry.question.capability
+        if capability not in self.info.capabilities:
+            raise InvalidRequest(
+                f"The model {self.config.name!r} has not the capability {capability!r}.", param="model"
+            )
+        return self._backend.ask(inquiry)
+
     def _check_limit(self) -> None:
         """Refuse a request beyond the model's `limits.max_concurrent`, which counts running and waiting ones alike."""
         limits = self.config.limits
-        if limits.max_concurrent and len(self._routes) >= limits.max_concurrent:
+        if not limits.max_concurrent:
+            return
+        if len(self._routes) - len(self._groups) + len(set(self._groups.values())) >= limits.max_concurrent:
             raise Overloaded(
                 f"Model {self.config.name} takes {limits.max_concurrent} requests at once, and has them; try again.",
                 retry_after=float(limits.retry_after_seconds),
@@ -159,6 +201,7 @@ class EngineThread(threading.Thread):
         job_id = self._jobs.pop((channel, request_id), None)
         if job_id is not None and self._backend is not None:
             del self._routes[job_id]
+            self._groups.pop(job_id, None)
             self._backend.cancel(job_id)
             log.debug("request %d was cancelled", request_id)
 
@@ -172,8 +215,9 @@ class EngineThread(threading.Thread):
             route = self._routes.get(job_id)
             if route is None:
                 continue
-            if isinstance(reply, Finished | Failed):
+            if not isinstance(reply, NOT_LAST):
                 del self._routes[job_id], self._jobs[route]
+                self._groups.pop(job_id, None)
             batches[route[0]].append((route[1], reply))
         for channel, answers in batches.items():
             self.publish(channel, answers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections.abc import Iterable
 from itertools import count
 
 import msgspec
@@ -40,26 +41,44 @@ class Link:
 
         Raises `ChannelGone` if the worker has died, and `Overloaded` if it does not read.
         """
-        request_id = next(self._ids)
-        self._inboxes[request_id] = inbox, tag
+        return self.send_all([(tag, command)], inbox)[0]
+
+    def send_all(
+        self, commands: Iterable[tuple[int, Command]], inbox: queue.SimpleQueue[tuple[int, Answer]]
+    ) -> list[int]:
+        """Send commands, each with its tag, in one frame, whose answers go to `inbox`; return their request ids.
+
+        Raises what `send` raises.
+        """
+        sent = {next(self._ids): (tag, command) for tag, command in commands}
+        self._inboxes.update({request_id: (inbox, tag) for request_id, (tag, _) in sent.items()})
         try:
-            self.channel.send(messages.encode([(request_id, command)]))
+            self.channel.send(messages.encode([(request_id, command) for request_id, (_, command) in sent.items()]))
         except ChannelFull as error:
-            self._inboxes.pop(request_id, None)
+            self._forget(sent)
             raise Overloaded("The model's worker is too busy to take another request; try again.") from error
         except BaseException:
-            self._inboxes.pop(request_id, None)
+            self._forget(sent)
             raise
         if not self.channel.alive:
             self.fail_all()  # it died between the two steps above, and the reader may already have passed by
-        return request_id
+        return list(sent)
+
+    def _forget(self, request_ids: Iterable[int]) -> None:
+        for request_id in request_ids:
+            self._inboxes.pop(request_id, None)
 
     def cancel(self, request_id: int) -> None:
         """Forget a request, and tell the worker if it has not finished."""
-        if self._inboxes.pop(request_id, None) is None:
+        self.cancel_all([request_id])
+
+    def cancel_all(self, request_ids: Iterable[int]) -> None:
+        """Do as `cancel` for several requests, in one frame."""
+        left = [(request_id, Cancel()) for request_id in request_ids if self._inboxes.pop(request_id, None) is not None]
+        if not left:
             return
         try:
-            self.channel.send(messages.encode([(request_id, Cancel())]), timeout=1.0)
+            self.channel.send(messages.encode(left), timeout=1.0)
         except (ChannelFull, ChannelGone):
             pass  # a worker that is gone or stuck is replaced, and the request with it
 

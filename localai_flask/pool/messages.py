@@ -9,8 +9,9 @@ from __future__ import annotations
 import msgspec
 
 from localai_flask.generation import Delta, Failed, Finished, Progress, Prompt, PromptLogprobs, SamplingParams, Started
+from localai_flask.inquiry import Detokenized, Embedded, EmbeddedPart, Question, Scored, Tokenized
 
-WIRE_VERSION = 2
+WIRE_VERSION = 3
 
 
 class Generate(msgspec.Struct, frozen=True, array_like=True, tag="generate"):
@@ -18,6 +19,13 @@ class Generate(msgspec.Struct, frozen=True, array_like=True, tag="generate"):
 
     prompt: Prompt
     sampling: SamplingParams
+    timeout_s: float | None = None
+
+
+class Ask(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
+    """Answer one question; the questions that come in one frame are admitted together."""
+
+    question: Question
     timeout_s: float | None = None
 
 
@@ -37,12 +45,25 @@ class Pong(msgspec.Struct, frozen=True, array_like=True, tag="pong"):
     waiting: int
 
 
-Command = Generate | Cancel | Ping
-Answer = Started | Progress | PromptLogprobs | Delta | Finished | Failed | Pong
+Command = Generate | Ask | Cancel | Ping
+Answer = (
+    Started
+    | Progress
+    | PromptLogprobs
+    | Delta
+    | Finished
+    | Failed
+    | EmbeddedPart
+    | Embedded
+    | Scored
+    | Tokenized
+    | Detokenized
+    | Pong
+)
 
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode
 decode_commands = msgspec.msgpack.Decoder(list[tuple[int, Command]]).decode
 decode_answers = msgspec.msgpack.Decoder(list[tuple[int, Answer]]).decode
-NOT_LAST = (Started, Progress, PromptLogprobs, Delta)
+NOT_LAST = (Started, Progress, PromptLogprobs, Delta, EmbeddedPart)
 """Answers after which more will come for the same request."""

@@ -22,7 +22,7 @@ from localai_flask.pool import messages, protocol
 from localai_flask.pool.channel import Channel, Hub, HubEvent, HubEventKind
 from localai_flask.pool.engine_thread import EngineThread
 from localai_flask.pool.manager_link import ManagerLink
-from localai_flask.pool.messages import Cancel, Generate, Ping, Pong
+from localai_flask.pool.messages import Ask, Cancel, Generate, Ping, Pong
 from localai_flask.pool.outbox import Outbox
 from localai_flask.pool.protocol import LOG_FORMAT, Registration, Report, WorkerSpec
 from localai_flask.pool.runtime import Runtime
@@ -110,6 +110,10 @@ class Worker:
             log.error("process %d sent what cannot be read (%s); hanging up", channel.peer_pid, error)
             self.drop(channel)
             return
+        asked = [(request_id, command) for request_id, command in commands if isinstance(command, Ask)]
+        if asked and self.leave_at is None:
+            self.engine.ask(channel, asked)
+            commands = [(request_id, command) for request_id, command in commands if not isinstance(command, Ask)]
         for request_id, command in commands:
             self.obey(channel, request_id, command)
 
@@ -134,7 +138,7 @@ class Worker:
             channel.data.send([(request_id, Pong(self.engine.silent_s, running, waiting))])
         elif isinstance(command, Cancel):
             self.engine.cancel(channel, request_id)
-        elif isinstance(command, Generate) and self.leave_at is not None:
+        elif isinstance(command, Generate | Ask) and self.leave_at is not None:
             error = WorkerLeaving(f"The worker of model {self.config.name} is leaving; try again.")
             channel.data.send([(request_id, Failed(error.info))])
         elif isinstance(command, Generate):
