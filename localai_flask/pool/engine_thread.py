@@ -181,9 +181,7 @@ class EngineThread(threading.Thread):
         assert self._backend is not None and self.info is not None
         capability = inquiry.question.capability
         if capability not in self.info.capabilities:
-            raise InvalidRequest(
-                f"The model {self.config.name!r} has not the capability {capability!r}.", param="model"
-            )
+            raise InvalidRequest(f"The model {self.config.name!r} does not {capability}.", param="model")
         return self._backend.ask(inquiry)
 
     def _check_limit(self) -> None:
