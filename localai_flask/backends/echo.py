@@ -30,6 +30,7 @@ from localai_flask.generation import (
     ModelInfo,
     Progress,
     Prompt,
+    PromptLogprobs,
     Started,
     Timings,
     TokenLogprob,
@@ -196,7 +197,10 @@ class EchoBackend(Backend):
             )
         if not sequence.started:
             sequence.started = True
-            return [Started(len(job.prompt_tokens))]
+            started: list = [Started(len(job.prompt_tokens))]
+            if job.sampling.prompt_logprobs:
+                started.append(PromptLogprobs([TokenLogprob(t, bytes([t]), 0.0) for t in job.prompt_tokens]))
+            return started
         if now < sequence.ready_at:
             sequence.due = min(sequence.ready_at, now + 0.02)
             return [Progress(0, len(job.prompt_tokens))]

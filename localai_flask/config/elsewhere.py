@@ -41,7 +41,6 @@ KNOWN_ELSEWHERE: dict[str, Fate] = {
     **_ignored(
         "is needless, as prompts are cached in memory", "prompt_cache_path", "prompt_cache_ro", "prompt_cache_all"
     ),
-    **_ignored("belongs to `mirostat`, which is off", "mirostat_eta", "mirostat_tau"),
     # What these ask for is what happens anyway: a model's own way of writing tool calls, without a pseudo-function.
     **_ignored("is how this server works anyway", "function.disable_no_action"),
     **_ignored("belongs to a pseudo-function that does not exist here", "function.no_action_function_name"),
@@ -54,7 +53,6 @@ KNOWN_ELSEWHERE: dict[str, Fate] = {
     **_ignored("is how this server works anyway", "function.grammar.disable"),
     **_refused("is not supported yet; remove it", "grammar", "cutstrings", "extract_regex", "trimspace", "trimsuffix"),
     **_refused("is not supported yet, as models read text only; remove it", "mmproj", "limit_mm_per_prompt"),
-    **_refused("is not supported yet; use `temperature` and `min_p`", "mirostat"),
     **_refused("is not supported yet; remove it", "cfg_scale", "parameters.negative_prompt", neutral=(1,)),
     **_refused("is not supported yet; remove it", "parameters.negative_prompt_scale", neutral=(1,)),
     **_refused("is not supported by llama.cpp any more; use `min_p`", "parameters.tfz", neutral=(1,)),

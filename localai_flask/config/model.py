@@ -17,6 +17,8 @@ Fraction = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 NotBelowZero = Annotated[float, Meta(ge=0)]
 NotNegative = Annotated[int, Meta(ge=0)]
+NotBelowZero = Annotated[float, Meta(ge=0)]
+OrAll = Annotated[int, Meta(ge=-1)]
 Positive = Annotated[int, Meta(ge=1)]
 
 
@@ -27,19 +29,35 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     model: str = ""
-    temperature: Annotated[float, Meta(ge=0)] | None = None
+    temperature: NotBelowZero | None = None
     top_p: Fraction | None = None
-    top_k: Annotated[int, Meta(ge=-1)] | None = None
+    top_k: OrAll | None = None
     min_p: Fraction | None = None
     typical_p: Fraction | None = None
+    top_n_sigma: Annotated[float, Meta(ge=-1)] | None = None
+    xtc_probability: Fraction | None = None
+    xtc_threshold: Fraction | None = None
+    dynatemp_range: NotBelowZero | None = None
+    dynatemp_exponent: NotBelowZero | None = None
+    mirostat: Annotated[int, Meta(ge=0, le=2)] | None = None
+    mirostat_tau: NotBelowZero | None = None
+    mirostat_eta: NotBelowZero | None = None
+    adaptive_target: Annotated[float, Meta(ge=-1, le=1)] | None = None
+    adaptive_decay: Annotated[float, Meta(ge=0, le=0.99)] | None = None
+    dry_multiplier: NotBelowZero | None = None
+    dry_base: Annotated[float, Meta(ge=1)] | None = None
+    dry_allowed_length: NotNegative | None = None
+    dry_penalty_last_n: OrAll | None = None
+    dry_sequence_breakers: tuple[str, ...] | None = None
     repeat_penalty: Annotated[float, Meta(gt=0)] | None = None
-    repeat_last_n: Annotated[int, Meta(ge=-1)] | None = None
+    repeat_last_n: OrAll | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     seed: int | None = None
     max_tokens: NotNegative | None = None
     ignore_eos: bool | None = None
-    logit_bias: dict[Annotated[str, Meta(pattern="^[0-9]+$")], Annotated[float, Meta(ge=-100, le=100)]] = {}
+    logit_bias: dict[Annotated[str, Meta(pattern=r"^(?!-[0-9]+$)[\s\S]")], Annotated[float, Meta(ge=-100, le=100)]] = {}
+    """By token ids, or by texts whose tokens are meant."""
     echo: bool = False
     n: Positive = 1
 

@@ -6,6 +6,7 @@ Owns the ranges' meaning for requests and the folding of values that engines rea
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,6 +23,11 @@ SMALLEST_FRACTION = 1e-6
 """What a `top_p` or `typical_p` of 0 becomes: only the likeliest token is left, also in engines that refuse a 0."""
 SEEDS = 2**32 - 1
 """Seeds are folded into 0 … 2³² - 2; the next one up is what llama.cpp takes for "a fresh one"."""
+
+LONGEST_BREAKER = 40
+"""In bytes: llama.cpp cuts off what is longer."""
+_TOKEN_ID = re.compile("[0-9]{1,18}")
+"""A key of `logit_bias` that is a token's id; every other one is text."""
 
 INT32_MAX = 2**31 - 1
 """Engines count tokens in 32 bits, and no vocabulary or context comes near that."""
@@ -46,7 +52,9 @@ def _from_yaml(parameters: Parameters) -> dict[str, Any]:
         (name, getattr(parameters, name)) for name in SamplingParams.__struct_fields__ if hasattr(parameters, name)
     )
     values = {name: value for name, value in given if value is not None}
-    return values | {"logit_bias": {int(token): bias for token, bias in parameters.logit_bias.items()}}
+    if "dry_sequence_breakers" in values:
+        values["dry_sequence_breakers"] = _breakers(values["dry_sequence_breakers"])
+    return values | {"logit_bias": parameters.logit_bias}
 
 
 @functools.cache
@@ -76,24 +84,33 @@ def _checked(name: str, value: Any, called: str) -> Any:
                 return scalars.whole(_folded_seed(value) if name == "seed" else value, kind)
             case inspect.FloatType():
                 return scalars.number(value, kind)
-        return _logit_bias(value, kind)
+            case inspect.DictType():
+                return _logit_bias(value, kind)
+        return _breakers(value)
     except ValueError as error:
         raise InvalidRequest(f"`{called}` {error}.", param=called) from None
 
 
-def _logit_bias(value: Any, kind: inspect.Type) -> dict[int, float]:
-    assert isinstance(kind, inspect.DictType)
+def _logit_bias(value: Any, kind: inspect.DictType) -> dict[str, float]:
     assert isinstance(kind.key_type, inspect.StrType)
     assert isinstance(kind.value_type, inspect.FloatType)
     if not isinstance(value, Mapping):
-        raise ValueError(f"must map token ids to biases, not {scalars.shown(value)}")
+        raise ValueError(f"must map token ids or texts to biases, not {scalars.shown(value)}")
     try:
         return {
-            int(scalars.text(token, kind.key_type)): scalars.number(bias, kind.value_type)
-            for token, bias in value.items()
+            scalars.text(token, kind.key_type): scalars.number(bias, kind.value_type) for token, bias in value.items()
         }
     except ValueError as error:
-        raise ValueError(f"maps token ids to biases; each {error}") from None
+        raise ValueError(f"maps token ids or texts to biases; each {error}") from None
+
+
+def _breakers(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+        raise ValueError(f"must be a list of texts, not {scalars.shown(value)}")
+    for text in value:
+        if not 0 < len(text.encode()) <= LONGEST_BREAKER or "\0" in text:
+            raise ValueError(f"must have texts of 1 to {LONGEST_BREAKER} bytes without NUL, not {scalars.shown(text)}")
+    return tuple(value)
 
 
 def _stops(stopwords: Iterable[str], asked: Any, called: str) -> tuple[str, ...]:
@@ -111,12 +128,16 @@ def _folded_seed(value: Any) -> Any:
 def _folded(values: dict[str, Any]) -> dict[str, Any]:
     """Give each meaning one value, whatever way it was written."""
     folded = dict(values)
+    biases = folded.get("logit_bias", {})
+    folded["logit_bias"] = {int(token): bias for token, bias in biases.items() if _TOKEN_ID.fullmatch(token)}
+    folded["text_bias"] = {text: bias for text, bias in biases.items() if not _TOKEN_ID.fullmatch(text)}
     if "seed" in values:
         folded["seed"] = _folded_seed(values["seed"])
     if "top_k" in values:
         folded["top_k"] = min(max(values["top_k"], 0), INT32_MAX)
-    if "repeat_last_n" in values:
-        folded["repeat_last_n"] = min(values["repeat_last_n"], INT32_MAX)
+    for name in ("repeat_last_n", "dry_penalty_last_n", "dry_allowed_length"):
+        if name in values:
+            folded[name] = min(values[name], INT32_MAX)
     for name in ("top_p", "typical_p"):
         if name in values:
             folded[name] = max(values[name], SMALLEST_FRACTION)

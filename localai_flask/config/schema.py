@@ -27,6 +27,8 @@ FILLED_IN = frozenset({"models_path", "source"})
 
 ENGINE_KEYS = frozenset({"batch", "n_keep", "rope_freq_base", "rope_freq_scale"})
 """Keys that LocalAI has under `parameters:` and that no request sets."""
+SAMPLING_KEYS = frozenset({"mirostat", "mirostat_tau", "mirostat_eta"})
+"""Keys that LocalAI has outside of `parameters:` and that a request may set."""
 
 _UNKNOWN = "is unknown"
 _SCALARS: dict[type[inspect.Type], Callable[..., Any]] = {
@@ -42,7 +44,7 @@ def load(raw: Mapping[Any, Any], file: Path) -> model.ModelConfig:
 
     Raises `ConfigError` with the file, the key and what to change.
     """
-    ours, elsewhere = sift(_with_engine_keys_in_place({"name": file.stem, **_without_nulls(raw)}))
+    ours, elsewhere = sift(_with_keys_in_place({"name": file.stem, **_without_nulls(raw)}))
     for path, fate in elsewhere.items():
         if fate.refused:
             raise ConfigError(f"{file}: `{path}` {fate.sentence}.", param=path)
@@ -69,14 +71,18 @@ def _check_it_travels(config: model.ModelConfig, file: Path) -> None:
         raise ConfigError(f"{file}: a key is not text; put numbers that are keys in quotes.") from error
 
 
-def _with_engine_keys_in_place(raw: dict[Any, Any]) -> dict[Any, Any]:
-    """Read those of LocalAI's `parameters` that are settings of the engine as such."""
-    parameters = raw.get("parameters")
+def _with_keys_in_place(raw: dict[Any, Any]) -> dict[Any, Any]:
+    """Read those of LocalAI's `parameters` that are settings of the engine as such, and the other way round."""
+    parameters = raw.get("parameters", {})
     if not isinstance(parameters, dict):
         return raw
-    moved = {key: value for key, value in parameters.items() if key in ENGINE_KEYS}
+    up = {key: value for key, value in parameters.items() if key in ENGINE_KEYS}
+    down = {key: value for key, value in raw.items() if key in SAMPLING_KEYS}
+    if not up and not down:
+        return raw
+    stay = {key: value for key, value in raw.items() if key not in SAMPLING_KEYS}
     rest = {key: value for key, value in parameters.items() if key not in ENGINE_KEYS}
-    return {**_without_nulls(moved), **raw, "parameters": rest} if moved else raw
+    return {**_without_nulls(up), **stay, "parameters": {**down, **rest}}
 
 
 def _without_nulls(data: Mapping[Any, Any]) -> dict[Any, Any]:

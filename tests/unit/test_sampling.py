@@ -72,7 +72,7 @@ def test_stops_are_appended_once_each_and_never_empty():
         ("stop", 5),
         ("stop", ["a", 5]),
         ("logit_bias", [1]),
-        ("logit_bias", {"hello": 1}),
+        ("logit_bias", {"": 1}),
         ("logit_bias", {"-5": 1}),
         ("logit_bias", {"5": 101}),
         ("logit_bias", {"5": math.nan}),
@@ -113,6 +113,40 @@ def test_logit_bias_of_the_request_replaces_the_yamls():
     yaml = config(logit_bias={"5": 1.0})
     assert merge(yaml, {"logit_bias": {"7": -100, 8: 2}}).logit_bias == {7: -100.0, 8: 2.0}
     assert merge(yaml, {"logit_bias": {}}).logit_bias == {}
+
+
+def test_a_key_of_logit_bias_is_an_id_or_a_text():
+    merged = merge(config(), {"logit_bias": {"7": 1, "hello": -2, "7 ": 3}})
+    assert (merged.logit_bias, merged.text_bias) == ({7: 1.0}, {"hello": -2.0, "7 ": 3.0})
+    assert merge(config(logit_bias={"hello": 5.0}), {}).text_bias == {"hello": 5.0}
+    assert merge(config(logit_bias={"hello": 5.0}), {"logit_bias": {"8": 1}}).text_bias == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wrong"),
+    [
+        ("top_n_sigma", 1.5, -1.5),
+        ("xtc_probability", 0.5, 1.1),
+        ("xtc_threshold", 0.2, -0.1),
+        ("dynatemp_range", 0.5, -0.5),
+        ("dynatemp_exponent", 2.0, -1),
+        ("mirostat", 2, 3),
+        ("mirostat_tau", 3.0, -1),
+        ("mirostat_eta", 0.2, -1),
+        ("adaptive_target", 0.5, 1.1),
+        ("adaptive_decay", 0.5, 1),
+        ("dry_multiplier", 0.8, -1),
+        ("dry_base", 1.5, 0.9),
+        ("dry_allowed_length", 3, -1),
+        ("dry_penalty_last_n", -1, -2),
+        ("dry_sequence_breakers", ("\n", "é"), ["x" * 41]),
+    ],
+)
+def test_every_sampler_is_set_by_yaml_and_by_requests(name, value, wrong):
+    assert getattr(merge(config(**{name: value}), {}), name) == value
+    assert getattr(merge(config(), {name: value}), name) == value
+    with pytest.raises(InvalidRequest, match=f"^`{name}` "):
+        merge(config(), {name: wrong})
 
 
 def test_family_lies_between_house_and_yaml():

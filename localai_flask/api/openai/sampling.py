@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import marshmallow
@@ -12,12 +11,14 @@ from localai_flask.api.fields import (
     Decimal,
     Either,
     Flag,
+    Many,
     Mapping,
     Object,
     Refused,
     RequestSchema,
     Text,
     Whole,
+    at_most,
     not_empty,
     one_of,
 )
@@ -30,6 +31,21 @@ SAMPLING = (
     "top_k",
     "min_p",
     "typical_p",
+    "top_n_sigma",
+    "xtc_probability",
+    "xtc_threshold",
+    "dynatemp_range",
+    "dynatemp_exponent",
+    "mirostat",
+    "mirostat_tau",
+    "mirostat_eta",
+    "adaptive_target",
+    "adaptive_decay",
+    "dry_multiplier",
+    "dry_base",
+    "dry_allowed_length",
+    "dry_penalty_last_n",
+    "dry_sequence_breakers",
     "repeat_penalty",
     "repeat_last_n",
     "frequency_penalty",
@@ -41,6 +57,7 @@ SAMPLING = (
     "logit_bias",
 )
 MAX_STOPS = 16
+MAX_BREAKERS = 32
 MAX_CHOICES = 128
 MAX_SEQUENCES = 512
 """Of all prompts and choices of one request together."""
@@ -61,16 +78,6 @@ class Stop(Either):
         return tuple(stops)
 
 
-class LogitBias(Mapping):
-    """Token ids with what is added to their logits."""
-
-    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> dict[int, float]:
-        biases = super()._deserialize(value, *args, **kwargs)
-        if wrong := [token for token in biases if not re.fullmatch("[0-9]{1,9}", token)]:
-            raise ValidationError({wrong[0]: ["is not a token id."]})
-        return {int(token): bias for token, bias in biases.items()}
-
-
 class StreamOptions(RequestSchema):
     include_usage = Flag(load_default=False)
     include_obfuscation = Refused("asks for padding, which this server does not add; leave it out or send false.")
@@ -86,6 +93,21 @@ class SamplingRequest(RequestSchema):
     top_k = Whole(-1)
     min_p = Decimal(0, 1)
     typical_p = Decimal(0, 1)
+    top_n_sigma = Decimal(-1, 1000)
+    xtc_probability = Decimal(0, 1)
+    xtc_threshold = Decimal(0, 1)
+    dynatemp_range = Decimal(0, 100)
+    dynatemp_exponent = Decimal(0, 100)
+    mirostat = Whole(0, 2)
+    mirostat_tau = Decimal(0, 1000)
+    mirostat_eta = Decimal(0, 1000)
+    adaptive_target = Decimal(-1, 1)
+    adaptive_decay = Decimal(0, 0.99)
+    dry_multiplier = Decimal(0, 1000)
+    dry_base = Decimal(1, 1000)
+    dry_allowed_length = Whole(0)
+    dry_penalty_last_n = Whole(-1)
+    dry_sequence_breakers = Many(Text(), validate=at_most(MAX_BREAKERS))
     repeat_penalty = Decimal(0.01, 100)
     repeat_last_n = Whole(-1)
     frequency_penalty = Decimal(-2, 2)
@@ -94,12 +116,13 @@ class SamplingRequest(RequestSchema):
     max_tokens = Whole(1)
     ignore_eos = Flag()
     stop = Stop(metadata={"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
-    logit_bias = LogitBias(values=Decimal(-100, 100))
+    logit_bias = Mapping(
+        values=Decimal(-100, 100), metadata={"description": "What to add to logits, by token ids or by texts."}
+    )
     backend = Refused("cannot be chosen by a request; set it in the model's YAML.")
     grammar = Text(metadata={"description": "A grammar in GBNF that the text keeps to."})
     grammar_json_functions = Refused(NOT_YET)
     negative_prompt = Refused(NOT_YET)
-    mirostat = Refused(NOT_YET)
     tfz = Refused(NOT_YET, harmless=(1,))
     n_keep = Refused(NOT_YET)
     rope_freq_base = Refused("cannot be set by a request; it belongs to loading the model.")

@@ -18,7 +18,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import Con
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 from transformers.generation.logits_process import LogitsProcessorList
 
-from localai_flask.errors import InvalidRequest
+from localai_flask.errors import InvalidRequest, UnsupportedParameter
 from localai_flask.generation import SamplingParams
 
 Logprob = tuple[int, float, list[tuple[int, float]]]
@@ -27,8 +27,29 @@ Logprob = tuple[int, float, list[tuple[int, float]]]
 NO_REPEAT_PENALTY = (0.0, 1.0)
 
 
+UNSUPPORTED: dict[str, Callable[[SamplingParams], object]] = {
+    "top_n_sigma": lambda params: params.top_n_sigma > 0,
+    "xtc_probability": lambda params: params.xtc_probability > 0,
+    "dynatemp_range": lambda params: params.dynatemp_range > 0,
+    "mirostat": lambda params: params.mirostat,
+    "adaptive_target": lambda params: params.adaptive_target >= 0,
+    "dry_multiplier": lambda params: params.dry_multiplier > 0,
+    "logit_bias": lambda params: params.text_bias,
+    "echo": lambda params: params.prompt_logprobs,
+}
+"""What only the llama-cpp backend honours, and when it is asked for: `logit_bias` by texts, `echo` with `logprobs`."""
+
+
 def check_sampling(params: SamplingParams, size: int) -> None:
     """Raise `InvalidRequest` for values that a vocabulary of `size` tokens or the sampler cannot take."""
+    for name, is_asked in UNSUPPORTED.items():
+        if is_asked(params):
+            how = {"logit_bias": " with texts as keys", "echo": " together with `logprobs`"}.get(name, "")
+            raise UnsupportedParameter(
+                f"`{name}`{how} is not supported by the transformers backend; leave it out or choose a model that the "
+                "llama-cpp backend runs.",
+                param=name,
+            )
     for token in params.logit_bias:
         if not 0 <= token < size:
             raise InvalidRequest(
