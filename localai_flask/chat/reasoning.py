@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +14,9 @@ class TagPair(NamedTuple):
     start: str
     end: str
 
+
+HARMONY_ANALYSIS = TagPair("<|channel|>analysis<|message|>", "<|end|>")
+"""GPT-OSS; its format of tool calls finds it, among the other channels."""
 
 KNOWN_PAIRS: tuple[TagPair, ...] = (
     TagPair("<think>", "</think>"),
@@ -43,6 +47,14 @@ class Reasoning:
     def preserved(self) -> tuple[str, ...]:
         """The marks, which some vocabularies have as control tokens that engines would not show."""
         return tuple(dict.fromkeys(mark for pair in self.pairs for mark in pair))
+
+
+_TOKENS = re.compile(r"<[|｜]?[^<>\s]*[|｜]?>|\[/?[A-Z_]+\]|\S+")
+
+
+def control_tokens(marks: Iterable[str]) -> tuple[str, ...]:
+    """Give marks and the parts of those that are made of several tags, as vocabularies have one token for each."""
+    return tuple(dict.fromkeys(part for mark in marks for part in (mark, *_TOKENS.findall(mark))))
 
 
 def opened_by(prompt: str, pairs: Sequence[TagPair], starts: Sequence[str] = ()) -> TagPair | None:

@@ -50,11 +50,6 @@ CASES = {
     "marker in prose": ("Use <tool_call> tags.", "Use <tool_call> tags.", []),
     "marker, then a call": ("<tool_call> " + call(ADD), "<tool_call>", [ADD_CALL]),
     "cut in the name": ('ok\n<tool_call>\n{"name": "ad', 'ok\n<tool_call>\n{"name": "ad', []),
-    "cut in the arguments": (
-        '<tool_call>{"name": "add", "arguments": {"a"',
-        '<tool_call>{"name": "add", "arguments": {"a"',
-        [],
-    ),
     "malformed": ("x " + call('{"name": add}') + " y", "x " + call('{"name": add}') + " y", []),
     "malformed, then good": (call('{"nam": "add"}') + "\n" + call(ADD), call('{"nam": "add"}'), [ADD_CALL]),
     "arguments are a list": (call('{"name": "f", "arguments": [1]}'), call('{"name": "f", "arguments": [1]}'), []),

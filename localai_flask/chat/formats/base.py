@@ -1,37 +1,94 @@
-"""What a tool-call syntax has to say of itself so that a stream of text can be read with it.
+"""What a tool-call syntax has to say of itself so that a stream of text can be read with it, and written.
 
-A syntax is asked again whenever more text has come; what it answers must not depend on how the text was cut.
+A syntax reads as a generator over a `Body`, the text behind its opening marker: it yields a step whenever something is
+settled, and None where it needs more text. How the text was cut makes no difference to the steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import regex
+
+from localai_flask.chat.reasoning import TagPair
 
 
-class ParsedCall(NamedTuple):
-    """A call as it stood in the text; `arguments` is the JSON text of an object."""
+class Begun(NamedTuple):
+    """A call of this function begins."""
 
     name: str
-    arguments: str
 
 
-class Found(NamedTuple):
-    """The text after an opening marker holds these calls and ends at `end`, where other text goes on."""
+class Said(NamedTuple):
+    """More of the JSON text of the call's arguments."""
 
-    calls: list[ParsedCall]
-    end: int
-
-
-class Refused(NamedTuple):
-    """The text after an opening marker is no call: it is plain text, at least up to `end`."""
-
-    end: int = 0
+    text: str
 
 
-Verdict = Found | Refused | None
-"""None: more text is needed to tell."""
+class Ended(NamedTuple):
+    """The call is whole."""
+
+
+class Thinks(NamedTuple):
+    """No call, but thinking begins here."""
+
+    pair: TagPair
+
+
+Step = Begun | Said | Ended | Thinks
+Steps = Generator[Step | None, None, None]
+Functions = Mapping[str, Mapping[str, Any]]
+"""The functions that exist, with the JSON Schemas of their parameters."""
+NO_FUNCTIONS: Functions = {}
+
+
+class NotACall(Exception):
+    """The text is no call after all; raised before `Begun` only."""
+
+
+class CutOff(Exception):
+    """The text ended within the call."""
+
+
+class Body:
+    """The text behind an opening marker as far as it has come; `at` is how far it has been read.
+
+    `is_whole` tells that no more will come.
+    """
+
+    def __init__(self, text: str = "", at: int = 0):
+        self.text, self.at, self.is_whole = text, at, False
+
+    @property
+    def rest(self) -> str:
+        return self.text[self.at :]
+
+    def match(self, pattern: regex.Pattern[str]) -> Generator[None, None, regex.Match[str] | None]:
+        """Take what matches here; give None, and take nothing, if nothing does."""
+        while True:
+            found = pattern.match(self.text, self.at, partial=not self.is_whole)
+            if found is None:
+                return None
+            if not found.partial:
+                self.at = found.end()
+                return found
+            yield None
+
+    def until(self, mark: str) -> Generator[None, None, str]:
+        """Take the text up to a mark, and the mark."""
+        seen = 0
+        while (end := self.text.find(mark, self.at + seen)) < 0:
+            if self.is_whole:
+                raise CutOff
+            seen = max(len(self.text) - self.at - len(mark) + 1, 0)
+            yield None
+        text, self.at = self.text[self.at : end], end + len(mark)
+        return text
+
+
+Read = Callable[[Body, Functions], Steps]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +96,47 @@ class CallSyntax:
     """Calls that stand behind an opening marker."""
 
     opening: str
-    scan: Callable[[str, int], Verdict]
-    """Judge the text after the opening marker, of which the first so many characters have been judged before."""
-    finish: Callable[[str], list[ParsedCall] | None]
-    """The calls in that text if no more is to come; None if it is no call."""
+    read: Read
     is_bare: bool = False
-    """The marker could be plain text: it counts at the beginning of an answer only, and the tool's name must exist."""
+    """The marker could be plain text: it counts at the beginning of an answer only."""
+    reads_opening: bool = False
+    """The marker belongs to the body."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """How arguments are written that have a tag each; `text` and `json` stand before the two kinds of values."""
+
+    before: str
+    text: str
+    json: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """How calls are written, so that a grammar can be made of it.
+
+    A block is `opening`, calls with `joint` between them, `closing`; a call is `before`, its name, `between`, its
+    arguments, `after`. White space with a new line in it may be left out. `trigger` is the beginning of a block by
+    which it is known.
+    """
+
+    trigger: str
+    before: str
+    between: str
+    after: str
+    opening: str = ""
+    closing: str = ""
+    joint: str = "\n"
+    is_json_name: bool = False
+    parameters: Parameters | None = None
+    values: str = "json"
+    """How values are written: as JSON, or in a way of their own (`gemma`, `keywords`)."""
+    is_single: bool = False
+    """The first call ends the answer."""
+    preface: str = ""
+    """A rule for what may stand before the calls even if the answer has to be calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,43 +157,12 @@ class ToolFormat:
     """What the template ends a prompt with that is the beginning of the answer's first marker."""
     ends_thinking: bool = False
     """A call may begin within the model's thinking, which it ends."""
+    written: Written | None = None
+    """None: calls can be read, but not enforced."""
+    frames_text: bool = False
+    """The markers stand around plain text too, so that they are read whether there are tools or not."""
 
 
-def enclosed(
-    opening: str,
-    closing: str,
-    read: Callable[[str], list[ParsedCall] | None],
-    may_be_call: Callable[[str], bool],
-    is_inside_value: Callable[[str], bool],
-) -> CallSyntax:
-    """Make the syntax of calls between two markers.
-
-    `read` takes the whole text between them, or gives None if it is malformed; `may_be_call` tells from its first words
-    whether it can become a call; `is_inside_value` tells whether the text so far ends within an argument's value, where
-    a closing marker closes nothing.
-    """
-
-    def scan(body: str, seen: int) -> Verdict:
-        if not may_be_call(body):
-            return Refused()
-        at = max(seen - len(closing) + 1, 0)
-        while (end := body.find(closing, at)) >= 0:
-            at = end + len(closing)
-            if (calls := read(body[:end])) is not None:
-                return Found(calls, at)
-            if not is_inside_value(body[:end]):
-                return Refused(at)
-        return None
-
-    def finish(body: str) -> list[ParsedCall] | None:
-        return read(body.removesuffix(begun(body, closing)))
-
-    return CallSyntax(opening, scan, finish)
-
-
-def begun(text: str, marker: str) -> str:
-    """Give the longest end of `text` that is a beginning of `marker`, short of the whole."""
-    for length in range(min(len(marker) - 1, len(text)), 0, -1):
-        if text.endswith(marker[:length]):
-            return marker[:length]
-    return ""
+def flexible(text: str) -> str:
+    """Give the pattern for a text in which white space may differ."""
+    return r"\s*".join(regex.escape(part) for part in text.split()) if text.strip() else r"\s*"

@@ -11,13 +11,31 @@ from collections.abc import Sequence
 
 from localai_flask.chat.conversation import Tool, ToolCall
 from localai_flask.chat.formats import jsontext
-from localai_flask.chat.formats.base import ToolFormat, enclosed
+from localai_flask.chat.formats.base import CallSyntax, ToolFormat, Written
+from localai_flask.chat.formats.literals import TOOL_CODE
 
 OPENING = "<tool_call>"
 CLOSING = "</tool_call>"
 
-_syntax = enclosed(OPENING, CLOSING, jsontext.read_calls, jsontext.starts_json, jsontext.is_inside_string)
-FORMAT = ToolFormat("hermes", (_syntax,), CLOSING, preserved=(OPENING, CLOSING))
+FORMAT = ToolFormat(
+    "hermes",
+    (
+        CallSyntax(OPENING, jsontext.calls(CLOSING)),
+        # What models that were not trained on these tags write instead now and then.
+        CallSyntax("```tool_call", jsontext.calls("```")),
+        TOOL_CODE,
+    ),
+    CLOSING,
+    trailers=(CLOSING,),
+    preserved=(OPENING, CLOSING),
+    written=Written(
+        trigger=OPENING,
+        before=OPENING + '\n{"name": ',
+        is_json_name=True,
+        between=', "arguments": ',
+        after="}\n" + CLOSING,
+    ),
+)
 
 
 def explain(tools: Sequence[Tool], once: bool) -> str:

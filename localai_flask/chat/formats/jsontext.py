@@ -1,55 +1,43 @@
-"""JSON inside of a model's text: where a value ends, and the calls that objects stand for.
+"""JSON inside of a model's text, read as it comes: values, and the objects that stand for calls.
 
-Arguments are kept as the model wrote them; only their form is checked.
+Arguments are kept as the model wrote them, but control characters in strings, which JSON forbids, are escaped.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import msgspec
+import regex
 
-from localai_flask.chat.formats.base import CallSyntax, Found, ParsedCall, Refused, Verdict
+from localai_flask.chat.formats.base import Begun, Body, CutOff, Ended, Functions, NotACall, Read, Said, Step, Steps
 
 NAME_KEYS = ("name", "tool_name", "function")
 ARGUMENT_KEYS = ("arguments", "parameters", "args")
+OTHER_KEYS = ("type", "id", "tool_call_id", "index")
 FAULTS = (msgspec.DecodeError, UnicodeError, RecursionError)
 
-_WHOLE_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_STEP = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]"]', re.DOTALL)
+_PLAIN = re.compile(r'[^"{}\[\]]+')
+_IN_STRING = re.compile(r'[^"\\\x00-\x1f]+')
+_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
+_QUOTE = regex.compile(r'\s*(?=")')
+_KIND = regex.compile(r'\s*(?=([{"]|null\s*[,}]))')
+_BRACE, _COLON, _COMMA, _CLOSER = (regex.compile(rf"\s*{char}") for char in (r"\{", ":", ",", r"\}"))
+_SCALAR = regex.compile(r"\s*[^\s,}\]{\[\"]+(?=[\s,}\]])")
+_NESTED = regex.compile(r"\s*(?=[{\[])")
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_list = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
-
-def value_end(text: str, start: int) -> int | None:
-    """Give where the object or list that begins at `start` ends; None if it does not end in this text."""
-    depth = 0
-    for step in _STEP.finditer(text, start):
-        match step.group():
-            case "{" | "[":
-                depth += 1
-            case "}" | "]":
-                depth -= 1
-                if depth == 0:
-                    return step.end()
-            case '"':  # a string that has no end yet
-                return None
-    return None
-
-
-def is_inside_string(text: str) -> bool:
-    """Tell whether a JSON text so far ends within a string."""
-    return '"' in _WHOLE_STRING.sub("", text)
+Text = Generator[None, None, str]
 
 
 def object_text(text: str) -> str | None:
-    """Give the JSON text of an object of arguments, unwrapped if a string holds it; None if it is no object."""
+    """Give the JSON text of an object of arguments; None if it is no object."""
     text = text.strip()
     try:
-        if text.startswith('"'):  # some models write the arguments as a string that holds the JSON
-            text = _decode_text(text).strip()
         if text in ("", "null"):  # some models write this where a function takes none
             return "{}"
         _decode_object(text)
@@ -58,52 +46,182 @@ def object_text(text: str) -> str | None:
     return text
 
 
-def read_call(fields: dict[str, msgspec.Raw]) -> ParsedCall | None:
-    """Read an object with a name and arguments."""
-    name = next((fields[key] for key in NAME_KEYS if key in fields), None)
-    if name is None:
-        return None
+def is_json(text: str) -> bool:
+    """Tell whether a text is one JSON value."""
     try:
-        called = _decode_text(name)
+        msgspec.json.decode(text)
     except FAULTS:
-        return None
-    raw = next((bytes(fields[key]).decode() for key in ARGUMENT_KEYS if key in fields), "{}")
-    arguments = object_text(raw)
-    return ParsedCall(called, arguments) if called and arguments is not None else None
+        return False
+    return True
 
 
-def read_calls(text: str) -> list[ParsedCall] | None:
-    """Read an object, or a list of at least one, each with a name and arguments."""
-    text = text.strip()
+class _Scanner:
+    """Where a JSON text stands: in how many brackets, and whether in a string."""
+
+    def __init__(self) -> None:
+        self.depth, self.in_string, self.is_escaped = 0, False, False
+
+    def scan(self, text: str, at: int) -> tuple[str, int, bool]:
+        """Give the text of the value from `at` on, how far it reaches, and whether it ends there."""
+        pieces = []
+        while at < len(text):
+            found = (_IN_STRING if self.in_string else _PLAIN).match(text, at)
+            if found is not None and not self.is_escaped:
+                pieces.append(found.group())
+                at = found.end()
+                continue
+            char, at = text[at], at + 1
+            pieces.append(self._step(char))
+            if self.depth == 0 and not self.in_string:
+                return "".join(pieces), at, True
+        return "".join(pieces), at, False
+
+    def _step(self, char: str) -> str:
+        if self.in_string:
+            if self.is_escaped:
+                self.is_escaped = False
+            elif char == "\\":
+                self.is_escaped = True
+            elif char == '"':
+                self.in_string = False
+            elif char < " ":
+                return _ESCAPES.get(char) or f"\\u{ord(char):04x}"
+        elif char == '"':
+            self.in_string = True
+        else:
+            self.depth += 1 if char in "{[" else -1
+        return char
+
+
+def value(body: Body) -> Steps:
+    """Say the object, list or string that begins here, as it comes."""
+    scanner = _Scanner()
+    while True:
+        text, body.at, is_end = scanner.scan(body.text, body.at)
+        if text:
+            yield Said(text)
+        if is_end:
+            return
+        if body.is_whole:
+            raise CutOff
+        yield None
+
+
+def collected(steps: Steps) -> Text:
+    """Give all that the steps say as one text."""
+    said = []
+    for step in steps:
+        if isinstance(step, Said):
+            said.append(step.text)
+        elif step is None:
+            yield None
+    return "".join(said)
+
+
+def string(body: Body) -> Text:
+    """Take a string; raise `NotACall` if there is none."""
+    if not (yield from body.match(_QUOTE)):
+        raise NotACall
     try:
-        objects = _decode_list(text) if text.startswith("[") else [_decode_object(text)]
+        return _decode_text((yield from collected(value(body))))
     except FAULTS:
-        return None
-    calls = [call for each in objects if (call := read_call(each)) is not None]
-    return calls if calls and len(calls) == len(objects) else None
+        raise NotACall from None
 
 
-def starts_json(body: str) -> bool:
-    return body.lstrip()[:1] in ("", "{", "[")
+def arguments(body: Body, begun: Iterator[Step]) -> Steps:
+    """Say a call's arguments, `begun` first; raise `NotACall` if they are no object.
+
+    Some models write null where a function takes none, or a string that holds the JSON.
+    """
+    kind = yield from body.match(_KIND)
+    if kind is None:
+        raise NotACall
+    if kind[1] == "{":
+        yield from begun
+        yield from value(body)
+        return
+    text: str | None = "{}"
+    if kind[1] == '"':
+        text = object_text((yield from string(body)))
+    else:
+        body.at += len("null")
+    if text is None:
+        raise NotACall
+    yield from begun
+    yield Said(text)
 
 
-def unclosed(opening: str) -> CallSyntax:
-    """Make the syntax of a marker behind which a JSON value stands that ends by itself."""
+def call_object(body: Body, functions: Functions, must_exist: bool) -> Steps:
+    """Say the call that an object with a name and arguments stands for, whichever comes first."""
+    name, held, is_told, is_first = "", "{}", False, True
+    if not (yield from body.match(_BRACE)):
+        raise NotACall
+    while is_first or (yield from body.match(_COMMA)):
+        is_first = False
+        key = yield from string(body)
+        if not (yield from body.match(_COLON)) or (must_exist and not _is_key(key)):
+            raise NotACall
+        if key in NAME_KEYS and not name:
+            name = yield from string(body)
+            if not name or (must_exist and name not in functions):
+                raise NotACall
+        elif key in ARGUMENT_KEYS and name and not is_told:
+            is_told = True
+            yield from arguments(body, iter([Begun(name)]))
+            yield Ended()
+        elif key in ARGUMENT_KEYS and not is_told:
+            held = yield from collected(arguments(body, iter(())))
+        else:
+            yield from _skip(body)
+    if not name or not (yield from body.match(_CLOSER)):
+        raise NotACall
+    if not is_told:
+        yield from whole(name, held)
 
-    def scan(body: str, seen: int) -> Verdict:
-        if not starts_json(body):
-            return Refused()
-        if not has_closer(body, seen):
-            return None
-        end = value_end(body, 0)
-        if end is None:
-            return None
-        calls = read_calls(body[:end])
-        return Refused() if calls is None else Found(calls, end)
 
-    return CallSyntax(opening, scan, read_calls)
+def _is_key(key: str) -> bool:
+    return key in NAME_KEYS or key in ARGUMENT_KEYS or key in OTHER_KEYS
 
 
-def has_closer(body: str, seen: int) -> bool:
-    """Tell whether a value can have ended since the last look; it saves most of the looking."""
-    return body.find("}", seen) >= 0 or body.find("]", seen) >= 0
+def _skip(body: Body) -> Text:
+    if (yield from body.match(_QUOTE)) or (yield from body.match(_NESTED)):
+        return (yield from collected(value(body)))
+    if not (yield from body.match(_SCALAR)):
+        raise NotACall
+    return ""
+
+
+def named_value(body: Body, name: str) -> Steps:
+    """Say a call whose arguments are the object that begins here."""
+    yield Begun(name)
+    yield from value(body)
+    yield Ended()
+
+
+def whole(name: str, text: str) -> Iterator[Step]:
+    yield Begun(name)
+    yield Said(text)
+    yield Ended()
+
+
+_LIST = regex.compile(r"\s*\[(?=\s*\{)")
+_NEXT = regex.compile(r"\s*[,;]?\s*(?=\{)")
+
+
+def calls(closing: str = "", *, must_exist: bool = False) -> Read:
+    """Read an object, or several, or a list of them; whatever brackets are too many before `closing` are dropped."""
+    end = regex.compile(r"[\s}\]]*" + regex.escape(closing)) if closing else regex.compile(r"\s*\]")
+
+    def read(body: Body, functions: Functions) -> Steps:
+        is_list = yield from body.match(_LIST)
+        yield from call_object(body, functions, must_exist)
+        while (yield from body.match(_NEXT)):
+            yield from call_object(body, functions, must_exist)
+        if closing or is_list:
+            yield from body.match(end)
+
+    return read
+
+
+def encode(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,110 +1,227 @@
-"""Calls as a name and a JSON value that ends by itself: Mistral, Functionary 3.2, and Llama's bare objects."""
+"""Calls as a name and a JSON object: Mistral, Functionary, Kimi K2, DeepSeek up to V3.1, Solar, and `<function=…>`."""
 
 from __future__ import annotations
 
 import hashlib
-import re
+
+import regex
 
 from localai_flask.chat.formats import jsontext
-from localai_flask.chat.formats.base import CallSyntax, Found, ParsedCall, Refused, ToolFormat, Verdict
+from localai_flask.chat.formats.base import (
+    Body,
+    CallSyntax,
+    Functions,
+    NotACall,
+    Read,
+    Steps,
+    ToolFormat,
+    Written,
+)
 
-LONGEST_HEAD = 200
+NAME = r"(?P<name>[\w.\-]+)"
 
 
-def _named(opening: str, head: re.Pattern[str], beginnings: re.Pattern[str]) -> CallSyntax:
-    """Make the syntax of a head with a name (the first group of `head`) and an object of arguments behind it.
+def named(head: str, tail: str = "", closing: str = "") -> Read:
+    """Read calls whose `head` ends before the object of arguments; `tail` follows each and `closing` all of them.
 
-    `beginnings` matches all texts that can become a head.
+    Where the object is missing, the function takes no arguments. Without `closing` there is one call only.
     """
+    begins = regex.compile(rf"\s*{head}\s*(?=\{{" + (f"|{tail})" if tail else ")"))
+    brace, ends, closes = regex.compile(r"(?=\{)"), regex.compile(rf"\s*{tail}"), regex.compile(rf"\s*{closing}")
 
-    def scan(body: str, seen: int) -> Verdict:
-        start = body.find("{")
-        written = body if start < 0 else body[:start]
-        if len(written) > LONGEST_HEAD or not beginnings.fullmatch(written):
-            return Refused()
-        if start < 0:
-            return None
-        found = head.fullmatch(written)
+    def read(body: Body, functions: Functions) -> Steps:
+        found = yield from body.match(begins)
         if found is None:
-            return Refused()
-        if not jsontext.has_closer(body, seen):
-            return None
-        end = jsontext.value_end(body, start)
-        if end is None:
-            return None
-        text = jsontext.object_text(body[start:end])
-        return Refused() if text is None else Found([ParsedCall(found[1], text)], end)
+            raise NotACall
+        while found is not None:
+            if (yield from body.match(brace)):
+                yield from jsontext.named_value(body, found["name"])
+            else:
+                yield from jsontext.whole(found["name"], "{}")
+            if tail:
+                yield from body.match(ends)
+            found = (yield from body.match(begins)) if closing else None
+        if closing:
+            yield from body.match(closes)
 
-    return CallSyntax(opening, scan, lambda body: None)
+    return read
 
 
 # Mistral: [TOOL_CALLS][{"name": …, "arguments": …}, …] until 2024, [TOOL_CALLS]NAME[CALL_ID]ID[ARGS]{…} since.
 
-_MISTRAL_HEAD = re.compile(r"\s*([\w.\-]+)(?:\[CALL_ID\]\w*)?(?:\[ARGS\])?\s*")
-_MISTRAL_BEGINNINGS = re.compile(r"\s*[\w.\-\[\]]*\s*")
-_mistral_named = _named("[TOOL_CALLS]", _MISTRAL_HEAD, _MISTRAL_BEGINNINGS)
-_mistral_listed = jsontext.unclosed("[TOOL_CALLS]")
+_MARK = "[TOOL_CALLS]"
+_LISTED = regex.compile(r"\s*(?=[\[{])")
+_mistral_named = named(NAME + r"(?:\[CALL_ID\]\w*)?(?:\[ARGS\])?")
+_mistral_listed = jsontext.calls()
 
 
-def _scan_mistral(body: str, seen: int) -> Verdict:
-    listed = body.lstrip()[:1] in ("[", "{")
-    return (_mistral_listed if listed else _mistral_named).scan(body, seen)
+def _read_mistral(body: Body, functions: Functions) -> Steps:
+    is_listed = yield from body.match(_LISTED)
+    yield from (_mistral_listed if is_listed else _mistral_named)(body, functions)
 
 
 def mistral_id(id: str, name: str, number: int) -> str:
     """Give the nine letters and digits that Mistral's templates want, the same for the same id."""
-    if re.fullmatch("[a-zA-Z0-9]{9}", id):
+    if regex.fullmatch("[a-zA-Z0-9]{9}", id):
         return id
     return hashlib.sha256(f"{id}/{name}/{number}".encode() if not id else id.encode()).hexdigest()[:9]
 
 
-MISTRAL = ToolFormat(
-    "mistral",
-    (CallSyntax("[TOOL_CALLS]", _scan_mistral, lambda body: None),),
-    preserved=("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"),
-    call_id=mistral_id,
-    ends_thinking=True,
+def _mistral(name: str, written: Written) -> ToolFormat:
+    return ToolFormat(
+        name,
+        (CallSyntax(_MARK, _read_mistral),),
+        preserved=(_MARK, "[CALL_ID]", "[ARGS]"),
+        call_id=mistral_id,
+        ends_thinking=True,
+        written=written,
+    )
+
+
+MISTRAL = _mistral("mistral", Written(trigger=_MARK, before=_MARK, between="[ARGS]", after="", joint=""))
+MISTRAL_LISTED = _mistral(
+    "mistral-list",
+    Written(
+        trigger=_MARK,
+        opening=_MARK + "\n[",
+        before='{"name": ',
+        is_json_name=True,
+        between=', "arguments": ',
+        after="}",
+        joint=", ",
+        closing="]",
+    ),
 )
 
 
 # Functionary 3.2: >>>all, a new line and text; or >>>NAME, a new line and {…}
 
-_RECIPIENT = re.compile(r"([\w.\-]+)\s*")
-_functionary_named = _named(">>>", _RECIPIENT, re.compile(r"[\w.\-]*\s*"))
+_TO_ALL = regex.compile("all\n")
+_functionary_named = named(NAME)
 
 
-def _scan_functionary(body: str, seen: int) -> Verdict:
-    if body[:4] == "all\n":
-        return Found([], 4)
-    return None if "all\n".startswith(body) else _functionary_named.scan(body, seen)
+def _read_functionary(body: Body, functions: Functions) -> Steps:
+    if not (yield from body.match(_TO_ALL)):
+        yield from _functionary_named(body, functions)
 
 
-FUNCTIONARY = ToolFormat("functionary", (CallSyntax(">>>", _scan_functionary, lambda body: None),), lead=">>>")
+FUNCTIONARY = ToolFormat(
+    "functionary",
+    (CallSyntax(">>>", _read_functionary),),
+    lead=">>>",
+    written=Written(trigger=">>>", before=">>>", between="\n", after="", joint=""),
+)
 
 
-# Llama 3: {"name": …, "parameters": {…}}, alone or behind <|python_tag|>
-
-_KEYS = ("type", *jsontext.NAME_KEYS, *jsontext.ARGUMENT_KEYS)
+# Kimi K2 and DeepSeek: a section of calls
 
 
-def _scan_llama(body: str, seen: int) -> Verdict:
-    text = body.lstrip()
-    key, quote, _ = text[1:].partition('"')
-    if text[:1] not in ("", '"') or not any(known == key if quote else known.startswith(key) for known in _KEYS):
-        return Refused()
-    if not jsontext.has_closer(body, seen):
-        return None
-    whole = "{" + body
-    end = jsontext.value_end(whole, 0)
-    if end is None:
-        return None
-    calls = jsontext.read_calls(whole[:end])
-    return Refused() if calls is None else Found(calls, end - 1)
+def _kimi_id(id: str, name: str, number: int) -> str:
+    return f"functions.{name}:{number}"
 
 
-LLAMA = ToolFormat(
-    "llama",
-    (CallSyntax("{", _scan_llama, lambda body: None, is_bare=True), jsontext.unclosed("<|python_tag|>")),
-    trailers=(";",),
-    preserved=("<|python_tag|>",),
+_KIMI_BEGIN, _KIMI_ARGUMENTS = "<|tool_call_begin|>", "<|tool_call_argument_begin|>"
+_KIMI_END = "<|tool_call_end|>"
+_kimi_opening, _kimi_closing = "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"
+KIMI = ToolFormat(
+    "kimi",
+    (
+        CallSyntax(
+            _kimi_opening,
+            named(
+                regex.escape(_KIMI_BEGIN)
+                + r"\s*(?:functions\.)?(?P<name>[^\s<:]+)(?::\d+)?\s*"
+                + regex.escape(_KIMI_ARGUMENTS),
+                regex.escape(_KIMI_END),
+                regex.escape(_kimi_closing),
+            ),
+        ),
+    ),
+    _KIMI_END,
+    trailers=(_kimi_closing,),
+    preserved=(_kimi_opening, _KIMI_BEGIN, _KIMI_ARGUMENTS, _KIMI_END, _kimi_closing),
+    call_id=_kimi_id,
+    ends_thinking=True,
+    written=Written(
+        trigger=_kimi_opening,
+        opening=_kimi_opening,
+        before=_KIMI_BEGIN + "functions.",
+        between=":{number}" + _KIMI_ARGUMENTS,
+        after=_KIMI_END,
+        joint="",
+        closing=_kimi_closing,
+    ),
+)
+
+_DEEPSEEK_BEGIN, _DEEPSEEK_END, _SEP = "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "<｜tool▁sep｜>"
+_deepseek_opening, _deepseek_closing = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
+# V3.1 writes NAME, a separator and JSON; V3 and R1 write "function", a separator, NAME and JSON in a code block.
+_read_deepseek = named(
+    rf"{_DEEPSEEK_BEGIN}\s*(?:function\s*{_SEP}(?P<name>[^\s<]+)\s*```json|(?P<name>[^\s<]+)\s*{_SEP})",
+    rf"(?:```\s*)?{_DEEPSEEK_END}",
+    _deepseek_closing,
+)
+
+
+def _deepseek(name: str, between: str, after: str, word: str = "", joint: str = "") -> ToolFormat:
+    return ToolFormat(
+        name,
+        (CallSyntax(_deepseek_opening, _read_deepseek),),
+        _DEEPSEEK_END,
+        trailers=(_deepseek_closing,),
+        preserved=(_deepseek_opening, _DEEPSEEK_BEGIN, _SEP, _DEEPSEEK_END, _deepseek_closing),
+        ends_thinking=True,
+        written=Written(
+            trigger=_deepseek_opening,
+            opening=_deepseek_opening,
+            before=_DEEPSEEK_BEGIN + word,
+            between=between,
+            after=after + _DEEPSEEK_END,
+            joint=joint,
+            closing=_deepseek_closing,
+        ),
+    )
+
+
+DEEPSEEK = _deepseek("deepseek", _SEP, "")
+DEEPSEEK_R1 = _deepseek("deepseek-r1", "\n```json\n", "\n```", "function" + _SEP, "\n")
+
+
+# Solar: <|tool_calls|><|tool_call:begin|>ID<|tool_call:name|>NAME<|tool_call:args|>{…}<|tool_call:end|>
+
+_SOLAR = tuple(f"<|tool_call:{part}|>" for part in ("begin", "name", "args", "end"))
+SOLAR = ToolFormat(
+    "solar",
+    (
+        CallSyntax(
+            "<|tool_calls|>",
+            named(
+                rf"{regex.escape(_SOLAR[0])}[^<]*{regex.escape(_SOLAR[1])}(?P<name>[^<]+){regex.escape(_SOLAR[2])}",
+                regex.escape(_SOLAR[3]),
+                r"(?:<\|calls\|>)",
+            ),
+        ),
+    ),
+    _SOLAR[3],
+    preserved=("<|tool_calls|>", *_SOLAR, "<|calls|>"),
+    written=Written(
+        trigger="<|tool_calls|>",
+        opening="<|tool_calls|>",
+        before=f"{_SOLAR[0]}call_{{number}}{_SOLAR[1]}",
+        between=_SOLAR[2],
+        after=_SOLAR[3],
+        joint="",
+    ),
+)
+
+
+# Functionary 3.1 and Llama: <function=NAME>{…}</function>
+
+FUNCTION_SYNTAX = CallSyntax("<function=", named(r"(?P<name>[\w.\-:]+)>", "</function>"))
+FUNCTION = ToolFormat(
+    "function-tag",
+    (FUNCTION_SYNTAX,),
+    "</function>",
+    preserved=("<function=", "</function>"),
+    written=Written(trigger="<function=", before="<function=", between=">", after="</function>", joint=""),
 )

@@ -1,188 +1,293 @@
-"""Calls as tags: a name in one tag, and each argument in a tag of its own, or all of them as JSON.
+"""Calls as tags: a name in one, and each argument in a tag of its own.
 
-The text of an argument says nothing of its type; what reads as JSON is taken as that, everything else as a string.
+The text of an argument says nothing of its type; the function's schema does. Where that leaves it open, what reads as
+JSON is taken as that, everything else as a string. So an argument comes when its value is whole.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
+import regex
 
 from localai_flask.chat.formats import jsontext
-from localai_flask.chat.formats.base import CallSyntax, ParsedCall, ToolFormat, enclosed
+from localai_flask.chat.formats.base import (
+    Begun,
+    Body,
+    CallSyntax,
+    Ended,
+    Functions,
+    NotACall,
+    Parameters,
+    Read,
+    Said,
+    Steps,
+    ToolFormat,
+    Written,
+)
 
-_NAME = re.compile(r"[\w.\-:]+")
+
+def types_of(schema: Any) -> set[str] | None:
+    """Give the JSON types that a schema allows; None if it does not say."""
+    if not isinstance(schema, Mapping):
+        return None
+    kind = schema.get("type")
+    if isinstance(kind, str | list):
+        return {kind} if isinstance(kind, str) else set(kind)
+    for key in ("anyOf", "oneOf"):
+        if isinstance(schema.get(key), list):
+            each = [types_of(one) for one in schema[key]]
+            return set().union(*(one or {"any"} for one in each))
+    values = schema.get("enum", [schema["const"]] if "const" in schema else None)
+    if isinstance(values, list) and values and all(isinstance(one, str) for one in values):
+        return {"string"}
+    return None
 
 
-def value(text: str) -> msgspec.Raw | str:
-    """Take an argument's text as JSON if it is any, else as a string."""
+def json_value(text: str, schema: Any, is_text: bool | None = None) -> str:
+    """Give an argument's text as JSON text, of the type that its schema wants.
+
+    `is_text` tells what the model said of it. Models write a new line around a value that is no part of it.
+    """
+    types = types_of(schema)
+    if is_text or (is_text is None and types == {"string"}):
+        return jsontext.encode(text)
     try:
-        msgspec.json.decode(text)
+        read = msgspec.json.decode(text)
     except jsontext.FAULTS:
-        return text
-    return msgspec.Raw(text.strip().encode())
+        plain = text.strip()
+        if plain in _PYTHON and types is not None and "string" not in types:
+            return _PYTHON[plain]
+        return jsontext.encode(text)
+    if types is not None and "string" in types and isinstance(read, int | float) and not types & {"integer", "number"}:
+        return jsontext.encode(text)
+    return text.strip()
 
 
-def arguments(pairs: Iterable[tuple[str, msgspec.Raw | str]]) -> str:
-    return msgspec.json.encode(dict(pairs)).decode()
+_PYTHON = {"True": "true", "False": "false", "None": "null"}
 
 
-def _starts_with(beginning: str, alternative: str = "") -> re.Pattern[str]:
-    """Match a text whose first words are, or may become, one of these."""
-    partial = "|".join(
-        re.escape(word[:length]) + r"\Z" for word in (beginning, alternative) for length in range(len(word))
-    )
-    whole = "|".join(re.escape(word) for word in (beginning, alternative) if word)
-    return re.compile(rf"\s*(?:{whole}|{partial})")
+def tagged(
+    head: str,
+    parameter: str,
+    value_end: str | Callable[[str], str],
+    tail: str,
+    closing: str = "",
+) -> Read:
+    """Read calls: a `head` with the name, `parameter`s each with a `key` and its value up to `value_end`, a `tail`.
+
+    With `closing`, which stands behind all calls, there may be several. A pattern `parameter` may have a group `text`,
+    "true" for a string and "false" for JSON.
+    """
+    begins, goes_on, ends = (regex.compile(rf"\s*{part}") for part in (head, parameter, tail))
+    closes = regex.compile(rf"\s*{closing}")
+
+    def read_call(body: Body, name: str, functions: Functions) -> Steps:
+        properties = functions.get(name, {}).get("properties") or {}
+        found = yield from body.match(goes_on)
+        is_closed = found is None and (yield from body.match(ends)) is not None
+        if found is None and not is_closed:
+            raise NotACall
+        yield Begun(name)
+        before = "{"
+        while found is not None:
+            key = found["key"].strip()
+            text = yield from body.until(value_end if isinstance(value_end, str) else value_end(key))
+            text = text.removeprefix("\n").removesuffix("\n")
+            said = found.groupdict().get("text")
+            value = json_value(text, properties.get(key), said == "true" if said else None)
+            yield Said(f"{before}{jsontext.encode(key)}: {value}")
+            before = ", "
+            found = yield from body.match(goes_on)
+        yield Said("}" if before == ", " else "{}")
+        yield Ended()
+        if not is_closed:
+            yield from body.match(ends)
+
+    def read(body: Body, functions: Functions) -> Steps:
+        found = yield from body.match(begins)
+        if found is None:
+            raise NotACall
+        while found is not None:
+            yield from read_call(body, found["name"], functions)
+            found = (yield from body.match(begins)) if closing else None
+        if closing:
+            yield from body.match(closes)
+
+    return read
 
 
 # Qwen3-Coder: <tool_call><function=NAME><parameter=KEY>VALUE</parameter>…</function></tool_call>
 
-_QWEN_CALL = re.compile(r"\s*(?:<function=)?([^<>\s]+)>(.*)", re.DOTALL)
-_QWEN_ARGUMENT = re.compile(r"\s*<parameter=([^<>]+)>(.*?)</parameter>", re.DOTALL)
 
-
-def _read_qwen(body: str) -> list[ParsedCall] | None:
-    found = _QWEN_CALL.fullmatch(body)
-    if found is None:
-        return None
-    name, rest = found[1], found[2].strip().removesuffix("</function>")
-    pairs, end = [], 0
-    for argument in _QWEN_ARGUMENT.finditer(rest):
-        if argument.start() != end:
-            return None
-        end = argument.end()
-        text = argument[2].removeprefix("\n").removesuffix("\n")
-        pairs.append((argument[1].strip(), value(text)))
-    return [ParsedCall(name, arguments(pairs))] if not rest[end:].strip() else None
-
-
-def _qwen_is_inside(body: str) -> bool:
-    return body.rfind("<parameter=") > body.rfind("</parameter>")
-
-
-_qwen_begins = _starts_with("<function=")
-
-QWEN_CODER = ToolFormat(
-    "qwen3-coder",
-    (
-        enclosed(
-            "<tool_call>", "</tool_call>", _read_qwen, lambda body: bool(_qwen_begins.match(body)), _qwen_is_inside
+def _functions_in(name: str, outer: str) -> ToolFormat:
+    opening, closing = f"<{outer}>", f"</{outer}>"
+    inner = r"<parameter=(?P<key>[^<>]+)>", "</parameter>", "</function>"
+    return ToolFormat(
+        name,
+        (
+            CallSyntax(opening, tagged(r"(?:<function=)?(?P<name>[^<>\s]+)>", *inner, regex.escape(closing))),
+            # The models leave the outer opening tag out now and then, but not the closing one.
+            CallSyntax("<function=", tagged(r"(?P<name>[\w.\-:]+)>", *inner, regex.escape(closing))),
         ),
-        # The models leave the outer opening tag out now and then, but not the closing one.
-        enclosed("<function=", "</function>", _read_qwen, lambda body: _may_be_name(body, ">"), _qwen_is_inside),
-    ),
-    "</function>",
-    trailers=("</tool_call>",),
-    preserved=("<tool_call>", "</tool_call>"),
-)
+        "</function>",
+        trailers=(closing,),
+        preserved=(opening, closing),
+        written=Written(
+            trigger=opening,
+            before=f"{opening}\n<function=",
+            between=">\n",
+            after=f"\n</function>\n{closing}",
+            parameters=Parameters(before="<parameter=", text=">\n", json=">\n", after="</parameter>\n"),
+        ),
+    )
+
+
+QWEN_CODER = _functions_in("qwen3-coder", "tool_call")
+SEED = _functions_in("seed", "seed:tool_call")
 
 
 # GLM 4.5: <tool_call>NAME<arg_key>KEY</arg_key><arg_value>VALUE</arg_value>…</tool_call>
 
-_GLM_CALL = re.compile(r"\s*([\w.\-:]+)\s*(<arg_key>.*)?", re.DOTALL)
-_GLM_ARGUMENT = re.compile(r"\s*<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
 
-
-def _read_glm(body: str) -> list[ParsedCall] | None:
-    found = _GLM_CALL.fullmatch(body)
-    if found is None:
-        return None
-    rest, pairs, end = found[2] or "", [], 0
-    for argument in _GLM_ARGUMENT.finditer(rest):
-        if argument.start() != end:
-            return None
-        end = argument.end()
-        pairs.append((argument[1].strip(), value(argument[2])))
-    return [ParsedCall(found[1], arguments(pairs))] if not rest[end:].strip() else None
-
-
-_GLM_TAGS = tuple(f"<{slash}{tag}>" for slash in ("", "/") for tag in ("arg_key", "arg_value"))
-
-GLM = ToolFormat(
-    "glm",
-    (
-        enclosed(
-            "<tool_call>",
-            "</tool_call>",
-            _read_glm,
-            lambda body: _may_be_name(body.lstrip(), "<\n"),
-            lambda body: body.rfind("<arg_value>") > body.rfind("</arg_value>"),
+def _keys_and_values(name: str, mark: str = "", outer: str = "", sep: str = "") -> ToolFormat:
+    """Make the format of GLM, or of a model whose tags all end in `mark`."""
+    tag = {
+        word: (f"<{word}{mark}>", f"</{word}{mark}>") for word in ("tool_call", "arg_key", "arg_value", "tool_calls")
+    }
+    (opening, closing), key, value = tag["tool_call"], tag["arg_key"], tag["arg_value"]
+    block = tag["tool_calls"] if outer else ("", "")
+    read = tagged(
+        (rf"{opening}\s*" if outer else "") + rf"(?P<name>[\w.\-:]+)\s*{sep}(?=\s*<)",
+        rf"{key[0]}(?P<key>.*?){key[1]}\s*{value[0]}",
+        value[1],
+        closing,
+        block[1],
+    )
+    return ToolFormat(
+        name,
+        (CallSyntax(block[0] or opening, read),),
+        closing,
+        trailers=(block[1],) if outer else (),
+        preserved=tuple(filter(None, (opening, closing, *key, *value, *block, sep))),
+        written=Written(
+            trigger=block[0] or opening,
+            opening=block[0] + "\n" if outer else "",
+            before=opening,
+            between=sep + "\n",
+            after=closing,
+            closing="\n" + block[1] if outer else "",
+            parameters=Parameters(
+                before=key[0], text=f"{key[1]}\n{value[0]}", json=f"{key[1]}\n{value[0]}", after=value[1] + "\n"
+            ),
         ),
-    ),
-    "</tool_call>",
-    preserved=("<tool_call>", "</tool_call>", *_GLM_TAGS),
-)
+    )
 
 
-def _may_be_name(body: str, ends: str) -> bool:
-    """Tell whether the text begins with a function's name, which one of the characters `ends` comes after."""
-    name = _NAME.match(body)
-    rest = body[name.end() :] if name else body
-    return not rest or (name is not None and rest[0] in ends)
-
-
-# Functionary 3.1 and Llama: <function=NAME>{…}</function>
-
-
-def _read_function(body: str) -> list[ParsedCall] | None:
-    name, mark, rest = body.partition(">")
-    text = jsontext.object_text(rest)
-    return [ParsedCall(name, text)] if mark and name and text is not None else None
-
-
-FUNCTION_SYNTAX = enclosed(
-    "<function=", "</function>", _read_function, lambda body: _may_be_name(body, ">"), jsontext.is_inside_string
-)
-FUNCTION = ToolFormat("function-tag", (FUNCTION_SYNTAX,), "</function>", preserved=("<function=", "</function>"))
+GLM = _keys_and_values("glm")
+HUNYUAN = _keys_and_values("hunyuan", ":opensource", "tool_calls", "<tool_sep:opensource>")
 
 
 # MiniMax M2 and DeepSeek V3.2: <BLOCK><invoke name="NAME"><parameter name="KEY">VALUE</parameter>…</invoke>…</BLOCK>
 
 
-def _invocations(opening: str, closing: str, mark: str = "") -> CallSyntax:
+def _invocations(block: str, mark: str = "", is_typed: bool = False) -> tuple[CallSyntax, Written]:
     """Make the syntax of a block of calls whose tags begin with `mark`."""
-    # A last call may lack its end, if the model was stopped there.
-    call = re.compile(rf'\s*<{mark}invoke name="([^"]+)">(.*?)(?:</{mark}invoke>|\Z)', re.DOTALL)
-    argument = re.compile(
-        rf'\s*<{mark}parameter name="([^"]+)"(?: string="(true|false)")?>(.*?)</{mark}parameter>', re.DOTALL
+    opening, closing = f"<{mark}{block}>", f"</{mark}{block}>"
+    read = tagged(
+        rf'<{mark}invoke name="(?P<name>[^"]+)">',
+        rf'<{mark}parameter name="(?P<key>[^"]+)"(?: string="(?P<text>true|false)")?>',
+        f"</{mark}parameter>",
+        f"</{mark}invoke>",
+        closing,
     )
-    begins = _starts_with(f"<{mark}invoke")
-
-    def read(body: str) -> list[ParsedCall] | None:
-        calls, end = [], 0
-        for each in call.finditer(body):
-            pairs, inner = [], 0
-            for one in argument.finditer(each[2]):
-                if one.start() != inner:
-                    return None
-                inner = one.end()
-                pairs.append((one[1], one[3] if one[2] == "true" else value(one[3])))
-            if each.start() != end or each[2][inner:].strip():
-                return None
-            end = each.end()
-            calls.append(ParsedCall(each[1], arguments(pairs)))
-        return calls if calls and not body[end:].strip() else None
-
-    def is_inside(body: str) -> bool:
-        return body.rfind(f"<{mark}parameter ") > body.rfind(f"</{mark}parameter>")
-
-    return enclosed(opening, closing, read, lambda body: bool(begins.match(body)), is_inside)
+    typed = ('" string="true">', '" string="false">') if is_typed else ('">', '">')
+    written = Written(
+        trigger=opening,
+        opening=opening + "\n",
+        before=f'<{mark}invoke name="',
+        between='">\n',
+        after=f"</{mark}invoke>",
+        closing="\n" + closing,
+        parameters=Parameters(
+            before=f'<{mark}parameter name="', text=typed[0], json=typed[1], after=f"</{mark}parameter>\n"
+        ),
+    )
+    return CallSyntax(opening, read), written
 
 
-MINIMAX = ToolFormat(
-    "minimax",
-    (_invocations("<minimax:tool_call>", "</minimax:tool_call>"),),
-    "</invoke>",
-    preserved=("<minimax:tool_call>", "</minimax:tool_call>"),
+def _invoking(name: str, blocks: tuple[str, ...], mark: str = "", **options: Any) -> ToolFormat:
+    made = [_invocations(block, mark, bool(options.get("is_typed"))) for block in blocks]
+    marks = tuple(f"<{slash}{mark}{block}>" for block in blocks for slash in ("", "/"))
+    return ToolFormat(
+        name,
+        tuple(syntax for syntax, _ in made),
+        f"</{mark}invoke>",
+        trailers=marks[1::2],
+        preserved=options.get("preserved", marks),
+        written=made[-1][1],
+    )
+
+
+MINIMAX = _invoking("minimax", ("minimax:tool_call",))
+MUSE = _invoking("muse", ("function_calls",), "atem:")
+_DSML = "｜DSML｜"
+DEEPSEEK_TAGS = _invoking("deepseek-tags", ("tool_calls", "function_calls"), _DSML, is_typed=True, preserved=(_DSML,))
+DEEPSEEK_V4 = _invoking("deepseek-v4", ("function_calls", "tool_calls"), _DSML, is_typed=True, preserved=(_DSML,))
+
+
+# MiniMax M3: the same with a mark before each tag, and tags named as the parameters
+
+_M3 = "]<]minimax[>["
+_m3 = regex.escape(_M3)
+MINIMAX_M3 = ToolFormat(
+    "minimax-m3",
+    (
+        CallSyntax(
+            _M3 + "<tool_call>",
+            tagged(
+                rf'{_m3}<invoke name="(?P<name>[^"]+)">',
+                rf"{_m3}<(?P<key>[^<>/]+)>",
+                lambda key: f"{_M3}</{key}>",
+                rf"{_m3}</invoke>",
+                rf"{_m3}</tool_call>",
+            ),
+        ),
+    ),
+    _M3 + "</invoke>",
+    trailers=(_M3 + "</tool_call>",),
+    preserved=(_M3, "<tool_call>", "</tool_call>"),
+    written=Written(
+        trigger=_M3 + "<tool_call>",
+        opening=_M3 + "<tool_call>\n",
+        before=_M3 + '<invoke name="',
+        between='">',
+        after=_M3 + "</invoke>",
+        closing=f"\n{_M3}</tool_call>",
+        parameters=Parameters(before=_M3 + "<", text=">", json=">", after=_M3 + "</{key}>"),
+    ),
 )
 
-_DSML = "｜DSML｜"
-DEEPSEEK_TAGS = ToolFormat(
-    "deepseek-tags",
-    tuple(_invocations(f"<{_DSML}{block}>", f"</{_DSML}{block}>", _DSML) for block in ("function_calls", "tool_calls")),
-    f"</{_DSML}invoke>",
-    preserved=(_DSML,),
+
+# MiniCPM 5: <function name="NAME"><param name="KEY">VALUE</param>…</function>
+
+MINICPM = ToolFormat(
+    "minicpm",
+    (
+        CallSyntax(
+            '<function name="',
+            tagged(r'(?P<name>[^"<>]+)">', r'<param name="(?P<key>[^"]+)">', "</param>", "</function>"),
+        ),
+    ),
+    "</function>",
+    preserved=("<function", "</function>", "<param", "</param>"),
+    written=Written(
+        trigger='<function name="',
+        before='<function name="',
+        between='">',
+        after="</function>",
+        parameters=Parameters(before='<param name="', text='">', json='">', after="</param>"),
+    ),
 )

@@ -1,0 +1,224 @@
+"""Calls whose values are no JSON, value by value: Python's keywords (LFM2, Llama 4, Gemma 3), Gemma 4's own way."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Generator
+
+import regex
+
+from localai_flask.chat.formats import jsontext
+from localai_flask.chat.formats.base import (
+    Begun,
+    Body,
+    CallSyntax,
+    CutOff,
+    Ended,
+    Functions,
+    NotACall,
+    Read,
+    Said,
+    Steps,
+    ToolFormat,
+    Written,
+)
+
+LONGEST = 100_000
+"""Characters of one value that are parsed; Python's parser takes much memory for each."""
+
+_CONSTANTS = {"true": True, "false": False, "null": None}
+_FAULTS = (SyntaxError, ValueError, TypeError, RecursionError, MemoryError)
+
+
+def _upto(body: Body, quoted: regex.Pattern[str], stops: str) -> Generator[None, None, tuple[str, str]]:
+    """Take a value's text, and which of the characters `stops` ends it; none does within quotes or brackets."""
+    depth, at = 0, body.at
+    while True:
+        found = quoted.match(body.text, at, partial=not body.is_whole)
+        if found is not None and found.partial:
+            offset = at - body.at
+            yield None
+            at = body.at + offset
+            continue
+        if found is not None:
+            at = found.end()
+            continue
+        if at >= len(body.text):
+            if body.is_whole:
+                raise CutOff
+            offset = at - body.at
+            yield None
+            at = body.at + offset
+            continue
+        char = body.text[at]
+        if depth == 0 and char in stops:
+            text, body.at = body.text[body.at : at], at + 1
+            return text, char
+        depth += (char in "([{") - (char in ")]}")
+        at += 1
+
+
+def _pairs(
+    body: Body, key: regex.Pattern[str], quoted: regex.Pattern[str], end: str, read: Callable[[str], str]
+) -> Steps:
+    """Say an object of keys and values up to `end`, one by one."""
+    before, stop = "{", ","
+    closing = regex.compile(rf"\s*{regex.escape(end)}")
+    if (yield from body.match(closing)):
+        yield Said("{}")
+        return
+    while stop == ",":
+        found = yield from body.match(key)
+        if found is None:
+            raise CutOff
+        text, stop = yield from _upto(body, quoted, "," + end)
+        yield Said(f"{before}{jsontext.encode(found[1].strip())}: {read(text)}")
+        before = ", "
+    yield Said("}")
+
+
+# [NAME(KEY=VALUE, …), …]
+
+_PYTHON_HEAD = regex.compile(r"\s*([A-Za-z_][\w.\-]*)\(\s*(?=[A-Za-z_]\w*\s*=|\))")
+_PYTHON_KEY = regex.compile(r"\s*([A-Za-z_]\w*)\s*=")
+_PYTHON_QUOTED = regex.compile(r"""\"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'""", regex.DOTALL)
+_OPEN_LIST, _COMMA, _CLOSE_LIST = (
+    regex.compile(r"\s*\["),
+    regex.compile(r"\s*[,;]\s*(?=[A-Za-z_])"),
+    regex.compile(r"\s*\]"),
+)
+_IS_JSON = regex.compile(r"\s*\[?\s*(?=\{)")
+
+
+def _python_value(text: str) -> str:
+    try:
+        if len(text) > LONGEST:
+            raise ValueError
+        return jsontext.encode(_literal(ast.parse(text.strip(), mode="eval").body))
+    except _FAULTS:
+        return jsontext.encode(text.strip())
+
+
+def _literal(node: ast.expr) -> object:
+    if isinstance(node, ast.Name) and node.id in _CONSTANTS:
+        return _CONSTANTS[node.id]
+    if isinstance(node, ast.List):
+        return [_literal(each) for each in node.elts]
+    if isinstance(node, ast.Dict):
+        return {str(_literal(key)): _literal(each) for key, each in zip(node.keys, node.values, strict=True) if key}
+    return ast.literal_eval(node)
+
+
+def python_calls(closing: str = "", *, must_exist: bool = False) -> Read:
+    """Read Python calls with named arguments, alone or in a list."""
+    closes = regex.compile(rf"\s*{regex.escape(closing)}")
+    as_json = jsontext.calls(closing, must_exist=must_exist)
+
+    def read(body: Body, functions: Functions) -> Steps:
+        if (yield from body.match(_IS_JSON)):
+            yield from as_json(body, functions)
+            return
+        yield from body.match(_OPEN_LIST)
+        found = yield from body.match(_PYTHON_HEAD)
+        if found is None:
+            raise NotACall
+        while found is not None:
+            if must_exist and found[1] not in functions:
+                raise NotACall
+            yield Begun(found[1])
+            yield from _pairs(body, _PYTHON_KEY, _PYTHON_QUOTED, ")", _python_value)
+            yield Ended()
+            found = (yield from body.match(_PYTHON_HEAD)) if (yield from body.match(_COMMA)) else None
+        yield from body.match(_CLOSE_LIST)
+        if closing:
+            yield from body.match(closes)
+
+    return read
+
+
+def _python_written(opening: str, closing: str) -> Written:
+    return Written(
+        trigger=opening,
+        opening=opening + "[",
+        before="",
+        between="(",
+        after=")",
+        joint=", ",
+        closing="]" + closing,
+        values="keywords",
+    )
+
+
+_LFM_OPENING, _LFM_CLOSING = "<|tool_call_start|>", "<|tool_call_end|>"
+LFM2 = ToolFormat(
+    "lfm2",
+    (CallSyntax(_LFM_OPENING, python_calls(_LFM_CLOSING)),),
+    _LFM_CLOSING,
+    trailers=(_LFM_CLOSING,),
+    preserved=(_LFM_OPENING, _LFM_CLOSING),
+    written=_python_written(_LFM_OPENING, _LFM_CLOSING),
+)
+
+LLAMA4 = ToolFormat(
+    "llama4",
+    (
+        CallSyntax("<|python_start|>", python_calls("<|python_end|>")),
+        CallSyntax("[", python_calls(must_exist=True), is_bare=True, reads_opening=True),
+        CallSyntax("{", jsontext.calls(must_exist=True), is_bare=True, reads_opening=True),
+    ),
+    trailers=("<|python_end|>", ";"),
+    preserved=("<|python_start|>", "<|python_end|>"),
+    written=_python_written("<|python_start|>", "<|python_end|>"),
+)
+
+TOOL_CODE = CallSyntax("```tool_code", python_calls("```", must_exist=True))
+"""How Gemma 3 writes calls of functions that were explained to it."""
+
+
+# Gemma 4: <|tool_call>call:NAME{KEY:<|"|>TEXT<|"|>,KEY:3}<tool_call|>
+
+_QUOTE = '<|"|>'
+_GEMMA_HEAD = regex.compile(r"\s*call:([\w.\-]+)\s*\{")
+_GEMMA_KEY = regex.compile(r"""\s*(?:<\|"\|>|")?([^:<>"{}\[\],]+)(?:<\|"\|>|")?\s*:\s*""")
+_GEMMA_QUOTED = regex.compile(r"""<\|"\|>.*?<\|"\|>|"(?:[^"\\]|\\.)*\"""", regex.DOTALL)
+_GEMMA_CLOSE = regex.compile(r"\s*<tool_call\|>")
+_BARE_KEY = regex.compile(r"([{,]\s*)([A-Za-z_][\w.\-]*)(\s*:)")
+
+
+def _gemma_value(text: str) -> str:
+    """Turn a value into JSON: quotes of its own, keys without any."""
+    text = text.strip()
+    parts = text.split(_QUOTE)
+    if len(parts) % 2 == 0:
+        return jsontext.encode(text)
+    for at, part in enumerate(parts):
+        parts[at] = jsontext.encode(part) if at % 2 else _BARE_KEY.sub(r'\1"\2"\3', part)
+    written = "".join(parts)
+    return written if jsontext.is_json(written) else jsontext.encode(text)
+
+
+def _read_gemma(body: Body, functions: Functions) -> Steps:
+    found = yield from body.match(_GEMMA_HEAD)
+    if found is None:
+        raise NotACall
+    yield Begun(found[1])
+    yield from _pairs(body, _GEMMA_KEY, _GEMMA_QUOTED, "}", _gemma_value)
+    yield Ended()
+    yield from body.match(_GEMMA_CLOSE)
+
+
+GEMMA4 = ToolFormat(
+    "gemma4",
+    (CallSyntax("<|tool_call>", _read_gemma),),
+    "<tool_call|>",
+    trailers=("<tool_call|>", "<|tool_response>"),
+    preserved=("<|tool_call>", "<tool_call|>", _QUOTE, "<|tool_response>"),
+    written=Written(
+        trigger="<|tool_call>",
+        before="<|tool_call>call:",
+        between="{",
+        after="}<tool_call|>",
+        joint="",
+        values="gemma",
+    ),
+)
