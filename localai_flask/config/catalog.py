@@ -15,8 +15,9 @@ from typing import Literal, NamedTuple
 
 from msgspec import structs
 
-from localai_flask.config import schema, yamlfile
+from localai_flask.config import schema, templates, yamlfile
 from localai_flask.config.model import ModelConfig, Parameters
+from localai_flask.config.patterns import compiled
 from localai_flask.errors import ConfigError
 from localai_flask.settings import Settings
 
@@ -32,6 +33,8 @@ BACKEND_ALIASES = {
 }
 """Older names of backends: the name that is meant, and the `type` that comes with it."""
 
+PATTERNS = ("cutstrings", "extract_regex")
+"""Keys that list regular expressions."""
 NEEDS_NO_MODEL = frozenset({"echo"})
 _URI = re.compile(r"^[a-z0-9+.-]+://|^github:|^file:|^oci:|^ollama:", re.IGNORECASE)
 # The later parts of a split model are loaded through its first, and a projector serves the model beside it.
@@ -61,11 +64,15 @@ class Broken(NamedTuple):
 
 @dataclass(frozen=True)
 class Catalog:
-    """What one look found; `nicknames` lead from file names and stems to names in `models`."""
+    """What one look found; `nicknames` lead from file names and stems to names in `models`.
+
+    `templates` are the template files that went into the models, or would have.
+    """
 
     models: dict[str, ModelConfig] = field(default_factory=dict)
     problems: dict[str, ConfigError] = field(default_factory=dict)
     nicknames: dict[str, str] = field(default_factory=dict)
+    templates: templates.Seen = field(default_factory=dict)
 
 
 def look(folder: Path) -> tuple[Entry, ...]:
@@ -127,6 +134,12 @@ def _broken(name: str, model: str, error: ConfigError) -> Broken:
 
 def _check(config: ModelConfig, file: Path) -> None:
     """Refuse what no folder could make right."""
+    for key in PATTERNS:
+        for source in getattr(config, key):
+            try:
+                compiled(source)
+            except ValueError as error:
+                raise ConfigError(f"{file}: `{key}`: {source!r} {error}; correct it.", param=key) from error
     model = config.parameters.model
     if config.alias:
         if config.backend or model or config.alias == config.name:
@@ -154,6 +167,15 @@ def build(entries: tuple[Entry, ...], items: dict[str, list[ModelConfig | Broken
     folder = settings.models_path.absolute()
     models: dict[str, ModelConfig] = {}
     problems: dict[str, ConfigError] = {}
+    seen: templates.Seen = {}
+
+    def add(config: ModelConfig, source: Path) -> None:
+        try:
+            models[config.name] = templates.filled_in(_finished(config, source, settings), folder, seen)
+        except ConfigError as error:
+            log.warning("%s", error)
+            problems.setdefault(config.name, error)
+
     for entry in entries:
         for item in items.get(entry.name, ()):
             if isinstance(item, Broken):
@@ -161,13 +183,13 @@ def build(entries: tuple[Entry, ...], items: dict[str, list[ModelConfig | Broken
             elif item.name in models:
                 problems.setdefault(entry.stem, _duplicate(item.name, folder / entry.name, models[item.name].source))
             else:
-                models[item.name] = _finished(item, folder / entry.name, settings)
+                add(item, folder / entry.name)
     used = set(_used_files(items))
     for entry in entries:
-        if entry.kind != "yaml" and entry.name not in used and not _NOT_A_MODEL.search(entry.name):
-            bare = ModelConfig(name=entry.name, parameters=Parameters(model=entry.name))
-            models.setdefault(entry.name, _finished(bare, folder / entry.name, settings))
-    return Catalog(dict(sorted(models.items())), problems, _nicknames(models, entries))
+        is_free = entry.kind != "yaml" and entry.name not in used and entry.name not in models
+        if is_free and not _NOT_A_MODEL.search(entry.name):
+            add(ModelConfig(name=entry.name, parameters=Parameters(model=entry.name)), folder / entry.name)
+    return Catalog(dict(sorted(models.items())), problems, _nicknames(models, entries), seen)
 
 
 def _duplicate(name: str, file: Path, first: str) -> ConfigError:

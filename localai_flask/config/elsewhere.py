@@ -51,7 +51,6 @@ KNOWN_ELSEWHERE: dict[str, Fate] = {
         "function.grammar",
     ),
     **_ignored("is how this server works anyway", "function.grammar.disable"),
-    **_refused("is not supported yet; remove it", "grammar", "cutstrings", "extract_regex", "trimspace", "trimsuffix"),
     **_refused("is not supported yet, as models read text only; remove it", "mmproj", "limit_mm_per_prompt"),
     **_refused("is not supported yet; remove it", "cfg_scale", "parameters.negative_prompt", neutral=(1,)),
     **_refused("is not supported yet; remove it", "parameters.negative_prompt_scale", neutral=(1,)),

@@ -158,6 +158,16 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     reasoning: ReasoningOptions = ReasoningOptions()
     reasoning_effort: str = ""
     stopwords: tuple[str, ...] = ()
+    cutstrings: tuple[str, ...] = ()
+    """Regular expressions; what they match is taken out of an answer."""
+    extract_regex: tuple[str, ...] = ()
+    """Regular expressions; an answer becomes what they match, if they match anything."""
+    trimspace: tuple[str, ...] = ()
+    """Beginnings to take off an answer, and white space around it."""
+    trimsuffix: tuple[str, ...] = ()
+    """Endings to take off an answer, and white space around it."""
+    grammar: str = ""
+    """GBNF for answers to requests that ask for no form of their own."""
     options: tuple[str, ...] = ()
     embeddings: bool = False
     known_usecases: tuple[str, ...] = ()

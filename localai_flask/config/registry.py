@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from localai_flask.config.catalog import Broken, Catalog, Entry, build, look, read
 from localai_flask.config.model import ModelConfig
+from localai_flask.config.templates import has_changed
 from localai_flask.errors import ConfigError, InvalidRequest, ModelDisabled, ModelNotFound
 from localai_flask.settings import Settings
 
@@ -104,7 +105,7 @@ class Registry:
 
     def _refresh(self) -> None:
         entries = look(self.settings.models_path)
-        if entries != self._entries:
+        if entries != self._entries or has_changed(self._catalog.templates):
             folder = self.settings.models_path.absolute()
             yamls = [entry for entry in entries if entry.kind == "yaml"]
             self._read = {entry: self._read.get(entry) or read(folder / entry.name) for entry in yamls}

@@ -215,7 +215,6 @@ def test_keys_without_effect_are_said_in_one_line(load, caplog):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("grammar: root", "`grammar` is not supported"),
         ("mmproj: x.gguf", "`mmproj` is not supported"),
         ("function: {response_regex: [a]}", "`function.response_regex` is not supported"),
         ("function: {grammar: {disable: true, parallel_calls: true}}", "`function.grammar.parallel_calls`"),

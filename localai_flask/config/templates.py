@@ -1,0 +1,97 @@
+"""Prompt templates that a model's YAML names, or that lie beside its model file, put into its config as text.
+
+Knows files only; what a template means is the prompt's business.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from msgspec import structs
+
+from localai_flask.config.model import ModelConfig
+from localai_flask.errors import ConfigError
+
+NAMED = ("chat", "chat_message", "completion", "edit", "function", "multimodal")
+"""The keys of `template:` that hold a template or name one; `reply_prefix` is plain text."""
+BESIDE_MODEL = ("chat", "completion", "edit")
+"""Those for which `<model>.tmpl` stands in."""
+MAX_BYTES = 1024 * 1024
+
+
+class Stamp(NamedTuple):
+    """What tells whether a file has changed; for one that is not there it is zeros."""
+
+    mtime_ns: int = 0
+    size: int = 0
+    inode: int = 0
+
+
+Seen = dict[Path, Stamp]
+"""The files that were looked for, whether they were there or not."""
+
+
+def stamp(file: Path) -> Stamp:
+    try:
+        found = os.stat(file)
+    except (OSError, ValueError):  # also a name that no file can have
+        return Stamp()
+    return Stamp(found.st_mtime_ns, found.st_size, found.st_ino) if stat.S_ISREG(found.st_mode) else Stamp()
+
+
+def has_changed(seen: Seen) -> bool:
+    return any(stamp(file) != before for file, before in seen.items())
+
+
+def filled_in(config: ModelConfig, folder: Path, seen: Seen) -> ModelConfig:
+    """Give a config with the texts of its template files, noting in `seen` where they were looked for.
+
+    Raises `ConfigError` naming a key whose file is not there, cannot be read, or is outside of the folder.
+    """
+    found: dict[str, str] = {}
+    for key in NAMED:
+        value = getattr(config.template, key)
+        if value and not _is_inline(value):
+            found[key] = _read_named(value, f"{config.source}: `template.{key}`", folder, seen)
+    model = config.parameters.model
+    missing = [key for key in BESIDE_MODEL if not getattr(config.template, key)]
+    if model and missing:
+        file = folder / f"{model}.tmpl"
+        seen[file] = stamp(file)
+        if seen[file] != Stamp():
+            found |= dict.fromkeys(missing, _read(file, f"{config.source}: the model's own template"))
+    return structs.replace(config, template=structs.replace(config.template, **found)) if found else config
+
+
+def _is_inline(value: str) -> bool:
+    """Tell a template from a name: one without an action would say the same whatever the conversation."""
+    return "{{" in value or "\n" in value.strip()
+
+
+def _read_named(value: str, what: str, folder: Path, seen: Seen) -> str:
+    name = value.strip()
+    parts = PurePosixPath(name)
+    if parts.is_absolute() or ".." in parts.parts or "\0" in name:
+        raise ConfigError(f"{what} leads out of the models folder ({name}); move the template file into it.")
+    for file in (folder / f"{name}.tmpl", *([folder / name] if name.endswith(".tmpl") else [])):
+        seen[file] = stamp(file)
+        if seen[file] != Stamp():
+            return _read(file, what)
+    raise ConfigError(
+        f"{what} is no template, as it has no {{{{…}}}}, and there is no file {name.removesuffix('.tmpl')}.tmpl in "
+        "the models folder; write the template itself, or put the file there."
+    )
+
+
+def _read(file: Path, what: str) -> str:
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{what}: {file} is larger than {MAX_BYTES} bytes; shorten it.")
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{what}: {file} cannot be read ({error.strerror}); check its permissions.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{what}: {file} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
