@@ -13,7 +13,7 @@ from flask import request
 from localai_flask.api import current
 from localai_flask.api.watch import Watch
 from localai_flask.chat.answer import Answer, Event
-from localai_flask.chat.output import OutputReader
+from localai_flask.chat.finishing import Reader, finished_as
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import Delta, Finished, ModelInfo, Prompt, SamplingParams, Started
@@ -26,7 +26,7 @@ class Sequences:
     """What to run, and how to read each one's text."""
 
     requests: list[tuple[Prompt, SamplingParams]]
-    readers: list[OutputReader]
+    readers: list[Reader]
 
 
 Item = tuple[int, Event] | float | None
@@ -77,6 +77,7 @@ class Work:
         if "generate" not in session.info.capabilities:
             raise InvalidRequest(f"The model {self._config.name!r} does not generate text.", param="model")
         sequences = self._plan(session.info)
+        readers = [finished_as(self._config, reader) for reader in sequences.readers]
         generation = session.generate(sequences.requests, self._timeout_s)
         try:
             for beat in generation.events(BEAT_S):
@@ -86,9 +87,9 @@ class Work:
                     continue
                 index, reply = beat
                 if isinstance(reply, Delta):
-                    events = sequences.readers[index].feed(reply)
+                    events = readers[index].feed(reply)
                 elif isinstance(reply, Finished):
-                    events = sequences.readers[index].finish(reply)
+                    events = readers[index].finish(reply)
                 elif isinstance(reply, Started):
                     events = [reply]
                 else:
