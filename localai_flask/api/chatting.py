@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from localai_flask.api.work import Sequences
-from localai_flask.chat.constraint import Wanted, answer_constraint
+from localai_flask.chat.constraint import Wanted, answer_constraint, with_default_form
 from localai_flask.chat.conversation import Conversation
 from localai_flask.chat.prompt import chat_prompt
 from localai_flask.config import sampling
@@ -22,7 +22,8 @@ def chat_plan(
 
     def plan(info: ModelInfo) -> Sequences:
         chat = chat_prompt(conversation, config, info)
-        constraint = answer_constraint(wanted, info, conversation.tools, chat.tool_format, chat.opened)
+        bounds = with_default_form(wanted, config)
+        constraint = answer_constraint(bounds, info, conversation.tools, chat.tool_format, chat.opened)
         requests = choices([chat.prompt], bound(chat.sampling(params), constraint), n)
         return Sequences(requests, [chat.reader() for _ in range(n)])
 

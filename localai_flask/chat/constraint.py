@@ -6,6 +6,7 @@ engine says.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 from localai_flask.chat.conversation import Tool
 from localai_flask.chat.formats import ToolFormat
 from localai_flask.chat.reasoning import TagPair
+from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
 from localai_flask.generation import Constraint, ModelInfo
 
@@ -60,6 +62,13 @@ WRITTEN = {
 def json_form(schema: Any, param: str) -> Constraint:
     """Bind a text to a JSON Schema."""
     return Constraint("json_schema", json.dumps(schema, ensure_ascii=False), param)
+
+
+def with_default_form(wanted: Wanted, config: ModelConfig) -> Wanted:
+    """Put the grammar of the model's YAML in place where a request asks for no form of its own."""
+    if wanted.form is not None or not config.grammar:
+        return wanted
+    return dataclasses.replace(wanted, form=Constraint("gbnf", config.grammar, "grammar"))
 
 
 def answer_constraint(

@@ -59,12 +59,14 @@ class Conversation:
 
     `tools` are those that the model may call in this turn; `template_kwargs` reach the chat template as variables.
     `reasoning_effort` and `enable_thinking` do so too; empty and None leave them to the model's configuration.
+    `metadata` is what the client sent along, for templates of the model's YAML.
     """
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
     parallel_tool_calls: bool = True
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     reasoning_effort: str = ""
     enable_thinking: bool | None = None
 

@@ -1,8 +1,8 @@
 """From a conversation to the text that a model reads, and to the way its answer is to be read.
 
-Three ways, in this order: the model's own chat template; the same with the tools explained in the system message, where
-the template has no place for them; without any template, each message's text behind the prefix that the YAML's `roles`
-gives its role, one after the other.
+The first of these that is there: the Go templates of the model's YAML, or of the file beside the model, unless
+`use_tokenizer_template` is set; the model's own chat template; each message's text behind the prefix that the YAML's
+`roles` gives its role. Where the template has no place for tools, they are explained in the system message.
 """
 
 from __future__ import annotations
@@ -12,16 +12,14 @@ from dataclasses import dataclass
 
 import msgspec
 
-from localai_flask.chat import turns
+from localai_flask.chat import turns, yamltemplates
 from localai_flask.chat.conversation import Conversation, Message
+from localai_flask.chat.finishing import PrefixedReader, Reader
 from localai_flask.chat.formats import ToolFormat, find_format, hermes
 from localai_flask.chat.output import OutputReader
 from localai_flask.chat.reasoning import KNOWN_PAIRS, Reasoning, TagPair, opened_by
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ConfigError
 from localai_flask.generation import ModelInfo, Prompt, SamplingParams
-
-CHAT_TEMPLATES = ("chat", "chat_message", "function", "multimodal", "reply_prefix")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +27,7 @@ class ChatPrompt:
     """What the model reads, and how its answer is to be read.
 
     `tool_format` is how it writes calls (None: it has no `tools`), `reasoning` how it thinks (None: nothing is taken
-    for thinking); with `once`, it may call one tool only.
+    for thinking); with `once`, it may call one tool only. `reply_prefix` is put before what it writes.
     """
 
     prompt: Prompt
@@ -37,6 +35,7 @@ class ChatPrompt:
     reasoning: Reasoning | None = None
     tools: frozenset[str] = frozenset()
     once: bool = False
+    reply_prefix: str = ""
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -59,60 +58,72 @@ class ChatPrompt:
         """Add to a request's parameters what reading the answer needs."""
         return msgspec.structs.replace(params, stop=(*params.stop, *self.stop), preserved=self.preserved)
 
-    def reader(self) -> OutputReader:
+    def reader(self) -> Reader:
         """Make the reader of one answer."""
         lead = self.tool_format.lead if self.tool_format else ""
-        return OutputReader(
+        reader = OutputReader(
             self.tool_format,
             reasoning=self.reasoning,
             tools=self.tools,
             once=self.once,
             lead=lead if self.prompt.text.endswith(lead) else "",
         )
+        return PrefixedReader(reader, self.reply_prefix) if self.reply_prefix else reader
 
 
 def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo) -> ChatPrompt:
     """Write the prompt for the model's next turn.
 
-    Raises `ConfigError` for templates in the YAML that this server does not interpret, and `InvalidRequest` if the
-    model's template refuses the messages.
+    Raises `InvalidRequest` with the template's own words if it refuses the messages or fails on them.
     """
-    refuse_yaml_templates(config, *CHAT_TEMPLATES)
-    conversation = _with_system_prompt(conversation, config.system_prompt)
+    from_yaml = yamltemplates.apply_to_chats(config)
+    if not (from_yaml and yamltemplates.mention(config, "SystemPrompt", bool(conversation.tools))):
+        conversation = _with_system_prompt(conversation, config.system_prompt)
     names = frozenset(tool.name for tool in conversation.tools)
-    known = None if info.chat_template is None else find_format(info.chat_template)
+    known = _tool_format(config, info)
     if names and known is None:
         conversation = _with_tools_explained(conversation)
-    if info.chat_template is None:
-        text = _plain(conversation, config)
-    else:
+    if from_yaml:
+        text = yamltemplates.chat_text(conversation, config)
+    elif info.chat_template is not None:
         text = turns.render(conversation, info.chat_template, known, turns.variables(conversation, config, info))
-    tool_format = (known or hermes.FORMAT) if names else None
-    return ChatPrompt(Prompt(text), tool_format, _reasoning(text, config), names, not conversation.parallel_tool_calls)
+    else:
+        messages = map(_as_plain_turn, conversation.messages)
+        text = yamltemplates.joined([yamltemplates.plain_turn(message, config) for message in messages], config)
+    return ChatPrompt(
+        Prompt(text),
+        (known or hermes.FORMAT) if names else None,
+        _reasoning(text, config),
+        names,
+        not conversation.parallel_tool_calls,
+        config.template.reply_prefix,
+    )
 
 
 def edit_prompt(instruction: str, text: str, config: ModelConfig, info: ModelInfo) -> ChatPrompt:
-    """Write the prompt that asks for an edit: one user message with the instruction and, below it, the text."""
-    refuse_yaml_templates(config, "edit")
+    """Write the prompt that asks for an edit.
+
+    Without a template for edits it is a chat: one user message with the instruction and, below it, the text.
+    """
+    if config.template.edit:
+        written = yamltemplates.edit_text(instruction, text, config)
+        return ChatPrompt(Prompt(written), reasoning=_reasoning(written, config))
     content = f"{instruction}\n\n{text}" if text else instruction
     return chat_prompt(Conversation(messages=(Message(role="user", content=content),)), config, info)
 
 
 def completion_prompt(prompt: str | tuple[int, ...], config: ModelConfig) -> Prompt:
-    """Take a raw prompt as it is: text, or token ids."""
-    refuse_yaml_templates(config, "completion")
-    return Prompt(prompt) if isinstance(prompt, str) else Prompt(tokens=list(prompt), add_bos=False)
+    """Write the prompt of a completion: by the YAML's template, or the text as it is; token ids as they are."""
+    if not isinstance(prompt, str):
+        return Prompt(tokens=list(prompt), add_bos=False)
+    return Prompt(yamltemplates.completion_text(prompt, config) if config.template.completion else prompt)
 
 
-def refuse_yaml_templates(config: ModelConfig, *names: str) -> None:
-    """Raise `ConfigError` naming a template of the YAML that would be needed here."""
-    for name in () if config.template.use_tokenizer_template else names:
-        if getattr(config.template, name):
-            raise ConfigError(
-                f"Model {config.name}: `template.{name}` is a Go template, which this version does not interpret; "
-                "remove it, or set `template.use_tokenizer_template: true` to use the model's own chat template.",
-                param=f"template.{name}",
-            )
+def _tool_format(config: ModelConfig, info: ModelInfo) -> ToolFormat | None:
+    """Tell how the model is shown its tools and calls; None if its template has no place for them."""
+    if yamltemplates.apply_to_chats(config):
+        return hermes.FORMAT if yamltemplates.mention(config, "Functions", has_tools=True) else None
+    return None if info.chat_template is None else find_format(info.chat_template)
 
 
 def _with_system_prompt(conversation: Conversation, system_prompt: str) -> Conversation:
@@ -142,15 +153,6 @@ def _as_plain_turn(message: Message) -> Message:
         parts = [message.content, *map(hermes.write_call, message.tool_calls)]
         return dataclasses.replace(message, content="\n".join(filter(None, parts)), tool_calls=())
     return message
-
-
-def _plain(conversation: Conversation, config: ModelConfig) -> str:
-    separator = config.template.join_chat_messages_by_character
-    turns = []
-    for message in map(_as_plain_turn, conversation.messages):
-        role = "system" if message.role == "developer" and "developer" not in config.roles else message.role
-        turns.append(config.roles.get(role, "") + message.content)
-    return ("\n" if separator is None else separator).join(turns)
 
 
 def _reasoning(prompt: str, config: ModelConfig) -> Reasoning | None:

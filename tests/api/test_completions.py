@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 from flask.testing import FlaskClient
 
@@ -99,17 +97,3 @@ def test_edits(client: FlaskClient, pool: FakePool) -> None:
     assert body["usage"]["total_tokens"] == 12
     assert "<|im_start|>user\nAdd a period.\n\nNo<|im_end|>" in pool.prompt.text
     assert client.post("/v1/edits", json={"input": "x"}).get_json()["error"]["param"] == "instruction"
-
-
-def test_go_templates_are_refused_by_name(client: FlaskClient, models: Path) -> None:
-    (models / "old.yaml").write_text(
-        "name: old\nbackend: echo\ntemplate: {completion: '{{.Input}}', edit: x, chat: y}\n"
-    )
-    for path, body in (
-        ("completions", {"prompt": "a"}),
-        ("edits", {"instruction": "a"}),
-        ("chat/completions", {"messages": [{"role": "user", "content": "a"}]}),
-    ):
-        response = client.post(f"/v1/{path}", json={"model": "old", **body})
-        name = path.split("/")[0].removesuffix("s").replace("completions", "completion")
-        assert response.get_json()["error"]["param"] == f"template.{name}"

@@ -5,7 +5,7 @@ import pytest
 from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
 from localai_flask.chat.prompt import chat_prompt, completion_prompt, edit_prompt
 from localai_flask.config.model import ModelConfig, Template
-from localai_flask.errors import ConfigError, InvalidRequest
+from localai_flask.errors import InvalidRequest
 from localai_flask.generation import ModelInfo
 
 DUMP = "{{ messages | tojson }}|{{ tools | tojson }}"
@@ -112,15 +112,6 @@ def test_one_call_at_most_ends_with_the_call() -> None:
     assert chat_prompt(many, ModelConfig(name="m"), info(DUMP)).stop == ()
     none = chat_prompt(Conversation(messages=(USER,)), ModelConfig(name="m"), info(DUMP))
     assert none.tool_format is None
-
-
-@pytest.mark.parametrize("name", ["chat", "chat_message", "function", "multimodal", "reply_prefix"])
-def test_go_templates_are_refused_by_name(name: str) -> None:
-    template = Template(**{name: "{{.Input}}"})
-    with pytest.raises(ConfigError, match=rf"template\.{name}"):
-        text(Conversation(messages=(USER,)), DUMP, template=template)
-    template = Template(**{name: "{{.Input}}"}, use_tokenizer_template=True)
-    assert text(Conversation(messages=(USER,)), "fine", template=template) == "fine"
 
 
 def test_edit_and_completion() -> None:

@@ -14,7 +14,7 @@ from localai_flask.api.openai.render import Identity
 from localai_flask.api.openai.schemas import ChatRequest, CompletionRequest, EditRequest
 from localai_flask.api.parsing import Blueprint
 from localai_flask.api.work import Sequences, Work
-from localai_flask.chat.constraint import answer_constraint
+from localai_flask.chat.constraint import answer_constraint, with_default_form
 from localai_flask.chat.output import OutputReader
 from localai_flask.chat.prompt import completion_prompt, edit_prompt
 from localai_flask.config import sampling
@@ -55,9 +55,10 @@ def create_completion(call: CompletionCall, model: str | None = None) -> Respons
     params = sampling.merge(config, call.asked)
     echoed = _echoed(call, config, params, n)
     prompts = [completion_prompt(prompt, config) for prompt in call.prompts]
+    wanted = with_default_form(call.wanted, config)
 
     def plan(info: ModelInfo) -> Sequences:
-        ending = bound(params, answer_constraint(call.wanted, info))
+        ending = bound(params, answer_constraint(wanted, info))
         return Sequences(choices(prompts, ending, n), [OutputReader() for _ in range(len(prompts) * n)])
 
     identity = Identity.new("cmpl", name, config)
@@ -77,12 +78,13 @@ def create_edit(call: EditCall, model: str | None = None) -> Response:
     name, config = chosen_model("edit", call.model, model)
     n = call.n or config.parameters.n
     params = sampling.merge(config, call.asked)
+    wanted = with_default_form(call.wanted, config)
 
     def plan(info: ModelInfo) -> Sequences:
         chats = [edit_prompt(call.instruction, text, config, info) for text in call.inputs]
         requests = []
         for chat in chats:
-            ending = bound(chat.sampling(params), answer_constraint(call.wanted, info, opened=chat.opened))
+            ending = bound(chat.sampling(params), answer_constraint(wanted, info, opened=chat.opened))
             requests += choices([chat.prompt], ending, n)
         return Sequences(requests, [chat.reader() for chat in chats for _ in range(n)])
 

@@ -65,6 +65,7 @@ class ChatRequest(StreamingRequest, ToolFields):
             tools=tools,
             parallel_tool_calls=not once,
             template_kwargs=data.get("chat_template_kwargs", {}),
+            metadata=metadata,
             reasoning_effort=effort,
             enable_thinking=_switch(metadata.get("enable_thinking")),
         )
