@@ -56,6 +56,15 @@ class Settings:
     f16: bool = setting(False, "Use 16-bit floats where a model's YAML does not say.")
     default_model: str = setting("", "Model that serves requests which name none.", metavar="NAME")
     load_to_memory: tuple[str, ...] = setting((), "Models to load at start; /readyz waits for them.", metavar="NAMES")
+    llamacpp_parallel: int = setting(
+        0, "Slots of llama-cpp models that do not set their own (0: by memory, at most 4).", env="LLAMACPP_PARALLEL"
+    )
+    llamacpp_grpc_servers: tuple[str, ...] = setting(
+        (),
+        "RPC servers of llama-cpp models that do not name their own.",
+        metavar="HOST:PORT,…",
+        env="LLAMACPP_GRPC_SERVERS",
+    )
     workers: int = setting(2, "Web worker processes.", minimum=1)
     http_threads: int = setting(64, "Requests that each web worker serves at once; more are answered 503.", minimum=1)
     upload_limit: int = setting(15, "Largest request body, in MB.")
@@ -67,6 +76,15 @@ class Settings:
     worker_silence_timeout: float = setting(10.0, "Seconds without a heartbeat after which a model worker is replaced.")
     cors_allow_origins: tuple[str, ...] = setting((), "Web origins whose pages may call the API.")
     allow_insecure_public_bind: bool = setting(False, "Listen on a public address although no API key is set.")
+    database_url: str = setting(
+        "",
+        "Database for stored responses, as in postgresql://user:password@host/name; unset: a SQLite file of this user.",
+        metavar="URL",
+    )
+    open_responses_store_ttl: float = setting(0.0, "Seconds after which an unused response is deleted (0: never).")
+    open_responses_store_size: int = setting(
+        1024, "MB that stored responses may take together; the longest unused are deleted (0: no bound)."
+    )
     log_level: str = setting("info", "error, warning, info or debug.", metavar="LEVEL", pattern=LEVEL)
 
     @classmethod

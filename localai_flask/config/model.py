@@ -17,7 +17,6 @@ Fraction = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 NotBelowZero = Annotated[float, Meta(ge=0)]
 NotNegative = Annotated[int, Meta(ge=0)]
-NotBelowZero = Annotated[float, Meta(ge=0)]
 OrAll = Annotated[int, Meta(ge=-1)]
 Positive = Annotated[int, Meta(ge=1)]
 

@@ -24,15 +24,17 @@ os.environ.setdefault("GGML_NO_BACKTRACE", "1")
 import llama_cpp
 from llama_cpp import llama_cpp as lib
 
-__all__ = ["ENGINE_VERSION", "LogCapture", "capture_log", "has_gpu", "lib"]
+__all__ = ["ENGINE_VERSION", "LogCapture", "capture_log", "ggml", "has_gpu", "lib"]
 
 ENGINE_VERSION: str = llama_cpp.__version__
 
 log = logging.getLogger(__name__)
 
-_WARN, _ERROR = 3, 4  # ggml_log_level
+_DEBUG, _INFO, _WARN, _ERROR = 1, 2, 3, 4  # ggml_log_level
 _GPUS = 1, 2  # ggml_backend_dev_type: with memory of its own, and sharing the host's
 _LEVELS = {_WARN: logging.INFO, _ERROR: logging.WARNING}
+_VERBOSITY = {_ERROR: 1, _WARN: 2, _INFO: 3, _DEBUG: 4}
+"""From which verbosity on llama.cpp's own programs show messages of a level."""
 _CACHE_SIZE = re.compile(r"(?:KV|RS) buffer size = +([0-9.]+) MiB")
 _PREFIX = re.compile(r"^(\w+: |error loading model: )+")
 
@@ -40,7 +42,8 @@ _PREFIX = re.compile(r"^(\w+: |error loading model: )+")
 class LogCapture:
     """Passes llama.cpp's log to Python's and keeps its last errors, which are all it says about a failed call."""
 
-    def __init__(self) -> None:
+    def __init__(self, verbosity: int | None = None) -> None:
+        self._levels = _LEVELS if verbosity is None else _levels(verbosity)
         self.errors: deque[str] = deque(maxlen=8)
         self.cache_bytes = 0
         """The sum of the cache buffers that were allocated: no function of the C API tells it."""
@@ -52,11 +55,26 @@ class LogCapture:
         elif size := _CACHE_SIZE.search(line):
             self.cache_bytes += int(float(size[1]) * 2**20)
         if line:
-            log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
+            log.log(self._levels.get(level, logging.DEBUG), "%s", line)
 
     def cause(self) -> str:
         """Tell the first of the last errors without the names of C functions; the later ones only repeat it."""
         return _PREFIX.sub("", self.errors[0]).rstrip(".") if self.errors else "llama.cpp gave no reason"
+
+
+def _levels(verbosity: int) -> dict[int, int]:
+    """Show what llama.cpp's own programs would show at this verbosity, and leave the rest to the debug log."""
+    return {level: _LEVELS.get(level, logging.INFO) for level, least in _VERBOSITY.items() if verbosity >= least}
+
+
+def ggml(name: str, result: Any, *arguments: Any) -> Any:
+    """Bind a function of ggml, which the package has loaded and does not bind; raise `AttributeError` if it is not in.
+
+    Pointers are `ctypes.c_void_p`, thus plain integers or None in Python.
+    """
+    function = lib._lib[name]  # by index: a new object, so that nobody else's signature is overwritten
+    function.restype, function.argtypes = result, arguments
+    return function
 
 
 def has_gpu() -> bool:
@@ -64,20 +82,19 @@ def has_gpu() -> bool:
 
     `llama_supports_gpu_offload` says yes too if the library could use other machines.
     """
-    by_type = lib._lib.ggml_backend_dev_by_type  # not bound by the package, but in the libraries that it has loaded
-    by_type.argtypes, by_type.restype = [ctypes.c_int], ctypes.c_void_p
+    by_type = ggml("ggml_backend_dev_by_type", ctypes.c_void_p, ctypes.c_int)
     return any(by_type(kind) is not None for kind in _GPUS)
 
 
 _callback: Any = None  # C keeps the pointer, so Python has to keep the object
 
 
-def capture_log() -> LogCapture:
+def capture_log(verbosity: int | None = None) -> LogCapture:
     """Start the library if need be, and send its log to a new capture."""
     global _callback
     if _callback is None:
         lib.llama_backend_init()
-    capture = LogCapture()
+    capture = LogCapture(verbosity)
     _callback = lib.llama_log_callback(capture)
     lib.llama_log_set(_callback, None)
     return capture

@@ -7,27 +7,31 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from localai_flask.backends.base import LoadProgress
+from localai_flask.backends.llama_cpp.adapters import apply_adapters, load_adapters
 from localai_flask.backends.llama_cpp.batch import Batch, Logits
-from localai_flask.backends.llama_cpp.library import LogCapture, has_gpu, lib
-from localai_flask.backends.llama_cpp.machine import available_memory, physical_cores
+from localai_flask.backends.llama_cpp.context import choose_size, context_params
+from localai_flask.backends.llama_cpp.library import LogCapture, lib
+from localai_flask.backends.llama_cpp.machine import physical_cores
 from localai_flask.backends.llama_cpp.options import EngineOptions
+from localai_flask.backends.llama_cpp.threads import choose_threads
 from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
+from localai_flask.backends.llama_cpp.weights import load_weights
 from localai_flask.config.gguf import inspect
 from localai_flask.errors import ConfigError, ModelLoadFailed
 
 log = logging.getLogger(__name__)
 
-DEFAULT_CONTEXT = 8192
-DEFAULT_SLOTS = 4
-BYTES_PER_THREAD = 8 << 20
-"""Weights that are worth a thread in a step without prompts: a core reads them in about a millisecond, and waking
-another thread for each matrix costs as much."""
+LOGITS_BYTES = 16 << 20
+"""Room for the logits of prompts whose log-probabilities are asked for; a 32nd of the weights if that is more."""
+PROMPT_PART = 64
+"""Tokens of a prompt that are computed to time it: enough to be bound by computing, and over soon."""
 
 
 class Model:
@@ -47,6 +51,7 @@ class Model:
             self._make_context(options)
             if options.warmup:
                 self._warm_up()
+                self._choose_threads(options)
             undo.pop_all()
         capture.errors.clear()
 
@@ -60,7 +65,9 @@ class Model:
 
     def decode(self, batch: Batch, *, with_prompt: bool) -> None:
         """Compute a batch; raise `RuntimeError` if the library cannot, which leaves the cache undefined."""
-        threads = self.threads_batch if with_prompt else self.threads
+        self._compute(batch, self.threads_batch if with_prompt else self.threads)
+
+    def _compute(self, batch: Batch, threads: int) -> None:
         if threads != self._threads_set:
             # The library's own rule is one count for single-token batches and one for all others, which would give
             # several streams the count that suits prompts.
@@ -83,36 +90,14 @@ class Model:
         return template.decode("utf-8", "replace") if template is not None else None
 
     def _load_weights(self, options: EngineOptions, progress: LoadProgress) -> None:
-        params = lib.llama_model_default_params()
-        if options.gpu_layers is not None:
-            params.n_gpu_layers = options.gpu_layers
-        params.load_mode = options.load_mode
-        params.check_tensors = options.check_tensors
-
-        def report(fraction: float, _: Any) -> bool:
-            progress(fraction)
-            return True
-
-        params.progress_callback = callback = lib.llama_progress_callback(report)
-        self.handle = lib.llama_model_load_from_file(str(self.path).encode(), params)
-        del callback  # kept until here: the library calls it during the load only
-        if self.handle is None:
-            raise ModelLoadFailed(self._explain())
+        self.handle = load_weights(self.path, options, progress, self.capture)
+        self._adapters = load_adapters(self.handle, options.adapters, self.capture)
         self.vocabulary = Vocabulary(lib.llama_model_get_vocab(self.handle))
         self.trained_context: int = lib.llama_model_n_ctx_train(self.handle)
         self.weight_bytes: int = lib.llama_model_size(self.handle)
         self.window: int = lib.llama_model_n_swa(self.handle)
         """Width of the sliding attention window in tokens; 0 if attention sees everything."""
         self.is_recurrent: bool = lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle)
-
-    def _explain(self) -> str:
-        cause = self.capture.cause()
-        if unknown := re.search(r"unknown model architecture: '(.*)'", cause):
-            return (
-                f"{self.path} has the architecture {unknown[1]!r}, which this version of llama.cpp does not know; "
-                "upgrade llama-cpp-python or choose another model."
-            )
-        return f"llama.cpp cannot load {self.path}: {cause}; download the file again or choose another."
 
     def _check_kind(self) -> None:
         if self.vocabulary.size == 0:
@@ -124,16 +109,21 @@ class Model:
             )
 
     def _make_context(self, options: EngineOptions) -> None:
-        self.context_size = options.context_size or min(self.trained_context or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
-        self.slots = options.parallel or self._default_slots(options)
-        self._check_memory(options)
-        self._choose_threads(options)
-        self.context = lib.llama_init_from_model(self.handle, self._context_params(options))
+        self.slots, self.context_size = choose_size(self.handle, self.path, options)
+        room = max(LOGITS_BYTES, self.weight_bytes // 32) // (4 * self.vocabulary.size)
+        self.n_outputs: int = max(self.slots, min(room, options.n_batch))
+        """Tokens of a batch that may be sampled from."""
+        params = context_params(options, self.slots, self.context_size, self.n_outputs)
+        self.threads_batch = options.threads_batch or physical_cores()
+        self.threads = options.threads or self.threads_batch
+        params.n_threads = params.n_threads_batch = self.threads
+        self.context = lib.llama_init_from_model(self.handle, params)
         if self.context is None:
             raise ModelLoadFailed(
                 f"llama.cpp cannot make a context for {self.path}: {self.capture.cause()}; "
                 f"lower `context_size` ({self.context_size}) or the option parallel ({self.slots})."
             )
+        apply_adapters(self.context, self._adapters, options.adapters)
         self.memory = lib.llama_get_memory(self.context)
         if self.memory is None:
             raise ConfigError(
@@ -144,64 +134,33 @@ class Model:
         self.n_batch: int = lib.llama_n_batch(self.context)
         self.memory_bytes = self.weight_bytes + self.capture.cache_bytes
         log.info(
-            "%s: %d slots × %d tokens = %.1f MiB of cache; %d threads, %d for prompts",
+            "%s: %d slots × %d tokens = %.1f MiB of cache",
             *(self.path.name, self.slots, self.context_size, self.capture.cache_bytes / 2**20),
-            *(self.threads, self.threads_batch),
         )
 
-    def _context_params(self, options: EngineOptions) -> Any:
-        params = lib.llama_context_default_params()
-        params.n_ctx = self.slots * self.context_size
-        params.n_seq_max = self.slots
-        params.kv_unified = True
-        params.n_batch = max(options.n_batch, self.slots)
-        params.n_ubatch = max(options.n_ubatch, self.slots)
-        # Each sequence is sampled once per step; the default of one output per batch position would reserve
-        # n_batch × vocabulary floats (311 MB for 152k tokens).
-        params.n_outputs_max = self.slots
-        params.n_threads = params.n_threads_batch = self.threads
-        params.type_k, params.type_v = options.cache_type_k, options.cache_type_v
-        params.op_offload = not options.no_op_offload
-        params.swa_full = options.swa_full
-        params.no_perf = True
-        return params
-
     def _choose_threads(self, options: EngineOptions) -> None:
-        cores = options.threads_batch or physical_cores()
-        self.threads_batch = cores
-        self.threads = options.threads or min(cores, max(1, self.weight_bytes // BYTES_PER_THREAD))
+        """Measure how many threads suit steps with and without prompts, where nobody has chosen."""
+        if not options.threads_batch:
+            self.threads_batch = self._measure(min(PROMPT_PART, self.n_batch), prompt=True)
+        if not options.threads:
+            self.threads = self._measure(min(self.slots, self.n_batch), prompt=False)
+        lib.llama_memory_clear(self.memory, True)
+        log.info("%s: %d threads, %d for prompts", self.path.name, self.threads, self.threads_batch)
 
-    def _cache_bytes(self, options: EngineOptions, slots: int) -> int:
-        """Estimate the cache's size by the layers' shapes; too high for sliding windows, 0 where they are not told."""
-        heads = lib.llama_model_n_head_kv(self.handle)
-        width = lib.llama_model_n_embd(self.handle) // max(lib.llama_model_n_head(self.handle), 1)
-        architecture = self._metadata("general.architecture")
-        key = int(self._metadata(f"{architecture}.attention.key_length") or width)
-        value = int(self._metadata(f"{architecture}.attention.value_length") or width)
-        item = 4 if options.cache_type_k == lib.GGML_TYPE_F32 else 2
-        return int(lib.llama_model_n_layer(self.handle) * heads * (key + value) * item * self.context_size * slots)
+    def _measure(self, size: int, *, prompt: bool) -> int:
+        """Time steps that are like those of one prompt, or of all slots."""
+        batch = Batch(size)
+        token = max(self.vocabulary.bos, 0)
+        if prompt:
+            batch.add_chunk(np.full(size, token, np.int32), 0, 0, is_last=True)
+        else:
+            batch.add_tokens([token] * size, [0] * size, range(size))
 
-    def _metadata(self, key: str) -> str:
-        buffer = ctypes.create_string_buffer(128)
-        lib.llama_model_meta_val_str(self.handle, key.encode(), buffer, len(buffer))
-        return buffer.value.decode("utf-8", "replace")
+        def step(threads: int) -> None:
+            lib.llama_memory_clear(self.memory, False)
+            self._compute(batch, threads)
 
-    def _default_slots(self, options: EngineOptions) -> int:
-        slots, budget = DEFAULT_SLOTS, available_memory() // 2
-        while slots > 1 and self._cache_bytes(options, slots) > budget:
-            slots //= 2
-        return slots
-
-    def _check_memory(self, options: EngineOptions) -> None:
-        """Refuse a cache that cannot fit: Linux would hand out the memory and kill the process when it is touched."""
-        needed, free = self._cache_bytes(options, self.slots), available_memory()
-        is_on_gpu = options.gpu_layers != 0 and has_gpu()
-        if needed > free and not is_on_gpu and self.window == 0:
-            raise ConfigError(
-                f"The cache for {self.path} needs {needed / 2**30:.1f} GiB ({self.slots} × {self.context_size} tokens) "
-                f"and {free / 2**30:.1f} GiB of memory are free; lower `context_size` or the option parallel.",
-                param="context_size",
-            )
+        return choose_threads(step, physical_cores())
 
     def _warm_up(self) -> None:
         """Decode one token, so that the first request does not wait for pages of the file and for buffers."""

@@ -64,10 +64,8 @@ ENGINE_OPTIONS = (
     ),
     _option("n_rs_seq rs_seq", whole(0), 0, "states per recurrent sequence to which it can be rolled back"),
     _option("swa_full", FLAG, False, "keep everything in sliding-window layers, which makes prompts reusable"),
-    _option("kv_unified unified_kv", FLAG, True, "one cache for all slots, in which they share prompts"),
     _option("warmup", FLAG, True, "compute one token at load"),
     _option("check_tensors", FLAG, False, "look for invalid numbers in the weights at load"),
-    _option("direct_io use_direct_io", FLAG, False, "read the file past the system's cache"),
     _option("no_op_offload", FLAG, False, "keep operations on the host's tensors off the GPU"),
     _option("fit_params fit", FLAG, True, "lower `context_size` and `parallel`, where not given, to what memory holds"),
     _option("fit_params_target fit_target", SIZES, (1024 << 20,), "memory to leave free, per device",
@@ -121,6 +119,9 @@ SPECULATION_OPTIONS = (
 """Options whose values are fields of `SpeculationOptions`."""
 
 OTHER_OPTIONS = (
+    _option("direct_io use_direct_io", FLAG, False, "read the file past the system's cache"),
+    _option("kv_unified unified_kv", only(True, "all slots share one cache here, and with it their prompts"), True,
+            "one cache for all slots, in which they share prompts"),
     _option("cont_batching continuous_batching", only(True, "requests always join the running batch"), True,
             "requests join the running batch (`parallel:1` runs one at a time)"),
     _option("use_jinja jinja", only(True, "chat templates are Jinja"), True, "the model's chat template is used"),

@@ -5,17 +5,28 @@ Knows which key becomes which parameter, but not what the values do.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from localai_flask.backends.llama_cpp.adapters import Adapter
 from localai_flask.backends.llama_cpp.library import lib
+from localai_flask.backends.llama_cpp.machine import physical_cores
+from localai_flask.backends.llama_cpp.option_kinds import CACHE_TYPES, cache_type
 from localai_flask.backends.llama_cpp.option_reader import complain, defaults, read_entries
 from localai_flask.backends.llama_cpp.option_table import ENGINE_OPTIONS, SPECULATION_OPTIONS
 from localai_flask.config.model import ModelConfig
 from localai_flask.settings import Settings
 
 BATCH = 512
+UNQUANTIZED = [CACHE_TYPES[name] for name in ("f32", "f16", "bf16")]
+NUMA_WORDS = {"true": "distribute", "false": ""}
+ROPE = (
+    *("rope_freq_base", "rope_freq_scale", "yarn_ext_factor", "yarn_attn_factor", "yarn_beta_fast", "yarn_beta_slow"),
+    "yarn_orig_ctx",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +75,17 @@ class EngineOptions:
     threads: int
     threads_batch: int
     gpu_layers: int | None
+    main_gpu: int | None
+    tensor_split: tuple[float, ...]
+    numa: str
+    """A strategy of ggml's, or "" for none."""
+    overrides: tuple[str, ...]
+    adapters: tuple[Adapter, ...]
+    flash_attention: str
+    no_kv_offloading: bool
+    rope_scaling: str
+    rope: dict[str, float]
+    """Values by the names of llama.cpp's context parameters; the model's own where there is none."""
     load_mode: int
     cache_type_k: int
     """A number of ggml.h's `ggml_type`."""
@@ -87,7 +109,6 @@ class EngineOptions:
     n_rs_seq: int
 
     swa_full: bool
-    kv_unified: bool
     warmup: bool
     check_tensors: bool
     no_op_offload: bool
@@ -116,25 +137,97 @@ def read_options(config: ModelConfig, settings: Settings) -> EngineOptions:
     given = read_entries(config.options, config.name)
     values = defaults() | given
     n_batch = _positive(config, "batch") or BATCH
-    cache_type = lib.GGML_TYPE_F32 if config.f16 is False else lib.GGML_TYPE_F16
     threads = config.threads or settings.threads
     own: dict[str, Any] = {
         "context_size": _positive(config, "context_size") or settings.context_size or None,
         "n_batch": n_batch,
         "n_ubatch": min(values["n_ubatch"] or n_batch, n_batch),
         "threads": threads,
-        "threads_batch": max(given.get("threads_batch", threads), 0),
+        "threads_batch": _threads_batch(given.get("threads_batch"), threads),
         "gpu_layers": config.gpu_layers,
+        "main_gpu": int(config.main_gpu) if config.main_gpu else None,
+        "tensor_split": _tensor_split(config),
+        "numa": NUMA_WORDS.get(config.numa, config.numa),
+        "overrides": config.overrides,
+        "adapters": _adapters(config),
+        "flash_attention": config.flash_attention or "auto",
+        "no_kv_offloading": config.no_kv_offloading,
+        "rope_scaling": config.rope_scaling,
+        "rope": {name: value for name in ROPE if (value := getattr(config, name)) is not None},
+        "parallel": values["parallel"] or settings.llamacpp_parallel or None,
+        "rpc_servers": values["rpc_servers"] or settings.llamacpp_grpc_servers,
         "load_mode": _load_mode(config.mmap, config.mmlock, values["direct_io"]),
-        "cache_type_k": cache_type,
-        "cache_type_v": cache_type,
+        "cache_type_k": _cache_type(config, "cache_type_k"),
+        "cache_type_v": _cache_type(config, "cache_type_v"),
         "embeddings": config.embeddings,
         "reranking": config.reranking,
         "n_keep": config.n_keep or 0,
         "speculation": _speculation(config, values),
     }
-    taken = {option.field: values[option.field] for option in ENGINE_OPTIONS if option.field != "direct_io"}
-    return EngineOptions(**(taken | own))
+    if values["reasoning_budget"] is None and values["enable_reasoning"] is not None:
+        values["reasoning_budget"] = -1 if values["enable_reasoning"] else 0
+    taken = {option.field: values[option.field] for option in ENGINE_OPTIONS}
+    options = EngineOptions(**(taken | own))
+    _check_together(config.name, options)
+    return options
+
+
+def _check_together(model: str, options: EngineOptions) -> None:
+    """Refuse values that are fine alone."""
+    if options.flash_attention in ("off", "false") and options.cache_type_v not in (*UNQUANTIZED,):
+        raise complain(
+            model,
+            "`cache_type_v` is quantised, which needs flash attention; remove `flash_attention: off`",
+            "cache_type_v",
+        )
+    if options.cpu_moe and options.n_cpu_moe:
+        raise complain(model, "the options cpu_moe and n_cpu_moe exclude each other; remove one")
+
+
+def _threads_batch(given: int | None, threads: int) -> int:
+    """Read 0 and -1 as all cores, and give 0 if nobody has chosen."""
+    if given is None:
+        return threads
+    return given if given > 0 else physical_cores()
+
+
+def _cache_type(config: ModelConfig, key: str) -> int:
+    text: str = getattr(config, key)
+    if not text:
+        return CACHE_TYPES["f32" if config.f16 is False else "f16"]
+    try:
+        return cache_type(text)
+    except ValueError as error:
+        raise complain(config.name, f"`{key}: {text}` {error}", key) from None
+
+
+def _tensor_split(config: ModelConfig) -> tuple[float, ...]:
+    parts = config.tensor_split.replace("/", ",").split(",") if config.tensor_split else []
+    try:
+        shares = tuple(float(part) for part in parts)
+    except ValueError:
+        shares = (-1.0,)
+    if shares and (min(shares) < 0 or not 0 < sum(shares) < math.inf):
+        raise complain(
+            config.name, f"`tensor_split: {config.tensor_split}` is no list of shares such as 3,1", "tensor_split"
+        )
+    return shares
+
+
+def _adapters(config: ModelConfig) -> tuple[Adapter, ...]:
+    """Pair the adapters with their scales; one without a scale acts fully."""
+    folder = Path(config.models_path)
+    adapters = [Adapter(folder / config.lora_adapter, _scale(config.lora_scale))] if config.lora_adapter else []
+    if len(config.lora_scales) > len(config.lora_adapters):
+        raise complain(config.name, "`lora_scales` has more entries than `lora_adapters`; remove some", "lora_scales")
+    adapters += [
+        Adapter(folder / file, _scale(scale)) for file, scale in zip_longest(config.lora_adapters, config.lora_scales)
+    ]
+    return tuple(adapters)
+
+
+def _scale(scale: float | None) -> float:
+    return 1.0 if scale is None else scale
 
 
 def _speculation(config: ModelConfig, values: dict[str, Any]) -> SpeculationOptions:

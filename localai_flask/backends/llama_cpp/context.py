@@ -1,0 +1,138 @@
+"""From options to the context of a model: how many sequences of how many tokens, and what its cache takes.
+
+Owns the parameters of the C call and the estimates by which they are made to fit into memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from localai_flask.backends.llama_cpp.library import ggml, has_gpu, lib
+from localai_flask.backends.llama_cpp.machine import available_memory
+from localai_flask.backends.llama_cpp.options import EngineOptions
+from localai_flask.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+DEFAULT_CONTEXT = 8192
+DEFAULT_SLOTS = 4
+FLASH_ATTENTION = {"auto": -1, "off": 0, "false": 0, "on": 1, "true": 1}  # llama_flash_attn_type
+ROPE_SCALING = {"none": 0, "linear": 1, "yarn": 2, "longrope": 3}  # llama_rope_scaling_type
+POOLING = {"none": 0, "mean": 1, "cls": 2, "last": 3, "rank": 4}  # llama_pooling_type
+
+_row_size = ggml("ggml_row_size", ctypes.c_size_t, ctypes.c_int, ctypes.c_int64)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What one token takes in the cache: `layers` times a key and a value of so many numbers."""
+
+    layers: int
+    key: int
+    value: int
+
+    @classmethod
+    def of(cls, handle: Any) -> Shape:
+        """Read a model's shape; layers with other shapes or without a cache are not told apart."""
+        heads = lib.llama_model_n_head_kv(handle)
+        width = lib.llama_model_n_embd(handle) // max(lib.llama_model_n_head(handle), 1)
+        architecture = metadata(handle, "general.architecture")
+        key, value = (metadata(handle, f"{architecture}.attention.{what}_length") for what in ("key", "value"))
+        return cls(lib.llama_model_n_layer(handle), heads * int(key or width), heads * int(value or width))
+
+    def cache_bytes(self, options: EngineOptions, tokens: int) -> int:
+        """Estimate a cache's size: too high for sliding windows, 0 where the shape is not told."""
+        if not self.key:
+            return 0
+        sizes = _row_size(options.cache_type_k, self.key), _row_size(options.cache_type_v, self.value)
+        return int(self.layers * sum(sizes) * tokens)
+
+
+def metadata(handle: Any, key: str) -> str:
+    """Read a value of the model file as text; "" if there is none."""
+    buffer = ctypes.create_string_buffer(128)
+    lib.llama_model_meta_val_str(handle, key.encode(), buffer, len(buffer))
+    return buffer.value.decode("utf-8", "replace")
+
+
+def choose_size(handle: Any, path: Path, options: EngineOptions) -> tuple[int, int]:
+    """Choose how many slots of how many tokens there will be; what the YAML leaves open is made to fit into memory.
+
+    Raises `ConfigError` if the cache cannot fit: Linux would hand out the memory and kill the process when it is used.
+    """
+    trained = lib.llama_model_n_ctx_train(handle)
+    context_size = options.context_size or min(trained or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+    slots = options.parallel or DEFAULT_SLOTS
+    is_elsewhere = bool(options.rpc_servers) or (options.gpu_layers != 0 and has_gpu())
+    if is_elsewhere:  # only the library knows how much will lie where, and it says so when that does not fit
+        return slots, context_size
+    shape, free = Shape.of(handle), available_memory()
+    if options.fit_params:
+        slots, context_size = _fit(options, shape, free, slots, context_size)
+    needed = shape.cache_bytes(options, slots * context_size)
+    if needed > free and lib.llama_model_n_swa(handle) == 0:
+        raise ConfigError(
+            f"The cache for {path} needs {needed / 2**30:.1f} GiB ({slots} × {context_size} tokens) "
+            f"and {free / 2**30:.1f} GiB of memory are free; lower `context_size` or the option parallel.",
+            param="context_size",
+        )
+    return slots, context_size
+
+
+def _fit(options: EngineOptions, shape: Shape, free: int, slots: int, context_size: int) -> tuple[int, int]:
+    """Halve first the slots, then the context, if nobody has chosen them, until the cache leaves enough memory free."""
+    room = free - options.fit_target_bytes[0]
+    wanted = slots, context_size
+    while options.parallel is None and slots > 1 and shape.cache_bytes(options, slots * context_size) > room // 2:
+        slots //= 2
+    least = min(options.fit_context, context_size)
+    while (
+        options.context_size is None
+        and context_size > least
+        and shape.cache_bytes(options, slots * context_size) > room
+    ):
+        context_size = max(context_size // 2, least)
+    if (slots, context_size) != wanted:
+        log.warning("made the cache fit into memory: %d × %d tokens instead of %d × %d", slots, context_size, *wanted)
+    return slots, context_size
+
+
+def context_params(options: EngineOptions, slots: int, context_size: int, n_outputs: int) -> Any:
+    """Make the parameters of a context in which `n_outputs` tokens of a batch may be sampled from."""
+    params = lib.llama_context_default_params()
+    params.n_ctx = slots * context_size
+    params.n_seq_max = slots
+    params.kv_unified = True
+    params.n_batch = max(options.n_batch, slots)
+    params.n_ubatch = max(options.n_ubatch, slots)
+    params.n_rs_seq = options.n_rs_seq
+    # The default of one output per batch position would reserve n_batch × vocabulary floats (311 MB for 152k tokens).
+    params.n_outputs_max = n_outputs
+    params.type_k, params.type_v = options.cache_type_k, options.cache_type_v
+    params.flash_attn_type = FLASH_ATTENTION[options.flash_attention]
+    params.offload_kqv = not options.no_kv_offloading
+    params.op_offload = not options.no_op_offload
+    params.swa_full = options.swa_full
+    params.no_perf = True
+    if options.rope_scaling:
+        params.rope_scaling_type = ROPE_SCALING[options.rope_scaling]
+    for name, value in options.rope.items():
+        setattr(params, name, value)
+    if options.embeddings or options.reranking:
+        _make_embedding(params, options)
+    return params
+
+
+def _make_embedding(params: Any, options: EngineOptions) -> None:
+    """Ask for embeddings: every token is an output, and what attends to all of a text needs it in one piece."""
+    params.embeddings = True
+    params.n_outputs_max = 0
+    params.n_ubatch = params.n_batch
+    if options.pooling_type is not None:
+        params.pooling_type = POOLING[options.pooling_type]
+    elif options.reranking:
+        params.pooling_type = POOLING["rank"]

@@ -1,0 +1,83 @@
+"""This machine's devices for models that run elsewhere: llama.cpp's own RPC server, started through its C API.
+
+Owns the choice of devices and the checks before the call, which never returns. Knows no model.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from localai_flask.backends.llama_cpp.devices import choose_devices, free_memory, local_devices, local_gpus
+from localai_flask.backends.llama_cpp.library import ggml
+from localai_flask.backends.llama_cpp.machine import physical_cores
+from localai_flask.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+DEFAULT_ADDRESS = "127.0.0.1:50052"
+CPU = "CPU"
+
+
+def serve(address: str, *, threads: int = 0, devices: Sequence[str] = (), cache: Path | None = None) -> None:
+    """Serve devices at "host:port" until the process ends: the named ones, else the GPUs, else the CPU.
+
+    Call it in a thread: it does not return while all is well, and heeds no signals. Raises `ConfigError`.
+    """
+    try:
+        start = ggml(
+            *("ggml_backend_rpc_start_server", None, ctypes.c_char_p, ctypes.c_char_p),
+            *(ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p),
+        )
+    except AttributeError:
+        raise ConfigError(
+            "The installed llama.cpp was built without RPC; reinstall it with CMAKE_ARGS=-DGGML_RPC=ON pip install "
+            "--force-reinstall --no-cache-dir llama-cpp-python."
+        ) from None
+    endpoint = resolve(address)
+    chosen = _choose(devices)
+    for name, device in chosen.items():
+        log.info("offering %s with %.1f GiB of free memory", name, free_memory(device) / 2**30)
+    if cache is not None:
+        cache.mkdir(parents=True, exist_ok=True)
+    folder = None if cache is None else str(cache.absolute()).encode()
+    array = (ctypes.c_void_p * len(chosen))(*chosen.values())
+    log.info("serving llama.cpp's RPC at %s", endpoint)
+    start(endpoint.encode(), folder, threads or physical_cores(), len(chosen), array)
+    raise ConfigError(f"llama.cpp's RPC server at {endpoint} has ended; see what it said above.")
+
+
+def resolve(address: str) -> str:
+    """Give an address with a numeric IPv4 host, which is all that the library takes, after trying to listen there."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise ConfigError(f"The address {address!r} is not written as host:port; correct it.")
+    try:
+        number = socket.gethostbyname(host or "0.0.0.0")
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((number, int(port)))
+    except OSError as error:
+        raise ConfigError(f"Cannot listen at {address}: {error.strerror or error}; choose another address.") from None
+    return f"{number}:{port}"
+
+
+def is_loopback(address: str) -> bool:
+    return address.startswith("127.")
+
+
+def _choose(names: Sequence[str]) -> dict[str, int]:
+    devices = local_devices()
+    if not names:
+        return local_gpus() or {CPU: devices[CPU]}
+    choose_devices(names, [])  # refuses unknown names
+    return {name: devices[name] for name in names}
+
+
+def leave(*_: object) -> None:
+    """End the process at once: its other thread sits in C, and the clients see a closed connection."""
+    os._exit(0)
