@@ -61,14 +61,17 @@ class Batch:
         self._wanted[begin:end] = 1
         self.size = end
 
-    def add_chunk(self, tokens: Tokens, position: int, sequence: int, *, is_last: bool) -> int:
-        """Add consecutive tokens and give the last one's index; it is sampled from if the prompt ends with it."""
+    def add_chunk(self, tokens: Tokens, position: int, sequence: int, *, is_last: bool, wants_all: bool = False) -> int:
+        """Add consecutive tokens and give the last one's index; it is sampled from if the prompt ends with it.
+
+        `wants_all` asks for the logits behind each of them.
+        """
         begin, end = self.size, self.size + len(tokens)
         self._token[begin:end] = tokens
         self._position[begin:end] = self._ramp[: len(tokens)] + position
         self._sequence[begin:end] = sequence
-        self._wanted[begin:end] = 0
-        self._wanted[end - 1] = is_last
+        self._wanted[begin:end] = wants_all
+        self._wanted[end - 1] = wants_all or is_last
         self.size = end
         return end - 1
 

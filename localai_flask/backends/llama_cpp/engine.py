@@ -17,7 +17,7 @@ from localai_flask.backends.llama_cpp.scheduler import Chunk, Scheduler
 from localai_flask.backends.llama_cpp.sequence import Sequence
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ContextOverflow, DeadlineExceeded, InvalidRequest
-from localai_flask.generation import Delta, Failed, ModelInfo, Progress, Prompt, Started
+from localai_flask.generation import Delta, Failed, ModelInfo, Progress, Prompt, PromptLogprobs, Started, TokenLogprob
 from localai_flask.settings import Settings
 
 TOO_LATE = Failed(
@@ -56,7 +56,10 @@ class LlamaCppBackend(Backend):
         )
         self._pace = Pace(model.n_batch)
         self.scheduler = Scheduler(
-            *(self.cache, self._pace, self._make_sampler), n_batch=model.n_batch, queue_size=settings.queue_size
+            *(self.cache, self._pace, self._make_sampler),
+            n_batch=model.n_batch,
+            n_outputs=model.n_outputs,
+            queue_size=settings.queue_size,
         )
         self._batch = Batch(model.n_batch)
         self._grammars = Grammars(model.vocabulary)
@@ -148,10 +151,25 @@ class LlamaCppBackend(Backend):
 
     def _commit(self, chunk: Chunk, events: list[Event]) -> None:
         sequence = chunk.sequence
-        if self.scheduler.commit(chunk):
+        is_last = self.scheduler.commit(chunk)
+        if sequence.wants_prompt_logprobs:
+            events.append((sequence.job.id, self._prompt_logprobs(chunk)))
+        if is_last:
             self._sample(sequence, chunk.last, events)
         else:
             events.append((sequence.job.id, Progress(sequence.slot.length, len(sequence.prompt))))
+
+    def _prompt_logprobs(self, chunk: Chunk) -> PromptLogprobs:
+        """Read a chunk's logits for the tokens that follow each of its own; the first token of all has none."""
+        sequence, count = chunk.sequence, len(chunk.tokens)
+        begin, prompt = sequence.slot.length - count, sequence.prompt
+        top, vocabulary = sequence.job.sampling.top_logprobs or 0, self.model.vocabulary
+        first = [TokenLogprob(int(prompt[0]), vocabulary.piece(int(prompt[0])), 0.0)] if begin == 0 else []
+        following = prompt[begin + 1 : begin + 1 + count].tolist()
+        index = chunk.last - count + 1
+        return PromptLogprobs(
+            first + [sequence.sampler.logprob(index + i, token, top) for i, token in enumerate(following)]
+        )
 
     def _sample(self, sequence: Sequence, index: int, events: list[Event]) -> None:
         job = sequence.job

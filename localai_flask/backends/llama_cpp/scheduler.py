@@ -40,8 +40,10 @@ class Scheduler:
         make_sampler: Callable[[Sequence], Sampler],
         *,
         n_batch: int,
+        n_outputs: int,
         queue_size: int,
     ):
+        """`n_outputs` of a batch of `n_batch` tokens may ask for logits."""
         self.waiting: deque[Sequence] = deque()
         self.prefilling: list[Sequence] = []
         self.decoding: list[Sequence] = []
@@ -49,6 +51,7 @@ class Scheduler:
         self._pace = pace
         self._make_sampler = make_sampler
         self._n_batch = n_batch
+        self._n_outputs = n_outputs
         self._queue_size = queue_size
         self._first_deadline = float("inf")
 
@@ -103,10 +106,10 @@ class Scheduler:
         for sequence in list(islice(self.waiting, LOOK_AHEAD)):
             if not self._cache.has_room:
                 break
-            if self._cache.should_wait(sequence.prompt, [other.prompt for other in self.prefilling]):
+            if self._cache.should_wait(sequence.reusable, [other.prompt for other in self.prefilling]):
                 continue
             self.waiting.remove(sequence)
-            sequence.admit(self._cache.take(sequence.prompt), self._make_sampler(sequence))
+            sequence.admit(self._cache.take(sequence.reusable), self._make_sampler(sequence))
             self.prefilling.append(sequence)
             admitted.append(sequence)
         return admitted
@@ -126,15 +129,18 @@ class Scheduler:
 
     def _plan_prompts(self, batch: Batch, room: int) -> list[Chunk]:
         chunks = []
+        outputs = self._n_outputs - self.running + 1
+        """How many logits may be asked for beside those that are sampled from."""
         for sequence in self.prefilling:
-            slot, prompt = sequence.slot, sequence.prompt
-            tokens = prompt[slot.length : slot.length + room]
+            slot, prompt, wants_all = sequence.slot, sequence.prompt, sequence.wants_prompt_logprobs
+            tokens = prompt[slot.length : slot.length + (min(room, outputs) if wants_all else room)]
             if not len(tokens):
                 break
             is_last = slot.length + len(tokens) == len(prompt)
-            last = batch.add_chunk(tokens, slot.length, slot.id, is_last=is_last)
+            last = batch.add_chunk(tokens, slot.length, slot.id, is_last=is_last, wants_all=wants_all)
             chunks.append(Chunk(sequence, tokens, last))
             room -= len(tokens)
+            outputs -= len(tokens) if wants_all else 0
         return chunks
 
     def commit(self, chunk: Chunk) -> bool:

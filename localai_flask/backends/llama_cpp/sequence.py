@@ -49,6 +49,18 @@ class Sequence:
         prompt = np.array(job.prompt_tokens, np.int32)
         return cls(job, prompt, limit, reason, TextStream(job.sampling.stop), guide, shown or {})
 
+    @property
+    def wants_prompt_logprobs(self) -> bool:
+        return self.job.sampling.prompt_logprobs
+
+    @property
+    def reusable(self) -> Tokens:
+        """The prompt as far as it may come from the cache; a cached token has no logits, so none may if all are asked.
+
+        The last of these tokens is computed anyway.
+        """
+        return self.prompt[:1] if self.wants_prompt_logprobs else self.prompt
+
     def admit(self, slot: Slot, sampler: Sampler) -> None:
         """Take a slot that holds the beginning of the prompt already, and a sampler."""
         self.slot, self.sampler = slot, sampler
