@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 from flask import g
 
+from localai_flask.api import docs
+from localai_flask.api.anthropic.shapes import ErrorDetail, ErrorResponse
 from localai_flask.errors import ErrorInfo
 
 PATHS = ("/v1/messages", "/messages")
@@ -17,6 +19,9 @@ TYPES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
+_documented = {"description": "An error.", "content": {"application/json": {"schema": docs.schema(ErrorResponse)}}}
+DOCUMENTED = {"400": _documented, "default": _documented}
+"""For the OpenAPI page: what stands for OpenAI's shape on these routes."""
 
 
 def error_body(info: ErrorInfo) -> bytes:
@@ -27,5 +32,4 @@ def error_body(info: ErrorInfo) -> bytes:
 def encode_error(info: ErrorInfo, request_id: str) -> bytes:
     """Render an error as the JSON of Anthropic's API."""
     kind = TYPES.get(info.status, "invalid_request_error" if info.status < 500 else "api_error")
-    error = {"type": kind, "message": info.message}
-    return msgspec.json.encode({"type": "error", "error": error, "request_id": request_id})
+    return msgspec.json.encode(ErrorResponse(ErrorDetail(kind, info.message), request_id))

@@ -6,6 +6,7 @@ from flask import Response, g
 
 from localai_flask.api import docs, sse
 from localai_flask.api.anthropic import render, shapes
+from localai_flask.api.anthropic.errors import DOCUMENTED
 from localai_flask.api.anthropic.schemas import MessagesCall, MessagesRequest
 from localai_flask.api.anthropic.stream import MessageEvents
 from localai_flask.api.chatting import chat_plan
@@ -21,7 +22,7 @@ CALLED = {"stop": "stop_sequences"}
 @bp.post("/messages")
 @bp.arguments(MessagesRequest)
 @bp.response(200, docs.schema(shapes.Message), description="The message; with `stream`, as server-sent events.")
-@bp.doc(operationId="createMessage")
+@bp.doc(operationId="createMessage", responses=DOCUMENTED)
 def create_message(call: MessagesCall) -> Response:
     """Answer a conversation"""
     name, config = chosen_model("chat", call.model)

@@ -52,3 +52,14 @@ class Message(msgspec.Struct):
 
 class TokenCount(msgspec.Struct):
     input_tokens: int
+
+
+class ErrorDetail(msgspec.Struct):
+    type: str
+    message: str
+
+
+class ErrorResponse(msgspec.Struct):
+    error: ErrorDetail
+    request_id: str
+    type: Literal["error"] = "error"

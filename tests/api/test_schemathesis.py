@@ -1,0 +1,63 @@
+"""The OpenAPI document is true: whatever it allows is answered as it says, and nothing makes the server fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from localai_flask.app import create_app
+from localai_flask.settings import Settings
+from tests.api.fakes import FakePool, Step, says
+
+EXAMPLES = 25
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+
+class TalkativePool(FakePool):
+    """Answers whatever it is asked."""
+
+    class Scripts(list[list[Step]]):
+        def pop(self, *_: Any) -> list[Step]:
+            return says("ok")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scripts = self.Scripts()
+
+
+MODELS = Path(__file__).parents[2] / "models"
+APP = create_app(Settings(models_path=MODELS), pool=TalkativePool())
+DOCUMENT = schemathesis.openapi.from_wsgi("/swagger/openapi.json", APP)
+OPERATIONS = {operation.label: operation for operation in (found.ok() for found in DOCUMENT.get_all_operations())}
+
+
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_operation(label: str) -> None:
+    # schemathesis' own pytest integration does not know this version of pytest yet.
+    @given(case=OPERATIONS[label].as_strategy())
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    def try_out(case: schemathesis.Case) -> None:
+        case.call_and_validate(checks=CHECKS)
+
+    try_out()
+
+
+def test_every_family_is_documented() -> None:
+    assert {"POST /v1/chat/completions", "POST /v1/messages", "GET /v1/models"} <= set(OPERATIONS)
