@@ -16,7 +16,7 @@ from localai_flask.chat.answer import Answer, Event
 from localai_flask.chat.finishing import Reader, finished_as
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest
-from localai_flask.generation import Delta, Finished, ModelInfo, Prompt, SamplingParams, Started
+from localai_flask.generation import Delta, Finished, ModelInfo, Prompt, PromptLogprobs, SamplingParams, Started
 
 BEAT_S = 0.5
 
@@ -90,7 +90,7 @@ class Work:
                     events = readers[index].feed(reply)
                 elif isinstance(reply, Finished):
                     events = readers[index].finish(reply)
-                elif isinstance(reply, Started):
+                elif isinstance(reply, Started | PromptLogprobs):
                     events = [reply]
                 else:
                     events = []

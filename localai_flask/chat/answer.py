@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from localai_flask.chat.conversation import ToolCall
-from localai_flask.generation import FinishReason, Started, Timings, TokenLogprob, Usage
+from localai_flask.generation import FinishReason, PromptLogprobs, Started, Timings, TokenLogprob, Usage
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class Finish(msgspec.Struct, frozen=True):
     logprobs: list[TokenLogprob] = []
 
 
-Event = Started | Content | Thought | ToolCallStart | ToolArguments | Finish
+Event = Started | PromptLogprobs | Content | Thought | ToolCallStart | ToolArguments | Finish
 
 
 @dataclass
@@ -66,6 +66,7 @@ class Answer:
     reasoning: str = ""
     tool_calls: list[ToolCall] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
     finish: Finish | None = None
     _pieces: list[str] = field(default_factory=list)
     _thoughts: list[str] = field(default_factory=list)
@@ -73,6 +74,8 @@ class Answer:
     def add(self, event: Event) -> None:
         """Take the next event; `content` and `reasoning` are there after `Finish`."""
         match event:
+            case PromptLogprobs(tokens):
+                self.prompt_logprobs += tokens
             case Content(text, logprobs):
                 self._pieces.append(text)
                 self.logprobs += logprobs

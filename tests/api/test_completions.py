@@ -1,7 +1,16 @@
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
-from localai_flask.generation import Delta, Finished, FinishReason, TokenLogprob, Usage
+from localai_flask.generation import (
+    Delta,
+    Finished,
+    FinishReason,
+    PromptLogprobs,
+    Started,
+    TokenLogprob,
+    Usage,
+)
 from tests.api.fakes import FakePool, chunks, says
 
 
@@ -65,6 +74,67 @@ def test_logprobs_in_the_old_shape(client: FlaskClient, pool: FakePool) -> None:
     assert offsets == [0, 1, 1, 2]
 
 
+def judged(*pieces: bytes) -> list[TokenLogprob]:
+    """A prompt's tokens, the n-th of which has the log-probability -n."""
+    return [TokenLogprob(n, piece, -n, [(n, piece, -n)] if n else []) for n, piece in enumerate(pieces)]
+
+
+PAIR = "\u20ac".encode()
+ECHOED = [
+    Started(4),
+    PromptLogprobs(judged(b"", b" h", PAIR[:1])),
+    PromptLogprobs(judged(b"", b"", b"", PAIR[1:])[3:]),
+    Delta("i", [TokenLogprob(7, b"i", -7.0)]),
+    Finished(FinishReason.EOS, Usage(4, 1)),
+]
+
+
+def logprobs_of(response: TestResponse, *, stream: bool) -> tuple[str, dict]:
+    """The text and the log-probabilities of a completion, whole or put together from its stream."""
+    choices = [event["choices"][0] for event in chunks(response)] if stream else response.get_json()["choices"]
+    parts = [choice["logprobs"] for choice in choices if choice["logprobs"]]
+    merged = {key: [each for part in parts for each in part[key]] for key in parts[0]}
+    return "".join(choice["text"] for choice in choices), merged
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("prompt", ["h\u20ac", [0, 1, 2, 3]])
+def test_echo_with_logprobs_judges_the_prompt(
+    client: FlaskClient, pool: FakePool, stream: bool, prompt: object
+) -> None:
+    pool.scripts = [list(ECHOED)]
+    asked = {"prompt": prompt, "echo": True, "logprobs": 1, "stream": stream}
+    text, logprobs = logprobs_of(client.post("/v1/completions", json=asked), stream=stream)
+    is_text = isinstance(prompt, str)
+    assert pool.sampling.prompt_logprobs
+    assert text == ("h\u20aci" if is_text else " h\u20aci")
+    assert len(logprobs["tokens"]) == 5 and logprobs["tokens"][1] == " h"
+    assert logprobs["token_logprobs"] == [None, -1, -2, -3, -7]
+    assert logprobs["top_logprobs"][:2] == [None, {" h": -1}]
+    # The space that the tokenizer put before the text is not in it.
+    assert logprobs["text_offset"] == ([0, 0, 1, 1, 2] if is_text else [0, 0, 2, 2, 3])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_no_tokens_but_the_echoed_prompt(client: FlaskClient, pool: FakePool, stream: bool) -> None:
+    pool.scripts = [list(ECHOED)]
+    asked = {"prompt": "h\u20ac", "echo": True, "logprobs": 1, "max_tokens": 0, "stream": stream}
+    if stream:
+        asked["stream_options"] = {"include_usage": True}
+    response = client.post("/v1/completions", json=asked)
+    body = chunks(response)[-1] if stream else response.get_json()
+    assert pool.sampling.max_tokens == 1
+    assert (body["usage"]["prompt_tokens"], body["usage"]["completion_tokens"]) == (4, 0)
+    choices = [c for event in chunks(response) for c in event["choices"]] if stream else body["choices"]
+    assert "".join(choice["text"] for choice in choices) == "h\u20ac"
+    assert choices[-1]["finish_reason"] == "length"
+    assert sum(len(c["logprobs"]["tokens"]) for c in choices if c["logprobs"]) == 4
+
+    pool.scripts = [list(ECHOED[:1] + ECHOED[3:])]
+    plain = client.post("/v1/completions", json={"prompt": "x", "echo": True, "max_tokens": 0}).get_json()
+    assert plain["choices"][0] == {"index": 0, "text": "x", "logprobs": None, "finish_reason": "length"}
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [
@@ -77,7 +147,8 @@ def test_logprobs_in_the_old_shape(client: FlaskClient, pool: FakePool) -> None:
         ({"prompt": "a", "best_of": 2}, "best_of"),
         ({"prompt": "a", "suffix": "z"}, "suffix"),
         ({"prompt": [1], "echo": True}, "echo"),
-        ({"prompt": "a", "echo": True, "logprobs": 0}, "echo"),
+        ({"prompt": "a", "max_tokens": 0}, "max_tokens"),
+        ({"prompt": [1], "echo": True, "max_tokens": 0}, "echo"),
         ({"prompt": "a", "logprobs": True}, "logprobs"),
         ({"prompt": "a", "response_format": {"type": "json_object"}}, "response_format"),
     ],

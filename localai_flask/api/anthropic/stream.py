@@ -9,7 +9,7 @@ from localai_flask.api.anthropic.errors import encode_error
 from localai_flask.api.anthropic.render import Signature, encode, stop_reason, tool_use_id, usage
 from localai_flask.chat.answer import Content, Event, Finish, Thought, ToolArguments, ToolCallStart
 from localai_flask.errors import ApiError
-from localai_flask.generation import Started, Usage
+from localai_flask.generation import PromptLogprobs, Started, Usage
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 
@@ -50,6 +50,8 @@ class MessageEvents:
                 return self._delta("input_json_delta", "partial_json", text)
             case Finish():
                 return self._finish(event)
+            case PromptLogprobs():
+                return b""
 
     def closing(self) -> bytes:
         return _frame("message_stop", {})

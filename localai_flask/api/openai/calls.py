@@ -32,10 +32,11 @@ class ChatCall(Call):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionCall(Call):
-    """Each prompt is text or token ids."""
+    """Each prompt is text or token ids; with `is_prompt_only` nothing is wanted behind it."""
 
     prompts: tuple[str | tuple[int, ...], ...]
     echo: bool | None = None
+    is_prompt_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,18 @@ else.
 from __future__ import annotations
 
 from localai_flask.api.errors import encode_error
-from localai_flask.api.openai.render import FINISH_REASONS, Identity, LegacyLogprobs, chat_logprobs, encode, usage
+from localai_flask.api.openai.render import (
+    FINISH_REASONS,
+    Identity,
+    LegacyLogprobs,
+    chat_logprobs,
+    encode,
+    text_of,
+    usage,
+)
 from localai_flask.chat.answer import Content, Event, Finish, Thought, ToolArguments, ToolCallStart
 from localai_flask.errors import ApiError
-from localai_flask.generation import TokenLogprob
+from localai_flask.generation import PromptLogprobs, Started, TokenLogprob
 
 DONE = b"data: [DONE]\n\n"
 NULL = b"null"
@@ -101,19 +109,26 @@ def _logprobs(logprobs: list[TokenLogprob]) -> bytes:
 
 
 class CompletionChunks(Chunks):
-    """A stream of completion chunks; `echoed` is the text to put before each choice."""
+    """A stream of completion chunks; `echoed` is the text to put before each choice, None that of the prompt's tokens.
+
+    With log-probabilities of the prompt, it is sent when these are complete.
+    """
 
     kind = "text_completion"
 
-    def __init__(self, identity: Identity, n: int, include_usage: bool, echoed: list[str]):
+    def __init__(self, identity: Identity, n: int, include_usage: bool, echoed: list[str | None]):
         super().__init__(identity, n, include_usage)
         self._echoed = dict(enumerate(echoed))
-        self._logprobs = [LegacyLogprobs(len(text)) for text in echoed]
+        self._prompts: dict[int, list[TokenLogprob]] = {}
+        self._logprobs: dict[int, LegacyLogprobs] = {}
 
     def feed(self, index: int, event: Event) -> bytes:
         """Frames for one event."""
-        before = self._echoed.pop(index, "")
-        frame = self._chunk(index, before) if before else b""
+        if isinstance(event, PromptLogprobs):
+            self._prompts.setdefault(index, []).extend(event.tokens)
+        if isinstance(event, Started | PromptLogprobs):
+            return b""
+        frame = self._echo(index) if index in self._echoed else b""
         match event:
             case Content(text, logprobs):
                 return frame + self._chunk(index, text, logprobs)
@@ -122,8 +137,18 @@ class CompletionChunks(Chunks):
             case _:
                 return frame
 
+    def _echo(self, index: int) -> bytes:
+        prompt, text = self._prompts.get(index, []), self._echoed.pop(index)
+        before = text_of(prompt) if text is None else text
+        self._logprobs[index] = legacy = LegacyLogprobs(len(before))
+        rendered = encode(legacy.prompt(prompt)) if prompt else NULL
+        return self._frame(index, before, rendered, NULL) if before or prompt else b""
+
     def _chunk(self, index: int, text: str, logprobs: list[TokenLogprob] | None = None, reason: bytes = NULL) -> bytes:
         rendered = encode(self._logprobs[index].add(logprobs)) if logprobs else NULL
+        return self._frame(index, text, rendered, reason)
+
+    def _frame(self, index: int, text: str, rendered: bytes, reason: bytes) -> bytes:
         return b'%s{"index":%d,"text":%s,"logprobs":%s,"finish_reason":%s}%s' % (
             self._head,
             index,

@@ -61,12 +61,17 @@ def chat_completion(identity: Identity, answers: Sequence[Answer], n: int, with_
 
 
 def completion(
-    identity: Identity, answers: Sequence[Answer], n: int, with_logprobs: bool, echoed: Sequence[str]
+    identity: Identity, answers: Sequence[Answer], n: int, with_logprobs: bool, echoed: Sequence[str | None]
 ) -> bytes:
-    """Render a whole completion; `echoed` is the text to put before each answer."""
+    """Render a whole completion; `echoed` is the text to put before each answer, None that of the prompt's tokens."""
     choices = []
-    for index, (answer, before) in enumerate(zip(answers, echoed, strict=True)):
-        logprobs = LegacyLogprobs(len(before)).add(answer.logprobs) if with_logprobs else None
+    for index, (answer, echo) in enumerate(zip(answers, echoed, strict=True)):
+        before = text_of(answer.prompt_logprobs) if echo is None else echo
+        logprobs = None
+        if with_logprobs:
+            legacy = LegacyLogprobs(len(before))
+            logprobs = legacy.prompt(answer.prompt_logprobs)
+            legacy.add(answer.logprobs, logprobs)
         choices.append(shapes.CompletionChoice(index, before + answer.content, logprobs, _word(answer)))
     body = shapes.Completion(
         identity.id, identity.created, identity.model, identity.fingerprint, choices, usage(_finishes(answers), n)
@@ -105,9 +110,22 @@ class LegacyLogprobs:
         self._offset = offset
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def add(self, logprobs: Iterable[TokenLogprob]) -> shapes.CompletionLogprobs:
-        """Render the next tokens' log-probabilities."""
-        rendered = shapes.CompletionLogprobs([], [], [], [])
+    def prompt(self, logprobs: Sequence[TokenLogprob]) -> shapes.CompletionLogprobs:
+        """Render those of the echoed prompt, before any others; a space before it is not part of its text."""
+        length, self._offset = self._offset, self._offset - len(text_of(logprobs))
+        rendered = self.add(logprobs)
+        if logprobs:
+            rendered.token_logprobs[0] = rendered.top_logprobs[0] = None
+            rendered.text_offset = [max(offset, 0) for offset in rendered.text_offset]
+        self._offset = length
+        self._decoder.reset()
+        return rendered
+
+    def add(
+        self, logprobs: Iterable[TokenLogprob], rendered: shapes.CompletionLogprobs | None = None
+    ) -> shapes.CompletionLogprobs:
+        """Render the next tokens' log-probabilities, behind others if these are given."""
+        rendered = rendered or shapes.CompletionLogprobs([], [], [], [])
         for entry in logprobs:
             rendered.tokens.append(_text(entry.text))
             rendered.token_logprobs.append(finite(entry.logprob))
@@ -115,6 +133,11 @@ class LegacyLogprobs:
             rendered.text_offset.append(self._offset)
             self._offset += len(self._decoder.decode(entry.text))
         return rendered
+
+
+def text_of(logprobs: Iterable[TokenLogprob]) -> str:
+    """Put the tokens' bytes together."""
+    return _text(b"".join(entry.text for entry in logprobs))
 
 
 def finite(logprob: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from flask import Response
 
 from localai_flask.api import docs, sse
@@ -17,8 +18,8 @@ from localai_flask.api.work import Sequences, Work
 from localai_flask.chat.constraint import answer_constraint, with_default_form
 from localai_flask.chat.output import OutputReader
 from localai_flask.chat.prompt import completion_prompt, edit_prompt
+from localai_flask.chat.promptonly import PromptOnly
 from localai_flask.config import sampling
-from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import ModelInfo, SamplingParams
 
@@ -53,13 +54,17 @@ def create_completion(call: CompletionCall, model: str | None = None) -> Respons
     name, config = chosen_model("completion", call.model, model)
     n = call.n or config.parameters.n
     params = sampling.merge(config, call.asked)
-    echoed = _echoed(call, config, params, n)
+    echo = config.parameters.echo if call.echo is None else call.echo
+    echoed = _echoed(call, echo, params, n)
+    if echo and params.top_logprobs is not None:
+        params = msgspec.structs.replace(params, prompt_logprobs=True)
+    make_reader = PromptOnly if call.is_prompt_only else OutputReader
     prompts = [completion_prompt(prompt, config) for prompt in call.prompts]
     wanted = with_default_form(call.wanted, config)
 
     def plan(info: ModelInfo) -> Sequences:
         ending = bound(params, answer_constraint(wanted, info))
-        return Sequences(choices(prompts, ending, n), [OutputReader() for _ in range(len(prompts) * n)])
+        return Sequences(choices(prompts, ending, n), [make_reader() for _ in range(len(prompts) * n)])
 
     identity = Identity.new("cmpl", name, config)
     work = Work(config, plan)
@@ -92,17 +97,20 @@ def create_edit(call: EditCall, model: str | None = None) -> Response:
     return _json(render.edit(identity, Work(config, plan).answers(), n))
 
 
-def _echoed(call: CompletionCall, config: ModelConfig, params: SamplingParams, n: int) -> list[str]:
-    """The text to put before each choice; raise `InvalidRequest` if it cannot be given back."""
-    echo = config.parameters.echo if call.echo is None else call.echo
-    if echo and params.top_logprobs is not None:
-        raise InvalidRequest("`echo` is not possible together with `logprobs`; ask for one of them.", param="echo")
-    texts = []
-    for prompt in call.prompts:
-        if echo and not isinstance(prompt, str):
-            raise InvalidRequest("`echo` is not possible with a prompt of token ids; send it as text.", param="echo")
-        texts += [prompt if echo and isinstance(prompt, str) else ""] * n
-    return texts
+def _echoed(call: CompletionCall, echo: bool, params: SamplingParams, n: int) -> list[str | None]:
+    """The text to put before each choice, None for that of the prompt's tokens; raise `InvalidRequest` if none can."""
+    if call.is_prompt_only and not echo:
+        raise InvalidRequest(
+            "`max_tokens` must be at least 1, or `echo` true to get the prompt back.", param="max_tokens"
+        )
+    if not echo:
+        return [""] * (n * len(call.prompts))
+    texts = [prompt if isinstance(prompt, str) else None for prompt in call.prompts]
+    if None in texts and params.top_logprobs is None:
+        raise InvalidRequest(
+            "`echo` of a prompt of token ids needs `logprobs`; ask for them or send the prompt as text.", param="echo"
+        )
+    return [text for text in texts for _ in range(n)]
 
 
 def _json(body: bytes) -> Response:

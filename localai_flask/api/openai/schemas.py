@@ -117,6 +117,7 @@ class CompletionRequest(StreamingRequest):
         required=True, metadata={"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
     )
     echo = Flag()
+    max_tokens = Whole(0)
     logprobs = Whole(0, MAX_TOP_LOGPROBS)
     best_of = Whole(1)
     suffix = Refused(NOT_YET)
@@ -132,7 +133,10 @@ class CompletionRequest(StreamingRequest):
             raise invalid("prompt", f"asks for more than {MAX_SEQUENCES} completions at once.")
         if "logprobs" in data:
             shared["asked"]["top_logprobs"] = data["logprobs"]
-        return CompletionCall(prompts=prompts, echo=data.get("echo"), **shared)
+        is_prompt_only = data.get("max_tokens") == 0
+        if is_prompt_only:
+            shared["asked"]["max_tokens"] = 1  # the engine's 0 means "no limit"; the one token is not shown
+        return CompletionCall(prompts=prompts, echo=data.get("echo"), is_prompt_only=is_prompt_only, **shared)
 
 
 class Inputs(Either):
