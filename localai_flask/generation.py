@@ -42,7 +42,8 @@ class Constraint(msgspec.Struct, frozen=True, array_like=True):
     """A form that the whole text must have; with a trigger, only what stands behind each trigger, to the form's end.
 
     The text of a Lark grammar may name other constraints, its `parts`, as `@name`. `param` is the field of the request
-    that it comes from.
+    that it comes from. With `is_final`, the end of the first form that was triggered ends the text. A schema that
+    `is_lax` and cannot be enforced means any JSON of its type.
     """
 
     kind: Literal["json_schema", "regex", "gbnf", "lark"]
@@ -50,6 +51,8 @@ class Constraint(msgspec.Struct, frozen=True, array_like=True):
     param: str = ""
     trigger: str | None = None
     parts: dict[str, Constraint] = {}
+    is_final: bool = False
+    is_lax: bool = False
 
 
 class ThinkingBudget(msgspec.Struct, frozen=True, array_like=True):

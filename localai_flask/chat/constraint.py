@@ -10,8 +10,8 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from localai_flask.chat.callgrammar import CallGrammar, json_form
 from localai_flask.chat.conversation import Tool
 from localai_flask.chat.formats import ToolFormat
 from localai_flask.chat.reasoning import TagPair
@@ -19,8 +19,7 @@ from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
 from localai_flask.generation import Constraint, ModelInfo
 
-SPACED = {"item_separator": ", ", "key_separator": ": "}
-"""How models have seen the JSON of calls."""
+__all__ = ["Wanted", "answer_constraint", "json_form", "with_default_form"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,28 +39,6 @@ class Wanted:
     def field(self) -> str:
         """The field of the request that cannot be honoured without a constraint; "" if all can."""
         return self.asked_by or (self.form.param if self.form else "")
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenCall:
-    """How a call is written: the name in JSON stands between `before` and `between`, then come the arguments."""
-
-    opening: str
-    before: str
-    between: str
-    after: str
-    closing: str
-
-
-WRITTEN = {
-    "hermes": WrittenCall("<tool_call>", '{"name": ', ', "arguments": ', "}", "</tool_call>"),
-}
-"""By the names of tool formats; calls in other formats are read and not enforced."""
-
-
-def json_form(schema: Any, param: str) -> Constraint:
-    """Bind a text to a JSON Schema."""
-    return Constraint("json_schema", json.dumps(schema, ensure_ascii=False), param)
 
 
 def with_default_form(wanted: Wanted, config: ModelConfig) -> Wanted:
@@ -88,7 +65,7 @@ def answer_constraint(
         return None
     if form is None:
         return _behind_thinking(wanted.form, opened)
-    written = WRITTEN.get(form.name)
+    written = form.written
     if written is None:
         if wanted.field:
             raise UnsupportedParameter(
@@ -101,9 +78,11 @@ def answer_constraint(
         raise InvalidRequest(
             f"`{wanted.form.param}` is not possible together with `tools`; send one of them.", param=wanted.form.param
         )
-    if wanted.form is None and not wanted.must_call:
-        return _lazy(written, tools)
-    return _behind_thinking(_whole(written, tools, wanted), opened)
+    grammar = CallGrammar(written, tools, wanted.must_call, wanted.calls_once)
+    if wanted.form is None and not wanted.must_call and not written.plain:
+        rules = ["start: calls", *grammar.behind(written.trigger)]
+        return Constraint("lark", "\n".join(rules), "tools", written.trigger, grammar.parts, is_final=grammar.once)
+    return _behind_thinking(_whole(grammar, wanted), opened)
 
 
 def _can_constrain(info: ModelInfo) -> bool:
@@ -118,43 +97,14 @@ def _unsupported(field: str, info: ModelInfo) -> UnsupportedParameter:
     )
 
 
-def _lazy(written: WrittenCall, tools: Sequence[Tool]) -> Constraint:
-    """Bind what stands behind each opening marker."""
-    rules = ["start: WS body WS " + json.dumps(written.closing, ensure_ascii=False), *_bodies(written, tools)]
-    return Constraint("lark", "\n".join(rules), "tools", written.opening, _arguments(tools))
-
-
-def _whole(written: WrittenCall, tools: Sequence[Tool], wanted: Wanted) -> Constraint:
-    """Bind the whole answer: to calls, or where they are not a must, to calls or the text's own form."""
-    opening, closing = (json.dumps(marker, ensure_ascii=False) for marker in (written.opening, written.closing))
-    calls = "call" if wanted.calls_once else "call (WS call)*"
-    parts = _arguments(tools)
-    if wanted.form is not None and not wanted.must_call:
-        calls = f"@form | {calls}"
-        parts["form"] = wanted.form
-    rules = [f"start: {calls}", f"call: {opening} WS body WS {closing}", *_bodies(written, tools)]
-    return Constraint("lark", "\n".join(rules), wanted.field or "tools", parts=parts)
-
-
-def _bodies(written: WrittenCall, tools: Sequence[Tool]) -> list[str]:
-    rules = ["body: " + " | ".join(f"body_{index}" for index in range(len(tools))), "WS: /[ \\n]{0,2}/"]
-    for index, tool in enumerate(tools):
-        name = json.dumps(tool.name, ensure_ascii=False)
-        begin = json.dumps(written.before + name + written.between, ensure_ascii=False)
-        rules.append(f"body_{index}: {begin} @arguments_{index} {json.dumps(written.after)}")
-    return rules
-
-
-def _arguments(tools: Sequence[Tool]) -> dict[str, Constraint]:
-    parts = {}
-    for index, tool in enumerate(tools):
-        param = f"tools[{tool.name}].function.parameters"
-        # A function that declares no parameters takes none.
-        schema = dict(tool.parameters or {"properties": {}, "additionalProperties": False})
-        if schema.setdefault("type", "object") != "object":
-            raise InvalidRequest(f"`{param}` must be a schema of type object.", param=param)
-        parts[f"arguments_{index}"] = json_form({"x-guidance": SPACED, **schema}, param)
-    return parts
+def _whole(grammar: CallGrammar, wanted: Wanted) -> Constraint:
+    """Bind the whole answer: to calls, or where they are not a must, to calls or text in its own form."""
+    start, rules, parts = "calls", grammar.whole(), grammar.parts
+    if not wanted.must_call and wanted.form is not None:
+        start, parts = "@form | calls", {**parts, "form": wanted.form}
+    elif not wanted.must_call:
+        start, rules = "PLAIN? | calls", [*rules, f"PLAIN: {grammar.written.plain}"]
+    return Constraint("lark", "\n".join([f"start: {start}", *rules]), wanted.field or "tools", parts=parts)
 
 
 def _behind_thinking(answer: Constraint | None, opened: TagPair | None) -> Constraint | None:
@@ -162,10 +112,9 @@ def _behind_thinking(answer: Constraint | None, opened: TagPair | None) -> Const
     if answer is None or opened is None:
         return answer
     end = json.dumps(opened.end, ensure_ascii=False)
-    rules = ["start: thinking WS @form", f"thinking[lazy]: ANY {end}", "ANY: /(.|\\n)*/", "WS: /[ \\n]{0,3}/"]
+    rules = ["start: thinking GAP answer", f"thinking[lazy]: ANY {end}", "GAP: /[ \\n]{0,3}/"]
     if answer.kind != "lark":
+        rules += ["answer: @form", "ANY: /(.|\\n)*/"]
         return Constraint("lark", "\n".join(rules), answer.param, parts={"form": answer})
-    rules[0] = "start: thinking WS answer"
-    inner = answer.text.replace("start: ", "answer: ", 1)
-    shared = [line for line in inner.splitlines() if not line.startswith("WS: ")]
-    return Constraint("lark", "\n".join(rules + shared), answer.param, parts=answer.parts)
+    rules.append(answer.text.replace("start: ", "answer: ", 1))
+    return Constraint("lark", "\n".join(rules), answer.param, parts=answer.parts)

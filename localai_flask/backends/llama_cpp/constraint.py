@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from llguidance import LLMatcher, LLTokenizer
@@ -52,16 +53,28 @@ class Grammars:
         if self._last is None or self._last[0] != constraint:  # the choices of one request come in a row
             self._last = constraint, self._compile(constraint)
         trigger = None if constraint.trigger is None else constraint.trigger.encode()
-        return Guide(self._last[1].deep_copy(), self._tokenizer, self._vocabulary, trigger, shown)
+        matcher = self._last[1].deep_copy()
+        return Guide(matcher, self._tokenizer, self._vocabulary, trigger, shown, constraint.is_final)
 
     def _compile(self, constraint: Constraint) -> LLMatcher:
         grammars = []
         for name, part in constraint.parts.items():
-            grammars.append({**_grammar(part), "name": name})
-            self._check(part, grammars[-1:])
+            grammars.append({**self._part(part), "name": name})
         grammars.insert(0, {**_grammar(constraint), "name": "answer"})
         self._check(constraint, grammars)
         return LLMatcher(self._tokenizer, json.dumps({"grammars": grammars}), log_level=0)
+
+    def _part(self, part: Constraint) -> Grammar:
+        """Compile a part alone; raise `InvalidRequest` if it cannot be enforced and is not lax."""
+        try:
+            grammar = _grammar(part)
+            self._check(part, [grammar])
+        except InvalidRequest:
+            if not part.is_lax:
+                raise
+            kind = json.loads(part.text).get("type")
+            grammar = _grammar(msgspec.structs.replace(part, text=json.dumps({"type": kind} if kind else {})))
+        return grammar
 
     def _check(self, constraint: Constraint, grammars: list[Grammar]) -> None:
         if message := self._explain(grammars):
@@ -81,7 +94,10 @@ class Grammars:
 
 
 class Guide:
-    """Where one sequence stands in its grammar; with a trigger, only from there to the grammar's end, each time."""
+    """Where one sequence stands in its grammar; with a trigger, only from there to the grammar's end, each time.
+
+    With `is_final`, the grammar's end is the answer's.
+    """
 
     def __init__(
         self,
@@ -90,7 +106,9 @@ class Guide:
         vocabulary: Vocabulary,
         trigger: bytes | None,
         shown: Mapping[int, bytes],
+        is_final: bool = False,
     ):
+        self._is_final = is_final
         self._matcher, self._tokenizer, self._vocabulary = matcher, tokenizer, vocabulary
         self._trigger, self._shown = trigger, shown
         self._said = b""
@@ -100,7 +118,7 @@ class Guide:
     @property
     def is_complete(self) -> bool:
         """Whether the whole answer is said and nothing but its end can follow."""
-        return self._trigger is None and self._matcher.is_stopped()
+        return (self._trigger is None or self._is_final) and self._matcher.is_stopped()
 
     def allows(self, token: int) -> bool:
         """Tell whether a token may follow."""
@@ -138,7 +156,7 @@ class Guide:
             self.is_armed, self._said = True, b""
             self._matcher.consume_tokens(self._tokenizer.tokenize_bytes(rest))
         self._check()
-        if self._trigger is not None and self._matcher.is_stopped():
+        if self._trigger is not None and not self._is_final and self._matcher.is_stopped():
             self._matcher.reset()
             self.is_armed = False
 

@@ -135,8 +135,12 @@ class Written:
     """How values are written: as JSON, or in a way of their own (`gemma`, `keywords`)."""
     is_single: bool = False
     """The first call ends the answer."""
-    preface: str = ""
-    """A rule for what may stand before the calls even if the answer has to be calls."""
+    preface: tuple[str, str] | None = None
+    """The marks around what may stand before the calls even if the answer has to be calls."""
+    between_rule: str = ""
+    """A rule's expression instead of `between`, where there are several ways."""
+    plain: str = ""
+    """A regular expression for text that is no call, where nothing but their form marks calls."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from localai_flask.chat.reasoning import HARMONY_ANALYSIS
 _RECIPIENT = r"(?:\s*to=(?:functions\.)?(?P<name>[\w.\-]+))?"
 _HEAD = regex.compile(
     rf"(?:<\|(?:end|call)\|>)?(?:<\|start\|>assistant)?{_RECIPIENT}\s*(?:<\|channel\|>\s*(?P<channel>\w+){_RECIPIENT}"
-    r"\s*(?:<\|constrain\|>)?\s*\w*\s*)?<\|message\|>"
+    r"(?:<\|channel\|>\w+)?\s*(?:<\|constrain\|>)?\s*\w*\s*)?<\|message\|>"
 )
 _END = regex.compile(r"<\|(?:end|call|return)\|>")
 _TO_CALL = regex.compile(r"\s*(?=\{)")
@@ -48,8 +48,9 @@ HARMONY = ToolFormat(
         trigger=" to=functions.",
         before="<|channel|>commentary to=functions.",
         between=" <|constrain|>json<|message|>",
+        between_rule=r'/(<\|channel\|>(commentary|analysis))?( json| ?<\|constrain\|>json)?/ "<|message|>"',
         after="",
         is_single=True,
-        preface="(analysis)?",
+        preface=(HARMONY_ANALYSIS.start, HARMONY_ANALYSIS.end + "<|start|>assistant"),
     ),
 )

@@ -168,7 +168,17 @@ LLAMA4 = ToolFormat(
     ),
     trailers=("<|python_end|>", ";"),
     preserved=("<|python_start|>", "<|python_end|>"),
-    written=_python_written("<|python_start|>", "<|python_end|>"),
+    written=Written(
+        trigger="",
+        plain=r"/[ \n]*([^ \n{\[<]|<[^|])(.|\n)*/",
+        opening="[",
+        before="",
+        between="(",
+        after=")",
+        joint=", ",
+        closing="]",
+        values="keywords",
+    ),
 )
 
 TOOL_CODE = CallSyntax("```tool_code", python_calls("```", must_exist=True))

@@ -52,6 +52,8 @@ def json_value(text: str, schema: Any, is_text: bool | None = None) -> str:
     `is_text` tells what the model said of it. Models write a new line around a value that is no part of it.
     """
     types = types_of(schema)
+    if isinstance(schema, Mapping) and text.strip() in (schema.get("enum") or ()):
+        return jsontext.encode(text.strip())
     if is_text or (is_text is None and types == {"string"}):
         return jsontext.encode(text)
     try:
