@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import UnsupportedParameter
+from localai_flask.errors import ApiError, UnsupportedParameter
 from localai_flask.generation import ModelInfo, Prompt, Reply, SamplingParams, Usage
 from localai_flask.inquiry import EmbeddedPart, Fact, Question
 
@@ -51,6 +51,8 @@ class Inquiry:
     question: Question
     deadline: float | None = None
     """When to give up, on the clock of `time.monotonic()`."""
+    group: int = 0
+    """The id of the first inquiry that was asked together with this one."""
 
 
 def refuse_constraint(job: Job, backend: str) -> None:

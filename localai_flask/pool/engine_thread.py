@@ -163,7 +163,7 @@ class EngineThread(threading.Thread):
             try:
                 if group is None:
                     self._check_limit()
-                group = group or inquiry.id
+                inquiry.group = group = group or inquiry.id
                 answer = self._answer(inquiry)
             except ApiError as error:
                 answers.append((request_id, Failed(error.info)))

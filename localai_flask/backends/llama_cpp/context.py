@@ -22,7 +22,6 @@ DEFAULT_CONTEXT = 8192
 DEFAULT_SLOTS = 4
 FLASH_ATTENTION = {"auto": -1, "off": 0, "false": 0, "on": 1, "true": 1}  # llama_flash_attn_type
 ROPE_SCALING = {"none": 0, "linear": 1, "yarn": 2, "longrope": 3}  # llama_rope_scaling_type
-POOLING = {"none": 0, "mean": 1, "cls": 2, "last": 3, "rank": 4}  # llama_pooling_type
 
 _row_size = ggml("ggml_row_size", ctypes.c_size_t, ctypes.c_int, ctypes.c_int64)
 
@@ -122,17 +121,4 @@ def context_params(options: EngineOptions, slots: int, context_size: int, n_outp
         params.rope_scaling_type = ROPE_SCALING[options.rope_scaling]
     for name, value in options.rope.items():
         setattr(params, name, value)
-    if options.embeddings or options.reranking:
-        _make_embedding(params, options)
     return params
-
-
-def _make_embedding(params: Any, options: EngineOptions) -> None:
-    """Ask for embeddings: every token is an output, and what attends to all of a text needs it in one piece."""
-    params.embeddings = True
-    params.n_outputs_max = 0
-    params.n_ubatch = params.n_batch
-    if options.pooling_type is not None:
-        params.pooling_type = POOLING[options.pooling_type]
-    elif options.reranking:
-        params.pooling_type = POOLING["rank"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
-from localai_flask.backends.base import Backend, Event, Job, LoadProgress
+from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
 from localai_flask.backends.llama_cpp.batch import Batch
 from localai_flask.backends.llama_cpp.cache import PrefixCache
 from localai_flask.backends.llama_cpp.constraint import Grammars
+from localai_flask.backends.llama_cpp.inquiries import Inquiries
 from localai_flask.backends.llama_cpp.library import ENGINE_VERSION, capture_log
 from localai_flask.backends.llama_cpp.model import Model
 from localai_flask.backends.llama_cpp.options import read_options
@@ -18,6 +19,7 @@ from localai_flask.backends.llama_cpp.sequence import Sequence
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ContextOverflow, DeadlineExceeded, InvalidRequest
 from localai_flask.generation import Delta, Failed, ModelInfo, Progress, Prompt, PromptLogprobs, Started, TokenLogprob
+from localai_flask.inquiry import Fact
 from localai_flask.settings import Settings
 
 TOO_LATE = Failed(
@@ -50,7 +52,7 @@ class LlamaCppBackend(Backend):
     def load(self, config: ModelConfig, progress: LoadProgress) -> ModelInfo:
         settings = Settings.from_environment()
         options = read_options(config, settings)
-        self.model = model = Model(config.model_path, options, progress, capture_log())
+        self.model = model = Model(config.model_path, options, progress, capture_log(options.verbosity))
         self.cache = PrefixCache(
             *(model.memory, model.slots, model.context_size), window=model.window, is_recurrent=model.is_recurrent
         )
@@ -62,18 +64,20 @@ class LlamaCppBackend(Backend):
             queue_size=settings.queue_size,
         )
         self._batch = Batch(model.n_batch)
-        self._grammars = Grammars(model.vocabulary)
+        if model.generates:
+            self._grammars = Grammars(model.vocabulary)
+        self.inquiries = Inquiries(model, options, settings.queue_size)
         vocabulary = model.vocabulary
         return ModelInfo(
             backend="llama-cpp",
             engine_version=ENGINE_VERSION,
-            context_length=model.context_size,
-            capabilities=self.capabilities,
+            context_length=self.inquiries.context_length,
+            capabilities=self.inquiries.capabilities | (self.capabilities if model.generates else frozenset()),
             chat_template=model.chat_template,
             bos_token=vocabulary.text(vocabulary.bos),
             eos_token=vocabulary.text(vocabulary.eos),
             trained_context=model.trained_context,
-            memory_bytes=model.memory_bytes,
+            memory_bytes=model.weight_bytes + model.capture.cache_bytes,
             description=model.description,
         )
 
@@ -94,7 +98,11 @@ class LlamaCppBackend(Backend):
         guide = None if constraint is None else self._grammars.guide(constraint, shown)
         self.scheduler.add(Sequence.of(job, self.model.context_size, guide, shown))
 
+    def ask(self, inquiry: Inquiry) -> Fact | None:
+        return self.inquiries.ask(inquiry)
+
     def cancel(self, job_id: int) -> None:
+        self.inquiries.cancel(job_id)
         sequence = self.scheduler.find(job_id)
         if sequence is not None:
             self.scheduler.remove(sequence)
@@ -102,7 +110,8 @@ class LlamaCppBackend(Backend):
     def step(self) -> list[Event]:
         """Plan, decode, sample, commit; raise `RuntimeError` if the library fails."""
         scheduler, batch = self.scheduler, self._batch
-        events: list[Event] = [(sequence.job.id, TOO_LATE) for sequence in scheduler.expire()]
+        events = self.inquiries.step(scheduler.running)
+        events += [(sequence.job.id, TOO_LATE) for sequence in scheduler.expire()]
         if scheduler.waiting:
             admitted = scheduler.admit()
             events += [(s.job.id, Started(len(s.prompt), s.job.num_cached)) for s in admitted]
@@ -124,15 +133,18 @@ class LlamaCppBackend(Backend):
 
     @property
     def is_idle(self) -> bool:
-        return not (self.scheduler.decoding or self.scheduler.prefilling or self.scheduler.waiting)
+        scheduler = self.scheduler
+        return not (scheduler.decoding or scheduler.prefilling or scheduler.waiting) and self.inquiries.is_idle
 
     @property
     def load_counts(self) -> tuple[int, int]:
-        return self.scheduler.running, len(self.scheduler.waiting)
+        running, waiting = self.inquiries.load_counts
+        return self.scheduler.running + running, len(self.scheduler.waiting) + waiting
 
     def close(self) -> None:
         for sequence in [*self.scheduler.decoding, *self.scheduler.prefilling]:
             self.scheduler.remove(sequence)
+        self.inquiries.close()
         self.model.close()
 
     def _is_hopeless(self, prompt: Prompt) -> bool:

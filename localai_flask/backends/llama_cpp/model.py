@@ -16,7 +16,7 @@ import numpy as np
 from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.llama_cpp.adapters import apply_adapters, load_adapters
 from localai_flask.backends.llama_cpp.batch import Batch, Logits
-from localai_flask.backends.llama_cpp.context import choose_size, context_params
+from localai_flask.backends.llama_cpp.context import choose_size, context_params, metadata
 from localai_flask.backends.llama_cpp.library import LogCapture, lib
 from localai_flask.backends.llama_cpp.machine import physical_cores
 from localai_flask.backends.llama_cpp.options import EngineOptions
@@ -48,8 +48,10 @@ class Model:
             undo.callback(self.close)
             self._load_weights(options, progress)
             self._check_kind()
+            self.generates = not self._only_pools(options)
+            """Whether it writes text; a model that does not has no context here, no slots and no cache."""
             self._make_context(options)
-            if options.warmup:
+            if options.warmup and self.generates:
                 self._warm_up()
                 self._choose_threads(options)
             undo.pop_all()
@@ -102,11 +104,25 @@ class Model:
     def _check_kind(self) -> None:
         if self.vocabulary.size == 0:
             raise ConfigError(f"{self.path} has no vocabulary; choose a file that holds a whole model.")
-        if lib.llama_model_has_encoder(self.handle) or lib.llama_model_is_diffusion(self.handle):
+        both = lib.llama_model_has_encoder(self.handle) and lib.llama_model_has_decoder(self.handle)
+        if both or lib.llama_model_is_diffusion(self.handle):
             raise ConfigError(
                 f"{self.path} ({self.description}) does not generate text token by token, as the llama-cpp backend "
                 "does; choose a decoder-only model."
             )
+
+    def _only_pools(self, options: EngineOptions) -> bool:
+        """Whether the model was made for vectors or scores alone, or is asked for scores."""
+        is_encoder = lib.llama_model_has_encoder(self.handle) or self.metadata("attention.causal") == "false"
+        return bool(is_encoder or options.reranking or self.metadata("pooling_type"))
+
+    def metadata(self, key: str) -> str:
+        """Read what the file says of its architecture; "" if it does not."""
+        return metadata(self.handle, f"{metadata(self.handle, 'general.architecture')}.{key}")
+
+    def apply_adapters(self, context: Any, options: EngineOptions) -> None:
+        """Have a context on these weights compute with the adapters; raise `ConfigError` if it cannot."""
+        apply_adapters(context, self._adapters, options.adapters)
 
     def _make_context(self, options: EngineOptions) -> None:
         self.slots, self.context_size = choose_size(self.handle, self.path, options)
@@ -116,6 +132,10 @@ class Model:
         params = context_params(options, self.slots, self.context_size, self.n_outputs)
         self.threads_batch = options.threads_batch or physical_cores()
         self.threads = options.threads or self.threads_batch
+        if not self.generates:
+            self.slots, self.memory, self.memory_bytes = 0, None, self.weight_bytes
+            self.n_batch = options.n_batch
+            return
         params.n_threads = params.n_threads_batch = self.threads
         self.context = lib.llama_init_from_model(self.handle, params)
         if self.context is None:
@@ -123,15 +143,15 @@ class Model:
                 f"llama.cpp cannot make a context for {self.path}: {self.capture.cause()}; "
                 f"lower `context_size` ({self.context_size}) or the option parallel ({self.slots})."
             )
-        apply_adapters(self.context, self._adapters, options.adapters)
+        self.apply_adapters(self.context, options)
         self.memory = lib.llama_get_memory(self.context)
         if self.memory is None:
             raise ConfigError(
-                f"{self.path} ({self.description}) makes embeddings, and the llama-cpp backend only generates text; "
-                "choose a model that does."
+                f"{self.path} ({self.description}) does not write text from left to right, as the llama-cpp backend "
+                "does; choose a decoder-only model."
             )
         self.logits = Logits(self.context, self.vocabulary.size)
-        self.n_batch: int = lib.llama_n_batch(self.context)
+        self.n_batch = int(lib.llama_n_batch(self.context))
         self.memory_bytes = self.weight_bytes + self.capture.cache_bytes
         log.info(
             "%s: %d slots × %d tokens = %.1f MiB of cache",

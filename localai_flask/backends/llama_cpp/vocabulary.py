@@ -82,7 +82,10 @@ class Vocabulary:
 
         Raises `InvalidRequest` for ids outside the vocabulary, and for an empty prompt if no token could begin it.
         """
-        tokens = self._tokenize(prompt) if prompt.tokens is None else self._checked(prompt.tokens)
+        if prompt.suffix is not None:
+            tokens = self._infill(prompt, prompt.suffix)
+        else:
+            tokens = self._tokenize(prompt) if prompt.tokens is None else self._checked(prompt.tokens)
         if tokens:
             return tokens
         if self.bos < 0:
@@ -91,9 +94,67 @@ class Vocabulary:
             )
         return [self.bos]
 
-    def tokens(self, text: str) -> list[int]:
-        """Turn a text as it stands into tokens, none of which are control tokens."""
-        return self._tokenize_text(text.encode(), False)
+    def tokens(self, text: str, special: bool = False) -> list[int]:
+        """Turn a text as it stands into tokens, none of which are control tokens unless `special`."""
+        return self._tokenize_text(text.encode(), special)
+
+    def encode_whole(self, prompt: Prompt) -> list[int]:
+        """Turn a text into tokens, with all the special ones that the vocabulary puts around a whole text.
+
+        Raises `InvalidRequest` for ids outside the vocabulary, and if nothing comes of the text.
+        """
+        if prompt.tokens is not None:
+            tokens = self._checked(prompt.tokens)
+        else:
+            tokens = self._tokenize_text(prompt.text.encode(), prompt.special, whole=True)
+        if not tokens:
+            raise InvalidRequest("The input is empty; send some text.", param="input")
+        return tokens
+
+    def encode_pair(self, first: str, second: str) -> list[int]:
+        """Turn two texts into tokens, with the special ones that the vocabulary puts around and between them."""
+        sep = lib.llama_vocab_sep(self.handle)
+        if lib.llama_vocab_type(self.handle) == lib.LLAMA_VOCAB_TYPE_WPM:  # BERT's, whatever the file says
+            return [self.bos, *self.tokens(first), sep, *self.tokens(second), sep]
+        end = [self.eos if self.eos >= 0 else sep] if lib.llama_vocab_get_add_eos(self.handle) else []
+        between = [sep] if lib.llama_vocab_get_add_sep(self.handle) else []
+        begin = [self.bos] if self.wants_bos else []
+        return [*begin, *self.tokens(first), *end, *between, *self.tokens(second), *end]
+
+    @cached_property
+    def infill(self) -> tuple[int, int, int] | None:
+        """The tokens before the beginning, the end and the middle of a text whose middle is to be written."""
+        marks = lib.llama_vocab_fim_pre, lib.llama_vocab_fim_suf, lib.llama_vocab_fim_mid
+        tokens = tuple(mark(self.handle) for mark in marks)
+        return tokens if min(tokens) >= 0 else None
+
+    def _infill(self, prompt: Prompt, suffix: str) -> list[int]:
+        if self.infill is None:
+            raise InvalidRequest(
+                "This model's vocabulary has no tokens for writing the middle of a text; leave `suffix` out.",
+                param="suffix",
+            )
+        before, after, middle = self.infill
+        begin = [self.bos] if prompt.add_bos and self.wants_bos else []
+        prefix = self.tokens(prompt.text) if prompt.tokens is None else self._checked(prompt.tokens)
+        return [*begin, before, *prefix, after, *self.tokens(suffix), middle]
+
+    def decode(self, tokens: list[int]) -> str:
+        """Turn tokens into text, control tokens into their names; raise `InvalidRequest` for ids that do not exist."""
+        checked = np.array(self._checked(tokens), np.int32)
+        pointer = checked.ctypes.data_as(lib.llama_token_p)
+        room = 8 * len(tokens) + 16
+        for _ in range(2):
+            buffer = ctypes.create_string_buffer(room)
+            length = lib.llama_detokenize(self.handle, pointer, len(tokens), buffer, room, False, True)
+            if length >= 0:
+                break
+            room = -length
+        return buffer.raw[:length].decode("utf-8", "replace")
+
+    def spelled(self, token: int) -> bytes:
+        """Give the bytes that a token stands for, or its name if it is a control token."""
+        return self.piece(token) or self.text(token).encode()
 
     def _tokenize(self, prompt: Prompt) -> list[int]:
         tokens = self._tokenize_text(prompt.text.encode(), prompt.special)
@@ -101,13 +162,13 @@ class Vocabulary:
             tokens.insert(0, self.bos)
         return tokens
 
-    def _tokenize_text(self, text: bytes, special: bool) -> list[int]:
-        room = len(text) + 1
+    def _tokenize_text(self, text: bytes, special: bool, whole: bool = False) -> list[int]:
+        room = len(text) + 3
         for _ in range(2):  # few vocabularies need more than one token per byte, and then the library tells how many
             buffer = np.empty(room, np.int32)
             pointer = buffer.ctypes.data_as(lib.llama_token_p)
             # Asked to add special tokens, llama.cpp would append an end of sequence too where the vocabulary wants one.
-            count = lib.llama_tokenize(self.handle, text, len(text), pointer, room, False, special)
+            count = lib.llama_tokenize(self.handle, text, len(text), pointer, room, whole, special)
             if count >= 0:
                 tokens: list[int] = buffer[:count].tolist()
                 return tokens

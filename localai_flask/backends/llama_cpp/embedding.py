@@ -1,0 +1,183 @@
+"""Questions for vectors and scores: a queue of texts, packed side by side into batches.
+
+Knows no sequences that generate; it is told how many run beside it, and then computes less in one step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from localai_flask.backends.base import Event, Inquiry
+from localai_flask.backends.llama_cpp.batch import Tokens
+from localai_flask.backends.llama_cpp.pace import Pace
+from localai_flask.backends.llama_cpp.pooling import PoolingContext, Vectors, normalize
+from localai_flask.errors import ApiError, ContextOverflow, DeadlineExceeded, InvalidRequest, Overloaded
+from localai_flask.generation import Failed
+from localai_flask.inquiry import Embedded, EmbeddedPart, Question, Scored
+
+TOO_LATE = Failed(
+    DeadlineExceeded("The text was not embedded in the time it was given; send fewer or ask with more time.").info
+)
+
+
+WARM_UP_TOKENS = 64
+
+
+class InputTooLong(ContextOverflow):
+    def __init__(self, asked: int, limit: int, trained: int):
+        advice = "shorten it" if limit >= trained else "shorten it or raise `context_size` in the model's YAML"
+        InvalidRequest.__init__(
+            self, f"The input has {asked} tokens but this model takes {limit} at once; {advice}.", param="input"
+        )
+
+
+@dataclass(eq=False, slots=True)
+class Item:
+    """A text that waits for its vector; tokenized when its turn comes, as a thousand texts together would take long.
+
+    A long one may be computed up to `done`; `total` is what its vector is made of so far.
+    """
+
+    inquiry: Inquiry
+    tokens: Tokens | None = None
+    done: int = 0
+    total: Vectors | None = None
+
+
+class Embedder:
+    """Answers in the order of arrival, as many texts at a time as fit into a batch."""
+
+    def __init__(
+        self,
+        context: PoolingContext,
+        tokenize: Callable[[Question], list[int]],
+        norm: int,
+        *,
+        trained: int,
+        queue_size: int,
+    ):
+        self._context = context
+        self._tokenize = tokenize
+        self._norm = norm
+        self._trained = trained
+        self._queue_size = queue_size
+        self._waiting: dict[int, Item] = {}
+        self._groups: dict[int, int] = {}
+        """How many texts of each group wait."""
+        self._pace = Pace(context.n_batch)
+
+    def warm_up(self) -> None:
+        """Compute a text of any tokens, so that the first request waits for no buffers, and learn the pace."""
+        size = min(WARM_UP_TOKENS, self._context.n_batch, self._context.longest)
+        for _ in range(2):
+            begun = time.perf_counter()
+            self._context.compute([np.zeros(size, np.int32)])
+        self._pace.observe(size, 0, time.perf_counter() - begun)
+
+    @property
+    def capability(self) -> str:
+        return "score" if self._context.kind == "rank" else "embed"
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._waiting
+
+    @property
+    def load_counts(self) -> tuple[int, int]:
+        """How many requests run and wait, each of which may be about many texts."""
+        return min(1, len(self._groups)), max(0, len(self._groups) - 1)
+
+    def add(self, inquiry: Inquiry) -> None:
+        """Queue a text; raise `Overloaded` if the queue is full, except for one of a request that waits already."""
+        if inquiry.group not in self._groups and len(self._groups) > self._queue_size:
+            raise Overloaded(
+                f"{len(self._groups)} requests already wait for this model, as many as may; "
+                "try again later or raise LOCALAI_QUEUE_SIZE."
+            )
+        self._waiting[inquiry.id] = Item(inquiry)
+        self._groups[inquiry.group] = self._groups.get(inquiry.group, 0) + 1
+
+    def cancel(self, inquiry_id: int) -> None:
+        item = self._waiting.pop(inquiry_id, None)
+        if item is None:
+            return
+        group = item.inquiry.group
+        self._groups[group] -= 1
+        if not self._groups[group]:
+            del self._groups[group]
+
+    def step(self, streams: int) -> list[Event]:
+        """Compute one batch, a smaller one if so many streams run beside; raise `RuntimeError` if the library fails."""
+        events = self._expire()
+        chosen = self._plan(self._pace.budget(streams), events)
+        if not chosen:
+            return events
+        begun = time.perf_counter()
+        pieces = [piece for _, piece in chosen]
+        for (item, piece), vectors in zip(chosen, self._context.compute(pieces, chosen[0][0].done), strict=True):
+            events += self._take(item, piece, vectors)
+        self._pace.observe(sum(map(len, pieces)), 0, time.perf_counter() - begun)
+        return events
+
+    def _expire(self) -> list[Event]:
+        now = time.monotonic()
+        deadlines = [(item.inquiry.deadline, key) for key, item in self._waiting.items()]
+        late = [key for deadline, key in deadlines if deadline is not None and deadline <= now]
+        for key in late:
+            self.cancel(key)
+        return [(key, TOO_LATE) for key in late]
+
+    def _plan(self, budget: int, events: list[Event]) -> list[tuple[Item, Tokens]]:
+        """Choose the next texts: the oldest in any case, or a piece of it, and those behind it while they fit."""
+        chosen: list[tuple[Item, Tokens]] = []
+        for item in list(islice(self._waiting.values(), self._context.side_by_side)):
+            try:
+                tokens = self._tokens(item)
+            except ApiError as error:
+                events.append((item.inquiry.id, Failed(error.info)))
+                self.cancel(item.inquiry.id)
+                continue
+            if item.done or (not chosen and len(tokens) > budget and self._context.takes_pieces):
+                return [(item, tokens[item.done : item.done + budget])]
+            budget -= len(tokens)
+            if chosen and budget < 0:
+                break
+            chosen.append((item, tokens))
+        return chosen
+
+    def _tokens(self, item: Item) -> Tokens:
+        if item.tokens is None:
+            tokens = self._tokenize(item.inquiry.question)
+            if len(tokens) > self._context.longest:
+                raise InputTooLong(len(tokens), self._context.longest, self._trained)
+            item.tokens = np.array(tokens, np.int32)
+        return item.tokens
+
+    def _take(self, item: Item, piece: Tokens, vectors: Vectors) -> list[Event]:
+        """Take the vectors of a text or of a piece of it, and tell what is complete."""
+        inquiry, count = item.inquiry, len(self._tokens(item))
+        is_first, item.done = item.done == 0, item.done + len(piece)
+        is_last = item.done == count
+        if is_last:
+            self.cancel(inquiry.id)
+        kind = self._context.kind
+        if kind == "rank":
+            return [(inquiry.id, Scored(float(vectors[0, 0]), count))] if is_last else []
+        if kind == "none":
+            data = vectors.tobytes()
+            return [(inquiry.id, Embedded(data, self._context.width, count) if is_last else EmbeddedPart(data))]
+        if kind == "mean":
+            sums = vectors.sum(axis=0)
+            item.total = sums if item.total is None else item.total + sums
+        elif kind == "last" or is_first:
+            item.total = vectors[0 if kind == "cls" else -1].copy()
+        if not is_last:
+            return []
+        assert item.total is not None
+        pooled = normalize(item.total[np.newaxis] / np.float32(count if kind == "mean" else 1), self._norm)
+        return [(inquiry.id, Embedded(pooled.astype("<f4").tobytes(), self._context.width, count))]

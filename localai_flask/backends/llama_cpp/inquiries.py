@@ -1,0 +1,117 @@
+"""Everything that is asked of a model beside generating: tokens at once, vectors and scores through the embedder."""
+
+from __future__ import annotations
+
+import re
+
+from localai_flask.backends.base import Event, Inquiry
+from localai_flask.backends.llama_cpp.embedding import Embedder
+from localai_flask.backends.llama_cpp.library import lib
+from localai_flask.backends.llama_cpp.model import Model
+from localai_flask.backends.llama_cpp.options import EngineOptions
+from localai_flask.backends.llama_cpp.pooling import PoolingContext
+from localai_flask.errors import InvalidRequest
+from localai_flask.generation import Prompt
+from localai_flask.inquiry import Detokenize, Detokenized, Fact, Question, Score, Tokenize, Tokenized
+
+LONGEST_TEXT = 1 << 20
+"""Characters that are tokenized at once; it takes half a second, in which no sequence advances."""
+
+PLACES = re.compile(r"(\{query\}|\{document\})")
+"""Where a model's template for pairs has its texts."""
+
+
+class Inquiries:
+    """Answers questions about one model; it has an embedder if the YAML or the file asks for vectors or scores."""
+
+    def __init__(self, model: Model, options: EngineOptions, queue_size: int):
+        """Make the embedder's context; raise `ConfigError` or `ModelLoadFailed` with one sentence."""
+        self._model = model
+        self._vocabulary = model.vocabulary
+        self._context: PoolingContext | None = None
+        self._embedder: Embedder | None = None
+        if options.embeddings or not model.generates:
+            self._context = context = PoolingContext(model, options)
+            self._embedder = Embedder(
+                *(context, self._tokens, options.embd_normalize), trained=model.trained_context, queue_size=queue_size
+            )
+            if options.warmup:
+                self._embedder.warm_up()
+        template = lib.llama_model_chat_template(model.handle, b"rerank")
+        self._pair_template = template.decode("utf-8", "replace") if template is not None else None
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        embeds = [] if self._embedder is None else [self._embedder.capability]
+        infills = ["infill"] if self._model.generates and self._vocabulary.infill is not None else []
+        return frozenset(["tokenize", *embeds, *infills])
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of the longest text that the model takes."""
+        return self._model.context_size if self._model.generates or self._context is None else self._context.longest
+
+    @property
+    def is_idle(self) -> bool:
+        return self._embedder is None or self._embedder.is_idle
+
+    @property
+    def load_counts(self) -> tuple[int, int]:
+        return (0, 0) if self._embedder is None else self._embedder.load_counts
+
+    def ask(self, inquiry: Inquiry) -> Fact | None:
+        """Answer about tokens, queue the rest.
+
+        Raises `InvalidRequest` or `Overloaded`.
+        """
+        question = inquiry.question
+        if isinstance(question, Tokenize):
+            return self._tokenize(question)
+        if isinstance(question, Detokenize):
+            return Detokenized(self._vocabulary.decode(question.tokens))
+        assert self._embedder is not None, "capabilities come first"
+        self._embedder.add(inquiry)
+        return None
+
+    def cancel(self, inquiry_id: int) -> None:
+        if self._embedder is not None:
+            self._embedder.cancel(inquiry_id)
+
+    def step(self, streams: int) -> list[Event]:
+        """Compute one batch of texts beside so many running streams; raise `RuntimeError` if the library fails."""
+        return [] if self._embedder is None or self._embedder.is_idle else self._embedder.step(streams)
+
+    def close(self) -> None:
+        if self._context is not None:
+            self._context.close()
+
+    def _tokenize(self, question: Tokenize) -> Tokenized:
+        _check_length("content", question.prompt.text)
+        vocabulary, prompt = self._vocabulary, question.prompt
+        if prompt.text and prompt.add_bos:
+            tokens = vocabulary.encode_whole(prompt)
+        else:
+            tokens = vocabulary.tokens(prompt.text, special=prompt.special)
+        return Tokenized(tokens, [vocabulary.spelled(token) for token in tokens] if question.pieces else [])
+
+    def _tokens(self, question: Question) -> list[int]:
+        """Turn what is to be embedded or scored into tokens."""
+        if not isinstance(question, Score):
+            assert not isinstance(question, Tokenize | Detokenize)
+            _check_length("input", question.prompt.text)
+            return self._vocabulary.encode_whole(question.prompt)
+        _check_length("documents", question.query + question.document)
+        if self._pair_template is None:
+            return self._vocabulary.encode_pair(question.query, question.document)
+        query, document = question.query, question.document
+        parts = {"{query}": query, "{document}": document}
+        text = "".join(parts.get(part, part) for part in PLACES.split(self._pair_template))
+        return self._vocabulary.encode(Prompt(text, add_bos=False))
+
+
+def _check_length(field: str, text: str) -> None:
+    if len(text) > LONGEST_TEXT:
+        raise InvalidRequest(
+            f"`{field}` has {len(text)} characters, more than the {LONGEST_TEXT} that are read at once; shorten it.",
+            param=field,
+        )
