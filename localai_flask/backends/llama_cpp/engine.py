@@ -13,6 +13,7 @@ from localai_flask.backends.llama_cpp.library import ENGINE_VERSION, capture_log
 from localai_flask.backends.llama_cpp.model import Model
 from localai_flask.backends.llama_cpp.options import read_options
 from localai_flask.backends.llama_cpp.pace import Pace
+from localai_flask.backends.llama_cpp.rpc_client import tell_last_words
 from localai_flask.backends.llama_cpp.sampler import Sampler, check_sampling
 from localai_flask.backends.llama_cpp.scheduler import Chunk, Scheduler
 from localai_flask.backends.llama_cpp.sequence import Sequence
@@ -52,6 +53,7 @@ class LlamaCppBackend(Backend):
     def load(self, config: ModelConfig, progress: LoadProgress) -> ModelInfo:
         settings = Settings.from_environment()
         options = read_options(config, settings)
+        tell_last_words(self.last_words)
         self.model = model = Model(config.model_path, options, progress, capture_log(options.verbosity))
         self.cache = PrefixCache(
             *(model.memory, model.slots, model.context_size), window=model.window, is_recurrent=model.is_recurrent
