@@ -74,6 +74,8 @@ class Backend(abc.ABC):
     """
 
     capabilities: ClassVar[frozenset[str]] = frozenset({"generate"})
+    last_words: Callable[[ApiError], None] | None = None
+    """What to call, from any thread, when the engine's library is about to end the process, with the reason."""
 
     @abc.abstractmethod
     def load(self, config: ModelConfig, progress: LoadProgress) -> ModelInfo:

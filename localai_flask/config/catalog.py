@@ -27,12 +27,21 @@ BACKEND_ALIASES = {
     "llama": ("llama-cpp", ""),
     "go-llama": ("llama-cpp", ""),
     "llama.cpp": ("llama-cpp", ""),
+    "llama-grpc": ("llama-cpp", ""),
+    "llama-cpp-grpc": ("llama-cpp", ""),
+    "llama-cpp-fallback": ("llama-cpp", ""),
+    "ik-llama": ("llama-cpp", ""),
+    "ik_llama": ("llama-cpp", ""),
+    "ik-llama-cpp": ("llama-cpp", ""),
+    "rwkv": ("llama-cpp", ""),
     "huggingface-embeddings": ("transformers", "SentenceTransformer"),
     "sentencetransformers": ("transformers", "SentenceTransformer"),
     "mamba": ("transformers", "Mamba"),
 }
 """Older names of backends: the name that is meant, and the `type` that comes with it."""
 
+GGUF_ONLY = frozenset({"rwkv"})
+"""Older names of backends that had files of their own, of which only GGUF is left."""
 PATTERNS = ("cutstrings", "extract_regex")
 """Keys that list regular expressions."""
 NEEDS_NO_MODEL = frozenset({"echo"})
@@ -208,6 +217,12 @@ def _used_files(items: dict[str, list[ModelConfig | Broken]]) -> Iterator[str]:
 def _finished(config: ModelConfig, source: Path, settings: Settings) -> ModelConfig:
     """Fill in where a config comes from, the backend that fits its files, and the server's defaults."""
     folder = settings.models_path.absolute()
+    if config.backend in GGUF_ONLY and not config.parameters.model.lower().endswith(".gguf"):
+        raise ConfigError(
+            f"{source}: `backend: {config.backend}` runs GGUF files, and {config.parameters.model} is none; convert it "
+            "with llama.cpp's convert_hf_to_gguf.py, or download a .gguf file of the model.",
+            param="backend",
+        )
     backend, kind = BACKEND_ALIASES.get(config.backend, (config.backend, ""))
     if not backend and not config.alias:
         is_snapshot = (folder / config.parameters.model / "config.json").exists()

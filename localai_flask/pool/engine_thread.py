@@ -102,6 +102,7 @@ class EngineThread(threading.Thread):
         begun = time.monotonic()
         try:
             self._backend = create(self.config.backend)
+            self._backend.last_words = self._tell_all
             info = self._backend.load(self.config, self._loaded_so_far)
         except ApiError as error:
             self.error = error
@@ -115,6 +116,11 @@ class EngineThread(threading.Thread):
             return True
         log.error("cannot load model %s: %s", self.config.name, self.error)
         return False
+
+    def _tell_all(self, error: ApiError) -> None:
+        """Tell every request why this process is about to end; called while the engine thread sits in a C call."""
+        for channel, request_id in list(self._routes.values()):
+            self.publish(channel, [(request_id, Failed(error.info))])
 
     def _loaded_so_far(self, fraction: float) -> None:
         self.progress = min(fraction, 0.99)

@@ -10,21 +10,30 @@ import ctypes
 import os
 import socket
 import struct
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
 from localai_flask.backends.llama_cpp.library import ggml
-from localai_flask.errors import ConfigError, ModelLoadFailed
+from localai_flask.errors import ApiError, ConfigError, ModelLoadFailed, WorkerDied
 
 PROTOCOL = 7
 """Major version of the RPC protocol in the linked library (ggml-rpc.h)."""
 PATIENCE_S = 3.0
+FAREWELL_S = 0.3
+"""Time for the web workers to read the last words, before the channel to this process breaks."""
 _HELLO = struct.pack("<BQ24x", 14, 24)  # command, size of what follows, no special transport
 _REPLY = struct.Struct("<QBBB25x")
 
 _used: list[str] = []
+_tell: list[Callable[[ApiError], None]] = []
 _on_abort: Any = None  # C keeps the pointer, so Python has to keep the object
+
+
+def tell_last_words(to: Callable[[ApiError], None] | None) -> None:
+    """Choose whom to tell why the library ends the process; there is one model in a process that has one to tell."""
+    _tell[:] = [] if to is None else [to]
 
 
 def connect(servers: Sequence[str]) -> list[int]:
@@ -105,6 +114,9 @@ def _last_words(message: bytes) -> None:
         else:
             text = f"An RPC server ({', '.join(_used)}) has closed the connection; see its log."
     os.write(2, f"{text}\n".encode())
+    for tell in _tell:
+        tell(WorkerDied(text))
+        time.sleep(FAREWELL_S)
 
 
 def _is_there(server: str) -> bool:

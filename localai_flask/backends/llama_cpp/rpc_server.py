@@ -8,19 +8,39 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import queue
+import signal
 import socket
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from localai_flask.backends.llama_cpp.devices import choose_devices, free_memory, local_devices, local_gpus
-from localai_flask.backends.llama_cpp.library import ggml
+from localai_flask.backends.llama_cpp.library import capture_log, ggml
 from localai_flask.backends.llama_cpp.machine import physical_cores
 from localai_flask.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-DEFAULT_ADDRESS = "127.0.0.1:50052"
 CPU = "CPU"
+
+
+def run(address: str, *, threads: int = 0, devices: Sequence[str] = (), cache: Path | None = None) -> None:
+    """Serve until SIGINT or SIGTERM ends the process; raise `ConfigError` if that is not possible."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    capture_log()
+    failed: queue.SimpleQueue[ConfigError] = queue.SimpleQueue()
+
+    def serve_or_tell() -> None:
+        try:
+            serve(address, threads=threads, devices=devices, cache=cache)
+        except ConfigError as error:
+            failed.put(error)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+    threading.Thread(target=serve_or_tell, daemon=True).start()
+    raise failed.get()
 
 
 def serve(address: str, *, threads: int = 0, devices: Sequence[str] = (), cache: Path | None = None) -> None:
@@ -39,6 +59,12 @@ def serve(address: str, *, threads: int = 0, devices: Sequence[str] = (), cache:
             "--force-reinstall --no-cache-dir llama-cpp-python."
         ) from None
     endpoint = resolve(address)
+    if not endpoint.startswith("127."):
+        log.warning(
+            "%s is no loopback address: whoever reaches it can use this machine's memory and, through flaws of the "
+            "library, perhaps run code; keep it behind a firewall.",
+            endpoint,
+        )
     chosen = _choose(devices)
     for name, device in chosen.items():
         log.info("offering %s with %.1f GiB of free memory", name, free_memory(device) / 2**30)
@@ -64,10 +90,6 @@ def resolve(address: str) -> str:
     except OSError as error:
         raise ConfigError(f"Cannot listen at {address}: {error.strerror or error}; choose another address.") from None
     return f"{number}:{port}"
-
-
-def is_loopback(address: str) -> bool:
-    return address.startswith("127.")
 
 
 def _choose(names: Sequence[str]) -> dict[str, int]:
