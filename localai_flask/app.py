@@ -7,7 +7,7 @@ import re
 import threading
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from flask import Flask, Response, g, request
 
@@ -17,11 +17,14 @@ from localai_flask.api.anthropic import routes as anthropic_routes
 from localai_flask.api.limits import Places
 from localai_flask.api.openai import models as openai_models
 from localai_flask.api.openai import routes as openai_routes
+from localai_flask.api.responses import routes as responses_routes
 from localai_flask.config.registry import Registry
 from localai_flask.pool.client import PoolClient
 from localai_flask.pool.runtime import Runtime
 from localai_flask.settings import Settings
+from localai_flask.store.opened import Store
 
+T = TypeVar("T")
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 """What of a client's request id is taken over: it is repeated in a header and in the log."""
 
@@ -34,7 +37,8 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     app.url_map.strict_slashes = False
     app.extensions["settings"] = settings
     app.extensions["registry"] = registry if registry is not None else Registry(settings)
-    app.extensions["pool"] = (lambda: pool) if pool is not None else PoolOfProcess()
+    app.extensions["pool"] = (lambda: pool) if pool is not None else OfProcess(_pool)
+    app.extensions["store"] = OfProcess(lambda: Store.open(settings))
     app.extensions["places"] = Places(settings.http_threads)
     app.before_request(_name_request)
     app.before_request(auth.require_key)
@@ -45,25 +49,29 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     return app
 
 
-class PoolOfProcess:
-    """Makes the pool's client when it is first asked for, after gunicorn's fork: threads and sockets survive none."""
+class OfProcess(Generic[T]):
+    """Makes something when it is first asked for, after gunicorn's fork, which threads and sockets do not survive."""
 
-    def __init__(self, make: Callable[[], PoolClient] = lambda: PoolClient(Runtime.from_environment())):
+    def __init__(self, make: Callable[[], T]):
         self._make = make
         self._lock = threading.Lock()
-        self._made: tuple[int, PoolClient] | None = None
+        self._made: tuple[int, T] | None = None
 
-    def __call__(self) -> PoolClient:
+    def __call__(self) -> T:
         with self._lock:
             if self._made is None or self._made[0] != os.getpid():
                 self._made = os.getpid(), self._make()
             return self._made[1]
 
 
+def _pool() -> PoolClient:
+    return PoolClient(Runtime.from_environment())
+
+
 def _register_blueprints(app: Flask) -> None:
     api = docs.create(app)
     api.register_blueprint(health.bp)
-    for blueprint in (openai_routes.bp, openai_models.bp, anthropic_routes.bp):
+    for blueprint in (openai_routes.bp, openai_models.bp, anthropic_routes.bp, responses_routes.bp):
         api.register_blueprint(blueprint, url_prefix="/v1")
         # The same paths without /v1, registered with Flask alone so that the OpenAPI page lists each operation once.
         app.register_blueprint(blueprint, url_prefix="/", name=f"{blueprint.name}-short")

@@ -12,7 +12,10 @@ import msgspec
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, array_like=True):
-    """An error as data, so that it can cross a process boundary."""
+    """An error as data, so that it can cross a process boundary.
+
+    `asked` and `limit` count the tokens of a prompt that does not fit.
+    """
 
     status: int
     type: str
@@ -20,6 +23,8 @@ class ErrorInfo(msgspec.Struct, frozen=True, array_like=True):
     message: str
     param: str | None = None
     retry_after: float | None = None
+    asked: int = 0
+    limit: int = 0
 
 
 class ApiError(Exception):
@@ -60,6 +65,7 @@ class ContextOverflow(InvalidRequest):
             "shorten the prompt or raise `context_size` in the model's YAML.",
             param=param,
         )
+        self.info = msgspec.structs.replace(self.info, asked=asked, limit=limit)
 
 
 class Unauthorized(ApiError):

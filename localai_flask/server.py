@@ -15,6 +15,7 @@ import time
 from types import FrameType
 from typing import Any
 
+from localai_flask.keeper import Keeper
 from localai_flask.pool.runtime import ENV, Runtime
 from localai_flask.pool.supervisor import Supervisor
 from localai_flask.settings import Settings
@@ -53,6 +54,7 @@ worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 _owner = 0
 """The process that the pool belongs to: the arbiter, and none that it forks."""
 _supervisor: Supervisor | None = None
+_keeper: Keeper | None = None
 _runtime: Runtime | None = None
 
 
@@ -83,7 +85,7 @@ def when_ready(server: Any) -> None:
 
 
 def _start_pool() -> None:
-    global _owner, _supervisor, _runtime
+    global _owner, _supervisor, _keeper, _runtime
     _owner = os.getpid()
     atexit.register(_leave)  # gunicorn calls on_exit only when it was told to stop
     # Model workers whose manager was killed become the arbiter's children, and its loop reaps them at their end.
@@ -92,6 +94,8 @@ def _start_pool() -> None:
     os.environ[ENV] = str(_runtime.path)
     _supervisor = Supervisor(_settings, _runtime)
     _supervisor.start()
+    _keeper = Keeper(_settings, _runtime)
+    _keeper.start()
 
 
 def post_worker_init(worker: Any) -> None:
@@ -114,6 +118,8 @@ def on_exit(server: Any) -> None:
 def _leave() -> None:
     if os.getpid() != _owner:
         return
+    if _keeper is not None:
+        _keeper.stop()  # before the models that its runs need
     if _supervisor is not None:
         _supervisor.stop()
     if _runtime is not None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from localai_flask.config.registry import Registry
     from localai_flask.pool.client import PoolClient
     from localai_flask.settings import Settings
+    from localai_flask.store.opened import Store
 
 
 def settings() -> Settings:
@@ -24,6 +25,11 @@ def registry() -> Registry:
 def pool() -> PoolClient:
     """This process's client of the pool, made at the first call."""
     return cast("PoolClient", current_app.extensions["pool"]())
+
+
+def store() -> Store:
+    """This process's store, opened at the first call; raise `Unavailable` or `ConfigError` if it cannot be."""
+    return cast("Store", current_app.extensions["store"]())
 
 
 def places() -> Places:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from flask import request
 
@@ -15,8 +16,9 @@ from localai_flask.api.watch import Watch
 from localai_flask.chat.answer import Answer, Event
 from localai_flask.chat.finishing import Reader, finished_as
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import InvalidRequest
+from localai_flask.errors import ApiError, ContextOverflow, ErrorInfo, InvalidRequest
 from localai_flask.generation import Delta, Finished, ModelInfo, Prompt, PromptLogprobs, SamplingParams, Started
+from localai_flask.pool.client import Session
 
 BEAT_S = 0.5
 
@@ -33,19 +35,33 @@ Item = tuple[int, Event] | float | None
 """An event and its sequence's index; or the progress of loading (0 to 1); or nothing new."""
 
 
+class Watching(Protocol):
+    """Raises what has to stop the work, if anything has."""
+
+    def check(self) -> None: ...
+
+
 class Work:
     """Iterates over the events of all sequences, with an item at least every half second.
 
-    Nothing begins before the first item is asked for. `plan` makes the sequences once the model is ready. Iterating
-    raises whatever `ApiError` ends the work, and `ClientLeft`.
+    Nothing begins before the first item is asked for. `plan` makes the sequences once the model is ready; `shrink`
+    makes smaller ones where a prompt does not fit, or None. Iterating raises whatever `ApiError` ends the work, and
+    what `watch` raises, which without one given looks at the request's client.
     """
 
-    def __init__(self, config: ModelConfig, plan: Callable[[ModelInfo], Sequences]):
+    def __init__(
+        self,
+        config: ModelConfig,
+        plan: Callable[[ModelInfo], Sequences],
+        shrink: Callable[[ModelInfo, ErrorInfo], Sequences | None] | None = None,
+        watch: Watching | None = None,
+    ):
         self._config = config
         self._plan = plan
+        self._shrink = shrink
         self._pool = current.pool()
         self._timeout_s = current.settings().request_timeout or None
-        self._watch = Watch(request.environ)
+        self._watch = watch or Watch(request.environ)
         self._place = current.places().take()
         self._items = self._run()
 
@@ -76,7 +92,22 @@ class Work:
             yield progress
         if "generate" not in session.info.capabilities:
             raise InvalidRequest(f"The model {self._config.name!r} does not generate text.", param="model")
-        sequences = self._plan(session.info)
+        sequences: Sequences | None = self._plan(session.info)
+        while sequences is not None:
+            try:
+                yield from self._generate(session, sequences)
+                return
+            except ApiError as error:
+                sequences = self._shrunk(session.info, error.info)
+                if sequences is None:
+                    raise
+
+    def _shrunk(self, info: ModelInfo, error: ErrorInfo) -> Sequences | None:
+        # An engine refuses a prompt that does not fit before anything else, so nothing was said yet.
+        overflows = error.code == ContextOverflow.code
+        return self._shrink(info, error) if self._shrink is not None and overflows else None
+
+    def _generate(self, session: Session, sequences: Sequences) -> Generator[Item, None, None]:
         readers = [finished_as(self._config, reader) for reader in sequences.readers]
         generation = session.generate(sequences.requests, self._timeout_s)
         try:

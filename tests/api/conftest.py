@@ -27,9 +27,9 @@ def models(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def settings(models: Path) -> dict[str, Any]:
+def settings(models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the application is made with; a test may change it before it asks for the client."""
-    return {"models_path": models}
+    return {"models_path": models, "database_url": f"sqlite:///{tmp_path_factory.mktemp('store')}/responses.db"}
 
 
 @pytest.fixture

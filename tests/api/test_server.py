@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from localai_flask import __version__
-from localai_flask.app import PoolOfProcess
+from localai_flask.app import OfProcess
 from localai_flask.errors import Unavailable
 from tests.api.fakes import FakePool, says
 
@@ -108,7 +108,7 @@ def test_no_other_origins_by_default(client: FlaskClient) -> None:
 def test_openapi_page(client: FlaskClient) -> None:
     spec = client.get("/swagger/openapi.json").get_json()
     operations = [op["operationId"] for path in spec["paths"].values() for op in path.values() if isinstance(op, dict)]
-    assert len(operations) == len(set(operations)) == len(spec["paths"])
+    assert len(operations) == len(set(operations)) >= len(spec["paths"])
     assert set(spec["paths"]) >= {"/v1/chat/completions", "/v1/completions", "/v1/edits", "/v1/models", "/readyz"}
     chat = spec["paths"]["/v1/chat/completions"]["post"]
     name = chat["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
@@ -132,7 +132,7 @@ def test_the_application_imports_no_model_library() -> None:
 
 
 def test_the_pool_is_made_once_per_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = PoolOfProcess(object)  # type: ignore[arg-type]
+    made = OfProcess(object)
     first = made()
     assert made() is first
     monkeypatch.setattr("os.getpid", lambda: -1)

@@ -30,6 +30,7 @@ class Server:
             "LOCALAI_MODELS_PATH": str(models),
             "LOCALAI_ADDRESS": f"127.0.0.1:{self.port}",
             "XDG_RUNTIME_DIR": str(scratch),
+            "XDG_STATE_HOME": str(scratch / "state"),
             **environment,
         }
         self.process: subprocess.Popen[bytes] | None = None

@@ -1,0 +1,1 @@
+"""The Open Responses API (openresponses.org), which is OpenAI's Responses API."""

@@ -1,0 +1,243 @@
+"""Background runs: the process that works on them, `python -m localai_flask.api.responses.background`.
+
+One for each server, kept running by gunicorn's arbiter, so that a run outlives the client that asked for it and the web
+worker that took the request. The main thread alone writes to the database: every `TICK_S` what all runs have told
+since, in one transaction. Each run has a thread, which waits for its model and never for the database.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from flask import Flask
+
+from localai_flask.api import current
+from localai_flask.api.errors import MISTAKE
+from localai_flask.api.responses import making
+from localai_flask.api.responses.telling import Telling, Told
+from localai_flask.api.work import Work
+from localai_flask.errors import ApiError, ServerShuttingDown, Unavailable
+from localai_flask.pool.runtime import Runtime, is_alive
+from localai_flask.settings import Settings
+from localai_flask.store.responses import Responses
+from localai_flask.store.runs import Batch, Claimed, Runs
+
+log = logging.getLogger("gunicorn.error")
+
+TICK_S = 0.05
+RENEW_S = 1.0
+CLAIM_S = 0.1
+FORGET_S = 30.0
+MOST_ATTEMPTS = 3
+WITHOUT_OUTPUT = ("response.created", "response.queued", "response.in_progress")
+UNWRITTEN_S = 60.0
+"""How long a database may be away before the process gives up; its runs are then recovered by the next one."""
+
+
+class Stopped(Exception):
+    """The run is not to go on."""
+
+
+class Run:
+    """One run that this process works on; its thread tells, the main thread takes what was told."""
+
+    def __init__(self, claimed: Claimed):
+        self.id = claimed.id
+        self.claimed = claimed
+        self.cancelled = claimed.cancelled
+        self.begun = claimed.begun
+        self.shutting_down = False
+        self.gone = False
+        """Nobody wants to hear of it: it belongs to another process, or to none."""
+        self.renewed_at = time.monotonic()
+        self._lock = threading.Lock()
+        self._batch = Batch()
+
+    def check(self) -> None:
+        """Raise what has to stop the run, if anything has."""
+        if self.cancelled or self.gone:
+            raise Stopped
+        if self.shutting_down:
+            raise ServerShuttingDown("The server was shut down before this response was finished.")
+
+    def tell(self, told: list[Told], telling: Telling) -> None:
+        """Hand events over to be written; with the last one goes the whole response."""
+        if not told:
+            return
+        with self._lock:
+            if self.gone:
+                raise Stopped
+            self._batch.events += map(making.as_stored_event, told)
+            if any(each.type not in WITHOUT_OUTPUT for each in told):
+                self.begun = self._batch.begun = True
+            if told[-1].last:
+                self._batch.ended = making.as_stored(telling.response)
+
+    def take(self) -> Batch | None:
+        """Give what is new, or what renews the lease if it is time to; None if neither."""
+        with self._lock:
+            batch, self._batch = self._batch, Batch()
+        now = time.monotonic()
+        if not batch.events and now - self.renewed_at < RENEW_S:
+            return None
+        self.renewed_at = now
+        return batch
+
+    def give_back(self) -> bool:
+        """Let another process have it, unless a client may have seen output."""
+        with self._lock:
+            self.gone = self.gone or not self.begun
+            return self.gone
+
+
+class Runner:
+    """Claims runs and works on them until it is told to stop."""
+
+    def __init__(self, app: Flask, home: str):
+        self._app = app
+        self._home = home
+        self._owner = f"{home}/{os.getpid()}"
+        with app.app_context():
+            settings = current.settings()
+            self._runs: Runs = current.store().runs
+            self._responses: Responses = current.store().responses
+        self._most = settings.http_threads
+        self._running: dict[str, Run] = {}
+        self._unwritten: dict[str, Batch] = {}
+        self._claim_at = self._forget_at = 0.0
+        self._written_at = time.monotonic()
+
+    def run(self, stopping: threading.Event, grace_s: float, is_orphaned: Callable[[], bool]) -> None:
+        """Work until `stopping`, then let what has begun end, but not longer than `grace_s`."""
+        self._runs.abandon(self._home, but=self._owner)
+        while not stopping.wait(TICK_S) and not is_orphaned():
+            self._tick(time.monotonic())
+        deadline = time.monotonic() + grace_s
+        self._give_back()
+        while self._running and not is_orphaned():
+            for run in self._running.values():
+                run.shutting_down = time.monotonic() >= deadline
+            self._write()
+            time.sleep(TICK_S)
+
+    def _tick(self, now: float) -> None:
+        try:
+            self._write()
+            if now >= self._claim_at:
+                self._claim_at = now + CLAIM_S
+                self._claim()
+            if now >= self._forget_at:
+                self._forget_at = now + FORGET_S
+                self._responses.forget_old()
+            self._written_at = now
+        except Unavailable as error:
+            if now - self._written_at > UNWRITTEN_S:
+                raise
+            log.error("%s", error)
+            time.sleep(1.0)
+
+    def _write(self) -> None:
+        for id, run in self._running.items():
+            if (batch := run.take()) is not None:
+                before = self._unwritten.get(id, Batch())
+                begun = before.begun or batch.begun
+                self._unwritten[id] = Batch(before.events + batch.events, begun, before.ended or batch.ended)
+        if not self._unwritten:
+            return
+        told = self._runs.write(self._owner, self._unwritten)
+        for id, batch in self._unwritten.items():
+            if id in told.lost:
+                self._running[id].gone = True
+            elif id in told.cancelled:
+                self._running[id].cancelled = True
+            if id in told.lost or batch.ended is not None:
+                del self._running[id]
+        self._unwritten = {}
+
+    def _claim(self) -> None:
+        while (claimed := self._runs.claim(self._home, self._owner, len(self._running) >= self._most)) is not None:
+            run = self._running[claimed.id] = Run(claimed)
+            threading.Thread(target=self._work, args=(run,), name=f"run-{run.id}", daemon=True).start()
+
+    def _give_back(self) -> None:
+        back = [id for id, run in self._running.items() if run.give_back()]
+        for id in back:
+            del self._running[id]
+            self._unwritten.pop(id, None)
+        self._runs.release(self._owner, back)
+
+    def _work(self, run: Run) -> None:
+        before = self._runs.events_after(run.id, -1, run.claimed.next_sequence) if run.begun else []
+        telling = making.telling_of(run.claimed, before)
+        try:
+            run.check()
+            _refuse_to_repeat(run.claimed)
+            with self._app.app_context():
+                self._answer(run, telling)
+        except Stopped:
+            if not run.gone:
+                run.tell(telling.cancel(), telling)
+        except ApiError as error:
+            _fail(run, telling, error)
+        except Exception:  # the thread's boundary: whatever it is, the response must not stay in progress
+            log.exception("a background run failed")
+            _fail(run, telling, ApiError(MISTAKE))
+
+    def _answer(self, run: Run, telling: Telling) -> None:
+        if run.claimed.next_sequence <= 2:  # else an earlier attempt has told it
+            run.tell(telling.start(), telling)
+        telling.response.status = "in_progress"
+        work: Work = making.work_of(run.claimed, telling, run)
+        try:
+            for item in work:
+                if isinstance(item, tuple):
+                    run.tell(telling.feed(item[1]), telling)
+            run.tell(telling.close(), telling)
+        finally:
+            work.close()
+
+
+def _refuse_to_repeat(claimed: Claimed) -> None:
+    if claimed.begun:
+        raise Unavailable("The process that worked on this response ended before it was finished; ask again.")
+    if claimed.attempts > MOST_ATTEMPTS:
+        raise Unavailable(f"The process that worked on this response ended {MOST_ATTEMPTS} times; ask for less.")
+
+
+def _fail(run: Run, telling: Telling, error: ApiError) -> None:
+    try:
+        run.tell(telling.fail(error), telling)
+    except Stopped:
+        pass  # it belongs to somebody else now
+
+
+def main() -> None:
+    from localai_flask.app import create_app
+
+    settings = Settings.from_environment()
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s"
+    )
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    runtime = Runtime.from_environment()
+    arbiter = runtime.arbiter_pid
+    runner = Runner(create_app(settings), home_of(runtime))
+    runner.run(stopping, settings.graceful_timeout, lambda: not is_alive(arbiter))
+    os._exit(0)  # threads whose model does not answer must not keep the process
+
+
+def home_of(runtime: Runtime) -> str:
+    """Name a server, different from every other and from what it was before a restart."""
+    return f"{socket.gethostname()}:{runtime.path.name}"
+
+
+if __name__ == "__main__":
+    main()

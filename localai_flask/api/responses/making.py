@@ -1,0 +1,227 @@
+"""From a call to a response in the making, whether a request waits for it or a background run does the work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from marshmallow import ValidationError
+
+from localai_flask.api import current
+from localai_flask.api.chatting import chat_plan
+from localai_flask.api.parsing import first_error
+from localai_flask.api.responses import shapes
+from localai_flask.api.responses.calls import Context, ResponseCall
+from localai_flask.api.responses.items import Item, new_id, to_messages
+from localai_flask.api.responses.schemas import ResponseRequest
+from localai_flask.api.responses.telling import Manner, Telling, Told, encode
+from localai_flask.api.work import Sequences, Watching, Work
+from localai_flask.chat.conversation import Message
+from localai_flask.config import sampling
+from localai_flask.config.model import ModelConfig
+from localai_flask.errors import ErrorInfo, InvalidRequest, NotFound
+from localai_flask.generation import ModelInfo, SamplingParams
+from localai_flask.store.responses import Kept, Stored
+from localai_flask.store.runs import Claimed, StoredEvent
+
+CALLED = {"max_tokens": "max_output_tokens"}
+"""What the client calls our sampling parameters."""
+
+
+def new_response(call: ResponseCall, name: str, params: SamplingParams) -> shapes.Response:
+    """Make the response object as it is before the model has said anything."""
+    return shapes.Response(
+        id=new_id("resp"),
+        created_at=int(time.time()),
+        background=call.background,
+        instructions=call.instructions or None,
+        max_output_tokens=call.asked.get("max_tokens"),
+        max_tool_calls=call.max_tool_calls,
+        model=name,
+        parallel_tool_calls=call.parallel,
+        previous_response_id=call.previous_id,
+        prompt_cache_key=call.prompt_cache_key,
+        reasoning=call.shown_reasoning,
+        safety_identifier=call.safety_identifier,
+        store=call.store,
+        temperature=params.temperature,
+        top_p=params.top_p,
+        presence_penalty=params.presence_penalty,
+        frequency_penalty=params.frequency_penalty,
+        text=shapes.TextOptions(call.shown_format),
+        tool_choice=call.shown_choice,
+        tools=call.shown_tools,
+        top_logprobs=params.top_logprobs or 0,
+        truncation="auto" if call.truncates else "disabled",
+        user=call.user,
+        metadata=dict(call.metadata),
+    )
+
+
+def manner_of(call: ResponseCall) -> Manner:
+    return Manner(call.with_logprobs, call.summarizes, call.seals_thoughts, call.max_tool_calls)
+
+
+def with_references_resolved(items: Iterable[Item]) -> list[Item]:
+    """Put stored items in the place of references; raise `NotFound` for one that nothing has."""
+    return [
+        _referenced(item["id"], index) if item["type"] == "item_reference" else item for index, item in enumerate(items)
+    ]
+
+
+def _referenced(id: str, index: int) -> Item:
+    body = current.store().responses.find_item(id)
+    if body is None:
+        raise NotFound(f"There is no stored item {id}.", param=f"input[{index}].id")
+    item: Item = msgspec.json.decode(body)
+    return item
+
+
+def all_items(context: Context, items: Iterable[Item]) -> list[Item]:
+    """Give the items of the whole chain, with these as its end."""
+    before: list[Item] = []
+    if context.previous_id is not None:
+        before = [msgspec.json.decode(body) for body in current.store().responses.chain(context.previous_id)]
+    return [*before, *items]
+
+
+def messages_of(context: Context, items: Iterable[Item]) -> list[Message]:
+    """Give the messages of the whole chain; raise `InvalidRequest` if there is none."""
+    messages = to_messages(all_items(context, items))
+    if not messages and not context.instructions:
+        raise InvalidRequest("`input` has no message.", param="input")
+    return messages
+
+
+def work_on(
+    call: ResponseCall,
+    messages: Sequence[Message],
+    config: ModelConfig,
+    params: SamplingParams,
+    telling: Telling,
+    watch: Watching | None = None,
+) -> Work:
+    """Begin to have the model answer."""
+    plan = chat_plan(call.conversation(messages), call.wanted, config, params)
+    shrink = Shrinking(call, messages, config, params, telling.response) if call.truncates else None
+    return Work(config, plan, shrink, watch)
+
+
+class Shrinking:
+    """Leaves out the oldest turns of a conversation that does not fit, and says in the response how many.
+
+    Messages of the system stay, and so does the last turn.
+    """
+
+    def __init__(
+        self,
+        call: ResponseCall,
+        messages: Sequence[Message],
+        config: ModelConfig,
+        params: SamplingParams,
+        response: shapes.Response,
+    ):
+        self._call = call
+        self._config = config
+        self._params = params
+        self._response = response
+        self._kept = [message for message in messages if message.role in ("system", "developer")]
+        self._turns = _turns(message for message in messages if message.role not in ("system", "developer"))
+
+    def __call__(self, info: ModelInfo, error: ErrorInfo) -> Sequences | None:
+        """Plan for what is left when enough turns are gone, by a guess from the lengths; None if none can go."""
+        if len(self._turns) < 2:
+            return None
+        room = error.limit - min(self._params.max_tokens or error.limit // 4, error.limit // 2)
+        most = self._length() * room / max(error.asked, 1)
+        dropped = 0
+        while len(self._turns) > 1 and (not dropped or self._length() > most):
+            del self._turns[0]
+            dropped += 1
+        before = self._response.dropped_turns
+        self._response.dropped_turns = dropped + (0 if before is msgspec.UNSET else before)
+        messages = [*self._kept, *(message for turn in self._turns for message in turn)]
+        return chat_plan(self._call.conversation(messages), self._call.wanted, self._config, self._params)(info)
+
+    def _length(self) -> int:
+        turns = (message for turn in self._turns for message in turn)
+        return len(self._call.instructions) + sum(map(_length, (*self._kept, *turns)))
+
+
+def _turns(messages: Iterable[Message]) -> list[list[Message]]:
+    """Part a conversation before each message of the user that answers the assistant."""
+    turns: list[list[Message]] = []
+    for message in messages:
+        if not turns or (message.role == "user" and turns[-1][-1].role != "user"):
+            turns.append([])
+        turns[-1].append(message)
+    return turns
+
+
+def _length(message: Message) -> int:
+    return len(message.content) + len(message.reasoning) + sum(len(call.arguments) for call in message.tool_calls)
+
+
+# What is stored.
+
+
+def as_stored(response: shapes.Response) -> Stored:
+    """Give a response in the form in which it is kept."""
+    body = encode(msgspec.structs.replace(response, output=[]))
+    output = [Kept(item.id, encode(item)) for item in response.output]
+    return Stored(response.id, response.status, response.background, body, output)
+
+
+def as_kept(items: Iterable[Item]) -> list[Kept]:
+    return [Kept(item["id"], encode(item)) for item in items]
+
+
+def as_stored_event(told: Told) -> StoredEvent:
+    return StoredEvent(told.sequence, told.type, told.data, told.last)
+
+
+def whole(stored: Stored) -> bytes:
+    """Give the JSON of a stored response."""
+    response = msgspec.json.decode(stored.body)
+    response["output"] = [msgspec.Raw(kept.body) for kept in stored.output]
+    return encode(response)
+
+
+def request_of(call: ResponseCall, items: Sequence[Item], name: str) -> bytes:
+    """Give a request as a run reads it again: by the name of the model that was found, and with its items whole."""
+    return encode({**call.body, "model": name, "input": items})
+
+
+# What a background run does with it.
+
+
+def call_of(claimed: Claimed) -> ResponseCall:
+    """Read a stored request; raise `InvalidRequest` if this version of the server does not take it any more."""
+    body: Mapping[str, Any] = msgspec.json.decode(claimed.request)
+    try:
+        call: ResponseCall = ResponseRequest().load(body)
+    except ValidationError as error:
+        path, message = first_error(error.messages)
+        raise InvalidRequest(f"`{path}` {message}", param=path) from error
+    return call
+
+
+def telling_of(claimed: Claimed, told: Sequence[StoredEvent]) -> Telling:
+    """Go on with a response from where its events end."""
+    response = msgspec.json.decode(claimed.body, type=shapes.Response)
+    telling = Telling(response, Manner(), claimed.next_sequence)
+    if claimed.begun:
+        telling.restore([msgspec.json.decode(event.data) for event in told])
+    return telling
+
+
+def work_of(claimed: Claimed, telling: Telling, watch: Watching) -> Work:
+    """Begin to work on a stored request."""
+    call = call_of(claimed)
+    telling.manner = manner_of(call)
+    assert call.model is not None, "a stored request names its model"
+    config = current.registry().resolve(call.model, "chat")
+    params = sampling.merge(config, call.asked, CALLED)
+    return work_on(call, messages_of(call, call.items), config, params, telling, watch)

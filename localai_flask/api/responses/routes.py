@@ -1,0 +1,206 @@
+"""The endpoints of Open Responses: each parses, submits and renders."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import flask
+import msgspec
+from flask import Response, request
+
+from localai_flask.api import current, docs, sse
+from localai_flask.api.errors import error_response
+from localai_flask.api.naming import chosen_model
+from localai_flask.api.parsing import Blueprint
+from localai_flask.api.responses import background, compacting, making, shapes
+from localai_flask.api.responses.calls import Context, ResponseCall
+from localai_flask.api.responses.items import Item
+from localai_flask.api.responses.schemas import CompactRequest, InputTokensRequest, ResponseRequest
+from localai_flask.api.responses.stream import ResponseEvents, follow
+from localai_flask.api.responses.telling import TERMINAL, Telling, encode
+from localai_flask.config import sampling
+from localai_flask.errors import ErrorInfo, InvalidRequest
+from localai_flask.pool.runtime import Runtime
+
+bp = Blueprint("responses", __name__, description="Open Responses")
+
+CANCEL_S = 4.0
+"""How long a cancellation waits for whoever runs the response to say that it has stopped."""
+LOOK_S = 0.05
+PAGE, LONGEST_PAGE = 20, 100
+
+
+def _query(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"in": "query", "name": name, "description": about, "schema": schema}
+
+
+@bp.post("/responses")
+@bp.arguments(ResponseRequest)
+@bp.response(200, docs.schema(shapes.Response), description="The response; with `stream`, as server-sent events.")
+@bp.doc(operationId="createResponse")
+def create_response(call: ResponseCall) -> Response:
+    """Answer a conversation"""
+    name, config = chosen_model("chat", call.model)
+    params = sampling.merge(config, call.asked, making.CALLED)
+    items = making.with_references_resolved(call.items)
+    messages = making.messages_of(call, items)
+    telling = Telling(making.new_response(call, name, params), making.manner_of(call))
+    if call.background:
+        return _queue(call, items, telling)
+
+    # A database that cannot be reached is told before the model has worked.
+    store = current.store().responses if call.store else None
+
+    def keep() -> None:
+        if store is not None:
+            store.put(making.as_stored(telling.response), making.as_kept(items), call.previous_id)
+
+    work = making.work_on(call, messages, config, params, telling)
+    if call.stream:
+        return sse.respond(work, ResponseEvents(telling, keep))
+    try:
+        for item in work:
+            if isinstance(item, tuple):
+                telling.feed(item[1])
+    finally:
+        work.close()
+    telling.close()
+    keep()
+    return _json(encode(telling.response))
+
+
+def _queue(call: ResponseCall, items: Sequence[Item], telling: Telling) -> Response:
+    """Leave a response to the process that works on background runs."""
+    first = [making.as_stored_event(told) for told in telling.queue()]
+    response, runs = telling.response, current.store().runs
+    home = background.home_of(Runtime.from_environment())
+    request_body = making.request_of(call, items, response.model)
+    runs.queue(making.as_stored(response), making.as_kept(items), call.previous_id, request_body, home, first)
+    return follow(runs, response.id, -1) if call.stream else _json(encode(response))
+
+
+def refuse_websocket() -> Response:
+    """Answer a client that would like to speak WebSocket."""
+    message = "This server speaks no WebSocket; POST to this path, with `stream: true` for server-sent events."
+    return error_response(ErrorInfo(426, "invalid_request_error", "websocket_unsupported", message))
+
+
+# Werkzeug has rules of their own for requests that would upgrade; without one this would be a 405.
+flask.Blueprint.add_url_rule(bp, "/responses", "websocket", refuse_websocket, methods=["GET"], websocket=True)
+
+
+@bp.get("/responses/<response_id>")
+@bp.response(200, docs.schema(shapes.Response), description="The response; with `stream`, its events.")
+@bp.doc(
+    operationId="getResponse",
+    parameters=[
+        _query("stream", "Whether to stream the events of a background response.", {"type": "boolean"}),
+        _query("starting_after", "The number of the event behind which to begin.", {"type": "integer", "minimum": 0}),
+    ],
+)
+def get_response(response_id: str) -> Response:
+    """Give a stored response, or the events of a background one"""
+    after = _whole("starting_after", -1, 0, 2**31 - 1)
+    stored = current.store().responses.get(response_id)
+    if request.args.get("stream", "false").lower() not in ("true", "1"):
+        return _json(making.whole(stored))
+    if not stored.background:
+        raise InvalidRequest(
+            "Only the events of background responses are stored; this one was made without `background`.",
+            param="stream",
+        )
+    return follow(current.store().runs, response_id, after)
+
+
+@bp.get("/responses/<response_id>/input_items")
+@bp.response(200, docs.schema(shapes.ItemList), description="The items, the last first unless `order` is asc.")
+@bp.doc(
+    operationId="listInputItems",
+    parameters=[
+        _query("limit", "How many.", {"type": "integer", "minimum": 1, "maximum": LONGEST_PAGE}),
+        _query("order", "asc or desc.", {"type": "string", "enum": ["asc", "desc"]}),
+        _query("after", "The id of the item behind which to begin.", {"type": "string"}),
+    ],
+)
+def list_input_items(response_id: str) -> Response:
+    """Give the items that a response was made from"""
+    limit = _whole("limit", PAGE, 1, LONGEST_PAGE)
+    order, after = request.args.get("order", "desc"), request.args.get("after")
+    if order not in ("asc", "desc"):
+        raise InvalidRequest("`order` must be one of: asc, desc.", param="order")
+    kept = current.store().responses.inputs(response_id)
+    if order == "desc":
+        kept.reverse()
+    if after is not None:
+        ids = [each.id for each in kept]
+        if after not in ids:
+            raise InvalidRequest(f"`after` names {after}, which is none of the items.", param="after")
+        kept = kept[ids.index(after) + 1 :]
+    page = kept[:limit]
+    first, last = (page[0].id, page[-1].id) if page else (None, None)
+    listed = {"object": "list", "data": [msgspec.Raw(each.body) for each in page]}
+    return _json(encode({**listed, "first_id": first, "last_id": last, "has_more": len(kept) > limit}))
+
+
+@bp.post("/responses/<response_id>/cancel")
+@bp.response(200, docs.schema(shapes.Response), description="The response as it is now.")
+@bp.doc(operationId="cancelResponse")
+def cancel_response(response_id: str) -> Response:
+    """Cancel a background response; one that has ended stays as it is"""
+    store = current.store()
+    stored = store.responses.get(response_id)
+    if not stored.background:
+        raise InvalidRequest("Only background responses can be cancelled; close the connection of another.")
+    store.runs.cancel(response_id)
+    deadline = time.monotonic() + CANCEL_S
+    while stored.status not in TERMINAL and time.monotonic() < deadline:
+        time.sleep(LOOK_S)
+        stored = store.responses.get(response_id)
+    return _json(making.whole(stored))
+
+
+@bp.delete("/responses/<response_id>")
+@bp.response(200, docs.schema(shapes.Deleted), description="It is deleted.")
+@bp.doc(operationId="deleteResponse")
+def delete_response(response_id: str) -> Response:
+    """Delete a stored response; one that still runs is stopped"""
+    current.store().responses.delete(response_id)
+    return _json(encode(shapes.Deleted(response_id)))
+
+
+@bp.post("/responses/input_tokens")
+@bp.arguments(InputTokensRequest)
+@bp.response(200, docs.schema(shapes.InputTokens), description="The count.")
+@bp.doc(operationId="countInputTokens")
+def count_input_tokens(context: Context) -> Response:
+    """Count the tokens of what a response would be made from"""
+    _, config = chosen_model("chat", context.model)
+    messages = making.messages_of(context, making.with_references_resolved(context.items))
+    return _json(encode(shapes.InputTokens(compacting.count_tokens(context.conversation(messages), config))))
+
+
+@bp.post("/responses/compact")
+@bp.arguments(CompactRequest)
+@bp.response(200, docs.schema(shapes.Compaction), description="The conversation in short.")
+@bp.doc(operationId="compactResponse")
+def compact(context: Context) -> Response:
+    """Make a conversation short, to go on with"""
+    _, config = chosen_model("chat", context.model)
+    items = making.all_items(context, making.with_references_resolved(context.items))
+    return _json(encode(compacting.compacted(context, items, config)))
+
+
+def _whole(name: str, default: int, low: int, high: int) -> int:
+    """Read a whole number from the query."""
+    text = request.args.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        raise InvalidRequest(f"`{name}` must be a whole number between {low} and {high}.", param=name)
+    return int(text)
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, mimetype="application/json")

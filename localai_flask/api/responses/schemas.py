@@ -1,0 +1,323 @@
+"""The bodies of Open Responses' requests, and the calls they become.
+
+A field that we know and cannot honour is refused by name; one that we do not know is ignored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import marshmallow
+from marshmallow import ValidationError, fields
+
+from localai_flask.api.fields import (
+    Either,
+    Flag,
+    Many,
+    Mapping,
+    Object,
+    Refused,
+    RequestSchema,
+    Text,
+    Whole,
+    not_empty,
+    one_of,
+)
+from localai_flask.api.openai.sampling import StreamingRequest, common, invalid
+from localai_flask.api.parsing import Unsupported
+from localai_flask.api.responses.calls import Context, ResponseCall
+from localai_flask.api.responses.items import Input
+from localai_flask.api.tools import Choice, asked_by, chosen_tools
+from localai_flask.chat.constraint import json_form
+from localai_flask.chat.conversation import Tool
+from localai_flask.generation import Constraint
+
+MAX_TOP_LOGPROBS = 20
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
+LOGPROBS = "message.output_text.logprobs"
+SEALED_THOUGHTS = "reasoning.encrypted_content"
+OF_HOSTED_TOOLS = (
+    "file_search_call.results",
+    "web_search_call.results",
+    "web_search_call.action.sources",
+    "message.input_image.image_url",
+    "computer_call_output.output.image_url",
+    "code_interpreter_call.outputs",
+)
+"""What `include` may ask of items that no response of this server has."""
+MAX_METADATA = 16
+ELSEWHERE = "is kept by OpenAI's servers, which this is not; leave it out."
+
+
+class FunctionTool(RequestSchema):
+    type = Text(required=True)
+    name = Text(validate=not_empty())
+    description = Text(load_default="")
+    parameters = Mapping()
+    strict = Flag(load_default=False)
+
+    @marshmallow.post_load
+    def make(self, data: dict[str, Any], **_: Any) -> Tool:
+        if data["type"] != "function":
+            reason = f"is {data['type']}, which this server does not host; only `function` tools are possible."
+            raise ValidationError({"type": [Unsupported(reason)]})
+        if "name" not in data:
+            raise ValidationError({"name": ["is required."]})
+        return Tool(
+            name=data["name"],
+            description=data["description"],
+            parameters=data.get("parameters"),
+            strict=data["strict"],
+        )
+
+
+class ToolChoice(Either):
+    """A word, a function by its name, or a list of allowed functions."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[Choice, Any]:
+        if value in ("auto", "none", "required"):
+            return Choice(value), value
+        if not isinstance(value, dict):
+            raise ValidationError("must be `auto`, `none`, `required` or an object.")
+        kind = value.get("type")
+        if kind == "function":
+            name = _function_name(value)
+            return Choice("required", frozenset({name}), once=True), {"type": "function", "name": name}
+        if kind == "allowed_tools":
+            return _allowed(value)
+        if isinstance(kind, str) and kind:
+            raise ValidationError({"type": [Unsupported(f"is {kind}, of a tool that this server does not host.")]})
+        raise ValidationError({"type": ["must be one of: function, allowed_tools."]})
+
+
+def _allowed(value: dict[str, Any]) -> tuple[Choice, Any]:
+    tools, mode = value.get("tools"), value.get("mode", "auto")
+    if not isinstance(tools, list) or not tools:
+        raise ValidationError({"tools": ["must be a list that is not empty."]})
+    if mode not in ("auto", "required", "none"):
+        raise ValidationError({"mode": ["must be one of: auto, required, none."]})
+    names = [_function_name(tool) for tool in tools]
+    shown = {"type": "allowed_tools", "mode": mode, "tools": [{"type": "function", "name": name} for name in names]}
+    return Choice(mode, frozenset(names)), shown
+
+
+def _function_name(value: Any) -> str:
+    name = value.get("name") if isinstance(value, dict) else None
+    if not isinstance(name, str) or not name:
+        raise ValidationError('must name functions as `{"type": "function", "name": …}`.')
+    return name
+
+
+class NamedSchema(RequestSchema):
+    name = Text()
+    schema = Mapping()
+    description = Text()
+    strict = Flag()
+
+
+class TextFormat(RequestSchema):
+    """The form of the text; a schema stands in it, or, as in chat completions, in its `json_schema`."""
+
+    type = Text(required=True, validate=one_of("text", "json_object", "json_schema"))
+    name = Text()
+    schema = Mapping()
+    description = Text()
+    strict = Flag()
+    json_schema = Object(NamedSchema)
+
+    @marshmallow.post_load
+    def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        named = {**data.pop("json_schema", {}), **data}
+        if named["type"] != "json_schema":
+            return {"type": named["type"]}
+        if "schema" not in named:
+            raise ValidationError({"schema": ["is required for this `type`."]})
+        return {
+            "type": "json_schema",
+            "name": named.get("name", "response"),
+            "description": named.get("description"),
+            "schema": named["schema"],
+            "strict": named.get("strict", True),
+        }
+
+
+class TextOptions(RequestSchema):
+    format = Object(TextFormat)
+    verbosity = Refused("asks for longer or shorter texts; say so in `instructions`.", harmless=("medium",))
+
+
+class ReasoningOptions(RequestSchema):
+    """`summary` puts the thinking, as it is, where clients look for a summary of it."""
+
+    effort = Text(validate=one_of(*EFFORTS))
+    summary = Text(validate=one_of("auto", "concise", "detailed"))
+    generate_summary = Text(validate=one_of("auto", "concise", "detailed"))
+
+    @marshmallow.post_load
+    def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        summary = data.get("summary") or data.get("generate_summary")
+        if summary == "concise":
+            reason = "asks for a concise summary, which this server does not write; send `auto` or `detailed`."
+            raise ValidationError({"summary": [Unsupported(reason)]})
+        return {"effort": data.get("effort"), "summary": summary}
+
+
+class ContextRequest(RequestSchema):
+    """What the model shall read."""
+
+    model = Text()
+    input = Input(metadata={"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]})
+    instructions = Text(load_default="")
+    previous_response_id = Text()
+    tools = Many(fields.Nested(FunctionTool), load_default=list)
+    tool_choice = ToolChoice(
+        metadata={"oneOf": [{"type": "string", "enum": ["auto", "none", "required"]}, {"type": "object"}]}
+    )
+    parallel_tool_calls = Flag(load_default=True)
+    reasoning = Object(ReasoningOptions)
+    text = Object(TextOptions)
+    truncation = Text(load_default="disabled", validate=one_of("auto", "disabled"))
+    conversation = Refused(ELSEWHERE)
+    prompt = Refused(ELSEWHERE)
+
+
+class InputTokensRequest(ContextRequest):
+    @marshmallow.post_load
+    def make(self, data: dict[str, Any], **_: Any) -> Context:
+        return Context(**_context(data))
+
+
+class CompactRequest(RequestSchema):
+    model = Text()
+    input = Input(metadata={"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]})
+    instructions = Text(load_default="")
+    previous_response_id = Text()
+    prompt_cache_key = Text()
+
+    @marshmallow.post_load
+    def make(self, data: dict[str, Any], **_: Any) -> Context:
+        if not data.get("input") and "previous_response_id" not in data:
+            raise invalid("input", "is required, or a `previous_response_id`.")
+        return Context(**_context({"tools": [], "parallel_tool_calls": True, "truncation": "disabled", **data}))
+
+
+class ResponseRequest(StreamingRequest, ContextRequest):
+    allowed_tools = Many(Text(), metadata={"description": "Names of the tools that may be called, as in LocalAI."})
+    text_format = Object(TextFormat, metadata={"description": "As `text.format`, where LocalAI has it."})
+    max_output_tokens = Whole(1)
+    max_tool_calls = Whole(1)
+    top_logprobs = Whole(0, MAX_TOP_LOGPROBS)
+    include = Many(Text(validate=one_of(LOGPROBS, SEALED_THOUGHTS, *OF_HOSTED_TOOLS)), load_default=list)
+    store = Flag(load_default=True)
+    background = Flag(load_default=False)
+    metadata = Mapping(keys=Text(), values=Text())
+    user = Text()
+    safety_identifier = Text()
+    prompt_cache_key = Text()
+    service_tier = Text(validate=one_of(*TIERS))
+    n = Refused("is not possible here: a response has one answer.", harmless=(1,))  # type: ignore[assignment]
+    max_tokens = Refused("is not possible here; send `max_output_tokens`.")  # type: ignore[assignment]
+    prompt_cache_retention = Refused("is not in our hands: the cache keeps what fits.", harmless=("in_memory",))
+    context_management = Refused("is not done by this server; send `truncation`, or call /v1/responses/compact.")
+    moderation = Refused("is not done by this server.")
+
+    @marshmallow.post_load(pass_original=True)
+    def make(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> ResponseCall:
+        if data.get("input") is None and "previous_response_id" not in data:
+            raise invalid("input", "is required.")
+        if data["background"] and not data["store"]:
+            raise invalid("background", "needs `store` to be true.")
+        shared = common({**data, "max_tokens": data.get("max_output_tokens")})
+        asked = {name: value for name, value in shared["asked"].items() if value is not None}
+        with_logprobs = LOGPROBS in data["include"] or bool(data.get("top_logprobs"))
+        if with_logprobs:
+            asked["top_logprobs"] = data.get("top_logprobs", 0)
+        choice, shown_choice = _choice(data)
+        form, shown_format = _form(data)
+        reasoning = data.get("reasoning", {"effort": None, "summary": None})
+        context = _context(data)
+        once = choice.once or not context["parallel"] or data.get("max_tool_calls") == 1
+        wanted = dataclasses.replace(
+            shared["wanted"],
+            form=form or shared["wanted"].form,
+            must_call=choice.mode == "required",
+            calls_once=once,
+            asked_by=asked_by(data["tools"], choice, "tools[{}].strict"),
+        )
+        return ResponseCall(
+            **{**context, "tools": chosen_tools(data["tools"], choice), "parallel": not once},
+            asked=asked,
+            wanted=wanted,
+            body=original,
+            max_tool_calls=data.get("max_tool_calls"),
+            with_logprobs=with_logprobs,
+            summarizes=reasoning["summary"] is not None,
+            seals_thoughts=SEALED_THOUGHTS in data["include"],
+            stream=shared["stream"],
+            store=data["store"],
+            background=data["background"],
+            shown_tools=[_shown(tool) for tool in data["tools"]],
+            shown_choice=shown_choice,
+            shown_format=shown_format,
+            shown_reasoning=reasoning,
+            metadata=_metadata(data.get("metadata", {})),
+            user=data.get("user"),
+            safety_identifier=data.get("safety_identifier"),
+            prompt_cache_key=data.get("prompt_cache_key"),
+        )
+
+
+def _context(data: dict[str, Any]) -> dict[str, Any]:
+    choice = data.get("tool_choice", (Choice(), "auto"))[0]
+    return {
+        "model": data.get("model") or None,
+        "items": data.get("input") or [],
+        "previous_id": data.get("previous_response_id") or None,
+        "instructions": data["instructions"],
+        "tools": chosen_tools(data["tools"], choice),
+        "parallel": data["parallel_tool_calls"] and not choice.once,
+        "effort": (data.get("reasoning") or {}).get("effort") or "",
+        "truncates": data["truncation"] == "auto",
+    }
+
+
+def _choice(data: dict[str, Any]) -> tuple[Choice, Any]:
+    """Join `tool_choice` with LocalAI's list of allowed tools."""
+    choice, shown = data.get("tool_choice", (Choice(), "auto"))
+    names = data.get("allowed_tools")
+    if not names:
+        return choice, shown
+    if choice.names is not None:
+        raise invalid("allowed_tools", "is not possible together with a `tool_choice` that names tools.")
+    return _allowed({"mode": choice.mode, "tools": [{"name": name} for name in names]})
+
+
+def _form(data: dict[str, Any]) -> tuple[Constraint | None, dict[str, Any]]:
+    inside, beside = data.get("text", {}).get("format"), data.get("text_format")
+    if inside and beside:
+        raise invalid("text_format", "is not possible together with `text.format`; send one of them.")
+    shown = inside or beside or {"type": "text"}
+    field = "text.format" if inside else "text_format"
+    if shown["type"] != "text" and data.get("grammar"):
+        raise invalid("grammar", f"is not possible together with `{field}`; send one of them.")
+    if shown["type"] == "json_schema":
+        return json_form(shown["schema"], f"{field}.schema"), shown
+    return (json_form({"type": "object"}, field) if shown["type"] == "json_object" else None), shown
+
+
+def _shown(tool: Tool) -> dict[str, Any]:
+    return {
+        "type": "function",
+        "name": tool.name,
+        "description": tool.description or None,
+        "parameters": tool.parameters,
+        "strict": tool.strict,
+    }
+
+
+def _metadata(metadata: dict[str, str]) -> dict[str, str]:
+    if len(metadata) > MAX_METADATA:
+        raise invalid("metadata", f"may have at most {MAX_METADATA} entries.")
+    return metadata

@@ -1,0 +1,133 @@
+"""Responses as server-sent events: as they are made, or, of background runs, as they are stored."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+
+from flask import Response, request
+
+from localai_flask.api import current, sse
+from localai_flask.api.responses.telling import Telling, Told, encode
+from localai_flask.api.watch import ClientLeft, Watch
+from localai_flask.chat.answer import Event
+from localai_flask.errors import ApiError
+from localai_flask.store.responses import ResponseNotFound
+from localai_flask.store.runs import Runs, StoredEvent
+
+log = logging.getLogger(__name__)
+
+DONE = b"data: [DONE]\n\n"
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.04, 0.1
+"""How often to look for new events of a run: soon after some, and after a silence."""
+
+
+class ResponseEvents:
+    """The dialect of a response that is made while its client listens; `keep` stores it at its end."""
+
+    def __init__(self, telling: Telling, keep: Callable[[], None]):
+        self._telling = telling
+        self._keep = keep
+        self._begun = False
+
+    def feed(self, index: int, event: Event) -> bytes:
+        """Frames for one event."""
+        return _frames([*self._begin(), *self._telling.feed(event)])
+
+    def closing(self) -> bytes:
+        """The rest of the events; the response is stored before its client hears of its end."""
+        told = self._telling.close()
+        try:
+            self._keep()
+        except ApiError as error:
+            log.warning("a response could not be stored: %s", error)
+            self._telling.take_back(told.pop())
+            told += self._telling.fail(error)
+        return _frames(told) + DONE
+
+    def error(self, error: ApiError) -> bytes:
+        """End everything that is open, with the reason."""
+        told = [*self._begin(), *self._telling.fail(error)]
+        try:
+            self._keep()
+        except ApiError as unkept:
+            log.warning("a failed response could not be stored: %s", unkept)
+        return _frames(told) + DONE
+
+    def _begin(self) -> list[Told]:
+        if self._begun:
+            return []
+        self._begun = True
+        return [*self._telling.begin(), *self._telling.start()]
+
+
+def _frames(told: Iterable[Told]) -> bytes:
+    return b"".join(each.frame for each in told)
+
+
+def follow(runs: Runs, id: str, after: int) -> Response:
+    """Stream the events of a background run behind number `after`: those that are stored, then those that come."""
+    return Response(Following(runs, id, after), mimetype="text/event-stream", headers=sse.HEADERS)
+
+
+class Following:
+    """The body of a stream of stored events."""
+
+    def __init__(self, runs: Runs, id: str, after: int):
+        self._runs = runs
+        self._id = id
+        self._after = after
+        self._store = current.store()
+        self._watch = Watch(request.environ)
+        self._place = current.places().take()
+        self._frames = self._run()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._frames
+
+    def close(self) -> None:
+        self._frames.close()
+        self._place.release()
+
+    def _run(self) -> Generator[bytes, None, None]:
+        try:
+            yield from self._tell()
+        except ClientLeft:
+            log.info("the client left its stream")
+        except ApiError as error:
+            log.warning("a stream ended with an error: %s", error)
+            details = {"type": error.info.type, "code": error.info.code, "message": str(error), "param": None}
+            told = {**details, "type": "error", "sequence_number": self._after + 1, "error": details}
+            yield b"event: error\ndata: %s\n\n%s" % (encode(told), DONE)
+
+    def _tell(self) -> Iterator[bytes]:
+        pause, spoke = SHORTEST_PAUSE_S, 0.0
+        while True:
+            self._watch.check()
+            if found := self._runs.events_after(self._id, self._after):
+                self._after, pause, spoke = found[-1].sequence, SHORTEST_PAUSE_S, time.monotonic()
+                yield b"".join(map(_frame, found))
+                if found[-1].is_last:
+                    yield DONE
+                    return
+                continue
+            if time.monotonic() - spoke >= sse.PING_S:
+                if self._has_ended():
+                    yield DONE
+                    return
+                spoke = time.monotonic()
+                yield sse.PING
+            time.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE_S)
+
+    def _has_ended(self) -> bool:
+        """Whether nothing comes any more; raise `ResponseNotFound` if the response was deleted meanwhile."""
+        last = self._runs.last_event(self._id)
+        if last is None:
+            raise ResponseNotFound(self._id)
+        return last.is_last and last.sequence <= self._after
+
+
+def _frame(event: StoredEvent) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (event.type.encode(), event.data)

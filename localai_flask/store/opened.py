@@ -1,0 +1,25 @@
+"""The store as the rest of the server sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from localai_flask.settings import Settings
+from localai_flask.store.database import Database
+from localai_flask.store.responses import Responses
+from localai_flask.store.runs import Runs
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Stored responses and background runs; one for each process, as connections survive no fork."""
+
+    responses: Responses
+    runs: Runs
+    database: Database
+
+    @classmethod
+    def open(cls, settings: Settings) -> Store:
+        """Open the database, and make it if there is none; raise `ConfigError` or `Unavailable`."""
+        database = Database(settings)
+        return cls(Responses(database, settings), Runs(database), database)

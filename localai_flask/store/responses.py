@@ -1,0 +1,208 @@
+"""Stored responses: keep one, give it back, follow its chain, delete it, and forget what is old.
+
+Knows a response as JSON bytes with an id, a status and items; what is in them is the API's matter.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+
+from localai_flask.errors import InvalidRequest, NotFound
+from localai_flask.settings import Settings
+from localai_flask.store.database import Database
+from localai_flask.store.tables import events, items, responses
+
+MAX_CHAIN = 10_000
+ENDED = ("completed", "failed", "incomplete", "cancelled")
+DELETED_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An item: its id, and its JSON."""
+
+    id: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A response: its JSON without the output, and the items that are the output."""
+
+    id: str
+    status: str
+    background: bool
+    body: bytes
+    output: list[Kept]
+
+
+class ResponseNotFound(NotFound):
+    """No response has this id, or it has expired."""
+
+    def __init__(self, id: str, param: str = "response_id"):
+        super().__init__(f"There is no response {id}; it was not stored, has expired or was deleted.", param=param)
+
+
+class Responses:
+    """The responses of a database; those unused for `ttl_s` seconds do not exist any more (0: all do)."""
+
+    def __init__(self, database: Database, settings: Settings):
+        self._database = database
+        self._ttl_s = settings.open_responses_store_ttl
+        self._most_bytes = settings.open_responses_store_size * 2**20
+
+    def put(self, stored: Stored, inputs: Sequence[Kept], previous_id: str | None) -> None:
+        """Keep a response that has ended."""
+        with self._database.writing() as connection:
+            add(connection, stored, inputs, previous_id)
+            write_output(connection, stored.id, stored.output)
+
+    def get(self, id: str, param: str = "response_id") -> Stored:
+        """Give a response; raise `ResponseNotFound` if there is none."""
+        with self._database.reading() as connection:
+            row = self._row(connection, id, param)
+            output = _items(connection, id, is_output=True)
+        return Stored(id, row.status, row.background, row.body, output)
+
+    def exists(self, id: str) -> bool:
+        with self._database.reading() as connection:
+            return connection.execute(self._alive(select(responses.c.id), id)).first() is not None
+
+    def inputs(self, id: str) -> list[Kept]:
+        """Give the items that a response was made from, in their order."""
+        with self._database.reading() as connection:
+            self._row(connection, id, "response_id")
+            return _items(connection, id, is_output=False)
+
+    def chain(self, id: str) -> list[bytes]:
+        """Give all items, in and out, of a response and of all those before it, oldest first; they count as used.
+
+        Raises `ResponseNotFound` for one that is not there any more, and `InvalidRequest` for one that still runs.
+        """
+        chained: list[str] = []
+        gathered: list[list[Kept]] = []
+        with self._database.writing() as connection:
+            next_id: str | None = id
+            while next_id is not None and len(chained) < MAX_CHAIN:
+                row = self._row(connection, next_id, "previous_response_id")
+                if row.status not in ENDED:
+                    raise InvalidRequest(
+                        f"The response {next_id} has not ended yet; wait for it, or cancel it.",
+                        param="previous_response_id",
+                    )
+                gathered.append(_items(connection, next_id, False) + _items(connection, next_id, True))
+                chained.append(next_id)
+                next_id = row.previous_id
+            for few in _by(DELETED_AT_ONCE, chained):
+                connection.execute(update(responses).where(responses.c.id.in_(few)).values(used_at=time.time()))
+        return [kept.body for one in reversed(gathered) for kept in one]
+
+    def find_item(self, id: str) -> bytes | None:
+        """Give the newest item with this id."""
+        query = (
+            select(items.c.body)
+            .join(responses, responses.c.id == items.c.response_id)
+            .where(items.c.id == id)
+            .order_by(responses.c.created_at.desc(), items.c.is_output.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            return connection.execute(self._unexpired(query)).scalar()
+
+    def delete(self, id: str) -> None:
+        """Delete a response; a process that runs it notices, and stops. Raises `ResponseNotFound`."""
+        with self._database.writing() as connection:
+            self._row(connection, id, "response_id")
+            remove(connection, [id])
+
+    def forget_old(self) -> int:
+        """Delete what has expired, and the longest unused of the rest while they are too many bytes; tell how many."""
+        with self._database.reading() as connection:
+            old = self._expired(connection) + self._surplus(connection)
+        for few in _by(DELETED_AT_ONCE, old):
+            with self._database.writing() as connection:
+                remove(connection, few)
+        return len(old)
+
+    def _expired(self, connection: Connection) -> list[str]:
+        if not self._ttl_s:
+            return []
+        query = select(responses.c.id).where(
+            responses.c.status.in_(ENDED), responses.c.used_at < time.time() - self._ttl_s
+        )
+        return list(connection.execute(query).scalars())
+
+    def _surplus(self, connection: Connection) -> list[str]:
+        total = connection.execute(select(func.coalesce(func.sum(responses.c.size), 0))).scalar_one()
+        if not self._most_bytes or total <= self._most_bytes:
+            return []
+        query = select(responses.c.id, responses.c.size).where(responses.c.status.in_(ENDED))
+        surplus = []
+        for row in connection.execute(query.order_by(responses.c.used_at)):
+            if total <= self._most_bytes:
+                break
+            surplus.append(row.id)
+            total -= row.size
+        return surplus
+
+    def _row(self, connection: Connection, id: str, param: str) -> Row:
+        row = connection.execute(self._alive(select(responses), id)).first()
+        if row is None:
+            raise ResponseNotFound(id, param)
+        return row
+
+    def _alive(self, query: Select, id: str) -> Select:
+        return self._unexpired(query.where(responses.c.id == id))
+
+    def _unexpired(self, query: Select) -> Select:
+        return query.where(responses.c.used_at >= time.time() - self._ttl_s) if self._ttl_s else query
+
+
+def add(
+    connection: Connection, stored: Stored, inputs: Sequence[Kept], previous_id: str | None, **more: object
+) -> None:
+    """Insert a response and the items it is made from; `more` are further columns."""
+    now = time.time()
+    size = len(stored.body) + _size(inputs) + _size(stored.output)
+    fixed = {"created_at": now, "used_at": now, "previous_id": previous_id, "size": size, **more}
+    row = {"id": stored.id, "status": stored.status, "background": stored.background, "body": stored.body}
+    connection.execute(insert(responses).values(**row, **fixed))
+    _insert_items(connection, stored.id, inputs, is_output=False)
+
+
+def write_output(connection: Connection, id: str, output: Sequence[Kept]) -> None:
+    """Insert the items of a response's output."""
+    _insert_items(connection, id, output, is_output=True)
+
+
+def remove(connection: Connection, ids: Sequence[str]) -> None:
+    """Delete responses with all that belongs to them."""
+    connection.execute(delete(events).where(events.c.response_id.in_(ids)))
+    connection.execute(delete(items).where(items.c.response_id.in_(ids)))
+    connection.execute(delete(responses).where(responses.c.id.in_(ids)))
+
+
+def _items(connection: Connection, id: str, is_output: bool) -> list[Kept]:
+    query = select(items.c.id, items.c.body).where(items.c.response_id == id, items.c.is_output == is_output)
+    return [Kept(row.id, row.body) for row in connection.execute(query.order_by(items.c.position))]
+
+
+def _insert_items(connection: Connection, id: str, kept: Sequence[Kept], is_output: bool) -> None:
+    rows = [
+        {"response_id": id, "is_output": is_output, "position": position, "id": each.id, "body": each.body}
+        for position, each in enumerate(kept)
+    ]
+    if rows:
+        connection.execute(insert(items), rows)
+
+
+def _size(kept: Sequence[Kept]) -> int:
+    return sum(len(each.body) for each in kept)
+
+
+def _by(count: int, ids: Sequence[str]) -> list[Sequence[str]]:
+    return [ids[at : at + count] for at in range(0, len(ids), count)]

@@ -1,0 +1,50 @@
+"""The tables. Times are Unix times as the writing machine has them; JSON is stored as the bytes that were sent."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, String, Table
+
+metadata = MetaData()
+
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", String(96), primary_key=True),
+    Column("created_at", Double, nullable=False),
+    Column("used_at", Double, nullable=False, index=True),
+    Column("status", String(16), nullable=False, index=True),
+    Column("previous_id", String(96)),
+    Column("background", Boolean, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # the response without its output
+    Column("size", BigInteger, nullable=False),
+    # What follows concerns background runs only.
+    Column("request", LargeBinary),
+    Column("home", String(255)),  # the server that took the request
+    Column("owner", String(255)),  # the process that runs it
+    Column("lease_until", Double),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("cancelled", Boolean, nullable=False, default=False),
+    Column("next_sequence", Integer, nullable=False, default=0),
+    Column("begun", Boolean, nullable=False, default=False),  # a client may have seen part of its output
+)
+
+items = Table(
+    "response_items",
+    metadata,
+    Column("response_id", String(96), primary_key=True),
+    Column("is_output", Boolean, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("id", String(255), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("response_items_by_id", "id"),
+)
+
+events = Table(
+    "response_events",
+    metadata,
+    Column("response_id", String(96), primary_key=True),
+    Column("sequence", Integer, primary_key=True),
+    Column("type", String(64), nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("is_last", Boolean, nullable=False),
+)
