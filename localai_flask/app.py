@@ -15,6 +15,8 @@ from localai_flask.api import auth, cors, docs, errors, health
 from localai_flask.api.anthropic import errors as anthropic_errors
 from localai_flask.api.anthropic import routes as anthropic_routes
 from localai_flask.api.limits import Places
+from localai_flask.api.localai import routes as localai_routes
+from localai_flask.api.openai import embeddings as openai_embeddings
 from localai_flask.api.openai import models as openai_models
 from localai_flask.api.openai import routes as openai_routes
 from localai_flask.api.responses import routes as responses_routes
@@ -71,7 +73,8 @@ def _pool() -> PoolClient:
 def _register_blueprints(app: Flask) -> None:
     api = docs.create(app)
     api.register_blueprint(health.bp)
-    for blueprint in (openai_routes.bp, openai_models.bp, anthropic_routes.bp, responses_routes.bp):
+    openai = (openai_routes.bp, openai_embeddings.bp, openai_models.bp)
+    for blueprint in (*openai, localai_routes.bp, anthropic_routes.bp, responses_routes.bp):
         api.register_blueprint(blueprint, url_prefix="/v1")
         # The same paths without /v1, registered with Flask alone so that the OpenAPI page lists each operation once.
         app.register_blueprint(blueprint, url_prefix="/", name=f"{blueprint.name}-short")

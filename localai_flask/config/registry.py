@@ -171,8 +171,10 @@ def _fits(config: ModelConfig, usecase: str) -> bool:
     if usecase in declared:
         return True
     if usecase in TEXT_USES:
-        return not config.embeddings and (not declared or bool(declared & TEXT_USES))
-    return usecase == "embeddings" and config.embeddings
+        only_vectors = config.embeddings or config.reranking
+        return not only_vectors and (not declared or bool(declared & TEXT_USES))
+    asked_for = {"embeddings": config.embeddings, "rerank": config.reranking, "tokenize": True}
+    return asked_for.get(usecase, False)
 
 
 def _not_found(name: str, catalog: Catalog) -> ModelNotFound:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from localai_flask.backends.base import Inquiry
+from localai_flask.backends.echo import EchoBackend
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError
 from localai_flask.generation import (
@@ -20,6 +22,7 @@ from localai_flask.generation import (
     Started,
     Usage,
 )
+from localai_flask.inquiry import Question
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -58,6 +61,7 @@ class FakePool:
         self.state: dict[str, str] = {}
         self.configs: list[ModelConfig] = []
         self.requests: list[tuple[Prompt, SamplingParams]] = []
+        self.questions: list[Question] = []
         self.timeouts: list[float | None] = []
         self.open = 0
 
@@ -96,6 +100,24 @@ class FakeSession:
         self._pool.requests += requests
         self._pool.timeouts.append(timeout_s)
         scripts = [self._pool.scripts.pop(0) for _ in requests]
+        return FakeGeneration(self._pool, scripts)
+
+    def ask(self, questions: Sequence[Question], timeout_s: float | None = None) -> FakeGeneration:
+        """Answer as the echo backend does, unless there are scripts, and the last question first."""
+        self._pool.questions += questions
+        self._pool.timeouts.append(timeout_s)
+        if self._pool.scripts:
+            return FakeGeneration(self._pool, [self._pool.scripts.pop(0) for _ in questions])
+        echo = EchoBackend()
+        echo.load(ModelConfig(name="echo"), lambda fraction: None)
+        count = len(questions)
+        scripts: list[list[Any]] = []
+        for index, question in enumerate(questions):
+            try:
+                answer: Any = echo.ask(Inquiry(index, question))
+            except ApiError as error:
+                answer = error
+            scripts.append([None] * (count - index) + [answer])
         return FakeGeneration(self._pool, scripts)
 
 

@@ -1,0 +1,68 @@
+"""One request's questions to a model: a place, a session with the pool, and the answers in the questions' order."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TypeVar
+
+from flask import request
+
+from localai_flask.api import current
+from localai_flask.api.watch import Watch
+from localai_flask.config.model import ModelConfig
+from localai_flask.errors import InvalidRequest
+from localai_flask.inquiry import Embedded, EmbeddedPart, Fact, Question
+from localai_flask.pool.client import Session
+
+BEAT_S = 0.5
+LACKS = {
+    "embed": "makes no embeddings; set `embeddings: true` in its YAML, or choose a model that makes them",
+    "score": "does not score documents; choose a reranking model, with `reranking: true` in its YAML",
+    "tokenize": "is run by a backend that does not tell its tokens; choose another model",
+}
+"""What to say of a model that has not the capability."""
+
+T = TypeVar("T", bound=Fact)
+
+
+def ask(config: ModelConfig, questions: Sequence[Question], kind: type[T]) -> list[T]:
+    """Load the model if need be, ask it and wait; all answers must be of one kind.
+
+    Raises whatever `ApiError` ends the work, and `ClientLeft`.
+    """
+    watch = Watch(request.environ)
+    place = current.places().take()
+    try:
+        session = current.pool().session(config)
+        for _ in session.wait_ready(BEAT_S):
+            watch.check()
+        capability = questions[0].capability
+        if capability not in session.info.capabilities:
+            raise InvalidRequest(f"The model {config.name!r} {LACKS[capability]}.", param="model")
+        answers = _collect(session, questions, watch)
+    finally:
+        place.release()
+    found = [answers[index] for index in range(len(questions))]
+    return [answer for answer in found if isinstance(answer, kind)]
+
+
+def _collect(session: Session, questions: Sequence[Question], watch: Watch) -> dict[int, Fact]:
+    answers: dict[int, Fact] = {}
+    parts: dict[int, list[bytes]] = defaultdict(list)
+    asked = session.ask(questions, current.settings().request_timeout or None)
+    try:
+        for event in asked.events(BEAT_S):
+            watch.check()
+            if event is None:
+                continue
+            index, reply = event
+            if isinstance(reply, EmbeddedPart):
+                parts[index].append(reply.data)
+            elif isinstance(reply, Embedded) and index in parts:
+                answers[index] = Embedded(b"".join([*parts[index], reply.data]), reply.dimension, reply.tokens)
+            elif isinstance(reply, Fact):
+                answers[index] = reply
+    finally:
+        asked.close()
+    return answers

@@ -1,0 +1,153 @@
+"""OpenAI's embeddings: texts or token ids to vectors."""
+
+from __future__ import annotations
+
+import base64
+import math
+import sys
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import marshmallow
+import msgspec
+from flask import Response
+from marshmallow import ValidationError
+
+from localai_flask.api import docs
+from localai_flask.api.asking import ask
+from localai_flask.api.fields import Refused, RequestSchema, Text, Whole, one_of
+from localai_flask.api.naming import chosen_model
+from localai_flask.api.openai.schemas import PromptField
+from localai_flask.api.parsing import Blueprint
+from localai_flask.errors import InvalidRequest
+from localai_flask.generation import Prompt
+from localai_flask.inquiry import Embed, Embedded
+
+bp = Blueprint("embeddings", __name__, description="Vectors of texts")
+
+MAX_INPUTS = 2048
+INPUT_KINDS = [
+    {"type": "string", "minLength": 1},
+    {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": MAX_INPUTS},
+    {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1},
+    {
+        "type": "array",
+        "items": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1},
+        "minItems": 1,
+        "maxItems": MAX_INPUTS,
+    },
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingCall:
+    model: str | None
+    inputs: tuple[str | tuple[int, ...], ...]
+    dimensions: int | None
+    as_base64: bool
+
+
+class InputField(PromptField):
+    """Text, token ids, or a list of up to 2048 of either; nothing empty."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> tuple[str | tuple[int, ...], ...]:
+        inputs = super()._deserialize(value, *args, **kwargs)
+        if len(inputs) > MAX_INPUTS:
+            raise ValidationError(f"may have at most {MAX_INPUTS} entries.")
+        if "" in inputs:
+            raise ValidationError("must not be empty." if value == "" else {inputs.index(""): ["must not be empty."]})
+        return inputs
+
+
+class EmbeddingRequest(RequestSchema):
+    model = Text()
+    input = InputField(required=True, metadata={"anyOf": INPUT_KINDS})
+    encoding_format = Text(load_default="float", validate=one_of("float", "base64"))
+    dimensions = Whole(1)
+    user = Text()
+    messages = Refused("is not possible here; send the text as `input`.")
+    pooling = Refused("cannot be chosen by a request; set the option pooling_type in the model's YAML.", ("backend",))
+    backend = Refused("cannot be chosen by a request; set it in the model's YAML.")
+
+    @marshmallow.post_load
+    def make(self, data: dict[str, Any], **_: Any) -> EmbeddingCall:
+        return EmbeddingCall(
+            model=data.get("model") or None,
+            inputs=data["input"],
+            dimensions=data.get("dimensions"),
+            as_base64=data["encoding_format"] == "base64",
+        )
+
+
+class Embedding(msgspec.Struct):
+    """A vector as numbers, or as base64 of little-endian 32-bit floats.
+
+    A model that pools nothing has a list of vectors, one for each token, one after the other in base64.
+    """
+
+    index: int
+    embedding: Sequence[float | list[float]] | str
+    object: Literal["embedding"] = "embedding"
+
+
+class EmbeddingUsage(msgspec.Struct):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(msgspec.Struct):
+    model: str
+    data: list[Embedding]
+    usage: EmbeddingUsage
+    object: Literal["list"] = "list"
+
+
+@bp.post("/embeddings")
+@bp.alias("/engines/<path:model>/embeddings", methods=["POST"])
+@bp.arguments(EmbeddingRequest)
+@bp.response(200, docs.schema(EmbeddingList), description="The vectors, in the order of the inputs.")
+@bp.doc(operationId="createEmbedding")
+def create_embedding(call: EmbeddingCall, model: str | None = None) -> Response:
+    """Turn texts into vectors"""
+    name, config = chosen_model("embeddings", call.model, model)
+    found = ask(config, [Embed(_prompt(text)) for text in call.inputs], Embedded)
+    tokens = sum(one.tokens for one in found)
+    data = [Embedding(index, _render(one, call)) for index, one in enumerate(found)]
+    return Response(
+        msgspec.json.encode(EmbeddingList(name, data, EmbeddingUsage(tokens, tokens))), mimetype="application/json"
+    )
+
+
+def _prompt(text: str | tuple[int, ...]) -> Prompt:
+    return Prompt(text) if isinstance(text, str) else Prompt(tokens=list(text))
+
+
+def _render(found: Embedded, call: EmbeddingCall) -> Sequence[float | list[float]] | str:
+    if call.as_base64 and call.dimensions is None:
+        return base64.b64encode(found.data).decode()
+    numbers = array("f", found.data)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    rows = [numbers[begin : begin + found.dimension] for begin in range(0, len(numbers), found.dimension)]
+    if call.dimensions is not None:
+        rows = [_shortened(row, call.dimensions) for row in rows]
+    if call.as_base64:
+        if sys.byteorder == "big":
+            for row in rows:
+                row.byteswap()
+        return base64.b64encode(b"".join(row.tobytes() for row in rows)).decode()
+    return rows[0].tolist() if len(rows) == 1 else [row.tolist() for row in rows]
+
+
+def _shortened(row: array[float], dimensions: int) -> array[float]:
+    """Cut a vector and bring it back to length 1, as is right for models trained to put what matters most first."""
+    if dimensions > len(row):
+        raise InvalidRequest(
+            f"`dimensions` is {dimensions} but this model's vectors have {len(row)} numbers; ask for fewer.",
+            param="dimensions",
+        )
+    cut = row[:dimensions]
+    length = math.sqrt(sum(number * number for number in cut))
+    return array("f", (number / length for number in cut)) if length else cut

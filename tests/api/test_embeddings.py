@@ -1,0 +1,146 @@
+"""/v1/embeddings, /v1/rerank, /v1/tokenize and /v1/detokenize: what they take, what they refuse, what they answer."""
+
+from __future__ import annotations
+
+import base64
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+
+from localai_flask.generation import Prompt
+from localai_flask.inquiry import Embed, Embedded, EmbeddedPart
+from tests.api.conftest import MODEL
+from tests.api.fakes import FakePool
+
+ALL = frozenset({"generate", "embed", "score", "tokenize"})
+
+
+@pytest.fixture
+def pool(pool: FakePool) -> FakePool:
+    pool.info = msgspec.structs.replace(pool.info, capabilities=ALL)
+    return pool
+
+
+def post(client: FlaskClient, path: str, status: int = 200, **body: Any) -> Any:
+    response = client.post(path, json=body)
+    assert response.status_code == status, response.text
+    return response.get_json()
+
+
+def test_vectors_of_each_form_of_input(client: FlaskClient, pool: FakePool) -> None:
+    ids = list(b"ab")
+    one = post(client, "/v1/embeddings", input="ab")
+    assert one["object"] == "list" and one["model"] == "tiny"
+    assert one["usage"] == {"prompt_tokens": 2, "total_tokens": 2}
+    [entry] = one["data"]
+    assert entry["object"] == "embedding" and entry["index"] == 0
+    assert math.isclose(math.hypot(*entry["embedding"]), 1, rel_tol=1e-5)
+    assert post(client, "/embeddings", input=ids)["data"] == one["data"]
+    assert post(client, "/v1/engines/tiny/embeddings", input=[ids])["data"] == one["data"]
+    many = post(client, "/v1/embeddings", input=["x", "ab", ids], model="tiny")["data"]
+    assert [each["index"] for each in many] == [0, 1, 2]
+    assert many[1]["embedding"] == many[2]["embedding"] == entry["embedding"] != many[0]["embedding"]
+    assert pool.questions[-3:] == [Embed(Prompt("x")), Embed(Prompt("ab")), Embed(Prompt(tokens=ids))]
+
+
+def test_base64_is_little_endian_floats(client: FlaskClient) -> None:
+    numbers = post(client, "/v1/embeddings", input="ab")["data"][0]["embedding"]
+    coded = post(client, "/v1/embeddings", input="ab", encoding_format="base64")["data"][0]["embedding"]
+    assert np.array_equal(np.frombuffer(base64.b64decode(coded), "<f4"), np.array(numbers, np.float32))
+
+
+@pytest.mark.parametrize("form", ["float", "base64"])
+def test_dimensions_cut_and_normalize(client: FlaskClient, form: str) -> None:
+    whole = np.array(post(client, "/v1/embeddings", input="ab")["data"][0]["embedding"])
+    cut = post(client, "/v1/embeddings", input="ab", dimensions=8, encoding_format=form)["data"][0]["embedding"]
+    found = np.frombuffer(base64.b64decode(cut), "<f4") if form == "base64" else np.array(cut)
+    assert np.allclose(found, whole[:8] / np.linalg.norm(whole[:8]), atol=1e-6)
+    error = post(client, "/v1/embeddings", 400, input="ab", dimensions=33)["error"]
+    assert error["param"] == "dimensions" and "33" in error["message"] and "32" in error["message"]
+
+
+def test_a_model_that_pools_nothing_has_a_list_of_vectors(client: FlaskClient, pool: FakePool) -> None:
+    rows = np.arange(6, dtype="<f4").reshape(3, 2)
+    pool.scripts = [[EmbeddedPart(rows[:2].tobytes()), Embedded(rows[2:].tobytes(), 2, 3)]]  # type: ignore[list-item]
+    body = post(client, "/v1/embeddings", input="abc")
+    assert body["data"][0]["embedding"] == [[0, 1], [2, 3], [4, 5]]
+    assert body["usage"]["prompt_tokens"] == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "said"),
+    [
+        ({}, "input", "is required"),
+        ({"input": ""}, "input", "must not be empty"),
+        ({"input": []}, "input", "not empty"),
+        ({"input": ["a", ""]}, "input[1]", "must not be empty"),
+        ({"input": [[1], []]}, "input[1]", "token ids"),
+        ({"input": ["a"] * 2049}, "input", "at most 2048"),
+        ({"input": 5}, "input", "must be a string"),
+        ({"input": "a", "encoding_format": "int8"}, "encoding_format", "float, base64"),
+        ({"input": "a", "dimensions": 0}, "dimensions", "between 1"),
+        ({"input": "a", "pooling": "last"}, "pooling", "pooling_type"),
+        ({"input": "a" * 9000}, None, "9000 tokens"),
+    ],
+)
+def test_what_is_refused(client: FlaskClient, body: dict[str, Any], param: str | None, said: str) -> None:
+    error = post(client, "/v1/embeddings", 400, **body)["error"]
+    assert error["param"] == param and said in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/v1/embeddings", {"input": "a"}, "set `embeddings: true` in its YAML"),
+        ("/v1/rerank", {"query": "a", "documents": ["b"]}, "choose a reranking model"),
+        ("/v1/tokenize", {"content": "a"}, "does not tell its tokens"),
+    ],
+)
+def test_a_model_without_the_capability(
+    client: FlaskClient, pool: FakePool, path: str, body: dict[str, Any], said: str
+) -> None:
+    pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"generate"}))
+    error = post(client, path, 400, **body)["error"]
+    assert error["param"] == "model" and "'tiny'" in error["message"] and said in error["message"]
+    assert pool.questions == []
+
+
+def test_rerank(client: FlaskClient) -> None:
+    documents = ["a dog", {"text": "the red cat"}, "cat"]
+    body = post(client, "/v1/rerank", query="red cat", documents=documents)
+    assert [(each["index"], each["relevance_score"]) for each in body["results"]] == [(1, 1.0), (2, 0.5), (0, 0.0)]
+    assert body["results"][0]["document"] == {"text": "the red cat"}
+    assert body["model"] == "tiny" and body["usage"]["total_tokens"] == body["usage"]["prompt_tokens"] > 0
+    best = post(client, "/rerank", query="red cat", documents=documents, top_n=1, return_documents=False)["results"]
+    assert best == [{"index": 1, "relevance_score": 1.0}]
+    for wrong in ({"documents": []}, {"documents": [5]}, {"documents": ["a"], "top_n": 0}):
+        post(client, "/v1/rerank", 400, query="a", **wrong)
+
+
+def test_tokenize_and_back(client: FlaskClient) -> None:
+    tokens = post(client, "/v1/tokenize", content="é")["tokens"]
+    assert tokens == [0xC3, 0xA9]
+    assert post(client, "/v1/detokenize", tokens=tokens) == {"content": "é"}
+    pieces = post(client, "/tokenize", content="aé", with_pieces=True)["tokens"]
+    assert pieces == [{"id": 97, "piece": "a"}, {"id": 0xC3, "piece": [0xC3]}, {"id": 0xA9, "piece": [0xA9]}]
+    assert post(client, "/v1/tokenize", content="") == {"tokens": []}
+    for wrong in (["a"], [-1], "a"):
+        post(client, "/v1/detokenize", 400, tokens=wrong)
+
+
+class TestWithoutAName:
+    @pytest.fixture
+    def models(self, tmp_path: Path) -> Path:
+        (tmp_path / "a.yaml").write_text(MODEL.format(name="alpha"))
+        (tmp_path / "b.yaml").write_text(MODEL.format(name="beta") + "embeddings: true\n")
+        (tmp_path / "c.yaml").write_text(MODEL.format(name="gamma") + "reranking: true\n")
+        return tmp_path
+
+    def test_the_model_is_one_that_fits(self, client: FlaskClient) -> None:
+        assert post(client, "/v1/embeddings", input="a")["model"] == "beta"
+        assert post(client, "/v1/rerank", query="a", documents=["a"])["model"] == "gamma"
