@@ -263,3 +263,16 @@ def test_config_cannot_be_written_to(load):
     with pytest.raises(AttributeError):
         load("name: x").name = "y"
     assert isinstance(load("name: x"), msgspec.Struct)
+
+
+def test_words_may_be_booleans_where_yaml_makes_them_so(load, refusal):
+    assert load("flash_attention: true").flash_attention == "true"
+    assert load("flash_attention: on").flash_attention == "on"
+    assert load("numa: false").numa == "false"
+    assert "`flash_attention` must match" in refusal("flash_attention: sometimes")
+
+
+def test_engine_settings_among_the_parameters_are_taken_from_there(load):
+    config = load("parameters: {batch: 7, n_keep: 3, rope_freq_base: 10000, rope_freq_scale: 0.5, model: m}")
+    assert (config.batch, config.n_keep, config.rope_freq_base, config.rope_freq_scale) == (7, 3, 10000.0, 0.5)
+    assert load("{n_keep: 4, parameters: {n_keep: 3}}").n_keep == 4

@@ -394,3 +394,16 @@ def test_a_file_that_was_just_dropped_in_is_found_by_all_who_ask_at_once(tmp_pat
         with ThreadPoolExecutor(8) as threads:
             found = list(threads.map(registry.get, [f"m{number}"] * 8))
         assert {config.name for config in found} == {f"m{number}"}
+
+
+@pytest.mark.parametrize("name", ["rwkv", "llama", "llama-grpc", "ik-llama-cpp"])
+def test_older_names_of_backends_run_gguf_with_llama_cpp(folder, name):
+    path = folder(a__yaml=f"name: a\nbackend: {name}\nparameters: {{model: a.gguf}}")
+    assert over(path).get("a").backend == "llama-cpp"
+
+
+def test_rwkv_without_gguf_says_what_to_do(folder):
+    path = folder(a__yaml="name: a\nbackend: rwkv\nparameters: {model: rwkv.pth}", b__yaml="name: b\nbackend: echo")
+    with pytest.raises(ConfigError, match=r"`backend: rwkv` runs GGUF files, and rwkv.pth is none; convert it with"):
+        over(path).get("a")
+    assert over(path).get("b").backend == "echo"

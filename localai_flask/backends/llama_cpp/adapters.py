@@ -15,6 +15,7 @@ from localai_flask.config.gguf import inspect
 from localai_flask.errors import ConfigError
 
 ADAPTER = "adapter"
+_FAILED = "failed to apply lora adapter: "
 
 
 class Adapter(NamedTuple):
@@ -37,7 +38,7 @@ def load_adapters(handle: Any, adapters: Sequence[Adapter], capture: LogCapture)
         one = lib.llama_adapter_lora_init(handle, str(adapter.path).encode())
         if not one:
             raise ConfigError(
-                f"The LoRA adapter {adapter.path} does not fit the model: {capture.cause()}; "
+                f"The LoRA adapter {adapter.path} does not fit the model: {capture.cause().removeprefix(_FAILED)}; "
                 "use the adapter with the model that it was trained for.",
                 param="lora_adapter",
             )

@@ -82,7 +82,6 @@ ENGINE_OPTIONS = (
     _option("embd_normalize embedding_normalize", whole(-1), 2,
             "-1: none, 0: largest to int16, 1: taxicab, 2: length 1, more: p-norm"),
     _option("verbosity", whole(-1), None, "llama.cpp's messages: 0 none, 1 errors, 2 warnings, 3 and more all"),
-    _option("reasoning_budget", whole(-1), None, "tokens a model may think; -1: no limit"),
 )  # fmt: skip
 """Options whose values are fields of `EngineOptions`."""
 
@@ -125,9 +124,10 @@ OTHER_OPTIONS = (
     _option("cont_batching continuous_batching", only(True, "requests always join the running batch"), True,
             "requests join the running batch (`parallel:1` runs one at a time)"),
     _option("use_jinja jinja", only(True, "chat templates are Jinja"), True, "the model's chat template is used"),
-    _option("prefill_assistant", only(True, "a last message of the assistant is gone on with"), True,
-            "an answer goes on with a last message of the assistant"),
+    _option("prefill_assistant", only(False, "a last message of the assistant is never gone on with"), False,
+            "an answer begins anew after a last message of the assistant"),
     _option("reasoning_format", kinds.word("auto", "deepseek"), "auto", "thinking goes to a field of its own"),
+    _option("reasoning_budget", whole(-1), None, "tokens a model may think; -1: no limit"),
     _option("enable_reasoning", FLAG, None, "the same as `reasoning_budget`: -1 if true, 0 if false"),
     _option("gpu", FLAG, None, "nothing: `gpu_layers` decides"),
     _refused("mmproj_use_gpu mmproj_offload", _TEXT_ONLY),

@@ -122,7 +122,6 @@ class EngineOptions:
     n_cpu_moe: int
     rpc_servers: tuple[str, ...]
     verbosity: int | None
-    reasoning_budget: int | None
 
 
 def read_options(config: ModelConfig, settings: Settings) -> EngineOptions:
@@ -164,8 +163,6 @@ def read_options(config: ModelConfig, settings: Settings) -> EngineOptions:
         "n_keep": config.n_keep or 0,
         "speculation": _speculation(config, values),
     }
-    if values["reasoning_budget"] is None and values["enable_reasoning"] is not None:
-        values["reasoning_budget"] = -1 if values["enable_reasoning"] else 0
     taken = {option.field: values[option.field] for option in ENGINE_OPTIONS}
     options = EngineOptions(**(taken | own))
     _check_together(config.name, options)

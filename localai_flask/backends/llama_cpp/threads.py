@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 BUDGET_S = 0.15
 """Time that one measurement may take, give or take the step under way."""
 ROUNDS = 3
-WORTH_IT = 0.95
+WORTH_IT = 0.9
 """More threads are chosen if they take at most this share of the time: each is taken from the web workers."""
 
 
@@ -24,6 +24,8 @@ def choose_threads(step: Callable[[int], object], cores: int, clock: Callable[[]
     `step` computes one step with that many threads. The most are tried first; where a step takes so long that the
     budget is gone before all numbers were compared, each core has enough to do, and all are chosen.
     """
+    if cores == 1:
+        return 1
     counts = sorted({cores, *(2**power for power in range(cores.bit_length()) if 2**power < cores)}, reverse=True)
     best = dict.fromkeys(counts, float("inf"))
     end = clock() + BUDGET_S
