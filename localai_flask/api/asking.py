@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from flask import request
@@ -12,6 +12,7 @@ from localai_flask.api import current
 from localai_flask.api.watch import Watch
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest
+from localai_flask.generation import ModelInfo
 from localai_flask.inquiry import Embedded, EmbeddedPart, Fact, Question
 from localai_flask.pool.client import Session
 
@@ -26,7 +27,11 @@ LACKS = {
 T = TypeVar("T", bound=Fact)
 
 
-def ask(config: ModelConfig, questions: Sequence[Question], kind: type[T]) -> list[T]:
+Plan = Callable[[ModelInfo], Sequence[Question]]
+"""Makes the questions once the model is ready."""
+
+
+def ask(config: ModelConfig, questions: Sequence[Question] | Plan, kind: type[T]) -> list[T]:
     """Load the model if need be, ask it and wait; all answers must be of one kind.
 
     Raises whatever `ApiError` ends the work, and `ClientLeft`.
@@ -37,6 +42,7 @@ def ask(config: ModelConfig, questions: Sequence[Question], kind: type[T]) -> li
         session = current.pool().session(config)
         for _ in session.wait_ready(BEAT_S):
             watch.check()
+        questions = questions(session.info) if callable(questions) else questions
         capability = questions[0].capability
         if capability not in session.info.capabilities:
             raise InvalidRequest(f"The model {config.name!r} {LACKS[capability]}.", param="model")

@@ -6,13 +6,16 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from localai_flask.api.asking import ask
 from localai_flask.api.work import Sequences
 from localai_flask.chat.constraint import Wanted, answer_constraint, with_default_form
 from localai_flask.chat.conversation import Conversation
 from localai_flask.chat.prompt import chat_prompt
 from localai_flask.config import sampling
 from localai_flask.config.model import ModelConfig
-from localai_flask.generation import Constraint, ModelInfo, Prompt, SamplingParams
+from localai_flask.errors import UnsupportedParameter
+from localai_flask.generation import Constraint, ModelInfo, Prompt, SamplingParams, ThinkingBudget
+from localai_flask.inquiry import Tokenize, Tokenized
 
 
 def chat_plan(
@@ -24,10 +27,31 @@ def chat_plan(
         chat = chat_prompt(conversation, config, info)
         bounds = with_default_form(wanted, config)
         constraint = answer_constraint(bounds, info, conversation.tools, chat.tool_format, chat.opened)
-        requests = choices([chat.prompt], bound(chat.sampling(params), constraint), n)
+        check_budget(chat.thinking, info)
+        requests = choices([chat.prompt], chat.sampling(params, constraint), n)
         return Sequences(requests, [chat.reader() for _ in range(n)])
 
     return plan
+
+
+def count_prompt_tokens(conversation: Conversation, config: ModelConfig) -> int:
+    """Count the tokens of a conversation's prompt, as a generation would."""
+
+    def plan(info: ModelInfo) -> list[Tokenize]:
+        return [Tokenize(chat_prompt(conversation, config, info).prompt)]
+
+    (tokenized,) = ask(config, plan, Tokenized)
+    return len(tokenized.tokens)
+
+
+def check_budget(budget: ThinkingBudget | None, info: ModelInfo) -> None:
+    """Raise `UnsupportedParameter` if thinking is to be limited by an engine that cannot end it."""
+    if budget is not None and "constrain" not in info.capabilities:
+        raise UnsupportedParameter(
+            f"`thinking_budget` asks for thinking to be ended, which the {info.backend} backend does not do; leave it "
+            "out or choose a model that the llama-cpp backend runs.",
+            param="thinking_budget",
+        )
 
 
 def choices(prompts: Sequence[Prompt], params: SamplingParams, n: int) -> list[tuple[Prompt, SamplingParams]]:

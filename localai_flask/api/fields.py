@@ -91,6 +91,16 @@ class Refused(fields.Raw):
             raise ValidationError([Unsupported(self._reason)])
 
 
+class Noted(fields.Raw):
+    """A known field that asks for nothing an answer could show: any value is taken, for the reason given."""
+
+    default_error_messages = COMMON
+
+    def __init__(self, reason: str):
+        description = f"Taken without effect: it {reason}"
+        super().__init__(allow_none=True, load_only=True, metadata={"description": description})
+
+
 class RequestSchema(marshmallow.Schema):
     """A body, or an object in one: fields that nobody knows are ignored, and null means absent."""
 

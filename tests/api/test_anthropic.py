@@ -236,6 +236,14 @@ def test_thinking_can_be_left_out_or_hidden(client: FlaskClient, pool: FakePool)
             assert [start["type"] for start in starts] == blocks
 
 
+def test_a_thinking_budget_reaches_the_engine(client: FlaskClient, pool: FakePool) -> None:
+    pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", "constrain"}))
+    pool.scripts = [says("Hi")]
+    asked = {**HELLO, "thinking": {"type": "enabled", "budget_tokens": 32}}
+    assert client.post("/v1/messages", json=asked).status_code == 200
+    assert pool.sampling.thinking is not None and pool.sampling.thinking.tokens == 32
+
+
 def test_official_client(api: anthropic.Anthropic, pool: FakePool) -> None:
     pool.scripts = [says("Hi", "!")]
     message = api.messages.create(model="tiny", **HELLO)

@@ -7,9 +7,9 @@ from flask import Response, g
 from localai_flask.api import docs, sse
 from localai_flask.api.anthropic import render, shapes
 from localai_flask.api.anthropic.errors import DOCUMENTED
-from localai_flask.api.anthropic.schemas import MessagesCall, MessagesRequest
+from localai_flask.api.anthropic.schemas import CountRequest, MessagesCall, MessagesRequest
 from localai_flask.api.anthropic.stream import MessageEvents
-from localai_flask.api.chatting import chat_plan
+from localai_flask.api.chatting import chat_plan, count_prompt_tokens
 from localai_flask.api.naming import chosen_model
 from localai_flask.api.parsing import Blueprint
 from localai_flask.api.work import Work
@@ -34,3 +34,14 @@ def create_message(call: MessagesCall) -> Response:
         return sse.respond(work, MessageEvents(id, name, stops, request_id=g.request_id, **thinking))
     (answer,) = work.answers()
     return Response(render.message(id, name, answer, stops, **thinking), mimetype="application/json")
+
+
+@bp.post("/messages/count_tokens")
+@bp.arguments(CountRequest)
+@bp.response(200, docs.schema(shapes.TokenCount), description="The count.")
+@bp.doc(operationId="countMessageTokens", responses=DOCUMENTED)
+def count_tokens(call: MessagesCall) -> Response:
+    """Count the tokens of a message's prompt"""
+    _, config = chosen_model("chat", call.model)
+    count = shapes.TokenCount(count_prompt_tokens(call.conversation, config))
+    return Response(render.encode(count), mimetype="application/json")

@@ -16,6 +16,7 @@ from localai_flask.api.fields import (
     Flag,
     Many,
     Mapping,
+    Noted,
     Object,
     Refused,
     RequestSchema,
@@ -127,6 +128,11 @@ class PromptRequest(RequestSchema):
     chat_template_kwargs = Mapping()
     mcp_servers = Refused(HOSTED)
     container = Refused(HOSTED)
+    cache_control = Noted("is about the prompt cache, which finds by itself what prompts have in common.")
+    diagnostics = Noted("is for Anthropic's own servers.")
+    user_profile_id = Noted("is for Anthropic's own servers.")
+    workspace_id = Noted("is for Anthropic's own servers.")
+    inference_geo = Refused("cannot be chosen: the model runs where this server is.", harmless=("global",))
 
     def call(self, data: dict[str, Any], **more: Any) -> MessagesCall:
         """Make the call from loaded data."""
@@ -145,6 +151,7 @@ class PromptRequest(RequestSchema):
             template_kwargs=data.get("chat_template_kwargs", {}),
             reasoning_effort=config.get("effort", ""),
             enable_thinking=_switch(thinking),
+            thinking_budget=thinking.get("budget_tokens"),
         )
         wanted = Wanted(
             form=config.get("format"), must_call=must_call, calls_once=once, asked_by=_asked_by(tools, must_call)
