@@ -13,6 +13,7 @@ import signal
 import struct
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -78,6 +79,8 @@ class Sequence:
     ready_at: float = 0.0
     started: bool = False
     position: int = 0
+    told: int = 0
+    """How many of its tokens the deltas so far have counted."""
     begun: float = field(default_factory=time.monotonic)
 
 
@@ -222,14 +225,19 @@ class EchoBackend(Backend):
         job.output_tokens += piece
         text = sequence.text.feed(piece)
         logprobs = [] if job.sampling.top_logprobs is None else [TokenLogprob(t, bytes([t]), 0.0) for t in piece]
-        replies: list = [Delta(text, logprobs)] if text or logprobs else []
+        replies: list = [self._delta(sequence, text, logprobs)] if text or logprobs else []
         if sequence.text.matched is not None:
             return [*replies, self._finish(sequence, FinishReason.STOP_SEQUENCE)]
         if end < limit:
             return replies
         if rest := sequence.text.flush():
-            replies.append(Delta(rest))
+            replies.append(self._delta(sequence, rest))
         return [*replies, self._finish(sequence, self._reason(sequence))]
+
+    def _delta(self, sequence: Sequence, text: str, logprobs: Iterable[TokenLogprob] = ()) -> Delta:
+        count = len(sequence.job.output_tokens) - sequence.told
+        sequence.told += count
+        return Delta(text, list(logprobs), count)
 
     def _limit(self, sequence: Sequence) -> int:
         room = self.context_length - len(sequence.job.prompt_tokens)

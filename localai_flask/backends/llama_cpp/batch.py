@@ -61,6 +61,22 @@ class Batch:
         self._wanted[begin:end] = 1
         self.size = end
 
+    def add_stream(self, tokens: Sequence[int], position: int, sequence: int, known: int | None) -> int | None:
+        """Add consecutive tokens of which so many are known and the others guessed; give the last known one's index.
+
+        It is sampled from, and so are the guessed ones; nothing is if `known` is None.
+        """
+        begin, end = self.size, self.size + len(tokens)
+        self._token[begin:end] = tokens
+        self._position[begin:end] = self._ramp[: len(tokens)] + position
+        self._sequence[begin:end] = sequence
+        self._wanted[begin:end] = 0
+        self.size = end
+        if known is None:
+            return None
+        self._wanted[begin + known - 1 : end] = 1
+        return begin + known - 1
+
     def add_chunk(self, tokens: Tokens, position: int, sequence: int, *, is_last: bool, wants_all: bool = False) -> int:
         """Add consecutive tokens and give the last one's index; it is sampled from if the prompt ends with it.
 

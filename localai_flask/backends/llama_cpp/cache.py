@@ -1,128 +1,344 @@
-"""The slots of the KV cache: which tokens each holds, and how a new prompt starts from the longest prefix among them.
+"""The KV cache as a tree of branches: which tokens it holds, how a prompt starts from them, and which have to go.
 
-Owns every change of the cache but decoding. A slot is one sequence of the unified cache: a prefix that two slots share
-lies in the cache once. With as many cells as slots × context size, there is always room.
+Owns every change of the cache but decoding. All slots lie in one unified cache, where a prefix that several share is
+there once; there are more slots than may run, and idle ones give way, least recently used first, to host memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from localai_flask.backends.llama_cpp.batch import Tokens
+from localai_flask.backends.llama_cpp.branches import EVERYTHING, Slot, count_cells, cut, fork
+from localai_flask.backends.llama_cpp.checkpoints import Checkpoints
+from localai_flask.backends.llama_cpp.hoststore import HostStore, Stored
 from localai_flask.backends.llama_cpp.library import lib
+from localai_flask.backends.llama_cpp.model import Model
+from localai_flask.backends.llama_cpp.options import EngineOptions
+from localai_flask.backends.llama_cpp.shifting import Move, common_prefix, find_moves
+from localai_flask.backends.llama_cpp.states import Checkpoint, States
+from localai_flask.errors import ConfigError
+
+__all__ = ["WORTH_WAITING", "PrefixCache", "Slot"]
 
 WORTH_WAITING = 32
 """A prompt waits for another that is being computed if it can take over this many more tokens from it."""
+WORTH_STORING = 16
+"""Fewest tokens that are worth a copy to host memory or back."""
+IDLE_CELLS = 2048
+"""Idle tokens that stay in the cache beside running ones if host memory takes the others.
+
+Attention goes over all cells up to the last one in use, and each thousand idle ones made prompts of a 135M model 14 %
+slower to compute (15 thousand: 3.2 times, and decoding 1.5 times), while a copy to the host takes what 15 of its
+prompt tokens do.
+"""
+LOSABLE = 8
+"""A prompt goes on in an idle branch if that loses at most one token in so many; else it forks."""
+SHIFT_ROOM = 64
+"""A context is shifted when fewer tokens than this, or an eighth, still fit: a step may compute several."""
 
 
-@dataclass(eq=False, slots=True)
-class Slot:
-    """One sequence of the cache; the first `length` of `tokens` are computed and stay when the slot is given back."""
+class Start(NamedTuple):
+    """Where a prompt starts from: so many tokens of a slot or of a stored branch, with a checkpoint if need be."""
 
-    id: int
-    tokens: Tokens
     length: int = 0
-    in_use: bool = False
-    last_used: int = 0
-
-    def append(self, token: int) -> None:
-        """Record that one more token was computed."""
-        self.tokens[self.length] = token
-        self.length += 1
-
-    def extend(self, tokens: Tokens) -> None:
-        """Record that these tokens were computed behind the others."""
-        end = self.length + len(tokens)
-        self.tokens[self.length : end] = tokens
-        self.length = end
+    slot: Slot | None = None
+    stored: Stored | None = None
+    checkpoint: Checkpoint | None = None
 
 
 class PrefixCache:
     """Lends slots to sequences.
 
-    Models with recurrent state or a sliding window do not keep what a prefix in the middle of their past would need, so
-    their slots share nothing: such a slot can only go on from its own end, or (window) from where all of the window
-    before it is still there.
+    Models with recurrent state or a sliding window cannot go back to a prefix in the middle of their past: there a
+    prompt starts from a branch's end, from within the window while that is all there, or from a checkpoint.
     """
 
-    def __init__(self, memory: Any, slots: int, context_size: int, *, window: int, is_recurrent: bool):
-        self.slots = [Slot(i, np.zeros(context_size, np.int32)) for i in range(slots)]
-        self._memory = memory
-        self._window = window
-        self._can_share = window == 0 and not is_recurrent
+    def __init__(self, model: Model, options: EngineOptions, *, must_reuse: bool = False):
+        """`must_reuse` tells that `cache_reuse` is asked for; raise `ConfigError` for what the model cannot do."""
+        self.slots = [Slot(i, np.zeros(model.context_size, np.int32)) for i in range(model.sequences)]
+        self._context_size = model.context_size
+        self._most = model.slots
+        self._cells = model.slots * model.context_size
+        self._memory = model.memory
+        self._window = model.window
+        self._forgets = model.forgets
+        self._is_attention_free = model.is_recurrent and not model.is_hybrid
+        self._states = States(model.context)
+        self._checkpoints = Checkpoints(self._states, options.ctx_checkpoints, options.checkpoint_min_step)
+        self._similarity = options.slot_similarity
+        self.store = HostStore(options.cache_ram_bytes if options.cache_idle_slots else 0)
+        self.can_shift = bool(self._memory and not self._forgets and lib.llama_memory_can_shift(self._memory))
+        self._reuse = options.cache_reuse if self.can_shift else 0
         self._uses = 0
+        self._room = self._cells
+        """At least so many cells are free."""
+        if not self.can_shift and self._memory:
+            self._check(model, "context_shift", wanted=options.context_shift)
+            self._check(model, "cache_reuse", wanted=must_reuse and options.cache_reuse > 0)
 
     @property
     def has_room(self) -> bool:
-        return not all(slot.in_use for slot in self.slots)
+        return sum(slot.in_use for slot in self.slots) < self._most
 
     def take(self, prompt: Tokens) -> Slot:
-        """Lend a free slot (there must be one) that holds the longest cached prefix of a prompt, less its last token.
+        """Lend a slot (not all may be lent) that starts with the longest cached prefix of a prompt, less its last token.
 
         The last token is always computed anew, because the first answer token is sampled from its logits.
         """
         wanted = prompt[:-1]
-        sources = self.slots if self._can_share else [slot for slot in self.slots if not slot.in_use]
-        source = max(sources, key=lambda slot: (common_prefix(slot.tokens[: slot.length], wanted), not slot.in_use))
-        shared = common_prefix(source.tokens[: source.length], wanted)
-        slot = self._choose(source, shared)
-        if slot is source:
-            self._cut(slot, shared)
-        else:
-            self._copy(source, slot, shared if self._can_share else 0)
+        start = self._find(wanted)
+        moves = self._moves(start, wanted)
+        slot = start.slot if start.slot and self._goes_on(start, moves, len(prompt)) else self._free(start)
         slot.in_use = True
+        self._begin(slot, start)
+        self._bound_idle()
+        if moves:
+            self._move(slot, moves, wanted)
+        elif slot.length > start.length:
+            self._cut(slot, start.length)
         return slot
 
     def give_back(self, slot: Slot) -> None:
-        """Free a slot for another sequence; its tokens stay until then."""
+        """Free a slot for another sequence; its tokens stay until then, as far as they were not shifted."""
         slot.in_use = False
+        slot.stops.clear()
         self._uses += 1
         slot.last_used = self._uses
+        if slot.exact < slot.length:
+            self._cut(slot, slot.exact)
+        slot.exact = EVERYTHING
 
-    def should_wait(self, prompt: Tokens, being_computed: Iterable[Tokens]) -> bool:
-        """Tell whether a prompt had better wait for one that is being computed, to start from it."""
-        if not self._can_share:
+    def take_back(self, slot: Slot, length: int) -> None:
+        """Forget the tokens behind a length, which were computed on trial."""
+        if length < slot.length:
+            lib.llama_memory_seq_rm(self._memory, slot.id, length, -1)
+            cut(self.slots, slot, length)
+
+    def should_wait(self, prompt: Tokens, being_computed: Iterable[tuple[Tokens, Slot]]) -> bool:
+        """Tell whether a prompt had better wait for one that is being computed in a slot, to start from it."""
+        if self._forgets and not self._checkpoints.are_made:
             return False
         wanted = prompt[:-1]
-        coming = max((common_prefix(other, wanted) for other in being_computed), default=0)
-        if coming < WORTH_WAITING:
+        comings = ((common_prefix(other, wanted), slot) for other, slot in being_computed)
+        coming, slot = max(comings, key=lambda item: item[0], default=(0, None))
+        if slot is None or coming < WORTH_WAITING or coming < self._find(wanted).length + WORTH_WAITING:
             return False
-        cached = max(common_prefix(slot.tokens[: slot.length], wanted) for slot in self.slots)
-        return coming >= cached + WORTH_WAITING
+        if self._forgets:
+            if slot.length >= coming:  # it has passed the point without a checkpoint
+                return False
+            slot.stops.add(coming)
+        return True
 
-    def _choose(self, source: Slot, shared: int) -> Slot:
-        """Go on in the source if that loses less than half of it, else in the slot that was not used for longest."""
-        if not source.in_use and shared and shared * 2 >= source.length:
-            return source
-        return min((slot for slot in self.slots if not slot.in_use), key=lambda slot: (slot.length > 0, slot.last_used))
+    def next_stop(self, slot: Slot, prompt_length: int) -> int:
+        """Tell where the next chunk of a slot's prompt has to end at the latest, for a checkpoint."""
+        if not (self._forgets and self._checkpoints.are_made):
+            return prompt_length
+        return self._checkpoints.next_stop(slot, prompt_length)
+
+    def note(self, slot: Slot, prompt_length: int) -> None:
+        """Make a checkpoint of a slot that has come further in its prompt, if it is worth one."""
+        if self._forgets and self._checkpoints.are_made:
+            self._checkpoints.note(slot, prompt_length)
+
+    def make_room(self, cells: int) -> None:
+        """Have so many cells free: idle branches go, least recently used first.
+
+        What runs never needs more cells than there are, so there is always something to evict.
+        """
+        if self._room < cells:
+            self._room = self._cells - count_cells(self.slots)
+        while self._room < cells:
+            idle = [slot for slot in self.slots if slot.length and not slot.in_use]
+            if not idle:
+                return
+            self._evict(min(idle, key=lambda slot: slot.last_used))
+            self._room = self._cells - count_cells(self.slots)
+        self._room -= cells
+
+    def is_nearly_full(self, slot: Slot) -> bool:
+        return slot.length + min(SHIFT_ROOM, self._context_size // 8) >= self._context_size
+
+    def shift(self, slot: Slot, keep: int) -> None:
+        """Drop the oldest half of a running sequence's tokens behind the first `keep`."""
+        discard = (slot.length - keep) // 2
+        self._own(slot, keep)
+        self._close_gap(slot, Move(keep + discard, keep, slot.length - keep - discard))
+        slot.length -= discard
+        slot.exact = min(slot.exact, keep)
+
+    def _find(self, wanted: Tokens) -> Start:
+        """Find the longest prefix, preferably in the cache, there preferably in an idle slot."""
+        best = Start()
+        for slot in self.slots:
+            start = self._reach(common_prefix(slot.computed, wanted), slot=slot)
+            is_better = start.length > best.length
+            if is_better or (start.length == best.length > 0 and best.slot and best.slot.in_use and not slot.in_use):
+                best = start
+        least = best.length + WORTH_STORING
+        for stored in self.store.entries:
+            start = self._reach(common_prefix(stored.tokens, wanted), stored=stored)
+            if start.length >= max(least, best.length + 1):
+                best = start
+        return best
+
+    def _reach(self, common: int, *, slot: Slot | None = None, stored: Stored | None = None) -> Start:
+        """Tell how much of the tokens in common can really be started from."""
+        holder = slot or stored
+        if not common or holder is None:
+            return Start()
+        if not self._forgets or self._holds(holder, common):
+            return Start(common, slot, stored)
+        usable = [checkpoint for checkpoint in holder.checkpoints if checkpoint.length <= common]
+        return Start(usable[-1].length, slot, stored, usable[-1]) if usable else Start()
+
+    def _holds(self, holder: Slot | Stored, length: int) -> bool:
+        """Whether a memory that forgets still knows all that a prefix needs, in a slot that can be gone on in."""
+        if isinstance(holder, Stored):
+            return holder.length == length
+        if holder.in_use:
+            return False
+        if holder.length == length:
+            return True
+        oldest = lib.llama_memory_seq_pos_min(self._memory, holder.id)
+        return bool(self._window and oldest <= max(0, length - self._window))
+
+    def _goes_on(self, start: Start, moves: list[Move], prompt_length: int) -> bool:
+        """Whether a prompt goes on in the slot it starts from, rather than in a branch of its own."""
+        slot = start.slot
+        if slot is None or slot.in_use:
+            return False
+        if moves or (self._forgets and start.checkpoint is None):
+            return True
+        is_similar = start.length >= self._similarity * prompt_length
+        return is_similar and (slot.length - start.length) * LOSABLE <= slot.length
+
+    def _free(self, start: Start) -> Slot:
+        """Empty the slot that was not used for longest; that the prompt starts from only if there is no other."""
+        idle = (slot for slot in self.slots if not slot.in_use)
+        slot = min(idle, key=lambda slot: (slot is start.slot, slot.length > 0, slot.last_used))
+        if slot is start.slot:
+            self._put_away(slot)
+        else:
+            self._evict(slot)
+        return slot
+
+    def _begin(self, slot: Slot, start: Start) -> None:
+        """Have a slot hold at least what a prompt starts from."""
+        if start.stored is not None:
+            self._restore(slot, start.stored, start.length)
+        elif start.slot is not None and start.slot is not slot:
+            lib.llama_memory_seq_cp(self._memory, start.slot.id, slot.id, 0, start.length)
+            fork(self.slots, start.slot, slot, start.length)
+            self._uses += 1
+            start.slot.last_used = self._uses
+            slot.checkpoints = [part for part in start.slot.checkpoints if part.length <= start.length]
+        if start.checkpoint is None or not slot.length:
+            return
+        if not self._states.write_partial(slot.id, start.checkpoint.state):
+            self._clear(slot)
+
+    def _restore(self, slot: Slot, stored: Stored, length: int) -> None:
+        self.make_room(stored.length)
+        if not self._states.write(slot.id, stored.state):
+            return
+        slot.tokens[: stored.length] = stored.tokens
+        slot.length = stored.length
+        slot.checkpoints = list(stored.checkpoints)
+        if stored in self.store.entries:  # it may have been dropped for the branch that made room
+            self.store.touch(stored)
+            if length == stored.length:
+                self.store.remove(stored)
+
+    def _moves(self, start: Start, wanted: Tokens) -> list[Move]:
+        """Find the chunks of an idle or stored branch that can be moved up behind the prefix."""
+        slot, stored = start.slot, start.stored
+        if not self._reuse or (slot is None and stored is None) or (slot is not None and slot.in_use):
+            return []
+        cached = slot.computed if slot is not None else stored.tokens if stored is not None else wanted[:0]
+        return find_moves(cached, wanted, start.length, self._reuse)
+
+    def _move(self, slot: Slot, moves: list[Move], wanted: Tokens) -> None:
+        if slot.length <= moves[0].to:  # it could not be restored
+            return
+        self._own(slot, moves[0].to)
+        shifted = 0
+        for move in moves:
+            self._close_gap(slot, Move(move.begin - shifted, move.to, move.length))
+            shifted = move.begin - move.to
+        self._cut(slot, moves[-1].to + moves[-1].length)
+        slot.tokens[: slot.length] = wanted[: slot.length]
+
+    def _close_gap(self, slot: Slot, move: Move) -> None:
+        """Remove what lies before a chunk, and move it and all behind it up."""
+        delta = move.to - move.begin
+        if delta:
+            lib.llama_memory_seq_rm(self._memory, slot.id, move.to, move.begin)
+            lib.llama_memory_seq_add(self._memory, slot.id, move.begin, -1, delta)
+            slot.tokens[move.to : slot.length + delta] = slot.tokens[move.begin : slot.length].copy()
+
+    def _own(self, slot: Slot, length: int) -> None:
+        """Have the cells behind a length belong to this slot alone, as they are to change their position."""
+        if slot.shared_length <= length:
+            return
+        state = self._states.read(slot.id)
+        slot.shared.clear()
+        lib.llama_memory_seq_rm(self._memory, slot.id, -1, -1)
+        held, slot.length = slot.length, 0
+        self._room = 0
+        self.make_room(held)
+        if not self._states.write(slot.id, state):
+            raise RuntimeError(f"the cache has no room for a copy of {held} tokens that are to be shifted")
+        slot.length = held
+
+    def _bound_idle(self) -> None:
+        """Move idle branches to host memory, least recently used first, while too many tokens of the cache are idle."""
+        if self._is_attention_free or not self.store.is_open:
+            return
+        running = count_cells(slot for slot in self.slots if slot.in_use)
+        idle = sorted((slot for slot in self.slots if slot.length and not slot.in_use), key=lambda slot: slot.last_used)
+        for slot in idle:
+            if count_cells(self.slots) - running <= IDLE_CELLS:
+                return
+            if self._put_away(slot):
+                self._clear(slot)
+
+    def _put_away(self, slot: Slot) -> bool:
+        """Copy an idle branch to host memory, unless its tokens are elsewhere too; tell whether they can be found."""
+        if not self.store.is_open or slot.length < WORTH_STORING:
+            return False
+        others = [other for other in self.slots if other is not slot and other.length >= slot.length]
+        holders = [*(other.computed for other in others), *(stored.tokens for stored in self.store.entries)]
+        if any(common_prefix(tokens, slot.computed) == slot.length for tokens in holders) and not self._forgets:
+            return True
+        tokens = slot.computed.copy()
+        for stored in [entry for entry in self.store.entries if entry.length <= len(tokens)]:
+            if np.array_equal(stored.tokens, tokens[: stored.length]):
+                self.store.remove(stored)
+        return self.store.put(Stored(tokens, self._states.read(slot.id), list(slot.checkpoints)))
+
+    def _evict(self, slot: Slot) -> None:
+        self._put_away(slot)
+        self._clear(slot)
+
+    def _clear(self, slot: Slot) -> None:
+        lib.llama_memory_seq_rm(self._memory, slot.id, -1, -1)
+        cut(self.slots, slot, 0)
 
     def _cut(self, slot: Slot, length: int) -> None:
-        if length == slot.length:
-            return
-        slot.length = length if self._can_cut(slot, length) else 0
-        if slot.length == 0:
-            lib.llama_memory_seq_rm(self._memory, slot.id, -1, -1)
+        """Shorten a branch; it is emptied if the library cannot do that."""
+        if length and lib.llama_memory_seq_rm(self._memory, slot.id, length, -1):
+            cut(self.slots, slot, length)
+        else:
+            self._clear(slot)
 
-    def _can_cut(self, slot: Slot, length: int) -> bool:
-        if self._window and lib.llama_memory_seq_pos_min(self._memory, slot.id) > max(0, length - self._window):
-            return False
-        return bool(lib.llama_memory_seq_rm(self._memory, slot.id, length, -1))
-
-    def _copy(self, source: Slot, slot: Slot, length: int) -> None:
-        self._cut(slot, 0)
-        if length:
-            lib.llama_memory_seq_cp(self._memory, source.id, slot.id, 0, length)
-            slot.tokens[:length] = source.tokens[:length]
-            slot.length = length
-
-
-def common_prefix(a: Tokens, b: Tokens) -> int:
-    """Count the tokens that two sequences have in common at their beginning."""
-    length = min(len(a), len(b))
-    differs = a[:length] != b[:length]
-    first = int(differs.argmax()) if length else 0
-    return first if length and differs[first] else length
+    def _check(self, model: Model, name: str, *, wanted: bool) -> None:
+        if wanted:
+            raise ConfigError(
+                f"The option {name} moves cached tokens to other positions, which {model.path} ({model.description}) "
+                f"does not allow; remove {name}.",
+                param="options",
+            )

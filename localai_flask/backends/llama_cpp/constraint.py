@@ -132,6 +132,14 @@ class Guide:
         tokens = self._tokenizer.tokenize_bytes(rest)
         return self._matcher.validate_tokens(tokens) == len(tokens)
 
+    def permits(self, tokens: list[int]) -> bool:
+        """Tell whether all these tokens may follow; outside the form, where no trigger is said, any may."""
+        return not self.is_armed or self._matcher.validate_tokens(tokens) == len(tokens)
+
+    def forced(self) -> list[int]:
+        """Give the tokens that have to follow, as the vocabulary cuts the only text that can."""
+        return self._matcher.compute_ff_tokens() if self.is_armed and not self._matcher.is_stopped() else []
+
     def allowed(self) -> Allowed:
         """Give the tokens that may follow, shape (vocabulary,), while armed."""
         size = self._vocabulary.size

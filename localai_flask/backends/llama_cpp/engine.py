@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
+from localai_flask.backends.llama_cpp.advance import advance
 from localai_flask.backends.llama_cpp.batch import Batch
 from localai_flask.backends.llama_cpp.cache import PrefixCache
 from localai_flask.backends.llama_cpp.constraint import Grammars
@@ -12,14 +15,24 @@ from localai_flask.backends.llama_cpp.inquiries import Inquiries
 from localai_flask.backends.llama_cpp.library import ENGINE_VERSION, capture_log
 from localai_flask.backends.llama_cpp.model import Model
 from localai_flask.backends.llama_cpp.options import read_options
-from localai_flask.backends.llama_cpp.pace import Pace
+from localai_flask.backends.llama_cpp.pace import LEAST_CHUNK, Pace
 from localai_flask.backends.llama_cpp.rpc_client import tell_last_words
 from localai_flask.backends.llama_cpp.sampler import Sampler, check_sampling
-from localai_flask.backends.llama_cpp.scheduler import Chunk, Scheduler
+from localai_flask.backends.llama_cpp.scheduler import Chunk, Scheduler, Share
 from localai_flask.backends.llama_cpp.sequence import Sequence
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ApiError, ContextOverflow, DeadlineExceeded, InvalidRequest
-from localai_flask.generation import Delta, Failed, ModelInfo, Progress, Prompt, PromptLogprobs, Started, TokenLogprob
+from localai_flask.errors import ContextOverflow, DeadlineExceeded, InvalidRequest
+from localai_flask.generation import (
+    Failed,
+    Finished,
+    ModelInfo,
+    Progress,
+    Prompt,
+    PromptLogprobs,
+    Reply,
+    Started,
+    TokenLogprob,
+)
 from localai_flask.inquiry import Fact
 from localai_flask.settings import Settings
 
@@ -55,9 +68,9 @@ class LlamaCppBackend(Backend):
         options = read_options(config, settings)
         tell_last_words(self.last_words)
         self.model = model = Model(config.model_path, options, progress, capture_log(options.verbosity))
-        self.cache = PrefixCache(
-            *(model.memory, model.slots, model.context_size), window=model.window, is_recurrent=model.is_recurrent
-        )
+        must_reuse = any("cache_reuse" in option.replace("-", "_") for option in config.options)
+        self.cache = PrefixCache(model, options, must_reuse=must_reuse)
+        self._n_keep = options.n_keep if options.context_shift else None
         self._pace = Pace(model.n_batch)
         self.scheduler = Scheduler(
             *(self.cache, self._pace, self._make_sampler),
@@ -98,7 +111,10 @@ class LlamaCppBackend(Backend):
         shown = self.model.vocabulary.preserved(job.sampling.preserved)
         constraint = job.sampling.constraint
         guide = None if constraint is None else self._grammars.guide(constraint, shown)
-        self.scheduler.add(Sequence.of(job, self.model.context_size, guide, shown))
+        sequence = Sequence.of(job, self.model.context_size, guide, shown)
+        if self._n_keep is not None:
+            sequence.may_shift(self.model.context_size, self.model.vocabulary, self._n_keep)
+        self.scheduler.add(sequence)
 
     def ask(self, inquiry: Inquiry) -> Fact | None:
         return self.inquiries.ask(inquiry)
@@ -117,20 +133,20 @@ class LlamaCppBackend(Backend):
         if scheduler.waiting:
             admitted = scheduler.admit()
             events += [(s.job.id, Started(len(s.prompt), s.job.num_cached)) for s in admitted]
-        chunks = scheduler.plan(batch)
+        shares, chunks = scheduler.plan(batch)
         if not batch.size:
             return events
-        streams = scheduler.decoding.copy()
-        prompt_tokens = batch.size - len(streams)
+        prompt_tokens = sum(len(chunk.tokens) for chunk in chunks)
+        is_wide = batch.size - len(shares) >= LEAST_CHUNK
+        self.cache.make_room(batch.size)
         begun = time.perf_counter()
-        self.model.decode(batch, with_prompt=prompt_tokens > 0)
+        self.model.decode(batch, with_prompt=is_wide)
         # The next decode overwrites the logits, so every sequence is sampled before this step returns.
-        for index, sequence in enumerate(streams):
-            sequence.slot.append(sequence.next_token)
-            self._sample(sequence, index, events)
+        for share in shares:
+            self._continue(share, events)
         for chunk in chunks:
             self._commit(chunk, events)
-        self._pace.observe(prompt_tokens, len(streams), time.perf_counter() - begun)
+        self._pace.observe(prompt_tokens, len(shares), time.perf_counter() - begun)
         return events
 
     @property
@@ -163,13 +179,26 @@ class LlamaCppBackend(Backend):
             *(job.sampling, model.vocabulary, model.logits, model.context_size, job.prompt_tokens), guide=sequence.guide
         )
 
+    def _continue(self, share: Share, events: list[Event]) -> None:
+        sequence, guesses = share.sequence, share.sequence.draft
+        slot = sequence.slot
+        slot.extend(np.array([*share.tokens, *guesses], np.int32))
+        if share.row is None:
+            sequence.pending = sequence.pending[len(share.tokens) :]
+            return
+        known, accepted = slot.length - len(guesses), sequence.accepted
+        replies = advance(sequence, share.row, self.model.vocabulary)
+        self.cache.take_back(slot, known + sequence.accepted - accepted)
+        self._tell(sequence, replies, events)
+
     def _commit(self, chunk: Chunk, events: list[Event]) -> None:
         sequence = chunk.sequence
         is_last = self.scheduler.commit(chunk)
         if sequence.wants_prompt_logprobs:
             events.append((sequence.job.id, self._prompt_logprobs(chunk)))
         if is_last:
-            self._sample(sequence, chunk.last, events)
+            sequence.foresee(self.model.vocabulary)
+            self._tell(sequence, advance(sequence, chunk.last, self.model.vocabulary), events)
         else:
             events.append((sequence.job.id, Progress(sequence.slot.length, len(sequence.prompt))))
 
@@ -185,20 +214,7 @@ class LlamaCppBackend(Backend):
             first + [sequence.sampler.logprob(index + i, token, top) for i, token in enumerate(following)]
         )
 
-    def _sample(self, sequence: Sequence, index: int, events: list[Event]) -> None:
-        job = sequence.job
-        try:
-            token = sequence.sampler.sample(index)
-        except ApiError as error:  # its constraint cannot be held to any longer; the others' can
-            events.append((job.id, Failed(error.info)))
-            self.scheduler.remove(sequence)
-            return
-        text, reason = sequence.accept(token, self.model.vocabulary)
-        if job.sampling.top_logprobs is not None:
-            entry = sequence.sampler.logprob(index, token, job.sampling.top_logprobs)
-            events.append((job.id, Delta(text, [entry])))
-        elif text:
-            events.append((job.id, Delta(text)))
-        if reason is not None:
-            events.append((job.id, sequence.finished(reason)))
+    def _tell(self, sequence: Sequence, replies: list[Reply], events: list[Event]) -> None:
+        events += [(sequence.job.id, reply) for reply in replies]
+        if replies and isinstance(replies[-1], Finished | Failed):
             self.scheduler.remove(sequence)

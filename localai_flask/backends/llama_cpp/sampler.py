@@ -83,18 +83,18 @@ class Sampler:
             token = self._choose(row) if self._guide is None else self._choose_guided(row, self._guide)
         finally:
             row[touched] = raw
-        self.accept(token)
-        if self._guide is not None:
-            self._guide.accept(token)
+        self.follow(token)
         return token
 
-    def accept(self, token: int) -> None:
-        """Let the penalties count a token that follows, whether it was sampled or not."""
+    def follow(self, token: int) -> None:
+        """Let the penalties and the form know a token that follows, whether it was sampled or not."""
         if self._penalties is not None:
             self._penalties.accept(token)
             self._touched.add([token])
         if self._chain is not None:
             self._chain.accept(token)
+        if self._guide is not None:
+            self._guide.accept(token)
 
     def logprob(self, index: int, token: int, top: int) -> TokenLogprob:
         """Give a token's log-probability and the `top` best ones, before sampling, from the logits at a batch index."""

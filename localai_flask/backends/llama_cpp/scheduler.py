@@ -22,12 +22,24 @@ LOOK_AHEAD = 64
 """How far down the queue a sequence is looked for that need not wait for another's prompt."""
 
 
+MOST_FORCED = 64
+"""How many forced tokens a sequence computes in one step, so that the others need not wait for a long text."""
+
+
 class Chunk(NamedTuple):
     """A sequence's share of a batch: these tokens of its prompt, the last of which has this index in the batch."""
 
     sequence: Sequence
     tokens: Tokens
     last: int
+
+
+class Share(NamedTuple):
+    """What a running sequence computes in a step, beside its guesses, and at which index in the batch it goes on."""
+
+    sequence: Sequence
+    tokens: list[int]
+    row: int | None
 
 
 class Scheduler:
@@ -106,7 +118,7 @@ class Scheduler:
         for sequence in list(islice(self.waiting, LOOK_AHEAD)):
             if not self._cache.has_room:
                 break
-            if self._cache.should_wait(sequence.reusable, [other.prompt for other in self.prefilling]):
+            if self._cache.should_wait(sequence.reusable, [(other.prompt, other.slot) for other in self.prefilling]):
                 continue
             self.waiting.remove(sequence)
             sequence.admit(self._cache.take(sequence.reusable), self._make_sampler(sequence))
@@ -114,26 +126,43 @@ class Scheduler:
             admitted.append(sequence)
         return admitted
 
-    def plan(self, batch: Batch) -> list[Chunk]:
-        """Fill the batch: with the next token of each sequence in `decoding`, in that order, then with these chunks."""
+    def plan(self, batch: Batch) -> tuple[list[Share], list[Chunk]]:
+        """Fill the batch: with each share of a running sequence, then with these chunks of prompts."""
         batch.clear()
-        streams = self.decoding
-        if streams:
-            slots = [sequence.slot for sequence in streams]
-            batch.add_tokens(
-                [s.next_token for s in streams], [slot.length for slot in slots], [slot.id for slot in slots]
-            )
+        outputs = self._n_outputs - self.running
+        """How many logits may be asked for beside those that are sampled from anyway."""
+        for sequence in self.decoding:
+            if sequence.shifts and self._cache.is_nearly_full(sequence.slot):
+                self._cache.shift(sequence.slot, sequence.kept)
+        shares = self._plan_streams(batch, outputs)
         if not self.prefilling:
-            return []
-        return self._plan_prompts(batch, min(self._pace.budget(len(streams)), self._n_batch - len(streams)))
+            return shares, []
+        outputs -= sum(len(share.sequence.draft) for share in shares)
+        room = min(self._pace.budget(len(shares)), self._n_batch - batch.size)
+        return shares, self._plan_prompts(batch, room, outputs + 1)
 
-    def _plan_prompts(self, batch: Batch, room: int) -> list[Chunk]:
+    def _plan_streams(self, batch: Batch, outputs: int) -> list[Share]:
+        shares, room = [], self._n_batch - len(self.decoding)
+        for place, sequence in enumerate(self.decoding):
+            slot, left = sequence.slot, len(self.decoding) - place
+            tokens = sequence.pending[: 1 + min(MOST_FORCED, room)]
+            is_whole = len(tokens) == len(sequence.pending)
+            # What is left is shared out evenly among those that come.
+            guesses = min((room - len(tokens) + 1) // left, outputs // left) if is_whole else 0
+            sequence.draft = sequence.draft[: max(guesses, 0)]
+            known = len(tokens) if is_whole else None
+            row = batch.add_stream([*tokens, *sequence.draft], slot.length, slot.id, known)
+            shares.append(Share(sequence, tokens, row))
+            room -= len(tokens) + len(sequence.draft) - 1
+            outputs -= len(sequence.draft)
+        return shares
+
+    def _plan_prompts(self, batch: Batch, room: int, outputs: int) -> list[Chunk]:
         chunks = []
-        outputs = self._n_outputs - self.running + 1
-        """How many logits may be asked for beside those that are sampled from."""
         for sequence in self.prefilling:
             slot, prompt, wants_all = sequence.slot, sequence.prompt, sequence.wants_prompt_logprobs
-            tokens = prompt[slot.length : slot.length + (min(room, outputs) if wants_all else room)]
+            stop = self._cache.next_stop(slot, len(prompt))
+            tokens = prompt[slot.length : min(slot.length + (min(room, outputs) if wants_all else room), stop)]
             if not len(tokens):
                 break
             is_last = slot.length + len(tokens) == len(prompt)
@@ -147,6 +176,7 @@ class Scheduler:
         """Record that a chunk was computed; tell whether it was the prompt's last, to be sampled from."""
         sequence = chunk.sequence
         sequence.slot.extend(chunk.tokens)
+        self._cache.note(sequence.slot, len(sequence.prompt))
         if sequence.slot.length < len(sequence.prompt):
             return False
         self.prefilling.remove(sequence)

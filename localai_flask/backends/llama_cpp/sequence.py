@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,8 +14,10 @@ from localai_flask.backends.llama_cpp.batch import Tokens
 from localai_flask.backends.llama_cpp.cache import Slot
 from localai_flask.backends.llama_cpp.constraint import Guide
 from localai_flask.backends.llama_cpp.sampler import Sampler
+from localai_flask.backends.llama_cpp.shifting import LEAST_SHIFT, kept_tokens
 from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
 from localai_flask.backends.text import TextStream
+from localai_flask.backends.thinking import ThinkingWatch
 from localai_flask.generation import Finished, FinishReason, Timings
 
 
@@ -32,11 +35,23 @@ class Sequence:
     """What holds the text to a form, if the job has one."""
     shown: Mapping[int, bytes] = field(default_factory=dict)
     """The control tokens that are text here."""
+    shifts: bool = False
+    """Whether the oldest tokens behind the first `kept` may be dropped when the context is full."""
+    kept: int = 0
     slot: Slot = field(init=False)
     sampler: Sampler = field(init=False)
     is_admitted: bool = False
-    next_token: int = -1
-    """The token that was sampled last and is not computed yet."""
+    pending: list[int] = field(default_factory=list)
+    """The last tokens, which are not computed yet: one, and what was forced behind it."""
+    forced: deque[int] = field(default_factory=deque)
+    """The tokens that have to follow and are not taken yet."""
+    draft: list[int] = field(default_factory=list)
+    """Guesses of what follows `pending`, to be computed with it."""
+    thinking: ThinkingWatch | None = None
+    drafted: int = 0
+    accepted: int = 0
+    told: int = 0
+    """How many of its tokens the deltas so far have counted."""
     admitted_at: float = 0.0
     first_token_at: float = 0.0
 
@@ -47,7 +62,20 @@ class Sequence:
         if 0 < job.sampling.max_tokens <= limit:
             limit, reason = job.sampling.max_tokens, FinishReason.MAX_TOKENS
         prompt = np.array(job.prompt_tokens, np.int32)
-        return cls(job, prompt, limit, reason, TextStream(job.sampling.stop), guide, shown or {})
+        sequence = cls(job, prompt, limit, reason, TextStream(job.sampling.stop), guide, shown or {})
+        if job.sampling.thinking is not None:
+            sequence.thinking = ThinkingWatch(job.sampling.thinking)
+        return sequence
+
+    def may_shift(self, context_size: int, vocabulary: Vocabulary, n_keep: int) -> None:
+        """Let the answer be as long as asked for: a full context drops its oldest half behind the first message.
+
+        Without `max_tokens` it still ends with the context, as some models never end.
+        """
+        kept = kept_tokens(self.prompt, vocabulary.is_control, vocabulary.wants_bos, n_keep)
+        if self.job.sampling.max_tokens > self.limit and context_size - kept >= 2 * LEAST_SHIFT:
+            self.limit, self.limit_reason = self.job.sampling.max_tokens, FinishReason.MAX_TOKENS
+            self.shifts, self.kept = True, kept
 
     @property
     def wants_prompt_logprobs(self) -> bool:
@@ -74,10 +102,12 @@ class Sequence:
         if not output:
             self.first_token_at = time.monotonic()
         output.append(token)
-        self.next_token = token
         if token in vocabulary.ends:
             return self.text.flush(), FinishReason.EOS
-        text = self.text.feed(self.shown.get(token) or vocabulary.piece(token))
+        piece = self.shown.get(token) or vocabulary.piece(token)
+        if self.thinking is not None:
+            self.thinking.feed(piece)
+        text = self.text.feed(piece)
         if self.text.matched is not None:
             return text, FinishReason.STOP_SEQUENCE
         if self.guide is not None and self.guide.is_complete:
@@ -86,6 +116,28 @@ class Sequence:
             return text + self.text.flush(), self.limit_reason
         return text, None
 
+    def foresee(self, vocabulary: Vocabulary) -> None:
+        """Find out which tokens have to follow, as far as that is certain already."""
+        if self.forced:
+            return
+        if self.thinking is not None and (rest := self.thinking.rest()):
+            tokens = vocabulary.tokens(rest.decode("utf-8", "ignore"), special=True)
+            if self.guide is None or self.guide.permits(tokens):
+                self.forced.extend(tokens)
+                return
+        if self.guide is not None:
+            self.forced.extend(self.guide.forced())
+
+    def untold(self) -> int:
+        """Count the tokens since the last call."""
+        count = len(self.job.output_tokens) - self.told
+        self.told += count
+        return count
+
+    def count_guesses(self, drafted: int, accepted: int) -> None:
+        self.drafted += drafted
+        self.accepted += accepted
+
     def finished(self, reason: FinishReason) -> Finished:
         """Give the last word about the sequence."""
         now = time.monotonic()
@@ -93,5 +145,7 @@ class Sequence:
             queue_ms=(self.admitted_at - self.job.created) * 1e3,
             prompt_ms=(self.first_token_at - self.admitted_at) * 1e3,
             decode_ms=(now - self.first_token_at) * 1e3,
+            draft_tokens=self.drafted,
+            accepted_tokens=self.accepted,
         )
         return Finished(reason, self.job.usage, timings, self.text.matched)

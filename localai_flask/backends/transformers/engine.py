@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
@@ -52,6 +52,8 @@ class Sequence:
     text: TextStream
     started: bool = False
     reported: int = 0
+    told: int = 0
+    """How many of its tokens the deltas so far have counted."""
     first_token: float = 0.0
 
 
@@ -165,7 +167,7 @@ class TransformersBackend(Backend):
             return [*self._rest(sequence), self._finish(sequence, FinishReason.EOS)]
         new = text.feed(sequence.decoder.feed(token).encode())
         logprobs = self._logprobs(sequence)
-        replies: list[Reply] = [Delta(new, logprobs)] if new or logprobs else []
+        replies: list[Reply] = [_delta(sequence, new, logprobs)] if new or logprobs else []
         if text.matched is not None:
             return [*replies, self._finish(sequence, FinishReason.STOP_SEQUENCE)]
         if len(job.output_tokens) < sequence.limit:
@@ -176,7 +178,7 @@ class TransformersBackend(Backend):
     def _rest(self, sequence: Sequence) -> list[Reply]:
         """Give out what was held back."""
         rest = sequence.text.feed(sequence.decoder.flush().encode()) + sequence.text.flush()
-        return [Delta(rest)] if rest else []
+        return [_delta(sequence, rest)] if rest else []
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> Finished:
         begun, now = sequence.sampler.begun or sequence.first_token, time.monotonic()
@@ -206,6 +208,12 @@ class TransformersBackend(Backend):
         self.running.clear()
         self.waiting.clear()
         return [(job.id, Failed(error.info)) for job in jobs]
+
+
+def _delta(sequence: Sequence, text: str, logprobs: Iterable[TokenLogprob] = ()) -> Delta:
+    count = len(sequence.job.output_tokens) - sequence.told
+    sequence.told += count
+    return Delta(text, list(logprobs), count)
 
 
 def _news(sequence: Sequence) -> Iterator[Reply]:

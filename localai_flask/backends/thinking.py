@@ -1,0 +1,37 @@
+"""How long a model may think: counts the tokens of its thinking and tells when, and with what, it has to end.
+
+Shared by all engines, one `ThinkingWatch` per sequence. Knows bytes and counts, neither vocabularies nor grammars.
+"""
+
+from __future__ import annotations
+
+from localai_flask.generation import ThinkingBudget
+
+
+class ThinkingWatch:
+    """Follows one text; a token is counted if thinking was open before it."""
+
+    def __init__(self, budget: ThinkingBudget):
+        self._tokens, self._start, self._end = budget.tokens, budget.start.encode(), budget.end.encode()
+        self._mark = self._end.strip() or self._end
+        """What closes thinking that the model ends by itself, whatever white space it puts around."""
+        self._is_open = budget.is_open
+        self._count = 0
+        self._tail = b""
+
+    def feed(self, piece: bytes) -> None:
+        """Take the bytes of the next token."""
+        self._count += self._is_open
+        marker = self._mark if self._is_open else self._start
+        tail = self._tail + piece
+        if marker and marker in tail:
+            self._is_open = not self._is_open
+            tail = tail.partition(marker)[2]
+        self._tail = tail[-max(len(self._start), len(self._end)) :]
+
+    def rest(self) -> bytes:
+        """Give what has to be written now: the end of thinking, less what of it was said just now; mostly nothing."""
+        if not self._is_open or self._count < self._tokens:
+            return b""
+        lengths = range(min(len(self._tail), len(self._end)), 0, -1)
+        return self._end[next((n for n in lengths if self._tail.endswith(self._end[:n])), 0) :]
