@@ -59,6 +59,7 @@ class Conversation:
 
     `tools` are those that the model may call in this turn; `template_kwargs` reach the chat template as variables.
     `reasoning_effort` and `enable_thinking` do so too; empty and None leave them to the model's configuration.
+    `thinking_budget` is how many tokens the model may think (below 0: no limit; None: what its configuration says).
     `metadata` is what the client sent along, for templates of the model's YAML.
     """
 
@@ -69,6 +70,7 @@ class Conversation:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     reasoning_effort: str = ""
     enable_thinking: bool | None = None
+    thinking_budget: int | None = None
 
     @property
     def has_system_message(self) -> bool:

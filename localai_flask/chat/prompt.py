@@ -8,7 +8,7 @@ The first of these that is there: the Go templates of the model's YAML, or of th
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -16,10 +16,11 @@ from localai_flask.chat import turns, yamltemplates
 from localai_flask.chat.conversation import Conversation, Message
 from localai_flask.chat.finishing import PrefixedReader, Reader
 from localai_flask.chat.formats import ToolFormat, find_format, hermes
+from localai_flask.chat.formats.base import Functions
 from localai_flask.chat.output import OutputReader
-from localai_flask.chat.reasoning import KNOWN_PAIRS, Reasoning, TagPair, opened_by
+from localai_flask.chat.reasoning import KNOWN_PAIRS, Reasoning, TagPair, control_tokens, opened_by, thinking_budget
 from localai_flask.config.model import ModelConfig
-from localai_flask.generation import ModelInfo, Prompt, SamplingParams
+from localai_flask.generation import Constraint, ModelInfo, Prompt, SamplingParams, ThinkingBudget
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,10 @@ class ChatPrompt:
     prompt: Prompt
     tool_format: ToolFormat | None = None
     reasoning: Reasoning | None = None
-    tools: frozenset[str] = frozenset()
+    functions: Functions = field(default_factory=dict)
     once: bool = False
     reply_prefix: str = ""
+    thinking: ThinkingBudget | None = None
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -52,11 +54,17 @@ class ChatPrompt:
     def preserved(self) -> tuple[str, ...]:
         """The markers by which the answer is read; in some vocabularies they are control tokens."""
         calls = self.tool_format.preserved if self.tool_format else ()
-        return tuple(dict.fromkeys(calls + (self.reasoning.preserved if self.reasoning else ())))
+        return control_tokens(calls + (self.reasoning.preserved if self.reasoning else ()))
 
-    def sampling(self, params: SamplingParams) -> SamplingParams:
-        """Add to a request's parameters what reading the answer needs."""
-        return msgspec.structs.replace(params, stop=(*params.stop, *self.stop), preserved=self.preserved)
+    def sampling(self, params: SamplingParams, constraint: Constraint | None = None) -> SamplingParams:
+        """Add to a request's parameters what reading the answer needs, and the form that it is held to.
+
+        A constraint knows by itself where the only call ends; without one, a stop string has to do.
+        """
+        stop = params.stop if constraint is not None else (*params.stop, *self.stop)
+        return msgspec.structs.replace(
+            params, stop=stop, preserved=self.preserved, constraint=constraint, thinking=self.thinking
+        )
 
     def reader(self) -> Reader:
         """Make the reader of one answer."""
@@ -64,7 +72,7 @@ class ChatPrompt:
         reader = OutputReader(
             self.tool_format,
             reasoning=self.reasoning,
-            tools=self.tools,
+            functions=self.functions,
             once=self.once,
             lead=lead if self.prompt.text.endswith(lead) else "",
         )
@@ -79,9 +87,9 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
     from_yaml = yamltemplates.apply_to_chats(config)
     if not (from_yaml and yamltemplates.mention(config, "SystemPrompt", bool(conversation.tools))):
         conversation = _with_system_prompt(conversation, config.system_prompt)
-    names = frozenset(tool.name for tool in conversation.tools)
+    functions = {tool.name: tool.parameters or {} for tool in conversation.tools}
     known = _tool_format(config, info)
-    if names and known is None:
+    if functions and known is None:
         conversation = _with_tools_explained(conversation)
     if from_yaml:
         text = yamltemplates.chat_text(conversation, config)
@@ -90,13 +98,16 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
     else:
         messages = map(_as_plain_turn, conversation.messages)
         text = yamltemplates.joined([yamltemplates.plain_turn(message, config) for message in messages], config)
+    reasoning = _reasoning(text, config)
+    budget = conversation.thinking_budget
     return ChatPrompt(
         Prompt(text),
-        (known or hermes.FORMAT) if names else None,
-        _reasoning(text, config),
-        names,
+        (known or hermes.FORMAT) if functions or (known and known.frames_text) else None,
+        reasoning,
+        functions,
         not conversation.parallel_tool_calls,
         config.template.reply_prefix,
+        thinking_budget(config.thinking_budget if budget is None else budget, reasoning, info.chat_template or text),
     )
 
 

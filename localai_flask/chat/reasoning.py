@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from localai_flask.generation import ThinkingBudget
+
 
 class TagPair(NamedTuple):
     """What stands before and behind a model's thinking."""
@@ -17,6 +19,8 @@ class TagPair(NamedTuple):
 
 HARMONY_ANALYSIS = TagPair("<|channel|>analysis<|message|>", "<|end|>")
 """GPT-OSS; its format of tool calls finds it, among the other channels."""
+
+HARMONY_FINAL = "<|end|><|start|>assistant<|channel|>final<|message|>"
 
 KNOWN_PAIRS: tuple[TagPair, ...] = (
     TagPair("<think>", "</think>"),
@@ -67,3 +71,17 @@ def opened_by(prompt: str, pairs: Sequence[TagPair], starts: Sequence[str] = ())
         if end.endswith(pair.start):
             return pair
     return None
+
+
+def thinking_budget(tokens: int | None, reasoning: Reasoning | None, template: str) -> ThinkingBudget | None:
+    """Give the limit of a model's thinking: so many tokens (None or below 0: no limit).
+
+    The marks are those of the thinking that the prompt opened, or else the first ones that the template knows.
+    """
+    if tokens is None or tokens < 0 or reasoning is None:
+        return None
+    if HARMONY_ANALYSIS.start.partition("analysis")[0] in template and "<|message|>" in template:
+        return ThinkingBudget(tokens, HARMONY_ANALYSIS.start, HARMONY_FINAL)
+    pairs = [pair for pair in reasoning.pairs if pair.start in template] or list(reasoning.pairs)
+    pair = reasoning.opened or pairs[0]
+    return ThinkingBudget(tokens, pair.start, f"\n{pair.end}\n\n", reasoning.opened is not None)

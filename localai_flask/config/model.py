@@ -90,6 +90,8 @@ class ReasoningOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     strip_reasoning_only: bool = False
     thinking_start_tokens: tuple[Annotated[str, Meta(pattern=r"^\S")], ...] = ()
     tag_pairs: tuple[ThinkingTags, ...] = ()
+    budget: Annotated[int, Meta(ge=-1)] | None = None
+    """How many tokens a request may think that does not say it itself; -1: no limit."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -192,6 +194,16 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             if name.strip() in names:
                 return value.strip() or "true"
         return None
+
+    @property
+    def thinking_budget(self) -> int | None:
+        """How many tokens the model may think (-1 and None: no limit), also as LocalAI's options say it."""
+        if self.reasoning.budget is not None:
+            return self.reasoning.budget
+        budget = self.option("reasoning_budget")
+        if budget is None and (enabled := self.option("enable_reasoning")) is not None:
+            return 0 if enabled.lower() in ("false", "0", "no", "off", "disabled") else -1
+        return int(budget) if budget and budget.removeprefix("-").isdecimal() else None
 
     @property
     def key(self) -> str:

@@ -27,7 +27,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatCall(Call):
+    """With `is_legacy` calls are answered as `function_call`, as before there were tools."""
+
     conversation: Conversation
+    is_legacy: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from localai_flask.api.errors import encode_error
 from localai_flask.api.openai.render import (
     FINISH_REASONS,
+    LEGACY_FINISH_REASONS,
     Identity,
     LegacyLogprobs,
     chat_logprobs,
@@ -28,6 +29,7 @@ class Chunks:
     """What both kinds of streamed completions have in common."""
 
     kind = ""
+    words = FINISH_REASONS
 
     def __init__(self, identity: Identity, n: int, include_usage: bool):
         head = {
@@ -55,7 +57,7 @@ class Chunks:
 
     def _reason(self, index: int, finish: Finish) -> bytes:
         self._finishes[index] = finish
-        return encode(FINISH_REASONS[finish.reason])
+        return encode(self.words[finish.reason])
 
 
 class ChatChunks(Chunks):
@@ -106,6 +108,20 @@ class ChatChunks(Chunks):
 
 def _logprobs(logprobs: list[TokenLogprob]) -> bytes:
     return encode(chat_logprobs(logprobs)) if logprobs else NULL
+
+
+class LegacyChatChunks(ChatChunks):
+    """The same with calls as they were before there were tools."""
+
+    words = LEGACY_FINISH_REASONS
+
+    def _tell(self, index: int, event: Event) -> bytes:
+        match event:
+            case ToolCallStart(_, _, name):
+                return self._chunk(index, b'{"function_call":%s}' % encode({"name": name, "arguments": ""}))
+            case ToolArguments(_, text):
+                return self._chunk(index, b'{"function_call":%s}' % encode({"arguments": text}))
+        return super()._tell(index, event)
 
 
 class CompletionChunks(Chunks):

@@ -94,13 +94,15 @@ class MessageSchema(RequestSchema):
             raise ValidationError({"content": ["is required in an assistant message without `tool_calls`."]})
         if role == "tool" and not data["tool_call_id"]:
             raise ValidationError({"tool_call_id": ["is required in a tool message."]})
+        if role == "function" and not data["name"]:
+            raise ValidationError({"name": ["is required in a function message."]})
         return Message(
             role="tool" if role == "function" else role,
             content=data.get("content", ""),
             name=data["name"],
             reasoning=data["reasoning"] or data["reasoning_content"],
             tool_calls=tuple(calls) if role == "assistant" else (),
-            tool_call_id=data["tool_call_id"],
+            tool_call_id=data["tool_call_id"] if role == "tool" else "",
         )
 
 
@@ -111,19 +113,30 @@ class FunctionSchema(RequestSchema):
     strict = Flag(load_default=False)
 
 
+class LegacyFunctionSchema(FunctionSchema):
+    """A function as it was given before there were tools."""
+
+    @marshmallow.post_load
+    def make(self, data: dict[str, Any], **_: Any) -> Tool:
+        return _tool(data)
+
+
+def _tool(function: dict[str, Any]) -> Tool:
+    return Tool(
+        name=function["name"],
+        description=function["description"],
+        parameters=function.get("parameters"),
+        strict=function["strict"],
+    )
+
+
 class ToolSchema(RequestSchema):
     type = Text(required=True, validate=one_of("function"))
     function = Object(FunctionSchema, required=True)
 
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> Tool:
-        function = data["function"]
-        return Tool(
-            name=function["name"],
-            description=function["description"],
-            parameters=function.get("parameters"),
-            strict=function["strict"],
-        )
+        return _tool(data["function"])
 
 
 class ToolChoice(Either):
@@ -160,6 +173,18 @@ def _function_name(value: Any) -> str:
     return name
 
 
+class FunctionChoice(Either):
+    """The choice as it was made before there were tools: a word, or a function's name in an object."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Choice:
+        if value in ("auto", "none"):
+            return Choice(value)
+        name = value.get("name") if isinstance(value, dict) else None
+        if not isinstance(name, str) or not name:
+            raise ValidationError('must be `auto`, `none` or `{"name": …}`.')
+        return Choice("required", frozenset({name}), once=True)
+
+
 class ToolFields(RequestSchema):
     """The fields of a chat request about tools."""
 
@@ -168,5 +193,7 @@ class ToolFields(RequestSchema):
         metadata={"oneOf": [{"type": "string", "enum": ["auto", "none", "required"]}, {"type": "object"}]}
     )
     parallel_tool_calls = Flag(load_default=True)
-    functions = Refused("is deprecated and not supported; send `tools`.")
-    function_call = Refused("is deprecated and not supported; send `tool_choice`.", harmless=("none", "auto"))
+    functions = Many(fields.Nested(LegacyFunctionSchema))
+    function_call = FunctionChoice(
+        metadata={"oneOf": [{"type": "string", "enum": ["auto", "none"]}, {"type": "object"}]}
+    )

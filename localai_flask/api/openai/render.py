@@ -7,7 +7,7 @@ import hashlib
 import math
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -25,6 +25,10 @@ FINISH_REASONS: dict[FinishReason, shapes.FinishWord] = {
     FinishReason.MAX_TOKENS: "length",
     FinishReason.CONTEXT: "length",
     FinishReason.TOOL_CALLS: "tool_calls",
+}
+LEGACY_FINISH_REASONS: dict[FinishReason, shapes.FinishWord] = {
+    **FINISH_REASONS,
+    FinishReason.TOOL_CALLS: "function_call",
 }
 LOWEST_LOGPROB = -9999.0
 """What OpenAI's API says for a token that was impossible; JSON has no minus infinity."""
@@ -48,12 +52,15 @@ class Identity:
         return cls(f"{prefix}-{uuid.uuid4().hex}", int(time.time()), name, f"fp_{state[:10]}")
 
 
-def chat_completion(identity: Identity, answers: Sequence[Answer], n: int, with_logprobs: bool) -> bytes:
-    """Render a whole chat completion."""
+def chat_completion(
+    identity: Identity, answers: Sequence[Answer], n: int, with_logprobs: bool, is_legacy: bool = False
+) -> bytes:
+    """Render a whole chat completion; with `is_legacy`, calls as they were before there were tools."""
     choices = []
+    words = LEGACY_FINISH_REASONS if is_legacy else FINISH_REASONS
     for index, answer in enumerate(answers):
         logprobs = chat_logprobs(answer.logprobs) if with_logprobs else None
-        choices.append(shapes.ChatChoice(index, _message(answer), logprobs, _word(answer)))
+        choices.append(shapes.ChatChoice(index, _message(answer, is_legacy), logprobs, _word(answer, words)))
     completion = shapes.ChatCompletion(
         identity.id, identity.created, identity.model, identity.fingerprint, choices, usage(_finishes(answers), n)
     )
@@ -91,7 +98,8 @@ def usage(finishes: Sequence[Finish], n: int) -> shapes.UsageShape:
     prompt_tokens = sum(one.prompt_tokens for one in prompts)
     completion_tokens = sum(finish.usage.completion_tokens for finish in finishes)
     cached = shapes.PromptTokensDetails(sum(one.cached_tokens for one in prompts))
-    return shapes.UsageShape(prompt_tokens, completion_tokens, prompt_tokens + completion_tokens, cached)
+    thinking = shapes.CompletionTokensDetails(sum(finish.usage.reasoning_tokens for finish in finishes))
+    return shapes.UsageShape(prompt_tokens, completion_tokens, prompt_tokens + completion_tokens, cached, thinking)
 
 
 def chat_logprobs(logprobs: Iterable[TokenLogprob]) -> shapes.ChatLogprobs:
@@ -148,17 +156,22 @@ def tool_call(call: ToolCall) -> shapes.ToolCallShape:
     return shapes.ToolCallShape(call.id, shapes.FunctionShape(call.name, call.arguments))
 
 
-def _message(answer: Answer) -> shapes.AssistantMessage:
+def _message(answer: Answer, is_legacy: bool) -> shapes.AssistantMessage:
     thoughts = answer.reasoning or msgspec.UNSET
-    if not answer.tool_calls:
-        return shapes.AssistantMessage(answer.content, reasoning_content=thoughts, reasoning=thoughts)
-    calls = [tool_call(call) for call in answer.tool_calls]
-    return shapes.AssistantMessage(answer.content or None, calls, thoughts, thoughts)
+    message = shapes.AssistantMessage(answer.content, reasoning_content=thoughts, reasoning=thoughts)
+    if answer.tool_calls:
+        message.content = answer.content or None
+        calls = [tool_call(call) for call in answer.tool_calls]
+        if is_legacy:
+            message.function_call = calls[0].function
+        else:
+            message.tool_calls = calls
+    return message
 
 
-def _word(answer: Answer) -> shapes.FinishWord:
+def _word(answer: Answer, words: Mapping[FinishReason, shapes.FinishWord] = FINISH_REASONS) -> shapes.FinishWord:
     assert answer.finish is not None, "a collected answer has an end"
-    return FINISH_REASONS[answer.finish.reason]
+    return words[answer.finish.reason]
 
 
 def _finishes(answers: Sequence[Answer]) -> list[Finish]:

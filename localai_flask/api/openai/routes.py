@@ -10,7 +10,7 @@ from localai_flask.api.chatting import bound, chat_plan, choices
 from localai_flask.api.naming import chosen_model
 from localai_flask.api.openai import render, shapes
 from localai_flask.api.openai.calls import ChatCall, CompletionCall, EditCall
-from localai_flask.api.openai.chunks import ChatChunks, CompletionChunks
+from localai_flask.api.openai.chunks import ChatChunks, CompletionChunks, LegacyChatChunks
 from localai_flask.api.openai.render import Identity
 from localai_flask.api.openai.schemas import ChatRequest, CompletionRequest, EditRequest
 from localai_flask.api.parsing import Blueprint
@@ -40,8 +40,10 @@ def create_chat_completion(call: ChatCall, model: str | None = None) -> Response
     identity = Identity.new("chatcmpl", name, config)
     work = Work(config, chat_plan(call.conversation, call.wanted, config, params, n))
     if call.stream:
-        return sse.respond(work, ChatChunks(identity, n, call.include_usage))
-    return _json(render.chat_completion(identity, work.answers(), n, params.top_logprobs is not None))
+        chunks = LegacyChatChunks if call.is_legacy else ChatChunks
+        return sse.respond(work, chunks(identity, n, call.include_usage))
+    with_logprobs = params.top_logprobs is not None
+    return _json(render.chat_completion(identity, work.answers(), n, with_logprobs, call.is_legacy))
 
 
 @bp.post("/completions")
@@ -89,7 +91,7 @@ def create_edit(call: EditCall, model: str | None = None) -> Response:
         chats = [edit_prompt(call.instruction, text, config, info) for text in call.inputs]
         requests = []
         for chat in chats:
-            ending = bound(chat.sampling(params), answer_constraint(wanted, info, opened=chat.opened))
+            ending = chat.sampling(params, answer_constraint(wanted, info, opened=chat.opened))
             requests += choices([chat.prompt], ending, n)
         return Sequences(requests, [chat.reader() for chat in chats for _ in range(n)])
 

@@ -13,6 +13,7 @@ from localai_flask.api.fields import (
     Flag,
     Many,
     Mapping,
+    Noted,
     Object,
     Refused,
     RequestSchema,
@@ -61,6 +62,7 @@ MAX_BREAKERS = 32
 MAX_CHOICES = 128
 MAX_SEQUENCES = 512
 """Of all prompts and choices of one request together."""
+CACHED = "is about the prompt cache, which keeps what fits, for all alike."
 NOT_YET = "is not supported by this server; leave it out."
 
 
@@ -134,6 +136,17 @@ class StreamingRequest(SamplingRequest):
 
     stream = Flag(load_default=False)
     stream_options = Object(StreamOptions)
+
+
+class ClientFields(RequestSchema):
+    """What a request says of its sender."""
+
+    user = Text()
+    safety_identifier = Text()
+    prompt_cache_key = Text()
+    prompt_cache_options = Noted(CACHED)
+    prompt_cache_retention = Noted(CACHED)
+    service_tier = Text(validate=one_of("auto", "default"))
 
 
 class JsonSchemaFormat(RequestSchema):

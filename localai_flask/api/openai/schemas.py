@@ -11,38 +11,46 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError, fields
 
-from localai_flask.api.fields import Either, Flag, Many, Mapping, Object, Refused, Text, Whole, not_empty
+from localai_flask.api.fields import Either, Flag, Many, Mapping, Noted, Object, Refused, Text, Whole, not_empty
 from localai_flask.api.openai.calls import ChatCall, CompletionCall, EditCall
 from localai_flask.api.openai.messages import MessageSchema, ToolFields
 from localai_flask.api.openai.sampling import (
     MAX_SEQUENCES,
     NOT_YET,
+    ClientFields,
     ResponseFormat,
     SamplingRequest,
     StreamingRequest,
     common,
     invalid,
 )
+from localai_flask.api.openai.turns import paired
 from localai_flask.api.tools import Choice, asked_by, chosen_tools
-from localai_flask.chat.conversation import Conversation
+from localai_flask.chat.conversation import Conversation, Tool
 
 MAX_TOP_LOGPROBS = 20
 MAX_TOKEN_ID = 2**31 - 1
 TEXT_ONLY = "asks for audio, but this server speaks text only."
 
 
-class ChatRequest(StreamingRequest, ToolFields):
+class ChatRequest(StreamingRequest, ToolFields, ClientFields):
     messages = Many(fields.Nested(MessageSchema), required=True, validate=not_empty())
     max_completion_tokens = Whole(1)
     logprobs = Flag(load_default=False)
     top_logprobs = Whole(0, MAX_TOP_LOGPROBS)
     reasoning_effort = Text()
+    thinking_budget = Whole(-1)
+    reasoning_budget = Whole(-1)
     chat_template_kwargs = Mapping()
     metadata = Mapping()
     response_format = Object(ResponseFormat)
     audio = Refused(TEXT_ONLY)
     modalities = Refused(TEXT_ONLY, harmless=(["text"],))
     web_search_options = Refused("asks for a web search, which this server does not do.")
+    moderation = Refused("is not done by this server.")
+    store = Refused("asks to keep the answer, which only /v1/responses does.")
+    verbosity = Refused("asks for longer or shorter texts; say so in a message.", harmless=("medium",))
+    prediction = Noted("could only make the same answer come sooner.")
 
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> ChatCall:
@@ -57,25 +65,48 @@ class ChatRequest(StreamingRequest, ToolFields):
         effort = metadata.get("reasoning_effort", data.get("reasoning_effort", ""))
         if not isinstance(effort, str):
             raise invalid("metadata", "must have text for `reasoning_effort`.")
-        choice: Choice = data.get("tool_choice", Choice())
-        tools = chosen_tools(data["tools"], choice)
-        once = choice.once or not data["parallel_tool_calls"]
+        is_legacy = bool(data.get("functions"))
+        field, choice, known = _choice(data)
+        try:
+            tools = chosen_tools(known, choice)
+        except ValidationError as error:
+            raise ValidationError({field: error.messages_dict["tool_choice"]}) from None
+        once = choice.once or is_legacy or not data["parallel_tool_calls"]
         conversation = Conversation(
-            messages=tuple(data["messages"]),
+            messages=paired(data["messages"]),
             tools=tools,
             parallel_tool_calls=not once,
             template_kwargs=data.get("chat_template_kwargs", {}),
             metadata=metadata,
             reasoning_effort=effort,
             enable_thinking=_switch(metadata.get("enable_thinking")),
+            thinking_budget=data.get("thinking_budget", data.get("reasoning_budget")),
         )
         shared["wanted"] = dataclasses.replace(
             shared["wanted"],
             must_call=choice.mode == "required",
             calls_once=once,
-            asked_by=asked_by(data["tools"], choice, "tools[{}].function.strict"),
+            asked_by=_asked_by(known, choice, field),
         )
-        return ChatCall(conversation=conversation, **shared)
+        return ChatCall(conversation=conversation, is_legacy=is_legacy, **shared)
+
+
+def _choice(data: dict[str, Any]) -> tuple[str, Choice, list[Tool]]:
+    """Give the field that chooses among the tools, its choice, and the tools, which may be legacy functions."""
+    if not data.get("functions"):
+        if "function_call" in data and data["function_call"].mode == "required":
+            raise invalid("function_call", "names a function, but there are no `functions`.")
+        return "tool_choice", data.get("tool_choice", Choice()), data["tools"]
+    for newer in ("tools", "tool_choice"):
+        if data.get(newer):
+            raise invalid(newer, "is not possible together with `functions`; send one of them.")
+    return "function_call", data.get("function_call", Choice()), data["functions"]
+
+
+def _asked_by(tools: list[Tool], choice: Choice, field: str) -> str:
+    is_legacy = field == "function_call"
+    asked = asked_by(tools, choice, "functions[{}].strict" if is_legacy else "tools[{}].function.strict")
+    return field if asked == "tool_choice" else asked
 
 
 def _switch(value: Any) -> bool | None:
@@ -112,7 +143,7 @@ def _is_token(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKEN_ID
 
 
-class CompletionRequest(StreamingRequest):
+class CompletionRequest(StreamingRequest, ClientFields):
     prompt = PromptField(
         required=True, metadata={"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
     )

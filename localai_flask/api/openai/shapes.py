@@ -68,13 +68,14 @@ class ToolCallShape(msgspec.Struct):
 class AssistantMessage(msgspec.Struct):
     content: str | None
     tool_calls: list[ToolCallShape] | msgspec.UnsetType = msgspec.UNSET
+    function_call: FunctionShape | msgspec.UnsetType = msgspec.UNSET
     reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
     reasoning: str | msgspec.UnsetType = msgspec.UNSET
     role: Literal["assistant"] = "assistant"
     refusal: None = None
 
 
-FinishWord = Literal["stop", "length", "tool_calls"]
+FinishWord = Literal["stop", "length", "tool_calls", "function_call"]
 
 
 class ChatChoice(msgspec.Struct):
@@ -127,11 +128,16 @@ class Edit(msgspec.Struct):
 
 
 class Model(msgspec.Struct):
-    """A model; `state` tells whether it is loaded: cold, loading, ready or failed."""
+    """A model; `state` tells whether it is loaded: cold, loading, ready or failed.
+
+    `context_length` is that of one request, in tokens, None if nobody knows it before the model is loaded.
+    """
 
     id: str
     created: int
     state: str
+    context_length: int | None
+    capabilities: list[str]
     owned_by: str = "localai-flask"
     object: Literal["model"] = "model"
 
