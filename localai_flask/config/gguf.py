@@ -70,6 +70,8 @@ class GGUFInfo(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int
     embedding_length: int
     block_count: int
+    pooling_type: int | None
+    """How its vectors are pooled, a number of llama.h's `llama_pooling_type`; None unless it was made for vectors."""
     vocab_size: int
     has_tokenizer: bool
     chat_template: str | None
@@ -254,6 +256,7 @@ def _describe(metadata: dict[str, Any], tensor_count: int, data_end: int) -> GGU
         context_length=number(f"{architecture}.context_length"),
         embedding_length=number(f"{architecture}.embedding_length"),
         block_count=number(f"{architecture}.block_count"),
+        pooling_type=number(f"{architecture}.pooling_type") if f"{architecture}.pooling_type" in metadata else None,
         vocab_size=number("tokenizer.ggml.tokens"),
         has_tokenizer="tokenizer.ggml.model" in metadata,
         chat_template=text("tokenizer.chat_template") or None,

@@ -62,6 +62,11 @@ class PoolClient:
             directory.await_change(1.0)
         return {lease.name: lease.state for lease in directory.leases().values()}
 
+    def infos(self) -> dict[str, ModelInfo]:
+        """Tell what is known of the models that are loaded, by name."""
+        directory, _ = self._started()
+        return {lease.name: lease.info for lease in directory.leases().values() if lease.info is not None}
+
     def check(self, timeout: float) -> None:
         """Make a round trip through the manager and every model that must be ready.
 

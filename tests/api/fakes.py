@@ -59,6 +59,7 @@ class FakePool:
         self.loading: list[float | ApiError | None] = []
         self.unready: ApiError | None = None
         self.state: dict[str, str] = {}
+        self.known: dict[str, ModelInfo] = {}
         self.configs: list[ModelConfig] = []
         self.requests: list[tuple[Prompt, SamplingParams]] = []
         self.questions: list[Question] = []
@@ -71,6 +72,9 @@ class FakePool:
 
     def states(self) -> dict[str, str]:
         return self.state
+
+    def infos(self) -> dict[str, ModelInfo]:
+        return self.known
 
     def check(self, timeout: float) -> None:
         if self.unready is not None:

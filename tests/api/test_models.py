@@ -1,6 +1,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from flask.testing import FlaskClient
 
@@ -24,6 +25,29 @@ def test_list(client: FlaskClient, pool: FakePool) -> None:
     assert [(m["id"], m["state"]) for m in body["data"]] == [("key", "cold"), ("org/alpha", "cold"), ("zeta", "ready")]
     assert all(m["object"] == "model" and m["owned_by"] and m["created"] > 0 for m in body["data"])
     assert client.get("/models").get_json() == body
+    assert pool.configs == []
+
+
+def test_what_a_model_can_do(client: FlaskClient, pool: FakePool, models: Path) -> None:
+    (models / "vectors.yaml").write_text(MODEL.format(name="vectors") + "embeddings: true\ncontext_size: 300\n")
+    (models / "scores.yaml").write_text(MODEL.format(name="scores") + "reranking: true\n")
+    (models / "nick.yaml").write_text("name: nick\nalias: zeta\n")
+    (models / "bert").mkdir()
+    (models / "bert" / "config.json").write_text('{"max_position_embeddings": 512}')
+    loaded = msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", "infill"}), context_length=77)
+    pool.known = {"zeta": loaded}
+    listed = {each["id"]: each for each in client.get("/v1/models").get_json()["data"]}
+    text = ["chat", "completion", "edit"]
+    assert listed["zeta"]["capabilities"] == [*text, "infill"] and listed["zeta"]["context_length"] == 77
+    assert {**listed["nick"], "id": "zeta", "created": 0} == {**listed["zeta"], "created": 0}
+    assert listed["key"]["capabilities"] == [*text, "tokenize"] and listed["key"]["context_length"] is None
+    vectors = listed["vectors"]
+    assert vectors["capabilities"] == ["chat", "completion", "edit", "embeddings", "tokenize"]
+    assert vectors["context_length"] == 300
+    assert listed["scores"]["capabilities"] == ["rerank", "tokenize"]
+    assert listed["bert"]["context_length"] == 512
+    assert client.get("/v1/models/vectors").get_json() == vectors
+    assert client.get("/v1/models/capabilities").get_json()["object"] == "list"
     assert pool.configs == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -10,18 +11,29 @@ from flask import Response
 from localai_flask.api import current, docs
 from localai_flask.api.openai import shapes
 from localai_flask.api.parsing import Blueprint
+from localai_flask.config import facts
 from localai_flask.config.model import ModelConfig
 
 bp = Blueprint("models", __name__, description="The models that this server has")
 
+PUBLIC = {
+    "generate": ("chat", "completion", "edit"),
+    "embed": ("embeddings",),
+    "score": ("rerank",),
+    "constrain": ("structured_output",),
+    "image": ("vision",),
+}
+"""An engine's word for what it can do, and ours for what comes with it; others are the same."""
+
 
 @bp.get("/models")
+@bp.alias("/models/capabilities", methods=["GET"])
 @bp.response(200, docs.schema(shapes.ModelList))
 @bp.doc(operationId="listModels")
 def list_models() -> Response:
     """List the models"""
-    states = current.pool().states()
-    models = [_model(config, states) for config in current.registry().models().values()]
+    describe = _describer()
+    models = [describe(config) for config in current.registry().models().values()]
     return _json(shapes.ModelList(sorted(models, key=lambda model: model.id)))
 
 
@@ -31,13 +43,28 @@ def list_models() -> Response:
 def retrieve_model(model: str) -> Response:
     """Tell about one model"""
     registry = current.registry()
-    config = registry.models().get(model) or registry.get(model)
-    return _json(_model(config, current.pool().states()))
+    return _json(_describer()(registry.models().get(model) or registry.get(model)))
 
 
-def _model(config: ModelConfig, states: dict[str, str]) -> shapes.Model:
-    state = states.get(config.alias or config.name, "cold")
-    return shapes.Model(config.name, _modified(Path(config.source)), state)
+def _describer() -> Callable[[ModelConfig], shapes.Model]:
+    """Make what describes a model, as things are now."""
+    models, pool = current.registry().models(), current.pool()
+    states, infos = pool.states(), pool.infos()
+    default = current.settings().context_size
+
+    def describe(config: ModelConfig) -> shapes.Model:
+        target = models.get(config.alias, config) if config.alias else config
+        info = infos.get(target.name)
+        able = facts.capabilities(target) if info is None else info.capabilities
+        return shapes.Model(
+            id=config.name,
+            created=_modified(Path(config.source)),
+            state=states.get(target.name, "cold"),
+            context_length=facts.context_length(target, default) if info is None else info.context_length,
+            capabilities=sorted(word for each in able for word in PUBLIC.get(each, (each,))),
+        )
+
+    return describe
 
 
 def _modified(path: Path) -> int:
