@@ -2,39 +2,58 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from jinja2.exceptions import SecurityError
 
 from localai_flask.chat import jinja
+from localai_flask.chat.concessions import folded, ladder, with_full_tools
 from localai_flask.chat.conversation import Conversation, Message, ToolCall
-from localai_flask.chat.formats import ToolFormat
+from localai_flask.chat.formats import ToolFormat, hermes
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import ModelInfo
+
+RETRY_S = 0.5
+"""Processor time after which a template that fails gets no second try."""
 
 
 def render(conversation: Conversation, template: str, tools: ToolFormat | None, variables: Mapping[str, Any]) -> str:
     """Render a conversation; `tools` is how the template's model writes its calls.
 
-    Raises `InvalidRequest` if the template refuses the messages.
+    A template that fails gets the same in other shapes, as there are templates that want a call's arguments as text,
+    know no system message, or do without tools not at all. Raises `InvalidRequest` with its words on the first.
     """
     # Only few templates tell developer and system apart; to the others it is the same role under its newer name.
     keeps_developer = "developer" in template
     ids = _call_ids(conversation, tools)
+    shows_calls = "tool_calls" in template
 
-    def render_with(as_text: bool) -> str:
-        messages = [_turn(message, keeps_developer, ids, as_text) for message in conversation.messages]
-        return jinja.render(template, {**variables, "messages": messages})
+    def turns(as_text: bool) -> list[dict[str, Any]]:
+        messages = (
+            conversation.messages if shows_calls else [_with_calls_said(each, tools) for each in conversation.messages]
+        )
+        return [_turn(message, keeps_developer, ids, as_text) for message in messages]
 
-    try:
-        return render_with(as_text=False)
-    except InvalidRequest as error:
-        # Most templates want a call's arguments as an object; a few join them to a text, which fails with an object.
-        if not isinstance(error.__cause__, TypeError) or not any(each.tool_calls for each in conversation.messages):
-            raise
-    return render_with(as_text=True)
+    failure: InvalidRequest | None = None
+    begun = time.thread_time()
+    for concession in ladder(turns(False)):
+        messages = turns(concession.text_arguments)
+        data = with_full_tools(variables) if concession.full_tools else dict(variables)
+        data["messages"] = folded(messages) if concession.folded else messages
+        try:
+            return jinja.render(template, data)
+        except InvalidRequest as error:
+            failure = failure or error
+            is_bounded = error.__cause__ is None or isinstance(error.__cause__, SecurityError)
+            if is_bounded or time.thread_time() - begun > RETRY_S:
+                break
+    assert failure is not None
+    raise failure
 
 
 def variables(conversation: Conversation, config: ModelConfig, info: ModelInfo) -> dict[str, Any]:
@@ -83,6 +102,8 @@ def _turn(message: Message, keeps_developer: bool, ids: Mapping[str, str], as_te
         turn["name"] = message.name
     if message.reasoning:
         turn["reasoning_content"] = message.reasoning
+        if not (message.content and message.tool_calls):  # GPT-OSS's own name for it, which it refuses beside content
+            turn["thinking"] = message.reasoning
     if message.tool_call_id:
         turn["tool_call_id"] = ids.get(message.tool_call_id, message.tool_call_id)
     if message.tool_calls:
@@ -102,3 +123,26 @@ def _parsed(arguments: str) -> Any:
     except (msgspec.DecodeError, RecursionError):
         return arguments
     return value if isinstance(value, dict) else arguments
+
+
+def _with_calls_said(message: Message, tools: ToolFormat | None) -> Message:
+    """Put calls into a message's text, as the model wrote them, for a template that has no place for them."""
+    if not message.tool_calls:
+        return message
+    said = _written(message.tool_calls, tools)
+    content = "\n".join(filter(None, (message.content, said)))
+    return dataclasses.replace(message, content=content, tool_calls=())
+
+
+def _written(calls: tuple[ToolCall, ...], tools: ToolFormat | None) -> str:
+    form = tools.written if tools else None
+    if form is None or form.parameters is not None or form.values not in ("json", "keywords"):
+        return "\n".join(map(hermes.write_call, calls))
+    texts = []
+    for call in calls:
+        name = msgspec.json.encode(call.name).decode() if form.is_json_name else call.name
+        arguments = call.arguments or "{}"
+        if form.values == "keywords" and isinstance(values := _parsed(arguments), dict):
+            arguments = ", ".join(f"{key}={value!r}" for key, value in values.items())
+        texts.append(form.before + name + form.between + arguments + form.after)
+    return form.opening + form.joint.join(texts) + form.closing

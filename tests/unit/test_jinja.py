@@ -2,7 +2,7 @@ import datetime
 
 import pytest
 
-from localai_flask.chat import jinja
+from localai_flask.chat import jinja, jinjabounds
 from localai_flask.errors import ConfigError, InvalidRequest
 
 
@@ -48,6 +48,77 @@ def test_a_failing_template_is_the_requests_fault(template: str, said: str) -> N
     with pytest.raises(InvalidRequest, match="chat template") as error:
         render(template, x="text", y=[])
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "{% for i in range(99999) %}{% for j in range(99999) if false %}{% endfor %}{% endfor %}",
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+        "{% set l = [] %}{% for i in range(99999) %}{% for j in range(99999) %}{{ l.append(j) }}"
+        "{% endfor %}{% endfor %}",
+    ],
+)
+def test_time_is_bounded(monkeypatch: pytest.MonkeyPatch, template: str) -> None:
+    monkeypatch.setattr(jinjabounds, "MAX_SECONDS", 0.2)
+    with pytest.raises(InvalidRequest, match="takes longer"):
+        render(template)
+
+
+DOUBLED = "{%% set ns = namespace(x=%s) %%}{%% for i in range(99) %%}{%% set ns.x = %s %%}{%% endfor %%}"
+BIG = "{% set big = 'x' * 9999999 %}"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        DOUBLED % ("'ab'", "ns.x + ns.x"),
+        DOUBLED % ("'ab'", "ns.x ~ ns.x"),
+        DOUBLED % ("[1]", "ns.x + ns.x"),
+        DOUBLED % ("9", "ns.x * ns.x"),
+        DOUBLED % ("[1]", "[ns.x, ns.x]") + "{{ ns.x }}",
+        DOUBLED % ("[1]", "[ns.x, ns.x]") + "{{ ns.x | tojson }}",
+        DOUBLED % ("[1]", "[ns.x, ns.x]") + "{{ ns.x == ns }}",
+        "{{ 'x'.ljust(999999999) }}",
+        "{{ 'x' | center(999999999) }}",
+        "{{ '%999999999d' % 3 }}",
+        "{{ '%*d' % (999999999, 3) }}",
+        "{{ '%999999999d' | format(3) }}",
+        "{{ '{:999999999}'.format(3) }}",
+        "{{ '{:{}}'.format(3, 999999999) }}",
+        BIG + "{{ big.replace('x', big) }}",
+        BIG + "{{ ([big] * 99999) | join }}",
+        BIG + "{{ ''.join([big] * 99999) }}",
+        BIG + "{% set y %}{% for i in range(99999) %}{{ big }}{% endfor %}{% endset %}",
+        BIG + "{% set l = [] %}{% for i in range(99999) %}{{ l.append(big + 'x') }}{% endfor %}",
+        BIG + "{{ big | list }}",
+        "{{ ('a\n' * 999999) | indent(99999) }}",
+        "{{ ([[1] * 9999] * 9999) | sum(start=[]) }}",
+        "{{ ('a ' * 999999) | wordwrap(1, true, 'x' * 99999) }}",
+    ],
+)
+def test_size_is_bounded(template: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"too (large|long)|no number"):
+        render(template)
+
+
+def test_lists_of_the_template_may_grow_and_its_data_may_not() -> None:
+    queue = (
+        "{% set ns = namespace(q=[]) %}{% for i in 'abc' %}{% set _ = ns.q.append(i) %}{% endfor %}{{ ns.q.pop(0) }}"
+    )
+    assert render(queue + "{{ ns.q }}") == "a['b', 'c']"
+    data = {"x": [{"y": [1]}]}
+    for change in ("x.append(1)", "x[0].y.append(1)", "x[0].y.pop()", "x[0].update(z=1)", "x.insert(0, 1)"):
+        with pytest.raises(InvalidRequest, match="unsafe"):
+            render("{{ " + change + " }}", **data)
+    assert data == {"x": [{"y": [1]}]}
+
+
+@pytest.mark.parametrize("template", ["(" * 500 + "1" + ")" * 500, "[" * 2000 + "]" * 2000])
+def test_a_template_nested_too_deep_is_the_models_fault(template: str) -> None:
+    with pytest.raises(ConfigError):
+        render("{{ " + template + " }}")
 
 
 def test_output_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from localai_flask.errors import InvalidRequest
 from localai_flask.generation import ModelInfo
 
 DUMP = "{{ messages | tojson }}|{{ tools | tojson }}"
-DUMP_WITH_TOOLS = DUMP + "{# <tool_call> #}"
+DUMP_WITH_TOOLS = DUMP + "{# <tool_call> tool_calls #}"
 USER = Message(role="user", content="hi")
 TOOL = Tool(name="add", description="Adds.", parameters={"type": "object"})
 CALL = ToolCall("call_1", "add", '{"a": 1}')
@@ -51,6 +51,7 @@ def test_messages_and_tools_as_templates_expect_them() -> None:
             "role": "assistant",
             "content": "",
             "reasoning_content": "hm",
+            "thinking": "hm",
             "tool_calls": [
                 {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": {"a": 1}}},
                 {"id": "", "type": "function", "function": {"name": "sub", "arguments": "not json"}},

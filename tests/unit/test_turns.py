@@ -92,3 +92,28 @@ def test_thinking_that_the_template_opens() -> None:
     for template, pair in (("x<r>", TagPair("<r>", "</r>")), ("x<go>\n", TagPair("<go>", "</r>"))):
         reasoning = prompt(template, config).reasoning
         assert reasoning is not None and reasoning.opened == pair
+
+
+def test_what_templates_without_a_place_for_it_still_get_to_read() -> None:
+    talk = (Message(role="system", content="S"), USER, USER)
+    strict = "{% if messages | length > 1 %}{{ raise_exception('no') }}{% endif %}"
+    strict += "{{ messages[0].role }}:{{ messages[0].content }}"
+    assert prompt(strict, messages=talk).prompt.text == "user:S\n\nhi\n\nhi"
+    called = Message(role="assistant", content="So", tool_calls=(ToolCall("1", "f", '{"a": true}'),))
+    last = "{{ messages[-1].content }}"
+    assert prompt(last, messages=(USER, called)).prompt.text == (
+        'So\n<tool_call>\n{"name": "f", "arguments": {"a": true}}\n</tool_call>'
+    )
+    pythonic = "{# tools <|tool_call_start|> #}" + last
+    assert (
+        prompt(pythonic, messages=(USER, called)).prompt.text == "So\n<|tool_call_start|>[f(a=True)]<|tool_call_end|>"
+    )
+
+
+def test_tools_for_careless_templates() -> None:
+    assert prompt("{% for t in tools %}{{ t }}{% endfor %}ok").prompt.text == "ok"
+    described = (
+        "{% for t in tools %}{{ t.function.parameters.properties.x.description + '!' }}{% endfor %}{# <tool_call> #}"
+    )
+    tool = Tool(name="f", parameters={"properties": {"x": {"type": "string"}}})
+    assert prompt(described, tools=(tool,)).prompt.text == "!"
