@@ -47,7 +47,7 @@ class Settings:
         "127.0.0.1:8080", "Where to listen; `:8080` means every interface.", metavar="HOST:PORT", pattern=ADDRESS
     )
     api_key: tuple[str, ...] = setting((), "Keys that clients may send, separated by commas.", metavar="KEY")
-    threads: int = setting(0, "Compute threads for each model that does not set its own (0: all cores).")
+    threads: int = setting(0, "Compute threads for each model that does not set its own (0: measured at load).")
     context_size: int = setting(
         0,
         "Context per request, in tokens, for models that do not set their own (0: the model's, at most 8192).",

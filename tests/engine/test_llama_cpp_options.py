@@ -192,3 +192,36 @@ def test_what_cannot_be_honoured_is_refused_by_name(entry, words):
 def test_keys_that_cannot_be_honoured_are_refused_by_name(config, words):
     options = config.pop("options", ())
     assert words in refusal(*options, **config)
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "llama-cpp.md"
+MARKS = re.compile(r"(?<=<!-- options -->\n).*(?=<!-- /options -->)", re.DOTALL)
+
+
+def table() -> str:
+    rows = ["| option | value | default | meaning |", "|---|---|---|---|"]
+    for option in OPTIONS:
+        names = ", ".join(f"`{name}`" for name in (option.name, *option.aliases))
+        if option.refused:
+            rows.append(f"| {names} | | | refused, as {option.refused} |")
+        else:
+            rows.append(f"| {names} | {option.kind.shown} | {_shown(option.default)} | {option.meaning} |")
+    return "\n".join(rows) + "\n"
+
+
+def _shown(default: object) -> str:
+    if default is None or default == ():
+        return ""
+    if isinstance(default, tuple):
+        return ", ".join(str(size >> 20) for size in default)
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def test_the_documented_table_is_current():
+    found = MARKS.search(PAGE.read_text())
+    assert found is not None
+    assert found.group() == table(), "run: python -m tests.engine.test_llama_cpp_options"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(MARKS.sub(lambda _: table(), PAGE.read_text()))
