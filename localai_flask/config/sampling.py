@@ -96,12 +96,17 @@ def _logit_bias(value: Any, kind: inspect.DictType) -> dict[str, float]:
     assert isinstance(kind.value_type, inspect.FloatType)
     if not isinstance(value, Mapping):
         raise ValueError(f"must map token ids or texts to biases, not {scalars.shown(value)}")
-    try:
-        return {
-            scalars.text(token, kind.key_type): scalars.number(bias, kind.value_type) for token, bias in value.items()
-        }
-    except ValueError as error:
-        raise ValueError(f"maps token ids or texts to biases; each {error}") from None
+    biases = {}
+    for token, bias in value.items():
+        try:
+            token = scalars.text(token, kind.key_type)
+        except ValueError:
+            raise ValueError(f"maps token ids or texts to biases; {scalars.shown(token)} is neither") from None
+        try:
+            biases[token] = scalars.number(bias, kind.value_type)
+        except ValueError as error:
+            raise ValueError(f"maps token ids or texts to biases; each {error}") from None
+    return biases
 
 
 def _breakers(value: Any) -> tuple[str, ...]:

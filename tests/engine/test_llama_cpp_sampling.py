@@ -116,6 +116,8 @@ def whole_chain(params: SamplingParams, vocabulary, row: np.ndarray, biases: dic
         {"top_k": 0, "top_p": 1.0, "min_p": 0.01},
         {"top_k": 50, "typical_p": 0.6},
         {"top_k": 0, "typical_p": 0.6},
+        {"top_k": 0, "typical_p": 0.95},
+        {"top_k": 0, "typical_p": 0.2, "temperature": 2.0},
         {"top_n_sigma": 1.5, "top_k": 0, "top_p": 1.0},
         {"top_n_sigma": 2.0},
         {"repeat_penalty": 1.3, "presence_penalty": 0.5, "frequency_penalty": 0.4},
@@ -189,6 +191,35 @@ def test_a_mask_leaves_the_distribution_among_what_is_allowed(vocabulary, asked)
     if asked is not EVERYTHING:
         _, expected = whole_chain(params, vocabulary, masked, {})
         assert found == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(("mirostat", "tau"), [(1, 0.4), (1, 1.5), (1, 4.0), (2, 0.4), (2, 1.5), (2, 4.0)])
+@pytest.mark.parametrize("temperature", [0.7, 1.5])
+def test_mirostat_keeps_what_llama_cpps_keeps(vocabulary, mirostat, tau, temperature):
+    from localai_flask.backends.llama_cpp import mirostat as ours
+    from localai_flask.backends.llama_cpp.candidates import Candidates
+    from localai_flask.backends.llama_cpp.library import lib
+
+    row = make_row()
+    chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+    lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_temp(temperature))
+    theirs = (
+        lib.llama_sampler_init_mirostat(SIZE, 1, tau, 0.1, 100)
+        if mirostat == 1
+        else lib.llama_sampler_init_mirostat_v2(1, tau, 0.1)
+    )
+    lib.llama_sampler_chain_add(chain, theirs)
+    data = (lib.llama_token_data * SIZE)(*((token, logit, 0.0) for token, logit in enumerate(row.tolist())))
+    array = lib.llama_token_data_array(data, SIZE, -1, False)
+    lib.llama_sampler_apply(chain, ctypes.byref(array))
+    expected = {array.data[i].id: array.data[i].p for i in range(array.size)}
+    lib.llama_sampler_free(chain)
+
+    keep = ours.keep_likeliest if mirostat == 1 else ours.keep_expected
+    ids, weights = keep(Candidates(SIZE), row, temperature, 2 * tau)
+    found = dict(zip(ids.tolist(), (weights / weights.sum()).tolist(), strict=True))
+    assert len(found.keys() ^ expected.keys()) <= 1
+    assert found == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("mirostat", [1, 2])

@@ -21,6 +21,8 @@ Ids = npt.NDArray[np.int64]
 
 BLOCKS = 1024
 """Tokens whose ids are equal modulo this make a block; the blocks' highest logits tell where the highest of all lie."""
+FARTHEST = 1e4
+"""A distance between logits at which no chance is left; unlike infinity, it times nothing is nothing."""
 _TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
 _PENALTIES = np.where(_BITS, 0, -np.inf).astype(np.float32)
@@ -45,6 +47,7 @@ class Candidates:
         self._is_chosen = np.empty(size, np.bool_)
         self._numbers = np.empty(size, np.float32)
         self._masked = np.empty(size, np.float32)
+        self._distances = np.empty(size, np.float32)
         self._penalty = np.empty((-(-size // 8), 8), np.float32)
         self._of_blocks = np.empty(self.blocks, np.float32)
         self._body = size // max(self.blocks, 1) * self.blocks
@@ -102,6 +105,14 @@ class Candidates:
             return float(self.weights(row, highest).sum(dtype=np.float64)), 0.0
         near = np.exp(row[np.flatnonzero(self._is_chosen)] - highest)
         return float(near.sum(dtype=np.float64)), (self.size - count) * math.exp(-distance)
+
+    def moments(self, row: Row, highest: float) -> tuple[float, float]:
+        """Give the sum of all weights, and the weighted mean of the logits' distances from the highest, below 0."""
+        weights = self.weights(row, highest)
+        total = float(weights.sum(dtype=np.float64))
+        np.subtract(row, highest, out=self._distances)
+        np.maximum(self._distances, -FARTHEST, out=self._distances)
+        return total, float(np.dot(weights, self._distances)) / total
 
     def spread(self, row: Row) -> float:
         """Give the standard deviation of the logits of the tokens that are possible."""

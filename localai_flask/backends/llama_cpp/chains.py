@@ -1,6 +1,6 @@
 """llama.cpp's samplers in its order: those that change single tokens' logits, and those that narrow and choose.
 
-Knows parameters and C objects; which candidates a chain is run over is its caller's business.
+Mirostat, which takes the place of all that narrow, is in mirostat.py.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from localai_flask.backends.llama_cpp.candidates import Candidates, Row
 from localai_flask.backends.llama_cpp.library import lib
+from localai_flask.backends.llama_cpp.narrowing import narrowing_for
 from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
 from localai_flask.generation import SamplingParams
 
 OFF = 1.0
 """The repeat penalty that changes nothing; 0 is a usual way to write it."""
-MIROSTAT_M = 100
-"""Of how many of the likeliest tokens the first Mirostat estimates the distribution's shape, in the paper and here."""
 KEPT_DRY = 8
 
 _dry_samplers: WeakKeyDictionary[Vocabulary, dict[tuple[Any, ...], Any]] = WeakKeyDictionary()
@@ -62,14 +62,25 @@ def penalizing(params: SamplingParams, vocabulary: Vocabulary, context_size: int
     return chain
 
 
-def choosing(params: SamplingParams, vocabulary: Vocabulary, seed: int, settled: str) -> Chain:
-    """Make the chain that ends with a choice, without the parameter that is settled already."""
-    if params.mirostat:
-        return Chain([lib.llama_sampler_init_temp(params.temperature), _mirostat(params, vocabulary, seed)])
+class Choice(Chain):
+    """Narrows the vocabulary, then narrows the rest as all parameters say and chooses."""
+
+    def __init__(self, params: SamplingParams, vocabulary: Vocabulary, seed: int):
+        self._narrow, settled = narrowing_for(params, seed)
+        super().__init__(_choosing(params, vocabulary, seed, settled))
+
+    def choose(self, candidates: Candidates, row: Row) -> int | None:
+        """Choose a token; None if none is possible."""
+        self._narrow(candidates, row)
+        return candidates.choose(self.handle) if candidates.count else None
+
+
+def _choosing(params: SamplingParams, vocabulary: Vocabulary, seed: int, settled: str) -> list[Any]:
+    """Make the samplers that end with a choice, without the one that is settled already."""
     samplers = []
     if params.top_k > 0:
         samplers.append(lib.llama_sampler_init_top_k(min(params.top_k, vocabulary.size)))
-    if params.typical_p < 1:
+    if params.typical_p < 1 and settled != "typical_p":
         samplers.append(lib.llama_sampler_init_typical(params.typical_p, 1))
     if params.top_p < 1 and settled != "top_p":
         samplers.append(lib.llama_sampler_init_top_p(params.top_p, 1))
@@ -84,14 +95,7 @@ def choosing(params: SamplingParams, vocabulary: Vocabulary, seed: int, settled:
         samplers.append(lib.llama_sampler_init_adaptive_p(params.adaptive_target, params.adaptive_decay, seed))
     else:
         samplers.append(lib.llama_sampler_init_dist(seed))
-    return Chain(samplers)
-
-
-def _mirostat(params: SamplingParams, vocabulary: Vocabulary, seed: int) -> Any:
-    tau, eta = params.mirostat_tau, params.mirostat_eta
-    if params.mirostat == 1:
-        return lib.llama_sampler_init_mirostat(vocabulary.size, seed, tau, eta, MIROSTAT_M)
-    return lib.llama_sampler_init_mirostat_v2(seed, tau, eta)
+    return samplers
 
 
 def _repeat_window(params: SamplingParams, context_size: int) -> int:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from localai_flask.backends.llama_cpp.candidates import Candidates, Ids, Row
+from localai_flask.backends.llama_cpp.candidates import FARTHEST, Candidates, Ids, Row
 from localai_flask.generation import SamplingParams
 
 Narrow = Callable[[Candidates, Row], None]
@@ -21,6 +21,8 @@ Narrow = Callable[[Candidates, Row], None]
 
 LIKELY = 256
 """Among how many of the likeliest tokens `top_p` first looks for its end."""
+SORTED = 2048
+"""How many tokens at most are sorted as a whole."""
 NEAR = 16.0
 """Logits so far below the highest are first taken for their upper bound, which saves computing their chances."""
 
@@ -34,14 +36,12 @@ class Narrowing(NamedTuple):
 
 def narrowing_for(params: SamplingParams, seed: int) -> Narrowing:
     """Choose how to narrow, by the first sampler in llama.cpp's order that limits the candidates."""
-    if params.mirostat:
-        return Narrowing(everything)
     if params.top_n_sigma > 0:
         return Narrowing(_sigma(params.top_n_sigma), "top_n_sigma")
     if params.top_k > 0:
         return Narrowing(_top(params.top_k))
     if params.typical_p < 1:
-        return Narrowing(everything)
+        return Narrowing(_typical(params.typical_p), "typical_p")
     if params.top_p < 1:
         return Narrowing(_mass(params.top_p), "top_p")
     if params.min_p > 0:
@@ -73,6 +73,31 @@ def _near(min_p: float) -> Narrow:
     return lambda candidates, row: _put(candidates, row, float(row.max()) + distance)
 
 
+def _typical(typical_p: float) -> Narrow:
+    """Do what llama.cpp's typical sampler does, without sorting tokens that are too surprising to be typical."""
+
+    def narrow(candidates: Candidates, row: Row) -> None:
+        highest = float(row.max())
+        if not highest > -math.inf:
+            return everything(candidates, row)
+        total, mean = candidates.moments(row, highest)
+        entropy = math.log(total) - mean
+        reach = max(entropy, 1.0)
+        mass = 0.0
+        while mass <= typical_p and reach < FARTHEST:
+            # Tokens less surprising than the entropy are nearer to it than `reach` in any case.
+            ids = candidates.at_least(row, highest + math.log(total) - entropy - reach)
+            reach *= 4
+            logprobs = row[ids] - (highest + math.log(total))
+            nearest = np.argsort(np.abs(-logprobs - entropy), kind="stable")
+            masses = np.exp(logprobs[nearest]).cumsum(dtype=np.float64)
+            mass = float(masses[-1])
+        kept = ids[nearest[: int(np.searchsorted(masses, typical_p, side="right")) + 1]]
+        candidates.put(kept, row[kept])
+
+    return narrow
+
+
 def _mass(top_p: float) -> Narrow:
     """Do what llama.cpp's top-p does, whose chances are those among all tokens."""
 
@@ -80,32 +105,45 @@ def _mass(top_p: float) -> Narrow:
         highest = float(row.max())
         if not highest > -math.inf:
             return everything(candidates, row)
-        enough, ids, logits = _likeliest(candidates, row, highest, candidates.threshold(row, LIKELY), top_p)
-        if enough > len(ids):
-            # All tokens below this have less than the part that top-p drops.
+        ids = candidates.at_least(row, candidates.threshold(row, LIKELY))
+        near, far = candidates.mass(row, highest, NEAR)
+        enough, most = (_likeliest(ids, row, highest, top_p * total) for total in (near, near + far))
+        if enough is None or most is None or len(enough) < len(most):
             total, _ = candidates.mass(row, highest, math.inf)
-            threshold = highest + math.log((1 - top_p) * total / candidates.size)
-            enough, ids, logits = _likeliest(candidates, row, highest, threshold, top_p)
-        candidates.put(ids[:enough], logits[:enough], is_sorted=True)
+            # All tokens below this together have less than the part that top-p drops.
+            ids = candidates.at_least(row, highest + math.log((1 - top_p) * total / candidates.size))
+            enough = _likeliest(ids, row, highest, top_p * total)
+        kept = ids if enough is None else enough
+        candidates.put(kept, row[kept], is_sorted=len(kept) <= SORTED)
 
     return narrow
 
 
-def _likeliest(
-    candidates: Candidates, row: Row, highest: float, threshold: float, top_p: float
-) -> tuple[int, Ids, Row]:
-    """Sort the tokens above a threshold, and count how many make up `top_p` of all mass; too many if these do not."""
-    ids = candidates.at_least(row, threshold)
-    logits = row[ids]
-    falling = np.argsort(-logits, kind="stable")
-    ids, logits = ids[falling], logits[falling]
-    mass = np.exp(logits - highest).cumsum(dtype=np.float64)
-    near, far = candidates.mass(row, highest, NEAR)
-    least, most = (int(np.searchsorted(mass, top_p * total)) + 1 for total in (near, near + far))
-    if least != most:
-        total, _ = candidates.mass(row, highest, math.inf)
-        least = int(np.searchsorted(mass, top_p * total)) + 1
-    return least, ids, logits
+def _likeliest(ids: Ids, row: Row, highest: float, mass: float) -> Ids | None:
+    """Give the likeliest of some tokens that together have this mass, None if all have less; few come sorted.
+
+    Many are parted again and again, and only those around the end are sorted: sorting all would take ten times as long.
+    """
+    kept, rest, logits = [], ids, row[ids]
+    while len(rest) > SORTED:
+        is_above = logits > np.median(logits[:: len(logits) // 100])
+        above = float(np.exp(logits[is_above] - highest).sum(dtype=np.float64))
+        if above < mass:
+            kept.append(rest[is_above])
+            mass -= above
+            np.logical_not(is_above, out=is_above)
+        if is_above.all():
+            break
+        rest, logits = rest[is_above], logits[is_above]
+    rest = rest[np.argsort(-logits, kind="stable")]
+    ends = np.exp(row[rest] - highest).cumsum(dtype=np.float64)
+    end = int(np.searchsorted(ends, mass)) + 1
+    if end > len(rest) and not kept:
+        return None
+    kept.append(rest[:end])
+    likeliest = np.concatenate(kept)
+    is_few = len(kept) > 1 and len(likeliest) <= SORTED
+    return likeliest[np.argsort(-row[likeliest], kind="stable")] if is_few else likeliest
 
 
 def _block(temperature: float, chances: random.Random) -> Narrow:

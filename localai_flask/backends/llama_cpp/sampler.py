@@ -15,7 +15,7 @@ from localai_flask.backends.llama_cpp.batch import Logits
 from localai_flask.backends.llama_cpp.candidates import Ids, Row
 from localai_flask.backends.llama_cpp.constraint import Guide
 from localai_flask.backends.llama_cpp.logprobs import token_logprob
-from localai_flask.backends.llama_cpp.narrowing import narrowing_for
+from localai_flask.backends.llama_cpp.mirostat import Mirostat
 from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
 from localai_flask.errors import ApiError, InvalidRequest
 from localai_flask.generation import SamplingParams, TokenLogprob
@@ -41,8 +41,7 @@ class Sampler:
     """Chooses the tokens of one sequence; it may hold C memory until `close`.
 
     Biases and penalties are written over the few logits that they are about and taken back after the choice, since
-    log-probabilities are read from the same memory and are the model's own. The chain sees the tokens that `narrowing`
-    leaves; the choice of the highest logit needs no chain.
+    log-probabilities are read from the same memory and are the model's own. The highest logit is chosen without a chain.
     """
 
     def __init__(
@@ -65,11 +64,10 @@ class Sampler:
         if window := chains.penalties_window(params, context_size):
             self._penalties = chains.penalizing(params, vocabulary, context_size, prompt)
             self._touched.add(prompt[-window:])
-        self._chain: chains.Chain | None = None
+        self._choice: chains.Choice | Mirostat | None = None
         if params.temperature > 0 or params.dynatemp_range > 0 or params.xtc_probability > 0:
             seed = random.randrange(RANDOM_SEEDS) if params.seed == -1 else params.seed % RANDOM_SEEDS
-            self._narrow, settled = narrowing_for(params, seed)
-            self._chain = chains.choosing(params, vocabulary, seed, settled)
+            self._choice = Mirostat(params, seed) if params.mirostat else chains.Choice(params, vocabulary, seed)
 
     def sample(self, index: int) -> int:
         """Choose from the logits at a batch index, and remember the choice for the penalties.
@@ -91,8 +89,8 @@ class Sampler:
         if self._penalties is not None:
             self._penalties.accept(token)
             self._touched.add([token])
-        if self._chain is not None:
-            self._chain.accept(token)
+        if self._choice is not None:
+            self._choice.accept(token)
         if self._guide is not None:
             self._guide.accept(token)
 
@@ -101,10 +99,10 @@ class Sampler:
         return token_logprob(self._logits.candidates, self._logits.row(index), self._vocabulary, token, top)
 
     def close(self) -> None:
-        for chain in (self._chain, self._penalties):
+        for chain in (self._choice, self._penalties):
             if chain is not None:
                 chain.close()
-        self._chain = self._penalties = None
+        self._choice = self._penalties = None
 
     def _adjust(self, row: Row) -> None:
         row[self._biased] += self._bias
@@ -114,15 +112,12 @@ class Sampler:
             row[touched] = candidates.apply(self._penalties.handle)
 
     def _choose(self, row: Row) -> int:
-        if self._chain is None:
-            token = int(row.argmax())
-            if row[token] > BANNED:
-                return token
-        else:
-            candidates = self._logits.candidates
-            self._narrow(candidates, row)
-            if candidates.count:
-                return candidates.choose(self._chain.handle)
+        if self._choice is not None:
+            chosen = self._choice.choose(self._logits.candidates, row)
+            if chosen is not None:
+                return chosen
+        elif row[token := int(row.argmax())] > BANNED:
+            return token
         raise ApiError("The model gave logits from which no token can be chosen; its file may be damaged.")
 
     def _choose_guided(self, row: Row, guide: Guide) -> int:
@@ -134,7 +129,7 @@ class Sampler:
         """
         if not guide.is_armed:
             return self._choose_unarmed(row, guide)
-        if self._chain is None and guide.allows(token := self._choose(row)):
+        if self._choice is None and guide.allows(token := self._choose(row)):
             return token
         masked = self._logits.candidates.masked(row, guide.allowed())
         if not masked.max() > BANNED:
