@@ -17,8 +17,11 @@ from localai_flask.chat.conversation import Conversation, Message
 from localai_flask.chat.finishing import PrefixedReader, Reader
 from localai_flask.chat.formats import ToolFormat, find_format, hermes
 from localai_flask.chat.formats.base import Functions
+from localai_flask.chat.formats.configured import configured_format
 from localai_flask.chat.output import OutputReader
+from localai_flask.chat.patterns import NoActionReader, PatternReader
 from localai_flask.chat.reasoning import KNOWN_PAIRS, Reasoning, TagPair, control_tokens, opened_by, thinking_budget
+from localai_flask.config.functions import FunctionOptions
 from localai_flask.config.model import ModelConfig
 from localai_flask.generation import Constraint, ModelInfo, Prompt, SamplingParams, ThinkingBudget
 
@@ -38,6 +41,9 @@ class ChatPrompt:
     once: bool = False
     reply_prefix: str = ""
     thinking: ThinkingBudget | None = None
+    options: FunctionOptions = FunctionOptions()
+    no_action: str = ""
+    native: ToolFormat = hermes.FORMAT
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -69,13 +75,19 @@ class ChatPrompt:
     def reader(self) -> Reader:
         """Make the reader of one answer."""
         lead = self.tool_format.lead if self.tool_format else ""
-        reader = OutputReader(
+        reader: Reader = OutputReader(
             self.tool_format,
             reasoning=self.reasoning,
             functions=self.functions,
             once=self.once,
             lead=lead if self.prompt.text.endswith(lead) else "",
         )
+        if self.functions and self.options.has_patterns:
+            reader = PatternReader(
+                OutputReader(reasoning=self.reasoning), self.options, lambda: OutputReader(self.native, once=self.once)
+            )
+        if self.no_action:
+            reader = NoActionReader(reader, self.no_action)
         return PrefixedReader(reader, self.reply_prefix) if self.reply_prefix else reader
 
 
@@ -99,15 +111,19 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
         messages = map(_as_plain_turn, conversation.messages)
         text = yamltemplates.joined([yamltemplates.plain_turn(message, config) for message in messages], config)
     reasoning = _reasoning(text, config)
+    configured, native = configured_format(config.function), known or hermes.FORMAT
     budget = conversation.thinking_budget
     return ChatPrompt(
         Prompt(text),
-        (known or hermes.FORMAT) if functions or (known and known.frames_text) else None,
+        (configured or native) if functions or native.frames_text else None,
         reasoning,
         functions,
         not conversation.parallel_tool_calls,
         config.template.reply_prefix,
         thinking_budget(config.thinking_budget if budget is None else budget, reasoning, info.chat_template or text),
+        config.function,
+        conversation.no_action,
+        native,
     )
 
 
@@ -123,10 +139,15 @@ def edit_prompt(instruction: str, text: str, config: ModelConfig, info: ModelInf
     return chat_prompt(Conversation(messages=(Message(role="user", content=content),)), config, info)
 
 
-def completion_prompt(prompt: str | tuple[int, ...], config: ModelConfig) -> Prompt:
-    """Write the prompt of a completion: by the YAML's template, or the text as it is; token ids as they are."""
+def completion_prompt(prompt: str | tuple[int, ...], config: ModelConfig, suffix: str | None = None) -> Prompt:
+    """Write the prompt of a completion: by the YAML's template, or the text as it is; token ids as they are.
+
+    With a suffix it has no template, as the model's own marks for what is to be filled in take its place.
+    """
     if not isinstance(prompt, str):
-        return Prompt(tokens=list(prompt), add_bos=False)
+        return Prompt(tokens=list(prompt), add_bos=False, suffix=suffix)
+    if suffix is not None:
+        return Prompt(prompt, suffix=suffix)
     return Prompt(yamltemplates.completion_text(prompt, config) if config.template.completion else prompt)
 
 

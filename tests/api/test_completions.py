@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -144,7 +145,8 @@ def test_no_tokens_but_the_echoed_prompt(client: FlaskClient, pool: FakePool, st
         ({"prompt": [1, "a"]}, "prompt[0]"),
         ({"prompt": ["a", [-1]]}, "prompt[1]"),
         ({"prompt": ["a"] * 600}, "prompt"),
-        ({"prompt": "a", "best_of": 2}, "best_of"),
+        ({"prompt": "a", "best_of": 2, "stream": True}, "best_of"),
+        ({"prompt": "a", "best_of": 1, "n": 2}, "best_of"),
         ({"prompt": "a", "suffix": "z"}, "suffix"),
         ({"prompt": [1], "echo": True}, "echo"),
         ({"prompt": "a", "max_tokens": 0}, "max_tokens"),
@@ -168,3 +170,28 @@ def test_edits(client: FlaskClient, pool: FakePool) -> None:
     assert body["usage"]["total_tokens"] == 12
     assert "<|im_start|>user\nAdd a period.\n\nNo<|im_end|>" in pool.prompt.text
     assert client.post("/v1/edits", json={"input": "x"}).get_json()["error"]["param"] == "instruction"
+
+
+def test_best_of_keeps_the_most_probable(client: FlaskClient, pool: FakePool) -> None:
+    def scripted(text: str, *logprobs: float) -> list:
+        deltas = [Delta(text if i == 0 else "", [TokenLogprob(i, b"x", lp)]) for i, lp in enumerate(logprobs)]
+        return [Started(5), *deltas, Finished(FinishReason.EOS, Usage(5, len(logprobs)))]
+
+    pool.scripts = [scripted("worst", -3.0), scripted("good", -1.0, -1.5), scripted("best", -1.0)]
+    body = client.post("/v1/completions", json={"prompt": "a", "best_of": 3, "n": 2}).get_json()
+    assert [(c["index"], c["text"], c["logprobs"]) for c in body["choices"]] == [(0, "best", None), (1, "good", None)]
+    assert (body["usage"]["prompt_tokens"], body["usage"]["completion_tokens"]) == (5, 4)
+    assert pool.sampling.top_logprobs == 0
+
+
+def test_suffix(client: FlaskClient, pool: FakePool) -> None:
+    refused = client.post("/v1/completions", json={"prompt": "a", "suffix": "z"}).get_json()["error"]
+    assert refused["code"] == "unsupported_parameter" and pool.requests == []
+    pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", "infill"}))
+    pool.scripts = [says("b")]
+    body = client.post("/v1/completions", json={"prompt": "a", "suffix": "z"}).get_json()
+    assert body["choices"][0]["text"] == "b"
+    assert (pool.prompt.text, pool.prompt.suffix) == ("a", "z")
+    pool.scripts = [says("b")]
+    client.post("/v1/completions", json={"prompt": "a", "suffix": ""})
+    assert pool.prompt.suffix is None

@@ -259,3 +259,14 @@ def test_a_suffix_needs_a_vocabulary_for_it(load: Open) -> None:
     assert "infill" not in engine.backend.inquiries.capabilities
     with pytest.raises(InvalidRequest, match="leave `suffix` out"):
         engine.submit(Prompt("a", suffix="b"))
+
+
+def test_the_middle_of_a_text(load: Open) -> None:
+    engine = load("llama", embeddings=False)
+    vocabulary = engine.backend.model.vocabulary
+    vocabulary.infill = (gguf_models.IM_START, gguf_models.IM_END, gguf_models.TOOL_CALL)
+    assert "infill" in engine.backend.inquiries.capabilities
+    job = engine.generate(Prompt("a", suffix="b"), max_tokens=3)
+    a, b = (gguf_models.character(char) for char in "ab")
+    marked = [gguf_models.BOS, gguf_models.IM_START, a, gguf_models.IM_END, b, gguf_models.TOOL_CALL]
+    assert job.prompt_tokens == marked and len(job.output_tokens) == 3

@@ -35,9 +35,14 @@ class ChatCall(Call):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionCall(Call):
-    """Each prompt is text or token ids; with `is_prompt_only` nothing is wanted behind it."""
+    """Each prompt is text or token ids; with `is_prompt_only` nothing is wanted behind it.
+
+    With `best_of` so many answers are made, of which the `n` best are wanted.
+    """
 
     prompts: tuple[str | tuple[int, ...], ...]
+    suffix: str | None = None
+    best_of: int | None = None
     echo: bool | None = None
     is_prompt_only: bool = False
 

@@ -68,7 +68,11 @@ def chat_completion(
 
 
 def completion(
-    identity: Identity, answers: Sequence[Answer], n: int, with_logprobs: bool, echoed: Sequence[str | None]
+    identity: Identity,
+    answers: Sequence[Answer],
+    with_logprobs: bool,
+    echoed: Sequence[str | None],
+    tokens: shapes.UsageShape,
 ) -> bytes:
     """Render a whole completion; `echoed` is the text to put before each answer, None that of the prompt's tokens."""
     choices = []
@@ -80,9 +84,7 @@ def completion(
             logprobs = legacy.prompt(answer.prompt_logprobs)
             legacy.add(answer.logprobs, logprobs)
         choices.append(shapes.CompletionChoice(index, before + answer.content, logprobs, _word(answer)))
-    body = shapes.Completion(
-        identity.id, identity.created, identity.model, identity.fingerprint, choices, usage(_finishes(answers), n)
-    )
+    body = shapes.Completion(identity.id, identity.created, identity.model, identity.fingerprint, choices, tokens)
     return encode(body)
 
 
@@ -90,6 +92,11 @@ def edit(identity: Identity, answers: Sequence[Answer], n: int) -> bytes:
     """Render an edit."""
     choices = [shapes.EditChoice(index, answer.content, _word(answer)) for index, answer in enumerate(answers)]
     return encode(shapes.Edit(identity.id, identity.created, identity.model, choices, usage(_finishes(answers), n)))
+
+
+def usage_of(answers: Sequence[Answer], n: int) -> shapes.UsageShape:
+    """Add up the tokens of all answers, `n` to each prompt."""
+    return usage(_finishes(answers), n)
 
 
 def usage(finishes: Sequence[Finish], n: int) -> shapes.UsageShape:

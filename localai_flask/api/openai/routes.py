@@ -9,6 +9,7 @@ from localai_flask.api import docs, sse
 from localai_flask.api.chatting import bound, chat_plan, choices
 from localai_flask.api.naming import chosen_model
 from localai_flask.api.openai import render, shapes
+from localai_flask.api.openai.bestof import best, judged
 from localai_flask.api.openai.calls import ChatCall, CompletionCall, EditCall
 from localai_flask.api.openai.chunks import ChatChunks, CompletionChunks, LegacyChatChunks
 from localai_flask.api.openai.render import Identity
@@ -20,7 +21,7 @@ from localai_flask.chat.output import OutputReader
 from localai_flask.chat.prompt import completion_prompt, edit_prompt
 from localai_flask.chat.promptonly import PromptOnly
 from localai_flask.config import sampling
-from localai_flask.errors import InvalidRequest
+from localai_flask.errors import InvalidRequest, UnsupportedParameter
 from localai_flask.generation import ModelInfo, SamplingParams
 
 bp = Blueprint("openai", __name__, description="OpenAI's API")
@@ -61,18 +62,29 @@ def create_completion(call: CompletionCall, model: str | None = None) -> Respons
     if echo and params.top_logprobs is not None:
         params = msgspec.structs.replace(params, prompt_logprobs=True)
     make_reader = PromptOnly if call.is_prompt_only else OutputReader
-    prompts = [completion_prompt(prompt, config) for prompt in call.prompts]
+    prompts = [completion_prompt(prompt, config, call.suffix) for prompt in call.prompts]
     wanted = with_default_form(call.wanted, config)
+    count = _how_many(call, n)
+    run_with = judged(params) if count > n else params
 
     def plan(info: ModelInfo) -> Sequences:
-        ending = bound(params, answer_constraint(wanted, info))
-        return Sequences(choices(prompts, ending, n), [make_reader() for _ in range(len(prompts) * n)])
+        if call.suffix is not None and "infill" not in info.capabilities:
+            raise UnsupportedParameter(
+                f"`suffix` asks for the middle of a text, which the model {config.name!r} was not made to write; "
+                "leave it out or choose a model with tokens for it.",
+                param="suffix",
+            )
+        ending = bound(run_with, answer_constraint(wanted, info))
+        return Sequences(choices(prompts, ending, count), [make_reader() for _ in range(len(prompts) * count)])
 
     identity = Identity.new("cmpl", name, config)
     work = Work(config, plan)
     if call.stream:
         return sse.respond(work, CompletionChunks(identity, n, call.include_usage, echoed))
-    return _json(render.completion(identity, work.answers(), n, params.top_logprobs is not None, echoed))
+    made = work.answers()
+    kept = made if count == n else best(made, count, n)
+    tokens = render.usage_of(made, count)
+    return _json(render.completion(identity, kept, params.top_logprobs is not None, echoed, tokens))
 
 
 @bp.post("/edits")
@@ -97,6 +109,19 @@ def create_edit(call: EditCall, model: str | None = None) -> Response:
 
     identity = Identity.new("edit", name, config)
     return _json(render.edit(identity, Work(config, plan).answers(), n))
+
+
+def _how_many(call: CompletionCall, n: int) -> int:
+    """How many answers to make to each prompt; raise `InvalidRequest` if that does not go with what is wanted."""
+    count = n if call.best_of is None else call.best_of
+    if count < n:
+        raise InvalidRequest(f"`best_of` is {count} but must be at least `n`, which is {n}.", param="best_of")
+    if count > n and call.stream:
+        raise InvalidRequest(
+            "`best_of` above `n` cannot be streamed, as the best are known at the end only; send `stream: false`.",
+            param="best_of",
+        )
+    return count
 
 
 def _echoed(call: CompletionCall, echo: bool, params: SamplingParams, n: int) -> list[str | None]:

@@ -15,8 +15,8 @@ from localai_flask.api.fields import Either, Flag, Many, Mapping, Noted, Object,
 from localai_flask.api.openai.calls import ChatCall, CompletionCall, EditCall
 from localai_flask.api.openai.messages import MessageSchema, ToolFields
 from localai_flask.api.openai.sampling import (
+    MAX_CHOICES,
     MAX_SEQUENCES,
-    NOT_YET,
     ClientFields,
     ResponseFormat,
     SamplingRequest,
@@ -150,24 +150,29 @@ class CompletionRequest(StreamingRequest, ClientFields):
     echo = Flag()
     max_tokens = Whole(0)
     logprobs = Whole(0, MAX_TOP_LOGPROBS)
-    best_of = Whole(1)
-    suffix = Refused(NOT_YET)
+    best_of = Whole(1, MAX_CHOICES)
+    suffix = Text()
     response_format = Object(ResponseFormat)
 
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> CompletionCall:
         shared = common(data)
         prompts: tuple[str | tuple[int, ...], ...] = data["prompt"]
-        if data.get("best_of") not in (None, data.get("n", 1)):
-            raise invalid("best_of", "must equal `n`: this server does not make choices that it does not return.")
-        if len(prompts) * data.get("n", 1) > MAX_SEQUENCES:
+        if len(prompts) * max(data.get("n", 1), data.get("best_of", 1)) > MAX_SEQUENCES:
             raise invalid("prompt", f"asks for more than {MAX_SEQUENCES} completions at once.")
         if "logprobs" in data:
             shared["asked"]["top_logprobs"] = data["logprobs"]
         is_prompt_only = data.get("max_tokens") == 0
         if is_prompt_only:
             shared["asked"]["max_tokens"] = 1  # the engine's 0 means "no limit"; the one token is not shown
-        return CompletionCall(prompts=prompts, echo=data.get("echo"), is_prompt_only=is_prompt_only, **shared)
+        return CompletionCall(
+            prompts=prompts,
+            suffix=data.get("suffix") or None,
+            echo=data.get("echo"),
+            is_prompt_only=is_prompt_only,
+            best_of=data.get("best_of"),
+            **shared,
+        )
 
 
 class Inputs(Either):
