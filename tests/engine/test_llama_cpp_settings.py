@@ -178,6 +178,7 @@ TOKEN = 2 * 2 * KV_WIDTH * 2
     ("free", "options", "config", "size"),
     [
         (1 << 40, (), {}, (4, 4096)),
+        (1 << 40, (), {"context_size": -1}, (4, models.TRAINED_CONTEXT)),
         (4096 * 2 * 2 * TOKEN, (), {}, (2, 4096)),
         (4096 * 2 * TOKEN, (), {}, (1, 4096)),
         (3000 * TOKEN, (), {}, (1, 2048)),

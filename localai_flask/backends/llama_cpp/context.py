@@ -13,7 +13,7 @@ from typing import Any
 
 from localai_flask.backends.llama_cpp.library import ggml, has_gpu, lib
 from localai_flask.backends.llama_cpp.machine import available_memory
-from localai_flask.backends.llama_cpp.options import EngineOptions
+from localai_flask.backends.llama_cpp.options import TRAINED, EngineOptions
 from localai_flask.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,10 @@ def choose_size(handle: Any, path: Path, options: EngineOptions) -> tuple[int, i
     Raises `ConfigError` if the cache cannot fit: Linux would hand out the memory and kill the process when it is used.
     """
     trained = lib.llama_model_n_ctx_train(handle)
-    context_size = options.context_size or min(trained or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+    longest = trained or DEFAULT_CONTEXT
+    context_size = options.context_size or min(longest, DEFAULT_CONTEXT)
+    if context_size == TRAINED:
+        context_size = longest
     slots = options.parallel or DEFAULT_SLOTS
     is_elsewhere = bool(options.rpc_servers) or (options.gpu_layers != 0 and has_gpu())
     if is_elsewhere:  # only the library knows how much will lie where, and it says so when that does not fit

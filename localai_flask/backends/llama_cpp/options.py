@@ -21,6 +21,8 @@ from localai_flask.config.model import ModelConfig
 from localai_flask.settings import Settings
 
 BATCH = 512
+TRAINED = -1
+"""A `context_size` that means: as many tokens as the model was trained for."""
 UNQUANTIZED = [CACHE_TYPES[name] for name in ("f32", "f16", "bf16")]
 NUMA_WORDS = {"true": "distribute", "false": ""}
 ROPE = (
@@ -69,6 +71,7 @@ class EngineOptions:
     """How to load a model and run it; None and 0 leave the choice to the engine."""
 
     context_size: int | None
+    """Tokens per request; `TRAINED`: as many as the model knows."""
     parallel: int | None
     n_batch: int
     n_ubatch: int
@@ -138,7 +141,7 @@ def read_options(config: ModelConfig, settings: Settings) -> EngineOptions:
     n_batch = _positive(config, "batch") or BATCH
     threads = config.threads or settings.threads
     own: dict[str, Any] = {
-        "context_size": _positive(config, "context_size") or settings.context_size or None,
+        "context_size": _context_size(config, settings),
         "n_batch": n_batch,
         "n_ubatch": min(values["n_ubatch"] or n_batch, n_batch),
         "threads": threads,
@@ -235,6 +238,12 @@ def _speculation(config: ModelConfig, values: dict[str, Any]) -> SpeculationOpti
     if config.n_draft:
         taken["spec_n_max"] = config.n_draft
     return SpeculationOptions(draft_model=draft, **taken)
+
+
+def _context_size(config: ModelConfig, settings: Settings) -> int | None:
+    if config.context_size != TRAINED:
+        _positive(config, "context_size")
+    return config.context_size or settings.context_size or None
 
 
 def _positive(config: ModelConfig, key: str) -> int | None:
