@@ -94,6 +94,9 @@ class Server:
     def model_workers(self) -> list[int]:
         return self._with("pool.worker")
 
+    def background_workers(self) -> list[int]:
+        return self._with("responses.background")
+
     def web_workers(self) -> list[int]:
         assert self.process is not None
         return [pid for pid in processes.children(self.process.pid) if "localai_flask serve" in processes.command(pid)]

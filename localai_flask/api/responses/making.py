@@ -185,6 +185,7 @@ def as_stored_event(told: Told) -> StoredEvent:
 def whole(stored: Stored) -> bytes:
     """Give the JSON of a stored response."""
     response = msgspec.json.decode(stored.body)
+    response["status"] = stored.status
     response["output"] = [msgspec.Raw(kept.body) for kept in stored.output]
     return encode(response)
 

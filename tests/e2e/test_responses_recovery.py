@@ -1,0 +1,183 @@
+"""Background responses outlive whoever dies, and go from one server to another."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from tests.support import postgres
+from tests.support.processes import wait_for
+from tests.support.server import Server
+
+LONG: Any = {"say": "x" * 200, "pace_ms": 50}
+SILENT_FIRST: Any = {"say": "at last", "prefill_ms": 3000}
+RECOVERY_S = 10
+"""What a user is promised; on top of it comes how slow the machine is."""
+SLOWNESS_S = 20
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture
+def start(models_path: Path, tmp_path: Path) -> Iterator[Start]:
+    """Starts servers that share their state and stops them, the newest first."""
+    servers: list[Server] = []
+
+    def start(**environment: str) -> Server:
+        scratch = tmp_path / str(len(servers))
+        scratch.mkdir()
+        common = {"XDG_STATE_HOME": str(tmp_path / "state"), "LOCALAI_LOAD_TO_MEMORY": "echo"}
+        server = Server(models_path, scratch, **{**common, "LOCALAI_GRACEFUL_TIMEOUT": "3", **environment})
+        servers.append(server.__enter__())
+        return server
+
+    yield start
+    for server in reversed(servers):
+        server.__exit__(None, None, None)
+
+
+def client_of(server: Server) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=3, timeout=30)
+
+
+def begin(client: openai.OpenAI, how: Any) -> str:
+    return client.responses.create(model="echo", input=json.dumps(how), background=True).id
+
+
+def follow(client: openai.OpenAI, id: str, after: int = -1) -> Any:
+    return iter(client.responses.retrieve(id, stream=True, **({"starting_after": after} if after >= 0 else {})))
+
+
+def await_output(client: openai.OpenAI, id: str) -> int:
+    """Wait until a client has seen output; give the number of the event."""
+    for event in follow(client, id):
+        if event.type == "response.output_text.delta":
+            return int(event.sequence_number)
+    raise AssertionError("the run has ended without output")
+
+
+def await_end(client: openai.OpenAI, id: str, within_s: float = RECOVERY_S + SLOWNESS_S) -> Any:
+    def ended() -> Any:
+        response = client.responses.retrieve(id)
+        return response if response.status not in ("queued", "in_progress") else None
+
+    return wait_for(ended, within_s, f"{id} has ended")
+
+
+def check_events(client: openai.OpenAI, id: str) -> list[Any]:
+    """Numbers have no gap, and whatever was added is done."""
+    body = client.responses.with_raw_response.retrieve(id, extra_query={"stream": "true"}).text
+    told = [json.loads(line.removeprefix("data: ")) for line in body.splitlines() if line.startswith("data: {")]
+    assert [event["sequence_number"] for event in told] == list(range(len(told)))
+    kinds = [event["type"] for event in told]
+    for added in ("response.output_item", "response.content_part"):
+        assert kinds.count(f"{added}.added") == kinds.count(f"{added}.done")
+    return told
+
+
+def test_the_background_process_is_killed(start: Start) -> None:
+    server = start()
+    client = client_of(server)
+    seen, unseen = begin(client, LONG), begin(client, SILENT_FIRST)
+    await_output(client, seen)
+    (pid,) = server.background_workers()
+    os.kill(pid, signal.SIGKILL)
+    failed = await_end(client, seen)
+    assert failed.status == "failed" and "ended before it was finished" in failed.error.message
+    assert failed.output_text.startswith("x") and failed.output[0].status == "incomplete"
+    assert check_events(client, seen)[-1]["response"]["output"] == failed.to_dict()["output"]
+    resumed = await_end(client, unseen)
+    assert resumed.status == "completed" and resumed.output_text == "at last"
+    check_events(client, unseen)
+
+
+def test_web_workers_are_killed_and_reloaded(start: Start) -> None:
+    server = start()
+    client = client_of(server)
+    id = begin(client, {"say": "y" * 100, "pace_ms": 100})
+    await_output(client, id)
+    before = server.web_workers()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: len(set(server.web_workers()) - set(before)) == 2, 30)
+    assert server.process is not None
+    server.process.send_signal(signal.SIGHUP)
+    ended = await_end(client, id, 60)
+    assert ended.status == "completed" and ended.output_text == "y" * 100
+    assert "".join(event.get("delta", "") for event in check_events(client, id)) == "y" * 100
+
+
+def test_a_model_worker_is_killed(start: Start) -> None:
+    server = start()
+    client = client_of(server)
+    id = begin(client, LONG)
+    await_output(client, id)
+    (pid,) = server.model_workers()
+    os.kill(pid, signal.SIGKILL)
+    failed = await_end(client, id)
+    assert failed.status == "failed" and failed.error.type == "model_worker_died"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_server_is_stopped_and_started(start: Start, number: signal.Signals) -> None:
+    first = start()
+    client = client_of(first)
+    seen, unseen = begin(client, {**LONG, "say": "x" * 2000}), begin(client, {**SILENT_FIRST, "prefill_ms": 20_000})
+    await_output(client, seen)
+    assert first.process is not None
+    first.process.send_signal(number)
+    first.process.wait(40)
+    wait_for(lambda: not first.background_workers(), 10, "the background process is gone")
+    second = client_of(start())
+    failed = await_end(second, seen)
+    assert failed.status == "failed" and failed.output_text.startswith("x")
+    check_events(second, seen)
+    assert second.responses.retrieve(unseen).status in ("queued", "in_progress")
+    assert await_end(second, unseen, 60).output_text == "at last"
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    bin = postgres.binaries()
+    if bin is None:
+        pytest.skip("PostgreSQL is not installed")
+    with postgres.running(bin) as url:
+        yield url
+
+
+def test_two_servers_on_one_database(start: Start, database: str) -> None:
+    one, other = (client_of(start(LOCALAI_DATABASE_URL=database)) for _ in range(2))
+    id = begin(one, {"say": "x" * 600, "pace_ms": 50})
+    seen = follow(one, id)
+    head = [next(seen) for _ in range(11)]
+    assert [event.sequence_number for event in head] == list(range(11))
+    rest = follow(other, id, after=10)
+    assert next(rest).sequence_number == 11
+    assert other.responses.retrieve(id).status == "in_progress"
+    cancelled = one.responses.cancel(id)
+    assert cancelled.status == "cancelled" and other.responses.retrieve(id) == cancelled
+    assert list(rest)[-1].type == "response.incomplete"
+    again = begin(one, LONG)
+    await_output(other, again)
+    assert other.responses.cancel(again).status == "cancelled"
+    chained = other.responses.create(model="echo", input="go on", previous_response_id=cancelled.id)
+    assert one.responses.retrieve(chained.id).output_text == "go on"
+
+
+def test_a_server_takes_over_from_another(start: Start, database: str) -> None:
+    other = client_of(start(LOCALAI_DATABASE_URL=database))
+    dying = start(LOCALAI_DATABASE_URL=database)
+    id = begin(client_of(dying), SILENT_FIRST)
+    wait_for(lambda: other.responses.retrieve(id).status == "in_progress", 20)
+    assert dying.process is not None
+    dying.process.kill()
+    dying.process.wait(10)
+    begun = time.monotonic()
+    assert await_end(other, id, 40).output_text == "at last"
+    assert time.monotonic() - begun < 40
