@@ -109,7 +109,7 @@ def _mass(top_p: float) -> Narrow:
         near, far = candidates.mass(row, highest, NEAR)
         enough, most = (_likeliest(ids, row, highest, top_p * total) for total in (near, near + far))
         if enough is None or most is None or len(enough) < len(most):
-            total, _ = candidates.mass(row, highest, math.inf)
+            total = candidates.mass(row, highest, math.inf)[0] if far else near
             # All tokens below this together have less than the part that top-p drops.
             ids = candidates.at_least(row, highest + math.log((1 - top_p) * total / candidates.size))
             enough = _likeliest(ids, row, highest, top_p * total)

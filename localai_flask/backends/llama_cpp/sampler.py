@@ -41,7 +41,7 @@ class Sampler:
     """Chooses the tokens of one sequence; it may hold C memory until `close`.
 
     Biases and penalties are written over the few logits that they are about and taken back after the choice, since
-    log-probabilities are read from the same memory and are the model's own. The highest logit is chosen without a chain.
+    log-probabilities are read from the same memory and are the model's own. The highest logit needs no chain.
     """
 
     def __init__(
