@@ -8,7 +8,7 @@ import msgspec
 
 from localai_flask.api.asking import ask
 from localai_flask.api.work import Sequences
-from localai_flask.chat.constraint import Wanted, answer_constraint, with_default_form
+from localai_flask.chat.constraint import Wanted, answer_constraint, can_constrain, with_default_form, with_no_action
 from localai_flask.chat.conversation import Conversation
 from localai_flask.chat.prompt import chat_prompt
 from localai_flask.config import sampling
@@ -24,9 +24,10 @@ def chat_plan(
     """Plan `n` answers to a conversation, for `Work`, which knows the model's template once it is loaded."""
 
     def plan(info: ModelInfo) -> Sequences:
-        chat = chat_prompt(conversation, config, info)
         bounds = with_default_form(wanted, config)
-        constraint = answer_constraint(bounds, info, conversation.tools, chat.tool_format, chat.opened)
+        talk = with_no_action(conversation, bounds, config.function) if can_constrain(info) else conversation
+        chat = chat_prompt(talk, config, info)
+        constraint = answer_constraint(bounds, info, talk.tools, chat.tool_format, chat.opened)
         check_budget(chat.thinking, info)
         requests = choices([chat.prompt], chat.sampling(params, constraint), n)
         return Sequences(requests, [chat.reader() for _ in range(n)])

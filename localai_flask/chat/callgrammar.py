@@ -74,7 +74,7 @@ class CallGrammar:
         for index, tool in enumerate(tools):
             is_lax = not (must or tool.strict)
             param = f"tools[{tool.name}].function.parameters"
-            arguments = self._arguments(f"{index}", _schema(tool, param), param, is_lax)
+            arguments = self._arguments(f"{index}", self._ordered(_schema(tool, param)), param, is_lax)
             name = quoted(tool.name) if written.is_json_name else tool.name
             between = written.between_rule or literal(written.between)
             self.rules.append(f"body_{index}: {quoted(name)} {between} {arguments} {literal(written.after)}")
@@ -94,7 +94,18 @@ class CallGrammar:
         block = f"{literal(written.opening)} {self._many()} {literal(written.closing)}"
         return [f"calls: {self._preface()} WS {block}", *self._end()]
 
+    def _ordered(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Put the arguments in the order that is wanted."""
+        properties = schema.get("properties")
+        if not self.written.order or not isinstance(properties, Mapping):
+            return schema
+        first = [name for name in self.written.order if name in properties]
+        rest = sorted(name for name in properties if name not in first)
+        return {**schema, "properties": {name: properties[name] for name in (*first, *rest)}}
+
     def _many(self) -> str:
+        if self.written.may_be_list and not self.once:
+            return f'(call | "[" WS call ({literal(self.written.joint)} call)* WS "]")'
         return "call" if self.once else f"call ({literal(self.written.joint)} call)*"
 
     def _preface(self) -> str:

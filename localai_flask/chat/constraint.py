@@ -12,14 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from localai_flask.chat.callgrammar import CallGrammar, json_form
-from localai_flask.chat.conversation import Tool
+from localai_flask.chat.conversation import Conversation, Tool
 from localai_flask.chat.formats import ToolFormat
 from localai_flask.chat.reasoning import TagPair
+from localai_flask.config.functions import FunctionOptions
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
 from localai_flask.generation import Constraint, ModelInfo
 
-__all__ = ["Wanted", "answer_constraint", "json_form", "with_default_form"]
+__all__ = ["Wanted", "answer_constraint", "can_constrain", "json_form", "with_default_form", "with_no_action"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,19 @@ def with_default_form(wanted: Wanted, config: ModelConfig) -> Wanted:
     return dataclasses.replace(wanted, form=Constraint("gbnf", config.grammar, "grammar"))
 
 
+def with_no_action(conversation: Conversation, wanted: Wanted, options: FunctionOptions) -> Conversation:
+    """Add the pseudo-function by which a model answers plainly that is held to calls by its YAML."""
+    grammar = options.grammar
+    free = grammar.mixed_mode or grammar.triggers or grammar.schema_type == "llama3.1"
+    asked = wanted.must_call or wanted.form is not None or wanted.asked_by
+    if not options.is_json or free or asked or options.disable_no_action or not conversation.tools:
+        return conversation
+    name = options.no_action_function_name
+    schema = {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
+    tool = Tool(name=name, description=options.no_action_description_name, parameters=schema)
+    return dataclasses.replace(conversation, tools=(*conversation.tools, tool), no_action=name)
+
+
 def answer_constraint(
     wanted: Wanted,
     info: ModelInfo,
@@ -59,7 +73,7 @@ def answer_constraint(
 
     `opened` is the thinking that the prompt leaves the model in. Raises `InvalidRequest` or `UnsupportedParameter`.
     """
-    if not _can_constrain(info):
+    if not can_constrain(info):
         if wanted.field:
             raise _unsupported(wanted.field, info)
         return None
@@ -79,13 +93,14 @@ def answer_constraint(
             f"`{wanted.form.param}` is not possible together with `tools`; send one of them.", param=wanted.form.param
         )
     grammar = CallGrammar(written, tools, wanted.must_call, wanted.calls_once)
-    if wanted.form is None and not wanted.must_call and not written.plain:
+    if wanted.form is None and not wanted.must_call and written.trigger:
         rules = ["start: calls", *grammar.behind(written.trigger)]
         return Constraint("lark", "\n".join(rules), "tools", written.trigger, grammar.parts, is_final=grammar.once)
     return _behind_thinking(_whole(grammar, wanted), opened)
 
 
-def _can_constrain(info: ModelInfo) -> bool:
+def can_constrain(info: ModelInfo) -> bool:
+    """Tell whether an engine holds its answers to a form."""
     return "constrain" in info.capabilities
 
 
@@ -103,7 +118,7 @@ def _whole(grammar: CallGrammar, wanted: Wanted) -> Constraint:
     if not wanted.must_call and wanted.form is not None:
         start, parts = "@form | calls", {**parts, "form": wanted.form}
     elif not wanted.must_call:
-        start, rules = "PLAIN? | calls", [*rules, f"PLAIN: {grammar.written.plain}"]
+        start, rules = grammar.written.start, [*rules, f"PLAIN: {grammar.written.plain or '/[^ ]/'}"]
     return Constraint("lark", "\n".join([f"start: {start}", *rules]), wanted.field or "tools", parts=parts)
 
 

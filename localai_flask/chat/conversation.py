@@ -59,7 +59,8 @@ class Conversation:
 
     `tools` are those that the model may call in this turn; `template_kwargs` reach the chat template as variables.
     `reasoning_effort` and `enable_thinking` do so too; empty and None leave them to the model's configuration.
-    `thinking_budget` is how many tokens the model may think (below 0: no limit; None: what its configuration says).
+    `no_action` names the tool, if any, whose call is a plain answer. `thinking_budget` is how many tokens the model may
+    think (below 0: no limit; None: what its configuration says).
     `metadata` is what the client sent along, for templates of the model's YAML.
     """
 
@@ -71,6 +72,7 @@ class Conversation:
     reasoning_effort: str = ""
     enable_thinking: bool | None = None
     thinking_budget: int | None = None
+    no_action: str = ""
 
     @property
     def has_system_message(self) -> bool:

@@ -41,7 +41,7 @@ class ChatPrompt:
     once: bool = False
     reply_prefix: str = ""
     thinking: ThinkingBudget | None = None
-    options: FunctionOptions = FunctionOptions()
+    options: FunctionOptions = field(default_factory=FunctionOptions)
     no_action: str = ""
     native: ToolFormat = hermes.FORMAT
 

@@ -143,12 +143,16 @@ def _broken(name: str, model: str, error: ConfigError) -> Broken:
 
 def _check(config: ModelConfig, file: Path) -> None:
     """Refuse what no folder could make right."""
-    for key in PATTERNS:
-        for source in getattr(config, key):
+    expressions = {key: getattr(config, key) for key in PATTERNS} | config.function.patterns
+    for key, sources in expressions.items():
+        for source in sources:
             try:
                 compiled(source)
             except ValueError as error:
                 raise ConfigError(f"{file}: `{key}`: {source!r} {error}; correct it.", param=key) from error
+    key, problem = config.function.problem
+    if problem:
+        raise ConfigError(f"{file}: `function.{key}` {problem}.", param=f"function.{key}")
     model = config.parameters.model
     if config.alias:
         if config.backend or model or config.alias == config.name:

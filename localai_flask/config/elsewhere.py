@@ -41,16 +41,12 @@ KNOWN_ELSEWHERE: dict[str, Fate] = {
     **_ignored(
         "is needless, as prompts are cached in memory", "prompt_cache_path", "prompt_cache_ro", "prompt_cache_all"
     ),
-    # What these ask for is what happens anyway: a model's own way of writing tool calls, without a pseudo-function.
-    **_ignored("is how this server works anyway", "function.disable_no_action"),
-    **_ignored("belongs to a pseudo-function that does not exist here", "function.no_action_function_name"),
-    **_ignored("belongs to a pseudo-function that does not exist here", "function.no_action_description_name"),
+    **_ignored("is how this server works anyway", "function.grammar.disable_parallel_new_lines"),
     **_refused(
-        "is not supported: tool calls are written and read as the model's chat template says; remove it",
-        "function",
-        "function.grammar",
+        "is not supported, as calls are looked for only where tools were given; remove it",
+        "function.automatic_tool_parsing_fallback",
     ),
-    **_ignored("is how this server works anyway", "function.grammar.disable"),
+    **_refused("is not supported; use `xml_format_preset` or `response_regex`", "function.xml_format"),
     **_refused("is not supported yet, as models read text only; remove it", "mmproj", "limit_mm_per_prompt"),
     **_refused("is not supported yet; remove it", "cfg_scale", "parameters.negative_prompt", neutral=(1,)),
     **_refused("is not supported yet; remove it", "parameters.negative_prompt_scale", neutral=(1,)),

@@ -13,6 +13,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from localai_flask.config.functions import FunctionOptions
+
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 NotBelowZero = Annotated[float, Meta(ge=0)]
@@ -157,6 +159,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     roles: dict[str, str] = {}
     chat_template_kwargs: dict[str, Any] = {}
     reasoning: ReasoningOptions = ReasoningOptions()
+    function: FunctionOptions = FunctionOptions()
     reasoning_effort: str = ""
     stopwords: tuple[str, ...] = ()
     cutstrings: tuple[str, ...] = ()

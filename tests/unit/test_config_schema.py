@@ -206,18 +206,19 @@ def test_merge_keys_and_byte_order_marks_are_read(tmp_path):
 
 def test_keys_without_effect_are_said_in_one_line(load, caplog):
     with caplog.at_level(logging.INFO):
-        config = load("usage: hello\ntts: {voice: a}\nfunction: {grammar: {disable: true}}\nparameters: {model: a}")
+        config = load("usage: hello\ntts: {voice: a}\nfunction: {grammar: {disable_parallel_new_lines: true}}\nparameters: {model: a}")
     assert config == ModelConfig(name="tiny", parameters=model.Parameters(model="a"))
     (line,) = caplog.messages
-    assert all(key in line for key in ("`usage`", "`tts.voice`", "`function.grammar.disable`"))
+    assert all(key in line for key in ("`usage`", "`tts.voice`", "`function.grammar.disable_parallel_new_lines`"))
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("mmproj: x.gguf", "`mmproj` is not supported"),
-        ("function: {response_regex: [a]}", "`function.response_regex` is not supported"),
-        ("function: {grammar: {disable: true, parallel_calls: true}}", "`function.grammar.parallel_calls`"),
+        ("function: {automatic_tool_parsing_fallback: true}", "`function.automatic_tool_parsing_fallback`"),
+        ("function: {xml_format: {tool_start: a}}", "`function.xml_format.tool_start` is not supported"),
+        ("function: {xml_format_preset: cobol}", "`function.xml_format_preset` must match"),
         ("engine_args: {a: {b: 1}}", "`engine_args.a.b` is not supported"),
         ("trust_remote_code: true", "`trust_remote_code` is not supported"),
         ("reasoning: {disable: maybe}", "`reasoning.disable` must be"),

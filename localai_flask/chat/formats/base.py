@@ -139,6 +139,12 @@ class Written:
     """The marks around what may stand before the calls even if the answer has to be calls."""
     between_rule: str = ""
     """A rule's expression instead of `between`, where there are several ways."""
+    may_be_list: bool = False
+    """The calls may stand in a list."""
+    order: tuple[str, ...] = ()
+    """Arguments that come first, in this order."""
+    start: str = "PLAIN? | calls"
+    """What an answer that need not be calls may be, where there is no trigger."""
     plain: str = ""
     """A regular expression for text that is no call, where nothing but their form marks calls."""
 

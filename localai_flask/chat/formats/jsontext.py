@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import regex
@@ -16,6 +16,16 @@ from localai_flask.chat.formats.base import Begun, Body, CutOff, Ended, Function
 
 NAME_KEYS = ("name", "tool_name", "function")
 ARGUMENT_KEYS = ("arguments", "parameters", "args")
+
+
+class Keys(NamedTuple):
+    """The keys under which objects have a call's name and its arguments."""
+
+    names: tuple[str, ...] = NAME_KEYS
+    arguments: tuple[str, ...] = ARGUMENT_KEYS
+
+
+KEYS = Keys()
 OTHER_KEYS = ("type", "id", "tool_call_id", "index")
 FAULTS = (msgspec.DecodeError, UnicodeError, RecursionError)
 
@@ -151,7 +161,7 @@ def arguments(body: Body, begun: Iterator[Step]) -> Steps:
     yield Said(text)
 
 
-def call_object(body: Body, functions: Functions, must_exist: bool) -> Steps:
+def call_object(body: Body, functions: Functions, must_exist: bool, keys: Keys = KEYS) -> Steps:
     """Say the call that an object with a name and arguments stands for, whichever comes first."""
     name, held, is_told, is_first = "", "{}", False, True
     if not (yield from body.match(_BRACE)):
@@ -159,17 +169,17 @@ def call_object(body: Body, functions: Functions, must_exist: bool) -> Steps:
     while is_first or (yield from body.match(_COMMA)):
         is_first = False
         key = yield from string(body)
-        if not (yield from body.match(_COLON)) or (must_exist and not _is_key(key)):
+        if not (yield from body.match(_COLON)) or (must_exist and not _is_key(key, keys)):
             raise NotACall
-        if key in NAME_KEYS and not name:
+        if key in keys.names and not name:
             name = yield from string(body)
             if not name or (must_exist and name not in functions):
                 raise NotACall
-        elif key in ARGUMENT_KEYS and name and not is_told:
+        elif key in keys.arguments and name and not is_told:
             is_told = True
             yield from arguments(body, iter([Begun(name)]))
             yield Ended()
-        elif key in ARGUMENT_KEYS and not is_told:
+        elif key in keys.arguments and not is_told:
             held = yield from collected(arguments(body, iter(())))
         else:
             yield from _skip(body)
@@ -179,8 +189,8 @@ def call_object(body: Body, functions: Functions, must_exist: bool) -> Steps:
         yield from whole(name, held)
 
 
-def _is_key(key: str) -> bool:
-    return key in NAME_KEYS or key in ARGUMENT_KEYS or key in OTHER_KEYS
+def _is_key(key: str, keys: Keys) -> bool:
+    return key in keys.names or key in keys.arguments or key in OTHER_KEYS
 
 
 def _skip(body: Body) -> Text:
@@ -208,15 +218,15 @@ _LIST = regex.compile(r"\s*\[(?=\s*\{)")
 _NEXT = regex.compile(r"\s*[,;]?\s*(?=\{)")
 
 
-def calls(closing: str = "", *, must_exist: bool = False) -> Read:
+def calls(closing: str = "", *, must_exist: bool = False, keys: Keys = KEYS) -> Read:
     """Read an object, or several, or a list of them; whatever brackets are too many before `closing` are dropped."""
     end = regex.compile(r"[\s}\]]*" + regex.escape(closing)) if closing else regex.compile(r"\s*\]")
 
     def read(body: Body, functions: Functions) -> Steps:
         is_list = yield from body.match(_LIST)
-        yield from call_object(body, functions, must_exist)
+        yield from call_object(body, functions, must_exist, keys)
         while (yield from body.match(_NEXT)):
-            yield from call_object(body, functions, must_exist)
+            yield from call_object(body, functions, must_exist, keys)
         if closing or is_list:
             yield from body.match(end)
 

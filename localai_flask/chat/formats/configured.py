@@ -1,0 +1,74 @@
+"""Calls as a model's YAML describes them under `function:`, in LocalAI's way: JSON with keys and a frame of its own."""
+
+from __future__ import annotations
+
+import json
+
+from localai_flask.chat.formats import hermes, jsontext, named, objects, tagged
+from localai_flask.chat.formats.base import CallSyntax, ToolFormat, Written
+from localai_flask.config.functions import FunctionOptions
+
+PRESETS = {
+    "functionary": named.FUNCTION,
+    "qwen3-coder": tagged.QWEN_CODER,
+    "qwen3.5": tagged.QWEN_CODER,
+    "glm-4.5": tagged.GLM,
+    "minimax-m2": tagged.MINIMAX,
+    "kimi-k2": named.KIMI,
+    "apriel-1.5": objects.APRIEL,
+    "xiaomi-mimo": hermes.FORMAT,
+}
+"""LocalAI's names of formats (`xml_format_preset`)."""
+
+UNKNOWN = ToolFormat("regular expressions", ())
+"""Calls that regular expressions find: nobody knows how to write them."""
+
+
+def configured_format(options: FunctionOptions) -> ToolFormat | None:
+    """Give the format that a YAML describes; None if it leaves that to the model's template."""
+    if options.is_json:
+        return named.FUNCTION if options.grammar.schema_type == "llama3.1" else _json_format(options)
+    if options.has_patterns:
+        return UNKNOWN
+    return PRESETS.get(options.xml_format_preset)
+
+
+def json_keys(options: FunctionOptions) -> jsontext.Keys:
+    """Give the keys of a call's name and arguments."""
+    name, arguments = options.function_name_key, options.function_arguments_key
+    known = jsontext.KEYS
+    return jsontext.Keys((name,) if name else known.names, (arguments,) if arguments else known.arguments)
+
+
+def _json_format(options: FunctionOptions) -> ToolFormat:
+    grammar, keys = options.grammar, json_keys(options)
+    trigger = grammar.triggers[0].word if grammar.triggers else ""
+    mark = (grammar.prefix if trigger in grammar.prefix else trigger).strip()
+    if mark:
+        syntaxes: tuple[CallSyntax, ...] = (CallSyntax(mark, jsontext.calls(keys=keys)),)
+    else:
+        read = jsontext.calls(must_exist=True, keys=keys)
+        syntaxes = tuple(CallSyntax(char, read, not grammar.mixed_mode, reads_opening=True) for char in "{[")
+    start = "calls"
+    if grammar.mixed_mode:
+        start = "PLAIN? | calls" if grammar.no_mixed_free_string else "PLAIN? calls?"
+        if grammar.expect_strings_after_json and not grammar.no_mixed_free_string:
+            start = "PLAIN? calls? PLAIN?"
+    return ToolFormat(
+        "json",
+        syntaxes,
+        written=Written(
+            trigger=trigger,
+            opening=mark,
+            before="{" + json.dumps(options.function_name_key or "name") + ": ",
+            is_json_name=True,
+            between=f", {json.dumps(options.function_arguments_key or 'arguments')}: ",
+            after="}",
+            joint=",\n",
+            is_single=not grammar.parallel_calls,
+            may_be_list=grammar.parallel_calls,
+            plain=r"/[^{\[]+/" if grammar.mixed_mode else "",
+            start=start,
+            order=tuple(filter(None, (part.strip() for part in grammar.properties_order.split(",")))),
+        ),
+    )
