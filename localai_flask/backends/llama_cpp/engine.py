@@ -7,10 +7,11 @@ import time
 import numpy as np
 
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
+from localai_flask.backends.grammars import Grammars
 from localai_flask.backends.llama_cpp.advance import advance
 from localai_flask.backends.llama_cpp.batch import Batch
 from localai_flask.backends.llama_cpp.cache import PrefixCache
-from localai_flask.backends.llama_cpp.constraint import Grammars
+from localai_flask.backends.llama_cpp.constraint import make_tokenizer
 from localai_flask.backends.llama_cpp.inquiries import Inquiries
 from localai_flask.backends.llama_cpp.library import ENGINE_VERSION, capture_log
 from localai_flask.backends.llama_cpp.model import Model
@@ -80,7 +81,7 @@ class LlamaCppBackend(Backend):
         )
         self._batch = Batch(model.n_batch)
         if model.generates:
-            self._grammars = Grammars(model.vocabulary)
+            self._grammars = Grammars(model.vocabulary, make_tokenizer(model.vocabulary))
         self.inquiries = Inquiries(model, options, settings.queue_size)
         vocabulary = model.vocabulary
         return ModelInfo(

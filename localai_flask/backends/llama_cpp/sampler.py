@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from localai_flask.backends.grammars import Guide
 from localai_flask.backends.llama_cpp import chains
 from localai_flask.backends.llama_cpp.batch import Logits
 from localai_flask.backends.llama_cpp.candidates import Ids, Row
-from localai_flask.backends.llama_cpp.constraint import Guide
 from localai_flask.backends.llama_cpp.logprobs import token_logprob
 from localai_flask.backends.llama_cpp.mirostat import Mirostat
 from localai_flask.backends.llama_cpp.vocabulary import Vocabulary

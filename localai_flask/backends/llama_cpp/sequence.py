@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from localai_flask.backends.base import Job
+from localai_flask.backends.grammars import Guide
 from localai_flask.backends.llama_cpp.batch import Tokens
 from localai_flask.backends.llama_cpp.cache import Slot
-from localai_flask.backends.llama_cpp.constraint import Guide
 from localai_flask.backends.llama_cpp.sampler import Sampler
 from localai_flask.backends.llama_cpp.shifting import LEAST_SHIFT, kept_tokens
 from localai_flask.backends.llama_cpp.vocabulary import Vocabulary

@@ -14,9 +14,11 @@ from itertools import count
 
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
-from localai_flask.backends.base import Backend, Event, Job, LoadProgress, refuse_constraint
+from localai_flask.backends.base import Backend, Event, Job, LoadProgress
+from localai_flask.backends.grammars import Guide
 from localai_flask.backends.text import TextStream
 from localai_flask.backends.transformers.batching import Batcher
+from localai_flask.backends.transformers.grammar import TokenGrammars
 from localai_flask.backends.transformers.loading import load_model
 from localai_flask.backends.transformers.sampling import TokenSampler, check_sampling
 from localai_flask.backends.transformers.tokens import TextDecoder
@@ -64,8 +66,11 @@ class TransformersBackend(Backend):
         loaded = load_model(config, progress)
         self.name = config.name
         self.tokens = loaded.tokens
+        self.grammars = TokenGrammars(loaded.tokens)
         self.cache = loaded.cache
         self.waiting: deque[Job] = deque()
+        self.guides: dict[int, Guide] = {}
+        """What the waiting jobs with a constraint may say, by their ids."""
         self.running: dict[str, Sequence] = {}
         self.broken = ""
         """Why the library's thread ended, once all jobs have been told."""
@@ -81,15 +86,18 @@ class TransformersBackend(Backend):
                 f"{len(self.waiting)} requests already wait for this model, as many as may; "
                 "try again later or raise LOCALAI_QUEUE_SIZE."
             )
-        refuse_constraint(job, "transformers")
         check_sampling(job.sampling, self.tokens.size)
+        guide = self.grammars.guide(job.sampling)
         job.prompt_tokens = self.tokens.encode(job.prompt)
         if len(job.prompt_tokens) >= self.cache.context_length:
             raise ContextOverflow(len(job.prompt_tokens), self.cache.context_length)
         self.waiting.append(job)
+        if guide is not None:
+            self.guides[job.id] = guide
 
     def cancel(self, job_id: int) -> None:
         self.waiting = deque(job for job in self.waiting if job.id != job_id)
+        self.guides.pop(job_id, None)
         for key in [key for key, sequence in self.running.items() if sequence.job.id == job_id]:
             self._drop(key)
 
@@ -138,7 +146,11 @@ class TransformersBackend(Backend):
             room = self.cache.context_length - len(job.prompt_tokens)
             limit = min(job.sampling.max_tokens or room, room)
             decoder = TextDecoder(self.tokens, job.prompt_tokens, job.sampling.preserved)
-            sampler = TokenSampler(job.sampling, banned=self.tokens.eos if job.sampling.ignore_eos else ())
+            sampler = TokenSampler(
+                job.sampling,
+                banned=self.tokens.eos if job.sampling.ignore_eos else (),
+                guide=self.guides.pop(job.id, None),
+            )
             self.running[key] = Sequence(job, limit, sampler, decoder, TextStream(job.sampling.stop))
             self.batcher.add(key, job.prompt_tokens, sampler, limit, self.tokens.eos)
 
@@ -159,6 +171,8 @@ class TransformersBackend(Backend):
     def _take(self, sequence: Sequence, token: int) -> list[Reply]:
         """Add one token to a sequence and tell what that makes of its text."""
         job, text = sequence.job, sequence.text
+        if sequence.sampler.failure is not None:
+            raise sequence.sampler.failure
         if sequence.sampler.broken:
             raise ApiError("The model computed numbers that are not finite; use `dtype: float32` or check its weights.")
         sequence.first_token = sequence.first_token or time.monotonic()
@@ -207,6 +221,7 @@ class TransformersBackend(Backend):
         jobs = [*(sequence.job for sequence in self.running.values()), *self.waiting]
         self.running.clear()
         self.waiting.clear()
+        self.guides.clear()
         return [(job.id, Failed(error.info)) for job in jobs]
 
 

@@ -242,7 +242,7 @@ def describe(model: Any, tokenizer: Any, cache: CacheSize) -> ModelInfo:
         backend="transformers",
         engine_version=LIBRARY,
         context_length=cache.context_length,
-        capabilities=frozenset({"generate"}),
+        capabilities=frozenset({"generate", "constrain"}),
         chat_template=template.get("default") if isinstance(template, dict) else template,
         bos_token=tokenizer.bos_token or "",
         eos_token=tokenizer.eos_token or "",

@@ -18,7 +18,8 @@ from transformers.generation.continuous_batching.cb_logits_processors import Con
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 from transformers.generation.logits_process import LogitsProcessorList
 
-from localai_flask.errors import InvalidRequest, UnsupportedParameter
+from localai_flask.backends.grammars import Guide
+from localai_flask.errors import ApiError, InvalidRequest, UnsupportedParameter
 from localai_flask.generation import SamplingParams
 
 Logprob = tuple[int, float, list[tuple[int, float]]]
@@ -76,6 +77,10 @@ class TokenSampler:
     """One entry for each chosen token, if they were asked for."""
     broken: bool = False
     """Whether the model gave numbers from which nothing can be chosen."""
+    guide: Guide | None = None
+    """What the sequence may say."""
+    failure: ApiError | None = None
+    """Why the sequence cannot go on."""
 
     def __post_init__(self) -> None:
         bias = self.params.logit_bias | dict.fromkeys(self.banned, -math.inf)
@@ -104,10 +109,38 @@ class TokenSampler:
         if not torch.isfinite(logits.max()):
             self.broken = True
             return 0
-        token = int(logits.argmax()) if params.temperature <= 0 else self._draw(logits)
+        token = self._choose(logits) if self.guide is None else self._choose_guided(logits, self.guide)
         if params.top_logprobs is not None:
             self.logprobs.append(_logprob(raw, token, params.top_logprobs))
         return token
+
+    def _choose(self, logits: Tensor) -> int:
+        return int(logits.argmax()) if self.params.temperature <= 0 else self._draw(logits)
+
+    def _choose_guided(self, logits: Tensor, guide: Guide) -> int:
+        """Choose among the tokens that may follow; an error ends the sequence, for this thread serves others too."""
+        if guide.is_complete and self.banned:  # also who ignores the end of text has an end to a form
+            return min(self.banned)
+        try:
+            logits = logits.clone()
+            if guide.is_armed:
+                logits[~self._allowed(logits, guide)] = -math.inf
+            token = self._choose(logits)
+            while not guide.is_armed and not guide.allows(token):
+                logits[token] = -math.inf
+                token = self._choose(logits)
+            guide.accept(token)
+        except ApiError as error:
+            self.failure = error
+            return 0
+        return token
+
+    def _allowed(self, logits: Tensor, guide: Guide) -> Tensor:
+        """Give which tokens may follow, shape (vocabulary,)."""
+        allowed = torch.from_numpy(guide.allowed()[: logits.shape[-1]].copy()).to(logits.device)
+        if not bool(torch.isfinite(logits[allowed]).any()):
+            raise InvalidRequest("No token that the form allows can be chosen; change `logit_bias` or `ignore_eos`.")
+        return allowed
 
     def _draw(self, logits: Tensor) -> int:
         params = self.params

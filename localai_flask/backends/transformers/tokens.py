@@ -82,6 +82,11 @@ class Tokens:
             return bytes([int(piece[3:5], 16)])
         return piece.replace("\u2581", " ").encode()
 
+    def name(self, token: int) -> bytes:
+        """Give the text by which an added token, such as a control token, is known; empty for others."""
+        added = self.tokenizer.added_tokens_decoder.get(token)
+        return b"" if added is None else str(added.content).encode()
+
     @cached_property
     def _is_byte_level(self) -> bool:
         backend = getattr(self.tokenizer, "backend_tokenizer", None)

@@ -1,0 +1,144 @@
+"""Constraints in the transformers engine: what random weights say has the form asked for, or the form is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+jsonschema = pytest.importorskip("jsonschema")
+
+from localai_flask.backends.base import Job  # noqa: E402
+from localai_flask.backends.transformers import TransformersBackend  # noqa: E402
+from localai_flask.config.model import ModelConfig, Parameters  # noqa: E402
+from localai_flask.errors import InvalidRequest  # noqa: E402
+from localai_flask.generation import (  # noqa: E402
+    Constraint,
+    Delta,
+    Failed,
+    Finished,
+    FinishReason,
+    Prompt,
+    SamplingParams,
+)
+from tests.support import hf_models  # noqa: E402
+
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 6}, "age": {"type": "integer", "minimum": 0, "maximum": 99}},
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+SCHEMAS = [
+    PERSON,
+    {"enum": ["red", "é", 3, None]},
+    {
+        "type": "array",
+        "items": {"$ref": "#/$defs/p"},
+        "minItems": 1,
+        "maxItems": 2,
+        "$defs": {"p": {"type": "boolean"}},
+    },
+    {"type": "string", "pattern": "^[a-f]{3}-[0-9]{2}$"},
+    {"anyOf": [{"type": "null"}, {"type": "number", "minimum": 0, "maximum": 1}]},
+]
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TransformersBackend]:
+    folder = hf_models.make_model(tmp_path_factory.mktemp("models") / "tiny")
+    backend = TransformersBackend()
+    config = ModelConfig(name="tiny", parameters=Parameters(model="tiny"), models_path=str(folder.parent))
+    backend.load(config, lambda done: None)
+    yield backend
+    backend.close()
+
+
+def run(backend: TransformersBackend, *params: SamplingParams) -> list[tuple[str, Finished | Failed]]:
+    """Run one job for each set of parameters and give its text and its end."""
+    texts = [""] * len(params)
+    ends: dict[int, Finished | Failed] = {}
+    for number, each in enumerate(params):
+        backend.submit(Job(number, Prompt("The dog"), each))
+    while len(ends) < len(params):
+        for number, reply in backend.step():
+            if isinstance(reply, Delta):
+                texts[number] += reply.text
+            elif isinstance(reply, Finished | Failed):
+                ends[number] = reply
+    return [(texts[number], ends[number]) for number in range(len(params))]
+
+
+def schema(value: object) -> Constraint:
+    return Constraint("json_schema", json.dumps(value), "response_format")
+
+
+@pytest.mark.parametrize("form", SCHEMAS, ids=lambda form: json.dumps(form)[:40])
+def test_random_weights_keep_to_a_schema(backend: TransformersBackend, form: dict) -> None:
+    tries = [
+        SamplingParams(temperature=2.0, top_k=0, top_p=1.0, seed=seed, max_tokens=90, constraint=schema(form))
+        for seed in range(8)
+    ]
+    greedy = SamplingParams(temperature=0.0, max_tokens=90, constraint=schema(form))
+    whole = [text for text, end in run(backend, greedy, *tries) if end.reason is FinishReason.EOS]  # type: ignore[union-attr]
+    assert len(whole) >= 4
+    for text in whole:
+        jsonschema.validate(json.loads(text), form)
+
+
+@pytest.mark.parametrize("ignore_eos", [False, True])
+@pytest.mark.parametrize(
+    ("constraint", "pattern"),
+    [
+        (Constraint("regex", "[a-c]{3}(dog|cat) [0-9]{2,4}"), r"[a-c]{3}(dog|cat) [0-9]{2,4}"),
+        (Constraint("gbnf", 'root ::= "<" w ("," w)? ">"\nw ::= [a-z] [a-z]'), "<[a-z]{2}(,[a-z]{2})?>"),
+        (Constraint("lark", 'start: "x" @n\n', parts={"n": schema({"type": "boolean"})}), "x(true|false)"),
+    ],
+)
+def test_other_grammars(backend: TransformersBackend, constraint: Constraint, pattern: str, ignore_eos: bool) -> None:
+    tries = [
+        SamplingParams(temperature=1.5, seed=seed, max_tokens=60, constraint=constraint, ignore_eos=ignore_eos)
+        for seed in range(4)
+    ]
+    for text, end in run(backend, *tries):
+        assert end.reason is FinishReason.EOS  # type: ignore[union-attr]
+        assert re.fullmatch(pattern, text)
+
+
+def test_a_trigger_arms_the_constraint(backend: TransformersBackend) -> None:
+    armed = Constraint("regex", "<[ab]{3}>", trigger=" ")
+    for text, _ in run(
+        backend, *(SamplingParams(temperature=1.0, seed=s, max_tokens=60, constraint=armed) for s in range(6))
+    ):
+        pieces = text.split(" ")[1:]
+        assert all(re.match("<[ab]{3}>", piece) for piece in pieces[:-1])
+        assert any(re.match("<[ab]{3}>", piece) for piece in pieces) or len(pieces) <= 1
+
+
+def test_neighbours_are_free(backend: TransformersBackend) -> None:
+    alone = run(backend, SamplingParams(temperature=0.0, max_tokens=12, ignore_eos=True))[0][0]
+    both = run(
+        backend,
+        SamplingParams(temperature=0.0, max_tokens=12, ignore_eos=True),
+        SamplingParams(temperature=0.0, max_tokens=12, constraint=schema({"type": "boolean"})),
+    )
+    assert both[0][0] == alone and both[1][0] in ("true", "false")
+
+
+def test_a_form_that_cannot_be_kept_is_refused(backend: TransformersBackend) -> None:
+    for form in (schema({"not": {"type": "string"}}), Constraint("regex", "a(", "grammar")):
+        with pytest.raises(InvalidRequest, match="cannot be enforced"):
+            backend.submit(Job(1, Prompt("a"), SamplingParams(constraint=form)))
+    assert backend.is_idle
+
+
+def test_a_sequence_that_cannot_go_on_fails_alone(backend: TransformersBackend) -> None:
+    nothing = SamplingParams(
+        temperature=0.0, logit_bias=dict.fromkeys(range(400), -float("inf")), constraint=schema({"type": "boolean"})
+    )
+    failed, fine = run(backend, nothing, SamplingParams(temperature=0.0, max_tokens=3, ignore_eos=True))
+    assert isinstance(failed[1], Failed) and isinstance(fine[1], Finished)
