@@ -71,11 +71,24 @@ class Engine:
 
     def check_books(self) -> None:
         """Compare what the slots are said to hold with what the library holds."""
+        from localai_flask.backends.llama_cpp.branches import count_cells
         from localai_flask.backends.llama_cpp.library import lib
 
-        memory = self.backend.model.memory
-        for slot in self.backend.cache.slots:
+        memory, cache = self.backend.model.memory, self.backend.cache
+        for slot in cache.slots:
             assert lib.llama_memory_seq_pos_max(memory, slot.id) == slot.length - 1
+            assert [part.length for part in slot.checkpoints] == sorted({part.length for part in slot.checkpoints})
+            assert all(part.length <= slot.length for part in slot.checkpoints)
+        if not self.backend.model.is_recurrent:
+            assert self.count_cells() == count_cells(cache.slots)
+        assert cache.store.size == sum(entry.size for entry in cache.store.entries)
+        assert cache.store.limit is None or cache.store.size <= cache.store.limit
+
+    def count_cells(self) -> int:
+        """Count the cells in use in the library, which tells the number behind four others of a whole state."""
+        from localai_flask.backends.llama_cpp.states import States
+
+        return int(States(self.backend.model.context).read(-1)[:16].view("int32")[3])
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +101,7 @@ def gguf(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "llama": models.random_llama(folder / "llama.gguf"),
         "gemma3": models.random_gemma3(folder / "gemma3.gguf"),
         "mamba": models.random_mamba(folder / "mamba.gguf"),
+        "rwkv7": models.random_rwkv7(folder / "rwkv7.gguf"),
         "chain": models.chain_model(folder / "chain.gguf", models.SAYING),
         "no-bos": models.chain_model(folder / "no-bos.gguf", models.SAYING, bos=False),
     }

@@ -108,18 +108,58 @@ def test_a_prompt_does_not_wait_for_one_that_was_cancelled(open_engine):
     assert engine.end(second)
 
 
-def test_the_slot_unused_for_longest_is_given_away(open_engine):
-    engine = open_engine("llama", "parallel:2")
-    for letter in "abac":
-        engine.generate(letter * 60, **GREEDY)
+def test_more_branches_stay_than_may_run_and_the_one_unused_for_longest_gives_way(open_engine):
+    engine = open_engine("llama", "parallel:2", "cache_ram:0")
+    for letter in "abcdea":
+        engine.generate(letter * 80, **GREEDY)
+        engine.check_books()
+    engine.generate("f" * 80, **GREEDY)
 
-    assert engine.generate("a" * 60, **GREEDY).num_cached == 60
-    assert engine.generate("b" * 60, **GREEDY).num_cached == 1
+    assert engine.generate("a" * 80, **GREEDY).num_cached == 80
+    assert engine.generate("f" * 80, **GREEDY).num_cached == 80
+    assert engine.generate("b" * 80, **GREEDY).num_cached == 1
+    engine.check_books()
 
 
-@pytest.mark.parametrize("model", ["mamba", "gemma3"])
-def test_memory_that_forgets_is_computed_anew_when_the_past_changes(open_engine, fresh, model):
-    engine = open_engine(model, "parallel:2")
+def test_running_sequences_take_all_cells_from_idle_ones(open_engine, fresh):
+    engine = open_engine("llama", "parallel:2", "cache_ram:0")
+    for letter in "abcdef":
+        engine.generate(letter * 80, **GREEDY)
+    jobs = [engine.submit(letter * 80, ignore_eos=True) for letter in "yz"]
+    engine.run()
+
+    assert [len(job.output_tokens) for job in jobs] == [256 - 81] * 2
+    assert jobs[1].output_tokens[:20] == fresh("z" * 80)
+    engine.check_books()
+
+
+def test_branches_share_their_cells(open_engine):
+    engine = open_engine("llama", "parallel:4", batch=64)
+    jobs = [engine.submit(SYSTEM + ending, **GREEDY) for ending in ("one?", "two?", "three")]
+    engine.run()
+    own = [len(job.prompt_tokens) + 19 - job.num_cached for job in jobs]
+
+    assert engine.count_cells() == sum(own)
+    engine.check_books()
+
+
+@pytest.mark.parametrize("model", ["llama", "mamba", "rwkv7", "gemma3"])
+def test_equal_prompts_at_once_are_computed_once(open_engine, fresh, model):
+    """As the choices of one request are."""
+    engine = open_engine(model, "parallel:4", batch=32)
+    jobs = [engine.submit(ONE, **GREEDY) for _ in range(4)]
+    engine.run()
+
+    assert jobs[0].num_cached == 0
+    assert all(job.num_cached > len(ONE) - WORTH_WAITING for job in jobs[1:])
+    assert [engine.end(job).usage.cached_tokens for job in jobs] == [job.num_cached for job in jobs]
+    assert {tuple(job.output_tokens) for job in jobs} == {tuple(fresh(ONE, model))}
+    engine.check_books()
+
+
+@pytest.mark.parametrize("model", ["mamba", "gemma3", "rwkv7"])
+def test_without_checkpoints_a_memory_that_forgets_is_computed_anew_when_the_past_changes(open_engine, fresh, model):
+    engine = open_engine(model, "parallel:2", "ctx_checkpoints:0")
     first = engine.submit(ONE, **GREEDY)
     engine.step(4)
     beside = engine.submit(TWO, **GREEDY)
@@ -149,7 +189,8 @@ def test_a_window_keeps_a_change_within_reach(open_engine, fresh):
 
 def test_a_window_that_has_moved_on_is_computed_anew(open_engine):
     long = "".join(chr(33 + i * i % 90) for i in range(600))
-    engines = [open_engine("gemma3", "parallel:1", "ubatch:16", context_size=1024) for _ in range(2)]
+    options = "parallel:1", "ubatch:16", "ctx_checkpoints:0"
+    engines = [open_engine("gemma3", *options, context_size=1024) for _ in range(2)]
     engines[0].generate(long, **GREEDY)
     jobs = [engine.generate(long[:300] + "~", **GREEDY) for engine in engines]
 
@@ -158,7 +199,7 @@ def test_a_window_that_has_moved_on_is_computed_anew(open_engine):
 
 
 def test_a_recurrent_state_is_not_cut(open_engine):
-    engine = open_engine("mamba", "parallel:1")
+    engine = open_engine("mamba", "parallel:1", "ctx_checkpoints:0")
     engine.generate("abcdefgh", **GREEDY)
     assert engine.generate("abcdefgh", **GREEDY).num_cached == 0
 

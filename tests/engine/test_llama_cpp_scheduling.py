@@ -29,7 +29,7 @@ def test_eight_prompts_at_once_get_what_each_gets_alone(open_engine, batch):
     engine.check_books()
 
 
-@pytest.mark.parametrize("model", ["gemma3", "mamba"])
+@pytest.mark.parametrize("model", ["gemma3", "mamba", "rwkv7"])
 def test_other_kinds_of_memory_batch_too(open_engine, model):
     sampling = {"max_tokens": 40, "ignore_eos": True}
     engine = open_engine(model, "parallel:4")
@@ -129,7 +129,7 @@ ACTIONS = st.one_of(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions=st.lists(ACTIONS, max_size=40))
-@pytest.mark.parametrize("model", ["llama", "gemma3", "mamba"])
+@pytest.mark.parametrize("model", ["llama", "gemma3", "mamba", "rwkv7", "shifting"])
 def test_any_order_of_events_leaves_the_cache_consistent(shared_engines, model, actions):
     engine = shared_engines(model)
     jobs = []
@@ -164,7 +164,11 @@ def shared_engines(gguf):
 
     def get(model):
         if model not in engines:
-            engines[model] = load_engine(gguf[model], "parallel:4", context_size=128, batch=32)
+            options = ["parallel:4", "cache_ram:1", "checkpoint_min_step:16", "ctx_checkpoints:3"]
+            if model == "shifting":
+                options += ["context_shift", "cache_reuse:4"]
+            path = gguf["llama" if model == "shifting" else model]
+            engines[model] = load_engine(path, *options, context_size=128, batch=32)
         return engines[model]
 
     yield get

@@ -223,3 +223,43 @@ def chain_model(path: Path, chain: Sequence[int], bos: bool = True) -> Path:
             yield name, np.zeros_like(array) if name.endswith(("attn_output.weight", "ffn_down.weight")) else array
 
     return write_gguf(path, "llama", metadata, weights(), bos)
+
+
+def random_rwkv7(path: Path) -> Path:
+    """Write an RWKV-7 of two layers and two heads; the library computes heads of 64 only."""
+    layers, width, head, rank, ff = 2, 128, 64, 8, 128
+    metadata = {
+        "embedding_length": width,
+        "block_count": layers,
+        "feed_forward_length": ff,
+        "attention.head_count": 0,
+        "attention.layer_norm_epsilon": 1e-5,
+        "wkv.head_size": head,
+        **{f"attention.{name}_lora_rank": rank for name in ("decay", "iclr", "value_residual_mix", "gate")},
+        "token_shift_count": 2,
+    }
+    rng = np.random.default_rng(0)
+
+    def norm(name: str) -> Weights:
+        yield f"{name}.weight", np.ones(width, np.float32)
+        yield f"{name}.bias", np.zeros(width, np.float32)
+
+    def weights() -> Weights:
+        yield "token_embd.weight", _matrix(rng, len(TOKENS), width) * 4
+        yield "output.weight", _matrix(rng, len(TOKENS), width) * 4
+        yield from (*norm("token_embd_norm"), *norm("output_norm"))
+        for block in (f"blk.{layer}" for layer in range(layers)):
+            yield from (*norm(f"{block}.attn_norm"), *norm(f"{block}.attn_norm_2"), *norm(f"{block}.time_mix_ln"))
+            for gate in "wavg":
+                yield f"{block}.time_mix_{gate}1.weight", _matrix(rng, rank, width)
+                yield f"{block}.time_mix_{gate}2.weight", _matrix(rng, width, rank)
+            for name in ("w0", "a0", "v0", "k_k", "k_a", "r_k"):
+                yield f"{block}.time_mix_{name}.weight", rng.random(width, np.float32)
+            yield f"{block}.time_mix_lerp_fused.weight", rng.random((6, 1, 1, width), np.float32)
+            for name in ("key", "value", "receptance", "output"):
+                yield f"{block}.time_mix_{name}.weight", _matrix(rng, width, width)
+            yield f"{block}.channel_mix_lerp_k.weight", rng.random(width, np.float32)
+            yield f"{block}.channel_mix_key.weight", _matrix(rng, ff, width)
+            yield f"{block}.channel_mix_value.weight", _matrix(rng, width, ff)
+
+    return write_gguf(path, "rwkv7", metadata, weights())

@@ -5,7 +5,9 @@
     model       one loaded model and its context                 scheduler   what each step computes
     batch       the arrays of a step                             sampler     how a sequence's next token is chosen
     constraint  what a sequence may say                      faults      where a JSON Schema is wrong
-    engine      the backend's verbs
+    engine      the backend's verbs                              branches    what the slots share: the tree's books
+    states      sequences as bytes                               hoststore   idle branches in host memory
+    checkpoints where memory that forgets can be gone back to    shifting    which cached tokens can move
 
 In-process use, as in a benchmark: `load`, `submit` jobs, then `step` until `is_idle`.
 """

@@ -85,7 +85,7 @@ class PrefixCache:
         return sum(slot.in_use for slot in self.slots) < self._most
 
     def take(self, prompt: Tokens) -> Slot:
-        """Lend a slot (not all may be lent) that starts with the longest cached prefix of a prompt, less its last token.
+        """Lend a slot (there must be room) that starts with the longest cached prefix of a prompt, less its last token.
 
         The last token is always computed anew, because the first answer token is sampled from its logits.
         """
@@ -93,6 +93,8 @@ class PrefixCache:
         start = self._find(wanted)
         moves = self._moves(start, wanted)
         slot = start.slot if start.slot and self._goes_on(start, moves, len(prompt)) else self._free(start)
+        if self._forgets and start.checkpoint is None and start.slot is not slot and start.stored is None:
+            start = Start()  # what there is can only be gone on in
         slot.in_use = True
         self._begin(slot, start)
         self._bound_idle()
@@ -211,8 +213,10 @@ class PrefixCache:
         slot = start.slot
         if slot is None or slot.in_use:
             return False
-        if moves or (self._forgets and start.checkpoint is None):
+        if moves:
             return True
+        if self._forgets and start.checkpoint is None:
+            return start.length * 2 >= slot.length
         is_similar = start.length >= self._similarity * prompt_length
         return is_similar and (slot.length - start.length) * LOSABLE <= slot.length
 
@@ -233,8 +237,6 @@ class PrefixCache:
         elif start.slot is not None and start.slot is not slot:
             lib.llama_memory_seq_cp(self._memory, start.slot.id, slot.id, 0, start.length)
             fork(self.slots, start.slot, slot, start.length)
-            self._uses += 1
-            start.slot.last_used = self._uses
             slot.checkpoints = [part for part in start.slot.checkpoints if part.length <= start.length]
         if start.checkpoint is None or not slot.length:
             return

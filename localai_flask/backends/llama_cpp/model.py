@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,12 @@ log = logging.getLogger(__name__)
 
 LOGITS_BYTES = 16 << 20
 """Room for the logits of prompts whose log-probabilities are asked for; a 32nd of the weights if that is more."""
+IDLE_PER_SLOT, LEAST_IDLE, MOST_SEQUENCES = 3, 12, 256
+"""How many idle sequences the cache can hold beside each slot's own, at least, and all in all: the library's limit."""
 PROMPT_PART = 64
 """Tokens of a prompt that are computed to time it: enough to be bound by computing, and over soon."""
+LEAST_PART, LONGEST_PART_S = 8, 0.05
+"""Fewer tokens tell nothing about prompts; where these take longer than that, every core has enough to do."""
 
 
 class Model:
@@ -99,7 +104,13 @@ class Model:
         self.weight_bytes: int = lib.llama_model_size(self.handle)
         self.window: int = lib.llama_model_n_swa(self.handle)
         """Width of the sliding attention window in tokens; 0 if attention sees everything."""
-        self.is_recurrent: bool = lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle)
+        self.is_hybrid = bool(lib.llama_model_is_hybrid(self.handle))
+        self.is_recurrent = bool(lib.llama_model_is_recurrent(self.handle)) or self.is_hybrid
+
+    @property
+    def forgets(self) -> bool:
+        """Whether its memory cannot go back to an earlier token of a sequence."""
+        return self.window > 0 or self.is_recurrent
 
     def _check_kind(self) -> None:
         if self.vocabulary.size == 0:
@@ -129,11 +140,17 @@ class Model:
         room = max(LOGITS_BYTES, self.weight_bytes // 32) // (4 * self.vocabulary.size)
         self.n_outputs: int = max(self.slots, min(room, options.n_batch))
         """Tokens of a batch that may be sampled from."""
+        # Sequences that forget each take memory of their own; of others, idle ones are but numbers on shared cells.
+        # The library keeps room for the logits of one token of each.
+        spare = 0 if self.forgets else min(max(IDLE_PER_SLOT * self.slots, LEAST_IDLE), MOST_SEQUENCES - self.slots)
+        self.sequences: int = max(self.slots, min(self.slots + spare, self.n_outputs))
+        """Sequence ids of the cache: those of running sequences and of idle ones."""
         params = context_params(options, self.slots, self.context_size, self.n_outputs)
+        params.n_seq_max = self.sequences
         self.threads_batch = options.threads_batch or physical_cores()
         self.threads = options.threads or self.threads_batch
         if not self.generates:
-            self.slots, self.memory, self.memory_bytes = 0, None, self.weight_bytes
+            self.slots, self.sequences, self.memory, self.memory_bytes = 0, 0, None, self.weight_bytes
             self.n_batch = options.n_batch
             return
         params.n_threads = params.n_threads_batch = self.threads
@@ -160,8 +177,12 @@ class Model:
 
     def _choose_threads(self, options: EngineOptions) -> None:
         """Measure how many threads suit steps with and without prompts, where nobody has chosen."""
-        if not options.threads_batch:
-            self.threads_batch = self._measure(min(PROMPT_PART, self.n_batch), prompt=True)
+        begun = time.perf_counter()
+        self._warm_up()
+        # A prompt's token costs at most what a step of one token does, so this bounds the time of a measured step.
+        part = int(LONGEST_PART_S / (time.perf_counter() - begun))
+        if not options.threads_batch and part >= LEAST_PART:
+            self.threads_batch = self._measure(min(part, PROMPT_PART, self.n_batch), prompt=True)
         if not options.threads:
             self.threads = self._measure(min(self.slots, self.n_batch), prompt=False)
         lib.llama_memory_clear(self.memory, True)

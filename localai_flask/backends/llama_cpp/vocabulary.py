@@ -44,6 +44,10 @@ class Vocabulary:
         """Give a token's name, such as `<s>`; "" for the negative id of a token that does not exist."""
         return lib.llama_vocab_get_text(self.handle, token).decode("utf-8", "replace") if token >= 0 else ""
 
+    def is_control(self, token: int) -> bool:
+        """Tell whether a token is a marker such as `<|im_start|>` rather than text."""
+        return bool(lib.llama_vocab_is_control(self.handle, token))
+
     def piece(self, token: int) -> bytes:
         """Give the bytes that a token stands for in the output; none for a control token."""
         piece = self._pieces.get(token)

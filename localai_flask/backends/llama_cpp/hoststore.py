@@ -1,0 +1,73 @@
+"""Idle branches that had to leave the cache, kept in host memory until their tokens are asked for again.
+
+Knows tokens and bytes, but not the cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from localai_flask.backends.llama_cpp.batch import Tokens
+from localai_flask.backends.llama_cpp.machine import available_memory
+from localai_flask.backends.llama_cpp.states import Checkpoint, State
+
+SPARED_BYTES = 1 << 30
+"""Memory that a store without a limit leaves to the rest of the machine."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Stored:
+    """A branch outside the cache: its tokens, its whole state, and its checkpoints."""
+
+    tokens: Tokens
+    state: State
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return self.state.nbytes + self.tokens.nbytes + sum(part.state.nbytes for part in self.checkpoints)
+
+
+class HostStore:
+    """Holds at most `limit` bytes and drops first what was not used for longest; None: what the machine has free."""
+
+    def __init__(self, limit: int | None):
+        self.limit = limit
+        self.size = 0
+        self.entries: list[Stored] = []
+        """In order of their last use."""
+
+    @property
+    def is_open(self) -> bool:
+        return self.limit != 0
+
+    def put(self, entry: Stored) -> bool:
+        """Keep a branch and drop others for it; False if it is too large for that."""
+        if self.limit is not None and entry.size > self.limit:
+            return False
+        while self.entries and self._lacks(entry.size):
+            self.remove(self.entries[0])
+        if self._lacks(entry.size):
+            return False
+        self.entries.append(entry)
+        self.size += entry.size
+        return True
+
+    def touch(self, entry: Stored) -> None:
+        """Note that an entry was of use."""
+        self.entries.remove(entry)
+        self.entries.append(entry)
+
+    def remove(self, entry: Stored) -> None:
+        self.entries.remove(entry)
+        self.size -= entry.size
+
+    def _lacks(self, size: int) -> bool:
+        if self.limit is None:
+            return available_memory() < size + SPARED_BYTES
+        return self.size + size > self.limit

@@ -1,0 +1,118 @@
+"""Branches that left the cache for host memory, and the checkpoints of memory that forgets."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from localai_flask.backends.llama_cpp.hoststore import HostStore, Stored
+
+GREEDY = {"max_tokens": 20, "ignore_eos": True}
+TEXT = "".join(chr(33 + i * i % 90) for i in range(600))
+
+
+@pytest.fixture
+def fresh(open_engine):
+    """Compute a prompt's answer with nothing cached."""
+    return lambda prompt, model: open_engine(model, "parallel:1", context_size=1024).generate(prompt, **GREEDY)
+
+
+@pytest.mark.parametrize("model", ["llama", "gemma3", "mamba", "rwkv7"])
+def test_an_idle_branch_goes_to_host_memory_and_comes_back(open_engine, fresh, model):
+    engine = open_engine(model, "parallel:1", context_size=256)
+    first = engine.generate("a" * 200, **GREEDY)
+    engine.generate("b" * 200, **GREEDY)
+    assert [entry.length for entry in engine.backend.cache.store.entries] == [220]
+    prompt = first.prompt_tokens + first.output_tokens + [300, 301]
+    again = engine.generate(prompt, **GREEDY)
+
+    assert again.num_cached == len(prompt) - 3
+    assert again.output_tokens == fresh(prompt, model).output_tokens
+    engine.check_books()
+
+
+def test_a_part_of_a_stored_branch_serves_and_the_whole_stays(open_engine, fresh):
+    engine = open_engine("llama", "parallel:1", context_size=256)
+    engine.generate("a" * 100 + "c" * 100, **GREEDY)
+    engine.generate("b" * 200, **GREEDY)
+    part = engine.generate("a" * 100 + "d" * 9, **GREEDY)
+    engine.generate("b" * 220, **GREEDY)
+    whole = engine.generate("a" * 100 + "c" * 100, **GREEDY)
+
+    assert (part.num_cached, whole.num_cached) == (101, 200)
+    assert part.output_tokens == fresh("a" * 100 + "d" * 9, "llama").output_tokens
+
+
+@pytest.mark.parametrize("off", ["cache_ram:0", "cache_idle_slots:false"])
+def test_without_host_memory_what_leaves_the_cache_is_gone(open_engine, off):
+    engine = open_engine("llama", "parallel:1", off, context_size=256)
+    for letter in "ab":
+        engine.generate(letter * 200, **GREEDY)
+    assert not engine.backend.cache.store.entries
+    assert engine.generate("a" * 200, **GREEDY).num_cached == 1
+
+
+def test_many_idle_tokens_leave_the_cache_for_those_that_run(open_engine, monkeypatch):
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.IDLE_CELLS", 300)
+    engine = open_engine("llama", "parallel:4", context_size=512)
+    for letter in "abcde":
+        engine.generate(letter * 180, **GREEDY)
+    running = engine.submit("z", **GREEDY)
+    engine.step()
+
+    assert engine.count_cells() <= 300 + 2
+    assert [entry.tokens[1] for entry in engine.backend.cache.store.entries] == [
+        engine.backend.model.vocabulary.tokens(letter, special=False)[0] for letter in "abcd"
+    ]
+    engine.run()
+    assert len(running.output_tokens) == 20
+    assert engine.generate("b" * 180, **GREEDY).num_cached == 180
+    engine.check_books()
+
+
+def test_the_store_counts_bytes_and_drops_what_was_not_used_for_longest():
+    def entry(tokens: int) -> Stored:
+        return Stored(np.zeros(tokens, np.int32), np.zeros(100, np.uint8))
+
+    store = HostStore(800)
+    first, second = entry(50), entry(50)
+    assert store.put(first) and store.put(second) and store.size == 600
+    store.touch(first)
+    third = entry(50)
+    assert store.put(third) and store.put(entry(0))
+    assert store.entries[:2] == [first, third] and store.size == 700
+    assert not store.put(entry(300))
+    assert len(store.entries) == 3
+
+
+@pytest.mark.parametrize("model", ["gemma3", "mamba", "rwkv7"])
+def test_a_second_turn_starts_from_the_checkpoint_at_the_end_of_the_first_prompt(open_engine, fresh, model):
+    engine = open_engine(model, "parallel:2", context_size=1024)
+    engine.generate(TEXT[:500], **GREEDY)
+    prompt = TEXT[:500] + "~ no answer of the model's, but another one" + TEXT[:50]
+    second = engine.generate(prompt, **GREEDY)
+
+    assert 485 <= second.num_cached <= 501
+    assert second.output_tokens == fresh(prompt, model).output_tokens
+    engine.check_books()
+
+
+@pytest.mark.parametrize("model", ["gemma3", "mamba", "rwkv7"])
+def test_checkpoints_are_apart_few_and_the_nearest_is_taken(open_engine, fresh, model):
+    options = "parallel:2", "ubatch:16", "ctx_checkpoints:4", "checkpoint_min_step:64"
+    engine = open_engine(model, *options, batch=16, context_size=1024)
+    first = engine.generate(TEXT[:500], **GREEDY)
+    slot = next(slot for slot in engine.backend.cache.slots if slot.length)
+    lengths = [part.length for part in slot.checkpoints]
+    assert len(lengths) == 4 and lengths[-1] == 501 - 8
+    assert all(b - a >= 64 for a, b in pairwise(lengths[:-1]))
+    early = TEXT[: lengths[1] + 10] + "~" * 30
+    branch = engine.generate(early, **GREEDY)
+    back = engine.generate(first.prompt_tokens + first.output_tokens, **GREEDY)
+
+    assert branch.num_cached == lengths[1]
+    assert branch.output_tokens == fresh(early, model).output_tokens
+    assert back.num_cached == len(back.prompt_tokens) - 1
+    engine.check_books()
