@@ -59,8 +59,8 @@ def rate(port: int, model: str, streams: int, tokens: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=32)
     arguments = parser.parse_args()
     print("| | model | streams | web tier idle | web tier busy | requests/s beside it |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 BUDGET_S = 0.15
 """Time that one measurement may take, give or take the step under way."""
-ROUNDS = 3
+ROUNDS = 15
 WORTH_IT = 0.9
 """More threads are chosen if they take at most this share of the time: each is taken from the web workers."""
 
