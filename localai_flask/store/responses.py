@@ -9,14 +9,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import CTE, Connection, Row, Select, delete, func, insert, literal, select, update
 
 from localai_flask.errors import InvalidRequest, NotFound
 from localai_flask.settings import Settings
 from localai_flask.store.database import Database
 from localai_flask.store.tables import events, items, responses
 
-MAX_CHAIN = 10_000
 ENDED = ("completed", "failed", "incomplete", "cancelled")
 DELETED_AT_ONCE = 100
 
@@ -83,23 +82,29 @@ class Responses:
 
         Raises `ResponseNotFound` for one that is not there any more, and `InvalidRequest` for one that still runs.
         """
-        chained: list[str] = []
-        gathered: list[list[Kept]] = []
+        links = _links(id)
         with self._database.writing() as connection:
-            next_id: str | None = id
-            while next_id is not None and len(chained) < MAX_CHAIN:
-                row = self._row(connection, next_id, "previous_response_id")
-                if row.status not in ENDED:
-                    raise InvalidRequest(
-                        f"The response {next_id} has not ended yet; wait for it, or cancel it.",
-                        param="previous_response_id",
-                    )
-                gathered.append(_items(connection, next_id, False) + _items(connection, next_id, True))
-                chained.append(next_id)
-                next_id = row.previous_id
-            for few in _by(DELETED_AT_ONCE, chained):
-                connection.execute(update(responses).where(responses.c.id.in_(few)).values(used_at=time.time()))
-        return [kept.body for one in reversed(gathered) for kept in one]
+            chained = connection.execute(select(links).order_by(links.c.depth)).all()
+            self._check_chain(id, chained)
+            ids = select(links.c.id)
+            connection.execute(update(responses).where(responses.c.id.in_(ids)).values(used_at=time.time()))
+            query = select(items.c.body).join(links, links.c.id == items.c.response_id)
+            ordered = query.order_by(links.c.depth.desc(), items.c.is_output, items.c.position)
+            return list(connection.execute(ordered).scalars())
+
+    def _check_chain(self, id: str, chained: Sequence[Row]) -> None:
+        next_id: str | None = id
+        for row in chained:
+            if row.status not in ENDED:
+                raise InvalidRequest(
+                    f"The response {row.id} has not ended yet; wait for it, or cancel it.",
+                    param="previous_response_id",
+                )
+            if self._ttl_s and row.used_at < time.time() - self._ttl_s:
+                break
+            next_id = row.previous_id
+        if next_id is not None:
+            raise ResponseNotFound(next_id, "previous_response_id")
 
     def find_item(self, id: str) -> bytes | None:
         """Give the newest item with this id."""
@@ -184,6 +189,14 @@ def remove(connection: Connection, ids: Sequence[str]) -> None:
     connection.execute(delete(events).where(events.c.response_id.in_(ids)))
     connection.execute(delete(items).where(items.c.response_id.in_(ids)))
     connection.execute(delete(responses).where(responses.c.id.in_(ids)))
+
+
+def _links(id: str) -> CTE:
+    """Select a response and all those before it, the newest at depth 0."""
+    columns = (responses.c.id, responses.c.previous_id, responses.c.status, responses.c.used_at)
+    newest = select(*columns, literal(0).label("depth")).where(responses.c.id == id).cte("links", recursive=True)
+    before = select(*columns, newest.c.depth + 1).join(newest, responses.c.id == newest.c.previous_id)
+    return newest.union_all(before)
 
 
 def _items(connection: Connection, id: str, is_output: bool) -> list[Kept]:

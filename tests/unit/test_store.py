@@ -1,0 +1,184 @@
+"""The store on SQLite and on PostgreSQL: chains, what is forgotten, and runs under leases."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localai_flask.errors import ConfigError, InvalidRequest, Unavailable
+from localai_flask.settings import Settings
+from localai_flask.store import responses as stored_responses
+from localai_flask.store import runs as stored_runs
+from localai_flask.store.opened import Store
+from localai_flask.store.responses import Kept, ResponseNotFound, Stored
+from localai_flask.store.runs import Batch, StoredEvent
+from tests.support import postgres
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    bin = postgres.binaries()
+    if bin is None:
+        pytest.skip("PostgreSQL is not installed")
+    with postgres.running(bin) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/responses.db"
+    return str(request.getfixturevalue("server"))
+
+
+def opened(url: str, **settings: Any) -> Store:
+    return Store.open(Settings(database_url=url, **settings))
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    store = opened(url)
+    yield store
+    with store.database.writing() as connection:
+        for table in reversed(stored_responses.responses.metadata.sorted_tables):
+            connection.execute(table.delete())
+    store.database.close()
+
+
+def item(id: str) -> Kept:
+    return Kept(id, id.encode())
+
+
+def response(id: str, status: str = "completed", size: int = 10, background: bool = False) -> Stored:
+    return Stored(id, status, background, b"x" * size, [item(f"{id}-out")])
+
+
+def put(store: Store, *ids: str, size: int = 10) -> None:
+    """Keep a chain of responses."""
+    previous = None
+    for id in ids:
+        store.responses.put(response(id, size=size), [item(f"{id}-in")], previous)
+        previous = id
+
+
+def queue(store: Store, id: str, home: str = "here") -> None:
+    queued = Stored(id, "queued", True, b"{}", [])
+    store.runs.queue(queued, [], None, b"{}", home, [StoredEvent(0, "created", b"0", False)])
+
+
+def age(store: Store, id: str, by_s: float) -> None:
+    table = stored_responses.responses
+    with store.database.writing() as connection:
+        older = {"used_at": table.c.used_at - by_s, "created_at": table.c.created_at - by_s}
+        connection.execute(table.update().where(table.c.id == id).values(**older))
+
+
+def test_a_chain_is_given_oldest_first(store: Store) -> None:
+    put(store, "a", "b", "c")
+    assert store.responses.chain("c") == [b"a-in", b"a-out", b"b-in", b"b-out", b"c-in", b"c-out"]
+    assert store.responses.find_item("b-out") == b"b-out" and store.responses.find_item("none") is None
+    store.responses.delete("b")
+    assert store.responses.find_item("b-out") is None
+    with pytest.raises(ResponseNotFound, match="response b"):
+        store.responses.chain("c")
+    queue(store, "d")
+    with pytest.raises(InvalidRequest, match="has not ended"):
+        store.responses.chain("d")
+
+
+def test_unused_responses_expire_and_chains_stay(store: Store, url: str) -> None:
+    put(store, "a", "b")
+    put(store, "other")
+    brief = opened(url, open_responses_store_ttl=60.0)
+    for id in ("a", "b", "other"):
+        age(store, id, 50)
+    brief.responses.chain("b")
+    for id in ("a", "b", "other"):
+        age(store, id, 20)
+    with pytest.raises(ResponseNotFound):
+        brief.responses.get("other")
+    assert store.responses.get("other").id == "other"
+    assert brief.responses.forget_old() == 1
+    with pytest.raises(ResponseNotFound):
+        store.responses.get("other")
+    assert len(brief.responses.chain("b")) == 4
+    brief.database.close()
+
+
+def test_the_longest_unused_make_room(store: Store, url: str) -> None:
+    put(store, "old", "middle", "new", size=600_000)
+    age(store, "middle", 20)
+    age(store, "old", 10)
+    small = opened(url, open_responses_store_size=1)
+    assert small.responses.forget_old() == 2 and small.responses.forget_old() == 0
+    assert store.responses.get("new").id == "new"
+    small.database.close()
+
+
+def test_a_run_is_claimed_once(store: Store) -> None:
+    for number in range(8):
+        queue(store, f"r{number}")
+    claimed: list[str] = []
+
+    def claim(owner: str) -> None:
+        while (run := store.runs.claim("here", owner)) is not None:
+            claimed.append(run.id)
+
+    threads = [threading.Thread(target=claim, args=(f"here/{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(claimed) == [f"r{number}" for number in range(8)]
+
+
+def test_a_lease_that_runs_out_is_claimed_and_its_owner_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue(store, "r")
+    assert store.runs.claim("there", "there/1") is None  # left to the server that took the request
+    monkeypatch.setattr(stored_runs, "LEASE_S", -1.0)
+    assert store.runs.claim("here", "here/1") is not None
+    event = StoredEvent(1, "delta", b"1", False)
+    assert store.runs.write("here/1", {"r": Batch([event], begun=True)}).lost == frozenset()
+    taken = store.runs.claim("there", "there/1")
+    assert taken is not None and taken.begun and taken.attempts == 2 and taken.next_sequence == 2
+    assert store.runs.write("here/1", {"r": Batch([StoredEvent(2, "delta", b"2", False)])}).lost == {"r"}
+    last = StoredEvent(2, "failed", b"end", True)
+    store.runs.write("there/1", {"r": Batch([last], ended=response("r", "failed"))})
+    assert [each.data for each in store.runs.events_after("r", 0)] == [b"1", b"end"]
+    assert store.responses.get("r").output == [item("r-out")] and store.runs.claim("there", "there/1") is None
+
+
+def test_a_released_run_is_claimed_again_unless_it_has_begun(store: Store) -> None:
+    for id in ("begun", "fresh"):
+        queue(store, id)
+        store.runs.claim("here", "here/1")
+    store.runs.write("here/1", {"begun": Batch([StoredEvent(1, "delta", b"1", False)], begun=True)})
+    store.runs.release("here/1", ["begun", "fresh"])
+    again = store.runs.claim("here", "here/2")
+    assert again is not None and again.id == "fresh" and store.runs.claim("here", "here/2") is None
+    store.runs.abandon("here", but="here/2")
+    orphan = store.runs.claim("here", "here/2")
+    assert orphan is not None and orphan.id == "begun"
+
+
+def test_a_cancelled_run_is_told_to_its_owner(store: Store) -> None:
+    queue(store, "r")
+    queue(store, "waiting")
+    store.runs.claim("here", "here/1")
+    store.runs.cancel("r")
+    assert store.runs.write("here/1", {"r": Batch()}).cancelled == {"r"}
+    assert store.runs.claim("here", "here/1", only_cancelled=True) is None
+    store.runs.cancel("waiting")
+    claimed = store.runs.claim("here", "here/1", only_cancelled=True)
+    assert claimed is not None and claimed.cancelled
+
+
+def test_a_database_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="LOCALAI_DATABASE_URL"):
+        opened("not a url")
+    with pytest.raises(ConfigError, match="LOCALAI_DATABASE_URL"):
+        opened("oracle9://x")
+    with pytest.raises(Unavailable, match="LOCALAI_DATABASE_URL"):
+        opened(f"sqlite:///{tmp_path}/no/such/folder/x.db")
