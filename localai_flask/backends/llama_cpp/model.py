@@ -37,8 +37,6 @@ PROMPT_PART = 64
 """Tokens of a prompt that are computed to time it: enough to be bound by computing, and over soon."""
 LEAST_PART, LONGEST_PART_S = 8, 0.05
 """Fewer tokens tell nothing about prompts; where these take longer than that, every core has enough to do."""
-LEAST_PART, LONGEST_PART_S = 8, 0.05
-"""Fewer tokens tell nothing about prompts; where these take longer than that, every core has enough to do."""
 
 
 class Model:
