@@ -19,9 +19,17 @@ from localai_flask.inquiry import Tokenize, Tokenized
 
 
 def chat_plan(
-    conversation: Conversation, wanted: Wanted, config: ModelConfig, params: SamplingParams, n: int = 1
+    conversation: Conversation,
+    wanted: Wanted,
+    config: ModelConfig,
+    params: SamplingParams,
+    n: int = 1,
+    prompt_field: str | None = None,
 ) -> Callable[[ModelInfo], Sequences]:
-    """Plan `n` answers to a conversation, for `Work`, which knows the model's template once it is loaded."""
+    """Plan `n` answers to a conversation, for `Work`, which knows the model's template once it is loaded.
+
+    `prompt_field` is the request's field that a conversation which is too long is to be blamed on.
+    """
 
     def plan(info: ModelInfo) -> Sequences:
         bounds = with_default_form(wanted, config)
@@ -30,7 +38,7 @@ def chat_plan(
         constraint = answer_constraint(bounds, info, talk.tools, chat.tool_format, chat.opened)
         check_budget(chat.thinking, info)
         requests = choices([chat.prompt], chat.sampling(params, constraint), n)
-        return Sequences(requests, [chat.reader() for _ in range(n)])
+        return Sequences(requests, [chat.reader() for _ in range(n)], prompt_field)
 
     return plan
 

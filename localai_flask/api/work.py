@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 from flask import request
 
 from localai_flask.api import current
@@ -25,10 +26,11 @@ BEAT_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """What to run, and how to read each one's text."""
+    """What to run, and how to read each one's text; `prompt_field` is the request's field that the prompts come from."""
 
     requests: list[tuple[Prompt, SamplingParams]]
     readers: list[Reader]
+    prompt_field: str | None = None
 
 
 Item = tuple[int, Event] | float | None
@@ -98,7 +100,10 @@ class Work:
                 yield from self._generate(session, sequences)
                 return
             except ApiError as error:
+                field = sequences.prompt_field
                 sequences = self._shrunk(session.info, error.info)
+                if sequences is None and error.info.code == ContextOverflow.code and error.info.param is None:
+                    error.info = msgspec.structs.replace(error.info, param=field)
                 if sequences is None:
                     raise
 
