@@ -272,3 +272,39 @@ def test_logits_without_any_number_are_an_error(vocabulary):
             with np.errstate(invalid="ignore"), pytest.raises(ApiError, match="no token can be chosen"):
                 sampler.sample(0)
             sampler.close()
+
+
+def longest_repetition(tokens: list[int]) -> int:
+    """Give the length of the longest stretch that occurs twice."""
+    stretches = ((n, [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]) for n in range(1, len(tokens)))
+    return max((n for n, found in stretches if len(set(found)) < len(found)), default=0)
+
+
+def test_dry_ends_repetitions_and_its_breakers_allow_them(open_engine):
+    engine = open_engine("llama")
+    asked = {"max_tokens": 60, "ignore_eos": True}
+    plain = engine.generate("the cat ", **asked)
+    dry = engine.generate("the cat ", dry_multiplier=50.0, dry_allowed_length=2, **asked)
+    everything = "".join(chr(code) for code in range(32, 127))
+    broken = engine.generate("the cat ", dry_multiplier=50.0, dry_sequence_breakers=tuple(everything), **asked)
+
+    assert longest_repetition(plain.output_tokens) > 6
+    assert longest_repetition(dry.output_tokens) <= 4
+    assert broken.output_tokens == plain.output_tokens
+
+
+def test_a_text_is_biased_as_this_vocabulary_cuts_it(open_engine):
+    engine = open_engine("llama")
+    job = engine.generate("x", text_bias={"ab": 1000.0}, max_tokens=12, temperature=1.0, seed=1)
+    assert set(engine.text(job)) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    "asked", [{"mirostat": 2}, {"xtc_probability": 0.5, "top_k": 0}, EVERYTHING, {"adaptive_target": 0.4}], ids=str
+)
+def test_seeds_repeat_themselves_with_every_way_of_choosing(open_engine, asked):
+    engine = open_engine("llama")
+    one, same, other = (
+        engine.generate("x", temperature=1.0, seed=seed, max_tokens=24, ignore_eos=True, **asked) for seed in (5, 5, 6)
+    )
+    assert one.output_tokens == same.output_tokens != other.output_tokens
