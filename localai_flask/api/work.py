@@ -26,7 +26,7 @@ BEAT_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """What to run, and how to read each one's text; `prompt_field` is the request's field that the prompts come from."""
+    """What to run, and how to read each one's text; `prompt_field` is the field that the prompts come from."""
 
     requests: list[tuple[Prompt, SamplingParams]]
     readers: list[Reader]

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from flask.testing import FlaskClient
 
+from localai_flask.errors import ContextOverflow
 from localai_flask.generation import Delta, Finished, FinishReason, Started, Usage
 from tests.api.fakes import FakePool, chunks, says
 
@@ -111,3 +112,9 @@ def test_a_budget_reaches_the_engine(client: FlaskClient, pool: FakePool, field:
     assert "</think>" in budget.end
     ask(client, **{field: -1})
     assert pool.requests[1][1].thinking is None
+
+
+def test_a_conversation_that_is_too_long_is_blamed_on_its_messages(client: FlaskClient, pool: FakePool) -> None:
+    pool.scripts = [[ContextOverflow(9, 8)]]
+    error = ask(client).get_json()["error"]
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")

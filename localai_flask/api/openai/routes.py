@@ -39,7 +39,7 @@ def create_chat_completion(call: ChatCall, model: str | None = None) -> Response
     params = sampling.merge(config, call.asked)
 
     identity = Identity.new("chatcmpl", name, config)
-    work = Work(config, chat_plan(call.conversation, call.wanted, config, params, n))
+    work = Work(config, chat_plan(call.conversation, call.wanted, config, params, n, "messages"))
     if call.stream:
         chunks = LegacyChatChunks if call.is_legacy else ChatChunks
         return sse.respond(work, chunks(identity, n, call.include_usage))
@@ -75,7 +75,8 @@ def create_completion(call: CompletionCall, model: str | None = None) -> Respons
                 param="suffix",
             )
         ending = bound(run_with, answer_constraint(wanted, info))
-        return Sequences(choices(prompts, ending, count), [make_reader() for _ in range(len(prompts) * count)])
+        readers = [make_reader() for _ in range(len(prompts) * count)]
+        return Sequences(choices(prompts, ending, count), readers, "prompt")
 
     identity = Identity.new("cmpl", name, config)
     work = Work(config, plan)
