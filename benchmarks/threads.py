@@ -61,16 +61,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--case", action="append", choices=CASES, help="one of the cases; all if not given")
+    parser.add_argument("--model", action="append", choices=MODELS, help="one of the models; all if not given")
     arguments = parser.parse_args()
     print("| | model | streams | web tier idle | web tier busy | requests/s beside it |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "models"
         folder.mkdir()
-        for name, shape in MODELS.items():
-            random_llama(folder / f"{name}.gguf", **shape)
-        for name, environment in CASES.items():
-            with Server(folder, Path(scratch), **environment) as server:
-                for model in MODELS:
+        models = arguments.model or list(MODELS)
+        for model in models:
+            random_llama(folder / f"{model}.gguf", **MODELS[model])
+        for name in arguments.case or CASES:
+            with Server(folder, Path(scratch), **CASES[name]) as server:
+                for model in models:
                     for streams in (1, 8):
                         report(server.port, name, model, streams, arguments)
 
