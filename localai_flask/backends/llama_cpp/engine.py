@@ -21,6 +21,7 @@ from localai_flask.backends.llama_cpp.rpc_client import tell_last_words
 from localai_flask.backends.llama_cpp.sampler import Sampler, check_sampling
 from localai_flask.backends.llama_cpp.scheduler import Chunk, Scheduler, Share
 from localai_flask.backends.llama_cpp.sequence import Sequence
+from localai_flask.backends.llama_cpp.speculation import Speculator
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ContextOverflow, DeadlineExceeded, InvalidRequest
 from localai_flask.generation import (
@@ -71,6 +72,7 @@ class LlamaCppBackend(Backend):
         self.model = model = Model(config.model_path, options, progress, capture_log(options.verbosity))
         must_reuse = any("cache_reuse" in option.replace("-", "_") for option in config.options)
         self.cache = PrefixCache(model, options, must_reuse=must_reuse)
+        self._speculator = Speculator.of(options, model, progress)
         self._n_keep = options.n_keep if options.context_shift else None
         self._pace = Pace(model.n_batch)
         self.scheduler = Scheduler(
@@ -134,6 +136,8 @@ class LlamaCppBackend(Backend):
         if scheduler.waiting:
             admitted = scheduler.admit()
             events += [(s.job.id, Started(len(s.prompt), s.job.num_cached)) for s in admitted]
+        if self._speculator is not None:
+            self._speculator.guess(scheduler.decoding)
         shares, chunks = scheduler.plan(batch)
         if not batch.size:
             return events
@@ -164,6 +168,8 @@ class LlamaCppBackend(Backend):
         for sequence in [*self.scheduler.decoding, *self.scheduler.prefilling]:
             self.scheduler.remove(sequence)
         self.inquiries.close()
+        if self._speculator is not None:
+            self._speculator.close()
         self.model.close()
 
     def _is_hopeless(self, prompt: Prompt) -> bool:

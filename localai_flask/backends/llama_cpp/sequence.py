@@ -20,8 +20,10 @@ from localai_flask.backends.text import TextStream
 from localai_flask.backends.thinking import ThinkingWatch
 from localai_flask.generation import Finished, FinishReason, Timings
 
+FIRST_GUESSES, LONGEST_PAUSE = 4, 32
 
-@dataclass(eq=False, slots=True)
+
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Sequence:
     """A job from its submission to its end; `slot` and `sampler` are set once it is admitted."""
 
@@ -50,6 +52,12 @@ class Sequence:
     thinking: ThinkingWatch | None = None
     drafted: int = 0
     accepted: int = 0
+    trust: int = FIRST_GUESSES
+    """How many tokens to guess next time."""
+    doubt: int = 0
+    """How many guesses in a row were wrong from their first token on."""
+    pause: int = 0
+    """For how many steps not to guess."""
     told: int = 0
     """How many of its tokens the deltas so far have counted."""
     admitted_at: float = 0.0
@@ -135,8 +143,27 @@ class Sequence:
         return count
 
     def count_guesses(self, drafted: int, accepted: int) -> None:
+        """Learn how far to guess the next times: a wrong guess costs a step its time and brings nothing."""
+        if not drafted:
+            return
         self.drafted += drafted
         self.accepted += accepted
+        self.trust = 2 * max(drafted, self.trust) if accepted == drafted else accepted + 1
+        self.doubt = 0 if accepted else self.doubt + 1
+        self.pause = min(2**self.doubt, LONGEST_PAUSE) if self.doubt > 1 else 0
+
+    def worth_guessing(self, most: int) -> int:
+        """Tell how many tokens are worth guessing, of which so many can be; the last one is always sampled."""
+        if self.pause:
+            self.pause -= 1
+            return 0
+        room = len(self.slot.tokens) - self.slot.length - len(self.pending)
+        self.trust = min(self.trust, most)
+        return min(self.trust, self.limit - len(self.job.output_tokens) - 1, room)
+
+    def known_tokens(self) -> Tokens:
+        """Give the tokens as they stand in the cache, and those that are not computed yet."""
+        return np.concatenate([self.slot.tokens[: self.slot.length], np.array(self.pending, np.int32)])
 
     def finished(self, reason: FinishReason) -> Finished:
         """Give the last word about the sequence."""

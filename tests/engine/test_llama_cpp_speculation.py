@@ -1,0 +1,157 @@
+"""Guessing ahead: it changes no token, whatever is guessed, and fewer steps are needed where the guesses are right."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from localai_flask.backends.llama_cpp.lookup import HistoryLookup, PoolLookup
+from localai_flask.errors import ConfigError
+from localai_flask.generation import Constraint, Delta, FinishReason, ThinkingBudget
+from tests.support import gguf_models as models
+
+LOOKUPS = {
+    "simple": ("spec_type:ngram-simple", "spec_ngram_size_n:2", "spec_ngram_size_m:12"),
+    "k": ("spec_type:ngram-map-k", "spec_ngram_map_k_size_n:2", "spec_ngram_map_k_size_m:6"),
+    "k4v": ("spec_type:ngram-map-k4v", "spec_ngram_map_k4v_size_n:1", "spec_ngram_map_k4v_size_m:6"),
+    "mod": ("spec_type:ngram-mod", "spec_ngram_mod_n_match:2", "spec_ngram_mod_n_min:1", "spec_ngram_mod_n_max:9"),
+    "two": ("spec_type:ngram-mod,ngram-simple", "spec_ngram_size_n:1"),
+}
+PROMPTS = ["a", "ab" * 20, "the cat and the dog and the cat", "xyz" * 9, "12341234123", "~"]
+CHOICE = {"type": "array", "items": {"enum": ["left", "right"]}, "minItems": 3, "maxItems": 5}
+SAMPLINGS = [
+    {"max_tokens": 50, "ignore_eos": True},
+    {"max_tokens": 50, "ignore_eos": True, "temperature": 0.9, "top_k": 1, "repeat_penalty": 1.5},
+    {"max_tokens": 50, "stop": ("x", "e", "1")},
+    {"max_tokens": 9, "top_logprobs": 2},
+    {"max_tokens": 60, "constraint": Constraint("json_schema", json.dumps(CHOICE), "response_format")},
+    {"max_tokens": 30, "ignore_eos": True, "thinking": ThinkingBudget(6, "<t>", "</t>", True)},
+]
+
+
+def outcomes(engine, **sampling) -> list[tuple]:
+    jobs = [engine.submit(prompt, **sampling) for prompt in PROMPTS]
+    engine.run()
+    engine.check_books()
+    ends = [engine.end(job) for job in jobs]
+    for job, end in zip(jobs, ends, strict=True):
+        assert 0 <= end.timings.accepted_tokens <= end.timings.draft_tokens
+        deltas = engine.of(job, Delta)
+        told = sum(delta.tokens for delta in deltas)
+        assert told == len(job.output_tokens) or end.reason in (FinishReason.STOP_SEQUENCE, FinishReason.EOS)
+        entries = [entry.id for delta in deltas for entry in delta.logprobs]
+        assert entries == (job.output_tokens if "top_logprobs" in sampling else [])
+    return [(job.output_tokens, engine.text(job), end.reason) for job, end in zip(jobs, ends, strict=True)]
+
+
+@pytest.fixture
+def plain(open_engine):
+    return open_engine("llama", "parallel:3")
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=["greedy", "hot", "stop", "logprobs", "form", "thinking"])
+@pytest.mark.parametrize("way", [*LOOKUPS, "same", "other"])
+def test_guessing_changes_nothing(open_engine, plain, gguf, tmp_path, way, sampling):
+    if way in LOOKUPS:
+        engine = open_engine("llama", "parallel:3", *LOOKUPS[way])
+    else:
+        draft = gguf["llama"] if way == "same" else models.random_llama(tmp_path / "draft.gguf", seed=5)
+        engine = open_engine("llama", "parallel:3", draft_model=str(draft), n_draft=4)
+    assert outcomes(engine, **sampling) == outcomes(plain, **sampling)
+
+
+@pytest.mark.parametrize("batch", [4, 16])
+def test_guesses_fit_beside_what_must_be_computed(open_engine, plain, batch):
+    engine = open_engine("llama", "parallel:3", *LOOKUPS["simple"], batch=batch)
+    assert outcomes(engine, **SAMPLINGS[0]) == outcomes(plain, **SAMPLINGS[0])
+
+
+def test_a_draft_model_that_is_right_saves_steps(open_engine):
+    engine = open_engine("llama", "parallel:2", draft_model="llama.gguf", n_draft=5)
+    jobs = [engine.submit(prompt, max_tokens=61, ignore_eos=True) for prompt in "ab"]
+    steps = 0
+    while not engine.backend.is_idle:
+        engine.step()
+        steps += 1
+    timings = engine.end(jobs[0]).timings
+    assert steps < 25
+    assert 40 < 0.9 * timings.draft_tokens < timings.accepted_tokens <= timings.draft_tokens
+
+
+def test_wrong_guesses_are_made_seldom(open_engine, tmp_path):
+    other = models.random_llama(tmp_path / "draft.gguf", seed=5)
+    engine = open_engine("llama", "parallel:1", draft_model=str(other), n_draft=8)
+    job = engine.generate("a", max_tokens=200, ignore_eos=True)
+    assert 0 < engine.end(job).timings.draft_tokens < 60
+
+
+def test_cancelling_between_guesses_leaves_the_cache_in_order(open_engine, plain):
+    engine = open_engine("llama", "parallel:2", draft_model="llama.gguf", n_draft=6)
+    for steps in range(1, 8):
+        job = engine.submit("abc", max_tokens=60, ignore_eos=True)
+        engine.step(steps)
+        engine.backend.cancel(job.id)
+        engine.step()
+        engine.check_books()
+    assert outcomes(engine, **SAMPLINGS[0]) == outcomes(plain, **SAMPLINGS[0])
+
+
+def test_the_context_ends_where_it_does_without_guesses(open_engine):
+    engine = open_engine("llama", "parallel:1", draft_model="llama.gguf", n_draft=6, context_size=40)
+    job = engine.generate("abc", ignore_eos=True)
+    assert engine.end(job).reason is FinishReason.CONTEXT
+    assert engine.end(job).usage.total_tokens == 40
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "config", "message"),
+    [
+        ("llama", ("spec_type:draft-mtp",), {}, "draft-mtp.*own programs"),
+        ("llama", ("spec_type:eagle3",), {}, "draft-eagle3"),
+        ("llama", ("spec_type:ngram-cache",), {}, "ngram-cache"),
+        ("llama", ("spec_type:draft",), {}, "no draft model"),
+        ("llama", ("spec_type:ngram-simple",), {"draft_model": "llama.gguf"}, "`draft_model` is not used"),
+        ("llama", ("spec_type:ngram-simple", "spec_p_split:0.5"), {}, "spec_p_split"),
+        ("mamba", ("spec_type:ngram-simple",), {}, "cannot go back"),
+        ("gemma3", ("spec_type:ngram-simple",), {}, "swa_full:true"),
+        ("llama", (), {"draft_model": "mamba.gguf"}, "draft model mamba.gguf keeps a state"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_by_name(open_engine, model, options, config, message):
+    with pytest.raises(ConfigError, match=message):
+        open_engine(model, *options, **config)
+
+
+def test_another_vocabulary_is_refused_by_name(open_engine, tmp_path, monkeypatch):
+    tokens = list(models.TOKENS)
+    tokens[models.character("x")] = (b"other", models.NORMAL)
+    monkeypatch.setattr(models, "TOKENS", tokens)
+    draft = models.random_llama(tmp_path / "draft.gguf")
+    with pytest.raises(ConfigError, match=r"another vocabulary than llama.gguf .*'other', not 'x'"):
+        open_engine("llama", draft_model=str(draft))
+
+
+def test_a_window_works_with_its_full_cache(open_engine):
+    engine = open_engine("gemma3", "parallel:3", "swa_full:true", *LOOKUPS["simple"])
+    assert outcomes(engine, **SAMPLINGS[0]) == outcomes(open_engine("gemma3", "parallel:3"), **SAMPLINGS[0])
+
+
+def test_histories_are_looked_up():
+    history = np.array([1, 2, 3, 9, 1, 2, 4, 8, 5, 1, 2], np.int32)
+    assert HistoryLookup(2, 9).guess(history, 3) == [4, 8, 5]
+    assert HistoryLookup(2, 9).guess(history, 9) == [4, 8, 5, 1, 2, 4, 8, 5, 1]
+    assert HistoryLookup(2, 9, min_hits=3).guess(history, 3) == []
+    assert HistoryLookup(3, 9).guess(history, 3) == []
+    assert HistoryLookup(2, 9, votes=True).guess(history, 1) == []
+    assert HistoryLookup(1, 9, votes=True).guess(history, 0) == HistoryLookup(12, 9).guess(history, 3) == []
+
+
+def test_a_pool_is_common_to_all_sequences(open_engine):
+    engine = open_engine("llama", "parallel:1", *LOOKUPS["mod"])
+    first = engine.generate("abcd", max_tokens=40, ignore_eos=True)
+    second = engine.generate("abcd", max_tokens=40, ignore_eos=True)
+    assert second.output_tokens == first.output_tokens
+    assert engine.end(second).timings.accepted_tokens > engine.end(first).timings.accepted_tokens
+    assert PoolLookup(2, 9, 1).most == 9
