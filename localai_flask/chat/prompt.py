@@ -14,6 +14,7 @@ import msgspec
 
 from localai_flask.chat import turns, yamltemplates
 from localai_flask.chat.conversation import Conversation, Message
+from localai_flask.chat.discovery import discover
 from localai_flask.chat.finishing import PrefixedReader, Reader
 from localai_flask.chat.formats import ToolFormat, find_format, hermes
 from localai_flask.chat.formats.base import Functions
@@ -155,7 +156,8 @@ def _tool_format(config: ModelConfig, info: ModelInfo) -> ToolFormat | None:
     """Tell how the model is shown its tools and calls; None if its template has no place for them."""
     if yamltemplates.apply_to_chats(config):
         return hermes.FORMAT if yamltemplates.mention(config, "Functions", has_tools=True) else None
-    return None if info.chat_template is None else find_format(info.chat_template)
+    template = info.chat_template
+    return None if template is None else find_format(template) or discover(template)
 
 
 def _with_system_prompt(conversation: Conversation, system_prompt: str) -> Conversation:
