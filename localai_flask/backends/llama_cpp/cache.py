@@ -7,7 +7,6 @@ there once; there are more slots than may run, and idle ones give way, least rec
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,16 +17,15 @@ from localai_flask.backends.llama_cpp.hoststore import HostStore, Stored
 from localai_flask.backends.llama_cpp.library import lib
 from localai_flask.backends.llama_cpp.model import Model
 from localai_flask.backends.llama_cpp.options import EngineOptions
+from localai_flask.backends.llama_cpp.prefixes import WORTH_STORING, Prefixes, Start
 from localai_flask.backends.llama_cpp.shifting import Move, common_prefix, find_moves
-from localai_flask.backends.llama_cpp.states import Checkpoint, States
+from localai_flask.backends.llama_cpp.states import States
 from localai_flask.errors import ConfigError
 
 __all__ = ["WORTH_WAITING", "PrefixCache", "Slot"]
 
 WORTH_WAITING = 32
 """A prompt waits for another that is being computed if it can take over this many more tokens from it."""
-WORTH_STORING = 16
-"""Fewest tokens that are worth a copy to host memory or back."""
 IDLE_CELLS = 2048
 """Idle tokens that stay in the cache beside running ones if host memory takes the others.
 
@@ -39,15 +37,6 @@ LOSABLE = 8
 """A prompt goes on in an idle branch if that loses at most one token in so many; else it forks."""
 SHIFT_ROOM = 64
 """A context is shifted when fewer tokens than this, or an eighth, still fit: a step may compute several."""
-
-
-class Start(NamedTuple):
-    """Where a prompt starts from: so many tokens of a slot or of a stored branch, with a checkpoint if need be."""
-
-    length: int = 0
-    slot: Slot | None = None
-    stored: Stored | None = None
-    checkpoint: Checkpoint | None = None
 
 
 class PrefixCache:
@@ -64,13 +53,13 @@ class PrefixCache:
         self._most = model.slots
         self._cells = model.slots * model.context_size
         self._memory = model.memory
-        self._window = model.window
         self._forgets = model.forgets
         self._is_attention_free = model.is_recurrent and not model.is_hybrid
         self._states = States(model.context)
         self._checkpoints = Checkpoints(self._states, options.ctx_checkpoints, options.checkpoint_min_step)
         self._similarity = options.slot_similarity
         self.store = HostStore(options.cache_ram_bytes if options.cache_idle_slots else 0)
+        self._prefixes = Prefixes(self.slots, self.store, model)
         self.can_shift = bool(self._memory and not self._forgets and lib.llama_memory_can_shift(self._memory))
         self._reuse = options.cache_reuse if self.can_shift else 0
         self._uses = 0
@@ -90,7 +79,7 @@ class PrefixCache:
         The last token is always computed anew, because the first answer token is sampled from its logits.
         """
         wanted = prompt[:-1]
-        start = self._find(wanted)
+        start = self._prefixes.find(wanted)
         moves = self._moves(start, wanted)
         slot = start.slot if start.slot and self._goes_on(start, moves, len(prompt)) else self._free(start)
         if self._forgets and start.checkpoint is None and start.slot is not slot and start.stored is None:
@@ -127,7 +116,7 @@ class PrefixCache:
         wanted = prompt[:-1]
         comings = ((common_prefix(other, wanted), slot) for other, slot in being_computed)
         coming, slot = max(comings, key=lambda item: item[0], default=(0, None))
-        if slot is None or coming < WORTH_WAITING or coming < self._find(wanted).length + WORTH_WAITING:
+        if slot is None or coming < WORTH_WAITING or coming < self._prefixes.find(wanted).length + WORTH_WAITING:
             return False
         if self._forgets:
             if slot.length >= coming:  # it has passed the point without a checkpoint
@@ -171,42 +160,6 @@ class PrefixCache:
         self._close_gap(slot, Move(keep + discard, keep, slot.length - keep - discard))
         slot.length -= discard
         slot.exact = min(slot.exact, keep)
-
-    def _find(self, wanted: Tokens) -> Start:
-        """Find the longest prefix, preferably in the cache, there preferably in an idle slot."""
-        best = Start()
-        for slot in self.slots:
-            start = self._reach(common_prefix(slot.computed, wanted), slot=slot)
-            is_better = start.length > best.length
-            if is_better or (start.length == best.length > 0 and best.slot and best.slot.in_use and not slot.in_use):
-                best = start
-        least = best.length + WORTH_STORING
-        for stored in self.store.entries:
-            start = self._reach(common_prefix(stored.tokens, wanted), stored=stored)
-            if start.length >= max(least, best.length + 1):
-                best = start
-        return best
-
-    def _reach(self, common: int, *, slot: Slot | None = None, stored: Stored | None = None) -> Start:
-        """Tell how much of the tokens in common can really be started from."""
-        holder = slot or stored
-        if not common or holder is None:
-            return Start()
-        if not self._forgets or self._holds(holder, common):
-            return Start(common, slot, stored)
-        usable = [checkpoint for checkpoint in holder.checkpoints if checkpoint.length <= common]
-        return Start(usable[-1].length, slot, stored, usable[-1]) if usable else Start()
-
-    def _holds(self, holder: Slot | Stored, length: int) -> bool:
-        """Whether a memory that forgets still knows all that a prefix needs, in a slot that can be gone on in."""
-        if isinstance(holder, Stored):
-            return holder.length == length
-        if holder.in_use:
-            return False
-        if holder.length == length:
-            return True
-        oldest = lib.llama_memory_seq_pos_min(self._memory, holder.id)
-        return bool(self._window and oldest <= max(0, length - self._window))
 
     def _goes_on(self, start: Start, moves: list[Move], prompt_length: int) -> bool:
         """Whether a prompt goes on in the slot it starts from, rather than in a branch of its own."""
