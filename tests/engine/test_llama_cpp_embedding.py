@@ -13,7 +13,8 @@ import pytest
 pytest.importorskip("llama_cpp")
 
 from localai_flask.backends.base import Inquiry
-from localai_flask.backends.llama_cpp.pooling import KINDS, normalize
+from localai_flask.backends.embedding import normalize
+from localai_flask.backends.llama_cpp.pooling import KINDS
 from localai_flask.errors import ApiError, ConfigError, InvalidRequest, Overloaded
 from localai_flask.generation import Failed, Prompt
 from localai_flask.inquiry import (

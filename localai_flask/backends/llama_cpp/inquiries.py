@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from localai_flask.backends.base import Event, Inquiry
-from localai_flask.backends.llama_cpp.embedding import Embedder
+from localai_flask.backends.embedding import Embedder
 from localai_flask.backends.llama_cpp.library import lib
 from localai_flask.backends.llama_cpp.model import Model
 from localai_flask.backends.llama_cpp.options import EngineOptions
+from localai_flask.backends.llama_cpp.pace import Pace
 from localai_flask.backends.llama_cpp.pooling import PoolingContext
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import Prompt
@@ -33,7 +34,10 @@ class Inquiries:
         if options.embeddings or not model.generates:
             self._context = context = PoolingContext(model, options)
             self._embedder = Embedder(
-                *(context, self._tokens, options.embd_normalize), trained=model.trained_context, queue_size=queue_size
+                *(context, self._tokens, Pace(context.n_batch)),
+                norm=options.embd_normalize,
+                trained=model.trained_context,
+                queue_size=queue_size,
             )
             if options.warmup:
                 self._embedder.warm_up()

@@ -11,8 +11,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from localai_flask.backends.embedding import Vectors
 from localai_flask.backends.llama_cpp.batch import Batch, Tokens
 from localai_flask.backends.llama_cpp.context import context_params
 from localai_flask.backends.llama_cpp.library import lib
@@ -24,15 +24,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Vectors = npt.NDArray[np.float32]
 KINDS = ("none", "mean", "cls", "last", "rank")
 """The ways of pooling, in the order of llama.h's `llama_pooling_type`."""
 SIDE_BY_SIDE, RECURRENT_SIDE_BY_SIDE = 64, 8
 """How many texts one batch holds; each costs a recurrent model a state."""
 PART_BYTES = 16 << 20
 """The most that the vectors of one step may come to, well below what the wire takes."""
-LARGEST_16_BIT = 32760.0
-"""To what llama.cpp scales the largest number when it normalizes for 16-bit integers."""
 
 
 def own_pooling(model: Model) -> str | None:
@@ -140,18 +137,3 @@ def _choose_kind(model: Model, options: EngineOptions) -> str:
             param="reranking",
         )
     return kind
-
-
-def normalize(vectors: Vectors, norm: int) -> Vectors:
-    """Scale each row as llama.cpp's `embd_normalize` says; a row of zeros stays.
-
-    -1: not at all; 0: to the range of 16-bit integers; p: to a p-norm of 1.
-    """
-    if norm < 0:
-        return vectors
-    sizes = np.abs(vectors.astype(np.float64))
-    if norm == 0:
-        lengths = sizes.max(axis=1, keepdims=True) / LARGEST_16_BIT
-    else:
-        lengths = (sizes**norm).sum(axis=1, keepdims=True) ** (1 / norm)
-    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)

@@ -14,10 +14,12 @@ from itertools import count
 
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
-from localai_flask.backends.base import Backend, Event, Job, LoadProgress
+from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
+from localai_flask.backends.embedding import Embedder
 from localai_flask.backends.grammars import Guide
 from localai_flask.backends.text import TextStream
 from localai_flask.backends.transformers.batching import Batcher
+from localai_flask.backends.transformers.encoding import is_wanted, load_embedder
 from localai_flask.backends.transformers.grammar import TokenGrammars
 from localai_flask.backends.transformers.loading import load_model
 from localai_flask.backends.transformers.sampling import TokenSampler, check_sampling
@@ -31,11 +33,13 @@ from localai_flask.generation import (
     FinishReason,
     ModelInfo,
     Progress,
+    Prompt,
     Reply,
     Started,
     Timings,
     TokenLogprob,
 )
+from localai_flask.inquiry import Detokenize, Detokenized, Fact, Tokenize, Tokenized
 from localai_flask.settings import Settings
 
 TOO_LATE = "The request was not finished in the time it was given; raise the timeout or ask for less."
@@ -63,17 +67,22 @@ class TransformersBackend(Backend):
     """Runs the causal language model of a local folder, several requests at once."""
 
     def load(self, config: ModelConfig, progress: LoadProgress) -> ModelInfo:
-        loaded = load_model(config, progress)
         self.name = config.name
-        self.tokens = loaded.tokens
-        self.grammars = TokenGrammars(loaded.tokens)
-        self.cache = loaded.cache
         self.waiting: deque[Job] = deque()
         self.guides: dict[int, Guide] = {}
         """What the waiting jobs with a constraint may say, by their ids."""
         self.running: dict[str, Sequence] = {}
         self.broken = ""
         """Why the library's thread ended, once all jobs have been told."""
+        self.embedder: Embedder | None = None
+        """There if the model makes vectors; then it generates nothing."""
+        if is_wanted(config):
+            self.embedder, self.tokens, info = load_embedder(config, progress)
+            return info
+        loaded = load_model(config, progress)
+        self.tokens = loaded.tokens
+        self.grammars = TokenGrammars(loaded.tokens)
+        self.cache = loaded.cache
         self._keys = count()
         self._queue_size = Settings.from_environment().queue_size
         self.batcher = Batcher(loaded.model, loaded.cache)
@@ -95,7 +104,22 @@ class TransformersBackend(Backend):
         if guide is not None:
             self.guides[job.id] = guide
 
+    def ask(self, inquiry: Inquiry) -> Fact | None:
+        question = inquiry.question
+        if isinstance(question, Tokenize):
+            ids = self.tokens.tokenize(question.prompt)
+            return Tokenized(ids, [self.tokens.spelled(token) for token in ids] if question.pieces else [])
+        if isinstance(question, Detokenize):
+            if not question.tokens:
+                return Detokenized("")
+            return Detokenized(self.tokens.decode(self.tokens.encode(Prompt(tokens=question.tokens))))
+        assert self.embedder is not None, "capabilities come first"
+        self.embedder.add(inquiry)
+        return None
+
     def cancel(self, job_id: int) -> None:
+        if self.embedder is not None:
+            self.embedder.cancel(job_id)
         self.waiting = deque(job for job in self.waiting if job.id != job_id)
         self.guides.pop(job_id, None)
         for key in [key for key, sequence in self.running.items() if sequence.job.id == job_id]:
@@ -103,16 +127,19 @@ class TransformersBackend(Backend):
 
     @property
     def is_idle(self) -> bool:
-        return not self.running and not self.waiting and not self.broken
+        embedding = self.embedder is not None and not self.embedder.is_idle
+        return not self.running and not self.waiting and not self.broken and not embedding
 
     @property
     def load_counts(self) -> tuple[int, int]:
-        return len(self.running), len(self.waiting)
+        return (len(self.running), len(self.waiting)) if self.embedder is None else self.embedder.load_counts
 
     def step(self) -> list[Event]:
         """Collect what the library has made; raise `RuntimeError` once its thread is gone and every job was told."""
         if self.broken:
             raise RuntimeError(f"the engine of model {self.name} stopped: {self.broken}")
+        if self.embedder is not None:
+            return self.embedder.step(0)
         events = list(self._expire())
         self._admit()
         outputs, alive = self.batcher.collect(WAIT_S if self.running and not events else 0)
@@ -129,7 +156,8 @@ class TransformersBackend(Backend):
         return events
 
     def close(self) -> None:
-        self.batcher.stop()
+        if hasattr(self, "batcher"):  # neither after a failed load, nor for a model that makes vectors
+            self.batcher.stop()
 
     def _expire(self) -> Iterator[Event]:
         """Give up the jobs whose time is over."""

@@ -18,7 +18,7 @@ import transformers
 from safetensors import SafetensorError  # type: ignore[import-not-found]
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from localai_flask.backends.base import LoadProgress
+from localai_flask.backends.base import LoadProgress, refuse_llama_cpp_keys
 from localai_flask.backends.transformers.tokens import Tokens
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ConfigError, ModelLoadFailed
@@ -41,6 +41,7 @@ DTYPES = {
     "float16": torch.float16,
     "half": torch.float16,
 }
+MODEL_TYPES = ("AutoModelForCausalLM", "AutoModel", "SentenceTransformer")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 UNREADABLE = (OSError, ValueError, ImportError, RuntimeError, KeyError, AttributeError, SafetensorError)
 """What the library raises about folders that it cannot make a model of."""
@@ -74,14 +75,8 @@ def load_model(config: ModelConfig, progress: LoadProgress) -> LoadedModel:
     sequences = whole_option(config, SEQUENCES, "parallel", "n_parallel")
     cache_bytes = whole_option(config, CACHE_MIB, "kv_cache_mib") << 20
     folder = check_folder(config)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    transformers.utils.logging.disable_progress_bar()
-    read_ahead(folder, progress)
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except UNREADABLE as error:
-        raise ModelLoadFailed(f"{_about(config)} cannot read the tokenizer in {folder}: {first_line(error)}") from error
+    prepare(config, folder, progress)
+    tokenizer = read_tokenizer(config, folder)
     model = read_weights(config, folder)
     progress(0.95)
     cache = size_cache(config, model, sequences, cache_bytes)
@@ -89,12 +84,31 @@ def load_model(config: ModelConfig, progress: LoadProgress) -> LoadedModel:
     return LoadedModel(model, tokens, cache, describe(model, tokenizer, cache))
 
 
+def prepare(config: ModelConfig, folder: Path, progress: LoadProgress) -> None:
+    """Set the library up, and bring the weights into the page cache."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    transformers.utils.logging.disable_progress_bar()
+    read_ahead(folder, progress)
+
+
+def read_tokenizer(config: ModelConfig, folder: Path) -> Any:
+    """Read the tokenizer; raise `ModelLoadFailed` if the library cannot."""
+    try:
+        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except UNREADABLE as error:
+        raise ModelLoadFailed(f"{_about(config)} cannot read the tokenizer in {folder}: {first_line(error)}") from error
+
+
 def check_config(config: ModelConfig) -> None:
     """Refuse by name what this engine cannot honour."""
-    if config.type not in ("", "AutoModelForCausalLM"):
-        raise ConfigError(f"{_about(config)} has no type {config.type!r}; use AutoModelForCausalLM.", param="type")
-    if config.embeddings:
-        raise ConfigError(f"{_about(config)} makes no embeddings; remove `embeddings`.", param="embeddings")
+    refuse_llama_cpp_keys(config, "transformers")
+    if config.type not in ("", *MODEL_TYPES):
+        raise ConfigError(
+            f"{_about(config)} has no type {config.type!r}; use one of: {', '.join(MODEL_TYPES)}.", param="type"
+        )
+    if config.reranking:
+        raise ConfigError(f"{_about(config)} does not score documents; remove `reranking`.", param="reranking")
     if config.gpu_layers:
         raise ConfigError(f"{_about(config)} runs on the CPU only; remove `gpu_layers`.", param="gpu_layers")
     if config.mmlock:
@@ -242,7 +256,7 @@ def describe(model: Any, tokenizer: Any, cache: CacheSize) -> ModelInfo:
         backend="transformers",
         engine_version=LIBRARY,
         context_length=cache.context_length,
-        capabilities=frozenset({"generate", "constrain"}),
+        capabilities=frozenset({"generate", "constrain", "tokenize"}),
         chat_template=template.get("default") if isinstance(template, dict) else template,
         bos_token=tokenizer.bos_token or "",
         eos_token=tokenizer.eos_token or "",

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from functools import cached_property
 
+import msgspec
 import transformers
 
 from localai_flask.errors import InvalidRequest
@@ -50,6 +51,26 @@ class Tokens:
                 f"The prompt has the token id {outside} but this model's ids end at {self.size - 1}.", param="prompt"
             )
         return ids
+
+    def encode_whole(self, prompt: Prompt) -> list[int]:
+        """Turn a text into ids, with all the special ones that the tokenizer puts around a text; ids as they are."""
+        if prompt.tokens is not None:
+            return self.encode(prompt)
+        split = not prompt.special
+        ids: list[int] = self.tokenizer.encode(prompt.text, split_special_tokens=split, verbose=False)
+        if not ids:
+            raise InvalidRequest("The input is empty; send some text.", param="input")
+        return ids
+
+    def tokenize(self, prompt: Prompt) -> list[int]:
+        """Turn a text into ids, which may be none."""
+        if prompt.add_bos and prompt.text:
+            return self.encode_whole(prompt)
+        return self._encode_text(msgspec.structs.replace(prompt, add_bos=False))
+
+    def spelled(self, token: int) -> bytes:
+        """Give the bytes that a token stands for, or its name if it is a control token."""
+        return self.piece(token) or str(self.tokenizer.convert_ids_to_tokens(token) or "").encode()
 
     def _encode_text(self, prompt: Prompt) -> list[int]:
         ids: list[int] = self.tokenizer.encode(

@@ -1,6 +1,7 @@
 """Questions for vectors and scores: a queue of texts, packed side by side into batches.
 
-Knows no sequences that generate; it is told how many run beside it, and then computes less in one step.
+Owns what is the same for all engines: queue, packing, pooling, normalization. Knows no model, only a `Vectorizer`, and
+no sequence that generates: it is told how many run beside it, and then computes less in one step.
 """
 
 from __future__ import annotations
@@ -9,13 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from localai_flask.backends.base import Event, Inquiry
-from localai_flask.backends.llama_cpp.batch import Tokens
-from localai_flask.backends.llama_cpp.pace import Pace
-from localai_flask.backends.llama_cpp.pooling import PoolingContext, Vectors, normalize
 from localai_flask.errors import ApiError, ContextOverflow, DeadlineExceeded, InvalidRequest, Overloaded
 from localai_flask.generation import Failed
 from localai_flask.inquiry import Embedded, EmbeddedPart, Question, Scored
@@ -25,7 +25,14 @@ TOO_LATE = Failed(
 )
 
 
+Tokens = npt.NDArray[np.int32]
+Vectors = npt.NDArray[np.float32]
+
 WARM_UP_TOKENS = 64
+ALONE_TOKENS = 256
+"""The least that a step beside no streams computes, if that much waits: in small batches each token costs more."""
+LARGEST_16_BIT = 32760.0
+"""To what llama.cpp scales the largest number when it normalizes for 16-bit integers."""
 
 
 class InputTooLong(ContextOverflow):
@@ -34,6 +41,36 @@ class InputTooLong(ContextOverflow):
         InvalidRequest.__init__(
             self, f"The input has {asked} tokens but this model takes {limit} at once; {advice}.", param="input"
         )
+
+
+class Vectorizer(Protocol):
+    """What an engine has for this: `kind` is how vectors become one ("none", "mean", "cls", "last"), or "rank"."""
+
+    kind: str
+    width: int
+    """Numbers of a vector."""
+    n_batch: int
+    """Tokens of a batch, unless one text alone has more and cannot be computed in pieces."""
+    longest: int
+    """Tokens of the longest text."""
+    side_by_side: int
+    """Texts of a batch."""
+    takes_pieces: bool
+    """Whether a text can be computed in pieces, one call after the other."""
+
+    def compute(self, texts: list[Tokens], position: int = 0) -> list[Vectors]:
+        """Give each text's vectors, shape (tokens, width), or (1, 1) with its score; they last until the next call.
+
+        With a position the only text goes on where the call before has ended. Raises `RuntimeError` if that fails.
+        """
+
+
+class Pacing(Protocol):
+    """Learns how long a token takes, and tells how many the next step may compute beside so many streams."""
+
+    def budget(self, streams: int) -> int: ...
+
+    def observe(self, prompt_tokens: int, streams: int, seconds: float) -> None: ...
 
 
 @dataclass(eq=False, slots=True)
@@ -54,10 +91,11 @@ class Embedder:
 
     def __init__(
         self,
-        context: PoolingContext,
+        context: Vectorizer,
         tokenize: Callable[[Question], list[int]],
-        norm: int,
+        pace: Pacing,
         *,
+        norm: int,
         trained: int,
         queue_size: int,
     ):
@@ -69,7 +107,7 @@ class Embedder:
         self._waiting: dict[int, Item] = {}
         self._groups: dict[int, int] = {}
         """How many texts of each group wait."""
-        self._pace = Pace(context.n_batch)
+        self._pace = pace
 
     def warm_up(self) -> None:
         """Compute a text of any tokens, so that the first request waits for no buffers, and learn the pace."""
@@ -114,7 +152,10 @@ class Embedder:
     def step(self, streams: int) -> list[Event]:
         """Compute one batch, a smaller one if so many streams run beside; raise `RuntimeError` if the library fails."""
         events = self._expire()
-        chosen = self._plan(self._pace.budget(streams), events)
+        budget = self._pace.budget(streams)
+        if not streams:
+            budget = min(max(budget, ALONE_TOKENS), self._context.n_batch)
+        chosen = self._plan(budget, events)
         if not chosen:
             return events
         begun = time.perf_counter()
@@ -181,3 +222,18 @@ class Embedder:
         assert item.total is not None
         pooled = normalize(item.total[np.newaxis] / np.float32(count if kind == "mean" else 1), self._norm)
         return [(inquiry.id, Embedded(pooled.astype("<f4").tobytes(), self._context.width, count))]
+
+
+def normalize(vectors: Vectors, norm: int) -> Vectors:
+    """Scale each row as llama.cpp's `embd_normalize` says; a row of zeros stays.
+
+    -1: not at all; 0: to the range of 16-bit integers; p: to a p-norm of 1.
+    """
+    if norm < 0:
+        return vectors
+    sizes = np.abs(vectors.astype(np.float64))
+    if norm == 0:
+        lengths = sizes.max(axis=1, keepdims=True) / LARGEST_16_BIT
+    else:
+        lengths = (sizes**norm).sum(axis=1, keepdims=True) ** (1 / norm)
+    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)

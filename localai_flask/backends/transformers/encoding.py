@@ -1,0 +1,161 @@
+"""Vectors of texts from any model of the library that has hidden states: sentence-transformers, encoders, decoders.
+
+Owns the model that is run for this; queue, pooling and normalization are `backends.embedding`'s.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+from localai_flask.backends.base import LoadProgress
+from localai_flask.backends.embedding import Embedder, Tokens, Vectors
+from localai_flask.backends.transformers import loading
+from localai_flask.backends.transformers.tokens import Tokens as Tokenizer
+from localai_flask.config.model import ModelConfig
+from localai_flask.errors import ConfigError, InvalidRequest, ModelLoadFailed
+from localai_flask.generation import ModelInfo
+from localai_flask.inquiry import Embed, Question
+from localai_flask.settings import Settings
+
+TYPES = ("AutoModel", "SentenceTransformer")
+"""What `type` may say in YAML for a model that makes vectors only."""
+BATCH_TOKENS = 2048
+SIDE_BY_SIDE = 64
+EUCLIDEAN = 2
+POOLING = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last"}
+"""The keys of sentence-transformers' pooling/config.json that can be honoured."""
+
+
+class Encoder:
+    """A `Vectorizer`: runs the model on texts of about the same length, padded to the longest."""
+
+    takes_pieces = False
+    side_by_side = SIDE_BY_SIDE
+
+    def __init__(self, model: Any, kind: str, longest: int, n_batch: int):
+        self.kind, self.longest, self.n_batch = kind, longest, n_batch
+        self.width = int(model.config.get_text_config().hidden_size)
+        self._model = model
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def compute(self, texts: list[Tokens], position: int = 0) -> list[Vectors]:
+        """Give each text's vectors, shape (tokens, width)."""
+        longest = max(map(len, texts))
+        ids, mask = torch.zeros(2, len(texts), longest, dtype=torch.long)
+        for row, tokens in enumerate(texts):  # what a causal model reads must stand at the left, as its positions do
+            ids[row, : len(tokens)] = torch.from_numpy(tokens.astype(np.int64))
+            mask[row, : len(tokens)] = 1
+        states = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.float().numpy()
+        return [states[row, : len(tokens)] for row, tokens in enumerate(texts)]
+
+
+class Steady:
+    """Computes whole batches: no sequence runs beside them."""
+
+    def __init__(self, n_batch: int):
+        self._n_batch = n_batch
+
+    def budget(self, streams: int) -> int:
+        return self._n_batch
+
+    def observe(self, prompt_tokens: int, streams: int, seconds: float) -> None:
+        """Learn nothing."""
+
+
+def is_wanted(config: ModelConfig) -> bool:
+    """Whether the YAML asks for vectors rather than text."""
+    return config.embeddings or config.type in TYPES
+
+
+def load_embedder(config: ModelConfig, progress: LoadProgress) -> tuple[Embedder, Tokenizer, ModelInfo]:
+    """Read the folder; raise `ConfigError` or `ModelLoadFailed` as `load_model` does."""
+    loading.check_config(config)
+    folder = loading.check_folder(config)
+    loading.prepare(config, folder, progress)
+    tokenizer, model = loading.read_tokenizer(config, folder), _read_model(config, folder)
+    progress(0.95)
+    trained = min(loading.trained_context(model) or loading.DEFAULT_CONTEXT, tokenizer.model_max_length)
+    longest = min(loading.choose_context(config, trained), _sentence_limit(folder) or trained)
+    n_batch = config.batch or BATCH_TOKENS
+    encoder = Encoder(model, _pooling(config, folder), longest, n_batch)
+    tokens = Tokenizer(tokenizer, model.get_input_embeddings().num_embeddings, ())
+
+    def tokenize(question: Question) -> list[int]:
+        if not isinstance(question, Embed):
+            raise InvalidRequest(f"The model {config.name!r} makes embeddings only.", param="model")
+        return tokens.encode_whole(question.prompt)
+
+    queue_size = Settings.from_environment().queue_size
+    embedder = Embedder(*(encoder, tokenize, Steady(n_batch)), norm=EUCLIDEAN, trained=trained, queue_size=queue_size)
+    weights = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
+    info = ModelInfo(
+        backend="transformers",
+        engine_version=loading.LIBRARY,
+        context_length=longest,
+        capabilities=frozenset({"embed", "tokenize"}),
+        trained_context=trained,
+        memory_bytes=weights,
+        description=f"{model.config.model_type}, {model.num_parameters() / 1e6:.1f} M parameters, {model.dtype}",
+    )
+    progress(1.0)
+    return embedder, tokens, info
+
+
+def _read_model(config: ModelConfig, folder: Path) -> Any:
+    try:
+        model, report = transformers.AutoModel.from_pretrained(
+            folder,
+            dtype=loading.choose_dtype(config),
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except loading.UNREADABLE as error:
+        raise ModelLoadFailed(f"Model {config.name}: cannot load {folder}: {loading.first_line(error)}") from error
+    # BERT's pooler, which many files leave out, makes nothing that is used here.
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        raise ModelLoadFailed(
+            f"Model {config.name}: {len(missing)} weights are missing in {folder}, such as {missing[0]}; "
+            "download it again."
+        )
+    if model.config.is_encoder_decoder:
+        raise ConfigError(
+            f"Model {config.name}: the transformers backend makes no embeddings with models of an encoder and a "
+            f"decoder, such as {model.config.model_type!r}; choose another model.",
+            param="embeddings",
+        )
+    return model.eval()
+
+
+def _pooling(config: ModelConfig, folder: Path) -> str:
+    """Read how sentence-transformers would pool; without its files it is the mean."""
+    path = folder / "1_Pooling" / "config.json"
+    if not path.exists():
+        return "mean"
+    try:
+        described = json.loads(path.read_text())
+        wanted = [key for key, value in described.items() if key.startswith("pooling_mode_") and value is True]
+    except (ValueError, AttributeError) as error:
+        raise ModelLoadFailed(f"Model {config.name}: cannot read {path}; download it again.") from error
+    if len(wanted) != 1 or wanted[0] not in POOLING:
+        raise ConfigError(
+            f"Model {config.name}: {path} asks for {', '.join(wanted) or 'no pooling'}, but the transformers backend "
+            f"needs one of: {', '.join(POOLING)}."
+        )
+    return POOLING[wanted[0]]
+
+
+def _sentence_limit(folder: Path) -> int | None:
+    """Read sentence-transformers' limit for a text, if it has one."""
+    try:
+        limit = json.loads((folder / "sentence_bert_config.json").read_text()).get("max_seq_length")
+    except (OSError, ValueError, AttributeError):  # most folders have no such file
+        return None
+    return limit if isinstance(limit, int) else None

@@ -1,0 +1,123 @@
+"""Vectors and tokens of the transformers backend, compared with a plain run of the model on one text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("transformers")
+
+import torch
+import transformers
+
+from localai_flask.backends.base import Inquiry
+from localai_flask.backends.transformers import TransformersBackend
+from localai_flask.config.model import ModelConfig, Parameters
+from localai_flask.errors import ConfigError
+from localai_flask.generation import Failed, Prompt
+from localai_flask.inquiry import Detokenize, Detokenized, Embed, Embedded, Fact, Tokenize, Tokenized
+from tests.support import hf_models
+
+TEXTS = ["The quick brown fox", "été", "A long time ago in a galaxy far, far away, there was a small model."]
+Load = Callable[..., TransformersBackend]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("hf")
+    tokenizer = hf_models.make_tokenizer()
+    tokenizer.save_pretrained(folder / "bert")
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    config = transformers.BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **shape)
+    transformers.BertModel(config).save_pretrained(folder / "bert")
+    return {"bert": folder / "bert", "llama": hf_models.make_model(folder / "llama")}
+
+
+@pytest.fixture
+def load() -> Iterator[Load]:
+    backends: list[TransformersBackend] = []
+
+    def load(folder: Path, **config: Any) -> TransformersBackend:
+        backends.append(TransformersBackend())
+        parameters = Parameters(model=folder.name)
+        backends[-1].load(
+            ModelConfig(name="tiny", models_path=str(folder.parent), parameters=parameters, **config), lambda _: None
+        )
+        return backends[-1]
+
+    yield load
+    for backend in backends:
+        backend.close()
+
+
+def ask(backend: TransformersBackend, *texts: str) -> list[Any]:
+    found: dict[int, Any] = {}
+    for number, text in enumerate(texts):
+        assert backend.ask(Inquiry(number, Embed(Prompt(text)), group=0)) is None
+    while not backend.is_idle:
+        found.update(backend.step())
+    return [found[number] for number in range(len(texts))]
+
+
+def plain(folder: Path, text: str) -> np.ndarray:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        states = model(torch.tensor([tokenizer.encode(text)])).last_hidden_state[0]
+    return np.asarray(states)
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.linalg.norm(vector)
+
+
+@pytest.mark.parametrize(("name", "config"), [("bert", {"type": "AutoModel"}), ("llama", {"embeddings": True})])
+def test_the_mean_of_the_last_hidden_states(
+    load: Load, folders: dict[str, Path], name: str, config: dict[str, Any]
+) -> None:
+    found = ask(load(folders[name], **config), *TEXTS)
+    for answer, text in zip(found, TEXTS, strict=True):
+        assert isinstance(answer, Embedded)
+        states = plain(folders[name], text)
+        assert answer.tokens == len(states)
+        assert np.allclose(np.frombuffer(answer.data, "<f4"), unit(states.mean(axis=0)), atol=1e-4)
+
+
+def test_pooling_of_sentence_transformers(load: Load, folders: dict[str, Path]) -> None:
+    (folders["bert"] / "1_Pooling").mkdir()
+    pooling = folders["bert"] / "1_Pooling" / "config.json"
+    try:
+        pooling.write_text(json.dumps({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}))
+        [answer] = ask(load(folders["bert"], type="SentenceTransformer"), TEXTS[0])
+        assert np.allclose(np.frombuffer(answer.data, "<f4"), unit(plain(folders["bert"], TEXTS[0])[0]), atol=1e-4)
+        pooling.write_text(json.dumps({"pooling_mode_max_tokens": True}))
+        with pytest.raises(ConfigError, match="pooling_mode_max_tokens"):
+            load(folders["bert"], type="SentenceTransformer")
+    finally:
+        pooling.unlink()
+        pooling.parent.rmdir()
+
+
+def test_what_is_too_long_is_refused(load: Load, folders: dict[str, Path]) -> None:
+    [answer] = ask(load(folders["bert"], embeddings=True), "fox " * 100)
+    assert isinstance(answer, Failed) and "this model takes 64 at once" in answer.error.message
+
+
+@pytest.mark.parametrize("config", [{}, {"embeddings": True}])
+def test_tokens_and_back(load: Load, folders: dict[str, Path], config: dict[str, Any]) -> None:
+    backend = load(folders["llama"], **config)
+
+    def now(question: Any) -> Fact | None:
+        return backend.ask(Inquiry(1, question))
+
+    found = now(Tokenize(Prompt("<|im_start|>été", add_bos=False), pieces=True))
+    assert isinstance(found, Tokenized)
+    assert b"".join(found.pieces) == "<|im_start|>été".encode() and found.tokens[0] == 1
+    assert now(Detokenize(found.tokens)) == Detokenized("<|im_start|>été")
+    assert now(Tokenize(Prompt("", add_bos=False))) == Tokenized([])
