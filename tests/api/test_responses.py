@@ -8,8 +8,10 @@ from flask.testing import FlaskClient
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
+from localai_flask.app import create_app
 from localai_flask.errors import ContextOverflow, Unavailable
 from localai_flask.generation import Delta, FinishReason, Started, TokenLogprob
+from localai_flask.settings import Settings
 from tests.api.fakes import FakePool, frames, says
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
@@ -334,6 +336,27 @@ def test_json_schema(client: FlaskClient, pool: FakePool) -> None:
         response = create(client, **body)
         assert json.loads(pool.sampling.constraint.text) == schema
         assert response["text"]["format"]["schema"] == schema and response["text"]["format"]["name"] == "thing"
+
+
+def test_a_store_that_cannot_be_reached_is_named_before_the_model_works(
+    settings: dict[str, Any], pool: FakePool
+) -> None:
+    client = create_app(
+        Settings(**{**settings, "database_url": "sqlite:////no/such/folder/x.db"}), pool=pool
+    ).test_client()
+    for body in ({}, {"stream": True}, {"background": True}):
+        assert "LOCALAI_DATABASE_URL" in create(client, 503, **body)["error"]["message"]
+    assert pool.requests == []
+    pool.scripts = [says("Hi")]
+    assert text_of(create(client, store=False)) == "Hi"
+
+
+def test_a_stored_stream_goes_on(client: FlaskClient, pool: FakePool) -> None:
+    pool.scripts = [says("<think>", "Hm", "</think>", "Hi"), says("x")]
+    told = stream(client)[-1]["response"]
+    assert client.get(f"/v1/responses/{told['id']}").json == told
+    create(client, previous_response_id=told["id"])
+    assert "assistant\nHi" in pool.prompt.text
 
 
 def test_no_websocket(client: FlaskClient) -> None:
