@@ -87,3 +87,46 @@ def test_tool_choice(client: FlaskClient, constrained: FakePool, choice: Any, na
 
 def test_engines_without_constraints_still_call_tools(client: FlaskClient, pool: FakePool) -> None:
     assert asked(client, pool, tools=[WEATHER]) is None
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+@pytest.mark.parametrize(
+    ("fields", "kind", "text", "param"),
+    [
+        ({"structured_outputs": {"regex": "[0-9]+"}}, "regex", "[0-9]+", "structured_outputs.regex"),
+        ({"guided_regex": "[0-9]+"}, "regex", "[0-9]+", "guided_regex"),
+        ({"structured_outputs": {"choice": ["a", 'b"']}}, "lark", 'start: "a" | "b\\""', "structured_outputs.choice"),
+        ({"guided_choice": ["a"]}, "lark", 'start: "a"', "guided_choice"),
+        ({"structured_outputs": {"json": SCHEMA}}, "json_schema", json.dumps(SCHEMA), "structured_outputs.json"),
+        ({"guided_json": json.dumps(SCHEMA)}, "json_schema", json.dumps(SCHEMA), "guided_json"),
+        ({"structured_outputs": {"json_object": True}}, "json_schema", None, "structured_outputs.json_object"),
+        ({"structured_outputs": {"grammar": "root ::= [a]"}}, "gbnf", "root ::= [a]", "structured_outputs.grammar"),
+        ({"guided_grammar": "root ::= [a]"}, "gbnf", "root ::= [a]", "guided_grammar"),
+    ],
+)
+def test_forms_of_vllms_api(
+    client: FlaskClient, constrained: FakePool, path: str, fields: dict[str, Any], kind: str, text: str, param: str
+) -> None:
+    body = fields if path == "chat/completions" else {"prompt": "a", **fields}
+    constraint = asked(client, constrained, path, **body)
+    assert constraint is not None and (constraint.kind, constraint.param) == (kind, param)
+    assert text is None or constraint.text == text
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"structured_outputs": {}}, "structured_outputs"),
+        ({"structured_outputs": {"regex": "a", "choice": ["b"]}}, "structured_outputs"),
+        ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag"),
+        ({"structured_outputs": {"choice": []}}, "structured_outputs.choice"),
+        ({"guided_json": "{"}, "guided_json"),
+        ({"guided_regex": "a", "grammar": "root ::= [a]"}, "guided_regex"),
+        ({"guided_regex": "a", "response_format": {"type": "json_object"}}, "guided_regex"),
+    ],
+)
+def test_forms_that_make_no_sense(
+    client: FlaskClient, constrained: FakePool, fields: dict[str, Any], param: str
+) -> None:
+    response = client.post("/v1/chat/completions", json={**HELLO, **fields})
+    assert (response.status_code, response.get_json()["error"]["param"]) == (400, param)

@@ -23,6 +23,7 @@ from localai_flask.api.fields import (
     not_empty,
     one_of,
 )
+from localai_flask.api.openai.forms import FormFields, asked_form
 from localai_flask.chat.constraint import Wanted, json_form
 from localai_flask.generation import Constraint
 
@@ -85,7 +86,7 @@ class StreamOptions(RequestSchema):
     include_obfuscation = Refused("asks for padding, which this server does not add; leave it out or send false.")
 
 
-class SamplingRequest(RequestSchema):
+class SamplingRequest(FormFields):
     """A request that runs a model."""
 
     model = Text()
@@ -122,7 +123,6 @@ class SamplingRequest(RequestSchema):
         values=Decimal(-100, 100), metadata={"description": "What to add to logits, by token ids or by texts."}
     )
     backend = Refused("cannot be chosen by a request; set it in the model's YAML.")
-    grammar = Text(metadata={"description": "A grammar in GBNF that the text keeps to."})
     grammar_json_functions = Refused(NOT_YET)
     negative_prompt = Refused(NOT_YET)
     tfz = Refused(NOT_YET, harmless=(1,))
@@ -181,18 +181,9 @@ def common(data: dict[str, Any]) -> dict[str, Any]:
         "n": data.get("n"),
         "stream": data.get("stream", False),
         "include_usage": data.get("stream_options", {}).get("include_usage", False),
-        "wanted": Wanted(form=_form(data)),
+        "wanted": Wanted(form=asked_form(data)),
         "asked": {name: data[name] for name in SAMPLING if name in data},
     }
-
-
-def _form(data: dict[str, Any]) -> Constraint | None:
-    form: Constraint | None = data.get("response_format")
-    if not data.get("grammar"):
-        return form
-    if form is not None:
-        raise invalid("grammar", "is not possible together with `response_format`; send one of them.")
-    return Constraint("gbnf", data["grammar"], "grammar")
 
 
 def invalid(path: str, message: str) -> marshmallow.ValidationError:
