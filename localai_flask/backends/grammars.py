@@ -30,6 +30,8 @@ SPECIAL = b"\xff"
 """What llguidance marks tokens with that are no text; the byte cannot occur in UTF-8."""
 COMPACT: JsonCompileOptions = {"whitespace_flexible": False}
 """What holds unless the schema's own "x-guidance" says otherwise: a model cannot go on with white space for ever."""
+MOST_COMPILED = 32
+"""How many compiled constraints are kept for the requests that come again with them."""
 ENFORCED: JsonCompileOptions = {"lenient": False, "coerce_one_of": False}
 """What holds whatever it says: leaving out a keyword would be failing open."""
 
@@ -52,18 +54,21 @@ class Grammars:
     def __init__(self, vocabulary: Vocabulary, tokenizer: LLTokenizer):
         self._vocabulary = vocabulary
         self._tokenizer = tokenizer
-        self._last: tuple[Constraint, LLMatcher] | None = None
+        self._compiled: dict[bytes, LLMatcher] = {}
+        """The last ones that were used, the latest at the end."""
 
     def guide(self, constraint: Constraint, shown: Mapping[int, bytes]) -> Guide:
         """Compile a constraint for a text that shows these control tokens.
 
         Raises `InvalidRequest` naming the keyword that cannot be enforced and its place.
         """
-        if self._last is None or self._last[0] != constraint:  # the choices of one request come in a row
-            self._last = constraint, self._compile(constraint)
+        key = msgspec.msgpack.encode(constraint)
+        compiled = self._compiled.pop(key, None) or self._compile(constraint)
+        self._compiled[key] = compiled
+        if len(self._compiled) > MOST_COMPILED:
+            del self._compiled[next(iter(self._compiled))]
         trigger = None if constraint.trigger is None else constraint.trigger.encode()
-        matcher = self._last[1].deep_copy()
-        return Guide(matcher, self._tokenizer, self._vocabulary, trigger, shown, constraint.is_final)
+        return Guide(compiled.deep_copy(), self._tokenizer, self._vocabulary, trigger, shown, constraint.is_final)
 
     def _compile(self, constraint: Constraint) -> LLMatcher:
         grammars = []
