@@ -136,6 +136,17 @@ def test_a_background_failure_is_told(client: openai.OpenAI) -> None:
     assert ended.output[0].status == "incomplete" and ended.output_text == "abc"
 
 
+def test_background_runs_wait_for_a_full_model(client: openai.OpenAI, models_path: Path) -> None:
+    (models_path / "narrow.yaml").write_text(
+        "name: narrow\nbackend: echo\noptions: [scripted]\nlimits: {max_concurrent: 1}\n"
+    )
+    said = script("in turn", pace_ms=50)
+    wait_for(lambda: "narrow" in [model.id for model in client.models.list()], 20)
+    ids = [client.responses.create(model="narrow", input=said, background=True).id for _ in range(3)]
+    for id in ids:
+        assert wait_for(lambda id=id: ended_or_none(client, id), 40).output_text == "in turn"
+
+
 def ended_or_none(client: openai.OpenAI, id: str) -> Any:
     response = client.responses.retrieve(id)
     return response if response.status not in ("queued", "in_progress") else None

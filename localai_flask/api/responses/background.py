@@ -22,7 +22,7 @@ from localai_flask.api.errors import MISTAKE
 from localai_flask.api.responses import making
 from localai_flask.api.responses.telling import Telling, Told
 from localai_flask.api.work import Work
-from localai_flask.errors import ApiError, ServerShuttingDown, Unavailable
+from localai_flask.errors import ApiError, Overloaded, ServerShuttingDown, Unavailable
 from localai_flask.pool.runtime import Runtime, is_alive
 from localai_flask.settings import Settings
 from localai_flask.store.responses import Responses
@@ -193,14 +193,32 @@ class Runner:
         if run.claimed.next_sequence <= 2:  # else an earlier attempt has told it
             run.tell(telling.start(), telling)
         telling.response.status = "in_progress"
-        work: Work = making.work_of(run.claimed, telling, run)
-        try:
-            for item in work:
-                if isinstance(item, tuple):
-                    run.tell(telling.feed(item[1]), telling)
-            run.tell(telling.close(), telling)
-        finally:
-            work.close()
+        while True:
+            try:
+                return _attempt(run, telling)
+            except ApiError as error:
+                if error.info.code != Overloaded.code or run.begun:
+                    raise
+                _pause(run, error.info.retry_after or 1.0)
+
+
+def _attempt(run: Run, telling: Telling) -> None:
+    work: Work = making.work_of(run.claimed, telling, run)
+    try:
+        for item in work:
+            if isinstance(item, tuple):
+                run.tell(telling.feed(item[1]), telling)
+        run.tell(telling.close(), telling)
+    finally:
+        work.close()
+
+
+def _pause(run: Run, for_s: float) -> None:
+    """Wait while the model is full, as nobody stands in line behind a background run."""
+    until = time.monotonic() + for_s
+    while time.monotonic() < until:
+        run.check()
+        time.sleep(TICK_S)
 
 
 def _refuse_to_repeat(claimed: Claimed) -> None:
