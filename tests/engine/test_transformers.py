@@ -508,10 +508,10 @@ def test_unusable_folder_is_refused(
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"type": "AutoModel"}, "type 'AutoModel'"),
+        ({"type": "MusicgenForConditionalGeneration"}, "type 'MusicgenForConditionalGeneration'"),
         ({"dtype": "int3"}, "dtype 'int3'"),
         ({"gpu_layers": 10}, "gpu_layers"),
-        ({"embeddings": True}, "embeddings"),
+        ({"reranking": True}, "reranking"),
         ({"options": ("paralel:4",)}, "did you mean 'parallel'"),
         ({"options": ("parallel:none",)}, "whole number"),
         ({"context_size": 257}, "made for 256"),
