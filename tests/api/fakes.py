@@ -41,7 +41,7 @@ def says(
 ) -> list[Step]:
     """A script that says these pieces, one token each, and ends well."""
     usage = Usage(prompt_tokens, len(pieces) if completion_tokens is None else completion_tokens, cached)
-    return [Started(prompt_tokens, cached), *map(Delta, pieces), Finished(reason, usage)]
+    return [Started(prompt_tokens, cached), *(Delta(piece, tokens=1) for piece in pieces), Finished(reason, usage)]
 
 
 class FakePool:
