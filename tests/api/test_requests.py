@@ -137,7 +137,7 @@ def test_harmless_fields_are_ignored(client: FlaskClient, pool: FakePool) -> Non
     harmless = {
         "user": "x",
         "metadata": {"a": 1},
-        "store": True,
+        "store": False,
         "service_tier": "auto",
         "prediction": {"type": "content", "content": "a"},
         "modalities": ["text"],

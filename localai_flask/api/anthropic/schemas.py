@@ -128,6 +128,7 @@ class PromptRequest(RequestSchema):
     chat_template_kwargs = Mapping()
     mcp_servers = Refused(HOSTED)
     container = Refused(HOSTED)
+    speed = Refused("cannot be chosen here; leave it out.", harmless=("standard",))
     cache_control = Noted("is about the prompt cache, which finds by itself what prompts have in common.")
     diagnostics = Noted("is for Anthropic's own servers.")
     user_profile_id = Noted("is for Anthropic's own servers.")
@@ -181,7 +182,6 @@ class MessagesRequest(PromptRequest):
     top_p = Decimal(0, 1)
     metadata = Mapping()
     service_tier = Text(validate=one_of("auto", "standard_only"))
-    speed = Refused("cannot be chosen here; leave it out.", harmless=("standard",))
 
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> MessagesCall:

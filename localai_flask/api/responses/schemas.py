@@ -16,6 +16,7 @@ from localai_flask.api.fields import (
     Flag,
     Many,
     Mapping,
+    Noted,
     Object,
     Refused,
     RequestSchema,
@@ -222,6 +223,9 @@ class ResponseRequest(StreamingRequest, ContextRequest):
     prompt_cache_retention = Refused("is not in our hands: the cache keeps what fits.", harmless=("in_memory",))
     context_management = Refused("is not done by this server; send `truncation`, or call /v1/responses/compact.")
     moderation = Refused("is not done by this server.")
+    access_programs = Refused("is for OpenAI's own servers.")
+    image = Refused("asks for images, but this server writes text only.")
+    prompt_cache_options = Noted("is about the prompt cache, which keeps what fits, for all alike.")
 
     @marshmallow.post_load(pass_original=True)
     def make(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> ResponseCall:
