@@ -22,6 +22,8 @@ VERSIONS = (2, 3)
 MAX_ENTRIES = 1 << 22
 """More entries than any vocabulary has: a larger count means a damaged header, not a reason to read for minutes."""
 
+TOKENS = "tokenizer.ggml.tokens"
+
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 _SCALARS = {kind: struct.Struct("<" + code) for kind, code in enumerate("BbHhIif?")}
 _SCALARS |= {10: _U64, 11: struct.Struct("<q"), 12: struct.Struct("<d")}
@@ -88,8 +90,10 @@ class _CutOff(Exception):
     """The file ends inside its header."""
 
 
-def inspect(path: Path) -> GGUFInfo:
+def inspect(path: Path, *, with_vocabulary: bool = False) -> GGUFInfo:
     """Read a GGUF file's header and check that the file is as long as its tensors need.
+
+    With its vocabulary, each token is looked at, which takes some tenths of a second.
 
     Raises `ConfigError` with one sentence that names the file, what is wrong with it, and what to do.
     """
@@ -99,7 +103,7 @@ def inspect(path: Path) -> GGUFInfo:
             if size == 0:
                 raise ConfigError(f"{path} is empty; download it again.")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _inspect(path, data, size)
+                return _inspect(path, _Reader(data, size, with_vocabulary))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; put the model file there or correct `parameters.model`.") from None
     except IsADirectoryError:
@@ -108,11 +112,12 @@ def inspect(path: Path) -> GGUFInfo:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); check its permissions and its disk.") from error
 
 
-def _inspect(path: Path, data: mmap.mmap, size: int) -> GGUFInfo:
+def _inspect(path: Path, reader: _Reader) -> GGUFInfo:
+    data, size = reader.data, reader.size
     if data[:4] != MAGIC:
         raise ConfigError(f"{path} is not a GGUF file: {_looks_like(data[:32])}.")
     try:
-        info = _parse(_Reader(data, size))
+        info = _parse(reader)
     except _CutOff:
         raise ConfigError(f"{path} is cut off inside its header, after {size} bytes; download it again.") from None
     except _Damaged as damage:
@@ -137,8 +142,9 @@ def _looks_like(head: bytes) -> str:
 class _Reader:
     """A position in the header; every read is checked against the end of the file."""
 
-    def __init__(self, data: mmap.mmap, size: int):
+    def __init__(self, data: mmap.mmap, size: int, with_vocabulary: bool):
         self.data, self.size, self.at = data, size, len(MAGIC)
+        self.with_vocabulary = with_vocabulary
 
     def number(self, form: struct.Struct) -> Any:
         try:
@@ -169,6 +175,20 @@ class _Reader:
             raise _CutOff from None
         self.skip(at - self.at)
 
+    def skip_tokens(self, count: int) -> None:
+        """Step over the vocabulary; llama.cpp ends the process if two of its tokens have one text."""
+        begin = self.at
+        self.skip_texts(count)
+        unpack_from, header, at = _U64.unpack_from, self.data[begin : self.at], 0
+        seen = set()
+        for token in range(count):
+            end = at + 8 + unpack_from(header, at)[0]
+            text = header[at + 8 : end]
+            if text in seen and text:
+                raise _Damaged(f"its token {token} has the text of another, {text!r}; download it again")
+            seen.add(text)
+            at = end
+
     def value(self, key: str) -> Any:
         """Read one metadata value; an array is stepped over and gives its length."""
         kind = self.number(_U32)
@@ -182,7 +202,9 @@ class _Reader:
         kind, count = self.number(_U32), self.number(_U64)
         if count > MAX_ENTRIES:
             raise _Damaged(f"its metadata key {key!r} claims {count} entries; download it again")
-        if kind == _STRING:
+        if self.with_vocabulary and key == TOKENS and kind == _STRING:
+            self.skip_tokens(count)
+        elif kind == _STRING:
             self.skip_texts(count)
         else:
             self.skip(count * _scalar(kind, key).size)
@@ -257,7 +279,7 @@ def _describe(metadata: dict[str, Any], tensor_count: int, data_end: int) -> GGU
         embedding_length=number(f"{architecture}.embedding_length"),
         block_count=number(f"{architecture}.block_count"),
         pooling_type=number(f"{architecture}.pooling_type") if f"{architecture}.pooling_type" in metadata else None,
-        vocab_size=number("tokenizer.ggml.tokens"),
+        vocab_size=number(TOKENS),
         has_tokenizer="tokenizer.ggml.model" in metadata,
         chat_template=text("tokenizer.chat_template") or None,
         tensor_count=tensor_count,

@@ -116,6 +116,15 @@ def test_damaged_metadata_is_an_error_and_no_crash(tmp_path, gguf):
     assert "llama.embedding_length" in refusal(tmp_path / "odd.gguf", error=ModelLoadFailed)
 
 
+def test_two_tokens_with_one_text_are_an_error_and_no_crash(tmp_path, monkeypatch):
+    tokens = list(models.TOKENS)
+    tokens[models.character("x")] = tokens[models.character("y")]
+    monkeypatch.setattr(models, "TOKENS", tokens)
+    path = models.random_llama(tmp_path / "twice.gguf")
+    with pytest.raises(ConfigError, match=r"its token 351 has the text of another, b'y'"):
+        load_engine(path)
+
+
 def test_a_failed_load_leaves_the_log_quiet_about_the_next(gguf, tmp_path):
     refusal(models.random_llama(tmp_path / "new.gguf", architecture="llama9"), error=ModelLoadFailed)
     engine = load_engine(gguf["llama"])

@@ -212,6 +212,6 @@ class Model:
 
 
 def _check_file(path: Path) -> None:
-    info = inspect(path)
+    info = inspect(path, with_vocabulary=True)
     if info.kind != "model":
         raise ConfigError(f"{path} is of kind {info.kind!r} and no model; name the model itself in `parameters.model`.")
