@@ -64,7 +64,7 @@ ENGINE_OPTIONS = (
     ),
     _option("n_rs_seq rs_seq", whole(0), 0, "states per recurrent sequence to which it can be rolled back"),
     _option("swa_full", FLAG, False, "keep everything in sliding-window layers, which makes prompts reusable"),
-    _option("warmup", FLAG, True, "compute one token at load"),
+    _option("warmup", FLAG, True, "compute a token at load, and measure threads"),
     _option("check_tensors", FLAG, False, "look for invalid numbers in the weights at load"),
     _option("no_op_offload", FLAG, False, "keep operations on the host's tensors off the GPU"),
     _option("fit_params fit", FLAG, True, "lower `context_size` and `parallel`, where not given, to what memory holds"),
