@@ -1,0 +1,43 @@
+"""Vectors and scores through the whole server, with OpenAI's own client and models dropped into the folder."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import openai
+import pytest
+
+from tests.support import gguf_encoders
+from tests.support.server import Server
+
+
+def test_vectors_of_an_encoder(client: openai.OpenAI, models_path: Path) -> None:
+    gguf_encoders.random_bert(models_path / "encoder.gguf")
+    words = gguf_encoders.WORDS * 40
+    found = client.embeddings.create(model="encoder", input=words)  # asks for base64, and decodes it
+    assert [each.index for each in found.data] == list(range(len(words)))
+    assert found.usage.prompt_tokens == 3 * len(words)
+    first, again = (found.data[index].embedding for index in (0, len(gguf_encoders.WORDS)))
+    assert first == pytest.approx(again, abs=1e-3) and math.isclose(math.hypot(*first), 1, abs_tol=1e-4)
+    [alone] = client.embeddings.create(model="encoder", input="the", encoding_format="float").data
+    assert alone.embedding == pytest.approx(first, abs=1e-3)
+    assert len(client.embeddings.create(model="encoder", input="the", dimensions=8).data[0].embedding) == 8
+    with pytest.raises(openai.BadRequestError, match="102 tokens but this model takes 64"):
+        client.embeddings.create(model="encoder", input="the " * 100)
+    with pytest.raises(openai.BadRequestError, match="does not generate text"):
+        client.completions.create(model="encoder", prompt="a")
+    with pytest.raises(openai.BadRequestError, match="embeddings: true"):
+        client.embeddings.create(model="demo", input="a")
+    described = client.models.retrieve("encoder").model_dump()
+    assert described["capabilities"] == ["embeddings", "tokenize"] and described["context_length"] == 64
+
+
+def test_scores_of_a_reranker(server: Server, models_path: Path) -> None:
+    gguf_encoders.random_bert(models_path / "reranker.gguf", pooling=4, classes=1)
+    body = {"model": "reranker", "query": "the cat", "documents": ["a dog", "the red cat", {"text": "two"}]}
+    status, answer = server.post("/v1/rerank", body)
+    assert status == 200, answer
+    scores = [each["relevance_score"] for each in answer["results"]]
+    assert scores == sorted(scores, reverse=True) and len(set(scores)) == 3
+    assert server.post("/v1/rerank", {**body, "model": "demo"})[0] == 400
