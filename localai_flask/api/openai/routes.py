@@ -17,6 +17,7 @@ from localai_flask.api.openai.schemas import ChatRequest, CompletionRequest, Edi
 from localai_flask.api.parsing import Blueprint
 from localai_flask.api.work import Sequences, Work
 from localai_flask.chat.constraint import answer_constraint, with_default_form
+from localai_flask.chat.finishing import Reader
 from localai_flask.chat.output import OutputReader
 from localai_flask.chat.prompt import completion_prompt, edit_prompt
 from localai_flask.chat.promptonly import PromptOnly
@@ -75,7 +76,7 @@ def create_completion(call: CompletionCall, model: str | None = None) -> Respons
                 param="suffix",
             )
         ending = bound(run_with, answer_constraint(wanted, info))
-        readers = [make_reader() for _ in range(len(prompts) * count)]
+        readers: list[Reader] = [make_reader() for _ in range(len(prompts) * count)]
         return Sequences(choices(prompts, ending, count), readers, "prompt")
 
     identity = Identity.new("cmpl", name, config)
