@@ -263,6 +263,23 @@ def test_each_trigger_arms_the_constraint_anew_and_text_between_is_free(engine, 
     assert any(call[3:] for call in calls[1:-1]) or temperature == 0
 
 
+def test_a_final_form_ends_the_answer(open_engine):
+    engine = open_engine("chain")
+    constraint = Constraint("regex", "[0-9]{3}!", trigger="<tool_call>", is_final=True)
+    job = engine.generate(">", constraint=constraint, max_tokens=18)
+    assert re.fullmatch("Theé€<tool_call>[0-9]{3}!", engine.text(job))
+
+
+def test_a_lax_part_that_cannot_be_enforced_means_any_object(engine):
+    odd = json.dumps({"type": "object", "properties": {"a": {"type": "string", "format": "odd"}}, "maxProperties": 1})
+    lax = Constraint("lark", "start: @part", parts={"part": Constraint("json_schema", odd, "tools", is_lax=True)})
+    text = engine.text(engine.generate("abc", constraint=lax, max_tokens=60, ignore_eos=True))
+    assert text.startswith("{")
+    strict = Constraint("lark", "start: @part", parts={"part": Constraint("json_schema", odd, "tools")})
+    with pytest.raises(InvalidRequest, match="cannot be enforced"):
+        engine.submit("abc", constraint=strict)
+
+
 def test_no_end_within_an_armed_form(open_engine):
     engine = open_engine("chain")
     constraint = Constraint("regex", "[0-9]{3}", trigger="😀")  # the model would end right behind it
