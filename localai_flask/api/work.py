@@ -5,7 +5,7 @@ Shared by all API families: what comes out are the events of `chat.answer`, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,7 +29,7 @@ class Sequences:
     """What to run, and how to read each one's text; `prompt_field` is the field that the prompts come from."""
 
     requests: list[tuple[Prompt, SamplingParams]]
-    readers: list[Reader]
+    readers: Sequence[Reader]
     prompt_field: str | None = None
 
 

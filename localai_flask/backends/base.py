@@ -61,7 +61,7 @@ def refuse_constraint(job: Job, backend: str) -> None:
     if constraint is not None:
         raise UnsupportedParameter(
             f"`{constraint.param or constraint.kind}` asks for constrained output, which the {backend} backend does "
-            "not give; leave it out or choose a model that the llama-cpp backend runs.",
+            "not give; leave it out or choose a model of the llama-cpp or transformers backend.",
             param=constraint.param or None,
         )
 

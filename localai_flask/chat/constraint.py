@@ -107,7 +107,7 @@ def can_constrain(info: ModelInfo) -> bool:
 def _unsupported(field: str, info: ModelInfo) -> UnsupportedParameter:
     return UnsupportedParameter(
         f"`{field}` asks for constrained output, which the {info.backend} backend does not give; leave it out or "
-        "choose a model that the llama-cpp backend runs.",
+        "choose a model that the llama-cpp or the transformers backend runs.",
         param=field,
     )
 
