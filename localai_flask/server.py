@@ -21,8 +21,10 @@ from localai_flask.pool.supervisor import Supervisor
 from localai_flask.settings import Settings
 
 PR_SET_CHILD_SUBREAPER = 36
-PROBE_THREADS = 8
-"""Threads beyond those for model work, so that probes and listings answer while every stream is busy."""
+SPARE_THREADS = 256
+"""Threads beyond those for model work, so that probes and listings answer while every stream is busy and many clients
+have sent only half of a request, each of which holds a thread. They are made when needed, and cost little while they
+wait."""
 FAREWELL_S = 2.0
 """How long before gunicorn's kill a draining stream is ended with a proper error event."""
 
@@ -40,7 +42,7 @@ wsgi_app = "localai_flask.app:create_app()"
 bind = _settings.bind
 workers = _settings.workers
 worker_class = "gthread"
-threads = _settings.http_threads + PROBE_THREADS
+threads = _settings.http_threads + SPARE_THREADS
 worker_connections = 4096
 keepalive = (
     75  # longer than nginx's default of 60 s, so that the proxy closes first and no request meets a closing socket
