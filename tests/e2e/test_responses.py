@@ -155,8 +155,11 @@ def ended_or_none(client: openai.OpenAI, id: str) -> Any:
 @pytest.fixture
 def small_store(models_path: Path, tmp_path: Path) -> Iterator[openai.OpenAI]:
     settings = {"LOCALAI_OPEN_RESPONSES_STORE_TTL": "3s", "LOCALAI_LOAD_TO_MEMORY": "echo"}
-    with Server(models_path, tmp_path, **settings) as server:
-        yield openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+    with (
+        Server(models_path, tmp_path, **settings) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        yield client
 
 
 def test_responses_expire(small_store: openai.OpenAI) -> None:

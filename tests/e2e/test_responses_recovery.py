@@ -22,12 +22,15 @@ RECOVERY_S = 10
 SLOWNESS_S = 20
 
 Start = Callable[..., Server]
+CLIENTS: list[openai.OpenAI] = []
+"""Those of the running test, with streams of which it has read only a part; they are closed behind it."""
 
 
 @pytest.fixture
 def start(models_path: Path, tmp_path: Path) -> Iterator[Start]:
     """Starts servers that share their state and stops them, the newest first."""
     servers: list[Server] = []
+    CLIENTS.clear()
 
     def start(**environment: str) -> Server:
         scratch = tmp_path / str(len(servers))
@@ -38,12 +41,16 @@ def start(models_path: Path, tmp_path: Path) -> Iterator[Start]:
         return server
 
     yield start
+    for client in CLIENTS:
+        client.close()
     for server in reversed(servers):
         server.__exit__(None, None, None)
 
 
 def client_of(server: Server) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=3, timeout=30)
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=3, timeout=30)
+    CLIENTS.append(client)
+    return client
 
 
 def begin(client: openai.OpenAI, how: Any) -> str:
