@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from localai_flask.chat.closing import closed
 from localai_flask.chat.conversation import Tool
 from localai_flask.chat.formats.base import Written
 from localai_flask.chat.formats.tagged import types_of
@@ -38,8 +39,11 @@ GEMMA = (
 
 
 def json_form(schema: Any, param: str, is_lax: bool = False) -> Constraint:
-    """Bind a text to a JSON Schema; with `is_lax`, one that cannot be enforced means any object or value."""
-    return Constraint("json_schema", json.dumps(schema, ensure_ascii=False), param, is_lax=is_lax)
+    """Bind a text to a JSON Schema, with no more properties than it lists.
+
+    With `is_lax`, a schema that cannot be enforced means any object or value.
+    """
+    return Constraint("json_schema", json.dumps(closed(schema), ensure_ascii=False), param, is_lax=is_lax)
 
 
 def quoted(text: str) -> str:

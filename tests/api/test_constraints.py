@@ -16,7 +16,7 @@ HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}]}
 WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
 CLOCK = {"type": "function", "function": {"name": "get_time", "strict": True}}
 NAMED = {"type": "function", "function": {"name": "get_time"}}
-SCHEMA = {"type": "object", "properties": {"b": {"type": "null"}, "a": {"type": "null"}}}
+SCHEMA = {"type": "object", "properties": {"b": {"type": "null"}, "a": {"type": "null"}}, "additionalProperties": False}
 
 
 @pytest.fixture
