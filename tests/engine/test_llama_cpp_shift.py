@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from localai_flask.backends.llama_cpp.shifting import Move, find_moves, kept_tokens
 from localai_flask.errors import ConfigError
-from localai_flask.generation import FinishReason
+from localai_flask.generation import Constraint, FinishReason
 from tests.support.gguf_models import BOS, IM_START
 
 GREEDY = {"max_tokens": 20, "ignore_eos": True}
@@ -113,3 +115,15 @@ def test_without_a_limit_of_its_own_an_answer_ends_with_the_context(open_engine)
 def test_a_memory_that_cannot_be_moved_refuses_by_name(open_engine, model, option):
     with pytest.raises(ConfigError, match=option.partition(":")[0]):
         open_engine(model, option)
+
+
+def test_forced_text_that_is_longer_than_the_context_has_room_for_shifts_it(open_engine):
+    engine = open_engine("llama", "parallel:1", "context_shift", context_size=128)
+    form = Constraint("regex", "x{300}[ab]{9}y{40}[ab]")
+    job = engine.submit("a" * 90, constraint=form, max_tokens=400)
+    while not engine.backend.is_idle:
+        engine.step()
+        engine.check_books()
+
+    assert engine.end(job).reason is FinishReason.EOS
+    assert re.fullmatch(form.text, engine.text(job))

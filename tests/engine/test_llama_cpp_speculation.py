@@ -9,7 +9,7 @@ import pytest
 
 from localai_flask.backends.llama_cpp.lookup import HistoryLookup, PoolLookup
 from localai_flask.errors import ConfigError
-from localai_flask.generation import Constraint, Delta, FinishReason, ThinkingBudget
+from localai_flask.generation import Constraint, Delta, Finished, FinishReason, ThinkingBudget
 from tests.support import gguf_models as models
 
 LOOKUPS = {
@@ -66,6 +66,18 @@ def test_guessing_changes_nothing(open_engine, plain, gguf, tmp_path, way, sampl
 def test_guesses_fit_beside_what_must_be_computed(open_engine, plain, batch):
     engine = open_engine("llama", "parallel:3", *LOOKUPS["simple"], batch=batch)
     assert outcomes(engine, **SAMPLINGS[0]) == outcomes(plain, **SAMPLINGS[0])
+
+
+def test_right_guesses_leave_room_for_prompts(open_engine, gguf):
+    loop = [models.character(char) for char in "abca"]
+    gguf["loop"] = models.chain_model(gguf["llama"].parent / "loop.gguf", loop)
+    engine = open_engine("loop", "parallel:2", *LOOKUPS["simple"], batch=6, context_size=1024)
+    stream = engine.submit("abc" * 3, max_tokens=900)
+    engine.step(20)
+    late = engine.submit("cab" * 40, max_tokens=2)
+    engine.step(60)
+
+    assert engine.end(late) and not engine.of(stream, Finished)
 
 
 def test_a_draft_model_that_is_right_saves_steps(open_engine):

@@ -56,6 +56,11 @@ class Slot:
         return self.tokens[: min(self.length, self.exact)]
 
     @property
+    def room(self) -> int:
+        """How many more tokens the context has room for."""
+        return len(self.tokens) - self.length
+
+    @property
     def shared_length(self) -> int:
         return sum(run.length for run in self.shared)
 

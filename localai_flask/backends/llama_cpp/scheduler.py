@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from localai_flask.backends.llama_cpp.batch import Batch, Tokens
 from localai_flask.backends.llama_cpp.cache import PrefixCache
-from localai_flask.backends.llama_cpp.pace import Pace
+from localai_flask.backends.llama_cpp.pace import LEAST_CHUNK, Pace
 from localai_flask.backends.llama_cpp.sampler import Sampler
 from localai_flask.backends.llama_cpp.sequence import Sequence
 from localai_flask.errors import Overloaded
@@ -143,9 +143,11 @@ class Scheduler:
 
     def _plan_streams(self, batch: Batch, outputs: int) -> list[Share]:
         shares, room = [], self._n_batch - len(self.decoding)
+        if self.prefilling:  # forced tokens and right guesses could fill batch after batch
+            room -= min(LEAST_CHUNK, -(-room // 2))
         for place, sequence in enumerate(self.decoding):
             slot, left = sequence.slot, len(self.decoding) - place
-            tokens = sequence.pending[: 1 + min(MOST_FORCED, room)]
+            tokens = sequence.pending[: min(1 + MOST_FORCED, 1 + room, slot.room)]
             is_whole = len(tokens) == len(sequence.pending)
             # What is left is shared out evenly among those that come.
             guesses = min((room - len(tokens) + 1) // left, outputs // left) if is_whole else 0

@@ -157,7 +157,7 @@ class Sequence:
         if self.pause:
             self.pause -= 1
             return 0
-        room = len(self.slot.tokens) - self.slot.length - len(self.pending)
+        room = self.slot.room - len(self.pending)
         self.trust = min(self.trust, most)
         return min(self.trust, self.limit - len(self.job.output_tokens) - 1, room)
 
