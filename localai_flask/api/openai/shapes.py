@@ -68,13 +68,14 @@ class ToolCallShape(msgspec.Struct):
 class AssistantMessage(msgspec.Struct):
     content: str | None
     tool_calls: list[ToolCallShape] | msgspec.UnsetType = msgspec.UNSET
+    function_call: FunctionShape | msgspec.UnsetType = msgspec.UNSET
     reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
     reasoning: str | msgspec.UnsetType = msgspec.UNSET
     role: Literal["assistant"] = "assistant"
     refusal: None = None
 
 
-FinishWord = Literal["stop", "length", "tool_calls"]
+FinishWord = Literal["stop", "length", "tool_calls", "function_call"]
 
 
 class ChatChoice(msgspec.Struct):
