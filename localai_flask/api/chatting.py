@@ -36,7 +36,7 @@ def chat_plan(
         talk = with_no_action(conversation, bounds, config.function) if can_constrain(info) else conversation
         chat = chat_prompt(talk, config, info)
         constraint = answer_constraint(bounds, info, talk.tools, chat.tool_format, chat.opened)
-        check_budget(chat.thinking, info)
+        check_budget(chat.thinking, info, conversation.thinking_field)
         requests = choices([chat.prompt], chat.sampling(params, constraint), n)
         return Sequences(requests, [chat.reader() for _ in range(n)], prompt_field)
 
@@ -53,13 +53,13 @@ def count_prompt_tokens(conversation: Conversation, config: ModelConfig) -> int:
     return len(tokenized.tokens)
 
 
-def check_budget(budget: ThinkingBudget | None, info: ModelInfo) -> None:
+def check_budget(budget: ThinkingBudget | None, info: ModelInfo, field: str) -> None:
     """Raise `UnsupportedParameter` if thinking is to be limited by an engine that cannot end it."""
-    if budget is not None and "constrain" not in info.capabilities:
+    if budget is not None and "end_thinking" not in info.capabilities:
         raise UnsupportedParameter(
-            f"`thinking_budget` asks for thinking to be ended, which the {info.backend} backend does not do; leave it "
-            "out or choose a model that the llama-cpp backend runs.",
-            param="thinking_budget",
+            f"`{field}` asks for thinking to be ended, which the {info.backend} backend does not do; leave it out or "
+            "choose a model that the llama-cpp backend runs.",
+            param=field,
         )
 
 

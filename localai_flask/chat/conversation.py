@@ -60,8 +60,10 @@ class Conversation:
     `tools` are those that the model may call in this turn; `template_kwargs` reach the chat template as variables.
     `reasoning_effort` and `enable_thinking` do so too; empty and None leave them to the model's configuration.
     `no_action` names the tool, if any, whose call is a plain answer. `thinking_budget` is how many tokens the model may
-    think (below 0: no limit; None: what its configuration says).
+    think (below 0: no limit; None: what its configuration says), and `thinking_field` what the request calls it.
     `metadata` is what the client sent along, for templates of the model's YAML.
+    `continued_by` is the request's field that has the model go on with the last message, its own, "" if none does;
+    without `opens_answer` the prompt ends with the last message, with nothing behind it that begins an answer.
     """
 
     messages: tuple[Message, ...]
@@ -72,7 +74,10 @@ class Conversation:
     reasoning_effort: str = ""
     enable_thinking: bool | None = None
     thinking_budget: int | None = None
+    thinking_field: str = "thinking_budget"
     no_action: str = ""
+    continued_by: str = ""
+    opens_answer: bool = True
 
     @property
     def has_system_message(self) -> bool:

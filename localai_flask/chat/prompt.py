@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from localai_flask.chat import turns, yamltemplates
+from localai_flask.chat import continuing, turns, yamltemplates
 from localai_flask.chat.conversation import Conversation, Message
 from localai_flask.chat.discovery import discover
 from localai_flask.chat.finishing import PrefixedReader, Reader
@@ -21,9 +21,18 @@ from localai_flask.chat.formats.base import Functions
 from localai_flask.chat.formats.configured import configured_format
 from localai_flask.chat.output import OutputReader
 from localai_flask.chat.patterns import NoActionReader, PatternReader
-from localai_flask.chat.reasoning import KNOWN_PAIRS, Reasoning, TagPair, control_tokens, opened_by, thinking_budget
+from localai_flask.chat.reasoning import (
+    KNOWN_PAIRS,
+    Reasoning,
+    TagPair,
+    control_tokens,
+    left_open,
+    opened_by,
+    thinking_budget,
+)
 from localai_flask.config.functions import FunctionOptions
 from localai_flask.config.model import ModelConfig
+from localai_flask.errors import UnsupportedParameter
 from localai_flask.generation import Constraint, ModelInfo, Prompt, SamplingParams, ThinkingBudget
 
 
@@ -104,6 +113,13 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
     known = _tool_format(config, info)
     if functions and known is None:
         conversation = _with_tools_explained(conversation)
+    if from_yaml and not conversation.opens_answer:
+        raise UnsupportedParameter(
+            "`add_generation_prompt` cannot be false for this model: the templates of its YAML always begin an answer; "
+            "leave it out.",
+            param="add_generation_prompt",
+        )
+    conversation, mark = continuing.marked(conversation)
     if from_yaml:
         text = yamltemplates.chat_text(conversation, config)
     elif info.chat_template is not None:
@@ -111,7 +127,8 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
     else:
         messages = map(_as_plain_turn, conversation.messages)
         text = yamltemplates.joined([yamltemplates.plain_turn(message, config) for message in messages], config)
-    reasoning = _reasoning(text, config)
+    text = continuing.cut(text, mark, conversation.continued_by)
+    reasoning = _reasoning(text, config, conversation.messages[-1].content if mark else "")
     configured, native = configured_format(config.function), known or hermes.FORMAT
     budget = conversation.thinking_budget
     return ChatPrompt(
@@ -189,12 +206,13 @@ def _as_plain_turn(message: Message) -> Message:
     return message
 
 
-def _reasoning(prompt: str, config: ModelConfig) -> Reasoning | None:
+def _reasoning(prompt: str, config: ModelConfig, begun: str = "") -> Reasoning | None:
+    """Tell how an answer thinks; `begun` is its own beginning, if that stands in the prompt."""
     options = config.reasoning
     if options.disable:
         return None
     pairs = (*(TagPair(tags.start, tags.end) for tags in options.tag_pairs), *KNOWN_PAIRS)
     opened = None
     if not options.disable_reasoning_tag_prefill:
-        opened = opened_by(prompt, pairs, options.thinking_start_tokens)
+        opened = opened_by(prompt, pairs, options.thinking_start_tokens) or left_open(begun, pairs)
     return Reasoning(pairs, opened, options.strip_reasoning_only)

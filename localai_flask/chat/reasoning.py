@@ -73,6 +73,11 @@ def opened_by(prompt: str, pairs: Sequence[TagPair], starts: Sequence[str] = ())
     return None
 
 
+def left_open(text: str, pairs: Sequence[TagPair]) -> TagPair | None:
+    """Give the pair that a text begins and does not end, if there is one."""
+    return next((pair for pair in pairs if text.rfind(pair.start) > text.rfind(pair.end)), None)
+
+
 def thinking_budget(tokens: int | None, reasoning: Reasoning | None, template: str) -> ThinkingBudget | None:
     """Give the limit of a model's thinking: so many tokens (None or below 0: no limit).
 

@@ -62,7 +62,7 @@ def variables(conversation: Conversation, config: ModelConfig, info: ModelInfo) 
         **_wishes(conversation, config),
         "tools": [tool.definition for tool in conversation.tools] or None,
         "documents": None,
-        "add_generation_prompt": True,
+        "add_generation_prompt": conversation.opens_answer and not conversation.continued_by,
         "bos_token": info.bos_token,
         "eos_token": info.eos_token,
     }

@@ -237,7 +237,7 @@ def test_thinking_can_be_left_out_or_hidden(client: FlaskClient, pool: FakePool)
 
 
 def test_a_thinking_budget_reaches_the_engine(client: FlaskClient, pool: FakePool) -> None:
-    pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", "constrain"}))
+    pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", "constrain", "end_thinking"}))
     pool.scripts = [says("Hi")]
     asked = {**HELLO, "thinking": {"type": "enabled", "budget_tokens": 32}}
     assert client.post("/v1/messages", json=asked).status_code == 200
@@ -261,3 +261,41 @@ def test_official_client(api: anthropic.Anthropic, pool: FakePool) -> None:
     pool.scripts = [[Unavailable("later")]]
     with pytest.raises(anthropic.InternalServerError):
         api.messages.create(model="tiny", **HELLO)
+
+
+BEGUN: dict[str, Any] = {**HELLO, "messages": [*HELLO["messages"], {"role": "assistant", "content": "The answer is ("}]}
+
+
+def test_the_last_message_is_gone_on_with(client: FlaskClient, pool: FakePool) -> None:
+    pool.scripts = [says("B", ")")]
+    body = client.post("/v1/messages", json=BEGUN).get_json()
+    assert body["content"][0]["text"] == "B)"
+    assert pool.prompt.text.endswith("<|im_start|>assistant\nThe answer is (")
+    pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", "tokenize"}))
+    client.post("/v1/messages/count_tokens", json=BEGUN)
+    assert pool.questions[-1].prompt.text == pool.prompt.text  # type: ignore[union-attr]
+
+
+def test_an_empty_last_message_begins_nothing(client: FlaskClient, pool: FakePool) -> None:
+    pool.scripts = [says("Hi")]
+    empty = {**HELLO, "messages": [*HELLO["messages"], {"role": "assistant", "content": ""}]}
+    assert client.post("/v1/messages", json=empty).status_code == 200
+    assert pool.prompt.text.endswith("hello<|im_end|>\n<|im_start|>assistant\n")
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"max_tokens": 99, "thinking": {"type": "enabled", "budget_tokens": 9}}, "`thinking`"),
+        ({"output_config": {"format": {"type": "json_schema", "schema": {}}}}, "`output_config.format`"),
+    ],
+)
+def test_what_a_begun_answer_cannot_have(client: FlaskClient, more: dict[str, Any], named: str) -> None:
+    refused = client.post("/v1/messages", json={**BEGUN, **more})
+    assert refused.status_code == 400 and refused.get_json()["error"]["message"].startswith(named)
+
+
+def test_a_budget_that_no_engine_keeps_is_refused_by_its_name_here(client: FlaskClient) -> None:
+    asked = {**HELLO, "thinking": {"type": "enabled", "budget_tokens": 32}}
+    refused = client.post("/v1/messages", json=asked)
+    assert refused.status_code == 400 and "`thinking.budget_tokens`" in refused.get_json()["error"]["message"]

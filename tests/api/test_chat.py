@@ -263,3 +263,29 @@ def test_model_that_does_not_generate(client: FlaskClient, pool: FakePool) -> No
     pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"embed"}))
     response = client.post("/v1/chat/completions", json=HELLO)
     assert response.status_code == 400 and response.get_json()["error"]["param"] == "model"
+
+
+BEGUN = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "Sure, "}]
+
+
+def test_the_last_message_is_gone_on_with(client: FlaskClient, pool: FakePool) -> None:
+    pool.scripts = [says("here"), says("x")]
+    asked = {"messages": BEGUN, "continue_final_message": True, "add_generation_prompt": False}
+    answer = client.post("/v1/chat/completions", json=asked).get_json()
+    assert answer["choices"][0]["message"]["content"] == "here"
+    assert pool.prompt.text.endswith("<|im_start|>assistant\nSure, ")
+    client.post("/v1/chat/completions", json={"messages": BEGUN, "add_generation_prompt": False})
+    assert pool.prompt.text.endswith("<|im_start|>assistant\nSure, <|im_end|>\n")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"messages": BEGUN[:1]},
+        {"add_generation_prompt": True},
+        {"response_format": {"type": "json_object"}},
+    ],
+)
+def test_messages_that_cannot_be_gone_on_with(client: FlaskClient, more: dict[str, Any]) -> None:
+    refused = client.post("/v1/chat/completions", json={"messages": BEGUN, "continue_final_message": True, **more})
+    assert (refused.status_code, refused.get_json()["error"]["param"]) == (400, "continue_final_message")

@@ -104,7 +104,7 @@ def test_reasoning_tokens_are_counted(client: FlaskClient, pool: FakePool) -> No
 
 @pytest.mark.parametrize("field", ["thinking_budget", "reasoning_budget"])
 def test_a_budget_reaches_the_engine(client: FlaskClient, pool: FakePool, field: str) -> None:
-    pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", "constrain"}))
+    pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", "constrain", "end_thinking"}))
     pool.scripts = [says("a"), says("a")]
     ask(client, **{field: 9})
     budget = pool.requests[0][1].thinking

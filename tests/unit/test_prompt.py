@@ -127,3 +127,48 @@ def test_edit_and_completion() -> None:
 def test_template_that_refuses() -> None:
     with pytest.raises(InvalidRequest, match="no system"):
         text(Conversation(messages=(USER,)), "{{ raise_exception('no system') }}")
+
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
+BEGUN = Conversation(messages=(USER, Message(role="assistant", content="Sure, ")), continued_by="messages")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {
+            "template": Template(
+                chat_message="<|im_start|>{{.RoleName}}\n{{.Content}}<|im_end|>",
+                chat="{{.Input}}\n<|im_start|>assistant\n",
+            )
+        },
+    ],
+    ids=["jinja", "go"],
+)
+def test_the_assistants_last_message_stays_open(config: dict[str, object]) -> None:
+    expected = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nSure, "
+    assert text(BEGUN, CHATML, **config) == expected
+    assert text(BEGUN, None) == "hi\nSure, "
+
+
+def test_a_template_that_leaves_out_the_last_message_cannot_go_on_with_it() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        text(BEGUN, "{{ messages[0].content }}")
+    assert refused.value.info.param == "messages" and refused.value.info.code == "unsupported_parameter"
+
+
+@pytest.mark.parametrize(("begun", "opened"), [("<think>\nLet me", True), ("<think>\nSo.\n</think>\n\nA", False)])
+def test_thinking_that_a_message_has_begun_goes_on(begun: str, opened: bool) -> None:
+    talk = Conversation(messages=(USER, Message(role="assistant", content=begun)), continued_by="messages")
+    assert (chat_prompt(talk, ModelConfig(name="m"), info(CHATML)).opened is not None) is opened
+
+
+def test_a_prompt_without_the_beginning_of_an_answer() -> None:
+    talk = Conversation(messages=(USER,), opens_answer=False)
+    assert text(talk, CHATML) == "<|im_start|>user\nhi<|im_end|>\n"
+    with pytest.raises(InvalidRequest, match="add_generation_prompt"):
+        text(talk, CHATML, template=Template(chat="{{.Input}}"))

@@ -145,6 +145,8 @@ class PromptRequest(RequestSchema):
         must_call = choice["type"] in ("any", "tool")
         once = choice["disable_parallel_tool_use"] or choice["type"] == "tool"
         config, thinking = data.get("output_config", {}), data.get("thinking", {})
+        if continues := messages[-1].role == "assistant":
+            continues = _is_to_be_continued(messages, thinking, config)
         conversation = Conversation(
             messages=tuple(messages),
             tools=tools,
@@ -153,6 +155,8 @@ class PromptRequest(RequestSchema):
             reasoning_effort=config.get("effort", ""),
             enable_thinking=_switch(thinking),
             thinking_budget=thinking.get("budget_tokens"),
+            thinking_field="thinking.budget_tokens",
+            continued_by="messages" if continues else "",
         )
         wanted = Wanted(
             form=config.get("format"), must_call=must_call, calls_once=once, asked_by=_asked_by(tools, must_call)
@@ -213,6 +217,22 @@ def _asked_by(tools: tuple[Tool, ...], must_call: bool) -> str:
     if must_call:
         return "tool_choice"
     return next((f"tools[{index}].strict" for index, tool in enumerate(tools) if tool.strict), "")
+
+
+def _is_to_be_continued(messages: list[Message], thinking: dict[str, Any], config: dict[str, Any]) -> bool:
+    """Tell whether the model goes on with the assistant's last message; take that away if it is empty."""
+    last = messages[-1]
+    if last.tool_calls:
+        return False
+    if not last.content and not last.reasoning and len(messages) > 1:
+        messages.pop()
+        return False
+    if thinking.get("type") == "enabled" and not last.reasoning:
+        raise ValidationError({"thinking": ["is not possible for an answer that `messages` has begun without it."]})
+    if "format" in config:
+        problem = "is for whole answers, but the last of `messages` has begun this one."
+        raise ValidationError({"output_config": {"format": [problem]}})
+    return True
 
 
 def _switch(thinking: dict[str, Any]) -> bool | None:

@@ -26,6 +26,7 @@ from localai_flask.api.openai.sampling import (
 )
 from localai_flask.api.openai.turns import paired
 from localai_flask.api.tools import Choice, asked_by, chosen_tools
+from localai_flask.chat.constraint import Wanted
 from localai_flask.chat.conversation import Conversation, Tool
 
 MAX_TOP_LOGPROBS = 20
@@ -42,6 +43,8 @@ class ChatRequest(StreamingRequest, ToolFields, ClientFields):
     thinking_budget = Whole(-1)
     reasoning_budget = Whole(-1)
     chat_template_kwargs = Mapping()
+    add_generation_prompt = Flag()
+    continue_final_message = Flag(load_default=False)
     metadata = Mapping()
     response_format = Object(ResponseFormat)
     audio = Refused(TEXT_ONLY)
@@ -72,6 +75,9 @@ class ChatRequest(StreamingRequest, ToolFields, ClientFields):
         except ValidationError as error:
             raise ValidationError({field: error.messages_dict["tool_choice"]}) from None
         once = choice.once or is_legacy or not data["parallel_tool_calls"]
+        continues = data["continue_final_message"]
+        if continues:
+            _check_continues(data, shared["wanted"])
         conversation = Conversation(
             messages=paired(data["messages"]),
             tools=tools,
@@ -81,6 +87,9 @@ class ChatRequest(StreamingRequest, ToolFields, ClientFields):
             reasoning_effort=effort,
             enable_thinking=_switch(metadata.get("enable_thinking")),
             thinking_budget=data.get("thinking_budget", data.get("reasoning_budget")),
+            thinking_field="reasoning_budget" if "thinking_budget" not in data else "thinking_budget",
+            continued_by="continue_final_message" if continues else "",
+            opens_answer=data.get("add_generation_prompt", True),
         )
         shared["wanted"] = dataclasses.replace(
             shared["wanted"],
@@ -89,6 +98,18 @@ class ChatRequest(StreamingRequest, ToolFields, ClientFields):
             asked_by=_asked_by(known, choice, field),
         )
         return ChatCall(conversation=conversation, is_legacy=is_legacy, **shared)
+
+
+def _check_continues(data: dict[str, Any], wanted: Wanted) -> None:
+    """Raise `ValidationError` if the last message is none that the model could go on with."""
+    last = data["messages"][-1]
+    if data.get("add_generation_prompt"):
+        raise invalid("continue_final_message", "is not possible together with `add_generation_prompt`.")
+    if last.role != "assistant" or last.tool_calls:
+        raise invalid("continue_final_message", "needs the last of `messages` to be the assistant's, without calls.")
+    if wanted.form is not None:
+        problem = f"is not possible together with `{wanted.form.param}`, which is for whole answers."
+        raise invalid("continue_final_message", problem)
 
 
 def _choice(data: dict[str, Any]) -> tuple[str, Choice, list[Tool]]:

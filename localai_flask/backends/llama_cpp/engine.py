@@ -63,7 +63,7 @@ class LlamaCppBackend(Backend):
     the batch, since the library adds up in another order for more tokens; then a near tie can fall the other way.
     """
 
-    capabilities = frozenset({"generate", "constrain"})
+    capabilities = frozenset({"generate", "constrain", "end_thinking"})
 
     def load(self, config: ModelConfig, progress: LoadProgress) -> ModelInfo:
         settings = Settings.from_environment()
