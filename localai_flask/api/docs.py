@@ -71,6 +71,12 @@ def schema(shape: type[msgspec.Struct]) -> dict[str, Any]:
     return inlined
 
 
+def streamed(shape: type[msgspec.Struct]) -> dict[str, Any]:
+    """Document the answers of a request that may ask for a stream of events."""
+    kinds = {"application/json": {"schema": schema(shape)}, "text/event-stream": {"schema": {"type": "string"}}}
+    return {"200": {"content": kinds}}
+
+
 def _inlined(node: Any, components: dict[str, Any]) -> Any:
     if isinstance(node, list):
         return [_inlined(entry, components) for entry in node]

@@ -21,8 +21,8 @@ CALLED = {"stop": "stop_sequences"}
 
 @bp.post("/messages")
 @bp.arguments(MessagesRequest)
-@bp.response(200, docs.schema(shapes.Message), description="The message; with `stream`, as server-sent events.")
-@bp.doc(operationId="createMessage", responses=DOCUMENTED)
+@bp.response(200, description="The message; with `stream`, as server-sent events.")
+@bp.doc(operationId="createMessage", responses={**docs.streamed(shapes.Message), **DOCUMENTED})
 def create_message(call: MessagesCall) -> Response:
     """Answer a conversation"""
     name, config = chosen_model("chat", call.model)

@@ -31,8 +31,8 @@ bp = Blueprint("openai", __name__, description="OpenAI's API")
 @bp.post("/chat/completions")
 @bp.alias("/engines/<path:model>/chat/completions", methods=["POST"])
 @bp.arguments(ChatRequest)
-@bp.response(200, docs.schema(shapes.ChatCompletion), description="The answer; with `stream`, as server-sent events.")
-@bp.doc(operationId="createChatCompletion")
+@bp.response(200, description="The answer; with `stream`, as server-sent events.")
+@bp.doc(operationId="createChatCompletion", responses=docs.streamed(shapes.ChatCompletion))
 def create_chat_completion(call: ChatCall, model: str | None = None) -> Response:
     """Answer a conversation"""
     name, config = chosen_model("chat", call.model, model)
@@ -51,8 +51,8 @@ def create_chat_completion(call: ChatCall, model: str | None = None) -> Response
 @bp.post("/completions")
 @bp.alias("/engines/<path:model>/completions", methods=["POST"])
 @bp.arguments(CompletionRequest)
-@bp.response(200, docs.schema(shapes.Completion), description="The texts; with `stream`, as server-sent events.")
-@bp.doc(operationId="createCompletion")
+@bp.response(200, description="The texts; with `stream`, as server-sent events.")
+@bp.doc(operationId="createCompletion", responses=docs.streamed(shapes.Completion))
 def create_completion(call: CompletionCall, model: str | None = None) -> Response:
     """Continue one or more texts"""
     name, config = chosen_model("completion", call.model, model)

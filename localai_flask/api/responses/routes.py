@@ -38,8 +38,8 @@ def _query(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 @bp.post("/responses")
 @bp.arguments(ResponseRequest)
-@bp.response(200, docs.schema(shapes.Response), description="The response; with `stream`, as server-sent events.")
-@bp.doc(operationId="createResponse")
+@bp.response(200, description="The response; with `stream`, as server-sent events.")
+@bp.doc(operationId="createResponse", responses=docs.streamed(shapes.Response))
 def create_response(call: ResponseCall) -> Response:
     """Answer a conversation"""
     name, config = chosen_model("chat", call.model)
@@ -92,9 +92,10 @@ flask.Blueprint.add_url_rule(bp, "/responses", "websocket", refuse_websocket, me
 
 
 @bp.get("/responses/<response_id>")
-@bp.response(200, docs.schema(shapes.Response), description="The response; with `stream`, its events.")
+@bp.response(200, description="The response; with `stream`, its events.")
 @bp.doc(
     operationId="getResponse",
+    responses=docs.streamed(shapes.Response),
     parameters=[
         _query("stream", "Whether to stream the events of a background response.", {"type": "boolean"}),
         _query("starting_after", "The number of the event behind which to begin.", {"type": "integer", "minimum": 0}),
