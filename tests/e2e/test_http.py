@@ -74,6 +74,24 @@ def test_a_malformed_chunk_is_the_clients_mistake(server: Server) -> None:
     assert (status, code(body)) == (400, "invalid_request")
 
 
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET / HTTP/9.9\r\n\r\n", 400),
+        (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: test\r\nbad header\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: test\r\nX-Long: " + b"x" * 9000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: test\r\n" + b"".join(b"X-%d: x\r\n" % n for n in range(200)) + b"\r\n", 431),
+        (b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: many\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: rot13\r\n\r\n", 501),
+    ],
+)
+def test_what_is_no_proper_http_is_told_in_json(server: Server, sent: bytes, expected: int) -> None:
+    status, body = exchange(server, sent)
+    assert (status, code(body)) == (expected, "invalid_http")
+
+
 @pytest.mark.parametrize("length", ["Content-Length: 16777216", "Transfer-Encoding: chunked"])
 def test_a_body_over_the_limit_is_refused(server: Server, length: str) -> None:
     with connect(server) as connection:
