@@ -73,8 +73,9 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     `max_tokens` 0 means: until the context is full. `seed` -1 means: a fresh one for each request. `repeat_last_n` and
     `dry_penalty_last_n` count the last tokens that the penalties look at (-1: all). `top_logprobs` None means: no
     log-probabilities; `prompt_logprobs` asks for the prompt's as well. `text_bias` is `logit_bias` for the tokens of
-    texts. `top_n_sigma` and `adaptive_target` below 0 and `mirostat` 0 are off. `preserved` names control tokens that
-    are to be shown in the text, where the vocabulary has them.
+    texts. Without `cache_prompt` the prompt is computed whole. `top_n_sigma` and `adaptive_target` below 0 and
+    `mirostat` 0 are off. `preserved` names control tokens that are to be shown in the text, where the vocabulary has
+    them.
     """
 
     temperature: float = 0.9
@@ -104,6 +105,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = -1
     max_tokens: int = 0
     ignore_eos: bool = False
+    cache_prompt: bool = True
     stop: tuple[str, ...] = ()
     logit_bias: dict[int, float] = {}
     text_bias: dict[str, float] = {}

@@ -57,6 +57,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seed: int | None = None
     max_tokens: NotNegative | None = None
     ignore_eos: bool | None = None
+    cache_prompt: bool | None = None
     logit_bias: dict[Annotated[str, Meta(pattern=r"^(?!-[0-9]+$)[\s\S]")], Annotated[float, Meta(ge=-100, le=100)]] = {}
     """By token ids, or by texts whose tokens are meant."""
     echo: bool = False

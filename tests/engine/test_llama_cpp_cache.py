@@ -27,6 +27,27 @@ def test_the_same_prompt_again_computes_its_last_token_only(open_engine, fresh):
     assert first.output_tokens == again.output_tokens == fresh(ONE)
 
 
+def test_a_prompt_may_keep_out_of_the_cache(open_engine):
+    engine = open_engine("llama", "parallel:2")
+    engine.generate(ONE, **GREEDY)
+    without = engine.generate(ONE, cache_prompt=False, **GREEDY)
+    running = engine.submit(ONE, **GREEDY)
+    beside = engine.submit(ONE, cache_prompt=False, **GREEDY)
+    engine.run()
+
+    assert (without.num_cached, running.num_cached, beside.num_cached) == (0, len(ONE), 0)
+    assert without.output_tokens == running.output_tokens == beside.output_tokens
+
+
+def test_seeds_repeat_exactly_where_attention_adds_up_in_32_bits(open_engine):
+    engine = open_engine("llama", "parallel:1", flash_attention="off")
+    texts = [
+        [engine.generate(ONE, temperature=0.9, seed=seed, **GREEDY).output_tokens for seed in range(5)]
+        for _ in range(4)
+    ]
+    assert texts[1:] == texts[:1] * 3
+
+
 def test_a_conversation_goes_on_where_it_ended(open_engine, fresh):
     engine = open_engine("llama", "parallel:2")
     first = engine.generate(ONE, **GREEDY)

@@ -294,6 +294,7 @@ def test_deadline_fails_running_and_waiting_jobs(backend: TransformersBackend) -
         (Prompt(PROMPT), SamplingParams(logit_bias={-1: 1.0}), "logit_bias"),
         (Prompt(PROMPT), SamplingParams(repeat_penalty=-1.0), "repeat_penalty"),
         (Prompt(PROMPT), SamplingParams(mirostat=2), "`mirostat` is not supported by the transformers backend"),
+        (Prompt(PROMPT), SamplingParams(cache_prompt=False), "`cache_prompt`: false is not supported"),
         (Prompt(PROMPT), SamplingParams(dry_multiplier=0.8), "`dry_multiplier` is not"),
         (Prompt(PROMPT), SamplingParams(text_bias={"a": 1.0}), "`logit_bias` with texts as keys is not"),
         (Prompt(PROMPT), SamplingParams(prompt_logprobs=True), "`echo` together with `logprobs` is not"),

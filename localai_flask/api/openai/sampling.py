@@ -55,6 +55,7 @@ SAMPLING = (
     "seed",
     "max_tokens",
     "ignore_eos",
+    "cache_prompt",
     "stop",
     "logit_bias",
 )
@@ -118,6 +119,7 @@ class SamplingRequest(FormFields):
     seed = Whole()
     max_tokens = Whole(1)
     ignore_eos = Flag()
+    cache_prompt = Flag()
     stop = Stop(metadata={"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
     logit_bias = Mapping(
         values=Decimal(-100, 100), metadata={"description": "What to add to logits, by token ids or by texts."}

@@ -95,7 +95,8 @@ class Sequence:
 
         The last of these tokens is computed anyway.
         """
-        return self.prompt[:1] if self.wants_prompt_logprobs else self.prompt
+        is_free = self.job.sampling.cache_prompt and not self.wants_prompt_logprobs
+        return self.prompt if is_free else self.prompt[:1]
 
     def admit(self, slot: Slot, sampler: Sampler) -> None:
         """Take a slot that holds the beginning of the prompt already, and a sampler."""

@@ -37,15 +37,18 @@ UNSUPPORTED: dict[str, Callable[[SamplingParams], object]] = {
     "dry_multiplier": lambda params: params.dry_multiplier > 0,
     "logit_bias": lambda params: params.text_bias,
     "echo": lambda params: params.prompt_logprobs,
+    "cache_prompt": lambda params: not params.cache_prompt,
 }
-"""What only the llama-cpp backend honours, and when it is asked for: `logit_bias` by texts, `echo` with `logprobs`."""
+"""What only the llama-cpp backend honours, and when it is asked for."""
+HOW = {"logit_bias": " with texts as keys", "echo": " together with `logprobs`", "cache_prompt": ": false"}
+"""How some of these are asked for, where the name alone would be too much."""
 
 
 def check_sampling(params: SamplingParams, size: int) -> None:
     """Raise `InvalidRequest` for values that a vocabulary of `size` tokens or the sampler cannot take."""
     for name, is_asked in UNSUPPORTED.items():
         if is_asked(params):
-            how = {"logit_bias": " with texts as keys", "echo": " together with `logprobs`"}.get(name, "")
+            how = HOW.get(name, "")
             raise UnsupportedParameter(
                 f"`{name}`{how} is not supported by the transformers backend; leave it out or choose a model that the "
                 "llama-cpp backend runs.",
