@@ -334,7 +334,7 @@ def test_json_schema(client: FlaskClient, pool: FakePool) -> None:
     for body in ({"text": {"format": form}}, {"text_format": {"type": "json_schema", "json_schema": form}}):
         pool.scripts = [says('{"a": 1}')]
         response = create(client, **body)
-        assert json.loads(pool.sampling.constraint.text) == schema
+        assert json.loads(pool.sampling.constraint.text) == {**schema, "additionalProperties": False}
         assert response["text"]["format"]["schema"] == schema and response["text"]["format"]["name"] == "thing"
 
 
