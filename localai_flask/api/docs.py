@@ -15,6 +15,12 @@ from localai_flask import __version__
 
 PREFIX = "/swagger"
 ASSETS = PREFIX + "/assets/"
+EVENT = {
+    "type": "object",
+    "description": "One of the stream's events.",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["data"],
+}
 
 
 class ErrorDetail(marshmallow.Schema):
@@ -73,7 +79,7 @@ def schema(shape: type[msgspec.Struct]) -> dict[str, Any]:
 
 def streamed(shape: type[msgspec.Struct]) -> dict[str, Any]:
     """Document the answers of a request that may ask for a stream of events."""
-    kinds = {"application/json": {"schema": schema(shape)}, "text/event-stream": {"schema": {"type": "string"}}}
+    kinds = {"application/json": {"schema": schema(shape)}, "text/event-stream": {"schema": EVENT}}
     return {"200": {"content": kinds}}
 
 

@@ -59,5 +59,20 @@ def test_operation(label: str) -> None:
     try_out()
 
 
+@pytest.mark.parametrize(
+    ("label", "body"),
+    [
+        ("POST /v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]}),
+        ("POST /v1/completions", {"prompt": "hi"}),
+        ("POST /v1/messages", {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}),
+        ("POST /v1/responses", {"input": "hi", "store": False}),
+    ],
+)
+def test_streams_are_as_documented(label: str, body: dict[str, Any]) -> None:
+    case = OPERATIONS[label].Case(body={**body, "stream": True}, media_type="application/json")
+    response = case.call_and_validate(checks=CHECKS)
+    assert response.headers["content-type"][0].startswith("text/event-stream")
+
+
 def test_every_family_is_documented() -> None:
     assert {"POST /v1/chat/completions", "POST /v1/messages", "GET /v1/models"} <= set(OPERATIONS)
