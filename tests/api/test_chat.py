@@ -7,7 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from localai_flask.errors import ContextOverflow, ModelLoadFailed, Unavailable
-from localai_flask.generation import Delta, Finished, FinishReason, Started, TokenLogprob, Usage
+from localai_flask.generation import Delta, Finished, FinishReason, Started, Timings, TokenLogprob, Usage
 from tests.api.fakes import FakePool, chunks, frames, says
 
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
@@ -289,3 +289,42 @@ def test_the_last_message_is_gone_on_with(client: FlaskClient, pool: FakePool) -
 def test_messages_that_cannot_be_gone_on_with(client: FlaskClient, more: dict[str, Any]) -> None:
     refused = client.post("/v1/chat/completions", json={"messages": BEGUN, "continue_final_message": True, **more})
     assert (refused.status_code, refused.get_json()["error"]["param"]) == (400, "continue_final_message")
+
+
+def timed(reason: FinishReason = FinishReason.EOS) -> list[Any]:
+    timings = Timings(queue_ms=1, prompt_ms=20, decode_ms=50, draft_tokens=4, accepted_tokens=3)
+    return [Started(12, 2), Delta("Hi", tokens=5), Finished(reason, Usage(12, 5, 2), timings)]
+
+
+TIMINGS = {
+    "cache_n": 2,
+    "prompt_n": 10,
+    "prompt_ms": 20.0,
+    "prompt_per_token_ms": 2.0,
+    "prompt_per_second": 500.0,
+    "predicted_n": 5,
+    "predicted_ms": 50.0,
+    "predicted_per_token_ms": 10.0,
+    "predicted_per_second": 100.0,
+    "draft_n": 4,
+    "draft_n_accepted": 3,
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "ask"), [("chat/completions", {"messages": BEGUN[:1]}), ("completions", {"prompt": "hello"})]
+)
+def test_timings_stand_in_the_answer_and_in_the_last_chunk(
+    client: FlaskClient, pool: FakePool, path: str, ask: dict[str, Any]
+) -> None:
+    pool.scripts = [timed(), timed(), timed()]
+    assert client.post(f"/v1/{path}", json=ask).get_json()["timings"] == TIMINGS
+    for options in ({}, {"include_usage": True}):
+        streamed = chunks(client.post(f"/v1/{path}", json={**ask, "stream": True, "stream_options": options}))
+        assert streamed[-1]["timings"] == TIMINGS and not any("timings" in chunk for chunk in streamed[:-1])
+
+
+def test_timings_of_several_choices_are_those_of_all_together(client: FlaskClient, pool: FakePool) -> None:
+    pool.scripts = [timed(), timed()]
+    told = client.post("/v1/chat/completions", json={"messages": BEGUN[:1], "n": 2}).get_json()["timings"]
+    assert (told["predicted_n"], told["predicted_ms"], told["predicted_per_second"]) == (10, 50, 200)

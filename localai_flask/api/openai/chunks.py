@@ -6,6 +6,8 @@ else.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from localai_flask.api.errors import encode_error
 from localai_flask.api.openai.render import (
     FINISH_REASONS,
@@ -17,6 +19,7 @@ from localai_flask.api.openai.render import (
     text_of,
     usage,
 )
+from localai_flask.api.openai.timings import timings
 from localai_flask.chat.answer import Content, Event, Finish, Thought, ToolArguments, ToolCallStart
 from localai_flask.errors import ApiError
 from localai_flask.generation import PromptLogprobs, Started, TokenLogprob
@@ -26,10 +29,15 @@ NULL = b"null"
 
 
 class Chunks:
-    """What both kinds of streamed completions have in common."""
+    """What both kinds of streamed completions have in common.
+
+    Timings stand in the last chunk of each choice, or, of all together, beside the usage if that was asked for.
+    """
 
     kind = ""
     words = FINISH_REASONS
+    more: ClassVar[dict[str, str]] = {}
+    """What else stands in each chunk."""
 
     def __init__(self, identity: Identity, n: int, include_usage: bool):
         head = {
@@ -38,6 +46,7 @@ class Chunks:
             "created": identity.created,
             "model": identity.model,
             "system_fingerprint": identity.fingerprint,
+            **self.more,
         }
         self._head = b"data: " + encode(head)[:-1] + b',"choices":['
         self._tail = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
@@ -50,12 +59,20 @@ class Chunks:
         if not self._include_usage:
             return DONE
         finishes = [self._finishes[index] for index in sorted(self._finishes)]
-        return b'%s],"usage":%s}\n\n%s' % (self._head, encode(usage(finishes, self._n)), DONE)
+        told = encode(usage(finishes, self._n)), encode(timings(finishes))
+        return b'%s],"usage":%s,"timings":%s}\n\n%s' % (self._head, *told, DONE)
 
     def error(self, error: ApiError) -> bytes:
         return b"data: %s\n\n%s" % (encode_error(error.info), DONE)
 
-    def _reason(self, index: int, finish: Finish) -> bytes:
+    def _choice(self, body: bytes, finish: Finish | None = None) -> bytes:
+        if finish is None or self._include_usage:
+            return self._head + body + self._tail
+        return b'%s%s],"timings":%s}\n\n' % (self._head, body, encode(timings([finish])))
+
+    def _reason(self, index: int, finish: Finish | None) -> bytes:
+        if finish is None:
+            return NULL
         self._finishes[index] = finish
         return encode(self.words[finish.reason])
 
@@ -64,6 +81,7 @@ class ChatChunks(Chunks):
     """A stream of chat completion chunks; each choice begins with its role."""
 
     kind = "chat.completion.chunk"
+    more: ClassVar[dict[str, str]] = {"service_tier": "default"}
 
     def __init__(self, identity: Identity, n: int, include_usage: bool):
         super().__init__(identity, n, include_usage)
@@ -91,19 +109,13 @@ class ChatChunks(Chunks):
                 piece = {"index": number, "function": {"arguments": text}}
                 return self._chunk(index, b'{"tool_calls":[%s]}' % encode(piece))
             case Finish():
-                return self._chunk(index, b"{}", _logprobs(event.logprobs), self._reason(index, event))
+                return self._chunk(index, b"{}", _logprobs(event.logprobs), event)
             case _:
                 return b""
 
-    def _chunk(self, index: int, delta: bytes, logprobs: bytes = NULL, reason: bytes = NULL) -> bytes:
-        return b'%s{"index":%d,"delta":%s,"logprobs":%s,"finish_reason":%s}%s' % (
-            self._head,
-            index,
-            delta,
-            logprobs,
-            reason,
-            self._tail,
-        )
+    def _chunk(self, index: int, delta: bytes, logprobs: bytes = NULL, finish: Finish | None = None) -> bytes:
+        told = index, delta, logprobs, self._reason(index, finish)
+        return self._choice(b'{"index":%d,"delta":%s,"logprobs":%s,"finish_reason":%s}' % told, finish)
 
 
 def _logprobs(logprobs: list[TokenLogprob]) -> bytes:
@@ -149,7 +161,7 @@ class CompletionChunks(Chunks):
             case Content(text, logprobs):
                 return frame + self._chunk(index, text, logprobs)
             case Finish():
-                return frame + self._chunk(index, "", event.logprobs, self._reason(index, event))
+                return frame + self._chunk(index, "", event.logprobs, event)
             case _:
                 return frame
 
@@ -158,18 +170,12 @@ class CompletionChunks(Chunks):
         before = text_of(prompt) if text is None else text
         self._logprobs[index] = legacy = LegacyLogprobs(len(before))
         rendered = encode(legacy.prompt(prompt)) if prompt else NULL
-        return self._frame(index, before, rendered, NULL) if before or prompt else b""
+        return self._frame(index, before, rendered) if before or prompt else b""
 
-    def _chunk(self, index: int, text: str, logprobs: list[TokenLogprob] | None = None, reason: bytes = NULL) -> bytes:
+    def _chunk(self, index: int, text: str, logprobs: list[TokenLogprob], finish: Finish | None = None) -> bytes:
         rendered = encode(self._logprobs[index].add(logprobs)) if logprobs else NULL
-        return self._frame(index, text, rendered, reason)
+        return self._frame(index, text, rendered, finish)
 
-    def _frame(self, index: int, text: str, rendered: bytes, reason: bytes) -> bytes:
-        return b'%s{"index":%d,"text":%s,"logprobs":%s,"finish_reason":%s}%s' % (
-            self._head,
-            index,
-            encode(text),
-            rendered,
-            reason,
-            self._tail,
-        )
+    def _frame(self, index: int, text: str, rendered: bytes, finish: Finish | None = None) -> bytes:
+        told = index, encode(text), rendered, self._reason(index, finish)
+        return self._choice(b'{"index":%d,"text":%s,"logprobs":%s,"finish_reason":%s}' % told, finish)

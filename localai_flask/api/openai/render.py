@@ -14,6 +14,7 @@ import msgspec
 
 from localai_flask import __version__
 from localai_flask.api.openai import shapes
+from localai_flask.api.openai.timings import timings
 from localai_flask.chat.answer import Answer, Finish
 from localai_flask.chat.conversation import ToolCall
 from localai_flask.config.model import ModelConfig
@@ -61,10 +62,9 @@ def chat_completion(
     for index, answer in enumerate(answers):
         logprobs = chat_logprobs(answer.logprobs) if with_logprobs else None
         choices.append(shapes.ChatChoice(index, _message(answer, is_legacy), logprobs, _word(answer, words)))
-    completion = shapes.ChatCompletion(
-        identity.id, identity.created, identity.model, identity.fingerprint, choices, usage(_finishes(answers), n)
-    )
-    return encode(completion)
+    finishes = finishes_of(answers)
+    head = identity.id, identity.created, identity.model, identity.fingerprint
+    return encode(shapes.ChatCompletion(*head, choices, usage(finishes, n), timings(finishes)))
 
 
 def completion(
@@ -72,9 +72,13 @@ def completion(
     answers: Sequence[Answer],
     with_logprobs: bool,
     echoed: Sequence[str | None],
-    tokens: shapes.UsageShape,
+    made: Sequence[Finish],
+    count: int,
 ) -> bytes:
-    """Render a whole completion; `echoed` is the text to put before each answer, None that of the prompt's tokens."""
+    """Render a whole completion; `echoed` is the text to put before each answer, None that of the prompt's tokens.
+
+    `made` are the ends of all answers, `count` to each prompt, also of those that were not the best.
+    """
     choices = []
     for index, (answer, echo) in enumerate(zip(answers, echoed, strict=True)):
         before = text_of(answer.prompt_logprobs) if echo is None else echo
@@ -84,19 +88,15 @@ def completion(
             logprobs = legacy.prompt(answer.prompt_logprobs)
             legacy.add(answer.logprobs, logprobs)
         choices.append(shapes.CompletionChoice(index, before + answer.content, logprobs, _word(answer)))
-    body = shapes.Completion(identity.id, identity.created, identity.model, identity.fingerprint, choices, tokens)
-    return encode(body)
+    head = identity.id, identity.created, identity.model, identity.fingerprint
+    return encode(shapes.Completion(*head, choices, usage(made, count), timings(made)))
 
 
 def edit(identity: Identity, answers: Sequence[Answer], n: int) -> bytes:
     """Render an edit."""
     choices = [shapes.EditChoice(index, answer.content, _word(answer)) for index, answer in enumerate(answers)]
-    return encode(shapes.Edit(identity.id, identity.created, identity.model, choices, usage(_finishes(answers), n)))
-
-
-def usage_of(answers: Sequence[Answer], n: int) -> shapes.UsageShape:
-    """Add up the tokens of all answers, `n` to each prompt."""
-    return usage(_finishes(answers), n)
+    tokens = usage(finishes_of(answers), n)
+    return encode(shapes.Edit(identity.id, identity.created, identity.model, choices, tokens))
 
 
 def usage(finishes: Sequence[Finish], n: int) -> shapes.UsageShape:
@@ -181,7 +181,7 @@ def _word(answer: Answer, words: Mapping[FinishReason, shapes.FinishWord] = FINI
     return words[answer.finish.reason]
 
 
-def _finishes(answers: Sequence[Answer]) -> list[Finish]:
+def finishes_of(answers: Sequence[Answer]) -> list[Finish]:
     return [answer.finish for answer in answers if answer.finish is not None]
 
 

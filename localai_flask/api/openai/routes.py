@@ -85,8 +85,8 @@ def create_completion(call: CompletionCall, model: str | None = None) -> Respons
         return sse.respond(work, CompletionChunks(identity, n, call.include_usage, echoed))
     made = work.answers()
     kept = made if count == n else best(made, count, n)
-    tokens = render.usage_of(made, count)
-    return _json(render.completion(identity, kept, params.top_logprobs is not None, echoed, tokens))
+    with_logprobs = params.top_logprobs is not None
+    return _json(render.completion(identity, kept, with_logprobs, echoed, render.finishes_of(made), count))
 
 
 @bp.post("/edits")

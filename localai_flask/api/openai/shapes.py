@@ -27,6 +27,22 @@ class UsageShape(msgspec.Struct):
     completion_tokens_details: CompletionTokensDetails = msgspec.field(default_factory=CompletionTokensDetails)
 
 
+class Timings(msgspec.Struct):
+    """Tokens and milliseconds: of the prompt as far as it was not cached, and of the answer; drafted tokens if any."""
+
+    cache_n: int
+    prompt_n: int
+    prompt_ms: float
+    prompt_per_token_ms: float
+    prompt_per_second: float
+    predicted_n: int
+    predicted_ms: float
+    predicted_per_token_ms: float
+    predicted_per_second: float
+    draft_n: int | msgspec.UnsetType = msgspec.UNSET
+    draft_n_accepted: int | msgspec.UnsetType = msgspec.UNSET
+
+
 class TopLogprob(msgspec.Struct):
     token: str
     logprob: float
@@ -92,6 +108,8 @@ class ChatCompletion(msgspec.Struct):
     system_fingerprint: str
     choices: list[ChatChoice]
     usage: UsageShape
+    timings: Timings
+    service_tier: Literal["default"] = "default"
     object: Literal["chat.completion"] = "chat.completion"
 
 
@@ -109,6 +127,7 @@ class Completion(msgspec.Struct):
     system_fingerprint: str
     choices: list[CompletionChoice]
     usage: UsageShape
+    timings: Timings
     object: Literal["text_completion"] = "text_completion"
 
 
