@@ -33,7 +33,7 @@ def chat_plan(
 
     def plan(info: ModelInfo) -> Sequences:
         bounds = with_default_form(wanted, config)
-        talk = with_no_action(conversation, bounds, config.function) if can_constrain(info) else conversation
+        talk = _as_said(conversation, bounds, config, info)
         chat = chat_prompt(talk, config, info)
         constraint = answer_constraint(bounds, info, talk.tools, chat.tool_format, chat.opened)
         check_budget(chat.thinking, info, conversation.thinking_field)
@@ -43,14 +43,19 @@ def chat_plan(
     return plan
 
 
-def count_prompt_tokens(conversation: Conversation, config: ModelConfig) -> int:
+def count_prompt_tokens(conversation: Conversation, wanted: Wanted, config: ModelConfig) -> int:
     """Count the tokens of a conversation's prompt, as a generation would."""
 
     def plan(info: ModelInfo) -> list[Tokenize]:
-        return [Tokenize(chat_prompt(conversation, config, info).prompt)]
+        talk = _as_said(conversation, with_default_form(wanted, config), config, info)
+        return [Tokenize(chat_prompt(talk, config, info).prompt)]
 
     (tokenized,) = ask(config, plan, Tokenized)
     return len(tokenized.tokens)
+
+
+def _as_said(conversation: Conversation, bounds: Wanted, config: ModelConfig, info: ModelInfo) -> Conversation:
+    return with_no_action(conversation, bounds, config.function) if can_constrain(info) else conversation
 
 
 def check_budget(budget: ThinkingBudget | None, info: ModelInfo, field: str) -> None:

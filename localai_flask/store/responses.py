@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import CTE, Connection, Row, Select, delete, func, insert, literal, select, update
+from sqlalchemy import CTE, Connection, Row, Select, delete, func, insert, literal, or_, select, update
 
 from localai_flask.errors import InvalidRequest, NotFound
 from localai_flask.settings import Settings
@@ -47,7 +47,7 @@ class ResponseNotFound(NotFound):
 
 
 class Responses:
-    """The responses of a database; those unused for `ttl_s` seconds do not exist any more (0: all do)."""
+    """The responses of a database; those that have ended and were not used for `ttl_s` seconds are gone (0: none)."""
 
     def __init__(self, database: Database, settings: Settings):
         self._database = database
@@ -164,7 +164,9 @@ class Responses:
         return self._unexpired(query.where(responses.c.id == id))
 
     def _unexpired(self, query: Select) -> Select:
-        return query.where(responses.c.used_at >= time.time() - self._ttl_s) if self._ttl_s else query
+        if not self._ttl_s:
+            return query
+        return query.where(or_(responses.c.used_at >= time.time() - self._ttl_s, responses.c.status.not_in(ENDED)))
 
 
 def add(

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from flask.testing import FlaskClient
 from openai.types.responses import Response, ResponseStreamEvent
@@ -11,6 +12,7 @@ from pydantic import TypeAdapter
 from localai_flask.app import create_app
 from localai_flask.errors import ContextOverflow, Unavailable
 from localai_flask.generation import Delta, FinishReason, Started, TokenLogprob
+from localai_flask.inquiry import Tokenized
 from localai_flask.settings import Settings
 from tests.api.fakes import FakePool, frames, says
 
@@ -309,9 +311,17 @@ def test_truncation(client: FlaskClient, pool: FakePool) -> None:
 
 
 def test_input_tokens(client: FlaskClient, pool: FakePool) -> None:
-    pool.scripts = [[Started(42), Delta("x")]]
+    pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", "tokenize"}))
+    pool.scripts = [[Tokenized(list(range(42)))]]
     answer = client.post("/v1/responses/input_tokens", json={"model": "tiny", "input": "hello", "tools": [ADD]})
     assert answer.json == {"object": "response.input_tokens", "input_tokens": 42}
+    assert not pool.requests, "something was generated to count tokens"
+
+
+def test_two_forms_are_one_too_many(client: FlaskClient) -> None:
+    for other in ("grammar", "guided_regex"):
+        refused = create(client, 400, text={"format": {"type": "json_object"}}, **{other: "x"})
+        assert refused["error"]["param"] == other
 
 
 def test_compact(client: FlaskClient, pool: FakePool) -> None:

@@ -107,6 +107,14 @@ def test_unused_responses_expire_and_chains_stay(store: Store, url: str) -> None
     brief.database.close()
 
 
+def test_a_run_does_not_expire(store: Store, url: str) -> None:
+    queue(store, "r")
+    age(store, "r", 100)
+    brief = opened(url, open_responses_store_ttl=60.0)
+    assert brief.responses.forget_old() == 0 and brief.responses.get("r").status == "queued"
+    brief.database.close()
+
+
 def test_the_longest_unused_make_room(store: Store, url: str) -> None:
     put(store, "old", "middle", "new", size=600_000)
     age(store, "middle", 20)

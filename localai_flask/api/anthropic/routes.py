@@ -43,5 +43,5 @@ def create_message(call: MessagesCall) -> Response:
 def count_tokens(call: MessagesCall) -> Response:
     """Count the tokens of a message's prompt"""
     _, config = chosen_model("chat", call.model)
-    count = shapes.TokenCount(count_prompt_tokens(call.conversation, config))
+    count = shapes.TokenCount(count_prompt_tokens(call.conversation, call.wanted, config))
     return Response(render.encode(count), mimetype="application/json")

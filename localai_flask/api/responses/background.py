@@ -26,7 +26,7 @@ from localai_flask.errors import ApiError, Overloaded, ServerShuttingDown, Unava
 from localai_flask.pool.runtime import Runtime, is_alive
 from localai_flask.settings import Settings
 from localai_flask.store.responses import Responses
-from localai_flask.store.runs import Batch, Claimed, Runs
+from localai_flask.store.runs import Batch, Claimed, Runs, StoredEvent
 
 log = logging.getLogger("gunicorn.error")
 
@@ -162,8 +162,10 @@ class Runner:
 
     def _claim(self) -> None:
         while (claimed := self._runs.claim(self._home, self._owner, len(self._running) >= self._most)) is not None:
+            # Read here, as a database that fails now leaves the run to whoever claims it when its lease has run out.
+            before = self._runs.events_after(claimed.id, -1, claimed.next_sequence) if claimed.begun else []
             run = self._running[claimed.id] = Run(claimed)
-            threading.Thread(target=self._work, args=(run,), name=f"run-{run.id}", daemon=True).start()
+            threading.Thread(target=self._work, args=(run, before), name=f"run-{run.id}", daemon=True).start()
 
     def _give_back(self) -> None:
         back = [id for id, run in self._running.items() if run.give_back()]
@@ -172,8 +174,7 @@ class Runner:
             self._unwritten.pop(id, None)
         self._runs.release(self._owner, back)
 
-    def _work(self, run: Run) -> None:
-        before = self._runs.events_after(run.id, -1, run.claimed.next_sequence) if run.begun else []
+    def _work(self, run: Run, before: list[StoredEvent]) -> None:
         telling = making.telling_of(run.claimed, before)
         try:
             run.check()

@@ -1,4 +1,4 @@
-"""What is done with a conversation beside answering it: counting its tokens, and making it short."""
+"""Making a conversation short, to go on with."""
 
 from __future__ import annotations
 
@@ -12,29 +12,14 @@ from localai_flask.api.responses.items import Item, new_id, seal, to_messages
 from localai_flask.api.responses.telling import usage
 from localai_flask.api.work import Work
 from localai_flask.chat.constraint import Wanted
-from localai_flask.chat.conversation import Conversation, Message
+from localai_flask.chat.conversation import Message
 from localai_flask.config import sampling
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import Unavailable
-from localai_flask.generation import Started
 
 REQUEST = (
     "Write a summary of our conversation up to here, from which you could go on without it: what was asked, what was "
     "found out or decided, names, figures and places in files, and what is left to do. Write the summary only."
 )
-
-
-def count_tokens(conversation: Conversation, config: ModelConfig) -> int:
-    """Count the tokens of a conversation's prompt, which the engine tells before it says anything."""
-    params = sampling.merge(config, {"max_tokens": 1})
-    work = Work(config, chat_plan(conversation, Wanted(), config, params))
-    try:
-        for item in work:
-            if isinstance(item, tuple) and isinstance(item[1], Started):
-                return item[1].prompt_tokens
-    finally:
-        work.close()
-    raise Unavailable("The model did not say how many tokens it was given; try again.")
 
 
 def compacted(context: Context, items: Sequence[Item], config: ModelConfig) -> shapes.Compaction:

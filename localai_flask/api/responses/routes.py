@@ -11,6 +11,7 @@ import msgspec
 from flask import Response, request
 
 from localai_flask.api import current, docs, sse
+from localai_flask.api.chatting import count_prompt_tokens
 from localai_flask.api.errors import error_response
 from localai_flask.api.naming import chosen_model
 from localai_flask.api.parsing import Blueprint
@@ -20,6 +21,7 @@ from localai_flask.api.responses.items import Item
 from localai_flask.api.responses.schemas import CompactRequest, InputTokensRequest, ResponseRequest
 from localai_flask.api.responses.stream import ResponseEvents, follow
 from localai_flask.api.responses.telling import TERMINAL, Telling, encode
+from localai_flask.chat.constraint import Wanted
 from localai_flask.config import sampling
 from localai_flask.errors import ErrorInfo, InvalidRequest
 from localai_flask.pool.runtime import Runtime
@@ -179,7 +181,7 @@ def count_input_tokens(context: Context) -> Response:
     """Count the tokens of what a response would be made from"""
     _, config = chosen_model("chat", context.model)
     messages = making.messages_of(context, making.with_references_resolved(context.items))
-    return _json(encode(shapes.InputTokens(compacting.count_tokens(context.conversation(messages), config))))
+    return _json(encode(shapes.InputTokens(count_prompt_tokens(context.conversation(messages), Wanted(), config))))
 
 
 @bp.post("/responses/compact")

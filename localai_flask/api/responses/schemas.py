@@ -240,6 +240,8 @@ class ResponseRequest(StreamingRequest, ContextRequest):
             asked["top_logprobs"] = data.get("top_logprobs", 0)
         choice, shown_choice = _choice(data)
         form, shown_format = _form(data)
+        if form is not None and (other := shared["wanted"].form) is not None:
+            raise invalid(other.param, f"is not possible together with `{form.param}`; send one of them.")
         reasoning = data.get("reasoning", {"effort": None, "summary": None})
         context = _context(data)
         once = choice.once or not context["parallel"] or data.get("max_tool_calls") == 1
@@ -304,8 +306,6 @@ def _form(data: dict[str, Any]) -> tuple[Constraint | None, dict[str, Any]]:
         raise invalid("text_format", "is not possible together with `text.format`; send one of them.")
     shown = inside or beside or {"type": "text"}
     field = "text.format" if inside else "text_format"
-    if shown["type"] != "text" and data.get("grammar"):
-        raise invalid("grammar", f"is not possible together with `{field}`; send one of them.")
     if shown["type"] == "json_schema":
         return json_form(shown["schema"], f"{field}.schema"), shown
     return (json_form({"type": "object"}, field) if shown["type"] == "json_object" else None), shown
