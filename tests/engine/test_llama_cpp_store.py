@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from localai_flask.backends.llama_cpp.hoststore import HostStore, Stored
+from localai_flask.backends.llama_cpp.states import States
+from tests.support.gguf_models import character
 
 GREEDY = {"max_tokens": 20, "ignore_eos": True}
 TEXT = "".join(chr(33 + i * i % 90) for i in range(600))
@@ -73,18 +75,51 @@ def test_many_idle_tokens_leave_the_cache_for_those_that_run(open_engine, monkey
 
 
 def test_the_store_counts_bytes_and_drops_what_was_not_used_for_longest():
-    def entry(tokens: int) -> Stored:
-        return Stored(np.zeros(tokens, np.int32), np.zeros(100, np.uint8))
+    def put(tokens: int) -> bool:
+        entry = Stored(np.zeros(tokens, np.int32), np.zeros(100, np.uint8))
+        return store.put(entry.size, lambda: entry)
 
     store = HostStore(800)
-    first, second = entry(50), entry(50)
-    assert store.put(first) and store.put(second) and store.size == 600
+    assert put(50) and put(50) and store.size == 600
+    first, _ = store.entries
     store.touch(first)
-    third = entry(50)
-    assert store.put(third) and store.put(entry(0))
-    assert store.entries[:2] == [first, third] and store.size == 700
-    assert not store.put(entry(300))
-    assert len(store.entries) == 3
+    assert put(50) and put(0)
+    assert store.entries[0] is first and store.size == 700
+    assert not put(300)
+    assert [entry.length for entry in store.entries] == [50, 50, 0]
+
+
+def test_the_store_copies_nothing_that_it_cannot_keep():
+    def fail() -> Stored:
+        raise MemoryError
+
+    store = HostStore(800)
+    assert not store.put(801, lambda: pytest.fail("copied in vain"))
+    assert not store.put(700, fail)
+    assert store.size == 0 and not store.entries
+
+
+def test_beside_a_stream_only_the_beginning_of_a_large_branch_is_copied(open_engine, fresh, monkeypatch):
+    engine = open_engine("llama", "parallel:2", context_size=256)
+    store = engine.backend.cache.store
+    engine.generate("a" * 200, **GREEDY)
+    half = States(engine.backend.model.context).size(0) // 2
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.overflow.COPIED_BYTES", half)
+    stream = engine.submit("s", max_tokens=250, ignore_eos=True)
+    engine.step(3)
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.IDLE_CELLS", 100)
+    beside = engine.submit("b", **GREEDY)
+    engine.step()
+    assert not store.entries  # it may stay
+    engine.submit("c" * 230, **GREEDY)
+    engine.run()
+    engine.check_books()
+
+    assert len(stream.output_tokens) == 250 and len(beside.output_tokens) == 20
+    assert 100 <= next(entry.length for entry in store.entries if entry.tokens[1] == character("a")) <= 110
+    again = engine.generate("a" * 200, **GREEDY)
+    assert 100 <= again.num_cached <= 110
+    assert again.output_tokens == fresh("a" * 200, "llama").output_tokens
 
 
 @pytest.mark.parametrize("model", ["gemma3", "mamba", "rwkv7"])

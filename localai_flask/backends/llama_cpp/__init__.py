@@ -7,7 +7,7 @@
     constraint  what a sequence may say                      faults      where a JSON Schema is wrong
     engine      the backend's verbs                              branches    what the slots share: the tree's books
     states      sequences as bytes                               hoststore   idle branches in host memory
-    prefixes    where a prompt can start from
+    prefixes    where a prompt can start from                    overflow    branches on their way there and back
     checkpoints where memory that forgets can be gone back to    shifting    which cached tokens can move
     advance     what a sequence makes of a step's logits         speculation how far to guess ahead, and in which way
     draft       guesses of a second model                        lookup      guesses from what was said before

@@ -13,11 +13,12 @@ import numpy as np
 from localai_flask.backends.llama_cpp.batch import Tokens
 from localai_flask.backends.llama_cpp.branches import EVERYTHING, Slot, count_cells, cut, fork
 from localai_flask.backends.llama_cpp.checkpoints import Checkpoints
-from localai_flask.backends.llama_cpp.hoststore import HostStore, Stored
+from localai_flask.backends.llama_cpp.hoststore import HostStore
 from localai_flask.backends.llama_cpp.library import lib
 from localai_flask.backends.llama_cpp.model import Model
 from localai_flask.backends.llama_cpp.options import EngineOptions
-from localai_flask.backends.llama_cpp.prefixes import WORTH_STORING, Prefixes, Start
+from localai_flask.backends.llama_cpp.overflow import Overflow
+from localai_flask.backends.llama_cpp.prefixes import Prefixes, Start
 from localai_flask.backends.llama_cpp.shifting import Move, common_prefix, find_moves
 from localai_flask.backends.llama_cpp.states import States
 from localai_flask.errors import ConfigError
@@ -59,6 +60,7 @@ class PrefixCache:
         self._checkpoints = Checkpoints(self._states, options.ctx_checkpoints, options.checkpoint_min_step)
         self._similarity = options.slot_similarity
         self.store = HostStore(options.cache_ram_bytes if options.cache_idle_slots else 0)
+        self._overflow = Overflow(self.slots, self._states, self.store, forgets=model.forgets)
         self._prefixes = Prefixes(self.slots, self.store, model)
         self.can_shift = bool(self._memory and not self._forgets and lib.llama_memory_can_shift(self._memory))
         self._reuse = options.cache_reuse if self.can_shift else 0
@@ -72,6 +74,10 @@ class PrefixCache:
     @property
     def has_room(self) -> bool:
         return sum(slot.in_use for slot in self.slots) < self._most
+
+    def heed(self, streams: int) -> None:
+        """Note how many sequences wait for their next token while something is copied."""
+        self._overflow.streams = streams
 
     def take(self, prompt: Tokens) -> Slot:
         """Lend a slot (there must be room) that starts with the longest cached prefix of a prompt, less its last token.
@@ -178,7 +184,8 @@ class PrefixCache:
         idle = (slot for slot in self.slots if not slot.in_use)
         slot = min(idle, key=lambda slot: (slot is start.slot, slot.length > 0, slot.last_used))
         if slot is start.slot:
-            self._put_away(slot)
+            if self._overflow.is_in_time(slot):
+                self._overflow.put_away(slot)
         else:
             self._evict(slot)
         return slot
@@ -186,7 +193,8 @@ class PrefixCache:
     def _begin(self, slot: Slot, start: Start) -> None:
         """Have a slot hold at least what a prompt starts from."""
         if start.stored is not None:
-            self._restore(slot, start.stored, start.length)
+            self.make_room(start.stored.length)
+            self._overflow.bring_back(slot, start.stored, start.length)
         elif start.slot is not None and start.slot is not slot:
             lib.llama_memory_seq_cp(self._memory, start.slot.id, slot.id, 0, start.length)
             fork(self.slots, start.slot, slot, start.length)
@@ -195,18 +203,6 @@ class PrefixCache:
             return
         if not self._states.write_partial(slot.id, start.checkpoint.state):
             self._clear(slot)
-
-    def _restore(self, slot: Slot, stored: Stored, length: int) -> None:
-        self.make_room(stored.length)
-        if not self._states.write(slot.id, stored.state):
-            return
-        slot.tokens[: stored.length] = stored.tokens
-        slot.length = stored.length
-        slot.checkpoints = list(stored.checkpoints)
-        if stored in self.store.entries:  # it may have been dropped for the branch that made room
-            self.store.touch(stored)
-            if length == stored.length:
-                self.store.remove(stored)
 
     def _moves(self, start: Start, wanted: Tokens) -> list[Move]:
         """Find the chunks of an idle or stored branch that can be moved up behind the prefix."""
@@ -258,25 +254,14 @@ class PrefixCache:
         for slot in idle:
             if count_cells(self.slots) - running <= IDLE_CELLS:
                 return
-            if self._put_away(slot):
+            if self._overflow.is_in_time(slot) and self._overflow.put_away(slot):
                 self._clear(slot)
 
-    def _put_away(self, slot: Slot) -> bool:
-        """Copy an idle branch to host memory, unless its tokens are elsewhere too; tell whether they can be found."""
-        if not self.store.is_open or slot.length < WORTH_STORING:
-            return False
-        others = [other for other in self.slots if other is not slot and other.length >= slot.length]
-        holders = [*(other.computed for other in others), *(stored.tokens for stored in self.store.entries)]
-        if any(common_prefix(tokens, slot.computed) == slot.length for tokens in holders) and not self._forgets:
-            return True
-        tokens = slot.computed.copy()
-        for stored in [entry for entry in self.store.entries if entry.length <= len(tokens)]:
-            if np.array_equal(stored.tokens, tokens[: stored.length]):
-                self.store.remove(stored)
-        return self.store.put(Stored(tokens, self._states.read(slot.id), list(slot.checkpoints)))
-
     def _evict(self, slot: Slot) -> None:
-        self._put_away(slot)
+        """Empty a slot; of a branch that would take long to copy, streams wait for its beginning only."""
+        if (length := self._overflow.copied_in_time(slot)) < slot.length:
+            self._cut(slot, length)
+        self._overflow.put_away(slot)
         self._clear(slot)
 
     def _clear(self, slot: Slot) -> None:

@@ -133,6 +133,7 @@ class LlamaCppBackend(Backend):
         scheduler, batch = self.scheduler, self._batch
         events = self.inquiries.step(scheduler.running)
         events += [(sequence.job.id, TOO_LATE) for sequence in scheduler.expire()]
+        self.cache.heed(len(scheduler.decoding))
         if scheduler.waiting:
             admitted = scheduler.admit()
             events += [(s.job.id, Started(len(s.prompt), s.job.num_cached)) for s in admitted]

@@ -5,11 +5,15 @@ Knows tokens and bytes, but not the cache.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from localai_flask.backends.llama_cpp.batch import Tokens
 from localai_flask.backends.llama_cpp.machine import available_memory
 from localai_flask.backends.llama_cpp.states import Checkpoint, State
+
+log = logging.getLogger(__name__)
 
 SPARED_BYTES = 1 << 30
 """Memory that a store without a limit leaves to the rest of the machine."""
@@ -46,13 +50,18 @@ class HostStore:
     def is_open(self) -> bool:
         return self.limit != 0
 
-    def put(self, entry: Stored) -> bool:
-        """Keep a branch and drop others for it; False if it is too large for that."""
-        if self.limit is not None and entry.size > self.limit:
+    def put(self, size: int, copy: Callable[[], Stored]) -> bool:
+        """Keep a branch of so many bytes and drop others for it; False, and nothing is copied, if it is too large."""
+        if self.limit is not None and size > self.limit:
             return False
-        while self.entries and self._lacks(entry.size):
+        while self.entries and self._lacks(size):
             self.remove(self.entries[0])
-        if self._lacks(entry.size):
+        if self._lacks(size):
+            return False
+        try:
+            entry = copy()
+        except MemoryError:
+            log.warning("there is no memory for %d bytes of idle tokens; lower cache_ram", size)
             return False
         self.entries.append(entry)
         self.size += entry.size

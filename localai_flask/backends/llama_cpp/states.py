@@ -31,6 +31,10 @@ class States:
     def __init__(self, context: Any):
         self._context = context
 
+    def size(self, sequence: int) -> int:
+        """Tell the bytes of a copy of all that the cache holds of a sequence."""
+        return int(lib.llama_state_seq_get_size_ext(self._context, sequence, lib.LLAMA_STATE_SEQ_FLAGS_NONE))
+
     def read(self, sequence: int) -> State:
         """Copy all that the cache holds of a sequence."""
         return self._read(sequence, lib.LLAMA_STATE_SEQ_FLAGS_NONE)
