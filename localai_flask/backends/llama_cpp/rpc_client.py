@@ -23,6 +23,7 @@ PROTOCOL = 7
 PATIENCE_S = 3.0
 FAREWELL_S = 0.3
 """Time for the web workers to read the last words, before the channel to this process breaks."""
+LOOKS, LOOK_S = 10, 0.1
 _HELLO = struct.pack("<BQ24x", 14, 24)  # command, size of what follows, no special transport
 _REPLY = struct.Struct("<QBBB25x")
 
@@ -108,8 +109,7 @@ def _tell_who_is_gone(servers: Sequence[str]) -> None:
 def _last_words(message: bytes) -> None:
     text = message.decode(errors="replace")
     if "RPC" in text or "connect" in text:
-        lost = [server for server in _used if not _is_there(server)]
-        if lost:
+        if lost := _lost():
             text = f"The RPC server {' and '.join(lost)} is gone; start it again."
         else:
             text = f"An RPC server ({', '.join(_used)}) has closed the connection; see its log."
@@ -117,6 +117,15 @@ def _last_words(message: bytes) -> None:
     for tell in _tell:
         tell(WorkerDied(text))
         time.sleep(FAREWELL_S)
+
+
+def _lost() -> list[str]:
+    """Find the servers that are gone; one that dies breaks its connections a moment before it stops to listen."""
+    for _ in range(LOOKS):
+        if lost := [server for server in _used if not _is_there(server)]:
+            return lost
+        time.sleep(LOOK_S)
+    return []
 
 
 def _is_there(server: str) -> bool:
