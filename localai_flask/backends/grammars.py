@@ -147,8 +147,12 @@ class Guide:
         return self._matcher.validate_tokens(tokens) == len(tokens)
 
     def permits(self, tokens: list[int]) -> bool:
-        """Tell whether all these tokens may follow; outside the form, where no trigger is said, any may."""
-        return not self.is_armed or self._matcher.validate_tokens(tokens) == len(tokens)
+        """Tell whether all these tokens may follow; outside the form any may, up to a trigger among them."""
+        if not self.is_armed:
+            assert self._trigger is not None
+            text = self._said + b"".join(map(self._piece, tokens))
+            tokens = self._tokenizer.tokenize_bytes(text.partition(self._trigger)[2])
+        return self._matcher.validate_tokens(tokens) == len(tokens)
 
     def forced(self) -> list[int]:
         """Give the tokens that have to follow, as the vocabulary cuts the only text that can."""

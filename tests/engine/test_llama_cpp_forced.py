@@ -116,10 +116,12 @@ def test_thinking_ends_when_its_budget_is_used_up(open_engine):
     assert ample.output_tokens == unasked.output_tokens == free.output_tokens
 
 
-def test_a_form_behind_thinking_is_armed_by_its_forced_end(open_engine):
+@pytest.mark.parametrize("end", ["</t>", "\n</t>\n\n"])
+def test_a_form_behind_thinking_is_armed_by_its_forced_end(open_engine, end):
     engine = open_engine("llama")
     form = Constraint("json_schema", json.dumps(CHOICE), "response_format", trigger="</t>")
-    job = engine.generate("abc", max_tokens=60, constraint=form, thinking=BUDGET, ignore_eos=True)
+    budget = ThinkingBudget(5, "<t>", end, is_open=True)
+    job = engine.generate("abc", max_tokens=60, constraint=form, thinking=budget, ignore_eos=True)
     answer = engine.text(job).partition("</t>")[2]
     assert json.JSONDecoder().raw_decode(answer)[0]["choice"] in ("left", "right")
 

@@ -129,8 +129,9 @@ class Sequence:
         """Find out which tokens have to follow, as far as that is certain already."""
         if self.forced:
             return
-        if self.thinking is not None and (rest := self.thinking.rest()):
-            tokens = vocabulary.tokens(rest.decode("utf-8", "ignore"), special=True)
+        rest = self.thinking.rest().decode("utf-8", "ignore") if self.thinking is not None else ""
+        for end in (rest, rest.rstrip()) if rest else ():  # a form may begin at once
+            tokens = vocabulary.tokens(end, special=True)
             if self.guide is None or self.guide.permits(tokens):
                 self.forced.extend(tokens)
                 return
