@@ -299,3 +299,10 @@ def test_a_budget_that_no_engine_keeps_is_refused_by_its_name_here(client: Flask
     asked = {**HELLO, "thinking": {"type": "enabled", "budget_tokens": 32}}
     refused = client.post("/v1/messages", json=asked)
     assert refused.status_code == 400 and "`thinking.budget_tokens`" in refused.get_json()["error"]["message"]
+
+
+def test_the_clients_list_of_models(api: anthropic.Anthropic) -> None:
+    (model,) = api.models.list()
+    assert (model.id, model.type, model.display_name) == ("tiny", "model", "tiny")
+    assert model.created_at.year > 2000
+    assert api.models.retrieve("tiny").id == "tiny"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -33,8 +34,9 @@ PUBLIC = {
 def list_models() -> Response:
     """List the models"""
     describe = _describer()
-    models = [describe(config) for config in current.registry().models().values()]
-    return _json(shapes.ModelList(sorted(models, key=lambda model: model.id)))
+    models = sorted(map(describe, current.registry().models().values()), key=lambda model: model.id)
+    first, last = (models[0].id, models[-1].id) if models else (None, None)
+    return _json(shapes.ModelList(models, first, last))
 
 
 @bp.get("/models/<path:model>")
@@ -56,9 +58,12 @@ def _describer() -> Callable[[ModelConfig], shapes.Model]:
         target = models.get(config.alias, config) if config.alias else config
         info = infos.get(target.name)
         able = facts.capabilities(target) if info is None else info.capabilities
+        modified = _modified(Path(config.source))
         return shapes.Model(
             id=config.name,
-            created=_modified(Path(config.source)),
+            display_name=config.name,
+            created=modified,
+            created_at=datetime.fromtimestamp(modified, UTC).isoformat().replace("+00:00", "Z"),
             state=states.get(target.name, "cold"),
             context_length=facts.context_length(target, default) if info is None else info.context_length,
             capabilities=sorted(word for each in able for word in PUBLIC.get(each, (each,))),

@@ -149,18 +149,27 @@ class Edit(msgspec.Struct):
 class Model(msgspec.Struct):
     """A model; `state` tells whether it is loaded: cold, loading, ready or failed.
 
-    `context_length` is that of one request, in tokens, None if nobody knows it before the model is loaded.
+    `context_length` is that of one request, in tokens, None if nobody knows it before the model is loaded. Anthropic's
+    clients read the same list; `display_name`, `created_at` and `type` are for them.
     """
 
     id: str
+    display_name: str
     created: int
+    created_at: str
     state: str
     context_length: int | None
     capabilities: list[str]
     owned_by: str = "localai-flask"
     object: Literal["model"] = "model"
+    type: Literal["model"] = "model"
 
 
 class ModelList(msgspec.Struct):
+    """All models; what stands beside `data` is for Anthropic's clients, who read lists in pages."""
+
     data: list[Model]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool = False
     object: Literal["list"] = "list"
