@@ -63,7 +63,7 @@ def check_budget(budget: ThinkingBudget | None, info: ModelInfo, field: str) -> 
     if budget is not None and "end_thinking" not in info.capabilities:
         raise UnsupportedParameter(
             f"`{field}` asks for thinking to be ended, which the {info.backend} backend does not do; leave it out or "
-            "choose a model that the llama-cpp backend runs.",
+            "choose a model that the llama-cpp or the transformers backend runs.",
             param=field,
         )
 

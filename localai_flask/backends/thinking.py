@@ -5,6 +5,8 @@ Shared by all engines, one `ThinkingWatch` per sequence. Knows bytes and counts,
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from localai_flask.generation import ThinkingBudget
 
 
@@ -35,3 +37,12 @@ class ThinkingWatch:
             return b""
         lengths = range(min(len(self._tail), len(self._end)), 0, -1)
         return self._end[next((n for n in lengths if self._tail.endswith(self._end[:n])), 0) :]
+
+    def ending(self, tokenize: Callable[[str], list[int]], permits: Callable[[list[int]], bool]) -> list[int]:
+        """Give the tokens that have to be written now, unless the answer's form does not permit them; mostly none."""
+        rest = self.rest().decode("utf-8", "ignore")
+        for end in (rest, rest.rstrip()) if rest else ():  # the form may begin at once
+            tokens = tokenize(end)
+            if permits(tokens):
+                return tokens
+        return []

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from msgspec.structs import replace
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -24,6 +25,7 @@ from localai_flask.generation import (  # noqa: E402
     FinishReason,
     Prompt,
     SamplingParams,
+    ThinkingBudget,
 )
 from tests.support import hf_models  # noqa: E402
 
@@ -142,3 +144,29 @@ def test_a_sequence_that_cannot_go_on_fails_alone(backend: TransformersBackend) 
     )
     failed, fine = run(backend, nothing, SamplingParams(temperature=0.0, max_tokens=3, ignore_eos=True))
     assert isinstance(failed[1], Failed) and isinstance(fine[1], Finished)
+
+
+@pytest.mark.parametrize("end", ["</t>", "\n</t>\n\n"])
+@pytest.mark.parametrize("budget", [0, 5])
+def test_thinking_ends_when_its_budget_is_used_up(backend, end, budget):
+    params = SamplingParams(temperature=0.0, max_tokens=30, ignore_eos=True)
+    limit = ThinkingBudget(budget, "<t>", end, is_open=True)
+    ample, unasked = ThinkingBudget(99, "<t>", end, is_open=True), ThinkingBudget(budget, "<t>", end)
+    (free, _), (held, last), (same, _), (too, _) = run(
+        backend, params, *(replace(params, thinking=thinking) for thinking in (limit, ample, unasked))
+    )
+
+    said, mark, rest = held.partition(end)
+    assert mark and rest and free.startswith(said) and bool(said) == bool(budget)
+    assert last.usage.completion_tokens == 30
+    assert same == too == free
+
+
+def test_an_answer_behind_limited_thinking_has_its_form(backend):
+    form = Constraint("json_schema", json.dumps(PERSON), "response_format", trigger="</t>", is_final=True)
+    limit = ThinkingBudget(4, "<t>", "\n</t>\n\n", is_open=True)
+    params = SamplingParams(temperature=1.0, seed=3, max_tokens=200, thinking=limit, constraint=form)
+    [(text, last)] = run(backend, params)
+
+    assert isinstance(last, Finished) and last.reason is FinishReason.EOS
+    jsonschema.validate(json.loads(text.partition("</t>")[2]), PERSON)

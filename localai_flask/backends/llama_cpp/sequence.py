@@ -129,14 +129,12 @@ class Sequence:
         """Find out which tokens have to follow, as far as that is certain already."""
         if self.forced:
             return
-        rest = self.thinking.rest().decode("utf-8", "ignore") if self.thinking is not None else ""
-        for end in (rest, rest.rstrip()) if rest else ():  # a form may begin at once
-            tokens = vocabulary.tokens(end, special=True)
-            if self.guide is None or self.guide.permits(tokens):
-                self.forced.extend(tokens)
-                return
-        if self.guide is not None:
-            self.forced.extend(self.guide.forced())
+        guide = self.guide
+        if self.thinking is not None:
+            permits = guide.permits if guide is not None else bool
+            self.forced.extend(self.thinking.ending(lambda text: vocabulary.tokens(text, special=True), permits))
+        if guide is not None and not self.forced:
+            self.forced.extend(guide.forced())
 
     def untold(self) -> int:
         """Count the tokens since the last call."""

@@ -23,6 +23,7 @@ from localai_flask.backends.transformers.encoding import is_wanted, load_embedde
 from localai_flask.backends.transformers.grammar import TokenGrammars
 from localai_flask.backends.transformers.loading import load_model
 from localai_flask.backends.transformers.sampling import TokenSampler, check_sampling
+from localai_flask.backends.transformers.thinking import LimitedThinking
 from localai_flask.backends.transformers.tokens import TextDecoder
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ContextOverflow, DeadlineExceeded, Overloaded, WorkerDied
@@ -35,6 +36,7 @@ from localai_flask.generation import (
     Progress,
     Prompt,
     Reply,
+    SamplingParams,
     Started,
     Timings,
     TokenLogprob,
@@ -178,9 +180,13 @@ class TransformersBackend(Backend):
                 job.sampling,
                 banned=self.tokens.eos if job.sampling.ignore_eos else (),
                 guide=self.guides.pop(job.id, None),
+                thinking=self._thinking(job.sampling),
             )
             self.running[key] = Sequence(job, limit, sampler, decoder, TextStream(job.sampling.stop))
             self.batcher.add(key, job.prompt_tokens, sampler, limit, self.tokens.eos)
+
+    def _thinking(self, params: SamplingParams) -> LimitedThinking | None:
+        return LimitedThinking(params.thinking, self.tokens, params.preserved) if params.thinking is not None else None
 
     def _advance(self, sequence: Sequence, output: GenerationOutput) -> list[Reply]:
         """Take the tokens that are new in an output, which holds all tokens so far."""

@@ -256,7 +256,7 @@ def describe(model: Any, tokenizer: Any, cache: CacheSize) -> ModelInfo:
         backend="transformers",
         engine_version=LIBRARY,
         context_length=cache.context_length,
-        capabilities=frozenset({"generate", "constrain", "tokenize"}),
+        capabilities=frozenset({"generate", "constrain", "end_thinking", "tokenize"}),
         chat_template=template.get("default") if isinstance(template, dict) else template,
         bos_token=tokenizer.bos_token or "",
         eos_token=tokenizer.eos_token or "",

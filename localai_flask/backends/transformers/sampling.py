@@ -19,6 +19,7 @@ from transformers.generation.continuous_batching.requests import FutureRequestSt
 from transformers.generation.logits_process import LogitsProcessorList
 
 from localai_flask.backends.grammars import Guide
+from localai_flask.backends.transformers.thinking import LimitedThinking
 from localai_flask.errors import ApiError, InvalidRequest, UnsupportedParameter
 from localai_flask.generation import SamplingParams
 
@@ -82,6 +83,7 @@ class TokenSampler:
     """Whether the model gave numbers from which nothing can be chosen."""
     guide: Guide | None = None
     """What the sequence may say."""
+    thinking: LimitedThinking | None = None
     failure: ApiError | None = None
     """Why the sequence cannot go on."""
 
@@ -112,10 +114,25 @@ class TokenSampler:
         if not torch.isfinite(logits.max()):
             self.broken = True
             return 0
-        token = self._choose(logits) if self.guide is None else self._choose_guided(logits, self.guide)
+        token = self._next(logits)
+        if self.thinking is not None:
+            self.thinking.feed(token)
         if params.top_logprobs is not None:
             self.logprobs.append(_logprob(raw, token, params.top_logprobs))
         return token
+
+    def _next(self, logits: Tensor) -> int:
+        """Take the token that ends thinking if it is time, else choose one."""
+        forced = self.thinking.forced(self.guide) if self.thinking is not None else None
+        if self.guide is None:
+            return self._choose(logits) if forced is None else forced
+        if forced is None:
+            return self._choose_guided(logits, self.guide)
+        try:
+            self.guide.accept(forced)
+        except ApiError as error:
+            self.failure = error
+        return forced
 
     def _choose(self, logits: Tensor) -> int:
         return int(logits.argmax()) if self.params.temperature <= 0 else self._draw(logits)
