@@ -13,6 +13,15 @@ backend: echo
 options: [scripted, "slots:64"]
 """
 
+THINKING = """\
+name: thinking
+parameters: {model: demo.gguf, temperature: 0}
+context_size: 512
+template:
+  chat: "{{.Input}}<|im_start|>assistant\\n<think>\\n"
+  chat_message: "<|im_start|>{{.RoleName}}\\n{{.Content}}<|im_end|>\\n"
+"""
+
 
 @pytest.fixture(scope="session")
 def models_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -22,6 +31,7 @@ def models_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "demo.yaml").write_text((MODELS / "demo.yaml").read_text())
     (path / "bare.gguf").symlink_to(MODELS / "demo.gguf")
     (path / "echo.yaml").write_text(ECHO)
+    (path / "thinking.yaml").write_text(THINKING)
     (path / "single.yaml").write_text("name: single\nbackend: echo\noptions: [scripted, 'slots:1']\n")
     (path / "garbage.gguf").write_bytes(b"<html>not found</html>" * 100)
     (path / "truncated.gguf").write_bytes((MODELS / "demo.gguf").read_bytes()[:500_000])
