@@ -52,3 +52,40 @@ def test_a_short_chunk_says_nothing_about_the_rate():
     before = pace.budget(0)
     pace.observe(1, 0, 5.0)
     assert pace.budget(0) == before
+
+
+def warmed(*, token_s: float = 0.004, decode_s: float = 0.02) -> Pace:
+    pace = Pace(4096)
+    pace.observe(100, 0, 100 * token_s)
+    pace.observe(0, 1, decode_s)
+    return pace
+
+
+def test_a_step_with_prompts_only_leaves_no_short_rest():
+    pace = warmed()
+    assert pace.budget(0, 1000) == 125
+    assert pace.budget(0, 150) >= 150
+    assert pace.budget(0, 160) == 125
+
+
+def test_prompts_beside_streams_end_at_once_but_rarely():
+    pace = warmed()
+    assert pace.budget(1, 1000) == 15 + 1  # too many for that
+    assert pace.budget(1, 90) >= 90
+    assert pace.budget(1, 90) >= 90
+    pace.observe(0, 1, 0.02)
+    assert pace.budget(1, 90) >= 90
+    assert pace.budget(1, 90) == LEAST_CHUNK
+    for _ in range(100):
+        pace.observe(0, 1, 0.02)
+    assert pace.budget(1, 90) >= 90
+    assert pace.budget(1, 90) == LEAST_CHUNK
+
+
+def test_a_step_costs_what_it_cost_with_so_many_streams():
+    pace = warmed()
+    alone = pace.budget(1)
+    pace.observe(0, 8, 0.08)
+    assert pace.budget(1) == alone
+    assert pace.budget(8) == 3 * 0.08 / 0.004
+    assert alone < pace.budget(4) < pace.budget(8)

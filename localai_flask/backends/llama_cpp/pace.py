@@ -11,6 +11,12 @@ BESIDE_S = (0.05, 0.4)
 """Shortest and longest aim for a step that computes prompts beside running streams."""
 STRETCH = 4
 """In between, such a step may take this many times as long as one without prompts."""
+RARE, SAVED = 100, 3
+"""One step in so many beside streams may take the longest aim in any case, and so many in a row if that ends all
+prompts: streams that begin together then run together, and each step computes more of them at once.
+"""
+TAIL = 1.25
+"""A step with prompts only may take this many times as long if that ends them."""
 FIRST_CHUNK, LEAST_CHUNK = 32, 16
 SMOOTHING = 0.3
 
@@ -20,27 +26,44 @@ class Pace:
 
     def __init__(self, most: int):
         self._most = most
-        self._decode_s: float | None = None
+        self._decode_s: dict[int, float] = {}
         self._token_s: float | None = None
+        self._credit = SAVED * RARE
 
-    def budget(self, streams: int) -> int:
-        """Tell how many prompt tokens the next step may compute beside so many running streams."""
+    def budget(self, streams: int, left: int = 0) -> int:
+        """Tell how many prompt tokens the next step may compute beside so many running streams; so many are left."""
         if self._token_s is None:
             return min(FIRST_CHUNK, self._most)
-        decode_s = self._decode_s or 0.0
         seconds = ALONE_S
         if streams:
             least, longest = BESIDE_S
+            decode_s = self._decode(streams)
             seconds = min(max(STRETCH * decode_s, least), longest) - decode_s
+            if seconds < left * self._token_s <= self._credit // RARE * (longest - decode_s):
+                seconds = longest - decode_s
+                self._credit -= RARE
+        elif 0 < left * self._token_s <= TAIL * ALONE_S:
+            seconds = TAIL * ALONE_S
         return max(min(int(seconds / self._token_s), self._most), min(LEAST_CHUNK, self._most))
 
     def observe(self, prompt_tokens: int, streams: int, seconds: float) -> None:
         """Learn from a step that took so many seconds."""
+        if streams:
+            self._credit = min(self._credit + 1, SAVED * RARE)
         if prompt_tokens == 0:
-            self._decode_s = _smooth(self._decode_s, seconds)
+            self._decode_s[streams] = _smooth(self._decode_s.get(streams), seconds)
         elif prompt_tokens >= LEAST_CHUNK:  # fewer tokens cost as much as one, so they tell nothing of the rate
-            own = seconds - (self._decode_s or 0.0 if streams else 0.0)
+            own = seconds - (self._decode(streams) if streams else 0.0)
             self._token_s = _smooth(self._token_s, max(own, seconds / 10) / prompt_tokens)
+
+    def _decode(self, streams: int) -> float:
+        """Tell what a step without prompts takes at least, by the next lower number of streams that was seen."""
+        if streams in self._decode_s:
+            return self._decode_s[streams]
+        nearest = max((number for number in self._decode_s if number < streams), default=0)
+        if not nearest:
+            return min(self._decode_s.values(), default=0.0)
+        return self._decode_s[nearest] + (streams - nearest) * (self._token_s or 0.0)
 
 
 def _smooth(old: float | None, new: float) -> float:

@@ -138,7 +138,8 @@ class Scheduler:
         if not self.prefilling:
             return shares, []
         outputs -= sum(len(share.sequence.draft) for share in shares)
-        room = min(self._pace.budget(len(shares)), self._n_batch - batch.size)
+        left = sum(len(sequence.prompt) - sequence.slot.length for sequence in self.prefilling)
+        room = min(self._pace.budget(len(shares), left), self._n_batch - batch.size)
         return shares, self._plan_prompts(batch, room, outputs + 1)
 
     def _plan_streams(self, batch: Batch, outputs: int) -> list[Share]:
