@@ -90,10 +90,11 @@ class _CutOff(Exception):
     """The file ends inside its header."""
 
 
-def inspect(path: Path, *, with_vocabulary: bool = False) -> GGUFInfo:
+def inspect(path: Path, *, with_vocabulary: bool = False, named_by: str = "parameters.model") -> GGUFInfo:
     """Read a GGUF file's header and check that the file is as long as its tensors need.
 
-    With its vocabulary, each token is looked at, which takes some tenths of a second.
+    With its vocabulary, each token is looked at, which takes some tenths of a second. `named_by` is the key of the YAML
+    that names the file.
 
     Raises `ConfigError` with one sentence that names the file, what is wrong with it, and what to do.
     """
@@ -105,9 +106,9 @@ def inspect(path: Path, *, with_vocabulary: bool = False) -> GGUFInfo:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _inspect(path, _Reader(data, size, with_vocabulary))
     except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist; put the model file there or correct `parameters.model`.") from None
+        raise ConfigError(f"{path} does not exist; put the model file there or correct `{named_by}`.") from None
     except IsADirectoryError:
-        raise ConfigError(f"{path} is a folder; name the .gguf file inside it in `parameters.model`.") from None
+        raise ConfigError(f"{path} is a folder; name the .gguf file inside it in `{named_by}`.") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); check its permissions and its disk.") from error
 

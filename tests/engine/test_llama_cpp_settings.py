@@ -82,6 +82,7 @@ def test_a_cache_type_that_does_not_fit_the_heads_is_explained(tmp_path):
     narrow = models.random_llama(tmp_path / "narrow.gguf", width=32)  # heads of eight, blocks of thirty-two
     sentence = refusal(narrow, cache_type_k="q8_0", error=ModelLoadFailed)
     assert "q8_0" in sentence and "block size 32" in sentence and "\n" not in sentence
+    assert "choose another `cache_type_k`" in sentence
 
 
 def test_overrides_change_what_the_file_says(model):

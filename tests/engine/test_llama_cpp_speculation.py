@@ -126,6 +126,8 @@ def test_the_context_ends_where_it_does_without_guesses(open_engine):
         ("llama", ("spec_type:draft",), {}, "no draft model"),
         ("llama", ("spec_type:ngram-simple",), {"draft_model": "llama.gguf"}, "`draft_model` is not used"),
         ("llama", ("spec_type:ngram-simple", "spec_p_split:0.5"), {}, "spec_p_split"),
+        ("llama", ("spec_type:ngram-simple", "spec_n_min:9", "spec_ngram_size_m:4"), {}, "spec_n_min:9.*at most 4"),
+        ("llama", (), {"draft_model": "none.gguf"}, "none.gguf does not exist.*`draft_model`"),
         ("mamba", ("spec_type:ngram-simple",), {}, "cannot go back"),
         ("gemma3", ("spec_type:ngram-simple",), {}, "swa_full:true"),
         ("llama", (), {"draft_model": "mamba.gguf"}, "draft model mamba.gguf keeps a state"),
@@ -158,6 +160,11 @@ def test_histories_are_looked_up():
     assert HistoryLookup(3, 9).guess(history, 3) == []
     assert HistoryLookup(2, 9, votes=True).guess(history, 1) == []
     assert HistoryLookup(1, 9, votes=True).guess(history, 0) == HistoryLookup(12, 9).guess(history, 3) == []
+
+
+def test_what_may_be_guessed_at_most_holds_for_looking_up_too(open_engine):
+    engine = open_engine("llama", *LOOKUPS["two"], n_draft=2)
+    assert [drafter.most for drafter in engine.backend._speculator._drafters] == [2, 2]
 
 
 def test_a_pool_is_common_to_all_sequences(open_engine):

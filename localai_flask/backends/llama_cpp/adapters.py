@@ -29,7 +29,7 @@ def load_adapters(handle: Any, adapters: Sequence[Adapter], capture: LogCapture)
     """Load adapters for a model as an array of C pointers; raise `ConfigError` for a file that does not fit it."""
     loaded = (lib.llama_adapter_lora_p_ctypes * len(adapters))()
     for index, adapter in enumerate(adapters):
-        kind = inspect(adapter.path).kind
+        kind = inspect(adapter.path, named_by="lora_adapter").kind
         if kind != ADAPTER:
             raise ConfigError(
                 f"{adapter.path} is of kind {kind!r} and no LoRA adapter; correct `lora_adapter`.", param="lora_adapter"

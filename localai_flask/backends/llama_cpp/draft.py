@@ -20,8 +20,11 @@ from localai_flask.backends.llama_cpp.options import EngineOptions
 from localai_flask.backends.llama_cpp.sequence import Sequence
 from localai_flask.backends.llama_cpp.shifting import common_prefix
 from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
+from localai_flask.config.gguf import inspect
 from localai_flask.errors import ConfigError
 
+MOST_GUESSES = 3
+"""How many tokens are guessed at most where the YAML does not say."""
 CATCH_UP = 256
 """How many tokens are read at most in one step; a sequence with a longer prompt is guessed for once it is read."""
 MOST_DIFFERENCE, FIRST_COMPARED = 128, 5
@@ -41,7 +44,8 @@ class DraftModel:
 
     def __init__(self, path: Path, options: EngineOptions, target: Model, progress: LoadProgress):
         """Load the model; raise `ConfigError` or `ModelLoadFailed` if it cannot guess for the target."""
-        self.most, self._p_min = options.speculation.spec_n_max, options.speculation.spec_p_min
+        self.most, self._p_min = options.speculation.spec_n_max or MOST_GUESSES, options.speculation.spec_p_min
+        inspect(path, named_by="draft_model")
         self.model = Model(path, _own_options(options, target), progress, capture_log(options.verbosity))
         try:
             self._check(path, target)

@@ -45,7 +45,7 @@ _SPECULATION = (
 _TEXT_ONLY = "models read text only"
 
 ENGINE_OPTIONS = (
-    _option("parallel n_parallel", whole(1), None, "requests in one batch (by memory, at most 4)"),
+    _option("parallel n_parallel", whole(1, 256), None, "requests in one batch (by memory, at most 4)"),
     _option("n_ubatch ubatch", whole(1), None, "tokens computed at once, at most `batch`"),
     _option("threads_batch n_threads_batch", whole(-1), None, "threads for prompts; 0: all cores (measured)"),
     _option("context_shift", FLAG, False, "drop the oldest part of a full context instead of ending the answer"),
@@ -88,7 +88,7 @@ ENGINE_OPTIONS = (
 SPECULATION_OPTIONS = (
     _option("spec_type speculative_type", kinds.words(*_SPECULATION, draft="draft-simple", eagle3="draft-eagle3"), (),
             "how to guess ahead; with `draft_model`: draft-simple"),
-    _option("spec_n_max draft_max", whole(1), 3, "most tokens to guess"),
+    _option("spec_n_max draft_max", whole(1), None, "most tokens to guess (with a draft model: 3)"),
     _option("spec_n_min draft_min", whole(0), 0, "fewest tokens to guess"),
     _option("spec_p_min draft_p_min", real(0, 1), 0.0, "least probability of a guessed token"),
     _option("spec_p_split", real(0, 1), 0.1, "probability at which a guess branches"),

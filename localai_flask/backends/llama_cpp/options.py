@@ -37,7 +37,7 @@ class SpeculationOptions:
 
     draft_model: Path | None
     spec_type: tuple[str, ...]
-    spec_n_max: int
+    spec_n_max: int | None
     spec_n_min: int
     spec_p_min: float
     spec_p_split: float

@@ -43,15 +43,27 @@ class Drafter(Protocol):
 
 
 LOOKUPS: dict[str, Callable[[SpeculationOptions], Drafter]] = {
-    "ngram-simple": lambda own: HistoryLookup(own.spec_ngram_size_n, own.spec_ngram_size_m, own.spec_ngram_min_hits),
+    "ngram-simple": lambda own: HistoryLookup(
+        own.spec_ngram_size_n, _most(own, own.spec_ngram_size_m), own.spec_ngram_min_hits
+    ),
     "ngram-map-k": lambda own: HistoryLookup(
-        own.spec_ngram_map_k_size_n, own.spec_ngram_map_k_size_m, own.spec_ngram_map_k_min_hits
+        own.spec_ngram_map_k_size_n, _most(own, own.spec_ngram_map_k_size_m), own.spec_ngram_map_k_min_hits
     ),
     "ngram-map-k4v": lambda own: HistoryLookup(
-        *(own.spec_ngram_map_k4v_size_n, own.spec_ngram_map_k4v_size_m, own.spec_ngram_map_k4v_min_hits), votes=True
+        own.spec_ngram_map_k4v_size_n,
+        _most(own, own.spec_ngram_map_k4v_size_m),
+        own.spec_ngram_map_k4v_min_hits,
+        votes=True,
     ),
-    "ngram-mod": lambda own: PoolLookup(own.spec_ngram_mod_n_match, own.spec_ngram_mod_n_max, own.spec_ngram_mod_n_min),
+    "ngram-mod": lambda own: PoolLookup(
+        own.spec_ngram_mod_n_match, _most(own, own.spec_ngram_mod_n_max), own.spec_ngram_mod_n_min
+    ),
 }
+
+
+def _most(own: SpeculationOptions, size: int) -> int:
+    """Give the most tokens to guess: what this way takes over at once, or fewer if all ways may guess but these."""
+    return min(size, own.spec_n_max or size)
 
 
 class Speculator:
@@ -78,6 +90,9 @@ class Speculator:
                 drafters.append(LOOKUPS[kind](own))
             elif own.draft_model is not None:
                 drafters.append(DraftModel(own.draft_model, options, model, progress))
+        most = max(drafter.most for drafter in drafters)
+        if own.spec_n_min > most:
+            raise _refusal(f"spec_n_min:{own.spec_n_min}", f"at most {most} tokens are guessed", "lower it")
         return cls(drafters, own.spec_n_min)
 
     def guess(self, sequences: list[Sequence]) -> None:

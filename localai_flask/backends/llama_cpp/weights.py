@@ -166,6 +166,6 @@ def _explain(path: Path, capture: LogCapture) -> str:
             f"{path} has the architecture {unknown[1]!r}, which this version of llama.cpp does not know; "
             "upgrade llama-cpp-python or choose another model."
         )
-    if "main_gpu" in cause:
+    if "main_gpu" in cause or "SPLIT_MODE" in cause:
         return f"llama.cpp cannot load {path}: {cause}; correct `main_gpu` or the option split_mode."
     return f"llama.cpp cannot load {path}: {cause}; download the file again or choose another."
