@@ -27,13 +27,8 @@ __all__ = ["WORTH_WAITING", "PrefixCache", "Slot"]
 
 WORTH_WAITING = 32
 """A prompt waits for another that is being computed if it can take over this many more tokens from it."""
-IDLE_CELLS = 2048
-"""Idle tokens that stay in the cache beside running ones if host memory takes the others.
-
-Attention goes over all cells up to the last one in use, and each thousand idle ones made prompts of a 135M model 14 %
-slower to compute (15 thousand: 3.2 times, and decoding 1.5 times), while a copy to the host takes what 15 of its
-prompt tokens do.
-"""
+IDLE_CELLS = 256
+"""Idle tokens at least that stay in the cache beside running ones if host memory takes the others."""
 LOSABLE = 8
 """A prompt goes on in an idle branch if that loses at most one token in so many; else it forks."""
 SHIFT_ROOM = 64
@@ -56,6 +51,7 @@ class PrefixCache:
         self._memory = model.memory
         self._forgets = model.forgets
         self._is_attention_free = model.is_recurrent and not model.is_hybrid
+        self._most_idle = max(IDLE_CELLS, model.harmless_cells)
         self._states = States(model.context)
         self._checkpoints = Checkpoints(self._states, options.ctx_checkpoints, options.checkpoint_min_step)
         self._similarity = options.slot_similarity
@@ -252,7 +248,7 @@ class PrefixCache:
         running = count_cells(slot for slot in self.slots if slot.in_use)
         idle = sorted((slot for slot in self.slots if slot.length and not slot.in_use), key=lambda slot: slot.last_used)
         for slot in idle:
-            if count_cells(self.slots) - running <= IDLE_CELLS:
+            if count_cells(self.slots) - running <= self._most_idle:
                 return
             if self._overflow.is_in_time(slot) and self._overflow.put_away(slot):
                 self._clear(slot)
