@@ -65,7 +65,8 @@ class Sampler:
             self._penalties = chains.penalizing(params, vocabulary, context_size, prompt)
             self._touched.add(prompt[-window:])
         self._choice: chains.Choice | Mirostat | None = None
-        if params.temperature > 0 or params.dynatemp_range > 0 or params.xtc_probability > 0:
+        varies = not params.mirostat and (params.dynatemp_range > 0 or params.xtc_probability > 0)
+        if params.temperature > 0 or varies:  # else the likeliest token is all that is left, for Mirostat too
             seed = random.randrange(RANDOM_SEEDS) if params.seed == -1 else params.seed % RANDOM_SEEDS
             self._choice = Mirostat(params, seed) if params.mirostat else chains.Choice(params, vocabulary, seed)
 
