@@ -141,3 +141,10 @@ def test_ids_are_unique() -> None:
     reader = OutputReader(HERMES)
     starts = [event for event in reader.feed(Delta(call(ADD) * 3)) if isinstance(event, ToolCallStart)]
     assert len({start.id for start in starts}) == 3 and all(start.id.startswith("call_") for start in starts)
+
+
+def test_a_mark_that_no_call_follows_is_not_held_for_ever() -> None:
+    reader = OutputReader(TOOL_FORMATS["glm"])
+    pieces = ["<tool_call>", *["word"] * 3000]
+    said = [len(events) > 0 for events in (reader.feed(Delta(piece)) for piece in pieces)]
+    assert not any(said[:1000]) and all(said[1500:])

@@ -42,6 +42,8 @@ Steps = Generator[Step | None, None, None]
 Functions = Mapping[str, Mapping[str, Any]]
 """The functions that exist, with the JSON Schemas of their parameters."""
 NO_FUNCTIONS: Functions = {}
+LONGEST_HEAD = 4096
+"""Characters within which a name or a mark has to come to its end: text that goes on is none, and not held for ever."""
 
 
 class NotACall(Exception):
@@ -66,10 +68,13 @@ class Body:
         return self.text[self.at :]
 
     def match(self, pattern: regex.Pattern[str]) -> Generator[None, None, regex.Match[str] | None]:
-        """Take what matches here; give None, and take nothing, if nothing does."""
+        """Take what matches here; give None, and take nothing, if nothing does, or nothing so short as a head."""
         while True:
+            if not self.is_whole and self.rest.isspace():  # cheaper to pass over than by a pattern, which goes back
+                yield None
+                continue
             found = pattern.match(self.text, self.at, partial=not self.is_whole)
-            if found is None:
+            if found is None or len(found.group()) > LONGEST_HEAD:
                 return None
             if not found.partial:
                 self.at = found.end()

@@ -81,7 +81,7 @@ def _pairs(
 
 _PYTHON_HEAD = regex.compile(r"\s*([A-Za-z_][\w.\-]*)\(\s*(?=[A-Za-z_]\w*\s*=|\))")
 _PYTHON_KEY = regex.compile(r"\s*([A-Za-z_]\w*)\s*=")
-_PYTHON_QUOTED = regex.compile(r"""\"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'""", regex.DOTALL)
+_PYTHON_QUOTED = regex.compile(r"""\"(?:[^"\\]++|\\.)*+"|'(?:[^'\\]++|\\.)*+'""", regex.DOTALL)
 _OPEN_LIST, _COMMA, _CLOSE_LIST = (
     regex.compile(r"\s*\["),
     regex.compile(r"\s*[,;]\s*(?=[A-Za-z_])"),
