@@ -274,6 +274,18 @@ def test_logits_without_any_number_are_an_error(vocabulary):
             sampler.close()
 
 
+@pytest.mark.parametrize("asked", [{"top_k": 0}, {"top_k": 0, "typical_p": 0.5}, {"mirostat": 1}, {"mirostat": 2}])
+def test_one_infinite_logit_is_an_error_of_the_request(vocabulary, asked):
+    from localai_flask.errors import ApiError
+
+    row = make_row()
+    row[5] = np.inf
+    sampler = make_sampler(SamplingParams(**asked), vocabulary, row)
+    with pytest.raises(ApiError, match="no token can be chosen"):
+        sampler.sample(0)
+    sampler.close()
+
+
 def longest_repetition(tokens: list[int]) -> int:
     """Give the length of the longest stretch that occurs twice."""
     stretches = ((n, [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]) for n in range(1, len(tokens)))

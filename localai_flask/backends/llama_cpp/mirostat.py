@@ -34,7 +34,7 @@ class Mirostat:
 
     def choose(self, candidates: Candidates, row: Row) -> int | None:
         """Choose a token; None if none is possible."""
-        if not row.max() > -math.inf:
+        if not math.isfinite(row.max()):
             return None
         ids, weights = self._keep(candidates, row, self._temperature, self.limit)
         ends = weights.cumsum()

@@ -23,6 +23,7 @@ LIKELY = 256
 """Among how many of the likeliest tokens `top_p` first looks for its end."""
 SORTED = 2048
 """How many tokens at most are sorted as a whole."""
+NONE: Ids = np.empty(0, np.int64)
 NEAR = 16.0
 """Logits so far below the highest are first taken for their upper bound, which saves computing their chances."""
 
@@ -78,8 +79,8 @@ def _typical(typical_p: float) -> Narrow:
 
     def narrow(candidates: Candidates, row: Row) -> None:
         highest = float(row.max())
-        if not highest > -math.inf:
-            return everything(candidates, row)
+        if not math.isfinite(highest):
+            return candidates.put(NONE, row[NONE])
         total, mean = candidates.moments(row, highest)
         entropy = math.log(total) - mean
         reach = max(entropy, 1.0)
@@ -103,8 +104,8 @@ def _mass(top_p: float) -> Narrow:
 
     def narrow(candidates: Candidates, row: Row) -> None:
         highest = float(row.max())
-        if not highest > -math.inf:
-            return everything(candidates, row)
+        if not math.isfinite(highest):
+            return candidates.put(NONE, row[NONE])
         ids = candidates.at_least(row, candidates.threshold(row, LIKELY))
         near, far = candidates.mass(row, highest, NEAR)
         enough, most = (_likeliest(ids, row, highest, top_p * total) for total in (near, near + far))
