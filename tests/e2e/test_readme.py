@@ -15,6 +15,7 @@ from tests.support.server import Server
 README = (Path(__file__).parents[2] / "README.md").read_text()
 ADDRESS = "http://127.0.0.1:8080"
 CURLS = re.findall(r"```sh\ncurl (http\S+) .*? -d '(\{.*?\})'\n```\n\n```json\n(.*?)\n```", README, re.DOTALL)
+EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.mark.parametrize(("url", "body", "shown"), CURLS, ids=[curl[0] for curl in CURLS])
@@ -30,10 +31,8 @@ def test_a_curl_answers_as_shown(server: Server, url: str, body: str, shown: str
     assert f'"prompt_tokens":{answer["usage"]["prompt_tokens"]},' in shown
 
 
-def test_the_python_example_prints_what_is_shown(server: Server) -> None:
-    example = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL)
-    assert example is not None
-    code, shown = example.groups()
+@pytest.mark.parametrize(("code", "shown"), EXAMPLES, ids=["openai", "others"])
+def test_a_python_example_prints_what_is_shown(server: Server, code: str, shown: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code.replace(ADDRESS, server.url)], capture_output=True, text=True, timeout=60
     )
@@ -41,4 +40,4 @@ def test_the_python_example_prints_what_is_shown(server: Server) -> None:
 
 
 def test_every_example_is_found() -> None:
-    assert len(CURLS) == README.count("```json")
+    assert len(CURLS) == README.count("```json") and len(EXAMPLES) == README.count("```python")
