@@ -93,6 +93,7 @@ class TestKeys:
         response = client.options("/v1/chat/completions", headers={"Origin": "https://a.example", **asked})
         assert response.status_code == 200
         assert response.headers["Access-Control-Allow-Origin"] == "https://a.example"
+        assert "Request-Id" in response.headers["Access-Control-Expose-Headers"].split(", ")
         assert "POST" in response.headers["Access-Control-Allow-Methods"]
         assert response.headers["Access-Control-Allow-Headers"] == "authorization"
         assert "Access-Control-Allow-Credentials" not in response.headers
