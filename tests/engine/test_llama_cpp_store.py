@@ -107,7 +107,7 @@ def test_beside_a_stream_only_the_beginning_of_a_large_branch_is_copied(open_eng
     monkeypatch.setattr("localai_flask.backends.llama_cpp.overflow.COPIED_BYTES", half)
     stream = engine.submit("s", max_tokens=250, ignore_eos=True)
     engine.step(3)
-    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.IDLE_CELLS", 100)
+    monkeypatch.setattr(engine.backend.cache, "_most_idle", 100)
     beside = engine.submit("b", **GREEDY)
     engine.step()
     assert not store.entries  # it may stay
