@@ -8,6 +8,7 @@ The first of these that is there: the Go templates of the model's YAML, or of th
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass, field
 
 import msgspec
@@ -119,16 +120,8 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
             "leave it out.",
             param="add_generation_prompt",
         )
-    conversation, mark = continuing.marked(conversation)
-    if from_yaml:
-        text = yamltemplates.chat_text(conversation, config)
-    elif info.chat_template is not None:
-        text = turns.render(conversation, info.chat_template, known, turns.variables(conversation, config, info))
-    else:
-        messages = map(_as_plain_turn, conversation.messages)
-        text = yamltemplates.joined([yamltemplates.plain_turn(message, config) for message in messages], config)
-    text = continuing.cut(text, mark, conversation.continued_by)
-    reasoning = _reasoning(text, config, conversation.messages[-1].content if mark else "")
+    text, begun = continuing.written(conversation, functools.partial(_written, config, info, known))
+    reasoning = _reasoning(text, config, begun)
     configured, native = configured_format(config.function), known or hermes.FORMAT
     budget = conversation.thinking_budget
     return ChatPrompt(
@@ -143,6 +136,15 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
         conversation.no_action,
         native,
     )
+
+
+def _written(config: ModelConfig, info: ModelInfo, tools: ToolFormat | None, conversation: Conversation) -> str:
+    if yamltemplates.apply_to_chats(config):
+        return yamltemplates.chat_text(conversation, config)
+    if info.chat_template is not None:
+        return turns.render(conversation, info.chat_template, tools, turns.variables(conversation, config, info))
+    messages = map(_as_plain_turn, conversation.messages)
+    return yamltemplates.joined([yamltemplates.plain_turn(message, config) for message in messages], config)
 
 
 def edit_prompt(instruction: str, text: str, config: ModelConfig, info: ModelInfo) -> ChatPrompt:
@@ -207,7 +209,7 @@ def _as_plain_turn(message: Message) -> Message:
 
 
 def _reasoning(prompt: str, config: ModelConfig, begun: str = "") -> Reasoning | None:
-    """Tell how an answer thinks; `begun` is its own beginning, if that stands in the prompt."""
+    """Tell how an answer thinks; `begun` is the turn that the prompt has begun, if any."""
     options = config.reasoning
     if options.disable:
         return None

@@ -167,6 +167,15 @@ def test_thinking_that_a_message_has_begun_goes_on(begun: str, opened: bool) -> 
     assert (chat_prompt(talk, ModelConfig(name="m"), info(CHATML)).opened is not None) is opened
 
 
+def test_thinking_that_a_template_begins_before_the_last_message_goes_on() -> None:
+    begins = "{% if m.role == 'assistant' %}<think>{% endif %}"
+    template = f"{{% for m in messages %}}[{{{{ m.role }}}}{begins}{{{{ m.content }}}}]{{% endfor %}}"
+    assert chat_prompt(BEGUN, ModelConfig(name="m"), info(template)).opened is not None
+    asked = Message(role="user", content="What does <think> mean?")
+    talk = Conversation(messages=(asked, BEGUN.messages[1]), continued_by="messages")
+    assert chat_prompt(talk, ModelConfig(name="m"), info(CHATML)).opened is None
+
+
 def test_a_prompt_without_the_beginning_of_an_answer() -> None:
     talk = Conversation(messages=(USER,), opens_answer=False)
     assert text(talk, CHATML) == "<|im_start|>user\nhi<|im_end|>\n"
