@@ -151,3 +151,15 @@ def test_checkpoints_are_apart_few_and_the_nearest_is_taken(open_engine, fresh, 
     assert branch.output_tokens == fresh(early, model).output_tokens
     assert back.num_cached == len(back.prompt_tokens) - 1
     engine.check_books()
+
+
+def test_without_memory_to_spare_no_checkpoints_are_made_and_nobody_waits_for_one(open_engine, fresh, monkeypatch):
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.checkpoints.available_memory", lambda: 1 << 20)
+    engine = open_engine("rwkv7", "parallel:2", batch=32, context_size=1024)
+    jobs = [engine.submit(TEXT[:300] + end, **GREEDY) for end in ("one", "two")]
+    engine.run()
+
+    assert not any(slot.checkpoints for slot in engine.backend.cache.slots)
+    assert [job.num_cached for job in jobs] == [0, 0]
+    assert jobs[1].output_tokens == fresh(TEXT[:300] + "two", "rwkv7").output_tokens
+    engine.check_books()

@@ -39,11 +39,6 @@ class Slot:
     exact: int = EVERYTHING
     """How many tokens at the beginning were computed behind exactly those before them; a shift changes that."""
 
-    def append(self, token: int) -> None:
-        """Record that one more token was computed."""
-        self.tokens[self.length] = token
-        self.length += 1
-
     def extend(self, tokens: Tokens) -> None:
         """Record that these tokens were computed behind the others."""
         end = self.length + len(tokens)

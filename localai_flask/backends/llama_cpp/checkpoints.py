@@ -7,6 +7,7 @@ starts from the last checkpoint before the difference.
 from __future__ import annotations
 
 from localai_flask.backends.llama_cpp.branches import Slot
+from localai_flask.backends.llama_cpp.machine import SPARED_BYTES, available_memory
 from localai_flask.backends.llama_cpp.states import Checkpoint, States
 
 TAIL = 8
@@ -33,7 +34,7 @@ class Checkpoints:
         return min(stops, default=prompt_length)
 
     def note(self, slot: Slot, prompt_length: int) -> None:
-        """Make a checkpoint of the slot if it is worth one."""
+        """Make a checkpoint of the slot if it is worth one and the machine has memory to spare."""
         last = slot.checkpoints[-1].length if slot.checkpoints else 0
         if slot.length <= last:
             return
@@ -41,6 +42,8 @@ class Checkpoints:
         if not is_stop and slot.length < last + self._min_step:
             return
         slot.stops.discard(slot.length)
+        if available_memory() < SPARED_BYTES:
+            return
         self._drop(slot.checkpoints)
         slot.checkpoints.append(Checkpoint(slot.length, self._states.read_partial(slot.id)))
 

@@ -10,13 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from localai_flask.backends.llama_cpp.batch import Tokens
-from localai_flask.backends.llama_cpp.machine import available_memory
+from localai_flask.backends.llama_cpp.machine import SPARED_BYTES, available_memory
 from localai_flask.backends.llama_cpp.states import Checkpoint, State
 
 log = logging.getLogger(__name__)
 
-SPARED_BYTES = 1 << 30
-"""Memory that a store without a limit leaves to the rest of the machine."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+SPARED_BYTES = 1 << 30
+"""Memory that is left to the rest of the machine where nobody has set a limit."""
 CPU = Path("/sys/devices/system/cpu")
 CGROUP = Path("/sys/fs/cgroup")
 
