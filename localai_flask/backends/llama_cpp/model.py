@@ -34,11 +34,6 @@ LOGITS_BYTES = 16 << 20
 IDLE_PER_SLOT, LEAST_IDLE, MOST_SEQUENCES = 3, 12, 256
 """How many idle sequences the cache can hold beside each slot's own, at least, and all in all: the library's limit."""
 CELL_SHARE = 1500
-"""Attention goes over all cells up to the last one in use. For a token, one head of one layer takes as long for so many
-of them as for a few more parameters than this, measured at a 135M model: there 2,048 idle cells made prompts 12 %
-slower to compute and steps of 8 streams 20 %, while a copy to the host takes a hundred tokens as long as one half.
-"""
-CELL_SHARE = 1500
 """Parameters of a model for each layer, head and idle cell, at which idle cells take a 50th of a prompt's time.
 
 Attention goes over all cells up to the last one in use. With 2,048 idle ones a model of 135 million parameters computed
@@ -117,13 +112,6 @@ class Model:
         """Width of the sliding attention window in tokens; 0 if attention sees everything."""
         self.is_hybrid = bool(lib.llama_model_is_hybrid(self.handle))
         self.is_recurrent = bool(lib.llama_model_is_recurrent(self.handle)) or self.is_hybrid
-
-    @property
-    def harmless_cells(self) -> int:
-        """Tell how many idle cells slow prompts down by some two per cent: fewer, the smaller the model."""
-        parameters: int = lib.llama_model_n_params(self.handle)
-        heads: int = lib.llama_model_n_layer(self.handle) * lib.llama_model_n_head(self.handle)
-        return parameters // (CELL_SHARE * max(heads, 1))
 
     @property
     def harmless_cells(self) -> int:
