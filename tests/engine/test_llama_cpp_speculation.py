@@ -80,6 +80,16 @@ def test_right_guesses_leave_room_for_prompts(open_engine, gguf):
     assert engine.end(late) and not engine.of(stream, Finished)
 
 
+def test_errors_and_sizes_of_both_models_are_told_apart(open_engine, caplog):
+    with caplog.at_level("INFO"):
+        engine = open_engine("llama", "parallel:2", draft_model="llama.gguf")
+    model, draft = engine.backend.model, engine.backend._speculator._drafters[0].model
+    assert draft.capture is model.capture
+    assert draft.memory_bytes == model.memory_bytes
+    sizes = [record.getMessage() for record in caplog.records if "of cache" in record.getMessage()]
+    assert len(sizes) == 2 and sizes[0] == sizes[1]
+
+
 def test_a_draft_model_that_is_right_saves_steps(open_engine):
     engine = open_engine("llama", "parallel:2", draft_model="llama.gguf", n_draft=5)
     jobs = [engine.submit(prompt, max_tokens=61, ignore_eos=True) for prompt in "ab"]

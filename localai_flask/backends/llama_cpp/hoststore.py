@@ -16,7 +16,6 @@ from localai_flask.backends.llama_cpp.states import Checkpoint, State
 log = logging.getLogger(__name__)
 
 
-
 @dataclass(frozen=True, eq=False, slots=True)
 class Stored:
     """A branch outside the cache: its tokens, its whole state, and its checkpoints."""

@@ -167,6 +167,7 @@ class Model:
             self.n_batch = options.n_batch
             return
         params.n_threads = params.n_threads_batch = self.threads
+        others = self.capture.cache_bytes
         self.context = lib.llama_init_from_model(self.handle, params)
         if self.context is None:
             cause = self.capture.cause()
@@ -183,10 +184,11 @@ class Model:
             )
         self.logits = Logits(self.context, self.vocabulary.size)
         self.n_batch = int(lib.llama_n_batch(self.context))
-        self.memory_bytes = self.weight_bytes + self.capture.cache_bytes
+        cache_bytes = self.capture.cache_bytes - others
+        self.memory_bytes = self.weight_bytes + cache_bytes
         log.info(
             "%s: %d slots × %d tokens = %.1f MiB of cache",
-            *(self.path.name, self.slots, self.context_size, self.capture.cache_bytes / 2**20),
+            *(self.path.name, self.slots, self.context_size, cache_bytes / 2**20),
         )
 
     def _choose_threads(self, options: EngineOptions) -> None:
