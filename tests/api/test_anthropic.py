@@ -306,3 +306,31 @@ def test_the_clients_list_of_models(api: anthropic.Anthropic) -> None:
     assert (model.id, model.type, model.display_name) == ("tiny", "model", "tiny")
     assert model.created_at.year > 2000
     assert api.models.retrieve("tiny").id == "tiny"
+
+
+USE: dict[str, Any] = {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "add", "input": {}}]}
+RESULT: dict[str, Any] = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "3"}]}
+USER: dict[str, Any] = {"role": "user", "content": "hello"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "where"),
+    [
+        ([USER, USE], "messages[1]"),
+        ([USER, USE, USER], "messages[1]"),
+        ([USER, RESULT], "messages[1]"),
+        ([USER, USE, RESULT, {"role": "assistant", "content": "3"}, RESULT], "messages[4]"),
+    ],
+)
+def test_uses_and_results_belong_together(client: FlaskClient, messages: list[Any], where: str) -> None:
+    refused = client.post("/v1/messages", json={**HELLO, "tools": [TOOL], "messages": messages})
+    assert refused.status_code == 400 and refused.get_json()["error"]["message"].startswith(f"`{where}.content`")
+
+
+def test_results_may_come_in_several_messages(client: FlaskClient, pool: FakePool) -> None:
+    again = {"role": "assistant", "content": [{**USE["content"][0], "id": "t2"}]}
+    second = {"role": "user", "content": [{**RESULT["content"][0], "tool_use_id": "t2"}]}
+    for messages in ([USER, USE, again, RESULT, second], [USER, USE, RESULT, again, second, USER]):
+        pool.scripts = [says("3")]
+        asked = {**HELLO, "tools": [TOOL], "messages": messages}
+        assert client.post("/v1/messages", json=asked).status_code == 200

@@ -10,6 +10,7 @@ import marshmallow
 from marshmallow import ValidationError, fields
 
 from localai_flask.api.anthropic.blocks import read_messages, read_text
+from localai_flask.api.anthropic.turns import check_paired
 from localai_flask.api.fields import (
     Decimal,
     Either,
@@ -137,6 +138,7 @@ class PromptRequest(RequestSchema):
 
     def call(self, data: dict[str, Any], **more: Any) -> MessagesCall:
         """Make the call from loaded data."""
+        check_paired(data["messages"])
         messages = [message for group in data["messages"] for message in group]
         if data["system"]:
             messages.insert(0, Message(role="system", content=data["system"]))
@@ -222,8 +224,6 @@ def _asked_by(tools: tuple[Tool, ...], must_call: bool) -> str:
 def _is_to_be_continued(messages: list[Message], thinking: dict[str, Any], config: dict[str, Any]) -> bool:
     """Tell whether the model goes on with the assistant's last message; take that away if it is empty."""
     last = messages[-1]
-    if last.tool_calls:
-        return False
     if not last.content and not last.reasoning and len(messages) > 1:
         messages.pop()
         return False
