@@ -16,8 +16,12 @@ RARE, SAVED = 100, 3
 prompts: streams that begin together then run together, and each step computes more of them at once.
 """
 TAIL = 1.25
-"""A step with prompts only may take this many times as long if that ends them."""
-FIRST_CHUNK, LEAST_CHUNK = 32, 16
+"""A step with prompts only may take this many times as many tokens if that ends them."""
+TILE, TOO_SLOW = 64, 8
+"""llama.cpp's attention on processors computes as many tokens together; fewer take up to twice the time each, so that
+prompts alone come in multiples of that, unless it takes so many times the aim.
+"""
+FIRST_CHUNK, LEAST_CHUNK = 32, 4
 SMOOTHING = 0.3
 
 
@@ -42,9 +46,11 @@ class Pace:
             if seconds < left * self._token_s <= self._credit // RARE * (longest - decode_s):
                 seconds = longest - decode_s
                 self._credit -= RARE
-        elif 0 < left * self._token_s <= TAIL * ALONE_S:
-            seconds = TAIL * ALONE_S
-        return max(min(int(seconds / self._token_s), self._most), min(LEAST_CHUNK, self._most))
+        tokens = max(int(seconds / self._token_s), LEAST_CHUNK)
+        if not streams and TOO_SLOW * tokens >= TILE:
+            tokens = max(tokens // TILE, 1) * TILE
+            tokens = left if tokens < left <= TAIL * tokens else tokens
+        return min(tokens, self._most)
 
     def observe(self, prompt_tokens: int, streams: int, seconds: float) -> None:
         """Learn from a step that took so many seconds."""
