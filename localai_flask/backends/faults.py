@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -51,10 +52,13 @@ def unkept(schema: dict[str, Any]) -> str | None:
     """
     nodes = [(path, part) for path, part in _walk("$", schema) if part.get("type") != "integer"]
     for exclusive, opposites in OPPOSITE.items():
-        others = [part[key] for _, part in nodes for key in opposites if _is_number(part.get(key))]
+        others = sorted(part[key] for _, part in nodes for key in opposites if _is_number(part.get(key)))
         for path, part in nodes:
             bound = part.get(exclusive)
-            if _is_number(bound) and any(abs(other - bound) < 1 for other in others):
+            if not _is_number(bound):
+                continue
+            place = bisect_left(others, bound)
+            if any(abs(other - bound) < 1 for other in others[max(place - 1, 0) : place + 1]):
                 return f"{path}.{exclusive}"
     return None
 

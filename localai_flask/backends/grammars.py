@@ -67,7 +67,7 @@ class Grammars:
         self._compiled[key] = compiled
         if len(self._compiled) > MOST_COMPILED:
             del self._compiled[next(iter(self._compiled))]
-        trigger = None if constraint.trigger is None else constraint.trigger.encode()
+        trigger = constraint.trigger.encode() if constraint.trigger else None
         return Guide(compiled.deep_copy(), self._tokenizer, self._vocabulary, trigger, shown, constraint.is_final)
 
     def _compile(self, constraint: Constraint) -> LLMatcher:

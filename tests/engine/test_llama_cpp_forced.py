@@ -159,3 +159,8 @@ def test_thinking_counts_from_behind_its_beginning():
     assert watch.rest() == b"\n</t>\n\n"
     watch.feed(b"</t>")
     assert watch.rest() == b""
+
+
+def test_an_empty_trigger_is_none(open_engine):
+    engine = open_engine("llama")
+    assert engine.text(engine.generate("a", constraint=Constraint("regex", "a{3}", trigger=""))) == "aaa"
