@@ -22,7 +22,9 @@ for await (const chunk of stream) {
   usage = chunk.usage ?? usage;
 }
 assert.equal(text, "This is a test!");
-assert.deepEqual(usage, whole.usage);
+// What is cached depends on who asked before.
+const counts = ({ prompt_tokens, completion_tokens, total_tokens }) => [prompt_tokens, completion_tokens, total_tokens];
+assert.deepEqual(counts(usage), counts(whole.usage));
 
 const runner = client.chat.completions.stream({
   ...asked,
