@@ -31,6 +31,8 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.beside
+	$(BIN)/python -m benchmarks.peer
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 
 import gguf
@@ -20,10 +21,21 @@ TRAINED_CONTEXT = 32768
 LETTERS = np.frombuffer(b'etaoinshrdlucmfwypvbgkjqxz0123456789 _-.,:;"{}[]()', np.uint8)
 
 
+_silence = llama_cpp.llama_log_callback(lambda *_: None)
+
+
+def prepared(folder: Path, name: str, vocabulary: Path | None = None) -> Path:
+    """Give the file of a model in a folder, made unless it is there already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = (folder / f"{name}.gguf").absolute()
+    return path if path.exists() else make(folder, name, vocabulary)
+
+
 def make(folder: Path, name: str, vocabulary: Path | None = None) -> Path:
     """Write a model in Q8_0; a vocabulary-only GGUF gives it real tokens instead of made-up words."""
     plain, path = folder / f"{name}.f16", folder / f"{name}.gguf"
     _write(plain, vocabulary if SHAPES[name]["words"] else None, **SHAPES[name])
+    llama_cpp.llama_log_set(_silence, ctypes.c_void_p(0))
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0
     if llama_cpp.llama_model_quantize(str(plain).encode(), str(path).encode(), params) != 0:

@@ -6,6 +6,7 @@ decode   chats with short prompts and answers of a fixed length
 prefix   chats with one long system prompt in common
 turns    two turns of one long chat; `first_token_ms` is of the second, `first_turn_ms` of the first
 json     answers held to a JSON Schema
+held     answers as long as those of decode, but held to a JSON string
 embed    batches of texts to vectors
 """
 
@@ -42,6 +43,7 @@ SCHEMA = {
         },
     },
 }
+LONG_STRING = {"type": "string", "minLength": 4000}
 TIMEOUT_S = 300
 
 
@@ -64,8 +66,9 @@ def bodies(asked: argparse.Namespace) -> deque[tuple[str, dict[str, Any]]]:
             messages.insert(0, {"role": "system", "content": common})
         body: dict[str, Any] = {"model": asked.model, "messages": messages, "max_tokens": asked.tokens}
         body |= {"stream": True, "stream_options": {"include_usage": True}, "temperature": 0.8, "seed": index}
-        if asked.workload == "json":
-            form = {"name": "person", "strict": True, "schema": SCHEMA}
+        if asked.workload in ("json", "held"):
+            schema = SCHEMA if asked.workload == "json" else LONG_STRING
+            form = {"name": "person", "strict": True, "schema": schema}
             body["response_format"] = {"type": "json_schema", "json_schema": form}
         else:
             body["ignore_eos"] = True
@@ -143,7 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("port", type=int)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--workload", choices=("decode", "prefix", "turns", "json", "embed"), default="decode")
+    parser.add_argument("--workload", choices=("decode", "prefix", "turns", "json", "held", "embed"), default="decode")
     defaults = {"clients": 1, "requests": 4, "tokens": 64, "words": 20, "prefix_words": 250, "batch": 16, "seed": 1}
     for name, default in defaults.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
