@@ -43,8 +43,10 @@ class ChatRequest(StreamingRequest, ToolFields, ClientFields):
     thinking_budget = Whole(-1)
     reasoning_budget = Whole(-1)
     chat_template_kwargs = Mapping()
-    add_generation_prompt = Flag()
-    continue_final_message = Flag(load_default=False)
+    add_generation_prompt = Flag(metadata={"description": "false: the prompt ends with the last message."})
+    continue_final_message = Flag(
+        load_default=False, metadata={"description": "Have the model go on with the last message, its own."}
+    )
     metadata = Mapping()
     response_format = Object(ResponseFormat)
     audio = Refused(TEXT_ONLY)
