@@ -65,16 +65,13 @@ class Chunks:
     def error(self, error: ApiError) -> bytes:
         return b"data: %s\n\n%s" % (encode_error(error.info), DONE)
 
-    def _choice(self, body: bytes, finish: Finish | None = None) -> bytes:
-        if finish is None or self._include_usage:
-            return self._head + body + self._tail
-        return b'%s%s],"timings":%s}\n\n' % (self._head, body, encode(timings([finish])))
-
-    def _reason(self, index: int, finish: Finish | None) -> bytes:
+    def _ending(self, index: int, finish: Finish | None) -> tuple[bytes, bytes]:
+        """Give a chunk's finish reason, and what stands behind its choice."""
         if finish is None:
-            return NULL
+            return NULL, self._tail
         self._finishes[index] = finish
-        return encode(self.words[finish.reason])
+        tail = self._tail if self._include_usage else b'],"timings":%s}\n\n' % encode(timings([finish]))
+        return encode(self.words[finish.reason]), tail
 
 
 class ChatChunks(Chunks):
@@ -114,8 +111,8 @@ class ChatChunks(Chunks):
                 return b""
 
     def _chunk(self, index: int, delta: bytes, logprobs: bytes = NULL, finish: Finish | None = None) -> bytes:
-        told = index, delta, logprobs, self._reason(index, finish)
-        return self._choice(b'{"index":%d,"delta":%s,"logprobs":%s,"finish_reason":%s}' % told, finish)
+        told = self._head, index, delta, logprobs, *self._ending(index, finish)
+        return b'%s{"index":%d,"delta":%s,"logprobs":%s,"finish_reason":%s}%s' % told
 
 
 def _logprobs(logprobs: list[TokenLogprob]) -> bytes:
@@ -177,5 +174,5 @@ class CompletionChunks(Chunks):
         return self._frame(index, text, rendered, finish)
 
     def _frame(self, index: int, text: str, rendered: bytes, finish: Finish | None = None) -> bytes:
-        told = index, encode(text), rendered, self._reason(index, finish)
-        return self._choice(b'{"index":%d,"text":%s,"logprobs":%s,"finish_reason":%s}' % told, finish)
+        told = self._head, index, encode(text), rendered, *self._ending(index, finish)
+        return b'%s{"index":%d,"text":%s,"logprobs":%s,"finish_reason":%s}%s' % told
