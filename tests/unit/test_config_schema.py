@@ -207,7 +207,8 @@ def test_merge_keys_and_byte_order_marks_are_read(tmp_path):
 def test_keys_without_effect_are_said_in_one_line(load, caplog):
     with caplog.at_level(logging.INFO):
         config = load(
-            "usage: hello\ntts: {voice: a}\nfunction: {grammar: {disable_parallel_new_lines: true}}\nparameters: {model: a}"
+            "usage: hello\ntts: {voice: a}\nparameters: {model: a}\n"
+            "function: {grammar: {disable_parallel_new_lines: true}}\n"
         )
     assert config == ModelConfig(name="tiny", parameters=model.Parameters(model="a"))
     (line,) = caplog.messages
