@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
 from flask import Response
@@ -55,6 +55,20 @@ def respond(work: Work, dialect: Dialect) -> Response:
     return Response(EventStream(work, dialect), mimetype="text/event-stream", headers=HEADERS)
 
 
+def guarded(frames: Iterator[bytes], end: Callable[[ApiError], bytes]) -> Generator[bytes, None, None]:
+    """Pass frames on; what breaks them off becomes the last ones, unless the client has left."""
+    try:
+        yield from frames
+    except ClientLeft:
+        log.info("the client left its stream")
+    except ApiError as error:
+        log.warning("a stream ended with an error: %s", error)
+        yield end(error)
+    except Exception:  # the HTTP boundary: the headers are gone, so Flask's handler can no longer answer
+        log.exception("a stream failed")
+        yield end(ApiError(MISTAKE))
+
+
 class EventStream:
     """The body of a streamed response."""
 
@@ -66,7 +80,7 @@ class EventStream:
         except BaseException:
             work.close()
             raise
-        self._frames = self._run()
+        self._frames = guarded(self._tell(), self._end)
 
     def __iter__(self) -> Iterator[bytes]:
         return self._frames
@@ -74,18 +88,6 @@ class EventStream:
     def close(self) -> None:
         self._frames.close()
         self._work.close()
-
-    def _run(self) -> Generator[bytes, None, None]:
-        try:
-            yield from self._tell()
-        except ClientLeft:
-            log.info("the client left its stream")
-        except ApiError as error:
-            log.warning("a stream ended with an error: %s", error)
-            yield self._end(error)
-        except Exception:  # the HTTP boundary: the headers are gone, so Flask's handler can no longer answer
-            log.exception("a stream failed")
-            yield self._end(ApiError(MISTAKE))
 
     def _end(self, error: ApiError) -> bytes:
         self._work.close()

@@ -5,10 +5,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
+from localai_flask.api.responses.stream import follow
 from localai_flask.app import create_app
 from localai_flask.errors import ContextOverflow, Unavailable
 from localai_flask.generation import Delta, FinishReason, Started, TokenLogprob
@@ -367,6 +369,19 @@ def test_a_stored_stream_goes_on(client: FlaskClient, pool: FakePool) -> None:
     assert client.get(f"/v1/responses/{told['id']}").json == told
     create(client, previous_response_id=told["id"])
     assert "assistant\nHi" in pool.prompt.text
+
+
+def test_following_a_run_ends_with_an_error_event_whatever_breaks_it_off(app: Flask) -> None:
+    class Broken:
+        def events_after(self, id: str, after: int) -> None:
+            raise RuntimeError("a bug")
+
+    with app.test_request_context():
+        body = follow(Broken(), "resp_1", 4).data  # type: ignore[arg-type]
+    event, done = frames(body)
+    told = json.loads(event.removeprefix("event: error\ndata: "))
+    assert (told["type"], told["sequence_number"], told["code"]) == ("error", 5, "internal_error")
+    assert "a bug" not in event and done == "data: [DONE]"
 
 
 def test_no_websocket(client: FlaskClient) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from localai_flask.api import sse, watch
-from localai_flask.api.sse import EventStream
+from localai_flask.api.sse import EventStream, guarded
 from localai_flask.api.watch import ClientLeft, Watch
-from localai_flask.errors import ApiError, ServerShuttingDown
+from localai_flask.errors import ApiError, ServerShuttingDown, Unavailable
 
 
 @pytest.fixture
@@ -117,3 +117,27 @@ def test_an_error_before_the_first_event_is_raised() -> None:
     with pytest.raises(ServerShuttingDown):
         EventStream(work, Words())  # type: ignore[arg-type]
     assert work.closed
+
+
+@pytest.mark.parametrize(("broken", "status"), [(RuntimeError("a bug"), 500), (Unavailable("later"), 503)])
+def test_a_stream_that_breaks_off_says_so(broken: Exception, status: int) -> None:
+    def frames() -> Iterator[bytes]:
+        yield b"one"
+        raise broken
+
+    ended: list[ApiError] = []
+
+    def end(error: ApiError) -> bytes:
+        ended.append(error)
+        return b"end"
+
+    assert list(guarded(frames(), end)) == [b"one", b"end"]
+    assert [error.info.status for error in ended] == [status]
+
+
+def test_nobody_is_told_of_the_end_who_has_left() -> None:
+    def frames() -> Iterator[bytes]:
+        yield b"one"
+        raise ClientLeft
+
+    assert list(guarded(frames(), lambda _: b"end")) == [b"one"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from flask import Response, request
 
 from localai_flask.api import current, sse
 from localai_flask.api.responses.telling import Telling, Told, encode
-from localai_flask.api.watch import ClientLeft, Watch
+from localai_flask.api.watch import Watch
 from localai_flask.chat.answer import Event
 from localai_flask.errors import ApiError
 from localai_flask.store.responses import ResponseNotFound
@@ -81,7 +81,7 @@ class Following:
         self._store = current.store()
         self._watch = Watch(request.environ)
         self._place = current.places().take()
-        self._frames = self._run()
+        self._frames = sse.guarded(self._tell(), self._end)
 
     def __iter__(self) -> Iterator[bytes]:
         return self._frames
@@ -90,16 +90,10 @@ class Following:
         self._frames.close()
         self._place.release()
 
-    def _run(self) -> Generator[bytes, None, None]:
-        try:
-            yield from self._tell()
-        except ClientLeft:
-            log.info("the client left its stream")
-        except ApiError as error:
-            log.warning("a stream ended with an error: %s", error)
-            details = {"type": error.info.type, "code": error.info.code, "message": str(error), "param": None}
-            told = {**details, "type": "error", "sequence_number": self._after + 1, "error": details}
-            yield b"event: error\ndata: %s\n\n%s" % (encode(told), DONE)
+    def _end(self, error: ApiError) -> bytes:
+        details = {"type": error.info.type, "code": error.info.code, "message": error.info.message, "param": None}
+        told = {**details, "type": "error", "sequence_number": self._after + 1, "error": details}
+        return b"event: error\ndata: %s\n\n%s" % (encode(told), DONE)
 
     def _tell(self) -> Iterator[bytes]:
         pause, spoke = SHORTEST_PAUSE_S, 0.0
