@@ -40,7 +40,8 @@ class TestOpenAI(OnTheServer):
     @property
     def chat_model_params(self) -> dict[str, Any]:
         base_url = f"{self.url}/v1"
-        return {"model": "demo", "base_url": base_url, "api_key": "none", "temperature": 0, "stream_usage": True}
+        params = {"model": "demo", "base_url": base_url, "api_key": "none", "temperature": 0, "stream_usage": True}
+        return {**params, "frequency_penalty": 0.5}  # without, the toy may repeat itself in a string without an end
 
 
 class TestAnthropic(OnTheServer):
