@@ -139,7 +139,8 @@ class Scheduler:
             return shares, []
         outputs -= sum(len(share.sequence.draft) for share in shares)
         left = sum(len(sequence.prompt) - sequence.slot.length for sequence in self.prefilling)
-        room = min(self._pace.budget(len(shares), left), self._n_batch - batch.size)
+        whole = sum(len(sequence.prompt) - sequence.job.num_cached for sequence in self.prefilling)
+        room = min(self._pace.budget(len(shares), left, whole), self._n_batch - batch.size)
         return shares, self._plan_prompts(batch, room, outputs + 1)
 
     def _plan_streams(self, batch: Batch, outputs: int) -> list[Share]:
