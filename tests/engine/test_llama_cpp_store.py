@@ -100,6 +100,7 @@ def test_the_store_copies_nothing_that_it_cannot_keep():
 
 
 def test_beside_a_stream_only_the_beginning_of_a_large_branch_is_copied(open_engine, fresh, monkeypatch):
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.IDLE_CELLS", 300)
     engine = open_engine("llama", "parallel:2", context_size=256)
     store = engine.backend.cache.store
     engine.generate("a" * 200, **GREEDY)

@@ -27,7 +27,7 @@ __all__ = ["WORTH_WAITING", "PrefixCache", "Slot"]
 
 WORTH_WAITING = 32
 """A prompt waits for another that is being computed if it can take over this many more tokens from it."""
-IDLE_CELLS = 256
+IDLE_CELLS = 64
 """Idle tokens at least that stay in the cache beside running ones if host memory takes the others."""
 LOSABLE = 8
 """A prompt goes on in an idle branch if that loses at most one token in so many; else it forks."""
@@ -93,6 +93,9 @@ class PrefixCache:
             self._move(slot, moves, wanted)
         elif slot.length > start.length:
             self._cut(slot, start.length)
+        if not any(slot.length for slot in self.slots):
+            # Emptied cells leave the library where it was, and attention goes over all cells before that.
+            lib.llama_memory_clear(self._memory, False)
         return slot
 
     def give_back(self, slot: Slot) -> None:
@@ -189,6 +192,7 @@ class PrefixCache:
     def _begin(self, slot: Slot, start: Start) -> None:
         """Have a slot hold at least what a prompt starts from."""
         if start.stored is not None:
+            self._bound_idle()  # before, as attention goes over all cells up to the last one in use
             self.make_room(start.stored.length)
             self._overflow.bring_back(slot, start.stored, start.length)
         elif start.slot is not None and start.slot is not slot:
