@@ -14,6 +14,7 @@ from localai_flask.settings import Settings
 
 pytest.importorskip("llama_cpp")
 
+from localai_flask.backends.llama_cpp.context import choose_attention, context_params
 from localai_flask.backends.llama_cpp.option_table import (
     BY_NAME,
     ENGINE_OPTIONS,
@@ -75,8 +76,32 @@ def test_defaults_are_localais():
     assert (options.slot_similarity, options.swa_full, options.warmup) == (0.1, False, True)
     assert (options.fit_params, options.fit_target_bytes, options.fit_context) == (True, (1 << 30,), 4096)
     assert (options.embd_normalize, options.pooling_type, options.parallel) == (2, None, None)
-    assert (options.n_batch, options.n_ubatch, options.flash_attention) == (512, 512, "auto")
+    assert (options.n_batch, options.n_ubatch, options.flash_attention) == (512, None, "auto")
     assert options.speculation.spec_type == () and options.speculation.draft_model is None
+
+
+@pytest.mark.parametrize(
+    ("machine", "slots", "keys", "attention", "n_ubatch"),
+    [
+        ("x86_64", 4, {}, 0, 128),
+        ("x86_64", 4, {"options": ("n_ubatch:32",)}, 0, 32),
+        ("x86_64", 4, {"batch": 64}, 0, 64),
+        ("x86_64", 5, {}, -1, 512),
+        ("aarch64", 4, {}, -1, 512),
+        ("x86_64", 4, {"flash_attention": "on"}, 1, 512),
+        ("x86_64", 8, {"flash_attention": "off"}, 0, 512),
+        ("x86_64", 4, {"cache_type_v": "q8_0"}, -1, 512),
+        ("x86_64", 4, {"options": ("rpc_servers:127.0.0.1:1",)}, -1, 512),
+    ],
+)
+def test_attention_is_chosen_where_the_processor_has_a_faster_one(
+    monkeypatch, machine, slots, keys, attention, n_ubatch
+):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    options = read_options(ModelConfig(name="m", models_path=Path("/"), **keys), Settings())
+    params = context_params(options, slots, 256, 16)
+    choose_attention(params, options, slots)
+    assert (params.flash_attn_type, params.n_ubatch) == (attention, n_ubatch)
 
 
 @pytest.mark.parametrize(

@@ -13,19 +13,20 @@ from localai_flask.generation import Delta, Finished, FinishReason, Progress, St
 PROMPTS = ["a", "bc", "the quick brown fox", "x" * 70, "<|im_start|>user", "12", "é€😀", "~" * 33]
 
 
-def alone(open_engine, prompts, **sampling):
-    engine = open_engine("llama", "parallel:1", "cache_reuse:0")
+def alone(open_engine, prompts, flash_attention="", **sampling):
+    engine = open_engine("llama", "parallel:1", "cache_reuse:0", flash_attention=flash_attention)
     return [engine.generate(prompt, **sampling).output_tokens for prompt in prompts]
 
 
+@pytest.mark.parametrize("attention", ["on", "off"])
 @pytest.mark.parametrize("batch", [8, 64, 512])
-def test_eight_prompts_at_once_get_what_each_gets_alone(open_engine, batch):
-    engine = open_engine("llama", "parallel:8", batch=batch)
+def test_eight_prompts_at_once_get_what_each_gets_alone(open_engine, batch, attention):
+    engine = open_engine("llama", "parallel:8", batch=batch, flash_attention=attention)
     sampling = {"max_tokens": 40, "ignore_eos": True}
     jobs = [engine.submit(prompt, **sampling) for prompt in PROMPTS]
     engine.run()
 
-    assert [job.output_tokens for job in jobs] == alone(open_engine, PROMPTS, **sampling)
+    assert [job.output_tokens for job in jobs] == alone(open_engine, PROMPTS, attention, **sampling)
     engine.check_books()
 
 

@@ -74,7 +74,7 @@ class EngineOptions:
     """Tokens per request; `TRAINED`: as many as the model knows."""
     parallel: int | None
     n_batch: int
-    n_ubatch: int
+    n_ubatch: int | None
     threads: int
     threads_batch: int
     gpu_layers: int | None
@@ -143,7 +143,7 @@ def read_options(config: ModelConfig, settings: Settings) -> EngineOptions:
     own: dict[str, Any] = {
         "context_size": _context_size(config, settings),
         "n_batch": n_batch,
-        "n_ubatch": min(values["n_ubatch"] or n_batch, n_batch),
+        "n_ubatch": min(values["n_ubatch"], n_batch) if values["n_ubatch"] else None,
         "threads": threads,
         "threads_batch": _threads_batch(given.get("threads_batch"), threads),
         "gpu_layers": config.gpu_layers,
