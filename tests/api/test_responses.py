@@ -138,6 +138,22 @@ def test_tools(client: FlaskClient, pool: FakePool) -> None:
     assert "two" in pool.prompt.text and "add" in pool.prompt.text
 
 
+def test_a_result_without_its_call_is_refused(client: FlaskClient, pool: FakePool) -> None:
+    call = {"type": "function_call", "call_id": "call_1", "name": "add", "arguments": "{}"}
+    result = {"type": "function_call_output", "call_id": "call_1", "output": "two"}
+    error = create(client, 400, input=[result, call])["error"]
+    assert (
+        error["param"] == "input[0].call_id" and "'call_1' is not the `call_id` of a function_call" in error["message"]
+    )
+    pool.scripts = [says("1")]
+    first = create(client, input=[call, result])
+    pool.scripts = [says(*CALL)]
+    second = create(client, previous_response_id=first["id"], tools=[ADD])
+    pool.scripts = [says("2")]
+    result["call_id"] = second["output"][0]["call_id"]
+    assert create(client, previous_response_id=second["id"], input=[result])["status"] == "completed"
+
+
 def test_no_more_calls_than_asked_for(client: FlaskClient, pool: FakePool) -> None:
     pool.scripts = [says(*CALL, *CALL, *CALL)]
     response = create(client, tools=[ADD], max_tool_calls=2)

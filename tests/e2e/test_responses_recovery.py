@@ -1,8 +1,10 @@
 """Background responses outlive whoever dies, and go from one server to another."""
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -147,6 +149,24 @@ def test_the_server_is_stopped_and_started(start: Start, number: signal.Signals)
     check_events(second, seen)
     assert second.responses.retrieve(unseen).status in ("queued", "in_progress")
     assert await_end(second, unseen, 60).output_text == "at last"
+
+
+def test_what_cannot_be_read_fails_instead_of_staying(start: Start, tmp_path: Path) -> None:
+    first = start()
+    id = begin(client_of(first), LONG)
+    await_output(CLIENTS[0], id)
+    assert first.process is not None
+    first.process.kill()
+    first.process.wait(40)
+    wait_for(lambda: not first.background_workers(), 10, "the background process is gone")
+    (file,) = (tmp_path / "state").rglob("*.db")
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE responses SET body = ? WHERE id = ?", (b'{"id": 1}', id))
+    second = client_of(start())
+    failed = await_end(second, id)
+    assert failed.status == "failed" and "cannot be read" in failed.error.message
+    with pytest.raises(openai.APIError, match="cannot be read"):
+        list(follow(second, id))
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,8 @@ WITHOUT_OUTPUT = ("response.created", "response.queued", "response.in_progress")
 UNWRITTEN_S = 60.0
 """How long a database may be away before the process gives up; its runs are then recovered by the next one."""
 
+UNREADABLE = "What was stored of this response cannot be read by this version of the server; ask again."
+
 
 class Stopped(Exception):
     """The run is not to go on."""
@@ -175,7 +177,11 @@ class Runner:
         self._runs.release(self._owner, back)
 
     def _work(self, run: Run, before: list[StoredEvent]) -> None:
-        telling = making.telling_of(run.claimed, before)
+        try:
+            telling = making.telling_of(run.claimed, before)
+        except Exception:  # whatever another version of this server may have written
+            log.exception("a stored background run cannot be read")
+            return _fail(run, making.telling_anew(run.claimed), ApiError(UNREADABLE))
         try:
             run.check()
             _refuse_to_repeat(run.claimed)

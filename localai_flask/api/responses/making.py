@@ -87,12 +87,30 @@ def all_items(context: Context, items: Iterable[Item]) -> list[Item]:
     return [*before, *items]
 
 
-def messages_of(context: Context, items: Iterable[Item]) -> list[Message]:
-    """Give the messages of the whole chain; raise `InvalidRequest` if there is none."""
-    messages = to_messages(all_items(context, items))
+def messages_of(context: Context, items: Sequence[Item]) -> list[Message]:
+    """Give the messages of the whole chain; raise `InvalidRequest` if there is none, or a result without its call."""
+    whole = all_items(context, items)
+    _check_results(whole, len(whole) - len(items))
+    messages = to_messages(whole)
     if not messages and not context.instructions:
         raise InvalidRequest("`input` has no message.", param="input")
     return messages
+
+
+def _check_results(items: Sequence[Item], begin: int) -> None:
+    """Refuse results, from this item on, whose call nobody has seen; a summary may have had it."""
+    calls: set[str] = set()
+    for index, item in enumerate(items):
+        if item["type"] == "compaction":
+            return
+        if item["type"] == "function_call":
+            calls.add(item["call_id"])
+        elif item["type"] == "function_call_output" and index >= begin and item["call_id"] not in calls:
+            raise InvalidRequest(
+                f"{item['call_id']!r} is not the `call_id` of a function_call before it; send that item too, or the "
+                "`previous_response_id` of the response that it stands in.",
+                param=f"input[{index - begin}].call_id",
+            )
 
 
 def work_on(
@@ -216,6 +234,23 @@ def telling_of(claimed: Claimed, told: Sequence[StoredEvent]) -> Telling:
     if claimed.begun:
         telling.restore([msgspec.json.decode(event.data) for event in told])
     return telling
+
+
+def telling_anew(claimed: Claimed) -> Telling:
+    """Begin anew a response that cannot be read, so that it can be told to have failed."""
+    response = shapes.Response(
+        id=claimed.id,
+        created_at=int(time.time()),
+        background=True,
+        model="",
+        previous_response_id=claimed.previous_id,
+        temperature=1.0,
+        top_p=1.0,
+        presence_penalty=0.0,
+        frequency_penalty=0.0,
+        text=shapes.TextOptions({"type": "text"}),
+    )
+    return Telling(response, Manner(), claimed.next_sequence)
 
 
 def work_of(claimed: Claimed, telling: Telling, watch: Watching) -> Work:
