@@ -9,6 +9,7 @@ import gguf
 import llama_cpp
 import numpy as np
 
+from benchmarks.workloads import WORDS
 from tests.support.gguf_models import CHAT_TEMPLATE, TOKENS
 
 CHATML = CHAT_TEMPLATE
@@ -83,11 +84,17 @@ def _write(
 
 
 def _make_vocabulary(writer: gguf.GGUFWriter, words: int) -> int:
-    """Write the tests' vocabulary of bytes and characters, and so many words of random characters."""
+    """Write the tests' vocabulary of bytes and characters, and so many words: the loads' own, and of random characters.
+
+    SentencePiece puts a word together from its beginning on, so that all its beginnings are there.
+    """
     rng = np.random.default_rng(1)
     known = {text for text, _ in TOKENS}
-    tokens = list(TOKENS)
-    while len(tokens) < len(known) + words:
+    beginnings = dict.fromkeys(f"\u2581{word[: end + 1]}".encode() for word in WORDS for end in range(len(word)))
+    tokens = [*TOKENS, *((text, 1) for text in beginnings if text not in known)]
+    known.update(beginnings)
+    words -= len(tokens) - len(TOKENS)
+    while words > 0:
         text = LETTERS[rng.integers(len(LETTERS), size=int(rng.integers(2, 10)))].tobytes()
         text = text.replace(b" ", "\u2581".encode())
         if text not in known:

@@ -36,7 +36,7 @@ class Case(NamedTuple):
     figure: str = "tokens_per_s"
     aim: float = 1.0
     is_time: bool = False
-    rounds: int = 3
+    rounds: int = 5
 
 
 CASES = {
@@ -49,7 +49,7 @@ CASES = {
         ),
         Case(
             "8 clients, common 1k prompt",
-            "--workload prefix --clients 8 --requests 8 --tokens 4 --prefix-words 780",
+            "--workload prefix --clients 8 --requests 8 --tokens 4 --prefix-words 980",
             "requests_per_s",
             3.0,
             rounds=1,

@@ -56,6 +56,9 @@ def test_a_model_over_two_workers_answers_as_here(model, caplog):
         engine = load_engine(model, f"rpc_servers:{first.address},{second.address}")
         jobs = [engine.submit(text, **LONG) for text in ("hello", "world")]
         engine.run()
+        for letter in "ab":
+            engine.generate(letter * 100, max_tokens=1)
+        assert not engine.backend.cache.store.entries  # idle tokens stay where they are instead of travelling
         engine.backend.close()
         assert [job.output_tokens for job in jobs] == expected
         for worker in (first, second):  # each holds a part of the model

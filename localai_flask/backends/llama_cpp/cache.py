@@ -51,7 +51,7 @@ class PrefixCache:
         self._memory = model.memory
         self._forgets = model.forgets
         self._is_attention_free = model.is_recurrent and not model.is_hybrid
-        self._most_idle = max(IDLE_CELLS, model.harmless_cells)
+        self._most_idle = max(IDLE_CELLS, model.harmless_cells(options))
         self._states = States(model.context)
         self._checkpoints = Checkpoints(self._states, options.ctx_checkpoints, options.checkpoint_min_step)
         self._similarity = options.slot_similarity

@@ -17,7 +17,13 @@ import numpy as np
 from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.llama_cpp.adapters import apply_adapters, load_adapters
 from localai_flask.backends.llama_cpp.batch import Batch, Logits
-from localai_flask.backends.llama_cpp.context import choose_attention, choose_size, context_params, metadata
+from localai_flask.backends.llama_cpp.context import (
+    choose_attention,
+    choose_size,
+    context_params,
+    is_elsewhere,
+    metadata,
+)
 from localai_flask.backends.llama_cpp.library import LogCapture, lib
 from localai_flask.backends.llama_cpp.machine import physical_cores
 from localai_flask.backends.llama_cpp.options import EngineOptions
@@ -113,9 +119,13 @@ class Model:
         self.is_hybrid = bool(lib.llama_model_is_hybrid(self.handle))
         self.is_recurrent = bool(lib.llama_model_is_recurrent(self.handle)) or self.is_hybrid
 
-    @property
-    def harmless_cells(self) -> int:
-        """Tell how many idle cells slow steps down by some two per cent: fewer, the smaller the model."""
+    def harmless_cells(self, options: EngineOptions) -> int:
+        """Tell how many idle cells slow steps down by some two per cent: fewer, the smaller the model.
+
+        All of them where another device or machine holds the cache: attention is fast there, and copies are slow.
+        """
+        if is_elsewhere(options):
+            return self.slots * self.context_size
         parameters: int = lib.llama_model_n_params(self.handle)
         heads: int = lib.llama_model_n_layer(self.handle) * lib.llama_model_n_head(self.handle)
         return parameters // (CELL_SHARE * max(heads, 1))
