@@ -105,11 +105,14 @@ def measure(port: int, model: str, case: Case, seed: int) -> dict[str, Any]:
 
 
 def compare(ours: int, theirs: int, model: str, case: Case) -> str:
-    """Let both take turns; give the table's line."""
-    rows = [
-        (measure(ours, model, case, seed)[case.figure], measure(theirs, model, case, seed)[case.figure])
-        for seed in range(1, case.rounds + 1)
-    ]
+    """Let both take turns; give the table's line, also where the peer refuses what is asked."""
+    rows = []
+    for seed in range(1, case.rounds + 1):
+        own = measure(ours, model, case, seed)[case.figure]
+        try:
+            rows.append((own, measure(theirs, model, case, seed)[case.figure]))
+        except SystemExit as refusal:
+            return f"{model:6} {case.title:28} {own:9.1f} {'-':>9} the peer failed: {str(refusal).strip()[-120:]}"
     ratio = statistics.median(own / other for own, other in rows)
     own, other = (statistics.median(column) for column in zip(*rows, strict=True))
     reached = ratio <= case.aim if case.is_time else ratio >= case.aim
