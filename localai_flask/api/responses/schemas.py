@@ -225,6 +225,7 @@ class ResponseRequest(StreamingRequest, ContextRequest):
     moderation = Refused("is not done by this server.")
     access_programs = Refused("is for OpenAI's own servers.")
     image = Refused("asks for images, but this server writes text only.")
+    background_options = Noted("is about when a background run begins: here as soon as there is room for it.")
     prompt_cache_options = Noted("is about the prompt cache, which keeps what fits, for all alike.")
 
     @marshmallow.post_load(pass_original=True)
