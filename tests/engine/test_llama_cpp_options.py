@@ -87,6 +87,8 @@ def test_defaults_are_localais():
         ("x86_64", 4, {"options": ("n_ubatch:32",)}, 0, 32),
         ("x86_64", 4, {"batch": 64}, 0, 64),
         ("x86_64", 5, {}, -1, 512),
+        ("x86_64", 4, {"context_size": 8192}, 0, 128),
+        ("x86_64", 4, {"context_size": 16384}, -1, 512),
         ("aarch64", 4, {}, -1, 512),
         ("x86_64", 4, {"flash_attention": "on"}, 1, 512),
         ("x86_64", 8, {"flash_attention": "off"}, 0, 512),
@@ -99,8 +101,8 @@ def test_attention_is_chosen_where_the_processor_has_a_faster_one(
 ):
     monkeypatch.setattr("platform.machine", lambda: machine)
     options = read_options(ModelConfig(name="m", models_path=Path("/"), **keys), Settings())
-    params = context_params(options, slots, 256, 16)
-    choose_attention(params, options, slots)
+    params = context_params(options, slots, keys.get("context_size", 256), 16)
+    choose_attention(params, options, slots, heads=32)
     assert (params.flash_attn_type, params.n_ubatch) == (attention, n_ubatch)
 
 

@@ -46,6 +46,10 @@ def test_streams_that_never_ran_without_prompts_are_judged_by_their_steps_beside
         tokens = pace.budget(2)
         pace.observe(tokens, 2, 0.04 + 0.004 * tokens)
     assert pace.budget(2) == pytest.approx((STRETCH - 1) * 0.04 / 0.004, abs=1)
+    pace.observe(10, 2, 1.0)  # the machine did something else
+    for _ in range(40):
+        pace.observe(10, 2, 0.04 + 0.004 * 10)
+    assert pace.budget(2) == pytest.approx((STRETCH - 1) * 0.04 / 0.004, abs=1)
     pace.observe(0, 2, 0.03)
     assert pace.budget(2) == pytest.approx((STRETCH - 1) * 0.03 / 0.004, abs=1)
 

@@ -29,6 +29,8 @@ Its flash attention there reads 16-bit numbers one by one unless a prompt brings
 other sequences. With 4,096 tokens before it, a step of a model of 135 million parameters took 36 ms instead of 62, one
 of 16 tokens 195 instead of 650; with 8 sequences of 64 tokens each it took 99 instead of 83.
 """
+PLAIN_BYTES = 512 << 20
+"""The most that plain attention may take beside the cache: a number for each head, cell, and token computed at once."""
 ROPE_SCALING = {"none": 0, "linear": 1, "yarn": 2, "longrope": 3}  # llama_rope_scaling_type
 
 _row_size = ggml("ggml_row_size", ctypes.c_size_t, ctypes.c_int, ctypes.c_int64)
@@ -134,13 +136,15 @@ def context_params(options: EngineOptions, slots: int, context_size: int, n_outp
     return params
 
 
-def choose_attention(params: Any, options: EngineOptions, slots: int) -> None:
+def choose_attention(params: Any, options: EngineOptions, slots: int, heads: int) -> None:
     """Have a context that generates compute attention in the faster way, where nobody has chosen."""
     is_free = options.flash_attention == "auto" and {options.cache_type_k, options.cache_type_v} <= {*UNQUANTIZED}
     is_here = platform.machine() in ("x86_64", "AMD64") and not is_elsewhere(options)
-    if is_free and is_here and slots <= PLAIN_SLOTS:
+    n_ubatch = max(options.n_ubatch or min(PLAIN_UBATCH, options.n_batch), slots)
+    fits = 4 * heads * params.n_ctx * n_ubatch <= PLAIN_BYTES
+    if is_free and is_here and fits and slots <= PLAIN_SLOTS:
         params.flash_attn_type = FLASH_ATTENTION["off"]
-        params.n_ubatch = max(options.n_ubatch or min(PLAIN_UBATCH, options.n_batch), slots)
+        params.n_ubatch = n_ubatch
 
 
 def is_elsewhere(options: EngineOptions) -> bool:

@@ -170,7 +170,7 @@ class Model:
         """Sequence ids of the cache: those of running sequences and of idle ones."""
         params = context_params(options, self.slots, self.context_size, self.n_outputs)
         params.n_seq_max = self.sequences
-        choose_attention(params, options, self.slots)
+        choose_attention(params, options, self.slots, lib.llama_model_n_head(self.handle))
         self.threads_batch = options.threads_batch or physical_cores()
         self.threads = options.threads or self.threads_batch
         if not self.generates:

@@ -34,7 +34,7 @@ class Pace:
         self._token_s: float | None = None
         self._credit = SAVED * RARE
 
-    def budget(self, streams: int, left: int = 0, whole: int | None = None) -> int:
+    def budget(self, streams: int, left: int = 0, whole: int = 0) -> int:
         """Tell how many prompt tokens the next step may compute beside so many running streams.
 
         So many are `left` of prompts that have to compute this many as a `whole`.
@@ -45,7 +45,7 @@ class Pace:
         if streams:
             decode_s = self._decode(streams)
             seconds, longest = min(STRETCH * decode_s, BESIDE_S) - decode_s, BESIDE_S - decode_s
-            is_short = (left if whole is None else whole) * self._token_s <= SAVED * longest
+            is_short = max(left, whole) * self._token_s <= SAVED * longest
             if is_short and seconds < left * self._token_s <= self._credit // RARE * longest:
                 seconds = longest
                 self._credit -= RARE
@@ -62,7 +62,7 @@ class Pace:
         if prompt_tokens == 0:
             self._decode_s[streams] = _smooth(self._decode_s.get(streams), seconds)
         elif streams and streams not in self._decode_s and self._token_s is not None:
-            own = max(seconds - prompt_tokens * self._token_s, self._decode(streams))
+            own = max(seconds - prompt_tokens * self._token_s, self._at_least(streams))
             self._inferred_s[streams] = _smooth(self._inferred_s.get(streams), own)
         elif prompt_tokens >= LEAST_CHUNK:  # fewer tokens cost as much as one, so they tell nothing of the rate
             own = seconds - (self._decode(streams) if streams else 0.0)
@@ -70,9 +70,10 @@ class Pace:
 
     def _decode(self, streams: int) -> float:
         """Tell what a step without prompts takes, or at least takes if so many streams were never seen."""
-        known = self._decode_s.get(streams) or self._inferred_s.get(streams)
-        if known is not None:
-            return known
+        return self._decode_s.get(streams) or self._inferred_s.get(streams) or self._at_least(streams)
+
+    def _at_least(self, streams: int) -> float:
+        """Judge a step without prompts by the next lower number of streams that was seen."""
         nearest = max((number for number in self._decode_s if number < streams), default=0)
         if not nearest:
             return min(self._decode_s.values(), default=0.0)
