@@ -85,15 +85,30 @@ class ModelNotFound(NotFound):
 
 
 class ConfigError(ApiError):
-    """A model's YAML or file cannot be used; the message names the file and what to change."""
+    """A model's YAML or file cannot be used; the message names the file and what to change.
 
-    code = "model_config_invalid"
+    422, since the official clients ask again at 408, 409, 429 and from 500 on, and asking again mends no file.
+    """
+
+    status, type, code = 422, "model_error", "model_config_invalid"
+
+
+class ServerConfigError(ConfigError):
+    """A setting of the server, or its models folder as a whole, cannot be used."""
+
+    status, type, code = 500, "server_error", "server_config_invalid"
 
 
 class ModelLoadFailed(ApiError):
-    """The engine could not load the model, and trying again would fail the same way."""
+    """The engine could not load the model, and trying again would fail the same way; 422 as for `ConfigError`."""
 
-    code = "model_load_failed"
+    status, type, code = 422, "model_error", "model_load_failed"
+
+
+class LoadCrashed(ModelLoadFailed):
+    """Loading the model took its worker down, or the machine has no room for it: not known to be the file's fault."""
+
+    status, type = 500, "server_error"
 
 
 class Unavailable(ApiError):

@@ -28,7 +28,7 @@ def pool() -> PoolClient:
 
 
 def store() -> Store:
-    """This process's store, opened at the first call; raise `Unavailable` or `ConfigError` if it cannot be."""
+    """This process's store, opened at the first call; raise `Unavailable` or `ServerConfigError` if it cannot be."""
     return cast("Store", current_app.extensions["store"]())
 
 

@@ -15,13 +15,16 @@ from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from localai_flask.api.watch import ClientLeft
-from localai_flask.errors import ApiError, ErrorInfo
+from localai_flask.errors import ApiError, ErrorInfo, LoadCrashed, ServerConfigError
 
 log = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that left; nobody reads it but the access log."""
 MISTAKE = "The server made a mistake; its log has the details."
+
+LASTING = (LoadCrashed.code, ServerConfigError.code)
+"""The codes of server errors that a client's next try would meet again."""
 
 CODES = {
     400: "invalid_request",
@@ -75,6 +78,8 @@ def error_response(info: ErrorInfo, headers: dict[str, str] | None = None) -> Re
         headers["Retry-After"] = str(math.ceil(info.retry_after))
     if info.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if info.status >= 500 and info.code in LASTING:
+        headers["X-Should-Retry"] = "false"  # no standard, but the official clients heed it
     return Response(_shape_here()(info), info.status, headers, mimetype="application/json")
 
 

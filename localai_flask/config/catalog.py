@@ -18,7 +18,7 @@ from msgspec import structs
 from localai_flask.config import schema, templates, yamlfile
 from localai_flask.config.model import ModelConfig, Parameters
 from localai_flask.config.patterns import compiled
-from localai_flask.errors import ConfigError
+from localai_flask.errors import ConfigError, ServerConfigError
 from localai_flask.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def look(folder: Path) -> tuple[Entry, ...]:
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:
-        raise ConfigError(
+        raise ServerConfigError(
             f"The models folder {folder} cannot be read ({error.strerror}); check its permissions."
         ) from error
 

@@ -13,7 +13,7 @@ from itertools import count
 from localai_flask.backends import create
 from localai_flask.backends.base import Backend, Event, Inquiry, Job
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ApiError, InvalidRequest, ModelLoadFailed, Overloaded
+from localai_flask.errors import ApiError, InvalidRequest, LoadCrashed, Overloaded
 from localai_flask.generation import Failed, ModelInfo
 from localai_flask.inquiry import Fact
 from localai_flask.pool.channel import Channel
@@ -107,7 +107,7 @@ class EngineThread(threading.Thread):
         except ApiError as error:
             self.error = error
         except MemoryError:
-            self.error = ModelLoadFailed(
+            self.error = LoadCrashed(
                 f"Model {self.config.name} does not fit into memory; use a smaller model or context_size."
             )
         else:

@@ -6,7 +6,7 @@ import signal
 import time
 from collections import deque
 
-from localai_flask.errors import ErrorInfo, ModelLoadFailed, WorkerDied
+from localai_flask.errors import ErrorInfo, LoadCrashed, WorkerDied
 from localai_flask.pool.process import WorkerProcess
 
 LONGEST_COOLDOWN_S = 300.0
@@ -47,7 +47,7 @@ def describe_death(name: str, process: WorkerProcess, loading: bool, because: st
     doing = "while loading the model" if loading else "while serving"
     said = process.last_words()
     message = f"The worker of model {name} ended {doing}: {cause}." + (f" It last said: {said}" if said else "")
-    error = ModelLoadFailed(message) if loading else WorkerDied(message)
+    error = LoadCrashed(message) if loading else WorkerDied(message)
     return error.info
 
 

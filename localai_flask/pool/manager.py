@@ -18,7 +18,7 @@ import time
 
 from localai_flask.config import model as model_config
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ErrorInfo, ModelLoadFailed, Unavailable
+from localai_flask.errors import ErrorInfo, LoadCrashed, Unavailable
 from localai_flask.pool import protocol
 from localai_flask.pool.failure import describe_death
 from localai_flask.pool.process import WorkerProcess
@@ -244,7 +244,7 @@ class PoolManager:
             except OSError as error:
                 message = f"Cannot start a worker for model {model.config.name}: {error}."
                 log.error("%s", message)
-                self._load_failed(model, ModelLoadFailed(message).info)
+                self._load_failed(model, LoadCrashed(message).info)
             else:
                 model.workers[worker.id] = worker
 

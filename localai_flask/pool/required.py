@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.registry import Registry
-from localai_flask.errors import ApiError, ConfigError, ErrorInfo
+from localai_flask.errors import ApiError, ErrorInfo, ServerConfigError
 from localai_flask.settings import Settings
 
 LOOK_S = 1.0
@@ -38,4 +38,4 @@ class RequiredModels(threading.Thread):
         except ApiError as error:
             self._miss(name, error.info)
         except OSError as error:
-            self._miss(name, ConfigError(f"Cannot read the models folder: {error}.").info)
+            self._miss(name, ServerConfigError(f"Cannot read the models folder: {error}.").info)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from localai_flask.errors import ConfigError, Unavailable
+from localai_flask.errors import ServerConfigError, Unavailable
 from localai_flask.settings import Settings
 from localai_flask.store.place import default_path
 from localai_flask.store.tables import metadata
@@ -75,7 +75,7 @@ def _engine(settings: Settings) -> Engine:
         # A connection that the server or a proxy has dropped is noticed before it is used.
         return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=20)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise ConfigError(
+        raise ServerConfigError(
             f"LOCALAI_DATABASE_URL cannot be used: {error}. Write it like postgresql://user:password@host/name, "
             "with the package's extra `postgresql` installed, or like sqlite:////path/to/file.db."
         ) from error

@@ -20,6 +20,6 @@ class Store:
 
     @classmethod
     def open(cls, settings: Settings) -> Store:
-        """Open the database, and make it if there is none; raise `ConfigError` or `Unavailable`."""
+        """Open the database, and make it if there is none; raise `ServerConfigError` or `Unavailable`."""
         database = Database(settings)
         return cls(Responses(database, settings), Runs(database), database)

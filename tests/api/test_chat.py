@@ -197,7 +197,7 @@ def test_early_failure_is_an_http_error_also_of_a_stream(client: FlaskClient, po
     assert response.headers["Retry-After"] == "1"
     pool.loading = [0.1, ModelLoadFailed("no such tensor")]
     response = client.post("/v1/chat/completions", json={**HELLO, "stream": True})
-    assert response.status_code == 500 and "no such tensor" in response.get_json()["error"]["message"]
+    assert response.status_code == 422 and "no such tensor" in response.get_json()["error"]["message"]
 
 
 def test_late_failure_goes_into_the_stream(client: FlaskClient, pool: FakePool) -> None:

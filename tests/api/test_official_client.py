@@ -1,12 +1,14 @@
 """The official openai package against the application: what it parses, and what it makes of errors."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import anthropic
 import openai
 import pytest
 from flask import Flask
 
-from localai_flask.errors import Unavailable
+from localai_flask.errors import ApiError, LoadCrashed, ModelLoadFailed, Unavailable
 from localai_flask.generation import Delta, Started
 from tests.api.fakes import FakePool, says
 
@@ -63,3 +65,45 @@ def test_errors(api: openai.OpenAI, pool: FakePool) -> None:
     pool.scripts = [[Started(1), Delta("a"), Unavailable("The worker died.")]]
     with pytest.raises(openai.APIError, match="The worker died"):
         list(api.chat.completions.create(model="tiny", messages=HELLO, stream=True))
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "code"),
+    [
+        (None, 422, "model_config_invalid"),
+        (ModelLoadFailed("no such tensor"), 422, "model_load_failed"),
+        (LoadCrashed("killed by SIGILL"), 500, "model_load_failed"),
+    ],
+)
+def test_nobody_asks_again_for_a_broken_model(
+    app: Flask, pool: FakePool, models: Path, failure: ApiError | None, status: int, code: str
+) -> None:
+    (models / "broken.yaml").write_text("name: broken\ncontext_size: many\n")
+    model = "tiny" if failure else "broken"
+    asked = []
+
+    class Counting(httpx.WSGITransport):
+        def handle_request(self, request: object) -> object:
+            asked.append(request)
+            pool.loading = [failure] if failure else []
+            return super().handle_request(request)
+
+    transport = Counting(app=app)
+    with (
+        openai.OpenAI(
+            base_url="http://test/v1", api_key="none", http_client=openai.DefaultHttpxClient(transport=transport)
+        ) as client,
+        pytest.raises(openai.APIStatusError) as caught,
+    ):
+        client.chat.completions.create(model=model, messages=HELLO)
+    assert (caught.value.status_code, caught.value.code) == (status, code)
+    with (
+        anthropic.Anthropic(
+            base_url="http://test", api_key="none", http_client=anthropic.DefaultHttpxClient(transport=transport)
+        ) as client,
+        pytest.raises(anthropic.APIStatusError) as caught,
+    ):
+        client.messages.create(model=model, messages=HELLO, max_tokens=5)
+    assert caught.value.status_code == status
+    assert caught.value.body["error"]["type"] == ("api_error" if status == 500 else "invalid_request_error")
+    assert len(asked) == 2

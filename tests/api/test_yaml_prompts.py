@@ -62,7 +62,7 @@ def test_template_files_lie_in_the_models_folder(client: FlaskClient, models: Pa
     (models.parent / "secret.tmpl").write_text("{{.Input}}")
     model(models, f"template: {{chat: {name}}}")
     response = chat(client)
-    assert response.status_code == 500 and "leads out of the models folder" in response.get_json()["error"]["message"]
+    assert response.status_code == 422 and "leads out of the models folder" in response.get_json()["error"]["message"]
 
 
 def test_a_template_that_fails_is_a_400(client: FlaskClient, models: Path) -> None:
@@ -119,7 +119,7 @@ def test_finishing_leaves_reasoning_alone(client: FlaskClient, pool: FakePool, m
 def test_a_broken_expression_is_named(client: FlaskClient, models: Path) -> None:
     model(models, "extract_regex: ['(a']")
     response = chat(client)
-    assert response.status_code == 500 and "`extract_regex`: '(a'" in response.get_json()["error"]["message"]
+    assert response.status_code == 422 and "`extract_regex`: '(a'" in response.get_json()["error"]["message"]
 
 
 def test_grammar_of_the_yaml(client: FlaskClient, pool: FakePool, models: Path) -> None:

@@ -25,7 +25,7 @@ def test_a_model_that_cannot_be_loaded_says_why(server: Server, model: str) -> N
     begun = time.monotonic()
     status, answer = server.post(CHAT, {"model": model, "messages": HELLO})
     assert time.monotonic() - begun < 2
-    assert status == 500
+    assert status == 422
     message = answer["error"]["message"]
     assert BROKEN[model] in message
     assert "\n" not in message
@@ -39,7 +39,7 @@ def test_an_unknown_architecture_is_named(server: Server, models_path: object) -
 
     random_llama(models_path / "alien.gguf", architecture="alien")  # type: ignore[operator]
     status, answer = server.post(CHAT, {"model": "alien.gguf", "messages": HELLO})
-    assert status == 500
+    assert status == 422
     assert "alien" in answer["error"]["message"]
 
 
