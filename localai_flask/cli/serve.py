@@ -24,5 +24,5 @@ def serve(**given: Any) -> None:
     os.environ.update(settings.to_environment())
     from gunicorn.app.wsgiapp import run
 
-    sys.argv = ["localai-flask", "--config", "python:localai_flask.server"]
+    sys.argv = ["localai-flask", "--config", "python:localai_flask.server.gunicorn_settings"]
     run()

@@ -26,6 +26,7 @@ from localai_flask.pool.protocol import LOG_FORMAT, PoolServer, WorkerSpec
 from localai_flask.pool.required import RequiredModels
 from localai_flask.pool.runtime import Runtime
 from localai_flask.pool.table import Model, Worker
+from localai_flask.server.child import beat
 from localai_flask.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -199,7 +200,7 @@ class PoolManager:
 
     def _reap(self, model: Model) -> None:
         for worker in list(model.workers.values()):
-            if not worker.process.ended:
+            if not worker.process.has_ended:
                 continue
             del model.workers[worker.id]
             if not (worker.leaving or self.stopping or worker.process.exit_status == 0):
@@ -310,15 +311,8 @@ def _tick_until_stopped(manager: PoolManager, runtime: Runtime, pulse: int | Non
             except Exception:
                 log.exception("the pool manager's tick failed; going on")
             if pulse is not None:
-                _beat(pulse)
+                beat(pulse)
     return arbiter_gone
-
-
-def _beat(pulse: int) -> None:
-    try:
-        os.write(pulse, b"\0")
-    except (BlockingIOError, BrokenPipeError):
-        pass  # nobody reads any more: the arbiter is gone, and its pidfd says so
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import errno
 import os
 import select
 import shutil
+import socket
 import stat
 import tempfile
 from dataclasses import dataclass
@@ -78,6 +79,11 @@ class Runtime:
     @property
     def arbiter_pid(self) -> int:
         return _pid_of(self.path)
+
+    @property
+    def server_name(self) -> str:
+        """A name that differs from every other server's, and from this one's before a restart."""
+        return f"{socket.gethostname()}:{self.path.name}"
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)

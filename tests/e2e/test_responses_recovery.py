@@ -106,6 +106,18 @@ def test_the_background_process_is_killed(start: Start) -> None:
     check_events(client, unseen)
 
 
+def test_a_background_process_that_hangs_is_replaced(start: Start) -> None:
+    server = start()
+    client = client_of(server)
+    first = begin(client, "hello")
+    assert await_end(client, first).status == "completed"
+    (pid,) = server.background_workers()
+    os.kill(pid, signal.SIGSTOP)
+    second = begin(client, "hello again")
+    assert await_end(client, second, within_s=15 + SLOWNESS_S).status == "completed"
+    assert pid not in server.background_workers()
+
+
 def test_web_workers_are_killed_and_reloaded(start: Start) -> None:
     server = start()
     client = client_of(server)

@@ -15,11 +15,12 @@ import pytest
 from localai_flask.config import model as model_config
 from localai_flask.errors import ApiError, ModelLoadFailed, Unavailable
 from localai_flask.generation import ModelInfo
-from localai_flask.pool import protocol, supervisor
+from localai_flask.pool import protocol
 from localai_flask.pool.manager import PoolManager
 from localai_flask.pool.process import WorkerProcess
-from localai_flask.pool.runtime import Runtime
+from localai_flask.pool.runtime import ENV, Runtime
 from localai_flask.pool.table import Model, Worker
+from localai_flask.server.kept_process import KeptProcess, Service
 from localai_flask.settings import Settings
 from tests.support import processes
 from tests.support.pool import Pool, ask, echo, whole
@@ -191,11 +192,11 @@ def test_a_manager_that_hangs_blocks_no_client_for_ever(pool: Pool, monkeypatch:
 
 
 @pytest.fixture
-def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
-    """A pool under its supervisor, with this process as the arbiter."""
-    monkeypatch.setattr(supervisor, "SILENCE_S", 1.0)
+def watched(tmp_path: Path) -> Iterator[Runtime]:
+    """A manager that is kept running, with this process as the arbiter."""
     runtime = Runtime.create(tmp_path)
-    guard = supervisor.Supervisor(Settings(), runtime)
+    service = Service(name="the manager", module="localai_flask.pool.manager", silence_s=1.0, grace_s=8.0)
+    guard = KeptProcess(service, {**os.environ, ENV: str(runtime.path)})
     guard.start()
     yield runtime
     guard.stop()

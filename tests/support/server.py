@@ -95,7 +95,7 @@ class Server:
         return self._with("pool.worker")
 
     def background_workers(self) -> list[int]:
-        return self._with("responses.background")
+        return self._with("background.runner")
 
     def web_workers(self) -> list[int]:
         assert self.process is not None

@@ -15,7 +15,7 @@ from localai_flask.api.chatting import count_prompt_tokens
 from localai_flask.api.errors import error_response
 from localai_flask.api.naming import chosen_model
 from localai_flask.api.parsing import Blueprint
-from localai_flask.api.responses import background, compacting, making, shapes
+from localai_flask.api.responses import compacting, making, shapes
 from localai_flask.api.responses.calls import Context, ResponseCall
 from localai_flask.api.responses.items import Item
 from localai_flask.api.responses.schemas import CompactRequest, InputTokensRequest, ResponseRequest
@@ -77,7 +77,7 @@ def _queue(call: ResponseCall, items: Sequence[Item], telling: Telling) -> Respo
     """Leave a response to the process that works on background runs."""
     first = [making.as_stored_event(told) for told in telling.queue()]
     response, runs = telling.response, current.store().runs
-    home = background.home_of(Runtime.from_environment())
+    home = Runtime.from_environment().server_name
     request_body = making.request_of(call, items, response.model)
     runs.queue(making.as_stored(response), making.as_kept(items), call.previous_id, request_body, home, first)
     return follow(runs, response.id, -1) if call.stream else _json(encode(response))

@@ -1,4 +1,4 @@
-"""Background runs: the process that works on them, `python -m localai_flask.api.responses.background`.
+"""Background runs: the process that works on them, `python -m localai_flask.background.runner`.
 
 One for each server, kept running by gunicorn's arbiter, so that a run outlives the client that asked for it and the web
 worker that took the request. The main thread alone writes to the database: every `TICK_S` what all runs have told
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,10 +20,12 @@ from flask import Flask
 from localai_flask.api import current
 from localai_flask.api.errors import MISTAKE
 from localai_flask.api.responses import making
-from localai_flask.api.responses.telling import Telling, Told
+from localai_flask.api.responses.telling import Telling
 from localai_flask.api.work import Work
-from localai_flask.errors import ApiError, Overloaded, ServerShuttingDown, Unavailable
+from localai_flask.background.run import Run, Stopped
+from localai_flask.errors import ApiError, Overloaded, Unavailable
 from localai_flask.pool.runtime import Runtime, is_alive
+from localai_flask.server.child import beat
 from localai_flask.settings import Settings
 from localai_flask.store.responses import Responses
 from localai_flask.store.runs import Batch, Claimed, Runs, StoredEvent
@@ -31,71 +33,13 @@ from localai_flask.store.runs import Batch, Claimed, Runs, StoredEvent
 log = logging.getLogger("gunicorn.error")
 
 TICK_S = 0.05
-RENEW_S = 1.0
 CLAIM_S = 0.1
 FORGET_S = 30.0
 MOST_ATTEMPTS = 3
-WITHOUT_OUTPUT = ("response.created", "response.queued", "response.in_progress")
 UNWRITTEN_S = 60.0
 """How long a database may be away before the process gives up; its runs are then recovered by the next one."""
 
 UNREADABLE = "What was stored of this response cannot be read by this version of the server; ask again."
-
-
-class Stopped(Exception):
-    """The run is not to go on."""
-
-
-class Run:
-    """One run that this process works on; its thread tells, the main thread takes what was told."""
-
-    def __init__(self, claimed: Claimed):
-        self.id = claimed.id
-        self.claimed = claimed
-        self.cancelled = claimed.cancelled
-        self.begun = claimed.begun
-        self.shutting_down = False
-        self.gone = False
-        """Nobody wants to hear of it: it belongs to another process, or to none."""
-        self.renewed_at = time.monotonic()
-        self._lock = threading.Lock()
-        self._batch = Batch()
-
-    def check(self) -> None:
-        """Raise what has to stop the run, if anything has."""
-        if self.cancelled or self.gone:
-            raise Stopped
-        if self.shutting_down:
-            raise ServerShuttingDown("The server was shut down before this response was finished.")
-
-    def tell(self, told: list[Told], telling: Telling) -> None:
-        """Hand events over to be written; with the last one goes the whole response."""
-        if not told:
-            return
-        with self._lock:
-            if self.gone:
-                raise Stopped
-            self._batch.events += map(making.as_stored_event, told)
-            if any(each.type not in WITHOUT_OUTPUT for each in told):
-                self.begun = self._batch.begun = True
-            if told[-1].last:
-                self._batch.ended = making.as_stored(telling.response)
-
-    def take(self) -> Batch | None:
-        """Give what is new, or what renews the lease if it is time to; None if neither."""
-        with self._lock:
-            batch, self._batch = self._batch, Batch()
-        now = time.monotonic()
-        if not batch.events and now - self.renewed_at < RENEW_S:
-            return None
-        self.renewed_at = now
-        return batch
-
-    def give_back(self) -> bool:
-        """Let another process have it, unless a client may have seen output."""
-        with self._lock:
-            self.gone = self.gone or not self.begun
-            return self.gone
 
 
 class Runner:
@@ -115,14 +59,17 @@ class Runner:
         self._claim_at = self._forget_at = 0.0
         self._written_at = time.monotonic()
 
-    def run(self, stopping: threading.Event, grace_s: float, is_orphaned: Callable[[], bool]) -> None:
-        """Work until `stopping`, then let what has begun end, but not longer than `grace_s`."""
+    def run(self, stopping: threading.Event, grace_s: float, may_go_on: Callable[[], bool]) -> None:
+        """Work until `stopping`, then let what has begun end, but not longer than `grace_s`.
+
+        `may_go_on` is called on each tick; once it is False, nobody waits for the runs any more.
+        """
         self._runs.abandon(self._home, but=self._owner)
-        while not stopping.wait(TICK_S) and not is_orphaned():
+        while not stopping.wait(TICK_S) and may_go_on():
             self._tick(time.monotonic())
         deadline = time.monotonic() + grace_s
         self._give_back()
-        while self._running and not is_orphaned():
+        while self._running and may_go_on():
             for run in self._running.values():
                 run.shutting_down = time.monotonic() >= deadline
             self._write()
@@ -253,15 +200,15 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     runtime = Runtime.from_environment()
-    arbiter = runtime.arbiter_pid
-    runner = Runner(create_app(settings), home_of(runtime))
-    runner.run(stopping, settings.graceful_timeout, lambda: not is_alive(arbiter))
+    pulse = int(sys.argv[1])
+
+    def beat_beside_arbiter() -> bool:
+        beat(pulse)
+        return is_alive(runtime.arbiter_pid)
+
+    runner = Runner(create_app(settings), runtime.server_name)
+    runner.run(stopping, settings.graceful_timeout, beat_beside_arbiter)
     os._exit(0)  # threads whose model does not answer must not keep the process
-
-
-def home_of(runtime: Runtime) -> str:
-    """Name a server, different from every other and from what it was before a restart."""
-    return f"{socket.gethostname()}:{runtime.path.name}"
 
 
 if __name__ == "__main__":

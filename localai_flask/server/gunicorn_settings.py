@@ -15,10 +15,10 @@ import time
 from types import FrameType
 from typing import Any
 
-from localai_flask.keeper import Keeper
 from localai_flask.pool.runtime import ENV, Runtime
-from localai_flask.pool.supervisor import Supervisor
+from localai_flask.server.kept_process import KeptProcess, Service
 from localai_flask.settings import Settings
+from localai_flask.store.place import exists as has_database
 
 PR_SET_CHILD_SUBREAPER = 36
 SPARE_THREADS = 256
@@ -41,7 +41,7 @@ _settings = _read_settings()
 wsgi_app = "localai_flask.app:create_app()"
 bind = _settings.bind
 workers = _settings.workers
-worker_class = "localai_flask.webworker.Worker"
+worker_class = "localai_flask.server.web_worker.Worker"
 threads = _settings.http_threads + SPARE_THREADS
 worker_connections = 4096
 keepalive = (
@@ -53,10 +53,23 @@ loglevel = _settings.log_level
 control_socket_disable = True
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
+POOL_MANAGER = Service(
+    name="the pool manager",
+    module="localai_flask.pool.manager",
+    silence_s=10.0,
+    grace_s=8.0,
+)
+BACKGROUND = Service(
+    name="the process for background responses",
+    module="localai_flask.background.runner",
+    silence_s=15.0,  # one transaction may wait BUSY_S for others, and the application takes seconds to start
+    grace_s=_settings.graceful_timeout + 5.0,  # time to drain, and then to say why runs have ended
+    is_needed=lambda: has_database(_settings),  # a server that stores no responses does without it
+)
+
 _owner = 0
 """The process that the pool belongs to: the arbiter, and none that it forks."""
-_supervisor: Supervisor | None = None
-_keeper: Keeper | None = None
+_services: list[KeptProcess] = []
 _runtime: Runtime | None = None
 
 
@@ -87,17 +100,18 @@ def when_ready(server: Any) -> None:
 
 
 def _start_pool() -> None:
-    global _owner, _supervisor, _keeper, _runtime
+    global _owner, _runtime
     _owner = os.getpid()
     atexit.register(_leave)  # gunicorn calls on_exit only when it was told to stop
     # Model workers whose manager was killed become the arbiter's children, and its loop reaps them at their end.
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _runtime = Runtime.create()
     os.environ[ENV] = str(_runtime.path)
-    _supervisor = Supervisor(_settings, _runtime)
-    _supervisor.start()
-    _keeper = Keeper(_settings, _runtime)
-    _keeper.start()
+    environment = {**os.environ, **_settings.to_environment()}
+    for service in (POOL_MANAGER, BACKGROUND):
+        process = KeptProcess(service, environment)
+        _services.append(process)
+        process.start()
 
 
 def post_worker_init(worker: Any) -> None:
@@ -120,9 +134,7 @@ def on_exit(server: Any) -> None:
 def _leave() -> None:
     if os.getpid() != _owner:
         return
-    if _keeper is not None:
-        _keeper.stop()  # before the models that its runs need
-    if _supervisor is not None:
-        _supervisor.stop()
+    for process in reversed(_services):  # background runs before the models that they need
+        process.stop()
     if _runtime is not None:
         _runtime.remove()

@@ -1,0 +1,1 @@
+"""The process that works on background runs: a web worker without HTTP."""
