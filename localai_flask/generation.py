@@ -207,7 +207,8 @@ Reply = Started | Progress | PromptLogprobs | Delta | Finished | Failed
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What the web side needs to know of a loaded model, told once so as not to ask again.
 
-    `context_length` is per request, in tokens; `memory_bytes` counts weights and KV cache.
+    `context_length` is per request, in tokens; `memory_bytes` counts weights and KV cache. `given_up` names what the
+    model runs without, and how to get it back, where loading it in full had killed its process.
     """
 
     backend: str
@@ -220,3 +221,4 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     trained_context: int = 0
     memory_bytes: int = 0
     description: str = ""
+    given_up: str = ""

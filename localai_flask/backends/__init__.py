@@ -17,11 +17,15 @@ class Entry(NamedTuple):
     cls: str
     library: str | None = None
     extra: str | None = None
+    has_speedups: bool = False
+    """Whether a model can be loaded without some of what makes it fast; see `Backend.is_cautious`."""
 
 
 BACKENDS = {
-    "echo": Entry("localai_flask.backends.echo", "EchoBackend"),
-    "llama-cpp": Entry("localai_flask.backends.llama_cpp", "LlamaCppBackend", "llama_cpp", "llama-cpp"),
+    "echo": Entry("localai_flask.backends.echo", "EchoBackend", has_speedups=True),
+    "llama-cpp": Entry(
+        "localai_flask.backends.llama_cpp", "LlamaCppBackend", "llama_cpp", "llama-cpp", has_speedups=True
+    ),
     "transformers": Entry("localai_flask.backends.transformers", "TransformersBackend", "transformers", "transformers"),
 }
 

@@ -39,7 +39,8 @@ from localai_flask.generation import (
 from localai_flask.inquiry import Detokenize, Detokenized, Embed, Embedded, Fact, Score, Scored, Tokenized
 
 LAST_MESSAGE = "{{ messages[-1]['content'] }}"
-OPTIONS = ("slots", "tokens_per_second", "load_seconds", "load_error", "scripted")
+OPTIONS = ("slots", "tokens_per_second", "load_seconds", "load_error", "load_signal", "fatal_signal", "scripted")
+"""`load_signal` ends the process unless it loads cautiously, `fatal_signal` in any case."""
 
 
 VECTOR_LENGTH = 32
@@ -105,12 +106,15 @@ class EchoBackend(Backend):
         self._load_slowly(float(config.option("load_seconds") or 0), progress)
         if error := config.option("load_error"):
             raise ConfigError(f"Model {config.name}: {error}")
+        if name := config.option("fatal_signal") or (not self.is_cautious and config.option("load_signal")):
+            os.kill(os.getpid(), signal.Signals[name])
         return ModelInfo(
             backend="echo",
             engine_version=__version__,
             context_length=self.context_length,
             capabilities=self.capabilities,
             chat_template=LAST_MESSAGE,
+            given_up="haste, for which the option load_signal has to go" if self.is_cautious else "",
         )
 
     def _load_slowly(self, seconds: float, progress: LoadProgress) -> None:

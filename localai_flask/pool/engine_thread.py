@@ -27,9 +27,12 @@ Publish = Callable[[Channel, list[tuple[int, Answer]]], None]
 class EngineThread(threading.Thread):
     """Owns the backend; every other thread only puts commands into its inbox or reads plain attributes."""
 
-    def __init__(self, config: ModelConfig, publish: Publish, wake_main: Callable[[], None]):
+    def __init__(
+        self, config: ModelConfig, publish: Publish, wake_main: Callable[[], None], *, is_cautious: bool = False
+    ):
         super().__init__(name="engine", daemon=True)
         self.config = config
+        self.is_cautious = is_cautious
         self.publish = publish
         self.wake_main = wake_main
         self.info: ModelInfo | None = None
@@ -103,6 +106,7 @@ class EngineThread(threading.Thread):
         try:
             self._backend = create(self.config.backend)
             self._backend.last_words = self._tell_all
+            self._backend.is_cautious = self.is_cautious
             info = self._backend.load(self.config, self._loaded_so_far)
         except ApiError as error:
             self.error = error
@@ -113,6 +117,8 @@ class EngineThread(threading.Thread):
         else:
             self.progress, self.info = 1.0, info
             log.info("model %s is ready after %.1f s", self.config.name, time.monotonic() - begun)
+            if info.given_up:
+                log.warning("model %s runs without %s", self.config.name, info.given_up)
             return True
         log.error("cannot load model %s: %s", self.config.name, self.error)
         return False

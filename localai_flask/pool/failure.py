@@ -12,6 +12,8 @@ from localai_flask.pool.process import WorkerProcess
 LONGEST_COOLDOWN_S = 300.0
 CRASH_WINDOW_S = 60.0
 CRASHES_ALLOWED = 3
+FAULTS = (signal.SIGILL, signal.SIGSEGV, signal.SIGBUS)
+"""Signals by which the processor stops code that is wrong for it, or wrong."""
 
 
 class Backoff:
@@ -41,10 +43,20 @@ class Backoff:
         self.failures, self.retry_at = 0, 0.0
 
 
-def describe_death(name: str, process: WorkerProcess, loading: bool, because: str = "") -> ErrorInfo:
+def fault_of(process: WorkerProcess) -> str:
+    """Return the name of the fault that ended a process; "" if it ended in another way."""
+    status = process.exit_status
+    return signal.Signals(-status).name if status is not None and -status in FAULTS else ""
+
+
+def describe_death(
+    name: str, process: WorkerProcess, loading: bool, because: str = "", *, is_cautious: bool = False
+) -> ErrorInfo:
     """Say in one sentence how a worker ended that did not explain itself, with the last lines it printed."""
     cause = because or _cause(process.exit_status)
     doing = "while loading the model" if loading else "while serving"
+    if loading and is_cautious:
+        doing += ", also without optional speed-ups"
     said = process.last_words()
     message = f"The worker of model {name} ended {doing}: {cause}." + (f" It last said: {said}" if said else "")
     error = LoadCrashed(message) if loading else WorkerDied(message)
@@ -59,7 +71,11 @@ def _cause(status: int | None) -> str:
     name = signal.Signals(-status).name
     hint = {
         "SIGKILL": ", perhaps the machine is out of memory; use a smaller model or context_size",
-        "SIGILL": ", the engine was built for another processor; reinstall it on this machine",
+        "SIGILL": (
+            ", an instruction that this processor cannot execute: the engine was built for another one, or by a "
+            "compiler that makes mistakes; `localai-flask doctor` tries the engine and names the command to build it"
+        ),
         "SIGSEGV": ", the engine crashed; try another model file or report it with the log",
+        "SIGBUS": ", a file could not be read to its end; check the disk, or download the model again",
     }
     return f"killed by {name}{hint.get(name, '')}"

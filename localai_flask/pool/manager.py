@@ -20,7 +20,7 @@ from localai_flask.config import model as model_config
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo, LoadCrashed, Unavailable
 from localai_flask.pool import protocol
-from localai_flask.pool.failure import describe_death
+from localai_flask.pool.failure import describe_death, fault_of
 from localai_flask.pool.process import WorkerProcess
 from localai_flask.pool.protocol import LOG_FORMAT, PoolServer, WorkerSpec
 from localai_flask.pool.required import RequiredModels
@@ -81,6 +81,7 @@ class PoolManager:
             if told.info is not None:
                 worker.ready, worker.progress = True, 1.0
                 model.info, model.error = told.info, None
+                model.is_cautious = bool(told.info.given_up)
                 model.loads.succeeded()
             if told.leaving:
                 worker.will_leave()
@@ -208,8 +209,18 @@ class PoolManager:
             worker.process.close()
 
     def _died(self, model: Model, worker: Worker) -> None:
-        error = describe_death(model.config.name, worker.process, not worker.ready, worker.ended_because)
+        if model.give_up_speedups(worker):
+            log.warning(
+                "the worker of model %s was killed by %s while loading; loading it again without optional speed-ups",
+                *(model.config.name, fault_of(worker.process)),
+            )
+            return
+        error = describe_death(
+            *(model.config.name, worker.process, not worker.ready, worker.ended_because), is_cautious=worker.is_cautious
+        )
         log.error("%s", error.message)
+        if worker.is_cautious and not worker.ready:
+            model.is_cautious = False  # it has not helped, so the next try is a full one again
         if worker.ready:
             model.loads.crashed()
         if not worker.ready or model.loads.crashes_often:
@@ -241,7 +252,7 @@ class PoolManager:
             model.wanted = True
         while model.wanted and len(model.current) < model.config.replicas:
             try:
-                worker = self._start(model.config)
+                worker = self._start(model.config, model.is_cautious)
             except OSError as error:
                 message = f"Cannot start a worker for model {model.config.name}: {error}."
                 log.error("%s", message)
@@ -249,7 +260,7 @@ class PoolManager:
             else:
                 model.workers[worker.id] = worker
 
-    def _start(self, config: ModelConfig) -> Worker:
+    def _start(self, config: ModelConfig, is_cautious: bool) -> Worker:
         worker_id = secrets.token_hex(6)
         spec = WorkerSpec(
             worker_id=worker_id,
@@ -257,10 +268,11 @@ class PoolManager:
             runtime_dir=str(self.runtime.path),
             log_level=self.settings.log_level,
             grace_s=float(self.settings.graceful_timeout),
+            is_cautious=is_cautious,
         )
         process = WorkerProcess.start(spec, self.runtime)
         log.info("loading model %s with backend %s (pid %d)", config.name, config.backend, process.pid)
-        return Worker(worker_id, process)
+        return Worker(worker_id, process, is_cautious)
 
     def _load_failed(self, model: Model, error: ErrorInfo) -> None:
         model.load_failed(error, self.settings.model_load_failure_cooldown)

@@ -40,6 +40,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     runtime_dir: str
     log_level: str
     grace_s: float
+    is_cautious: bool = False
+    """Whether to load without optional speed-ups."""
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from localai_flask.backends import BACKENDS
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo
 from localai_flask.generation import ModelInfo
 from localai_flask.pool import protocol
-from localai_flask.pool.failure import Backoff
+from localai_flask.pool.failure import Backoff, fault_of
 from localai_flask.pool.process import WorkerProcess
 from localai_flask.pool.protocol import Lease, WorkerAddress
 
@@ -20,6 +21,8 @@ class Worker:
 
     id: str
     process: WorkerProcess
+    is_cautious: bool = False
+    """Whether it loads without optional speed-ups."""
     address: str = ""
     progress: float = 0.0
     heard: float = field(default_factory=time.monotonic)
@@ -62,6 +65,8 @@ class Model:
     info: ModelInfo | None = None
     error: ErrorInfo | None = None
     loads: Backoff = field(default_factory=Backoff)
+    is_cautious: bool = False
+    """Whether its workers load without optional speed-ups, as one that used them was killed by a fault."""
 
     @property
     def usable(self) -> list[Worker]:
@@ -103,6 +108,14 @@ class Model:
         self.wanted, self.error = False, error
         if not self.usable:
             self.info = None
+
+    def give_up_speedups(self, dead: Worker) -> bool:
+        """Load without optional speed-ups from now on if a fault ended a load with them; return whether one did."""
+        backend = BACKENDS.get(self.config.backend)
+        if dead.ready or dead.is_cautious or not fault_of(dead.process) or backend is None or not backend.has_speedups:
+            return False
+        self.is_cautious = True
+        return True
 
     def supersede(self, error: ErrorInfo) -> None:
         """Let its workers finish and leave, as its YAML has changed."""

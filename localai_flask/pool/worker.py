@@ -45,7 +45,7 @@ class Worker:
         self.config = model_config.decode(spec.config)
         self.address = f"localai-flask-{spec.worker_id}-{secrets.token_hex(8)}"
         self.hub = Hub(self.address)
-        self.engine = EngineThread(self.config, self.publish, self.hub.wake)
+        self.engine = EngineThread(self.config, self.publish, self.hub.wake, is_cautious=spec.is_cautious)
         self.manager = ManagerLink(Runtime.from_environment(), self.describe, self.report)
         self.channels: set[Channel] = set()
         self.leave_at: float | None = None

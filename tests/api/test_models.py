@@ -51,6 +51,13 @@ def test_what_a_model_can_do(client: FlaskClient, pool: FakePool, models: Path) 
     assert pool.configs == []
 
 
+def test_what_a_model_has_given_up(client: FlaskClient, pool: FakePool) -> None:
+    pool.state = {"zeta": "ready", "key": "ready"}
+    pool.known = {"zeta": msgspec.structs.replace(pool.info, given_up="haste; hurry"), "key": pool.info}
+    assert client.get("/v1/models/zeta").get_json()["given_up"] == "haste; hurry"
+    assert "given_up" not in client.get("/v1/models/key").get_json()
+
+
 def test_one(client: FlaskClient) -> None:
     assert client.get("/v1/models/org/alpha").get_json()["id"] == "org/alpha"
     missing = client.get("/v1/models/nope")

@@ -67,6 +67,7 @@ def _describer() -> Callable[[ModelConfig], shapes.Model]:
             state=states.get(target.name, "cold"),
             context_length=facts.context_length(target, default) if info is None else info.context_length,
             capabilities=sorted(word for each in able for word in PUBLIC.get(each, (each,))),
+            given_up=(info and info.given_up) or msgspec.UNSET,
         )
 
     return describe

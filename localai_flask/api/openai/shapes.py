@@ -149,6 +149,7 @@ class Edit(msgspec.Struct):
 class Model(msgspec.Struct):
     """A model; `state` tells whether it is loaded: cold, loading, ready or failed.
 
+    `given_up` is there if it runs without something, as loading it in full has failed, and says how to get that back.
     `context_length` is that of one request, in tokens, None if nobody knows it before the model is loaded. Anthropic's
     clients read the same list; `display_name`, `created_at` and `type` are for them.
     """
@@ -160,6 +161,7 @@ class Model(msgspec.Struct):
     state: str
     context_length: int | None
     capabilities: list[str]
+    given_up: str | msgspec.UnsetType = msgspec.UNSET
     owned_by: str = "localai-flask"
     object: Literal["model"] = "model"
     type: Literal["model"] = "model"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -43,6 +44,10 @@ TOO_LATE = Failed(
 )
 
 HUGE_TEXT = 1 << 20
+GIVEN_UP = (
+    "repacked weights, which make prompts faster: loading with them was killed by a fault of the engine's code; "
+    "`localai-flask doctor` tries the engine and names the command to build it anew"
+)
 
 
 class PromptTooLong(ContextOverflow):
@@ -67,7 +72,7 @@ class LlamaCppBackend(Backend):
 
     def load(self, config: ModelConfig, progress: LoadProgress) -> ModelInfo:
         settings = Settings.from_environment()
-        options = read_options(config, settings)
+        options = replace(read_options(config, settings), repack=not self.is_cautious)
         tell_last_words(self.last_words)
         self.model = model = Model(config.model_path, options, progress, capture_log(options.verbosity))
         must_reuse = any("cache_reuse" in option.replace("-", "_") for option in config.options)
@@ -97,6 +102,7 @@ class LlamaCppBackend(Backend):
             trained_context=model.trained_context,
             memory_bytes=model.weight_bytes + model.capture.cache_bytes,
             description=model.description,
+            given_up=GIVEN_UP if self.is_cautious else "",
         )
 
     def submit(self, job: Job) -> None:

@@ -125,6 +125,8 @@ class EngineOptions:
     n_cpu_moe: int
     rpc_servers: tuple[str, ...]
     verbosity: int | None
+    repack: bool = True
+    """Whether weights may be stored anew in the order that the processor's fastest kernels want."""
 
 
 def read_options(config: ModelConfig, settings: Settings) -> EngineOptions:

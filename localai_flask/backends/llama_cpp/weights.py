@@ -66,6 +66,7 @@ def _params(options: EngineOptions) -> tuple[Any, list[Any]]:
         params.main_gpu = options.main_gpu
     params.load_mode = options.load_mode
     params.check_tensors = options.check_tensors
+    params.use_extra_bufts = options.repack
     remote = connect(options.rpc_servers)
     devices = choose_devices(options.devices, remote)
     kept: list[Any] = []
