@@ -9,15 +9,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from localai_flask.address import Address
+
 PREFIX = "LOCALAI_"
-ADDRESS = r"unix:.+|(\[[0-9A-Fa-f:.%]+\]|[^:\[\]\s]*):[0-9]{1,5}"
-LEVEL = "(?i)error|warning|info|debug"
+LEVELS = ("error", "warning", "info", "debug")
+HIDDEN = "…"
 BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -28,25 +29,37 @@ def setting(
     metavar: str | None = None,
     env: str | None = None,
     minimum: int = 0,
-    pattern: str = "",
+    check: Callable[[str], object] | None = None,
+    secret: bool = False,
 ) -> Any:
     """Declare one setting; `env` is the variable's name where it is not LOCALAI_ and the field's name.
 
-    A number is at least `minimum`; text matches `pattern` if there is one.
+    A number is at least `minimum`; `check` raises `ValueError` with the reason why a text cannot be used. A `secret`
+    is not shown.
     """
-    about = {"help": help, "metavar": metavar, "env": env, "minimum": minimum, "pattern": pattern}
+    about = {"help": help, "metavar": metavar, "env": env, "minimum": minimum, "check": check, "secret": secret}
     return dataclasses.field(default=default, metadata=about)
 
 
-@dataclass(frozen=True, kw_only=True)
+def _check_level(text: str) -> None:
+    if text.lower() not in LEVELS:
+        raise ValueError(f"write one of {', '.join(LEVELS)}")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Settings:
     """Everything that is configured for the whole server rather than for one model."""
 
     models_path: Path = setting(Path("models"), "Folder with model files and their YAML.", metavar="DIR")
     address: str = setting(
-        "127.0.0.1:8080", "Where to listen; `:8080` means every interface.", metavar="HOST:PORT", pattern=ADDRESS
+        "127.0.0.1:8080",
+        "Where to listen; `:8080` means every interface, `unix:/path` a Unix socket.",
+        metavar="HOST:PORT",
+        check=Address.parse,
     )
-    api_key: tuple[str, ...] = setting((), "Keys that clients may send, separated by commas.", metavar="KEY")
+    api_key: tuple[str, ...] = setting(
+        (), "Keys that clients may send, separated by commas.", metavar="KEY", secret=True
+    )
     threads: int = setting(0, "Compute threads for each model that does not set its own (0: measured at load).")
     context_size: int = setting(
         0,
@@ -80,16 +93,20 @@ class Settings:
         "",
         "Database for stored responses, as in postgresql://user:password@host/name; unset: a SQLite file of this user.",
         metavar="URL",
+        secret=True,
     )
     open_responses_store_ttl: float = setting(0.0, "Seconds after which an unused response is deleted (0: never).")
     open_responses_store_size: int = setting(
         1024, "MB that stored responses may take together; the longest unused are deleted (0: no bound)."
     )
-    log_level: str = setting("info", "error, warning, info or debug.", metavar="LEVEL", pattern=LEVEL)
+    log_level: str = setting("info", "error, warning, info or debug.", metavar="LEVEL", check=_check_level)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """Read every setting from its variable; raise `ValueError` naming a variable that does not parse."""
+        """Read every setting from its variable, an empty one as if it were not set.
+
+        Raises `ValueError` naming a variable that does not parse.
+        """
         values = {}
         for field in dataclasses.fields(cls):
             text = environment.get(env_name(field))
@@ -98,20 +115,18 @@ class Settings:
         return cls(**values)
 
     def to_environment(self) -> dict[str, str]:
-        """Render the settings that differ from their defaults as environment variables."""
+        """Render every setting as its variable, defaults too, so that they replace what an environment has."""
+        return {env_name(field): _render(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+    def __repr__(self) -> str:
         changed = ((f, getattr(self, f.name)) for f in dataclasses.fields(self))
-        return {env_name(f): _render(value) for f, value in changed if value != f.default}
+        shown = (f"{f.name}={HIDDEN if f.metadata['secret'] else repr(v)}" for f, v in changed if v != f.default)
+        return f"Settings({', '.join(shown)})"
 
     @property
-    def bind(self) -> str:
-        """The listening address in gunicorn's form."""
-        host, _, port = self.address.rpartition(":")
-        return f"{host or '0.0.0.0'}:{port}"
-
-    @property
-    def is_loopback(self) -> bool:
-        host = self.bind.rpartition(":")[0].strip("[]")
-        return host in ("localhost", "::1") or host.startswith("127.")
+    def listening(self) -> Address:
+        """The address to listen on."""
+        return Address.parse(self.address)
 
 
 def env_name(field: dataclasses.Field[Any]) -> str:
@@ -128,9 +143,11 @@ def _parse(field: dataclasses.Field[Any], text: str) -> Any:
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if isinstance(default, int | float):
         return _parse_number(field, text)
-    pattern = field.metadata["pattern"]
-    if pattern and not re.fullmatch(pattern, text):
-        raise ValueError(f"{env_name(field)}={text!r} cannot be used; write it like its default, {default}.")
+    if field.metadata["check"] is not None:
+        try:
+            field.metadata["check"](text)
+        except ValueError as error:
+            raise ValueError(f"{env_name(field)}={text!r} cannot be used: {error}.") from None
     return type(default)(text)
 
 

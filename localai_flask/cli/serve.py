@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from typing import Any
@@ -16,12 +17,10 @@ from localai_flask.cli.options import load_settings, settings_options
 def serve(**given: Any) -> None:
     """Serve the models of a folder."""
     settings = load_settings(given)
-    if not settings.models_path.is_dir():
-        raise click.UsageError(
-            f"There is no folder {settings.models_path}; make it and put a .gguf file or a YAML file there, "
-            "or name another with --models-path."
-        )
     os.environ.update(settings.to_environment())
+    if any(given[field.name] for field in dataclasses.fields(settings) if field.metadata["secret"]):
+        # A process's arguments can be read by every user of the machine, its environment cannot.
+        os.execv(sys.executable, [sys.executable, "-m", "localai_flask", "serve"])
     from gunicorn.app.wsgiapp import run
 
     sys.argv = ["localai-flask", "--config", "python:localai_flask.server.gunicorn_settings"]

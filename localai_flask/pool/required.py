@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from localai_flask.config.model import ModelConfig
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ApiError, ErrorInfo, ServerConfigError
 from localai_flask.settings import Settings
+
+log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 
@@ -27,10 +30,20 @@ class RequiredModels(threading.Thread):
 
     def run(self) -> None:
         registry = Registry(self._settings)
+        self._check_default(registry)
         while self._settings.load_to_memory:
             for name in self._settings.load_to_memory:
                 self._look(registry, name)
             time.sleep(LOOK_S)
+
+    def _check_default(self, registry: Registry) -> None:
+        """Warn of a default model that cannot be used; its file may still come, so the server serves the others."""
+        name = self._settings.default_model
+        try:
+            if name:
+                registry.get(name)
+        except (ApiError, OSError) as error:
+            log.warning("LOCALAI_DEFAULT_MODEL=%s: %s Requests that name no model are refused until then.", name, error)
 
     def _look(self, registry: Registry, name: str) -> None:
         try:

@@ -16,10 +16,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from localai_flask.address import LONGEST_SOCKET_PATH
+
 PREFIX = "localai-flask-"
 ENV = "LOCALAI_FLASK_RUNTIME_DIR"
-LONGEST_SOCKET_PATH = 107
-"""Bytes that `sun_path` holds beside its final zero: unix(7)."""
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,15 @@ import atexit
 import ctypes
 import os
 import signal
+import socket
 import sys
 import time
 from types import FrameType
 from typing import Any
 
+from localai_flask.address import Address
 from localai_flask.pool.runtime import ENV, Runtime
+from localai_flask.server import start_checks
 from localai_flask.server.kept_process import KeptProcess, Service
 from localai_flask.settings import Settings
 from localai_flask.store.place import exists as has_database
@@ -39,7 +42,7 @@ def _read_settings() -> Settings:
 _settings = _read_settings()
 
 wsgi_app = "localai_flask.app:create_app()"
-bind = _settings.bind
+bind = [_settings.listening.bind]  # a list, as gunicorn takes a text apart at its commas
 workers = _settings.workers
 worker_class = "localai_flask.server.web_worker.Worker"
 threads = _settings.http_threads + SPARE_THREADS
@@ -74,16 +77,24 @@ _runtime: Runtime | None = None
 
 
 def on_starting(server: Any) -> None:
-    """Refuse what would be unsafe."""
-    if not _settings.is_loopback and not _settings.api_key and not _settings.allow_insecure_public_bind:
-        server.log.error(
-            "refusing to listen on %s without an API key: set LOCALAI_API_KEY, listen on 127.0.0.1, "
-            "or set LOCALAI_ALLOW_INSECURE_PUBLIC_BIND=true",
-            _settings.address,
-        )
+    """Refuse to start where that could not work, or would be unsafe."""
+    for doubt in start_checks.find_doubts(_settings):
+        server.log.warning("%s", doubt)
+    faults = list(start_checks.find_faults(_settings, map(_read_address, server.cfg.address)))
+    for fault in faults:
+        server.log.error("%s", fault)
+    if faults:
         sys.exit(1)
     if server.START_CTX["args"][1] == "localai-flask":  # as the command names itself: on SIGUSR2 this is run again
         server.START_CTX["args"] = [sys.executable, "-m", "localai_flask", "serve"]
+
+
+def _read_address(bound: Any) -> Address:
+    """Read one of gunicorn's addresses, which its own settings may have changed: host and port, path or descriptor."""
+    if isinstance(bound, int):
+        with socket.socket(fileno=os.dup(bound)) as inherited:
+            bound = inherited.getsockname()
+    return Address(path=str(bound)) if isinstance(bound, str | bytes) else Address(host=bound[0], port=bound[1])
 
 
 def when_ready(server: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -58,6 +59,19 @@ def _translated() -> Iterator[None]:
         raise Unavailable(f"The database of responses does not answer: {cause}. {HOW}") from error
 
 
+def sqlite_path(settings: Settings) -> Path | None:
+    """Find the file of an SQLite database; None for a database of another kind, or in memory.
+
+    Raises `ServerConfigError` if the setting cannot name a database.
+    """
+    if not settings.database_url:
+        return default_path(settings)
+    url = _engine(settings).url
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    return Path(url.database)
+
+
 def _engine(settings: Settings) -> Engine:
     if not settings.database_url:
         path = default_path(settings)
@@ -74,9 +88,11 @@ def _engine(settings: Settings) -> Engine:
             return _sqlite(url)
         # A connection that the server or a proxy has dropped is noticed before it is used.
         return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=20)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
+        # A number that does not parse is the port, and what stands there may be the end of a password.
+        why = "its port is no number" if isinstance(error, ValueError) else error
         raise ServerConfigError(
-            f"LOCALAI_DATABASE_URL cannot be used: {error}. Write it like postgresql://user:password@host/name, "
+            f"LOCALAI_DATABASE_URL cannot be used: {why}. Write it like postgresql://user:password@host/name, "
             "with the package's extra `postgresql` installed, or like sqlite:////path/to/file.db."
         ) from error
 

@@ -11,11 +11,32 @@ from localai_flask.settings import Settings
 
 def default_path(settings: Settings) -> Path:
     """The SQLite file of a server with these models, if the settings name no other database."""
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    home = os.environ.get("XDG_STATE_HOME") or _home() / ".local" / "state"
     models = hashlib.sha256(os.fsencode(settings.models_path.absolute())).hexdigest()[:8]
     return Path(home) / "localai-flask" / f"responses-{models}.db"
 
 
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # a container may run under a number that is no user, and then has no home but the root
+        return Path("/")
+
+
 def exists(settings: Settings) -> bool:
-    """Tell whether there is a database that may hold something already."""
+    """Return whether there is a database that may hold something already."""
     return bool(settings.database_url) or default_path(settings).exists()
+
+
+def describe_obstacle(path: Path) -> str:
+    """Describe why this user cannot keep an SQLite file there, which needs its folder too; empty if nothing bars it."""
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        return f"{folder} is no folder"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"the folder {folder} cannot be written by this user"
+    if path.exists() and not (path.is_file() and os.access(path, os.R_OK | os.W_OK)):
+        return f"{path} cannot be written by this user"
+    return ""

@@ -33,12 +33,14 @@ class Server:
             "XDG_STATE_HOME": str(scratch / "state"),
             **environment,
         }
+        self.arguments: list[str] = []
+        """Flags of the command; set them before the server starts."""
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Server:
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "localai_flask", "serve"],
+                [sys.executable, "-m", "localai_flask", "serve", *self.arguments],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -1,16 +1,25 @@
-"""A setting that cannot be used is refused in one sentence that names its variable."""
+"""What a setting means: flag beats variable beats default, and what cannot be used is refused in one sentence."""
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
+from click.testing import CliRunner
 
-from localai_flask.settings import Settings
+from localai_flask.address import Address
+from localai_flask.cli import main
+from localai_flask.settings import Settings, env_name
 
 ROOT = Path(__file__).parents[2]
+FIELDS = dataclasses.fields(Settings)
 
 UNUSABLE = {
     "LOCALAI_THREADS": "many",
@@ -31,14 +40,128 @@ def test_what_cannot_be_used_is_refused_by_name(variable: str, value: str) -> No
         Settings.from_environment({variable: value})
 
 
-@pytest.mark.parametrize("address", [":8080", "0.0.0.0:80", "[::1]:8080", "host-1.example:8080", "unix:/run/x.sock"])
+@pytest.mark.parametrize("address", [":8080", "0.0.0.0:80", "[::1]:0", "host-1.example:65535", "unix:/run/x.sock"])
 def test_addresses(address: str) -> None:
     assert Settings.from_environment({"LOCALAI_ADDRESS": address}).address == address
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("127.0.0.1:65536", "a port is a number from 0 to 65535"),
+        ("127.0.0.1:" + "9" * 5000, "a port is a number from 0 to 65535"),
+        ("127.0.0.1:http", "write it like 127.0.0.1:8080"),
+        ("::1:8080", r"write it like .*\[::1\]:8080"),
+        ("[1::2::3]:8080", "1::2::3 is no IPv6 address"),
+        ("127.0.0.1,0.0.0.0:8080", "write it like"),
+        ("unix:" + "/x" * 60, "at most 107 bytes"),
+    ],
+)
+def test_unusable_addresses(address: str, why: str) -> None:
+    with pytest.raises(ValueError, match=rf"^LOCALAI_ADDRESS='.*' cannot be used: .*{why}"):
+        Settings.from_environment({"LOCALAI_ADDRESS": address})
+
+
+@pytest.mark.parametrize(
+    ("address", "is_public"),
+    [
+        ("127.0.0.1:80", False),
+        ("127.8.9.10:80", False),
+        ("localhost:80", False),
+        ("LocalHost.:80", False),
+        ("[::1]:80", False),
+        ("[::ffff:127.0.0.1]:80", False),
+        ("unix:/run/127/x.sock", False),
+        ("unix:relative.sock", False),
+        (":80", True),
+        ("0.0.0.0:80", True),
+        ("[::]:80", True),
+        ("[::ffff:10.0.0.1]:80", True),
+        ("127.evil.example:80", True),
+        ("127.1:80", True),
+        ("localhost.example:80", True),
+        ("192.168.0.1:80", True),
+    ],
+)
+def test_which_addresses_other_machines_reach(address: str, is_public: bool) -> None:
+    assert Address.parse(address).is_public == is_public
+
+
+def test_what_gunicorn_is_told() -> None:
+    told = {text: Address.parse(text).bind for text in (":80", "[::1]:80", "unix:///run/x.sock", "localhost:0")}
+    assert list(told.values()) == ["0.0.0.0:80", "[::1]:80", "unix:/run/x.sock", "localhost:0"]
 
 
 def test_settings_survive_the_way_through_the_environment() -> None:
     given = Settings(threads=3, f16=True, load_to_memory=("a", "b"), request_timeout=1.5, log_level="debug")
     assert Settings.from_environment(given.to_environment()) == given
+
+
+def test_secrets_are_not_shown() -> None:
+    settings = Settings(api_key=("hunter2",), database_url="postgresql://me:hunter2@host/name", threads=3)
+    assert repr(settings) == str(settings) == "Settings(api_key=…, threads=3, database_url=…)"
+
+
+def other_than_default(field: dataclasses.Field[Any]) -> Any:
+    """A value that the setting takes and that is not its default."""
+    default: Any = field.default
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, int | float):
+        return default + 1
+    if isinstance(default, tuple):
+        return ("one", "two")
+    return type(default)({"address": "127.0.0.1:9", "log_level": "debug"}.get(field.name, "other"))
+
+
+def as_flag(field: dataclasses.Field[Any], value: Any) -> list[str]:
+    flag = field.name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}", ",".join(value) if isinstance(value, tuple) else str(value)]
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The command run up to gunicorn's start, with variables of the test's own."""
+    monkeypatch.setattr("gunicorn.app.wsgiapp.run", lambda: None)
+    monkeypatch.setattr("os.execv", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("LOCALAI_", "LLAMACPP_"))}
+    with mock.patch.dict(os.environ, clean, clear=True):
+        yield
+
+
+def serve(*arguments: str) -> None:
+    done = CliRunner().invoke(main, ["serve", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+def test_a_flag_beats_the_variable_which_beats_the_default(field: dataclasses.Field[Any]) -> None:
+    other = other_than_default(field)
+    rendered = Settings(**{field.name: other}).to_environment()[env_name(field)]
+    for variable in (None, rendered):
+        for flag in (None, field.default, other):
+            os.environ.pop(env_name(field), None)
+            if variable is not None:
+                os.environ[env_name(field)] = variable
+            serve(*(as_flag(field, flag) if flag is not None else []))
+            expected = flag if flag is not None else other if variable is not None else field.default
+            # What gunicorn's hooks, the manager, the background process and the web workers read.
+            assert Settings.from_environment() == Settings(**{field.name: expected})
+
+
+@pytest.mark.usefixtures("environment")
+def test_an_empty_flag_is_the_default_and_an_empty_variable_counts_as_unset() -> None:
+    for field in FIELDS:
+        os.environ[env_name(field)] = Settings(**{field.name: other_than_default(field)}).to_environment()[
+            env_name(field)
+        ]
+    flags = [f"--{field.name.replace('_', '-')}=" for field in FIELDS if not isinstance(field.default, bool)]
+    serve(*flags, "--no-f16", "--no-allow-insecure-public-bind")
+    assert Settings.from_environment() == Settings()
 
 
 COMMANDS = {

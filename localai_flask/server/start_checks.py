@@ -1,0 +1,87 @@
+"""What is checked before the server forks its workers: a fault ends it, a doubt is said and it serves.
+
+Each is one sentence that says what to do. Whatever may still come or come back while the server runs is no fault: a
+model's file (pool/required.py warns of it), and a database on another machine (store/).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from localai_flask.address import Address
+from localai_flask.errors import ServerConfigError
+from localai_flask.settings import Settings
+from localai_flask.store.place import default_path, describe_obstacle
+
+
+def find_faults(settings: Settings, addresses: Iterable[Address]) -> Iterator[str]:
+    """Find why a server with these settings, which will listen on these addresses, must not start."""
+    yield from _find_models_faults(settings.models_path)
+    for address in addresses:
+        yield from _find_address_faults(address)
+        if address.is_public and not settings.api_key and not settings.allow_insecure_public_bind:
+            yield (
+                f"refusing to listen on {address.bind} without an API key: set LOCALAI_API_KEY, listen on 127.0.0.1, "
+                "or set LOCALAI_ALLOW_INSECURE_PUBLIC_BIND=true"
+            )
+    if settings.database_url:
+        yield from _find_database_faults(settings)
+
+
+def find_doubts(settings: Settings) -> Iterator[str]:
+    """Find what will not work while everything else does."""
+    if not settings.database_url and (obstacle := describe_obstacle(default_path(settings))):
+        yield (
+            f"responses cannot be stored, as {obstacle}: set XDG_STATE_HOME to a folder that can be written, or "
+            "LOCALAI_DATABASE_URL; until then only requests of /v1/responses with `store: false` are answered"
+        )
+
+
+def _find_models_faults(folder: Path) -> Iterator[str]:
+    if not folder.is_dir():
+        what = "is no folder" if folder.exists() else "does not exist"
+        yield (
+            f"the models folder {folder.absolute()} {what}: make it and put a .gguf file or a YAML file there, or name "
+            "another with --models-path or LOCALAI_MODELS_PATH"
+        )
+    elif not os.access(folder, os.R_OK | os.X_OK):
+        yield f"the models folder {folder.absolute()} cannot be read by this user: change its mode or its owner"
+
+
+def _find_address_faults(address: Address) -> Iterator[str]:
+    if address.path:
+        yield from _find_socket_faults(Path(address.path))
+    elif address.host and ":" not in address.host:
+        try:
+            socket.getaddrinfo(address.host, address.port, socket.AF_INET, socket.SOCK_STREAM)
+        except OSError as error:
+            yield (
+                f"cannot listen on {address.bind}, as {address.host} has no address here ({error.strerror}): set "
+                "LOCALAI_ADDRESS to an address of this machine, like 127.0.0.1:8080"
+            )
+
+
+def _find_socket_faults(path: Path) -> Iterator[str]:
+    how = "name another with LOCALAI_ADDRESS=unix:/path"
+    if not path.parent.is_dir():
+        yield f"cannot listen on the Unix socket {path}: there is no folder {path.parent}; make it, or {how}"
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        yield f"cannot listen on the Unix socket {path}: this user cannot write to {path.parent}; {how}"
+    elif path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
+        yield f"cannot listen on the Unix socket {path}: something else has this name; remove it, or {how}"
+
+
+def _find_database_faults(settings: Settings) -> Iterator[str]:
+    from localai_flask.store.database import sqlite_path  # loads SQLAlchemy, which most servers' arbiters need not
+
+    try:
+        path = sqlite_path(settings)
+    except ServerConfigError as error:
+        yield str(error)
+        return
+    if path is not None and (obstacle := describe_obstacle(path)):
+        yield f"responses cannot be stored in LOCALAI_DATABASE_URL, as {obstacle}: name a file that can be written"

@@ -1,0 +1,132 @@
+"""What must not start says why in one sentence and ends; what works in part says what does not."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localai_flask.address import Address
+from localai_flask.server.start_checks import find_doubts, find_faults
+from localai_flask.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+LOCAL = Address("127.0.0.1", 8080)
+PUBLIC = Address("0.0.0.0", 8080)
+
+
+def faults(address: Address = LOCAL, *, models: Path = ROOT / "models", **settings: Any) -> list[str]:
+    return list(find_faults(Settings(models_path=models, **settings), [address]))
+
+
+def test_a_server_that_can_start_has_no_faults(tmp_path: Path) -> None:
+    assert faults() == []
+    assert faults(Address("localhost", 0)) == []
+    assert faults(Address(path=str(tmp_path / "x.sock"))) == []
+    assert faults(PUBLIC, api_key=("secret",)) == faults(PUBLIC, allow_insecure_public_bind=True) == []
+    assert faults(database_url=f"sqlite:///{tmp_path}/sub/x.db") == []
+    assert faults(database_url="postgresql://user:password@no.such.host.invalid/name") == []
+
+
+def test_no_models_folder(tmp_path: Path) -> None:
+    (found,) = faults(models=tmp_path / "none")
+    assert f"{tmp_path}/none does not exist: make it" in found and "--models-path" in found
+    file = tmp_path / "file"
+    file.touch()
+    assert "is no folder" in faults(models=file)[0]
+
+
+def test_a_public_address_without_a_key() -> None:
+    (found,) = faults(PUBLIC)
+    assert "refusing to listen on 0.0.0.0:8080 without an API key: set LOCALAI_API_KEY" in found
+
+
+def test_addresses_that_cannot_be_listened_on(tmp_path: Path) -> None:
+    found = faults(Address("no-such-host.invalid", 80), api_key=("secret",))
+    assert len(found) == 1 and "no-such-host.invalid has no address here" in found[0]
+    assert "there is no folder" in faults(Address(path=str(tmp_path / "none" / "x.sock")))[0]
+    (tmp_path / "x.sock").touch()
+    assert "something else has this name" in faults(Address(path=str(tmp_path / "x.sock")))[0]
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("nonsense", "Write it like postgresql://"),
+        ("postgresql://user:hunter2@host:port/name", "its port is no number"),
+        ("postgresql://user:hunter2@host:42hunter2/name", "its port is no number"),
+        ("nosuchkind://user:hunter2@host/name", "nosuchkind"),
+        ("sqlite:////dev/null/x.db", "/dev/null is no folder: name a file that can be written"),
+        (f"sqlite:///{ROOT}", "cannot be written by this user: name a file"),
+    ],
+)
+def test_an_unusable_database(url: str, why: str) -> None:
+    (found,) = faults(database_url=url)
+    assert why in found and "LOCALAI_DATABASE_URL" in found
+    assert "hunter2" not in found
+
+
+def test_responses_that_cannot_be_stored_are_a_doubt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert list(find_doubts(Settings())) == []
+    monkeypatch.setenv("XDG_STATE_HOME", "/dev/null")
+    (found,) = find_doubts(Settings())
+    assert "/dev/null is no folder: set XDG_STATE_HOME" in found
+    assert list(find_doubts(Settings(database_url="postgresql://host/name"))) == []
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write to every folder")
+def test_folders_of_others(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert "cannot be written by this user" in faults(database_url=f"sqlite:///{tmp_path}/x.db")[0]
+    assert "cannot write to" in faults(Address(path=str(tmp_path / "x.sock")))[0]
+    tmp_path.chmod(0o300)
+    assert "cannot be read by this user" in faults(models=tmp_path)[0]
+    tmp_path.chmod(0o700)
+
+
+COMMANDS = {
+    "command": ["-m", "localai_flask", "serve"],
+    "gunicorn": ["-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")],
+}
+
+
+def start(command: list[str], scratch: Path, **environment: str) -> tuple[int, str]:
+    """Start a server that must not start, and return its exit status and what it says."""
+    given = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(scratch), **environment}
+    command = [sys.executable, *command]
+    done = subprocess.run(command, env=given, cwd=scratch, capture_output=True, text=True, timeout=30)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=list(COMMANDS))
+def test_faults_end_the_server_however_it_is_started(command: list[str], tmp_path: Path) -> None:
+    status, said = start(command, tmp_path, LOCALAI_DATABASE_URL="nonsense", LOCALAI_ADDRESS="127.0.0.1:0")
+    assert status not in (0, None)
+    assert f"the models folder {tmp_path}/models does not exist" in said, "the default folder"
+    assert "LOCALAI_DATABASE_URL cannot be used" in said, "all faults are told at once"
+    assert "Traceback" not in said and "Booting worker" not in said
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=list(COMMANDS))
+def test_gunicorns_own_settings_open_no_door(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    status, said = start(command, tmp_path, GUNICORN_CMD_ARGS="--bind 127.0.0.1:0 --bind 0.0.0.0:0")
+    assert status not in (0, None)
+    assert "refusing to listen on 0.0.0.0:0 without an API key" in said
+
+
+def test_an_inherited_socket_is_looked_at_too(tmp_path: Path) -> None:
+    from localai_flask.server.gunicorn_settings import _read_address
+
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        assert _read_address(listening.fileno()).host == "127.0.0.1"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "x.sock"))
+        assert _read_address(listening.fileno()).path == str(tmp_path / "x.sock")
