@@ -7,27 +7,42 @@ a file which is not what it should be. Knows no engine: weights are never read, 
 from __future__ import annotations
 
 import math
-import mmap
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
+from localai_flask.config.files.bounded import open_regular
+from localai_flask.config.files.gguf_reader import ARRAY, SCALARS, STRING, U32, U64, CutOff, Damaged, HeaderReader
 from localai_flask.errors import ConfigError
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
-MAX_ENTRIES = 1 << 22
-"""More entries than any vocabulary has: a larger count means a damaged header, not a reason to read for minutes."""
+MOST_KEYS, MOST_TENSORS = 1 << 13, 1 << 16
+MOST_ENTRIES = 1 << 22
+"""More than any vocabulary has: a larger count means a damaged header, not a reason to read for minutes."""
+SHOWN_BYTES = 100
 
 TOKENS = "tokenizer.ggml.tokens"
-
-_U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
-_SCALARS = {kind: struct.Struct("<" + code) for kind, code in enumerate("BbHhIif?")}
-_SCALARS |= {10: _U64, 11: struct.Struct("<q"), 12: struct.Struct("<d")}
-_STRING, _ARRAY = 8, 9
+TEMPLATE = "tokenizer.chat_template"
+TEXTS = ("general.architecture", "general.type", "general.name", "general.size_label", TEMPLATE)
+"""The keys whose texts are kept."""
+INFILL = {
+    **dict.fromkeys(b"<|fim_prefix|> <fim-prefix> <fim_prefix> <PRE> <|code_prefix|> <|prefix|>".split(), "pre"),
+    **dict.fromkeys(b"<|fim_suffix|> <fim-suffix> <fim_suffix> <SUF> <|code_suffix|> <|suffix|>".split(), "suf"),
+    **dict.fromkeys(b"<|fim_middle|> <fim-middle> <fim_middle> <MID> <|code_middle|> <|middle|>".split(), "mid"),
+    **dict.fromkeys(("<｜fim▁begin｜>".encode(), "▁<PRE>".encode()), "pre"),
+    **dict.fromkeys(("<｜fim▁hole｜>".encode(), "▁<SUF>".encode()), "suf"),
+    **dict.fromkeys(("<｜fim▁end｜>".encode(), "▁<MID>".encode()), "mid"),
+}
+"""The tokens by which llama.cpp finds that a model can write the middle of a text, where its file names none."""
+INFILL_KEYS = {
+    "pre": ("tokenizer.ggml.fim_pre_token_id", "tokenizer.ggml.prefix_token_id"),
+    "suf": ("tokenizer.ggml.fim_suf_token_id", "tokenizer.ggml.suffix_token_id"),
+    "mid": ("tokenizer.ggml.fim_mid_token_id", "tokenizer.ggml.middle_token_id"),
+}
 
 # fmt: off
 _BLOCKS = {
@@ -74,6 +89,9 @@ class GGUFInfo(msgspec.Struct, frozen=True, kw_only=True):
     block_count: int
     pooling_type: int | None
     """How its vectors are pooled, a number of llama.h's `llama_pooling_type`; None unless it was made for vectors."""
+    is_causal: bool
+    infills: bool
+    """Whether the vocabulary has the tokens for writing the middle of a text."""
     vocab_size: int
     has_tokenizer: bool
     chat_template: str | None
@@ -82,46 +100,37 @@ class GGUFInfo(msgspec.Struct, frozen=True, kw_only=True):
     data_end: int
 
 
-class _Damaged(Exception):
-    """The header contradicts itself; the text completes the sentence "FILE is damaged: …"."""
-
-
-class _CutOff(Exception):
-    """The file ends inside its header."""
-
-
 def inspect(path: Path, *, with_vocabulary: bool = False, named_by: str = "parameters.model") -> GGUFInfo:
     """Read a GGUF file's header and check that the file is as long as its tensors need.
 
-    With its vocabulary, each token is looked at, which takes some tenths of a second. `named_by` is the key of the YAML
-    that names the file.
+    With its vocabulary, each token is compared with all others. `named_by` is the key of the YAML that names the file.
 
     Raises `ConfigError` with one sentence that names the file, what is wrong with it, and what to do.
     """
     try:
-        with path.open("rb") as file:
+        if path.is_dir():
+            raise ConfigError(f"{path} is a folder; name the .gguf file inside it in `{named_by}`.")
+        with open_regular(path) as file:
             size = file.seek(0, 2)
+            file.seek(0)
             if size == 0:
                 raise ConfigError(f"{path} is empty; download it again.")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _inspect(path, _Reader(data, size, with_vocabulary))
+            return _inspect(path, file, size, _Tokens(with_vocabulary))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; put the model file there or correct `{named_by}`.") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path} is a folder; name the .gguf file inside it in `{named_by}`.") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); check its permissions and its disk.") from error
 
 
-def _inspect(path: Path, reader: _Reader) -> GGUFInfo:
-    data, size = reader.data, reader.size
-    if data[:4] != MAGIC:
-        raise ConfigError(f"{path} is not a GGUF file: {_looks_like(data[:32])}.")
+def _inspect(path: Path, file: BinaryIO, size: int, tokens: _Tokens) -> GGUFInfo:
+    head = file.read(32)
+    if head[:4] != MAGIC:
+        raise ConfigError(f"{path} is not a GGUF file: {_looks_like(head)}.")
     try:
-        info = _parse(reader)
-    except _CutOff:
+        info = _parse(HeaderReader(file, size), tokens)
+    except CutOff:
         raise ConfigError(f"{path} is cut off inside its header, after {size} bytes; download it again.") from None
-    except _Damaged as damage:
+    except Damaged as damage:
         raise ConfigError(f"{path} cannot be used: {damage}.") from None
     if info.data_end > size:
         raise ConfigError(f"{path} is cut off: {size} of {info.data_end} bytes; download it again.")
@@ -140,127 +149,101 @@ def _looks_like(head: bytes) -> str:
     return f"it begins with {head[:4]!r} instead of {MAGIC!r}; download it again or convert the model to GGUF"
 
 
-class _Reader:
-    """A position in the header; every read is checked against the end of the file."""
+def _value(reader: HeaderReader, key: str, tokens: _Tokens) -> Any:
+    """Read one metadata value; of an array it gives the length, and of a text that nobody asks for nothing."""
+    kind = reader.number(U32)
+    if kind == ARRAY:
+        return _array(reader, key, tokens)
+    if kind != STRING:
+        return reader.number(_scalar(kind, key))
+    if key in TEXTS:
+        return reader.text(f"`{key}`")
+    return reader.skip_text()
 
-    def __init__(self, data: mmap.mmap, size: int, with_vocabulary: bool):
-        self.data, self.size, self.at = data, size, len(MAGIC)
-        self.with_vocabulary = with_vocabulary
 
-    def number(self, form: struct.Struct) -> Any:
-        try:
-            (value,) = form.unpack_from(self.data, self.at)
-        except struct.error:
-            raise _CutOff from None
-        self.at += form.size
-        return value
-
-    def text(self) -> str:
-        length = self.number(_U64)
-        start = self.at
-        self.skip(length)
-        return self.data[start : self.at].decode("utf-8", "replace")
-
-    def skip(self, length: int) -> None:
-        if length > self.size - self.at:
-            raise _CutOff
-        self.at += length
-
-    def skip_texts(self, count: int) -> None:
-        """Step over `count` strings; this loop is nearly all of the time that a header takes."""
-        unpack_from, data, at = _U64.unpack_from, self.data, self.at
-        try:
-            for _ in range(count):
-                at += 8 + unpack_from(data, at)[0]
-        except (struct.error, OverflowError):  # an absurd length leaves the range of an offset
-            raise _CutOff from None
-        self.skip(at - self.at)
-
-    def skip_tokens(self, count: int) -> None:
-        """Step over the vocabulary; llama.cpp ends the process if two of its tokens have one text."""
-        begin = self.at
-        self.skip_texts(count)
-        unpack_from, header, at = _U64.unpack_from, self.data[begin : self.at], 0
-        seen = set()
-        for token in range(count):
-            end = at + 8 + unpack_from(header, at)[0]
-            text = header[at + 8 : end]
-            if text in seen and text:
-                raise _Damaged(f"its token {token} has the text of another, {text!r}; download it again")
-            seen.add(text)
-            at = end
-
-    def value(self, key: str) -> Any:
-        """Read one metadata value; an array is stepped over and gives its length."""
-        kind = self.number(_U32)
-        if kind == _STRING:
-            return self.text()
-        if kind == _ARRAY:
-            return self.array(key)
-        return self.number(_scalar(kind, key))
-
-    def array(self, key: str) -> int:
-        kind, count = self.number(_U32), self.number(_U64)
-        if count > MAX_ENTRIES:
-            raise _Damaged(f"its metadata key {key!r} claims {count} entries; download it again")
-        if self.with_vocabulary and key == TOKENS and kind == _STRING:
-            self.skip_tokens(count)
-        elif kind == _STRING:
-            self.skip_texts(count)
-        else:
-            self.skip(count * _scalar(kind, key).size)
-        return int(count)
+def _array(reader: HeaderReader, key: str, tokens: _Tokens) -> int:
+    kind, count = reader.number(U32), reader.number(U64)
+    if count > MOST_ENTRIES:
+        raise Damaged(f"its metadata key {key!r} claims {count} entries; download it again")
+    if key == TOKENS and kind == STRING:
+        tokens.read(reader.texts(count))
+    elif kind == STRING:
+        reader.skip_texts(count)
+    else:
+        reader.skip(count * _scalar(kind, key).size)
+    return int(count)
 
 
 def _scalar(kind: int, key: str) -> struct.Struct:
-    if kind not in _SCALARS:
-        raise _Damaged(f"its metadata key {key!r} has the unknown type {kind}; download it again")
-    return _SCALARS[kind]
+    if kind not in SCALARS:
+        raise Damaged(f"its metadata key {key!r} has the unknown type {kind}; download it again")
+    return SCALARS[kind]
 
 
-def _parse(reader: _Reader) -> GGUFInfo:
-    version = reader.number(_U32)
+class _Tokens:
+    """What is looked for in the vocabulary."""
+
+    def __init__(self, is_checked: bool):
+        self.infill: set[bytes] = set()
+        self._is_checked = is_checked
+
+    def read(self, texts: Iterator[bytes]) -> None:
+        if not self._is_checked:
+            self.infill = INFILL.keys() & texts
+            return
+        seen: set[bytes] = set()
+        for token, text in enumerate(texts):
+            if text in seen and text:  # llama.cpp would end the process
+                shown = text[:SHOWN_BYTES]
+                raise Damaged(f"its token {token} has the text of another, {shown!r}; download it again")
+            seen.add(text)
+        self.infill = INFILL.keys() & seen
+
+
+def _parse(reader: HeaderReader, tokens: _Tokens) -> GGUFInfo:
+    reader.take(len(MAGIC))
+    version = reader.number(U32)
     if version and version & 0xFFFF == 0:
-        raise _Damaged("it is a big-endian GGUF file; download the little-endian one")
+        raise Damaged("it is a big-endian GGUF file; download the little-endian one")
     if version not in VERSIONS:
-        raise _Damaged(f"it has GGUF version {version}, and versions 2 and 3 are supported; convert the model anew")
-    tensor_count, entry_count = reader.number(_U64), reader.number(_U64)
-    if max(tensor_count, entry_count) > MAX_ENTRIES:
-        raise _Damaged(f"its header claims {tensor_count} tensors and {entry_count} metadata keys; download it again")
-    metadata = dict(_entries(reader, entry_count))
+        raise Damaged(f"it has GGUF version {version}, and versions 2 and 3 are supported; convert the model anew")
+    tensor_count, entry_count = reader.number(U64), reader.number(U64)
+    if tensor_count > MOST_TENSORS or entry_count > MOST_KEYS:
+        raise Damaged(f"its header claims {tensor_count} tensors and {entry_count} metadata keys; download it again")
+    metadata = dict(_entries(reader, entry_count, tokens))
     ends = list(_tensor_ends(reader, tensor_count))
-    return _describe(metadata, tensor_count, _data_end(metadata, reader.at, ends))
+    return _describe(metadata, tokens, tensor_count, _data_end(metadata, reader.at, ends))
 
 
-def _entries(reader: _Reader, count: int) -> Iterator[tuple[str, Any]]:
+def _entries(reader: HeaderReader, count: int, tokens: _Tokens) -> Iterator[tuple[str, Any]]:
     for _ in range(count):
-        key = reader.text()
+        key = reader.name()
         if not key:  # also what a file looks like whose download left a hole of zeros
-            raise _Damaged("its header has a metadata key without a name; download it again")
-        yield key, reader.value(key)
+            raise Damaged("its header has a metadata key without a name; download it again")
+        yield key, _value(reader, key, tokens)
 
 
-def _tensor_ends(reader: _Reader, count: int) -> Iterator[int]:
+def _tensor_ends(reader: HeaderReader, count: int) -> Iterator[int]:
     """Give each tensor's end, in bytes from the start of the data; a type we do not know counts as empty."""
     for _ in range(count):
-        name, n_dims = reader.text(), reader.number(_U32)
+        name, n_dims = reader.name(), reader.number(U32)
         if not name or n_dims > 4:
-            raise _Damaged(f"its tensor {name!r} claims {n_dims} dimensions; download it again")
-        elements = math.prod(reader.number(_U64) for _ in range(n_dims))
-        per_block, block_bytes = _BLOCKS.get(reader.number(_U32), (1, 0))
-        yield reader.number(_U64) + -(-elements // per_block) * block_bytes
+            raise Damaged(f"its tensor {name[:SHOWN_BYTES]!r} claims {n_dims} dimensions; download it again")
+        elements = math.prod(reader.number(U64) for _ in range(n_dims))
+        per_block, block_bytes = _BLOCKS.get(reader.number(U32), (1, 0))
+        yield reader.number(U64) + -(-elements // per_block) * block_bytes
 
 
 def _data_end(metadata: dict[str, Any], header_end: int, ends: list[int]) -> int:
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment <= 0:
-        raise _Damaged(f"its `general.alignment` is {alignment!r}; download it again")
+        raise Damaged(f"its `general.alignment` is {alignment!r}; download it again")
     if not ends:
         return header_end
     return -(-header_end // alignment) * alignment + max(ends)
 
 
-def _describe(metadata: dict[str, Any], tensor_count: int, data_end: int) -> GGUFInfo:
+def _describe(metadata: dict[str, Any], tokens: _Tokens, tensor_count: int, data_end: int) -> GGUFInfo:
     def text(key: str) -> str:
         value = metadata.get(key, "")
         return value if isinstance(value, str) else ""
@@ -280,10 +263,17 @@ def _describe(metadata: dict[str, Any], tensor_count: int, data_end: int) -> GGU
         embedding_length=number(f"{architecture}.embedding_length"),
         block_count=number(f"{architecture}.block_count"),
         pooling_type=number(f"{architecture}.pooling_type") if f"{architecture}.pooling_type" in metadata else None,
+        is_causal=metadata.get(f"{architecture}.attention.causal") is not False,
+        infills=_infills(metadata, tokens),
         vocab_size=number(TOKENS),
         has_tokenizer="tokenizer.ggml.model" in metadata,
-        chat_template=text("tokenizer.chat_template") or None,
+        chat_template=text(TEMPLATE) or None,
         tensor_count=tensor_count,
         split_count=number("split.count"),
         data_end=data_end,
     )
+
+
+def _infills(metadata: dict[str, Any], tokens: _Tokens) -> bool:
+    found = {INFILL[text] for text in tokens.infill}
+    return all(kind in found or any(key in metadata for key in keys) for kind, keys in INFILL_KEYS.items())

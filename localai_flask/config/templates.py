@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from msgspec import structs
 
+from localai_flask.config.files.bounded import read_text
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ConfigError
 
@@ -88,10 +89,6 @@ def _read_named(value: str, what: str, folder: Path, seen: Seen) -> str:
 
 def _read(file: Path, what: str) -> str:
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{what}: {file} is larger than {MAX_BYTES} bytes; shorten it.")
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{what}: {file} cannot be read ({error.strerror}); check its permissions.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{what}: {file} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
+        return read_text(file, MAX_BYTES)
+    except ConfigError as error:
+        raise ConfigError(f"{what}: {error}") from error

@@ -11,7 +11,12 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from localai_flask.config.files.bounded import read_text
 from localai_flask.errors import ConfigError
+
+MOST_BYTES = 1 << 20
+MOST_DEPTH, MOST_NODES = 50, 50_000
+"""How deep and how long a model's YAML may be, with what its aliases repeat."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -80,12 +85,9 @@ def read(file: Path) -> list[dict[Any, Any]]:
 
     Raises `ConfigError` with the file, and with line and column where the text is not YAML.
     """
+    text = read_text(file, MOST_BYTES)
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read ({error.strerror}); check its permissions.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
+        content = _load(text)
     except yaml.MarkedYAMLError as error:
         raise ConfigError(f"{file}{_place(error)}: {_problem(error)}; correct the YAML.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -96,6 +98,47 @@ def read(file: Path) -> list[dict[Any, Any]]:
     if not entries or not all(isinstance(entry, dict) for entry in entries):
         raise ConfigError(f"{file} must hold keys with values, or a list of such mappings.")
     return entries
+
+
+def _load(text: str) -> Any:
+    _check_size(text)
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        if _expanded(root, {}) > MOST_NODES:
+            raise ValueError(f"its aliases repeat more than {MOST_NODES} values")
+        return loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
+def _check_size(text: str) -> None:
+    """Refuse what would take long to read or recurse too deep, at a fraction of that cost."""
+    depth = nodes = 0
+    for event in yaml.parse(text, _Loader):
+        nodes += isinstance(event, yaml.NodeEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_DEPTH:
+            raise ValueError(f"it is nested deeper than {MOST_DEPTH}")
+        if nodes > MOST_NODES:
+            raise ValueError(f"it has more than {MOST_NODES} values")
+
+
+def _expanded(node: yaml.Node, known: dict[int, int]) -> int:
+    """Count a node's values as often as aliases and merges repeat them."""
+    if id(node) in known:
+        return known[id(node)]
+    known[id(node)] = 1  # for a node inside itself, which is refused when it is constructed
+    if isinstance(node, yaml.MappingNode):
+        size = 1 + sum(_expanded(part, known) for pair in node.value for part in pair)
+    elif isinstance(node, yaml.SequenceNode):
+        size = 1 + sum(_expanded(part, known) for part in node.value)
+    else:
+        size = 1
+    known[id(node)] = size
+    return size
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import time
+import tracemalloc
 from pathlib import Path
 
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 
 from localai_flask.config.gguf import inspect
@@ -159,6 +163,11 @@ def test_other_versions(written, version, said):
         struct.pack("<QQ", 0, 3) + b"\0" * 100,  # a hole of zeros
         struct.pack("<QQ", 1, 0) + text("t") + struct.pack("<I", 1 << 30),  # absurd dimensions
         struct.pack("<QQ", 0, 1) + text("general.alignment") + struct.pack("<II", 4, 0),
+        struct.pack("<QQ", 0, 1_000_000) + b"".join(text(f"k{n}") + value(n) for n in range(10_000)),  # too many keys
+        struct.pack("<QQ", 100_000, 0),  # too many tensors
+        struct.pack("<QQ", 0, 1) + text("k" * 5000) + value(1),  # too long a key
+        struct.pack("<QQ", 0, 1) + text("general.name") + value("n" * (2 << 20)),  # too long a name
+        struct.pack("<QQ", 0, 3) + (text("k") + struct.pack("<IIQ", 9, 8, 1 << 20) + b"\0" * (8 << 20)) * 3,  # texts
     ],
 )
 def test_damaged_headers_are_refused_at_once(written, body):
@@ -178,3 +187,55 @@ def test_a_large_vocabulary_is_stepped_over_quickly(written):
     began = time.process_time()
     assert inspect(path).vocab_size == 150_000
     assert time.process_time() - began < 1.0  # about 0.03 s; building 300k strings takes much longer
+
+
+def test_a_name_of_300_megabytes_is_not_read(tmp_path):
+    path = tmp_path / "model.gguf"
+    with path.open("wb") as file:
+        file.write(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text("general.name") + struct.pack("<IQ", 8, 300 << 20))
+        file.truncate(400 << 20)
+    tracemalloc.start()
+    message = refusal(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "header is longer than 64 MiB" in message
+    assert most < 8 << 20
+
+
+def test_texts_beyond_a_window_of_reading_are_found(written):
+    texts = [f"token {number}" for number in range(200_000)] + ["x" * 1_500_000, "<fim_prefix>", "<fim_suffix>"]
+    metadata = TINY | {"tokenizer.ggml.tokens": [*texts, "<fim_middle>"], "llama.pooling_type": 2}
+    assert inspect(written(gguf(metadata))).infills
+    assert inspect(written(gguf(metadata))).pooling_type == 2
+    assert not inspect(written(gguf(metadata | {"tokenizer.ggml.tokens": texts}))).infills
+    ids = {"tokenizer.ggml.fim_mid_token_id": 3}
+    assert inspect(written(gguf(metadata | {"tokenizer.ggml.tokens": texts} | ids))).infills
+    metadata |= {"tokenizer.ggml.merges": ["a " + "b" * 1_200_000] * 3}
+    assert inspect(written(gguf(metadata))).data_end == len(gguf(metadata))
+
+
+def test_attention_that_is_not_causal_is_told(written):
+    assert inspect(written(gguf())).is_causal
+    assert not inspect(written(gguf(TINY | {"llama.attention.causal": False}))).is_causal
+
+
+def test_a_pipe_is_no_model(tmp_path):
+    os.mkfifo(tmp_path / "pipe.gguf")
+    assert "pipe" in refusal(tmp_path / "pipe.gguf")
+
+
+@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.given(st.data())
+def test_a_mutated_header_is_read_or_refused(tmp_path_factory, data):
+    content = bytearray(gguf(TINY | {"tokenizer.ggml.merges": ["a b"] * 40}))
+    for _ in range(data.draw(st.integers(1, 8))):
+        at = data.draw(st.integers(4, len(content) - 9))
+        odd = [0, 1, 255, 1 << 20, 1 << 31, (1 << 32) - 1, 1 << 40, 1 << 63, (1 << 64) - 1]
+        content[at : at + 8] = struct.pack("<Q", data.draw(st.sampled_from(odd) | st.integers(0, (1 << 64) - 1)))
+    path = tmp_path_factory.getbasetemp() / "mutated.gguf"
+    path.write_bytes(content[: data.draw(st.integers(8, len(content)))])
+    for with_vocabulary in (False, True):
+        try:
+            inspect(path, with_vocabulary=with_vocabulary)
+        except ConfigError as error:
+            assert len(str(error)) < 2000
