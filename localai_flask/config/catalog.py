@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from msgspec import structs
 
-from localai_flask.config import schema, templates, yamlfile
+from localai_flask.config import addresses, downloads, schema, templates, yamlfile
 from localai_flask.config.model import ModelConfig, Parameters
 from localai_flask.config.patterns import compiled
 from localai_flask.errors import ConfigError, ServerConfigError
@@ -45,7 +45,6 @@ GGUF_ONLY = frozenset({"rwkv"})
 PATTERNS = ("cutstrings", "extract_regex")
 """Keys that list regular expressions."""
 NEEDS_NO_MODEL = frozenset({"echo"})
-_URI = re.compile(r"^[a-z0-9+.-]+://|^github:|^file:|^oci:|^ollama:", re.IGNORECASE)
 # The later parts of a split model are loaded through its first, and a projector serves the model beside it.
 _NOT_A_MODEL = re.compile(r"-(?!0*1-)\d+-of-\d+\.gguf$|mmproj", re.IGNORECASE)
 
@@ -129,7 +128,7 @@ def _read_one(raw: dict, file: Path, only: bool) -> ModelConfig | Broken:
     try:
         if not name:
             raise ConfigError(f"{file}: a model of the list has no `name`; give it one.", param="name")
-        config = schema.load({**raw, "name": raw.get("name") or name}, file)
+        config = downloads.name_file(schema.load({**raw, "name": raw.get("name") or name}, file), file)
         _check(config, file)
     except ConfigError as error:
         return _broken(name or file.stem, model if isinstance(model, str) else "", error)
@@ -163,7 +162,7 @@ def _check(config: ModelConfig, file: Path) -> None:
         raise ConfigError(
             f"{file}: `parameters.model` is missing; name the model's file or folder.", param="parameters.model"
         )
-    if _URI.search(model):
+    if addresses.is_address(model):
         said = f"{file}: `parameters.model` is an address; download the model into the models folder and name the file."
         raise ConfigError(said, param="parameters.model")
     for key, name in [

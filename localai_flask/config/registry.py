@@ -9,10 +9,10 @@ from __future__ import annotations
 import difflib
 import threading
 import time
-from pathlib import Path
 from typing import ClassVar
 
 from localai_flask.config.catalog import Broken, Catalog, Entry, build, look, read
+from localai_flask.config.downloads import check_files
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.templates import has_changed
 from localai_flask.errors import ConfigError, InvalidRequest, ModelDisabled, ModelNotFound
@@ -60,7 +60,7 @@ class Registry:
             raise ModelDisabled(
                 f"The model {name!r} is disabled; remove `disabled: true` from its YAML to use it.", param="model"
             )
-        _check_downloads(config)
+        check_files(config)
         return config
 
     def resolve(self, name: str | None, usecase: str = "chat") -> ModelConfig:
@@ -151,17 +151,6 @@ def _follow(catalog: Catalog, alias: ModelConfig) -> ModelConfig:
         )
         raise ConfigError(said, param="alias")
     return target
-
-
-def _check_downloads(config: ModelConfig) -> None:
-    """Refuse a model whose YAML lists files that are not there, since nothing fetches them."""
-    for file in config.download_files:
-        path = Path(config.models_path) / file.filename
-        if not path.exists():
-            origin = f" from {file.uri}" if file.uri else ""
-            raise ConfigError(
-                f"{config.source}: `download_files` lists {file.filename}; download it{origin} to {path}."
-            )
 
 
 def _fits(config: ModelConfig, usecase: str) -> bool:

@@ -14,12 +14,19 @@ from localai_flask.backends import create
 from localai_flask.backends.base import Backend, Event, Inquiry, Job
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, InvalidRequest, LoadCrashed, Overloaded
+from localai_flask.gallery.files import fetch_files
+from localai_flask.gallery.progress import Progress
 from localai_flask.generation import Failed, ModelInfo
 from localai_flask.inquiry import Fact
 from localai_flask.pool.channel import Channel
 from localai_flask.pool.messages import NOT_LAST, Answer, Ask, Generate
 
 log = logging.getLogger(__name__)
+
+FETCHING_SHARE = 0.9
+"""How much of the progress is the download, where a model has to be fetched before it can be loaded."""
+TELL_PROGRESS_S = 5.0
+"""Seconds between two lines of the log on a download."""
 
 Publish = Callable[[Channel, list[tuple[int, Answer]]], None]
 
@@ -50,6 +57,7 @@ class EngineThread(threading.Thread):
         self._groups: dict[int, int] = {}
         """The group of each inquiry, which is the id of its first one."""
         self._backend: Backend | None = None
+        self._told_progress = -float("inf")
 
     # Any thread.
 
@@ -107,7 +115,8 @@ class EngineThread(threading.Thread):
             self._backend = create(self.config.backend)
             self._backend.last_words = self._tell_all
             self._backend.is_cautious = self.is_cautious
-            info = self._backend.load(self.config, self._loaded_so_far)
+            fetched = fetch_files(self.config, self._fetched_so_far)
+            info = self._backend.load(self.config, self._loaded_behind if fetched else self._loaded_so_far)
         except ApiError as error:
             self.error = error
         except MemoryError:
@@ -130,6 +139,17 @@ class EngineThread(threading.Thread):
 
     def _loaded_so_far(self, fraction: float) -> None:
         self.progress = min(fraction, 0.99)
+
+    def _fetched_so_far(self, progress: Progress) -> None:
+        self._loaded_so_far(progress.fraction * FETCHING_SHARE)
+        now = time.monotonic()
+        if now - self._told_progress >= TELL_PROGRESS_S:
+            self._told_progress = now
+            log.info("fetching model %s: %s", self.config.name, progress)
+
+    def _loaded_behind(self, fraction: float) -> None:
+        """Take the progress of a load whose model had to be fetched first."""
+        self._loaded_so_far(FETCHING_SHARE + (1 - FETCHING_SHARE) * fraction)
 
     def _loop(self) -> None:
         backend = self._backend

@@ -1,0 +1,46 @@
+"""Takes one file out of a zip archive that nobody vouches for, such as a wheel."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+import zipfile
+import zlib
+from io import BufferedRandom
+from pathlib import Path
+
+from localai_flask.errors import ConfigError
+
+CHUNK = 1 << 20
+SHOWN = 5
+
+
+def find_member(archive: BufferedRandom, path: str, name: str) -> zipfile.ZipInfo:
+    """Find the entry of this path; raise `ConfigError` if there is none, or none that is a plain file."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            entries = {entry.filename: entry for entry in opened.infolist()}
+    except zipfile.BadZipFile as error:
+        raise ConfigError(f"{name} is not a zip archive ({error}), so {path} cannot be taken out of it.") from error
+    entry = entries.get(path)
+    if entry is None:
+        largest = sorted(entries.values(), key=lambda each: -each.file_size)[:SHOWN]
+        known = ", ".join(each.filename for each in largest)
+        raise ConfigError(f"{name} holds no {path}; the largest of its files are: {known}.")
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if entry.is_dir() or kind not in (0, stat.S_IFREG) or entry.flag_bits & 0x1:
+        raise ConfigError(f"{path} in {name} is no plain file.")
+    return entry
+
+
+def unpack(archive: BufferedRandom, entry: zipfile.ZipInfo, target: Path, name: str) -> str:
+    """Write the entry to `target` and return its sha256; raise `ConfigError` if the archive is damaged."""
+    digest = hashlib.sha256()
+    try:
+        with zipfile.ZipFile(archive) as opened, opened.open(entry) as source, open(target, "wb") as file:
+            while chunk := source.read(CHUNK):
+                digest.update(chunk)
+                file.write(chunk)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise ConfigError(f"{name} is damaged ({error}), so {entry.filename} cannot be taken out of it.") from error
+    return digest.hexdigest()

