@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ApiError, Overloaded, Unavailable, WorkerDied, WorkerLeaving
+from localai_flask.errors import ApiError, Unavailable, WorkerDied, WorkerLeaving
 from localai_flask.generation import Delta, Failed, ModelInfo, Prompt, Reply, SamplingParams
 from localai_flask.inquiry import EmbeddedPart, Fact, Question, Score
 from localai_flask.pool.channel import ChannelGone
@@ -29,8 +29,6 @@ MANAGER_ABSENCE_S = 10.0
 """How long a request waits for a manager that does not answer, or for a worker that cannot be reached."""
 ENGINE_STALL_S = 60.0
 """How long one step of an engine may last before the model no longer counts as ready."""
-NOT_SENT = 0
-"""A request id that no link gives."""
 RESUBMISSIONS = 3
 """How often one sequence may be moved from a worker that leaves or dies before it began."""
 
@@ -101,7 +99,7 @@ def _ping(lease: Lease, links: Links, inbox: queue.SimpleQueue[tuple[int, Answer
         raise Unavailable(f"Model {lease.name} is not ready: {why}")
     try:
         links.to(lease.workers[0]).send(Ping(), inbox, tag)
-    except (ChannelGone, Overloaded) as error:
+    except ChannelGone as error:
         raise Unavailable(f"The worker of model {lease.name} has just ended; it is being restarted.") from error
 
 
@@ -214,7 +212,9 @@ class Generation:
         link = session.pick(_text(commands[0]))
         try:
             if isinstance(commands[0], Ask):
-                self._submit_all(link)
+                # In one frame, so that the engine can compute them in one batch.
+                ids = link.send_all(enumerate(commands), self._inbox)
+                self._running = {index: (link, request_id) for index, request_id in enumerate(ids)}
                 return
             for index in range(len(commands)):
                 self._submit(index, link)
@@ -222,25 +222,8 @@ class Generation:
             self.close()
             raise
 
-    def _submit_all(self, link: Link) -> None:
-        """Send all commands in one frame, so that the engine can compute them in one batch."""
-        try:
-            ids = link.send_all(enumerate(self._commands), self._inbox)
-            self._running = {index: (link, request_id) for index, request_id in enumerate(ids)}
-        except ChannelGone:
-            for index in range(len(self._commands)):
-                self._fail(index, link)
-
     def _submit(self, index: int, link: Link) -> None:
-        try:
-            self._running[index] = link, link.send(self._commands[index], self._inbox, index)
-        except ChannelGone:
-            self._fail(index, link)
-
-    def _fail(self, index: int, link: Link) -> None:
-        """Do as if the worker had died a moment after it got the command: `events` then moves it."""
-        self._running[index] = link, NOT_SENT
-        self._inbox.put((index, Failed(WorkerDied("The model's worker has just ended; try again.").info)))
+        self._running[index] = link, link.send(self._commands[index], self._inbox, index)
 
     def events(self, beat: float = BEAT_S) -> Iterator[tuple[int, Reply | EmbeddedPart | Fact] | None]:
         """Yield (index of the sequence, reply) as they come, None after each `beat` seconds of silence.

@@ -14,7 +14,8 @@ from localai_flask.errors import Overloaded, WorkerDied
 from localai_flask.generation import Failed
 from localai_flask.pool import messages
 from localai_flask.pool.channel import Channel, ChannelFull, ChannelGone, Hub, HubEventKind
-from localai_flask.pool.messages import Answer, Cancel, Command
+from localai_flask.pool.messages import Answer, Cancel, Command, Message
+from localai_flask.pool.outbox import Outbox
 from localai_flask.pool.protocol import WorkerAddress
 
 log = logging.getLogger(__name__)
@@ -26,9 +27,10 @@ CONNECT_S = 1.0
 class Link:
     """One channel and the requests that run over it; a request's answers go to its inbox with its tag."""
 
-    def __init__(self, worker: WorkerAddress, channel: Channel):
+    def __init__(self, worker: WorkerAddress, channel: Channel, hub: Hub):
         self.worker = worker
         self.channel = channel
+        self.outbox = Outbox(channel, hub)
         self._ids = count(1)
         self._inboxes: dict[int, tuple[queue.SimpleQueue[tuple[int, Answer]], int]] = {}
 
@@ -39,7 +41,7 @@ class Link:
     def send(self, command: Command, inbox: queue.SimpleQueue[tuple[int, Answer]], tag: int) -> int:
         """Send a command whose answers go to `inbox` as (tag, answer); return its request id.
 
-        Raises `ChannelGone` if the worker has died, and `Overloaded` if it does not read.
+        If the worker has died, the answer is a `Failed`. Raises `Overloaded` if it has not read for long.
         """
         return self.send_all([(tag, command)], inbox)[0]
 
@@ -48,25 +50,19 @@ class Link:
     ) -> list[int]:
         """Send commands, each with its tag, in one frame, whose answers go to `inbox`; return their request ids.
 
-        Raises what `send` raises.
+        Does and raises what `send` does.
         """
-        sent = {next(self._ids): (tag, command) for tag, command in commands}
-        self._inboxes.update({request_id: (inbox, tag) for request_id, (tag, _) in sent.items()})
-        try:
-            self.channel.send(messages.encode([(request_id, command) for request_id, (_, command) in sent.items()]))
-        except ChannelFull as error:
-            self._forget(sent)
-            raise Overloaded("The model's worker is too busy to take another request; try again.") from error
-        except BaseException:
-            self._forget(sent)
-            raise
+        if self.outbox.is_stuck:
+            raise Overloaded("The model's worker is too busy to take another request; try again.")
+        batch: list[tuple[int, Message]] = []
+        for tag, command in commands:
+            request_id = next(self._ids)
+            self._inboxes[request_id] = inbox, tag
+            batch.append((request_id, command))
+        self.outbox.send_together(batch)
         if not self.channel.alive:
-            self.fail_all()  # it died between the two steps above, and the reader may already have passed by
-        return list(sent)
-
-    def _forget(self, request_ids: Iterable[int]) -> None:
-        for request_id in request_ids:
-            self._inboxes.pop(request_id, None)
+            self.fail_all()  # the reading thread may have reported the end before these requests were known
+        return [request_id for request_id, _ in batch]
 
     def cancel(self, request_id: int) -> None:
         """Forget a request, and tell the worker if it has not finished."""
@@ -75,12 +71,8 @@ class Link:
     def cancel_all(self, request_ids: Iterable[int]) -> None:
         """Do as `cancel` for several requests, in one frame."""
         left = [(request_id, Cancel()) for request_id in request_ids if self._inboxes.pop(request_id, None) is not None]
-        if not left:
-            return
-        try:
-            self.channel.send(messages.encode(left), timeout=1.0)
-        except (ChannelFull, ChannelGone):
-            pass  # a worker that is gone or stuck is replaced, and the request with it
+        if left:
+            self.outbox.send(left)
 
     def deliver(self, request_id: int, answer: Answer) -> None:
         last = not isinstance(answer, messages.NOT_LAST)
@@ -121,7 +113,7 @@ class Links(threading.Thread):
 
     def _connect(self, worker: WorkerAddress) -> Link:
         try:
-            link = Link(worker, Channel.connect(worker.address, timeout=CONNECT_S))
+            link = Link(worker, Channel.connect(worker.address, timeout=CONNECT_S), self._hub)
         except ChannelFull as error:
             raise ChannelGone(f"The worker {worker.worker_id} takes no connection.") from error
         link.channel.data = link
@@ -137,6 +129,8 @@ class Links(threading.Thread):
                 link: Link = event.channel.data
                 if event.kind is HubEventKind.GONE:
                     self._lose(link)
+                elif event.kind is HubEventKind.ROOM:
+                    link.outbox.flush()
                 elif event.kind is HubEventKind.MESSAGE:
                     assert event.payload is not None
                     self._deliver(link, event.payload)

@@ -60,6 +60,7 @@ Answer = (
     | Detokenized
     | Pong
 )
+Message = Command | Answer
 
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode

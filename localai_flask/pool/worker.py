@@ -120,7 +120,8 @@ class Worker:
     def drop_stuck(self) -> None:
         """End the channels of readers that have taken nothing for too long."""
         for channel in list(self.channels):
-            if not channel.data.flush():
+            channel.data.flush()
+            if channel.data.is_stuck:
                 log.warning("web worker %d does not read its answers; dropping it", channel.peer_pid)
                 self.drop(channel)
 

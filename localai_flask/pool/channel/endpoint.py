@@ -1,4 +1,4 @@
-"""One end of a channel: sends whole messages from any thread, and receives them in one.
+"""One end of a channel: sends whole messages from any thread, without waiting, and receives them in one.
 
 Owns the rings, their counters and the socket that is the life line. Knows nothing of what a message means, nor of the
 other channels; a `Hub` waits for many of them.
@@ -7,12 +7,9 @@ other channels; a `Hub` waits for many of them.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
-import select
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +34,7 @@ def _checked(payload: bytes | memoryview) -> bytes | memoryview:
 class Channel:
     """A two-way connection for messages; make one with `connect` or get one from a hub that listens.
 
-    The messages that one thread sends arrive in their order; long ones of several threads take turns, chunk by chunk.
+    Messages arrive in the order in which they were sent.
     """
 
     def __init__(self, link: Link, *, is_caller: bool):
@@ -58,14 +55,11 @@ class Channel:
         self._writer = ring.RingWriter(*outward)
         self._reader = ring.RingReader(*inward)
         self._assembler = ring.Assembler()
-        self._numbers = itertools.count(1)
         self._backlog: deque[Frame] = deque()
-        """Frames that must go out before any other: the rest of a message that was begun, and aborts."""
+        """The rest of a message that was begun, which goes out before any other."""
         self._writing = threading.Lock()
-        self._turnstile = threading.Lock()
-        """Held by the thread that is the next to write; a long message passes here before each chunk."""
         self._reading = threading.Lock()
-        """Never held for long, unlike `_writing`; the descriptors are closed under both."""
+        """The descriptors are closed under both locks."""
 
     @classmethod
     def connect(cls, name: str, size: int = RING_BYTES, timeout: float = 5.0) -> Channel:
@@ -104,27 +98,13 @@ class Channel:
 
     # --- sending
 
-    def send(self, payload: bytes | memoryview, timeout: float = 5.0) -> None:
-        """Send one message, from any thread, waiting for room for at most `timeout` seconds.
-
-        Raises ChannelFull if there was not enough room in time (the peer then sees nothing of the message),
-        ChannelGone if the peer is dead, ValueError if the message is longer than MAX_MESSAGE_BYTES.
-        """
-        deadline = time.monotonic() + timeout
-        payload = _checked(payload)
-        if len(payload) <= ring.CHUNK_BYTES:
-            if not self._writing.acquire(blocking=False):
-                self._take_turn(deadline)
-            self._put(ring.WHOLE, 0, payload, deadline)
-        else:
-            self._put_all(ring.split(payload, next(self._numbers)), deadline)
-
-    def try_send(self, payload: bytes | memoryview) -> bool:
-        """Send one message if that needs no waiting; False if there is no room or another thread is sending.
+    def send(self, payload: bytes | memoryview) -> bool:
+        """Send one message if that needs no waiting; return False if there is no room or another thread is sending.
 
         Of a long message it is enough that the first chunk has room: the rest follows, ahead of all other messages,
-        when the hub that has the channel calls `flush`; so the payload must not change after True. Raises as `send`
-        does, except for ChannelFull.
+        when the hub that has the channel calls `flush`; so the payload must not change after True.
+
+        Raises ChannelGone if the peer is dead, ValueError if the message is longer than MAX_MESSAGE_BYTES.
         """
         payload = _checked(payload)
         if not self._writing.acquire(blocking=False):
@@ -133,103 +113,45 @@ class Channel:
             self._require_peer()
             return self._flush_backlog() and self._start(payload)
         except ProtocolError as error:
-            raise self._expelled(error) from None
+            self.hang_up()
+            said = f"The channel to process {self.peer_pid} was closed because it broke the rules: {error}."
+            raise ChannelGone(said) from None
         finally:
             self._writing.release()
 
     def flush(self) -> bool:
-        """Go on with what `try_send` has begun, without waiting; True if nothing is left, or the peer is gone."""
+        """Continue what `send` has begun, without waiting; return whether nothing is left, or the peer is gone."""
         if not self._writing.acquire(blocking=False):
             return False
         try:
             return not self.alive or self._flush_backlog()
-        except ProtocolError as error:
-            self._expelled(error)
+        except ProtocolError:
+            self.hang_up()
             return True
         finally:
             self._writing.release()
-
-    def _take_turn(self, deadline: float) -> None:
-        if not self._turnstile.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise self._too_slow()
-        try:
-            if not self._writing.acquire(timeout=max(0.0, deadline - time.monotonic())):
-                raise self._too_slow()
-        finally:
-            self._turnstile.release()
-
-    def _put(self, mark: int, number: int, chunk: bytes | memoryview, deadline: float) -> None:
-        """Write one chunk, and before it what must go first; holds `_writing` already, and gives it up."""
-        try:
-            self._require_peer()
-            while self._backlog:
-                self._await_room(len(self._backlog[0][2]), deadline)
-                self._writer.write(*self._backlog[0])
-                self._backlog.popleft()
-            self._await_room(len(chunk), deadline)
-            self._writer.write(mark, number, chunk)
-        except ProtocolError as error:
-            raise self._expelled(error) from None
-        finally:
-            self._writing.release()
-
-    def _put_all(self, frames: list[Frame], deadline: float) -> None:
-        is_complete = False
-        try:
-            for frame in frames:
-                self._take_turn(deadline)
-                self._put(*frame, deadline)
-            is_complete = True
-        finally:
-            if not is_complete:
-                self._queue([(ring.ABORT, frames[0][1], b"")])
 
     def _start(self, payload: bytes | memoryview) -> bool:
         if not self._writer.has_room(min(len(payload), ring.CHUNK_BYTES)):
             return False
         if len(payload) <= ring.CHUNK_BYTES:
-            self._writer.write(ring.WHOLE, 0, payload)
-        else:
-            self._queue(ring.split(payload, next(self._numbers)))
-            self._flush_backlog()
-        return True
-
-    def _queue(self, frames: list[Frame]) -> None:
-        self._backlog.extend(frames)
+            self._writer.write(ring.WHOLE, payload)
+            return True
+        self._backlog.extend(ring.split(payload))
         if self.on_backlog:
             self.on_backlog(self)
+        self._flush_backlog()
+        return True
 
     def _flush_backlog(self) -> bool:
-        while self._backlog and self._writer.has_room(len(self._backlog[0][2])):
+        while self._backlog and self._writer.has_room(len(self._backlog[0][1])):
             self._writer.write(*self._backlog[0])
             self._backlog.popleft()
         return not self._backlog
 
-    def _await_room(self, length: int, deadline: float) -> None:
-        if self._writer.has_room(length):
-            return
-        poll = select.poll()
-        poll.register(self.freed_fd, select.POLLIN)
-        poll.register(self.socket, select.POLLIN)
-        while not self._writer.has_room(length):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise self._too_slow()
-            ready = dict(poll.poll(left * 1000))
-            if self.socket.fileno() in ready:
-                self._gone = True
-                self._require_peer()
-
     def _require_peer(self) -> None:
         if not self.alive:
             raise ChannelGone(f"The channel to process {self.peer_pid} is closed; it has ended or has left.")
-
-    def _too_slow(self) -> ChannelFull:
-        return ChannelFull(f"Process {self.peer_pid} has not made room in time; it is busy or stopped.")
-
-    def _expelled(self, error: ProtocolError) -> ChannelGone:
-        self.hang_up()
-        return ChannelGone(f"The channel to process {self.peer_pid} was closed because it broke the rules: {error}.")
 
     # --- receiving
 
@@ -243,14 +165,14 @@ class Channel:
                 return []
             frames = self._reader.take()
         messages = []
-        for mark, number, chunk in frames:
-            message = chunk if mark == ring.WHOLE else self._assembler.add(mark, number, chunk)
+        for frame in frames:
+            message = self._assembler.add(*frame)
             if message is not None:
                 messages.append(message)
         return messages
 
     def peer_left(self) -> bool:
-        """Tell whether the life line has ended, or carries anything, which is against the rules."""
+        """Return whether the life line has ended, or carries anything, which is against the rules."""
         with self._reading:
             if not self._is_open:
                 return True
@@ -266,7 +188,7 @@ class Channel:
     # --- ending
 
     def close(self) -> None:
-        """End the channel, from any thread; senders that wait for room get ChannelGone.
+        """End the channel, from any thread.
 
         If a hub has the channel, its next `recv` reports GONE and releases it.
         """

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from localai_flask.pool.channel.ring import ALIGNMENT, CHUNK_BYTES, ProtocolError
 
 MAGIC = b"LAFc"
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 HELLO = struct.Struct("<4sII")
 """Magic, version, bytes in each ring; with it come the memory and four counters, as file descriptors."""
 COUNTERS = 4
@@ -37,7 +37,7 @@ class ChannelGone(ConnectionError):
 
 
 class ChannelFull(TimeoutError):
-    """The peer is alive but has made no room in time."""
+    """The peer is alive but has taken no call in time."""
 
 
 class Link(NamedTuple):

@@ -1,8 +1,8 @@
 """One byte ring in shared memory: its frames, its writing end, its reading end, and the joining of chunks to messages.
 
-A frame is a header (bytes in the chunk, mark, message number) and the chunk, padded so that no header ever wraps
-around. Each end keeps its position to itself; what passes between them are byte counts in two eventfds. Knows nothing
-of sockets, locks or waiting.
+A frame is a header (bytes in the chunk, mark) and the chunk, padded so that no header ever wraps around. Each end
+keeps its position to itself; what passes between them are byte counts in two eventfds. Knows nothing of sockets, locks
+or waiting.
 """
 
 from __future__ import annotations
@@ -10,35 +10,33 @@ from __future__ import annotations
 import os
 import struct
 
-HEADER = struct.Struct("<IIQ")
+HEADER = struct.Struct("<II8x")
 ALIGNMENT = HEADER.size
 CHUNK_BYTES = 256 << 10
 MAX_MESSAGE_BYTES = 64 << 20
-MAX_UNFINISHED = 1024
-"""How many messages of one peer may be half received; each has a thread on the other side that is sending it."""
 
-WHOLE, PART, LAST, ABORT = range(4)
-"""Marks: a message in one chunk, a chunk that others follow, the last of several, and "forget what came so far"."""
+WHOLE, PART, LAST = range(3)
+"""Marks: a message in one chunk, a chunk that others follow, and the last of several."""
 
 
 class ProtocolError(Exception):
     """The peer broke the rules of the ring; its channel is of no more use."""
 
 
-Frame = tuple[int, int, bytes | memoryview]
-"""Mark, message number, chunk; the number tells apart the messages whose chunks interleave."""
+Frame = tuple[int, bytes | memoryview]
+"""Mark and chunk."""
 
 
 def frame_bytes(length: int) -> int:
-    """Tell how much of a ring a chunk of `length` bytes takes."""
+    """Return how much of a ring a chunk of `length` bytes takes."""
     return (HEADER.size + length + ALIGNMENT - 1) & -ALIGNMENT
 
 
-def split(message: bytes | memoryview, number: int) -> list[Frame]:
+def split(message: bytes | memoryview) -> list[Frame]:
     """Cut a message that is longer than one chunk."""
     view = memoryview(message)
     starts = range(0, len(view), CHUNK_BYTES)
-    return [(LAST if at == starts[-1] else PART, number, view[at : at + CHUNK_BYTES]) for at in starts]
+    return [(LAST if at == starts[-1] else PART, view[at : at + CHUNK_BYTES]) for at in starts]
 
 
 def _take(counter: int) -> int:
@@ -67,7 +65,7 @@ class RingWriter:
         self._room = len(ring)
 
     def has_room(self, length: int) -> bool:
-        """Tell whether a chunk of `length` bytes fits now."""
+        """Return whether a chunk of `length` bytes fits now."""
         needed = frame_bytes(length)
         if self._room < needed:
             self._room += _take(self.freed)
@@ -75,10 +73,10 @@ class RingWriter:
                 raise ProtocolError("more bytes were freed than the ring has")
         return self._room >= needed
 
-    def write(self, mark: int, number: int, chunk: bytes | memoryview) -> None:
+    def write(self, mark: int, chunk: bytes | memoryview) -> None:
         """Copy one chunk in and publish it; the caller has made sure that it has room."""
         ring, size, length = self._ring, self._size, len(chunk)
-        HEADER.pack_into(ring, self._position, length, mark, number)
+        HEADER.pack_into(ring, self._position, length, mark)
         start = self._position + HEADER.size
         end = start + length
         if end <= size:
@@ -103,7 +101,7 @@ class RingReader:
         self._freed = freed
         self._position = 0
 
-    def take(self) -> list[tuple[int, int, bytes]]:
+    def take(self) -> list[tuple[int, bytes]]:
         """Copy out what has been published since the last call, and give its room back; check every length."""
         available = _take(self.published)
         if available > self._size:
@@ -113,11 +111,11 @@ class RingReader:
         frames = []
         position, left = self._position, available
         while left:
-            length, mark, number = HEADER.unpack_from(self._ring, position)
+            length, mark = HEADER.unpack_from(self._ring, position)
             taken = frame_bytes(length)
             if taken > left or length > CHUNK_BYTES:
                 raise ProtocolError(f"a frame claims {length} bytes")
-            frames.append((mark, number, self._copy(position + HEADER.size, length)))
+            frames.append((mark, self._copy(position + HEADER.size, length)))
             position = (position + taken) % self._size
             left -= taken
         self._position = position
@@ -132,31 +130,27 @@ class RingReader:
 
 
 class Assembler:
-    """Joins the chunks of messages that arrive interleaved."""
+    """Joins chunks to messages."""
 
     def __init__(self) -> None:
-        self._unfinished: dict[int, list[bytes]] = {}
-        self._lengths: dict[int, int] = {}
+        self._chunks: list[bytes] = []
+        self._length = 0
 
-    def add(self, mark: int, number: int, chunk: bytes) -> bytes | None:
-        """Take a frame that is not WHOLE; return the message that it completes."""
-        if mark == ABORT:
-            self._forget(number)
-            return None
-        if mark not in (PART, LAST) or (mark == LAST and number not in self._unfinished):
+    def add(self, mark: int, chunk: bytes) -> bytes | None:
+        """Take the next frame; return the message that it completes.
+
+        Raises `ProtocolError` if the frame is out of place, or the message is too long.
+        """
+        in_place = {WHOLE: not self._chunks, PART: True, LAST: bool(self._chunks)}
+        if not in_place.get(mark, False):
             raise ProtocolError(f"a frame has the mark {mark} out of place")
-        self._keep(number, chunk)
-        return b"".join(self._forget(number)) if mark == LAST else None
-
-    def _keep(self, number: int, chunk: bytes) -> None:
-        length = self._lengths.get(number, 0) + len(chunk)
-        if length > MAX_MESSAGE_BYTES:
+        if mark == WHOLE:
+            return chunk
+        self._length += len(chunk)
+        if self._length > MAX_MESSAGE_BYTES:
             raise ProtocolError(f"a message has more than {MAX_MESSAGE_BYTES} bytes")
-        if number not in self._unfinished and len(self._unfinished) == MAX_UNFINISHED:
-            raise ProtocolError(f"more than {MAX_UNFINISHED} messages are half sent")
-        self._lengths[number] = length
-        self._unfinished.setdefault(number, []).append(chunk)
-
-    def _forget(self, number: int) -> list[bytes]:
-        self._lengths.pop(number, None)
-        return self._unfinished.pop(number, [])
+        self._chunks.append(chunk)
+        if mark == PART:
+            return None
+        chunks, self._chunks, self._length = self._chunks, [], 0
+        return b"".join(chunks)

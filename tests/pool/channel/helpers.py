@@ -75,7 +75,7 @@ def pair(hub: Hub, name: str) -> tuple[Channel, Channel]:
 def fill(channel: Channel) -> int:
     """Send until there is no room; return how many messages fitted."""
     sent = 0
-    while channel.try_send(b"x" * 10_000):
+    while channel.send(b"x" * 10_000):
         sent += 1
     return sent
 
@@ -87,12 +87,23 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
+def send_whole(channel: Channel, payload: bytes | memoryview) -> None:
+    """Send a message to its last byte without a hub; raise ChannelGone if the peer dies, fail after a while."""
+    deadline = time.monotonic() + PATIENCE_S
+    for step in (lambda: channel.send(payload), channel.flush):
+        while not step():
+            if channel.peer_left():
+                raise ChannelGone
+            assert time.monotonic() < deadline
+            time.sleep(0.0005)
+
+
 def echo_forever(name: str) -> None:
     with contextlib.closing(Hub(name)) as hub:
         while True:
             for event in hub.recv():
                 if event.kind is MESSAGE:
-                    event.channel.send(event.payload, PATIENCE_S)
+                    send_whole(event.channel, event.payload)
 
 
 def connect_soon(name: str) -> Channel:

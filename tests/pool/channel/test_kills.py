@@ -16,7 +16,7 @@ import pytest
 
 from localai_flask.pool import channel as channel_package
 from localai_flask.pool.channel import Channel, ChannelGone, Hub
-from tests.pool.channel.helpers import GONE, JOINED, open_fds
+from tests.pool.channel.helpers import GONE, JOINED, open_fds, send_whole
 
 SOURCES = os.path.dirname(channel_package.__file__)
 MAX_KILLS = 60
@@ -94,7 +94,7 @@ def test_a_writer_killed_at_any_line_leaves_only_whole_messages(name: str) -> No
         sys.settrace(doom.trace)
         channel.send(messages[1])
         channel.send(messages[2])
-        channel.try_send(messages[3])
+        channel.send(messages[3])
 
     with contextlib.closing(Hub(name)) as hub, contextlib.closing(Channel.connect(name)) as other:
         assert [event.kind for event in hub.recv(DEADLINE_S)] == [JOINED]
@@ -124,7 +124,7 @@ def test_a_reader_killed_at_any_line_is_gone_for_its_writer(name: str) -> None:
         assert os.read(pipe, len(UP)) == UP
         with contextlib.closing(Channel.connect(name)) as channel:
             for _ in range(messages):
-                channel.send(b"x" * 300_000, DEADLINE_S)
+                send_whole(channel, b"x" * 300_000)
 
     with doomed(read, NEVER) as pipe:
         write(pipe, 10)

@@ -48,7 +48,7 @@ def test_frames_come_out_as_they_went_in_whatever_their_sizes(steps: list[int | 
                 got += link.reader.take()
                 used = 0
             elif link.writer.has_room(step):
-                frame = (ring.WHOLE, len(sent), os.urandom(step))
+                frame = (ring.WHOLE, os.urandom(step))
                 link.writer.write(*frame)
                 sent.append(frame)
                 used += ring.frame_bytes(step)
@@ -58,28 +58,20 @@ def test_frames_come_out_as_they_went_in_whatever_their_sizes(steps: list[int | 
         assert got == sent
 
 
-@given(
-    st.lists(st.binary(min_size=CHUNK_BYTES + 1, max_size=5 * CHUNK_BYTES), min_size=1, max_size=5),
-    st.randoms(use_true_random=False),
-    st.sets(st.integers(0, 4)),
-)
-def test_interleaved_messages_are_joined_and_aborted_ones_forgotten(messages, random, aborted) -> None:  # type: ignore[no-untyped-def]
+@given(st.lists(st.binary(max_size=5 * CHUNK_BYTES), max_size=8))
+def test_chunks_are_joined_to_messages(messages: list[bytes]) -> None:
     with ends() as link:
         assembler = ring.Assembler()
-        queues = [ring.split(message, number) for number, message in enumerate(messages)]
-        for number in aborted & set(range(len(messages))):
-            queues[number][-1] = (ring.ABORT, number, b"")
         got = []
-        while any(queues):
-            frame = random.choice([queue for queue in queues if queue]).pop(0)
-            if not link.writer.has_room(len(frame[2])):
-                got += [assembler.add(*taken) for taken in link.reader.take()]
-                assert link.writer.has_room(len(frame[2]))
-            link.writer.write(*frame)
+        for message in messages:
+            whole = len(message) <= CHUNK_BYTES
+            for frame in [(ring.WHOLE, message)] if whole else ring.split(message):
+                if not link.writer.has_room(len(frame[1])):
+                    got += [assembler.add(*taken) for taken in link.reader.take()]
+                    assert link.writer.has_room(len(frame[1]))
+                link.writer.write(*frame)
         got += [assembler.add(*taken) for taken in link.reader.take()]
-        wanted = [message for number, message in enumerate(messages) if number not in aborted]
-        assert sorted(filter(None, got)) == sorted(wanted)
-        assert not assembler._unfinished and not assembler._lengths
+        assert [message for message in got if message is not None] == messages
 
 
 @given(st.binary(min_size=RING_BYTES, max_size=RING_BYTES), st.integers(1, 2 * RING_BYTES))
@@ -89,9 +81,8 @@ def test_a_hostile_writer_gets_an_error_and_nothing_else(content: bytes, publish
         os.eventfd_write(link.published, published)
         assembler = ring.Assembler()
         with contextlib.suppress(ring.ProtocolError):
-            for mark, number, chunk in link.reader.take():
-                if mark != ring.WHOLE:
-                    assembler.add(mark, number, chunk)
+            for frame in link.reader.take():
+                assembler.add(*frame)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +90,7 @@ def test_a_hostile_writer_gets_an_error_and_nothing_else(content: bytes, publish
 )
 def test_impossible_lengths_are_caught(length: int, published: int) -> None:
     with ends() as link:
-        ring.HEADER.pack_into(link.memory, 0, length, ring.WHOLE, 0)
+        ring.HEADER.pack_into(link.memory, 0, length, ring.WHOLE)
         os.eventfd_write(link.published, published)
         with pytest.raises(ring.ProtocolError):
             link.reader.take()
@@ -108,7 +99,7 @@ def test_impossible_lengths_are_caught(length: int, published: int) -> None:
 def test_a_reader_that_frees_more_than_there_is_is_caught() -> None:
     with ends() as link:
         while link.writer.has_room(CHUNK_BYTES):
-            link.writer.write(ring.WHOLE, 0, bytes(CHUNK_BYTES))
+            link.writer.write(ring.WHOLE, bytes(CHUNK_BYTES))
         os.eventfd_write(link.freed, RING_BYTES + 1)
         with pytest.raises(ring.ProtocolError, match="freed"):
             link.writer.has_room(CHUNK_BYTES)
@@ -118,18 +109,23 @@ def test_a_reader_that_frees_more_than_there_is_is_caught() -> None:
 def test_a_jammed_counter_is_an_error_and_not_a_wait(counter: str) -> None:
     with ends() as link:
         if counter == "freed":
-            link.writer.write(ring.WHOLE, 0, b"x")
+            link.writer.write(ring.WHOLE, b"x")
         os.eventfd_write(getattr(link, counter), 2**64 - 2)
         with pytest.raises(ring.ProtocolError, match="counter"):
-            link.writer.write(ring.WHOLE, 0, b"x") if counter == "published" else link.reader.take()
+            link.writer.write(ring.WHOLE, b"x") if counter == "published" else link.reader.take()
 
 
-def test_a_message_may_not_grow_past_the_limit_nor_too_many_be_half_sent() -> None:
+def test_a_message_may_not_grow_past_the_limit() -> None:
     assembler = ring.Assembler()
-    with mock.patch.object(ring, "MAX_MESSAGE_BYTES", 100), mock.patch.object(ring, "MAX_UNFINISHED", 2):
-        assert assembler.add(ring.PART, 1, bytes(60)) is None
+    with mock.patch.object(ring, "MAX_MESSAGE_BYTES", 100):
+        assert assembler.add(ring.PART, bytes(60)) is None
         with pytest.raises(ring.ProtocolError, match="more than 100 bytes"):
-            assembler.add(ring.LAST, 1, bytes(60))
-        assembler.add(ring.PART, 2, b"x")
-        with pytest.raises(ring.ProtocolError, match="half sent"):
-            assembler.add(ring.PART, 3, b"x")
+            assembler.add(ring.LAST, bytes(60))
+
+
+@pytest.mark.parametrize("marks", [[ring.LAST], [ring.PART, ring.WHOLE], [3]])
+def test_a_frame_out_of_place_breaks_the_rules(marks: list[int]) -> None:
+    assembler = ring.Assembler()
+    with pytest.raises(ring.ProtocolError, match="out of place"):
+        for mark in marks:
+            assembler.add(mark, b"x")
