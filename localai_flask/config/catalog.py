@@ -1,24 +1,26 @@
-"""One look at the models folder: which models it holds, under which names, and which YAML cannot be used.
+"""What a look at the models folder means: which models it holds, under which names, and which YAML cannot be used.
 
-Reads the folder and its YAML files; never opens a model file, and does not know who asks for which model (registry.py).
+Reads YAML files, and what folders say about their models; never opens a model's weights, and does not know who asks for
+which model (registry.py).
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from msgspec import structs
 
 from localai_flask.config import addresses, downloads, schema, templates, yamlfile
+from localai_flask.config.files.listing import Entry
+from localai_flask.config.files.snapshot import Snapshot, read_snapshot
 from localai_flask.config.model import ModelConfig, Parameters
 from localai_flask.config.patterns import compiled
-from localai_flask.errors import ConfigError, ServerConfigError
+from localai_flask.errors import ConfigError
 from localai_flask.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -46,20 +48,7 @@ PATTERNS = ("cutstrings", "extract_regex")
 """Keys that list regular expressions."""
 NEEDS_NO_MODEL = frozenset({"echo"})
 # The later parts of a split model are loaded through its first, and a projector serves the model beside it.
-_NOT_A_MODEL = re.compile(r"-(?!0*1-)\d+-of-\d+\.gguf$|mmproj", re.IGNORECASE)
-
-
-class Entry(NamedTuple):
-    """Something in the models folder, with the stamp that tells whether it has changed."""
-
-    name: str
-    kind: Literal["yaml", "gguf", "snapshot"]
-    mtime_ns: int
-    size: int
-
-    @property
-    def stem(self) -> str:
-        return self.name if self.kind == "snapshot" else PurePosixPath(self.name).stem
+_NOT_A_MODEL = re.compile(r"-(?!0*1-)\d+-of-\d+\.gguf$|mmproj[^/]*$", re.IGNORECASE)
 
 
 class Broken(NamedTuple):
@@ -81,35 +70,6 @@ class Catalog:
     problems: dict[str, ConfigError] = field(default_factory=dict)
     nicknames: dict[str, str] = field(default_factory=dict)
     templates: templates.Seen = field(default_factory=dict)
-
-
-def look(folder: Path) -> tuple[Entry, ...]:
-    """List the YAML files, GGUF files and Hugging Face snapshots directly in a folder; a missing folder is empty."""
-    try:
-        with os.scandir(folder) as found:
-            return tuple(sorted(entry for item in found if (entry := _entry(item))))
-    except (FileNotFoundError, NotADirectoryError):
-        return ()
-    except OSError as error:
-        raise ServerConfigError(
-            f"The models folder {folder} cannot be read ({error.strerror}); check its permissions."
-        ) from error
-
-
-def _entry(item: os.DirEntry[str]) -> Entry | None:
-    if item.name.startswith("."):
-        return None
-    try:
-        stat = item.stat()
-        if item.is_dir():
-            is_snapshot = os.path.exists(os.path.join(item.path, "config.json"))
-            return Entry(item.name, "snapshot", stat.st_mtime_ns, 0) if is_snapshot else None
-    except OSError:  # removed since the folder was listed, a link to nowhere, or not ours to see
-        return None
-    suffix = PurePosixPath(item.name).suffix.lower()
-    if suffix in (".yaml", ".yml"):
-        return Entry(item.name, "yaml", stat.st_mtime_ns, stat.st_size)
-    return Entry(item.name, "gguf", stat.st_mtime_ns, stat.st_size) if suffix == ".gguf" else None
 
 
 def read(file: Path) -> list[ModelConfig | Broken]:
@@ -196,12 +156,12 @@ def build(entries: tuple[Entry, ...], items: dict[str, list[ModelConfig | Broken
                 problems.setdefault(entry.stem, _duplicate(item.name, folder / entry.name, models[item.name].source))
             else:
                 add(item, folder / entry.name)
-    used = set(_used_files(items))
+    used = {PurePosixPath(each) for each in _used_files(items)}
     for entry in entries:
-        is_free = entry.kind != "yaml" and entry.name not in used and entry.name not in models
+        is_free = entry.kind != "yaml" and not _is_used(entry, used) and entry.name not in models
         if is_free and not _NOT_A_MODEL.search(entry.name):
             add(ModelConfig(name=entry.name, parameters=Parameters(model=entry.name)), folder / entry.name)
-    return Catalog(dict(sorted(models.items())), problems, _nicknames(models, entries), seen)
+    return Catalog(dict(sorted(models.items())), problems, _nicknames(models, entries, folder), seen)
 
 
 def _duplicate(name: str, file: Path, first: str) -> ConfigError:
@@ -211,10 +171,18 @@ def _duplicate(name: str, file: Path, first: str) -> ConfigError:
 
 
 def _used_files(items: dict[str, list[ModelConfig | Broken]]) -> Iterator[str]:
-    """Give the files and folders directly in the models folder that some YAML speaks for, be it usable or not."""
+    """Give the files and folders in the models folder that some YAML speaks for, be it usable or not."""
     for item in (item for content in items.values() for item in content):
-        model = PurePosixPath(item.model if isinstance(item, Broken) else item.parameters.model)
-        yield from model.parts[:1]
+        model = item.model if isinstance(item, Broken) else item.parameters.model
+        if model:
+            yield model
+
+
+def _is_used(entry: Entry, used: set[PurePosixPath]) -> bool:
+    """Return whether some YAML names a file or folder, or one that it lies in, or one in it if it is one model."""
+    path = PurePosixPath(entry.name)
+    within = entry.kind == "snapshot" and any(path in file.parents for file in used)
+    return within or not used.isdisjoint((path, *path.parents[:-1]))
 
 
 def _finished(config: ModelConfig, source: Path, settings: Settings) -> ModelConfig:
@@ -230,6 +198,8 @@ def _finished(config: ModelConfig, source: Path, settings: Settings) -> ModelCon
     if not backend and not config.alias:
         is_snapshot = (folder / config.parameters.model / "config.json").exists()
         backend = "transformers" if is_snapshot else "llama-cpp"
+    if backend == "transformers":
+        kind = config.type or kind or _kind_of(read_snapshot(folder / config.parameters.model))
     return structs.replace(
         config,
         models_path=str(folder),
@@ -242,13 +212,20 @@ def _finished(config: ModelConfig, source: Path, settings: Settings) -> ModelCon
     )
 
 
-def _nicknames(models: dict[str, ModelConfig], entries: tuple[Entry, ...]) -> dict[str, str]:
+def _kind_of(snapshot: Snapshot) -> str:
+    """Return the `type` of a folder that makes vectors; "" for one that writes."""
+    if not snapshot.makes_vectors:
+        return ""
+    return "SentenceTransformer" if snapshot.is_sentence_transformer else "AutoModel"
+
+
+def _nicknames(models: dict[str, ModelConfig], entries: tuple[Entry, ...], folder: Path) -> dict[str, str]:
     """Let a bare file also answer to its stem, and a configured model to its YAML file's stem and its model file."""
     nicknames: dict[str, str] = {}
-    sources = {Path(config.source).name: name for name, config in reversed(models.items())}
+    sources = {Path(config.source): name for name, config in reversed(models.items())}
     for entry in entries:
-        if entry.name in sources:
-            nicknames.setdefault(entry.stem, sources[entry.name])
+        if folder / entry.name in sources:
+            nicknames.setdefault(entry.stem, sources[folder / entry.name])
     for name, config in sorted(models.items()):
         if config.parameters.model:
             nicknames.setdefault(config.parameters.model, name)

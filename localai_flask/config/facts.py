@@ -1,71 +1,111 @@
 """What can be told of a model that is not loaded: from its YAML, and from the header of its file.
 
-A guess where only the engine knows; once a model is loaded its `ModelInfo` tells the truth.
+The engines decide by the same facts, so that a model is described alike before and after it is loaded; only memory that
+does not suffice makes them choose a shorter context.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 from pathlib import Path
 
 import msgspec
 
+from localai_flask.config.files.snapshot import Snapshot, read_snapshot
 from localai_flask.config.gguf import inspect
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ConfigError
 
 DEFAULT_CONTEXT = 8192
 """What engines give at most where nobody asks for more."""
+TRAINED = -1
+"""As a context size: as many tokens as the model was trained for."""
 RANK = 4
 """The number of llama.h's `llama_pooling_type` for models that score pairs of texts."""
+ENCODERS = frozenset({"t5", "t5encoder"})
+"""Architectures of GGUF files in which an encoder of its own reads the text."""
+VECTOR_TYPES = ("AutoModel", "SentenceTransformer")
+"""What `type` may say in YAML for a model of the transformers backend that makes vectors only."""
+WRITES = frozenset({"generate", "constrain", "end_thinking"})
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What a model's file or folder says; 0 and None where it is silent."""
+    """What a GGUF file says; the defaults where it is silent."""
 
     trained_context: int = 0
     pooling_type: int | None = None
+    is_encoder: bool = False
+    """Whether each token sees those behind it."""
+    infills: bool = False
 
 
-def read_header(path: Path) -> Header:
-    """Read a GGUF file's header or a folder's config.json, anew only if it changed; what is unreadable is silent."""
+def read_header(path: Path) -> Header | None:
+    """Read a GGUF file's header, anew only if it changed; None if it cannot be read."""
     try:
         stat = path.stat()
     except OSError:  # not there yet, or not any more
-        return Header()
+        return None
     return _read(path, stat.st_mtime_ns, stat.st_size)
 
 
-def context_length(config: ModelConfig, default: int = 0) -> int | None:
-    """Guess how many tokens one request may have; `default` holds where the YAML is silent, if it is not 0."""
-    wanted = config.context_size or default
-    if wanted > 0:
-        return wanted
-    trained = read_header(config.model_path).trained_context if config.parameters.model else 0
-    if not trained:
-        return None
-    return trained if wanted == -1 else min(trained, DEFAULT_CONTEXT)
+def context_length(config: ModelConfig) -> int | None:
+    """Return how many tokens one request may have; None if nothing says."""
+    if not config.parameters.model:
+        return _as_wanted(config)
+    if config.backend == "transformers":
+        return _text_limit(config, read_snapshot(config.model_path))
+    header = read_header(config.model_path)
+    if header is None:
+        return _as_wanted(config)
+    length = choose_context(config.context_size, header.trained_context)
+    return min(length, header.trained_context or length) if header.is_encoder else length
+
+
+def choose_context(wanted: int | None, trained: int) -> int:
+    """Choose how many tokens a request may have: as the YAML wants, else as trained but not too much by default."""
+    if wanted == TRAINED:
+        return trained or DEFAULT_CONTEXT
+    return wanted or min(trained or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
 
 
 def capabilities(config: ModelConfig) -> frozenset[str]:
-    """Guess what an engine will say that it can do with the model."""
-    header = read_header(config.model_path) if config.parameters.model else Header()
-    if config.reranking or header.pooling_type == RANK:
-        return frozenset({"score", "tokenize"})
-    if header.pooling_type is not None or config.type == "SentenceTransformer":
-        return frozenset({"embed", "tokenize"})
-    return frozenset({"generate", "tokenize"} | ({"embed"} if config.embeddings else set()))
+    """Return what an engine will say that it can do with the model."""
+    if config.backend == "transformers":
+        return frozenset({"embed"} if makes_vectors(config) else WRITES) | {"tokenize"}
+    if config.backend == "echo":
+        return frozenset({"generate", "embed", "score", "tokenize"})
+    header = read_header(config.model_path) or Header()
+    writes = not (header.is_encoder or config.reranking or header.pooling_type is not None)
+    pooling = config.option("pooling_type", "pooling")
+    scores = config.reranking or (header.pooling_type == RANK and pooling in (None, "rank"))
+    pools = {"score" if scores else "embed"} if config.embeddings or not writes else set()
+    infills = {"infill"} if writes and header.infills else set()
+    return frozenset({"tokenize"} | pools | infills | (WRITES if writes else frozenset()))
+
+
+def makes_vectors(config: ModelConfig) -> bool:
+    """Whether a model of the transformers backend makes vectors, and then no text."""
+    return config.embeddings or config.type in VECTOR_TYPES
+
+
+def _as_wanted(config: ModelConfig) -> int | None:
+    return config.context_size if config.context_size != TRAINED else None
+
+
+def _text_limit(config: ModelConfig, snapshot: Snapshot) -> int | None:
+    limits = [snapshot.trained_context or DEFAULT_CONTEXT]
+    if makes_vectors(config):
+        limits += filter(None, (snapshot.tokenizer_limit, snapshot.sentence_limit))
+    elif not snapshot.trained_context:
+        return _as_wanted(config)
+    return min(*limits, choose_context(config.context_size, min(limits)))
 
 
 @functools.lru_cache(maxsize=512)
-def _read(path: Path, _mtime_ns: int, _size: int) -> Header:
+def _read(path: Path, _mtime_ns: int, _size: int) -> Header | None:
     try:
-        if path.is_dir():
-            described = json.loads((path / "config.json").read_text())
-            trained = described.get("max_position_embeddings")
-            return Header(trained if isinstance(trained, int) else 0)
         found = inspect(path)
-    except (ConfigError, OSError, ValueError, AttributeError):  # loading the model will say what is wrong with it
-        return Header()
-    return Header(found.context_length, found.pooling_type)
+    except ConfigError:  # loading the model will say what is wrong with it
+        return None
+    is_encoder = not found.is_causal or found.architecture in ENCODERS
+    return Header(found.context_length, found.pooling_type, is_encoder, found.infills)

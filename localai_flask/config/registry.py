@@ -11,14 +11,18 @@ import threading
 import time
 from typing import ClassVar
 
-from localai_flask.config.catalog import Broken, Catalog, Entry, build, look, read
+from localai_flask.config import facts
+from localai_flask.config.catalog import Broken, Catalog, build, read
 from localai_flask.config.downloads import check_files
+from localai_flask.config.files.listing import Entry, look
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.templates import has_changed
 from localai_flask.errors import ConfigError, InvalidRequest, ModelDisabled, ModelNotFound
 from localai_flask.settings import Settings
 
 TEXT_USES = frozenset({"chat", "completion", "edit"})
+NEEDED = {"embeddings": "embed", "rerank": "score"}
+"""What a model can do that was made for a use other than text."""
 SHOWN_NAMES = 5
 LONGEST_NAME = 200
 """Characters of an unknown name that are looked at and repeated in the error."""
@@ -73,13 +77,13 @@ class Registry:
         candidates = [each for each in self._current().models.values() if not (each.alias or each.disabled)]
         if not candidates:
             raise self._nothing_here()
-        fitting = [each for each in candidates if _fits(each, usecase)]
-        if not fitting and len(candidates) > 1:
+        fitting = next((each for each in candidates if _fits(each, usecase)), None)
+        if fitting is None and len(candidates) > 1:
             names = _listed([each.name for each in candidates])
             raise InvalidRequest(
                 f"Name a model: none is known to fit this request ({usecase}) among {names}.", param="model"
             )
-        return self.get((fitting or candidates)[0].name)
+        return self.get((fitting or candidates[0]).name)
 
     def is_model(self, name: str) -> bool:
         """Tell whether `get` knows the name, be the model usable or not."""
@@ -160,10 +164,12 @@ def _fits(config: ModelConfig, usecase: str) -> bool:
     if usecase in declared:
         return True
     if usecase in TEXT_USES:
-        only_vectors = config.embeddings or config.reranking
-        return not only_vectors and (not declared or bool(declared & TEXT_USES))
-    asked_for = {"embeddings": config.embeddings, "rerank": config.reranking, "tokenize": True}
-    return asked_for.get(usecase, False)
+        is_for_text = not declared or bool(declared & TEXT_USES)
+        return is_for_text and not config.embeddings and "generate" in facts.capabilities(config)
+    if {"embeddings": config.embeddings, "rerank": config.reranking, "tokenize": True}.get(usecase):
+        return True
+    able = facts.capabilities(config)
+    return NEEDED.get(usecase) in able and "generate" not in able
 
 
 def _not_found(name: str, catalog: Catalog) -> ModelNotFound:

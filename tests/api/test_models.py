@@ -29,8 +29,8 @@ def test_list(client: FlaskClient, pool: FakePool) -> None:
 
 
 def test_what_a_model_can_do(client: FlaskClient, pool: FakePool, models: Path) -> None:
-    (models / "vectors.yaml").write_text(MODEL.format(name="vectors") + "embeddings: true\ncontext_size: 300\n")
-    (models / "scores.yaml").write_text(MODEL.format(name="scores") + "reranking: true\n")
+    (models / "vectors.yaml").write_text("parameters: {model: a.gguf}\nembeddings: true\ncontext_size: 300\n")
+    (models / "scores.yaml").write_text("parameters: {model: b.gguf}\nreranking: true\n")
     (models / "nick.yaml").write_text("name: nick\nalias: zeta\n")
     (models / "bert").mkdir()
     (models / "bert" / "config.json").write_text('{"max_position_embeddings": 512}')
@@ -40,9 +40,11 @@ def test_what_a_model_can_do(client: FlaskClient, pool: FakePool, models: Path) 
     text = ["chat", "completion", "edit"]
     assert listed["zeta"]["capabilities"] == [*text, "infill"] and listed["zeta"]["context_length"] == 77
     assert all(listed["nick"][key] == listed["zeta"][key] for key in ("state", "capabilities", "context_length"))
-    assert listed["key"]["capabilities"] == [*text, "tokenize"] and listed["key"]["context_length"] is None
+    assert listed["key"]["capabilities"] == [*text, "embeddings", "rerank", "tokenize"]
+    assert listed["key"]["context_length"] is None
     vectors = listed["vectors"]
-    assert vectors["capabilities"] == ["chat", "completion", "edit", "embeddings", "tokenize"]
+    writes = ["chat", "completion", "edit", "embeddings", "end_thinking", "structured_output", "tokenize"]
+    assert vectors["capabilities"] == writes
     assert vectors["context_length"] == 300
     assert listed["scores"]["capabilities"] == ["rerank", "tokenize"]
     assert listed["bert"]["context_length"] == 512

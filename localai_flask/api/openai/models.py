@@ -52,7 +52,6 @@ def _describer() -> Callable[[ModelConfig], shapes.Model]:
     """Make what describes a model, as things are now."""
     models, pool = current.registry().models(), current.pool()
     states, infos = pool.states(), pool.infos()
-    default = current.settings().context_size
 
     def describe(config: ModelConfig) -> shapes.Model:
         target = models.get(config.alias, config) if config.alias else config
@@ -65,7 +64,7 @@ def _describer() -> Callable[[ModelConfig], shapes.Model]:
             created=modified,
             created_at=datetime.fromtimestamp(modified, UTC).isoformat().replace("+00:00", "Z"),
             state=states.get(target.name, "cold"),
-            context_length=facts.context_length(target, default) if info is None else info.context_length,
+            context_length=facts.context_length(target) if info is None else info.context_length,
             capabilities=sorted(word for each in able for word in PUBLIC.get(each, (each,))),
             given_up=(info and info.given_up) or msgspec.UNSET,
         )

@@ -14,12 +14,12 @@ from typing import Any
 
 from localai_flask.backends.llama_cpp.library import ggml, has_gpu, lib
 from localai_flask.backends.llama_cpp.machine import available_memory
-from localai_flask.backends.llama_cpp.options import TRAINED, UNQUANTIZED, EngineOptions
+from localai_flask.backends.llama_cpp.options import UNQUANTIZED, EngineOptions
+from localai_flask.config.facts import choose_context
 from localai_flask.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-DEFAULT_CONTEXT = 8192
 DEFAULT_SLOTS = 4
 FLASH_ATTENTION = {"auto": -1, "off": 0, "false": 0, "on": 1, "true": 1}  # llama_flash_attn_type
 PLAIN_SLOTS, PLAIN_UBATCH = 4, 128
@@ -74,10 +74,7 @@ def choose_size(handle: Any, path: Path, options: EngineOptions) -> tuple[int, i
     Raises `ConfigError` if the cache cannot fit: Linux would hand out the memory and kill the process when it is used.
     """
     trained = lib.llama_model_n_ctx_train(handle)
-    longest = trained or DEFAULT_CONTEXT
-    context_size = options.context_size or min(longest, DEFAULT_CONTEXT)
-    if context_size == TRAINED:
-        context_size = longest
+    context_size = choose_context(options.context_size, trained)
     slots = options.parallel or DEFAULT_SLOTS
     if is_elsewhere(options):  # only the library knows how much will lie where, and it says so when that does not fit
         return slots, context_size

@@ -17,12 +17,11 @@ from localai_flask.backends.llama_cpp.machine import physical_cores
 from localai_flask.backends.llama_cpp.option_kinds import CACHE_TYPES, cache_type
 from localai_flask.backends.llama_cpp.option_reader import complain, defaults, read_entries
 from localai_flask.backends.llama_cpp.option_table import ENGINE_OPTIONS, SPECULATION_OPTIONS
+from localai_flask.config.facts import TRAINED
 from localai_flask.config.model import ModelConfig
 from localai_flask.settings import Settings
 
 BATCH = 512
-TRAINED = -1
-"""A `context_size` that means: as many tokens as the model was trained for."""
 UNQUANTIZED = [CACHE_TYPES[name] for name in ("f32", "f16", "bf16")]
 NUMA_WORDS = {"true": "distribute", "false": ""}
 ROPE = (

@@ -5,7 +5,6 @@ Owns the model that is run for this; queue, pooling and normalization are `backe
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,15 @@ from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.embedding import Embedder, Tokens, Vectors
 from localai_flask.backends.transformers import loading
 from localai_flask.backends.transformers.tokens import Tokens as Tokenizer
+from localai_flask.config import facts
+from localai_flask.config.files.bounded import read_json
+from localai_flask.config.files.snapshot import read_snapshot
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ConfigError, InvalidRequest, ModelLoadFailed
 from localai_flask.generation import ModelInfo
 from localai_flask.inquiry import Embed, Question
 from localai_flask.settings import Settings
 
-TYPES = ("AutoModel", "SentenceTransformer")
-"""What `type` may say in YAML for a model that makes vectors only."""
 BATCH_TOKENS = 2048
 SIDE_BY_SIDE = 64
 EUCLIDEAN = 2
@@ -68,11 +68,6 @@ class Steady:
         """Learn nothing."""
 
 
-def is_wanted(config: ModelConfig) -> bool:
-    """Whether the YAML asks for vectors rather than text."""
-    return config.embeddings or config.type in TYPES
-
-
 def load_embedder(config: ModelConfig, progress: LoadProgress) -> tuple[Embedder, Tokenizer, ModelInfo]:
     """Read the folder; raise `ConfigError` or `ModelLoadFailed` as `load_model` does."""
     loading.check_config(config)
@@ -80,8 +75,9 @@ def load_embedder(config: ModelConfig, progress: LoadProgress) -> tuple[Embedder
     loading.prepare(config, folder, progress)
     tokenizer, model = loading.read_tokenizer(config, folder), _read_model(config, folder)
     progress(0.95)
-    trained = min(loading.trained_context(model) or loading.DEFAULT_CONTEXT, tokenizer.model_max_length)
-    longest = min(loading.choose_context(config, trained), _sentence_limit(folder) or trained)
+    trained = min(loading.trained_context(model) or facts.DEFAULT_CONTEXT, tokenizer.model_max_length)
+    trained = min(trained, read_snapshot(folder).sentence_limit or trained)
+    longest = min(facts.choose_context(config.context_size, trained), trained)
     n_batch = config.batch or BATCH_TOKENS
     encoder = Encoder(model, _pooling(config, folder), longest, n_batch)
     tokens = Tokenizer(tokenizer, model.get_input_embeddings().num_embeddings, ())
@@ -139,23 +135,11 @@ def _pooling(config: ModelConfig, folder: Path) -> str:
     path = folder / "1_Pooling" / "config.json"
     if not path.exists():
         return "mean"
-    try:
-        described = json.loads(path.read_text())
-        wanted = [key for key, value in described.items() if key.startswith("pooling_mode_") and value is True]
-    except (ValueError, AttributeError) as error:
-        raise ModelLoadFailed(f"Model {config.name}: cannot read {path}; download it again.") from error
+    described = read_json(path)
+    wanted = [key for key, value in described.items() if key.startswith("pooling_mode_") and value is True]
     if len(wanted) != 1 or wanted[0] not in POOLING:
         raise ConfigError(
             f"Model {config.name}: {path} asks for {', '.join(wanted) or 'no pooling'}, but the transformers backend "
             f"needs one of: {', '.join(POOLING)}."
         )
     return POOLING[wanted[0]]
-
-
-def _sentence_limit(folder: Path) -> int | None:
-    """Read sentence-transformers' limit for a text, if it has one."""
-    try:
-        limit = json.loads((folder / "sentence_bert_config.json").read_text()).get("max_seq_length")
-    except (OSError, ValueError, AttributeError):  # most folders have no such file
-        return None
-    return limit if isinstance(limit, int) else None

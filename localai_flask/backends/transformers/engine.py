@@ -19,12 +19,13 @@ from localai_flask.backends.embedding import Embedder
 from localai_flask.backends.grammars import Guide
 from localai_flask.backends.text import TextStream
 from localai_flask.backends.transformers.batching import Batcher
-from localai_flask.backends.transformers.encoding import is_wanted, load_embedder
+from localai_flask.backends.transformers.encoding import load_embedder
 from localai_flask.backends.transformers.grammar import TokenGrammars
 from localai_flask.backends.transformers.loading import load_model
 from localai_flask.backends.transformers.sampling import TokenSampler, check_sampling
 from localai_flask.backends.transformers.thinking import LimitedThinking
 from localai_flask.backends.transformers.tokens import TextDecoder
+from localai_flask.config.facts import makes_vectors
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ContextOverflow, DeadlineExceeded, Overloaded, WorkerDied
 from localai_flask.generation import (
@@ -78,7 +79,7 @@ class TransformersBackend(Backend):
         """Why the library's thread ended, once all jobs have been told."""
         self.embedder: Embedder | None = None
         """There if the model makes vectors; then it generates nothing."""
-        if is_wanted(config):
+        if makes_vectors(config):
             self.embedder, self.tokens, info = load_embedder(config, progress)
             return info
         loaded = load_model(config, progress)

@@ -6,7 +6,6 @@ Every refusal is one sentence that names the cause and what to do; knows no requ
 from __future__ import annotations
 
 import difflib
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from localai_flask.backends.base import LoadProgress, refuse_llama_cpp_keys
 from localai_flask.backends.transformers.tokens import Tokens
+from localai_flask.config import facts
+from localai_flask.config.files.bounded import read_json
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ConfigError, ModelLoadFailed
 from localai_flask.generation import ModelInfo
@@ -28,7 +29,6 @@ LIBRARY = f"transformers {transformers.__version__}"
 OPTIONS = ("parallel", "n_parallel", "kv_cache_mib")
 SEQUENCES = 8
 CACHE_MIB = 512
-DEFAULT_CONTEXT = 8192
 PAGE_TOKENS = 32
 BATCH_TOKENS = 256
 MEMORY_SHARE = 0.5
@@ -139,13 +139,12 @@ def check_folder(config: ModelConfig) -> Path:
             f"{_about(config)} needs a folder, but {folder} is a file; for a .gguf file use `backend: llama-cpp`.",
             param="parameters.model",
         )
-    try:
-        described = json.loads((folder / "config.json").read_text())
-        kind = described["model_type"]
-    except FileNotFoundError:
-        raise ConfigError(f"{_about(config)} finds no config.json in {folder}; download the whole model.") from None
-    except (ValueError, KeyError, TypeError):
-        raise ModelLoadFailed(f"{_about(config)} cannot read {folder}/config.json; download it again.") from None
+    if not (folder / "config.json").exists():
+        raise ConfigError(f"{_about(config)} finds no config.json in {folder}; download the whole model.")
+    described = read_json(folder / "config.json")
+    kind = described.get("model_type")
+    if not isinstance(kind, str):
+        raise ModelLoadFailed(f"{_about(config)} finds no model_type in {folder}/config.json; download it again.")
     if kind not in CONFIG_MAPPING:
         advice = "as code that comes with a model is never run" if "auto_map" in described else "or upgrade the package"
         raise ModelLoadFailed(f"{LIBRARY} does not know the architecture {kind!r}; use another model, {advice}.")
@@ -205,7 +204,7 @@ def size_cache(config: ModelConfig, model: Any, sequences: int, wanted_bytes: in
     newest back and computes it again later.
     """
     text = model.config.get_text_config()
-    context = choose_context(config, trained_context(model) or DEFAULT_CONTEXT)
+    context = choose_context(config, trained_context(model) or facts.DEFAULT_CONTEXT)
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     page_bytes = PAGE_TOKENS * 2 * text.num_hidden_layers * heads * head_size * model.dtype.itemsize
@@ -227,18 +226,14 @@ def trained_context(model: Any) -> int:
 
 
 def choose_context(config: ModelConfig, trained: int) -> int:
-    """The YAML's context (-1: all the model was trained for), else the trained one but at most 8192."""
-    if config.context_size is None or config.context_size == 0:
-        return min(trained, DEFAULT_CONTEXT)
-    if config.context_size == -1:
-        return trained
-    if not 0 < config.context_size <= trained:
+    """Choose how many tokens a request may have; raise `ConfigError` if the YAML wants more than the model can."""
+    if config.context_size and config.context_size > trained:
         raise ConfigError(
             f"{_about(config)} cannot give a context of {config.context_size} tokens, as the model was made for "
             f"{trained}; lower `context_size`.",
             param="context_size",
         )
-    return config.context_size
+    return facts.choose_context(config.context_size, trained)
 
 
 def end_tokens(model: Any, tokenizer: Any) -> set[int]:

@@ -1,0 +1,84 @@
+"""What a Hugging Face folder says about its model, from the JSON files in it; knows no library that loads it."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from localai_flask.config.files.bounded import read_json
+from localai_flask.errors import ConfigError
+
+CONFIG, TOKENIZER, SENTENCES, MODULES = (
+    "config.json",
+    "tokenizer_config.json",
+    "sentence_bert_config.json",
+    "modules.json",
+)
+POSITIONS = ("max_position_embeddings", "n_positions")
+UNLIMITED = 1 << 31
+"""What tokenizers say that have no limit is larger still."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The folder's facts; a number is 0 where it is silent."""
+
+    architectures: tuple[str, ...] = ()
+    is_sentence_transformer: bool = False
+    trained_context: int = 0
+    """Tokens that the model was made for."""
+    tokenizer_limit: int = 0
+    sentence_limit: int = 0
+    """Tokens to which sentence-transformers would cut a text."""
+
+    @property
+    def makes_vectors(self) -> bool:
+        """Whether the model makes vectors of texts rather than text."""
+        return self.is_sentence_transformer or any(map(_is_encoder, self.architectures))
+
+
+def read_snapshot(folder: Path) -> Snapshot:
+    """Read a folder, anew only if one of its files changed; what is missing or unreadable in it is silent."""
+    return _read(folder, tuple(_stamp(folder / name) for name in (CONFIG, TOKENIZER, SENTENCES, MODULES)))
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
+
+
+@functools.lru_cache(maxsize=512)
+def _read(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> Snapshot:
+    described, sentences = _object(folder / CONFIG), _object(folder / SENTENCES)
+    text = described.get("text_config")
+    positions = [part.get(key) for part in (described, text) if isinstance(part, dict) for key in POSITIONS]
+    architectures = described.get("architectures")
+    return Snapshot(
+        architectures=tuple(map(str, architectures)) if isinstance(architectures, list) else (),
+        is_sentence_transformer=stamps[-1] is not None,
+        trained_context=next(filter(None, map(_count, positions)), 0),
+        tokenizer_limit=_count(_object(folder / TOKENIZER).get("model_max_length")),
+        sentence_limit=_count(sentences.get("max_seq_length")),
+    )
+
+
+def _object(file: Path) -> dict[str, Any]:
+    try:
+        return read_json(file)
+    except ConfigError:  # loading the model will say what is wrong with it
+        return {}
+
+
+def _count(value: Any) -> int:
+    return int(value) if isinstance(value, int | float) and 0 < value < UNLIMITED else 0
+
+
+def _is_encoder(architecture: str) -> bool:
+    """Return whether a class of the library has hidden states and no head, or one that only guesses masked tokens."""
+    is_bare = architecture.endswith("Model") and not architecture.endswith("LMHeadModel")
+    return is_bare or architecture.endswith("ForMaskedLM")
