@@ -81,6 +81,11 @@ class Settings:
     workers: int = setting(2, "Web worker processes.", minimum=1)
     http_threads: int = setting(64, "Requests that each web worker serves at once; more are answered 503.", minimum=1)
     upload_limit: int = setting(15, "Largest request body, in MB.")
+    client_timeout: float = setting(
+        30.0,
+        "Seconds that a client may take to send a request, or to take a piece of its answer.",
+        minimum=1,
+    )
     graceful_timeout: int = setting(30, "Seconds that running streams get to end when the server stops.")
     queue_size: int = setting(512, "Requests that may wait for one model; more are answered 503.")
     request_timeout: float = setting(0.0, "Seconds after which a request is given up (0: never).")

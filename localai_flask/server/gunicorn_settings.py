@@ -18,16 +18,15 @@ from typing import Any
 
 from localai_flask.address import Address
 from localai_flask.pool.runtime import ENV, Runtime
-from localai_flask.server import start_checks
+from localai_flask.server import descriptors, start_checks
 from localai_flask.server.kept_process import KeptProcess, Service
 from localai_flask.settings import Settings
 from localai_flask.store.place import exists as has_database
 
 PR_SET_CHILD_SUBREAPER = 36
-SPARE_THREADS = 256
-"""Threads beyond those for model work, so that probes and listings answer while every stream is busy and many clients
-have sent only half of a request, each of which holds a thread. They are made when needed, and cost little while they
-wait."""
+SPARE_THREADS = 128
+"""Threads beyond those for model work, so that listings and refusals answer while every stream is busy and clients
+read slowly. They are made when needed, and cost little while they wait."""
 FAREWELL_S = 2.0
 """How long before gunicorn's kill a draining stream is ended with a proper error event."""
 
@@ -46,7 +45,7 @@ bind = [_settings.listening.bind]  # a list, as gunicorn takes a text apart at i
 workers = _settings.workers
 worker_class = "localai_flask.server.web_worker.Worker"
 threads = _settings.http_threads + SPARE_THREADS
-worker_connections = 4096
+worker_connections = descriptors.connections(descriptors.soft_limit())
 keepalive = (
     75  # longer than nginx's default of 60 s, so that the proxy closes first and no request meets a closing socket
 )
@@ -77,7 +76,7 @@ _runtime: Runtime | None = None
 
 
 def on_starting(server: Any) -> None:
-    """Refuse to start where that could not work, or would be unsafe."""
+    """Refuse to start where that could not work, or would be unsafe; take what descriptors there are."""
     for doubt in start_checks.find_doubts(_settings):
         server.log.warning("%s", doubt)
     faults = list(start_checks.find_faults(_settings, map(_read_address, server.cfg.address)))
@@ -85,6 +84,7 @@ def on_starting(server: Any) -> None:
         server.log.error("%s", fault)
     if faults:
         sys.exit(1)
+    descriptors.raise_limit()
     if server.START_CTX["args"][1] == "localai-flask":  # as the command names itself: on SIGUSR2 this is run again
         server.START_CTX["args"] = [sys.executable, "-m", "localai_flask", "serve"]
 

@@ -1,49 +1,303 @@
-"""gunicorn's worker with threads, whose own refusals of what is no proper HTTP are JSON like every other error.
+"""gunicorn's worker with threads, where a thread gets a request only when it is whole: the poller reads it.
 
-Knows no route: what cannot be parsed has no path, so these have OpenAI's shape.
+So clients that send half of a request, or nothing, hold up nobody. Those that take too long are closed, and so are
+those that have waited longest when connections or memory run out. Probes have threads of their own.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
+import selectors
+import socket
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from gunicorn import util
 from gunicorn.http import errors
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
-STATUSES: dict[type[Exception], HTTPStatus] = {
-    errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
-    errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
-    errors.ForbiddenProxyRequest: HTTPStatus.FORBIDDEN,
-    errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
-}
-"""Other mistakes of the client are a 400."""
-OURS = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName, errors.ConfigurationProblem)
+from localai_flask.server import refusal
+from localai_flask.server.arrival import Arrival
+from localai_flask.server.client_socket import ClientSocket
+from localai_flask.settings import Settings
+
+log = logging.getLogger("gunicorn.error")
+
+PROBES = {"/healthz": 2, "/readyz": 8}
+"""Threads that answer nothing else: no probe waits for other requests, nor that of life for that of readiness."""
+PROBE_PATIENCE_S = 0.1
+"""A probe's answer is short enough for any socket's buffer, unless its client reads nothing at all."""
+READ_BYTES = 256 * 1024
+LEAST_HELD = 256 * 2**20
+"""Bytes of requests that a web worker holds before it closes those that have waited longest."""
+SMALL = 64 * 1024
+"""A request up to this size is not closed for the memory that it takes."""
+SWEEP_S = 0.5
+GOODBYE_S = 2.0
+"""How long a client is listened to after its last answer, which a reset would throw away (RFC 9112, section 9.6)."""
+GOODBYE_BYTES = 64 * 1024
+STOP_S = 2.0
+"""How long a stopping worker waits for another request on a connection that is open."""
+OUT_OF_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Connection(TConn):  # type: ignore[misc]
+    """A client's connection: a request arrives on it, or is worked on, or it says goodbye."""
+
+    arrival: Arrival
+    deadline: float
+    held = 0
+    """Bytes of its request that are counted in what the worker holds."""
+    rest: bytes = b""
+    """What came behind the request that is worked on."""
+    discarded = 0
+
+
+class Arrived:
+    """Stands in for gunicorn's parser where the request has been parsed."""
+
+    def __init__(self, request: Any):
+        self._request = request
+
+    def __next__(self) -> Any:
+        return self._request
+
+    def finish_body(self, deadline: float | None = None) -> bool:
+        return True
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        settings = Settings.from_environment()
+        self._most_bytes = settings.upload_limit * 2**20
+        self._most_held = max(LEAST_HELD, 4 * self._most_bytes)
+        self._patience_s = settings.client_timeout
+        self._most_connections: int = self.cfg.worker_connections
+        self._waiting: dict[Connection, None] = {}
+        """Connections on which a request may arrive, in the order in which they began to wait for it."""
+        self._leaving: dict[Connection, None] = {}
+        self._held = 0
+        self._next_sweep = 0.0
+        self._reads_itself = not self.cfg.is_ssl and self.cfg.proxy_protocol == "off"
+        if self._reads_itself:
+            self.worker_connections = self.max_keepalived = sys.maxsize  # gunicorn would stop accepting, probes too
+        self._probes: dict[str, ThreadPoolExecutor] = {}
+
+    def init_process(self) -> None:
+        self._probes = {path: ThreadPoolExecutor(count, f"probe{path}") for path, count in PROBES.items()}
+        super().init_process()
+
+    # --- connections come
+
+    def accept(self, listener: Any) -> None:
+        if not self._reads_itself:  # TLS, or a proxy's own protocol: gunicorn's threads read
+            super().accept(listener)
+            return
+        try:
+            accepted, client = listener.accept()
+        except OSError as error:
+            if error.errno in OUT_OF_ROOM:
+                if not self._make_room():
+                    time.sleep(0.01)  # until a request is done
+            elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
+                raise
+            return
+        self.nr_conns += 1
+        conn = Connection(self.cfg, ClientSocket.adopt(accepted, self._patience_s), client, listener.getsockname())
+        if self.nr_conns > self._most_connections and not self._make_room():
+            self._refuse(conn, HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "This server has no connection to spare.")
+            return
+        self._await_request(conn)
+
+    def _make_room(self) -> bool:
+        """Close the connection that has waited longest; return whether there was one."""
+        conn = next(iter(self._leaving or self._waiting), None)
+        if conn is None:
+            return False
+        if conn in self._waiting and conn.arrival.has_begun:
+            self._refuse(conn, HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "This server has no connection to spare.")
+        if conn in self._leaving or conn in self._waiting:
+            self._close(conn)
+        return True
+
+    def _await_request(self, conn: Connection) -> None:
+        conn.arrival = Arrival(self.cfg, conn.client, self._most_bytes, self._patience_s)
+        conn.deadline = time.monotonic() + (self.cfg.keepalive if self.alive else STOP_S)
+        conn.sock.setblocking(False)
+        self._waiting[conn] = None
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._receive, conn))
+        if conn.rest:
+            data, conn.rest = conn.rest, b""
+            self._take(conn, data)
+
+    # --- requests arrive
+
+    def _receive(self, conn: Connection, _: socket.socket) -> None:
+        if conn not in self._waiting:
+            return  # it was closed for another one's sake after the poller had seen it
+        try:
+            data = conn.sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._take(conn, data)
+        else:
+            self._close(conn)
+
+    def _take(self, conn: Connection, data: bytes) -> None:
+        try:
+            rest = conn.arrival.feed(data)
+        except errors.ParseException as error:
+            self._send(conn, refusal.refuse_malformed(error))
+            self._say_goodbye(conn)
+            return
+        self._hold(conn, conn.arrival.size)
+        conn.deadline = conn.arrival.deadline
+        if rest is not None:
+            conn.rest = rest
+            self._forget(conn)
+            self.enqueue_req(conn)
+            return
+        request = conn.arrival.request
+        if request is not None and request._expected_100_continue:
+            request._expected_100_continue = False
+            self._send(conn, b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._held > self._most_held:
+            self._free_memory()
+
+    def _hold(self, conn: Connection, size: int) -> None:
+        self._held += size - conn.held
+        conn.held = size
+
+    def _free_memory(self) -> None:
+        """Close large requests, those first that have waited longest, until what is held is within bounds."""
+        for conn in [conn for conn in self._waiting if conn.arrival.size > SMALL]:
+            if self._held <= self._most_held:
+                return
+            self._refuse(conn, HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "This server holds too many requests.")
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Have a thread answer the request; probes have their own."""
+        pool = None
+        if self._reads_itself:
+            request = conn.arrival.request
+            request._expected_100_continue = False  # the body is here, or will never be read
+            conn.initialized, conn.parser = True, Arrived(request)
+            pool = self._probes.get(request.path.rstrip("/"))
+            conn.sock.patience_s = self._patience_s if pool is None else PROBE_PATIENCE_S
+        future = (pool or self.tpool).submit(self.handle, conn)
+        future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        """Wait for the next request on the connection, or part from it."""
+        if not self._reads_itself:
+            super().finish_request(conn, fs)
+            return
+        self._hold(conn, 0)
+        if not fs.cancelled() and fs.exception() is None and fs.result():
+            self._await_request(conn)
+        else:
+            self._say_goodbye(conn)
+
+    # --- connections go
+
+    def _forget(self, conn: Connection) -> None:
+        self._waiting.pop(conn, None)
+        self._leaving.pop(conn, None)
+        try:
+            self.poller.unregister(conn.sock)
+        except (KeyError, ValueError, OSError):
+            pass  # it was not registered
+
+    def _close(self, conn: Connection) -> None:
+        self._hold(conn, 0)
+        self._forget(conn)
+        self.nr_conns -= 1
+        conn.close()
+
+    def _say_goodbye(self, conn: Connection) -> None:
+        """Say that nothing more comes, and close when the client has done so too, or a moment later."""
+        self._hold(conn, 0)
+        self._forget(conn)
+        try:
+            conn.sock.setblocking(False)
+            if conn.sock.was_given_up:
+                raise BrokenPipeError
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._close(conn)
+            return
+        conn.deadline = time.monotonic() + GOODBYE_S
+        self._leaving[conn] = None
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._discard, conn))
+
+    def _discard(self, conn: Connection, _: socket.socket) -> None:
+        if conn not in self._leaving:
+            return
+        try:
+            data = conn.sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        conn.discarded += len(data)
+        if not data or conn.discarded > GOODBYE_BYTES:
+            self._close(conn)
+
+    def murder_pending(self) -> None:
+        """Close what has taken too long; gunicorn's loop calls this at least every second."""
+        super().murder_pending()
+        now = time.monotonic()
+        if now < self._next_sweep:
+            return
+        self._next_sweep = now + SWEEP_S
+        for conn in [conn for conn in self._leaving if conn.deadline <= now]:
+            self._close(conn)
+        for conn in [conn for conn in self._waiting if conn.deadline <= now]:
+            if conn.arrival.has_begun:
+                self._refuse(
+                    conn,
+                    HTTPStatus.REQUEST_TIMEOUT,
+                    "request_timeout",
+                    "The request did not arrive in time; try again.",
+                )
+            else:
+                self._close(conn)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        super()._cap_keepalive(deadline)
+        for conn in self._waiting:
+            if not conn.arrival.has_begun:
+                conn.deadline = min(conn.deadline, deadline)
+
+    # --- refusals
+
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer a request that gunicorn could not read; its own page serves for everything else."""
-        if not isinstance(exc, errors.ParseException) or isinstance(exc, OURS):
+        if not refusal.is_clients_mistake(exc):
             super().handle_error(req, client, addr, exc)
             return
-        self.log.warning("refused what is no proper HTTP: %s", exc)
-        status = STATUSES.get(type(exc), HTTPStatus.BAD_REQUEST)
         try:
-            util.write_nonblock(client, _response(status, f"The request is no proper HTTP: {exc}."))
+            util.write_nonblock(client, refusal.refuse_malformed(exc))
         except OSError as error:
-            self.log.debug("the refusal could not be sent: %s", error)
+            log.debug("the refusal could not be sent: %s", error)
 
+    def _refuse(self, conn: Connection, status: HTTPStatus, code: str, message: str) -> None:
+        """Say why the request is not answered, as far as the client takes that at once."""
+        self._send(conn, refusal.render(status, code, message))
+        self._say_goodbye(conn)
 
-def _response(status: HTTPStatus, message: str) -> bytes:
-    from localai_flask.api.errors import encode_error  # the arbiter imports this module, and needs no Flask
-    from localai_flask.errors import ErrorInfo
-
-    body = encode_error(ErrorInfo(status, "invalid_request_error", "invalid_http", message))
-    head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+    @staticmethod
+    def _send(conn: Connection, data: bytes) -> None:
+        try:
+            conn.sock.send(data)
+        except OSError as error:
+            log.debug("a client could not be told: %s", error)

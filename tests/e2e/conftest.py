@@ -12,6 +12,7 @@ name: echo
 backend: echo
 options: [scripted, "slots:64"]
 """
+SINGLE = "name: {name}\nbackend: echo\noptions: [scripted, 'slots:1']\n"
 
 THINKING = """\
 name: thinking
@@ -32,7 +33,10 @@ def models_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "bare.gguf").symlink_to(MODELS / "demo.gguf")
     (path / "echo.yaml").write_text(ECHO)
     (path / "thinking.yaml").write_text(THINKING)
-    (path / "single.yaml").write_text("name: single\nbackend: echo\noptions: [scripted, 'slots:1']\n")
+    (path / "single.yaml").write_text(SINGLE.format(name="single"))
+    (path / "roomy.yaml").write_text(
+        "name: roomy\nbackend: echo\ncontext_size: 400000\noptions: [scripted, 'slots:1']\n"
+    )
     (path / "garbage.gguf").write_bytes(b"<html>not found</html>" * 100)
     (path / "truncated.gguf").write_bytes((MODELS / "demo.gguf").read_bytes()[:500_000])
     (path / "missing.yaml").write_text("name: missing\nparameters: {model: nowhere.gguf}\n")

@@ -71,7 +71,7 @@ def test_a_malformed_chunk_is_the_clients_mistake(server: Server) -> None:
     status, body = exchange(
         server, post("Transfer-Encoding: chunked", "Connection: close") + b"zz\r\nhello\r\n0\r\n\r\n"
     )
-    assert (status, code(body)) == (400, "invalid_request")
+    assert (status, code(body)) == (400, "invalid_http")
 
 
 @pytest.mark.parametrize(
@@ -144,25 +144,6 @@ def test_a_connection_lives_on_after_everything(server: Server) -> None:
         assert method != "HEAD" or (not text and int(response.headers["Content-Length"]) > 0)
     assert len(sockets) == 1
     connection.close()
-
-
-HALVES = {
-    "nothing": b"",
-    "half a head": b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n",
-    "half a body": b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{",
-}
-
-
-@pytest.mark.parametrize("half", list(HALVES))
-def test_clients_that_send_half_of_a_request_hold_up_nobody(server: Server, half: str) -> None:
-    with contextlib.ExitStack() as stack:
-        for _ in range(128):
-            slow = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
-            slow.sendall(HALVES[half])
-        for path in ("/healthz", "/readyz", "/", "/v1/models") * 5:
-            begun = time.monotonic()
-            assert server.status(path) == 200
-            assert time.monotonic() - begun < 3  # without threads to spare it takes five seconds, or for ever
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/version"])

@@ -20,7 +20,9 @@ from tests.support.processes import wait_for
 class Server:
     """One running server; a context manager that stops it and checks that nothing is left behind."""
 
-    def __init__(self, models: Path, scratch: Path, **environment: str):
+    def __init__(self, models: Path, scratch: Path, *, descriptors: int | None = None, **environment: str):
+        """Make one that may open `descriptors` at most in each process, if that is given."""
+        self.descriptors = descriptors
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.scratch = scratch
@@ -74,6 +76,9 @@ class Server:
                 os.kill(pid, signal.SIGKILL)
             if kind is not None:
                 print(self.log())
+
+    def _limited(self) -> list[str]:
+        return [] if self.descriptors is None else ["sh", "-c", f'ulimit -n {self.descriptors}; exec "$@"', "sh"]
 
     def _settled(self) -> bool:
         assert self.process is not None

@@ -1,0 +1,46 @@
+"""What is answered before there is a request that the application could answer: errors as JSON, in OpenAI's shape."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from gunicorn.http import errors
+
+log = logging.getLogger("gunicorn.error")
+
+STATUSES: dict[type[Exception], HTTPStatus] = {
+    errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
+    errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
+    errors.ForbiddenProxyRequest: HTTPStatus.FORBIDDEN,
+    errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
+}
+"""Other mistakes of the client are a 400."""
+OURS = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName, errors.ConfigurationProblem)
+
+
+def is_clients_mistake(error: Exception) -> bool:
+    return isinstance(error, errors.ParseException) and not isinstance(error, OURS)
+
+
+def refuse_malformed(exc: Exception) -> bytes:
+    """Render the answer to what is no proper HTTP."""
+    log.warning("refused what is no proper HTTP: %s", exc)
+    status = STATUSES.get(type(exc), HTTPStatus.BAD_REQUEST)
+    return render(status, "invalid_http", f"The request is no proper HTTP: {exc}.")
+
+
+def render(status: HTTPStatus, code: str, message: str) -> bytes:
+    """Render a response that is the connection's last one."""
+    from localai_flask.api.errors import encode_error  # the arbiter imports this module, and needs no Flask
+    from localai_flask.errors import ErrorInfo
+
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    body = encode_error(ErrorInfo(status, kind, code, message))
+    retry = "Retry-After: 1\r\n" if status >= 500 and status != HTTPStatus.NOT_IMPLEMENTED else ""
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        f"{retry}Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
