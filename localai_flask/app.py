@@ -38,8 +38,10 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     app.config["MAX_CONTENT_LENGTH"] = settings.upload_limit * 2**20
     app.url_map.strict_slashes = False
     app.extensions["settings"] = settings
-    app.extensions["registry"] = registry if registry is not None else Registry(settings)
-    app.extensions["pool"] = (lambda: pool) if pool is not None else OfProcess(_pool)
+    registry = registry if registry is not None else Registry(settings)
+    app.extensions["registry"] = registry
+    make_pool = OfProcess(lambda: PoolClient(Runtime.from_environment(), registry.last_look))
+    app.extensions["pool"] = (lambda: pool) if pool is not None else make_pool
     app.extensions["store"] = OfProcess(lambda: Store.open(settings))
     app.extensions["places"] = Places(settings.http_threads)
     app.before_request(_name_request)
@@ -64,10 +66,6 @@ class OfProcess(Generic[T]):
             if self._made is None or self._made[0] != os.getpid():
                 self._made = os.getpid(), self._make()
             return self._made[1]
-
-
-def _pool() -> PoolClient:
-    return PoolClient(Runtime.from_environment())
 
 
 def _register_blueprints(app: Flask) -> None:

@@ -20,8 +20,20 @@ class Chosen(NamedTuple):
 def chosen_model(usecase: str, in_body: str | None, in_path: str | None = None) -> Chosen:
     """Find the model; raise `ModelNotFound`, `ModelDisabled`, or what is wrong with its YAML."""
     name = in_body or in_path or request.args.get("model") or _in_token()
-    config = current.registry().resolve(name, usecase)
+    config = find_model(name, usecase)
     return Chosen(name or config.name, config)
+
+
+def find_model(name: str | None, usecase: str) -> ModelConfig:
+    """Find the model of a name; what is not loaded as it is known here may have changed since the last look.
+
+    Raises what `chosen_model` raises.
+    """
+    config = current.registry().resolve(name, usecase)
+    if current.pool().is_loaded(config):
+        return config
+    current.registry().refresh()
+    return current.registry().resolve(name, usecase)
 
 
 def _in_token() -> str | None:

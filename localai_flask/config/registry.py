@@ -15,6 +15,7 @@ from localai_flask.config import facts
 from localai_flask.config.catalog import Broken, Catalog, build, read
 from localai_flask.config.downloads import check_files
 from localai_flask.config.files.listing import Entry, look
+from localai_flask.config.look import NEVER, Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.templates import has_changed
 from localai_flask.errors import ConfigError, InvalidRequest, ModelDisabled, ModelNotFound
@@ -41,6 +42,7 @@ class Registry:
         self._entries: tuple[Entry, ...] | None = None
         self._read: dict[Entry, list[ModelConfig | Broken]] = {}
         self._catalog = Catalog()
+        self._seen: tuple[Catalog, Look] = self._catalog, NEVER
 
     def models(self) -> dict[str, ModelConfig]:
         """List all usable models by name, in the order of their names; disabled ones and aliases too."""
@@ -55,7 +57,11 @@ class Registry:
 
         Raises `ModelNotFound`, `ModelDisabled`, or `ConfigError` if its YAML is broken or lists a missing file.
         """
-        found = _find(self._current(), name) or _find(self._current(0.0), name)  # its file may just have come
+        try:
+            found = _find(self._current(), name)
+        except ConfigError:
+            found = None  # perhaps the look fell into the middle of an editor's writing
+        found = found or _find(self._current(0.0), name)  # its file may just have come
         if found is None:
             raise _not_found(name, self._catalog)
         catalog = self._catalog
@@ -93,6 +99,16 @@ class Registry:
         except ConfigError:
             return True
 
+    def refresh(self) -> None:
+        """Look at the folder now, whenever the last look was."""
+        self._current(0.0)
+
+    def last_look(self, config: ModelConfig) -> Look:
+        """Look at the folder, and return when it showed this model as it is here; `NEVER` if it has changed."""
+        self.refresh()
+        catalog, look = self._seen
+        return look if catalog.models.get(config.name) == config else NEVER
+
     def _current(self, max_age_s: float | None = None) -> Catalog:
         """Give the folder's state, at most `recheck_s` old; while one thread reads, the others get the state before.
 
@@ -108,6 +124,7 @@ class Registry:
         return self._catalog
 
     def _refresh(self) -> None:
+        begun = time.monotonic()
         entries = look(self.settings.models_path)
         if entries != self._entries or has_changed(self._catalog.templates):
             folder = self.settings.models_path.absolute()
@@ -116,6 +133,7 @@ class Registry:
             self._catalog = build(entries, {entry.name: items for entry, items in self._read.items()}, self.settings)
             self._entries = entries
         self._checked = time.monotonic()
+        self._seen = self._catalog, Look(begun, self._checked)
 
     def _nothing_here(self) -> ModelNotFound | ConfigError:
         catalog = self._current()

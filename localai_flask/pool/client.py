@@ -11,8 +11,9 @@ import threading
 import time
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, Unavailable, WorkerDied, WorkerLeaving
 from localai_flask.generation import Delta, Failed, ModelInfo, Prompt, Reply, SamplingParams
@@ -36,8 +37,10 @@ RESUBMISSIONS = 3
 class PoolClient:
     """One web worker's door to all models."""
 
-    def __init__(self, runtime: Runtime):
+    def __init__(self, runtime: Runtime, last_look: Callable[[ModelConfig], Look] = lambda config: _look_now()):
+        """`last_look` returns when the models folder last showed a model as it is asked for."""
         self._runtime = runtime
+        self._last_look = last_look
         self._start = threading.Lock()
         self._threads: tuple[DirectoryThread, Links] | None = None
 
@@ -51,7 +54,12 @@ class PoolClient:
 
     def session(self, config: ModelConfig) -> Session:
         """Begin to work with a model; nothing is loaded or waited for yet."""
-        return Session(config, *self._started())
+        return Session(config, *self._started(), self._last_look)
+
+    def is_loaded(self, config: ModelConfig) -> bool:
+        """Return whether a worker has this model, as far as is known here."""
+        lease = self._started()[0].lease(config.key)
+        return lease is not None and lease.info is not None
 
     def states(self) -> dict[str, str]:
         """Tell the state of every model that was ever asked for: loading, ready, failed or cold."""
@@ -92,6 +100,11 @@ class PoolClient:
                 raise Unavailable(f"The engine of model {lease.name} does not answer.")
 
 
+def _look_now() -> Look:
+    now = time.monotonic()
+    return Look(now, now)
+
+
 def _ping(lease: Lease, links: Links, inbox: queue.SimpleQueue[tuple[int, Answer]], tag: int) -> None:
     """Ask one worker of the model whether it lives; raise `Unavailable` if there is none to ask."""
     if not lease.workers:
@@ -106,8 +119,15 @@ def _ping(lease: Lease, links: Links, inbox: queue.SimpleQueue[tuple[int, Answer
 class Session:
     """Work with one model, for one request of a client."""
 
-    def __init__(self, config: ModelConfig, directory: DirectoryThread, links: Links):
+    def __init__(
+        self,
+        config: ModelConfig,
+        directory: DirectoryThread,
+        links: Links,
+        last_look: Callable[[ModelConfig], Look],
+    ):
         self.config = config
+        self._last_look = last_look
         self._directory = directory
         self._links = links
         self._info: ModelInfo | None = None
@@ -128,7 +148,7 @@ class Session:
         if lease is not None and lease.info is not None and self._reachable(lease):
             self._info = lease.info
             return
-        self._directory.want(self.config)
+        self._directory.want(self.config, self._last_look(self.config))
         try:
             yield from self._wait_loaded(beat)
         finally:

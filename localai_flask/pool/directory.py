@@ -10,9 +10,10 @@ import threading
 import time
 
 from localai_flask.config import model as model_config
+from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.pool import protocol
-from localai_flask.pool.protocol import Lease, PoolProxy
+from localai_flask.pool.protocol import Lease, PoolProxy, Wanted
 from localai_flask.pool.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class DirectoryThread(threading.Thread):
         self._proxy: PoolProxy | None = None
         self._wake = threading.Event()
         self._changed = threading.Condition()
-        self._wanted: dict[str, tuple[bytes, int]] = {}
+        self._wanted: dict[str, tuple[Wanted, int]] = {}
         self._leases: protocol.Directory = {}
         self._synced_at = -float("inf")
         self.answers = 0
@@ -49,18 +50,19 @@ class DirectoryThread(threading.Thread):
     def lease(self, key: str) -> Lease | None:
         return self._leases.get(key)
 
-    def want(self, config: ModelConfig) -> None:
-        """Keep asking for a model until `unwant`; one request waits per call."""
+    def want(self, config: ModelConfig, look: Look) -> None:
+        """Keep asking for a model, seen at that look, until `unwant`; one request waits per call."""
+        wanted = Wanted(model_config.encode(config), look)
         with self._changed:
-            encoded, waiting = self._wanted.get(config.key, (model_config.encode(config), 0))
-            self._wanted[config.key] = encoded, waiting + 1
+            known, waiting = self._wanted.get(config.key, (wanted, 0))
+            self._wanted[config.key] = max(known, wanted, key=lambda each: each.look), waiting + 1
         self._wake.set()
 
     def unwant(self, config: ModelConfig) -> None:
         with self._changed:
-            encoded, waiting = self._wanted[config.key]
+            wanted, waiting = self._wanted[config.key]
             if waiting > 1:
-                self._wanted[config.key] = encoded, waiting - 1
+                self._wanted[config.key] = wanted, waiting - 1
             else:
                 del self._wanted[config.key]
 
@@ -78,7 +80,7 @@ class DirectoryThread(threading.Thread):
 
     def _sync(self) -> None:
         with self._changed:
-            wanted = [encoded for encoded, _ in self._wanted.values()]
+            wanted = [each for each, _ in self._wanted.values()]
         try:
             if self._proxy is None:
                 self._proxy = protocol.connect(self._runtime)

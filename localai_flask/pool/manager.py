@@ -17,6 +17,7 @@ import threading
 import time
 
 from localai_flask.config import model as model_config
+from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo, LoadCrashed, Unavailable
 from localai_flask.pool import protocol
@@ -35,8 +36,8 @@ TICK_S = 0.2
 STOPPING_TICK_S = 0.02
 ADOPTION_S = 2.0
 """How long a manager that replaces a killed one waits for running workers to register before it starts new ones."""
-STALE_S = 3.0
-"""How long a web worker may go on asking for a model as it was before its YAML changed."""
+FORGET_S = 3.0
+"""How long a model as it was before its YAML changed stays in the table, so that who still asks for it hears of it."""
 FAREWELL_S = 5.0
 """How much longer than its grace a worker may take to leave."""
 ORPHAN_GRACE_S = 2.0
@@ -59,11 +60,11 @@ class PoolManager:
 
     # What clients and workers call (protocol.PoolProxy).
 
-    def sync(self, wanted: list[bytes]) -> bytes:
+    def sync(self, encoded: bytes) -> bytes:
         """Want these models, and tell what is known of all."""
         with self.lock:
-            for encoded in wanted:
-                self._want(model_config.decode(encoded))
+            for wanted in protocol.decode_wanted(encoded):
+                self._want(model_config.decode(wanted.config), wanted.look)
             return protocol.encode({key: model.lease() for key, model in self.models.items()})
 
     def register(self, encoded: bytes) -> None:
@@ -71,7 +72,7 @@ class PoolManager:
         told = protocol.decode_registration(encoded)
         config = model_config.decode(told.config)
         with self.lock:
-            model = self.models.setdefault(config.key, Model(config))
+            model = self.models.setdefault(config.key, Model(config, wanted=not told.leaving))
             worker = model.workers.get(told.worker_id)
             if worker is None:
                 worker = Worker(told.worker_id, WorkerProcess.adopt(told.worker_id, told.pid, self.runtime))
@@ -116,11 +117,11 @@ class PoolManager:
 
     # What the thread of the required models calls.
 
-    def require(self, name: str, config: ModelConfig) -> None:
+    def require(self, name: str, config: ModelConfig, look: Look) -> None:
         """Want a model without which the server is not ready."""
         with self.lock:
             self.models.pop(name, None)
-            self._want(config, required=True)
+            self._want(config, look, required=True)
 
     def miss(self, name: str, error: ErrorInfo) -> None:
         """Note that a required name stands for no usable model."""
@@ -142,7 +143,7 @@ class PoolManager:
                 self._end_silent(model)
                 self._end_surplus(model)
                 self._start_missing(model)
-                if not model.workers and model.superseded_at is not None and _is_past(model.superseded_at + STALE_S):
+                if not model.workers and model.superseded_at is not None and _is_past(model.superseded_at + FORGET_S):
                     del self.models[key]
 
     def stop(self, grace_s: float) -> None:
@@ -173,26 +174,24 @@ class PoolManager:
                 return model.workers[worker_id]
         return None
 
-    def _want(self, config: ModelConfig, *, required: bool = False) -> None:
-        model = self.models.get(config.key)
-        if model is not None and model.superseded_at is not None and not _is_past(model.superseded_at + STALE_S):
-            return  # asked by somebody who has not seen the new YAML yet
-        if model is None or model.superseded_at is not None:
-            model = model or self.models.setdefault(config.key, Model(config))
-            model.superseded_at, model.error = None, None
-            required = self._retire_others(config) or required
+    def _want(self, config: ModelConfig, look: Look, *, required: bool = False) -> None:
+        """Want a model as the models folder showed it at that look.
+
+        Where the table has it in another form, the later look is right: who asks for it as it was before its YAML
+        changed is told so, and a change that is undone is a change.
+        """
+        others = [each for each in self.models.values() if each.is_other_form_of(config)]
+        if not all(look.is_after(other.look) for other in others):
+            self.models.setdefault(config.key, Model(config)).supersede(_has_changed(config))
+            return
+        for other in others:
+            required = required or other.required
+            other.supersede(_has_changed(config))
+        model = self.models.setdefault(config.key, Model(config))
+        model.confirm(look)
         model.required = model.required or required
         if not model.wanted and model.loads.may_try:
             model.wanted, model.error = True, None
-
-    def _retire_others(self, config: ModelConfig) -> bool:
-        """Let the workers leave that a model had before its YAML changed; tell whether it was required."""
-        others = [each for each in self.models.values() if each.config.name == config.name]
-        others = [each for each in others if each.config.key != config.key and each.superseded_at is None]
-        was_required = any(each.required for each in others)
-        for other in others:
-            other.supersede(Unavailable(f"The YAML of model {config.name} has just changed; try again.").info)
-        return was_required
 
     def _end_adoption(self) -> None:
         """Forget the workers that died together with the manager that had started them."""
@@ -276,6 +275,10 @@ class PoolManager:
 
     def _load_failed(self, model: Model, error: ErrorInfo) -> None:
         model.load_failed(error, self.settings.model_load_failure_cooldown)
+
+
+def _has_changed(config: ModelConfig) -> ErrorInfo:
+    return Unavailable(f"The YAML of model {config.name} has just changed; try again.").info
 
 
 def _is_past(moment: float) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from localai_flask.config.look import Look
 from localai_flask.errors import ErrorInfo
 from localai_flask.generation import ModelInfo
 from localai_flask.pool.runtime import Runtime
@@ -30,6 +31,13 @@ ANSWER_S = 5.0
 """How long one exchange with the manager may take; a hung manager must not take its clients with it."""
 
 ModelState = Literal["cold", "loading", "ready", "failed"]
+
+
+class Wanted(msgspec.Struct, frozen=True, array_like=True):
+    """A model that somebody asks for, as the models folder showed it at a look."""
+
+    config: bytes
+    look: Look
 
 
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +98,7 @@ Directory = dict[str, Lease]
 """From a config's key to its lease."""
 
 encode = msgspec.msgpack.Encoder().encode
+decode_wanted = msgspec.msgpack.Decoder(list[Wanted]).decode
 decode_spec = msgspec.msgpack.Decoder(WorkerSpec).decode
 decode_registration = msgspec.msgpack.Decoder(Registration).decode
 decode_report = msgspec.msgpack.Decoder(Report).decode
@@ -127,9 +136,9 @@ class PoolProxy(BaseProxy):
 
     _exposed_ = ("sync", "register", "report", "fail")
 
-    def sync(self, wanted: list[bytes]) -> Directory:
-        """Ask for the models of these configs to be loaded, and read the whole directory; returns at once."""
-        return decode_directory(self._callmethod("sync", (wanted,)))
+    def sync(self, wanted: list[Wanted]) -> Directory:
+        """Ask for these models to be loaded, and read the whole directory; returns at once."""
+        return decode_directory(self._callmethod("sync", (encode(wanted),)))
 
     def register(self, registration: Registration) -> None:
         self._callmethod("register", (encode(registration),))

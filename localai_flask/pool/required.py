@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ApiError, ErrorInfo, ServerConfigError
@@ -21,7 +22,7 @@ class RequiredModels(threading.Thread):
     """Looks every second what the names stand for, as a file may appear or be mended; no tick waits for the disk."""
 
     def __init__(
-        self, settings: Settings, want: Callable[[str, ModelConfig], None], miss: Callable[[str, ErrorInfo], None]
+        self, settings: Settings, want: Callable[[str, ModelConfig, Look], None], miss: Callable[[str, ErrorInfo], None]
     ):
         super().__init__(name="required-models", daemon=True)
         self._settings = settings
@@ -47,7 +48,8 @@ class RequiredModels(threading.Thread):
 
     def _look(self, registry: Registry, name: str) -> None:
         try:
-            self._want(name, registry.get(name))
+            config = registry.get(name)
+            self._want(name, config, registry.last_look(config))
         except ApiError as error:
             self._miss(name, error.info)
         except OSError as error:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from localai_flask.backends import BACKENDS
+from localai_flask.config.look import NEVER, Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo
 from localai_flask.generation import ModelInfo
@@ -59,6 +60,8 @@ class Model:
     required: bool = False
     """Whether the server is not ready without it."""
     wanted: bool = True
+    look: Look = NEVER
+    """The latest look at the models folder that showed it as it is here."""
     superseded_at: float | None = None
     """When its YAML changed, so that another entry of the table stands for this name."""
     workers: dict[str, Worker] = field(default_factory=dict)
@@ -116,6 +119,16 @@ class Model:
             return False
         self.is_cautious = True
         return True
+
+    def is_other_form_of(self, config: ModelConfig) -> bool:
+        """Return whether it stands for the config's name, but as another YAML has it."""
+        return self.superseded_at is None and self.config.name == config.name and self.config.key != config.key
+
+    def confirm(self, look: Look) -> None:
+        """Stand for its name, as a look at the models folder showed it so."""
+        self.look = max(self.look, look)
+        if self.superseded_at is not None:
+            self.superseded_at, self.error = None, None
 
     def supersede(self, error: ErrorInfo) -> None:
         """Let its workers finish and leave, as its YAML has changed."""

@@ -66,6 +66,9 @@ class FakePool:
         self.timeouts: list[float | None] = []
         self.open = 0
 
+    def is_loaded(self, config: ModelConfig) -> bool:
+        return True
+
     def session(self, config: ModelConfig) -> FakeSession:
         self.configs.append(config)
         return FakeSession(self)

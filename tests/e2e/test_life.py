@@ -306,3 +306,17 @@ def test_probes_answer_while_every_stream_is_busy(models_path: Path, tmp_path: P
         for stream in streams:
             stream.hang_up()
         wait_for(lambda: server.post(CHAT, body("free"))[0] == 200, 3, "the threads are free again")
+
+
+def test_a_yaml_may_be_edited_and_the_edit_undone(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    forms = [f"name: echo\nbackend: echo\ncontext_size: {size}\n" for size in (1000, 2000)]
+    with Server(models, tmp_path, LOCALAI_WORKERS="2") as server:
+        for turn in range(5):  # each well within the time for which the manager remembers the form before
+            (models / "echo.yaml").write_text(forms[turn % 2])
+            time.sleep(1.1)  # what each web worker's view of the folder may be old
+            for _ in range(4):
+                assert server.post(CHAT, body("hello"))[0] == 200
+        wait_for(lambda: len(server.model_workers()) == 1, 5, "the workers of other forms gone")
+        assert server.log().count("loading model echo") == 5

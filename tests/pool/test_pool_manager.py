@@ -13,11 +13,15 @@ from types import SimpleNamespace
 import pytest
 
 from localai_flask.config import model as model_config
+from localai_flask.config.look import NEVER, Look
+from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ModelLoadFailed, Unavailable
 from localai_flask.generation import ModelInfo
 from localai_flask.pool import protocol
+from localai_flask.pool.client import PoolClient
 from localai_flask.pool.manager import PoolManager
 from localai_flask.pool.process import WorkerProcess
+from localai_flask.pool.protocol import Wanted
 from localai_flask.pool.runtime import ENV, Runtime
 from localai_flask.pool.table import Model, Worker
 from localai_flask.server.kept_process import KeptProcess, Service
@@ -25,6 +29,8 @@ from localai_flask.settings import Settings
 from tests.support import processes
 from tests.support.pool import Pool, ask, echo, whole
 from tests.support.processes import wait_for
+
+NOW = Look(1.0, 1.0)
 
 
 def is_ready(pool: Pool) -> bool:
@@ -72,7 +78,7 @@ def test_surplus_workers_are_sent_away(pool: Pool) -> None:
     pool.manager = pool.start_manager()
     try:
         pool.client.session(echo())
-        pool.client._started()[0].want(echo())
+        pool.client._started()[0].want(echo(), NOW)
         wait_for(lambda: len(pool.workers()) == 2, 8, "a second worker")
         wait_for(lambda: is_ready(pool), 5, "the second worker ready")
     finally:
@@ -84,10 +90,67 @@ def test_surplus_workers_are_sent_away(pool: Pool) -> None:
 def test_a_web_worker_that_has_not_seen_the_new_yaml_does_not_bring_the_old_back(pool: Pool) -> None:
     pool.session(echo())
     new = pool.session(echo(context_size=100))
+    stale = PoolClient(pool.runtime, lambda config: Look(1.0, 2.0))
     with pytest.raises(ApiError, match="just changed; try again"):
-        pool.session(echo())
+        list(stale.session(echo()).wait_ready())
     assert whole(ask(new, "on"))[0] == "on"
     assert len(pool.workers()) == 1
+
+
+def test_an_edit_that_is_undone_at_once_brings_the_old_back(pool: Pool) -> None:
+    for config in (echo(), echo(context_size=100), echo(), echo(context_size=100), echo()):
+        assert whole(ask(pool.session(config), "on"))[0] == "on"
+    wait_for(lambda: len(pool.workers()) == 1, 5, "the workers of other forms gone")
+
+
+class TestForms:
+    """Which of a model's forms the manager takes for the one that its YAML has now."""
+
+    OLD, NEW = echo(), echo(context_size=100)
+
+    @pytest.fixture
+    def manager(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PoolManager:
+        process = SimpleNamespace(pid=1, has_ended=False, exit_status=None, terminate=lambda: None)
+        monkeypatch.setattr(WorkerProcess, "start", lambda *_, **__: process)
+        return PoolManager(Settings(), Runtime(tmp_path))
+
+    def ask(self, manager: PoolManager, config: ModelConfig, begun: float, ended: float) -> dict[str, str]:
+        """Ask for a form as seen at a look, and return the state of each known form, by its key."""
+        manager.sync(protocol.encode([Wanted(model_config.encode(config), Look(begun, ended))]))
+        manager.tick()
+        leases = protocol.decode_directory(manager.sync(protocol.encode([])))
+        return {key: lease.state for key, lease in leases.items()}
+
+    def test_the_later_look_is_right(self, manager: PoolManager) -> None:
+        assert self.ask(manager, self.OLD, 1.0, 1.1) == {self.OLD.key: "loading"}
+        only_new = {self.OLD.key: "failed", self.NEW.key: "loading"}
+        assert self.ask(manager, self.NEW, 2.0, 2.1) == only_new
+        assert self.ask(manager, self.OLD, 1.5, 1.6) == only_new, "brought back by who has not looked again"
+        only_old = {self.OLD.key: "loading", self.NEW.key: "failed"}
+        assert self.ask(manager, self.OLD, 3.0, 3.1) == only_old, "an edit cannot be undone"
+        assert self.ask(manager, self.NEW, 2.5, 2.6) == only_old
+
+    def test_looks_at_the_same_time_change_nothing(self, manager: PoolManager) -> None:
+        self.ask(manager, self.OLD, 1.0, 1.1)
+        self.ask(manager, self.NEW, 2.0, 2.2)
+        for _ in range(3):
+            assert self.ask(manager, self.OLD, 2.1, 2.3)[self.NEW.key] == "loading"
+
+    def test_each_confirmation_counts(self, manager: PoolManager) -> None:
+        self.ask(manager, self.NEW, 2.0, 2.1)
+        self.ask(manager, self.NEW, 5.0, 5.1)
+        self.ask(manager, self.NEW, 3.0, 3.1)
+        assert self.ask(manager, self.OLD, 4.0, 4.1)[self.NEW.key] == "loading"
+
+    def test_who_finds_it_changed_gets_it_only_if_nobody_has_another(self, manager: PoolManager) -> None:
+        assert self.ask(manager, self.OLD, *NEVER) == {self.OLD.key: "loading"}
+        assert self.ask(manager, self.NEW, 1.0, 1.1)[self.OLD.key] == "failed"
+        assert self.ask(manager, self.OLD, *NEVER)[self.NEW.key] == "loading"
+
+    def test_what_is_required_stays_so_in_its_new_form(self, manager: PoolManager) -> None:
+        manager.require("echo", self.OLD, Look(1.0, 1.1))
+        self.ask(manager, self.NEW, 2.0, 2.1)
+        assert manager.models[self.NEW.key].required and not manager.models[self.OLD.key].required
 
 
 def test_workers_that_leave_politely_are_no_crashes(pool: Pool) -> None:
@@ -167,9 +230,9 @@ def test_a_worker_that_cannot_be_started_is_the_models_error(tmp_path: Path, mon
     monkeypatch.setattr(WorkerProcess, "start", start)
     manager = PoolManager(Settings(), Runtime(tmp_path))
     config = echo()
-    manager.sync([model_config.encode(config)])
+    manager.sync(protocol.encode([Wanted(model_config.encode(config), NOW)]))
     manager.tick()
-    lease = protocol.decode_directory(manager.sync([]))[config.key]
+    lease = protocol.decode_directory(manager.sync(protocol.encode([])))[config.key]
     assert lease.error is not None
     assert "Cannot start a worker for model echo" in lease.error.message
 

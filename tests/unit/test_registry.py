@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from localai_flask.config import registry as registry_module
+from localai_flask.config.look import NEVER
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError, InvalidRequest, ModelDisabled, ModelNotFound
 from localai_flask.settings import Settings
@@ -407,3 +408,25 @@ def test_rwkv_without_gguf_says_what_to_do(folder):
     with pytest.raises(ConfigError, match=r"`backend: rwkv` runs GGUF files, and rwkv.pth is none; convert it with"):
         over(path).get("a")
     assert over(path).get("b").backend == "echo"
+
+
+def test_when_a_model_was_last_seen(folder):
+    path = folder(a__yaml="name: a\nbackend: echo", b__yaml="name: b\nbackend: echo")
+    registry = over(path)
+    a, b = registry.get("a"), registry.get("b")
+    first = registry.last_look(a)
+    assert registry.last_look(a).is_after(first)
+    folder(b__yaml="name: b\nbackend: echo\nsystem_prompt: be brief")
+    assert registry.last_look(a).is_after(first), "its neighbour has changed, not this one"
+    assert registry.last_look(b) == NEVER, "the change was not looked for"
+    assert registry.last_look(registry.get("b")).is_after(first)
+
+
+def test_what_is_mended_is_seen_at_once(folder, monkeypatch):
+    monkeypatch.setattr(Registry, "recheck_s", 3600.0)
+    path = folder(a__yaml="")
+    registry = over(path)
+    with pytest.raises(ConfigError, match="is empty"):
+        registry.get("a")
+    folder(a__yaml="name: a\nbackend: echo")
+    assert registry.get("a").backend == "echo"

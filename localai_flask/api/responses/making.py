@@ -11,6 +11,7 @@ from marshmallow import ValidationError
 
 from localai_flask.api import current
 from localai_flask.api.chatting import chat_plan
+from localai_flask.api.naming import find_model
 from localai_flask.api.parsing import first_error
 from localai_flask.api.responses import shapes
 from localai_flask.api.responses.calls import Context, ResponseCall
@@ -258,6 +259,6 @@ def work_of(claimed: Claimed, telling: Telling, watch: Watching) -> Work:
     call = call_of(claimed)
     telling.manner = manner_of(call)
     assert call.model is not None, "a stored request names its model"
-    config = current.registry().resolve(call.model, "chat")
+    config = find_model(call.model, "chat")
     params = sampling.merge(config, call.asked, CALLED)
     return work_on(call, messages_of(call, call.items), config, params, telling, watch)
