@@ -1,0 +1,10 @@
+"""Builds llama-cpp-python for this machine; needs nothing but Python, so that it can run before anything is installed.
+
+python3 -m localai_flask.engine_build flags [WORD…]      print the CMAKE_ARGS for pip
+python3 -m localai_flask.engine_build install [WORD…]    build and install for the Python that runs this
+
+targets     what the words mean, and CMake's flags for them
+compilers   the machine's compilers, and whether they can be trusted with AMX
+wheel       building it once for each set of flags, compilers and processor, and installing it
+progress    how far a build is
+"""

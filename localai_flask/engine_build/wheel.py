@@ -1,0 +1,141 @@
+"""Builds the wheel of llama-cpp-python once for each set of flags, compilers and processor, and installs it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import select
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from localai_flask.engine_build.compilers import BuildError, describe_compilers
+from localai_flask.engine_build.progress import Progress
+from localai_flask.engine_build.targets import choose_flags, choose_targets, compilers_for
+
+PACKAGE = "llama-cpp-python"
+RECORD = Path(sys.prefix) / "llama_cpp_build.json"
+LOG = Path(sys.prefix) / "llama_cpp_build.log"
+CHECKOUT = Path(__file__).resolve().parents[2]
+CORE_MINUTES = 8
+"""What a build for the CPU took, times the cores that took part."""
+INSTRUCTION_SETS = re.compile(r"(s*sse|avx|amx|fma|f16c|bmi|gfni|v?aes|sha|asimd|sve|sme(?!p)|i8mm|bf16)\w*")
+
+
+def install(words: Sequence[str]) -> None:
+    """Have this Python's llama-cpp-python built as asked; do nothing if it is.
+
+    Without words it is built for what it was, and without CMAKE_ARGS with those it was. Raises `BuildError`.
+    """
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    words = sorted(choose_targets(words or record.get("words", [])))
+    own = os.environ.get("CMAKE_ARGS", record.get("cmake_args", ""))
+    wanted = {"version": read_version(), "words": words, "cmake_args": own, "processor": _processor(words)}
+    if record == wanted and _installed() == wanted["version"]:
+        return
+    flags = choose_flags(words, {**os.environ, "CMAKE_ARGS": own})
+    folder = _wheel_folder(wanted["version"], flags, words)
+    if not list(folder.glob("*.whl")):
+        _build(wanted["version"], flags, words, folder)
+    [wheel] = folder.glob("*.whl")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--force-reinstall", "--no-deps", str(wheel)]
+    if subprocess.run(command, check=False).returncode:
+        raise BuildError(f"pip could not install {wheel}; remove it and try again.")
+    RECORD.write_text(json.dumps(wanted))
+
+
+def read_version() -> str:
+    """Read which version of llama-cpp-python belongs to this one of localai-flask."""
+    try:
+        requirements = (CHECKOUT / "setup.cfg").read_text()
+    except FileNotFoundError:
+        requirements = "\n".join(importlib.metadata.requires("localai-flask") or ())
+    found = re.search(rf"{PACKAGE}==([\w.]+)", requirements)
+    if found is None:
+        raise BuildError(f"This installation of localai-flask does not say which {PACKAGE} it needs; install it anew.")
+    return found[1]
+
+
+def _installed() -> str:
+    try:
+        return importlib.metadata.version(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _processor(words: Sequence[str]) -> str:
+    """Name the instruction sets of this processor, for which all but portable builds are made."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if "portable" in words or not cpuinfo.exists():
+        return platform.machine()
+    found = re.search(r"^(?:flags|Features)\s*:(.*)", cpuinfo.read_text(), re.MULTILINE)
+    names = [name for name in (found[1] if found else "").split() if INSTRUCTION_SETS.fullmatch(name)]
+    return " ".join([platform.machine(), *sorted(names)])
+
+
+def _wheel_folder(version: str, flags: Sequence[str], words: Sequence[str]) -> Path:
+    """Return where the wheel of such a build is kept."""
+    compilers = compilers_for(choose_targets(words), os.environ)
+    facts = [version, *flags, _processor(words), *describe_compilers(compilers)]
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "localai-flask" / "wheels" / hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+def _build(version: str, flags: Sequence[str], words: Sequence[str], folder: Path) -> None:
+    """Build the wheel into its folder, where it appears when it is whole."""
+    cores = int(os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL") or os.cpu_count() or 1)
+    minutes = -(-CORE_MINUTES // cores)
+    more = "" if words == ["cpu"] else f", and several times that for {', '.join(words)}"
+    print(f"Compiling llama.cpp {version}, once: about {minutes} min on {cores} cores{more}.", file=sys.stderr)
+    print(f"CMAKE_ARGS: {shlex.join(flags)}\nLog: {LOG}", file=sys.stderr, flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        # pip's own cache knows a wheel by its version alone, and would give one with other flags.
+        command = [sys.executable, "-m", "pip", "wheel", "-v", "--no-cache-dir", "--no-deps", "--no-binary", PACKAGE]
+        command += ["--wheel-dir", made, f"{PACKAGE}=={version}"]
+        _run(command, {**os.environ, "CMAKE_ARGS": shlex.join(flags)}, Progress(60.0 * minutes))
+        for wheel in Path(made).glob("*.whl"):
+            wheel.replace(folder / wheel.name)
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str], progress: Progress) -> None:
+    """Run a build, its output in the log; raise `BuildError` if it fails."""
+    rest = b""
+    with (
+        open(LOG, "wb") as log,
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process,
+    ):
+        assert process.stdout is not None
+        output = process.stdout.fileno()
+        while True:
+            if select.select([output], [], [], 1.0)[0]:
+                data = os.read(output, 1 << 16)
+                if not data:
+                    break
+                log.write(data)
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    progress.read(line.decode(errors="replace"), time.monotonic())
+            progress.show(time.monotonic())
+    progress.end()
+    if process.returncode:
+        raise BuildError(explain_failure(LOG.read_text(errors="replace")))
+
+
+def explain_failure(log: str) -> str:
+    """Say why a build failed, with the first errors that it printed."""
+    said = [line.strip() for line in log.splitlines() if re.search(r"\berror\b", line, re.IGNORECASE)]
+    shown = "".join(f"\n    {line[:200]}" for line in said[:5])
+    if re.search(r"Killed signal|out of memory|Cannot allocate memory", log):
+        return (
+            f"The compiler ran out of memory; set CMAKE_BUILD_PARALLEL_LEVEL=1 and try again. All it said: {LOG}{shown}"
+        )
+    return f"llama.cpp could not be built. All that was said: {LOG}{shown}"
