@@ -22,8 +22,7 @@
     pooling     a second context, for vectors and scores         library     the C library, its environment and its log
     threads     how many compute a step                          devices     what ggml can compute on
     rpc_client  workers on other machines                        rpc_server  such a worker
-    machine     cores and memory of this one                     options     YAML to this engine's parameters
-    option_table, option_kinds, option_reader                    the entries of `options:`
+    options     YAML to this engine's parameters                 option_table, option_kinds, option_reader   `options:`
 
 In-process use, as in a benchmark: `load`, `submit` jobs, then `step` until `is_idle`.
 """

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 # OpenMP threads that wait by spinning take the cores from the web workers, and from each other as soon as one core is
@@ -24,7 +25,9 @@ os.environ.setdefault("GGML_NO_BACKTRACE", "1")
 import llama_cpp
 from llama_cpp import llama_cpp as lib
 
-__all__ = ["ENGINE_VERSION", "LogCapture", "capture_log", "ggml", "has_gpu", "lib"]
+from localai_flask.errors import ModelLoadFailed
+
+__all__ = ["ENGINE_VERSION", "LogCapture", "backend_function", "capture_log", "ggml", "has_gpu", "lib"]
 
 ENGINE_VERSION: str = llama_cpp.__version__
 
@@ -77,6 +80,33 @@ def ggml(name: str, result: Any, *arguments: Any) -> Any:
     return function
 
 
+def backend_function(backend: str, name: str, result: Any, *arguments: Any) -> Any:
+    """Bind a function of one of ggml's backends, linked or loaded; raise `AttributeError` if it is not in."""
+    registry = ggml("ggml_backend_reg_by_name", ctypes.c_void_p, ctypes.c_char_p)(backend.encode())
+    find = ggml("ggml_backend_reg_get_proc_address", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
+    address = find(registry, name.encode()) if registry else None
+    if not address:
+        raise AttributeError(f"the backend {backend} has no {name}")
+    return ctypes.CFUNCTYPE(result, *arguments)(address)
+
+
+def load_backends(folder: Path) -> None:
+    """Load the backends of a portable build from their folder; in others they are linked in.
+
+    The library takes the variant of each that suits this processor best. Raises `ModelLoadFailed` if none does.
+    """
+    count = ggml("ggml_backend_reg_count", ctypes.c_size_t)
+    if count() > 0:
+        return
+    ggml("ggml_backend_load_all_from_path", None, ctypes.c_char_p)(os.fsencode(folder))
+    has_cpu = ggml("ggml_backend_reg_by_name", ctypes.c_void_p, ctypes.c_char_p)(b"CPU")
+    if not has_cpu:
+        raise ModelLoadFailed(
+            f"llama.cpp was built in parts, and none of those in {folder} suits this processor; "
+            "`localai-flask doctor` names the command to build it anew."
+        )
+
+
 def has_gpu() -> bool:
     """Tell whether there is a device with compute units of its own, on which weights and cache would lie.
 
@@ -98,3 +128,6 @@ def capture_log(verbosity: int | None = None) -> LogCapture:
     _callback = lib.llama_log_callback(capture)
     lib.llama_log_set(_callback, None)
     return capture
+
+
+load_backends(Path(lib._base_path))

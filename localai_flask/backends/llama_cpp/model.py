@@ -25,11 +25,11 @@ from localai_flask.backends.llama_cpp.context import (
     metadata,
 )
 from localai_flask.backends.llama_cpp.library import LogCapture, lib
-from localai_flask.backends.llama_cpp.machine import physical_cores
 from localai_flask.backends.llama_cpp.options import EngineOptions
 from localai_flask.backends.llama_cpp.threads import choose_threads
 from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
 from localai_flask.backends.llama_cpp.weights import load_weights
+from localai_flask.backends.machine import physical_cores
 from localai_flask.config.gguf import inspect
 from localai_flask.errors import ConfigError, ModelLoadFailed
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from localai_flask.backends.llama_cpp.adapters import Adapter
 from localai_flask.backends.llama_cpp.library import lib
-from localai_flask.backends.llama_cpp.machine import physical_cores
 from localai_flask.backends.llama_cpp.option_kinds import CACHE_TYPES, cache_type
 from localai_flask.backends.llama_cpp.option_reader import complain, defaults, read_entries
 from localai_flask.backends.llama_cpp.option_table import ENGINE_OPTIONS, SPECULATION_OPTIONS
+from localai_flask.backends.machine import physical_cores
 from localai_flask.config.facts import TRAINED
 from localai_flask.config.model import ModelConfig
 from localai_flask.settings import Settings

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
-from localai_flask.backends.llama_cpp.library import ggml
+from localai_flask.backends.llama_cpp.library import backend_function, ggml
 from localai_flask.errors import ApiError, ConfigError, ModelLoadFailed, WorkerDied
 
 PROTOCOL = 7
@@ -45,11 +45,11 @@ def connect(servers: Sequence[str]) -> list[int]:
     if not servers:
         return []
     try:
-        add_server = ggml("ggml_backend_rpc_add_server", ctypes.c_void_p, ctypes.c_char_p)
+        add_server = backend_function("RPC", "ggml_backend_rpc_add_server", ctypes.c_void_p, ctypes.c_char_p)
     except AttributeError:
         raise ConfigError(
-            "The installed llama.cpp was built without RPC; reinstall it with CMAKE_ARGS=-DGGML_RPC=ON pip install "
-            "--force-reinstall --no-cache-dir llama-cpp-python, or remove rpc_servers.",
+            "The installed llama.cpp was built without RPC; build it anew with `python -m localai_flask.engine_build "
+            "install`, or remove rpc_servers.",
             param="options",
         ) from None
     count = ggml("ggml_backend_reg_dev_count", ctypes.c_size_t, ctypes.c_void_p)

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from localai_flask.backends.llama_cpp.devices import choose_devices, free_memory, local_devices, local_gpus
-from localai_flask.backends.llama_cpp.library import capture_log, ggml
-from localai_flask.backends.llama_cpp.machine import physical_cores
+from localai_flask.backends.llama_cpp.library import backend_function, capture_log
+from localai_flask.backends.machine import physical_cores
 from localai_flask.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -49,14 +49,14 @@ def serve(address: str, *, threads: int = 0, devices: Sequence[str] = (), cache:
     Call it in a thread: it does not return while all is well, and heeds no signals. Raises `ConfigError`.
     """
     try:
-        start = ggml(
-            *("ggml_backend_rpc_start_server", None, ctypes.c_char_p, ctypes.c_char_p),
+        start = backend_function(
+            *("RPC", "ggml_backend_rpc_start_server", None, ctypes.c_char_p, ctypes.c_char_p),
             *(ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p),
         )
     except AttributeError:
         raise ConfigError(
-            "The installed llama.cpp was built without RPC; reinstall it with CMAKE_ARGS=-DGGML_RPC=ON pip install "
-            "--force-reinstall --no-cache-dir llama-cpp-python."
+            "The installed llama.cpp was built without RPC; build it anew with "
+            "`python -m localai_flask.engine_build install`."
         ) from None
     endpoint = resolve(address)
     if not endpoint.startswith("127."):
