@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from localai_flask.address import Address
+from localai_flask.diagnosis.gpus import describe_unused_gpus
 from localai_flask.errors import ServerConfigError
 from localai_flask.settings import Settings
 from localai_flask.store.place import default_path, describe_obstacle
@@ -39,6 +40,7 @@ def find_doubts(settings: Settings) -> Iterator[str]:
             f"responses cannot be stored, as {obstacle}: set XDG_STATE_HOME to a folder that can be written, or "
             "LOCALAI_DATABASE_URL; until then only requests of /v1/responses with `store: false` are answered"
         )
+    yield from describe_unused_gpus()
 
 
 def _find_models_faults(folder: Path) -> Iterator[str]:

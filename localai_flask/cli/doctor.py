@@ -1,0 +1,63 @@
+"""`localai-flask doctor`: what is the matter with this machine, the engine on it and the server."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from localai_flask.cli.options import load_settings, settings_options
+
+if TYPE_CHECKING:
+    from localai_flask.diagnosis.findings import Finding
+
+COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option(
+    "--try",
+    "model",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Only try the llama.cpp engine, with this GGUF file.",
+)
+@settings_options
+def doctor(as_json: bool, model: Path | None, **given: Any) -> None:
+    """Find out what is wrong here, and say what to do about it.
+
+    Ends with 1 if there is a problem; warnings are none.
+    """
+    findings = []
+    for finding in _check(model, given):
+        findings.append(finding)
+        if not as_json:
+            _show(finding)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(findings)))
+    sys.exit(any(finding.status == "problem" for finding in findings))
+
+
+def _check(model: Path | None, given: dict[str, Any]) -> Iterator[Finding]:
+    from localai_flask.diagnosis.engine import check_engine
+    from localai_flask.diagnosis.machine import check_machine, check_models, check_server, smallest_gguf
+
+    if model is not None:
+        yield from check_engine(model)
+        return
+    settings = load_settings(given)
+    yield from check_machine()
+    yield from check_models(settings)
+    yield from check_engine(smallest_gguf(settings))
+    yield from check_server(settings)
+
+
+def _show(finding: Finding) -> None:
+    label = click.style(f"{finding.status:8}", fg=COLORS[finding.status])
+    click.echo(f"{label}{finding.topic}: {finding.text}")
+    if finding.advice:
+        click.echo(f"{'':8}→ {finding.advice}")

@@ -1,0 +1,103 @@
+"""Tries the library in a process of its own, which it may end: `python -m localai_flask.diagnosis.trial`.
+
+Prints a line of JSON about the library, and another when it has decoded a few tokens with the model that was named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import re
+import sys
+from pathlib import Path
+
+import msgspec
+
+from localai_flask.errors import ApiError
+
+PROMPT = "Hello"
+TOKENS = 4
+
+
+class Device(msgspec.Struct, frozen=True):
+    name: str
+    description: str
+
+
+class Library(msgspec.Struct, frozen=True):
+    """The library as it is installed; `variant` is the file of a portable build that suits this processor."""
+
+    version: str
+    features: str
+    has_rpc: bool
+    gpus: list[Device]
+    variant: str = ""
+
+
+class Decoded(msgspec.Struct, frozen=True):
+    tokens: int
+
+
+def describe_library() -> Library:
+    """Load the library and look at it."""
+    from localai_flask.backends.llama_cpp.devices import local_gpus
+    from localai_flask.backends.llama_cpp.library import ENGINE_VERSION, capture_log, ggml, lib
+
+    capture_log()
+    about = ggml("ggml_backend_dev_description", ctypes.c_char_p, ctypes.c_void_p)
+    gpus = [Device(name, about(device).decode(errors="replace")) for name, device in local_gpus().items()]
+    registry = ggml("ggml_backend_reg_by_name", ctypes.c_void_p, ctypes.c_char_p)
+    variants = re.findall(r"libggml-cpu-\w+\.so\S*", Path("/proc/self/maps").read_text())
+    features: bytes = lib.llama_print_system_info()
+    return Library(
+        version=ENGINE_VERSION,
+        features=" ".join(re.findall(r"(\w+) = 1", features.decode())),
+        has_rpc=bool(registry(b"RPC")),
+        gpus=gpus,
+        variant=variants[0] if variants else "",
+    )
+
+
+def decode(path: Path, *, is_cautious: bool) -> Decoded:
+    """Load a model as the server does, and decode a few tokens."""
+    from localai_flask.backends.base import Job
+    from localai_flask.backends.llama_cpp import LlamaCppBackend
+    from localai_flask.config.model import ModelConfig, Parameters
+    from localai_flask.generation import Prompt, SamplingParams
+
+    backend = LlamaCppBackend()
+    backend.is_cautious = is_cautious
+    config = ModelConfig(
+        name=path.stem,
+        backend="llama-cpp",
+        models_path=str(path.parent),
+        parameters=Parameters(model=path.name),
+        context_size=256,
+        options=("parallel:1",),
+    )
+    backend.load(config, lambda fraction: None)
+    job = Job(1, Prompt(PROMPT), SamplingParams(max_tokens=TOKENS, ignore_eos=True))
+    backend.submit(job)
+    while not backend.is_idle:
+        backend.step()
+    return Decoded(len(job.output_tokens))
+
+
+def main() -> None:
+    """Report on standard output; a cause that the engine knows ends it with one line on standard error."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", nargs="?", type=Path)
+    parser.add_argument("--cautious", action="store_true")
+    given = parser.parse_args()
+    try:
+        print(msgspec.json.encode(describe_library()).decode(), flush=True)
+        if given.model:
+            print(msgspec.json.encode(decode(given.model, is_cautious=given.cautious)).decode(), flush=True)
+    except ApiError as error:
+        sys.exit(str(error))
+    os._exit(0)  # destructors of C libraries are no place to fail
+
+
+if __name__ == "__main__":
+    main()

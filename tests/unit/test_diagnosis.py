@@ -1,0 +1,205 @@
+"""What `localai-flask doctor` finds, and the hint at the server's start."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from localai_flask.cli import main
+from localai_flask.diagnosis import engine, gpus, machine
+from localai_flask.diagnosis.engine import Outcome, check_engine, explain_fault
+from localai_flask.diagnosis.findings import Finding
+from localai_flask.diagnosis.gpus import Gpu, built_for, describe_unused_gpus, find_gpus
+from localai_flask.diagnosis.trial import Decoded, Device, Library
+from localai_flask.server.start_checks import find_doubts
+from localai_flask.settings import Settings
+
+
+def write(root: Path, path: str, text: str = "") -> None:
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_text(text)
+
+
+def test_a_machine_without_gpus_has_none(tmp_path: Path) -> None:
+    write(tmp_path, "dev/nvidiactl")
+    write(tmp_path, "dev/dxg")
+    write(tmp_path, "sys/class/drm/renderD128/device/vendor", "0x1af4\n")  # a virtual machine's display
+    assert find_gpus(tmp_path) == []
+
+
+def test_nvidias_gpus_are_named(tmp_path: Path) -> None:
+    for index in (0, 1):
+        write(tmp_path, f"dev/nvidia{index}")
+        write(tmp_path, f"sys/class/drm/renderD12{index}/device/vendor", "0x10de\n")
+    write(tmp_path, "proc/driver/nvidia/gpus/0000:01:00.0/information", "Model: \t\t NVIDIA L4\nIRQ: 1\n")
+    assert find_gpus(tmp_path) == [Gpu("NVIDIA L4", ("cuda", "vulkan")), Gpu("an NVIDIA GPU", ("cuda", "vulkan"))]
+
+
+@pytest.mark.parametrize(
+    "files, words",
+    [
+        ({"sys/class/drm/renderD128/device/vendor": "0x1002\n", "dev/kfd": ""}, ("hip", "vulkan")),
+        ({"sys/class/drm/renderD128/device/vendor": "0x1002\n"}, ("vulkan",)),
+        ({"sys/class/drm/renderD128/device/vendor": "0x8086\n"}, ("vulkan", "sycl")),
+        ({"sys/class/drm/renderD128/device/vendor": "0x10de\n"}, ("vulkan",)),
+        ({"dev/dxg": "", "usr/lib/wsl/lib/libcuda.so.1": ""}, ("cuda", "vulkan")),
+    ],
+)
+def test_gpus_of_other_kinds(tmp_path: Path, files: dict[str, str], words: tuple[str, ...]) -> None:
+    for path, text in files.items():
+        write(tmp_path, path, text)
+    assert [gpu.words for gpu in find_gpus(tmp_path)] == [words]
+
+
+def test_what_an_engine_was_built_for_is_read_off_its_libraries(tmp_path: Path) -> None:
+    for name in ("libggml.so", "libggml-base.so.0", "libggml-cpu-haswell.so", "libggml-rpc.so", "libllama.so"):
+        write(tmp_path, name)
+    assert built_for(tmp_path) == []
+    write(tmp_path, "libggml-vulkan.so.0")
+    write(tmp_path, "libggml-cuda.so")
+    assert built_for(tmp_path) == ["cuda", "vulkan"]
+
+
+def test_a_server_says_at_its_start_which_gpu_it_cannot_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpus, "find_gpus", lambda: [Gpu("NVIDIA L4", ("cuda", "vulkan"))] * 8)
+    monkeypatch.setattr(gpus, "library_folder", lambda: tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    settings = Settings(models_path=tmp_path)
+    [doubt] = find_doubts(settings)
+    assert "NVIDIA L4" in doubt and "`make serve GPU=cuda`" in doubt
+    write(tmp_path, "libggml-vulkan.so")
+    assert not list(find_doubts(settings))
+    monkeypatch.setattr(gpus, "library_folder", lambda: None)  # the engine is not installed
+    assert not list(describe_unused_gpus())
+
+
+def test_the_hint_loads_no_engine() -> None:
+    code = (
+        "import sys; from localai_flask.server.start_checks import find_doubts; from localai_flask.settings import "
+        "Settings; list(find_doubts(Settings())); print({'llama_cpp', 'numpy', 'torch'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def library(**fields: Any) -> Library:
+    return Library(**{"version": "1", "features": "AVX2", "has_rpc": True, "gpus": [], **fields})
+
+
+def test_a_fault_that_repacking_causes_is_a_warning() -> None:
+    found = explain_fault(Outcome(library(), fault="SIGILL"), Outcome(library(), Decoded(4)), Path("a/demo.gguf"))
+    assert (found.status, "SIGILL" in found.text, "without repacked weights" in found.text) == ("warning", True, True)
+    assert "make serve GPU=portable" in found.advice
+
+
+def test_a_fault_that_stays_is_a_problem_with_another_build_as_its_cure() -> None:
+    fault = Outcome(library(), fault="SIGSEGV")
+    found = explain_fault(fault, fault, Path("a/demo.gguf"))
+    assert found.status == "problem" and "also without repacked weights" in found.text
+    portable = Outcome(library(variant="libggml-cpu-x64.so"), fault="SIGILL")
+    assert explain_fault(portable, portable, Path("a")).advice.startswith("build it with another compiler: CC=clang")
+
+
+def test_an_engine_that_cannot_be_loaded_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "is_installed", lambda name: True)
+    monkeypatch.setattr(engine, "try_engine", lambda model, **_: Outcome(error="libggml.so: no such file"))
+    [found] = check_engine()
+    assert found.status == "problem" and "no such file" in found.text and found.advice
+    monkeypatch.setattr(engine, "is_installed", lambda name: False)
+    [found] = check_engine()
+    assert found.status == "warning" and "localai-flask[llama-cpp]" in found.advice
+
+
+def test_gpus_are_compared_with_what_the_engine_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "is_installed", lambda name: True)
+    monkeypatch.setattr(engine, "find_gpus", lambda: [Gpu("NVIDIA L4", ("cuda", "vulkan"))])
+    monkeypatch.setattr(engine, "library_folder", lambda: tmp_path)
+    outcome = Outcome(library())
+    monkeypatch.setattr(engine, "try_engine", lambda model, **_: outcome)
+    missing = next(found for found in check_engine() if found.topic == "GPU")
+    assert (missing.status, missing.advice) == ("warning", "make serve GPU=cuda")
+    write(tmp_path, "libggml-cuda.so")
+    blind = next(found for found in check_engine() if found.topic == "GPU")
+    assert blind.status == "warning" and "built for cuda and finds no GPU" in blind.text
+    outcome = Outcome(library(gpus=[Device("CUDA0", "NVIDIA L4")]))
+    used = [found for found in check_engine() if found.topic == "GPU"]
+    assert [found.status for found in used] == ["ok"] and "CUDA0 (NVIDIA L4)" in used[0].text
+
+
+def test_the_models_folder(tmp_path: Path) -> None:
+    [found] = machine.check_models(Settings(models_path=tmp_path / "none"))
+    assert found.status == "problem" and str(tmp_path / "none") in found.text
+    [found] = machine.check_models(Settings(models_path=tmp_path))
+    assert found.status == "warning"
+    write(tmp_path, "good.yaml", "name: good\nbackend: echo\n")
+    write(tmp_path, "bad.yaml", "name: bad\nbackend: nonsense\n")
+    good, bad = machine.check_models(Settings(models_path=tmp_path))
+    assert (good.status, "good" in good.text, bad.status, "bad" in bad.text) == ("ok", True, "warning", True)
+    assert machine.smallest_gguf(Settings(models_path=tmp_path)) is None
+    demo = Settings(models_path=Path("models"))
+    assert machine.smallest_gguf(demo) == Path("models/demo.gguf").absolute()
+
+
+MODELS = [
+    {"id": "fine", "state": "ready"},
+    {"id": "slow", "state": "ready", "given_up": "haste; hurry"},
+    {"id": "lost", "state": "failed"},
+]
+
+
+@pytest.fixture
+def server_port() -> Iterator[int]:
+    """A server that tells of three models whoever has the key."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.headers["Authorization"] == "Bearer key" else 401)
+            self.end_headers()
+            self.wfile.write(json.dumps({"data": MODELS}).encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_the_running_server_is_asked_what_its_models_gave_up(server_port: int) -> None:
+    settings = Settings(address=f"127.0.0.1:{server_port}", api_key=("key",))
+    runs, slow, lost = machine.check_server(settings)
+    assert runs.status == "ok" and "fine, slow" in runs.text
+    assert slow.status == "warning" and "slow runs without haste; hurry" in slow.text
+    assert lost.status == "problem" and "lost" in lost.text
+    [refused] = machine.check_server(Settings(address=f"127.0.0.1:{server_port}"))
+    assert "401" in refused.text
+
+
+def test_no_server_is_no_problem(tmp_path: Path) -> None:
+    for address in ("127.0.0.1:1", f"unix:{tmp_path}/none.sock"):
+        [found] = machine.check_server(Settings(address=address))
+        assert found.status == "ok" and address in found.text
+
+
+@pytest.mark.parametrize("status, code", [("ok", 0), ("warning", 0), ("problem", 1)])
+def test_a_problem_is_the_exit_code(monkeypatch: pytest.MonkeyPatch, status: Any, code: int, tmp_path: Path) -> None:
+    monkeypatch.setattr(engine, "check_engine", lambda model: [Finding(status, "Engine", "So it is.", "do that")])
+    write(tmp_path, "model.gguf")
+    done = CliRunner().invoke(main, ["doctor", "--try", str(tmp_path / "model.gguf")])
+    assert done.exit_code == code
+    assert status in done.output and "So it is." in done.output and "do that" in done.output
+    done = CliRunner().invoke(main, ["doctor", "--json", "--try", str(tmp_path / "model.gguf")])
+    assert json.loads(done.output) == [{"status": status, "topic": "Engine", "text": "So it is.", "advice": "do that"}]
+    assert done.exit_code == code
