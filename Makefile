@@ -4,8 +4,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# llama.cpp is compiled on this machine, with its RPC backend; a few minutes, once.
-export CMAKE_ARGS ?= -DGGML_RPC=ON
+# What llama.cpp is compiled for on this machine, a few minutes, once: cpu, cuda, vulkan, hip, sycl or portable
+# (docs/install.md). Without a word it stays what it was. CMAKE_ARGS, CC and CXX are honoured.
+GPU ?=
 # Which torch the tests use. On a machine with PyPI's default index this is the CUDA build (gigabytes);
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu takes the small one.
 TORCH ?= torch==2.13.0
@@ -15,7 +16,7 @@ serve: export LOCALAI_MODELS_PATH := models
 serve: export LOCALAI_LOAD_TO_MEMORY ?= demo
 endif
 
-.PHONY: serve test lint bench clean
+.PHONY: serve test lint bench clean FORCE
 
 serve: $(VENV)/.serve
 	exec $(BIN)/localai-flask serve
@@ -38,8 +39,13 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 
-$(VENV)/.serve: $(BIN)/python setup.cfg pyproject.toml
+# Runs each time, and writes the file only when it has installed another build.
+$(VENV)/llama_cpp_build.json: $(BIN)/python FORCE
+	@$(BIN)/python -m localai_flask.engine_build install $(GPU)
+
+$(VENV)/.serve: $(VENV)/llama_cpp_build.json setup.cfg pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[llama-cpp]'
+	$(BIN)/localai-flask doctor --try models/demo.gguf
 	touch $@
 
 $(VENV)/.test: $(VENV)/.serve
