@@ -163,6 +163,9 @@ def test_a_conversation_with_tools(client: FlaskClient, pool: FakePool) -> None:
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
         ({"tools": [{"name": "x"}]}, "tools[0].input_schema"),
         ({"tool_choice": {"type": "any"}}, "tool_choice"),
+        ({"tool_choice": "any"}, "tool_choice"),
+        ({"tool_choice": "some"}, "tool_choice.type"),
+        ({"tool_choice": 7}, "tool_choice"),
         ({"tools": [TOOL], "tool_choice": {"type": "tool", "name": "sub"}}, "tool_choice.name"),
         ({"thinking": {"type": "enabled", "budget_tokens": 64}}, "thinking.budget_tokens"),
         ({"stop_sequences": "x"}, "stop_sequences"),
@@ -177,6 +180,19 @@ def test_wrong_requests_name_the_field(client: FlaskClient, change: dict[str, An
     assert body["type"] == "error" and body["error"]["type"] == "invalid_request_error"
     assert body["error"]["message"].startswith(f"`{where}` ")
     assert body["request_id"] == response.headers["request-id"]
+
+
+@pytest.mark.parametrize("word", ["auto", "any", "none"])
+def test_a_tool_choice_may_be_a_word(client: FlaskClient, pool: FakePool, word: str) -> None:
+    pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", "constrain"}))
+    asked = []
+    for choice in (word, {"type": word}):
+        pool.scripts = [says(*CALL)]
+        response = client.post("/v1/messages", json={**HELLO, "tools": [TOOL], "tool_choice": choice})
+        assert response.status_code == 200
+        asked.append((pool.prompt, pool.sampling, response.get_json()["content"][0]["type"]))
+    assert asked[0] == asked[1]
+    assert asked[0][2] == ("text" if word == "none" else "tool_use")
 
 
 def test_errors_have_the_familys_shape_everywhere(client: FlaskClient, pool: FakePool) -> None:

@@ -169,11 +169,25 @@ def test_keys_that_cannot_be_honoured_are_named(gguf, config, words):
 
 def test_options_that_are_already_the_case_are_welcome(gguf):
     engine = load_engine(
-        *(gguf["llama"], "use_jinja", "cont_batching:1", "context_shift:off", "kv_unified:true", "cache_ram:0", "gpu"),
+        *(gguf["llama"], "use_jinja", "cont_batching:1", "context_shift:off", "kv_unified:false", "cache_ram:0", "gpu"),
         *("warmup:false", "check_tensors", "no_op_offload:false", "swa_full", "ubatch:64", "n_cache_reuse:0"),
     )
     assert engine.end(engine.generate("abc", max_tokens=4))
     engine.backend.close()
+
+
+def test_only_a_context_beyond_training_is_warned_of(open_engine, caplog):
+    def warned():
+        shown = [record.message for record in caplog.records if record.levelno > logging.DEBUG]
+        return [message for message in shown if "train" in message]
+
+    with caplog.at_level(logging.DEBUG):
+        engine = open_engine("llama", "parallel:4", context_size=-1)
+        trained = engine.backend.model.trained_context
+        assert any("n_ctx_seq" in record.message for record in caplog.records)
+        assert warned() == []
+        open_engine("llama", "parallel:1", context_size=trained + 1)
+    assert len(warned()) == 1 and f"trained for {trained} tokens" in warned()[0]
 
 
 def test_the_library_speaks_to_the_python_log_only(gguf, caplog, capfd):

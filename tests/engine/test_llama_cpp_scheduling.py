@@ -54,6 +54,19 @@ def test_jobs_start_in_order_and_the_rest_wait(open_engine):
     assert engine.backend.load_counts == (0, 0)
 
 
+def test_without_continuous_batching_the_next_wait_for_all_that_run(open_engine):
+    engine = open_engine("llama", "parallel:2", "cont_batching:false")
+    short, long = (engine.submit("a", max_tokens=count, ignore_eos=True) for count in (2, 9))
+    engine.step()
+    third, fourth = (engine.submit("b", max_tokens=3, ignore_eos=True) for _ in range(2))
+    while not engine.of(long, Finished):
+        assert not engine.of(third, Started)
+        engine.step()
+    assert engine.of(short, Finished)
+    engine.run()
+    assert engine.text(third) == engine.text(fourth) != ""
+
+
 def test_a_full_queue_refuses_the_next(open_engine, monkeypatch):
     monkeypatch.setenv("LOCALAI_QUEUE_SIZE", "2")
     engine = open_engine("llama", "parallel:1")

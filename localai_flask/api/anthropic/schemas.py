@@ -32,6 +32,7 @@ from localai_flask.chat.conversation import Conversation, Message, Tool
 from localai_flask.generation import Constraint
 
 TEXT_OR_BLOCKS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}
+TOOL_CHOICE = {"oneOf": [{"type": "string", "enum": ["auto", "any", "none"]}, {"type": "object"}]}
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 HOSTED = "is run by Anthropic's servers, which this is not; leave it out."
 
@@ -96,6 +97,13 @@ class ToolChoiceSchema(RequestSchema):
     disable_parallel_tool_use = Flag(load_default=False)
 
 
+class ToolChoiceField(Either):
+    """An object, or its type alone, as LocalAI's documentation writes it."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        return ToolChoiceSchema().load({"type": value} if isinstance(value, str) else value)
+
+
 class ThinkingSchema(RequestSchema):
     type = Text(required=True, validate=one_of("enabled", "disabled", "adaptive", "between_tools"))
     budget_tokens = Whole(1)
@@ -123,7 +131,7 @@ class PromptRequest(RequestSchema):
     messages = Many(fields.Nested(MessageSchema), required=True, validate=not_empty())
     system = SystemField(load_default="", metadata=TEXT_OR_BLOCKS)
     tools = Many(fields.Nested(ToolSchema), load_default=list)
-    tool_choice = Object(ToolChoiceSchema)
+    tool_choice = ToolChoiceField(metadata=TOOL_CHOICE)
     thinking = Object(ThinkingSchema)
     output_config = Object(OutputConfigSchema)
     chat_template_kwargs = Mapping()

@@ -75,6 +75,8 @@ def choose_size(handle: Any, path: Path, options: EngineOptions) -> tuple[int, i
     """
     trained = lib.llama_model_n_ctx_train(handle)
     context_size = choose_context(options.context_size, trained)
+    if 0 < trained < context_size and not options.rope_scaling:
+        log.warning("%s was trained for %d tokens; answers beyond them may be nonsense", path.name, trained)
     slots = options.parallel or DEFAULT_SLOTS
     if is_elsewhere(options):  # only the library knows how much will lie where, and it says so when that does not fit
         return slots, context_size

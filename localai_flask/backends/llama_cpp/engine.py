@@ -85,6 +85,7 @@ class LlamaCppBackend(Backend):
             n_batch=model.n_batch,
             n_outputs=model.n_outputs,
             queue_size=settings.queue_size,
+            joins=options.cont_batching,
         )
         self._batch = Batch(model.n_batch)
         if model.generates:

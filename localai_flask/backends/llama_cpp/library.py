@@ -39,6 +39,8 @@ _LEVELS = {_WARN: logging.INFO, _ERROR: logging.WARNING}
 _VERBOSITY = {_ERROR: 1, _WARN: 2, _INFO: 3, _DEBUG: 4}
 """From which verbosity on llama.cpp's own programs show messages of a level."""
 _CACHE_SIZE = re.compile(r"(?:KV|RS) buffer size = +([0-9.]+) MiB")
+_CACHE_BEYOND_TRAINING = re.compile(r"n_ctx_seq \(\d+\) > n_ctx_train")
+"""The library takes the whole cache, which many sequences share, for the context of one; context.py checks that one."""
 _PREFIX = re.compile(r"^(\w+: |error loading model: )+")
 
 
@@ -58,7 +60,8 @@ class LogCapture:
         elif size := _CACHE_SIZE.search(line):
             self.cache_bytes += int(float(size[1]) * 2**20)
         if line:
-            log.log(self._levels.get(level, logging.DEBUG), "%s", line)
+            shown = logging.DEBUG if _CACHE_BEYOND_TRAINING.search(line) else self._levels.get(level, logging.DEBUG)
+            log.log(shown, "%s", line)
 
     def cause(self) -> str:
         """Tell the first of the last errors without the names of C functions; the later ones only repeat it."""

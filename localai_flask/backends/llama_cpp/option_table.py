@@ -48,6 +48,8 @@ ENGINE_OPTIONS = (
     _option("parallel n_parallel", whole(1, 256), None, "requests in one batch (by memory, at most 4)"),
     _option("n_ubatch ubatch", whole(1), None, "tokens computed at once, at most `batch`"),
     _option("threads_batch n_threads_batch", whole(-1), None, "threads for prompts; 0: all cores (measured)"),
+    _option("cont_batching continuous_batching", FLAG, True,
+            "requests join those that run; false: they wait until all of these have ended"),
     _option("context_shift", FLAG, False, "drop the oldest part of a full context instead of ending the answer"),
     _option(
         "cache_ram", kinds.mebibytes(unlimited=True), None, "memory for idle prompts that left the cache",
@@ -119,10 +121,8 @@ SPECULATION_OPTIONS = (
 
 OTHER_OPTIONS = (
     _option("direct_io use_direct_io", FLAG, False, "read the file past the system's cache"),
-    _option("kv_unified unified_kv", only(True, "all slots share one cache here, and with it their prompts"), True,
-            "one cache for all slots, in which they share prompts"),
-    _option("cont_batching continuous_batching", only(True, "requests always join the running batch"), True,
-            "requests join the running batch (`parallel:1` runs one at a time)"),
+    _option("kv_unified unified_kv", FLAG, True,
+            "nothing: slots share prompts in one cache, and each has its own `context_size`"),
     _option("use_jinja jinja", only(True, "chat templates are Jinja"), True, "the model's chat template is used"),
     _option("prefill_assistant", only(False, "a last message of the assistant is never gone on with"), False,
             "an answer begins anew after a last message of the assistant"),

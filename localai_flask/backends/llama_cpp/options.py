@@ -111,6 +111,8 @@ class EngineOptions:
     n_rs_seq: int
 
     swa_full: bool
+    cont_batching: bool
+    """Whether requests join those that run."""
     warmup: bool
     check_tensors: bool
     no_op_offload: bool

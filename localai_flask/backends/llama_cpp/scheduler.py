@@ -54,8 +54,9 @@ class Scheduler:
         n_batch: int,
         n_outputs: int,
         queue_size: int,
+        joins: bool = True,
     ):
-        """`n_outputs` of a batch of `n_batch` tokens may ask for logits."""
+        """`n_outputs` of a batch of `n_batch` tokens may ask for logits; with `joins`, sequences join the running."""
         self.waiting: deque[Sequence] = deque()
         self.prefilling: list[Sequence] = []
         self.decoding: list[Sequence] = []
@@ -65,6 +66,7 @@ class Scheduler:
         self._n_batch = n_batch
         self._n_outputs = n_outputs
         self._queue_size = queue_size
+        self._joins = joins
         self._first_deadline = float("inf")
 
     @property
@@ -114,7 +116,9 @@ class Scheduler:
 
         A sequence that can start from a prompt still being computed waits for that and is passed by others.
         """
-        admitted = []
+        admitted: list[Sequence] = []
+        if self.running and not self._joins:
+            return admitted
         for sequence in list(islice(self.waiting, LOOK_AHEAD)):
             if not self._cache.has_room:
                 break
