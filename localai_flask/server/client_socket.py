@@ -23,6 +23,8 @@ class ClientSocket(socket.socket):
     """
 
     patience_s = 30.0
+    is_answering = False
+    """Whether something of the answer to the present request has been written."""
     was_given_up = False
 
     @classmethod
@@ -42,6 +44,7 @@ class ClientSocket(socket.socket):
         if self.gettimeout() == 0:
             super().sendall(data, flags)
             return
+        self.is_answering = True
         self.settimeout(self.patience_s + len(data) / SLOWEST)
         try:
             super().sendall(data, flags)

@@ -120,3 +120,40 @@ def test_answers_that_nobody_reads_hold_up_no_probe(impatient: Server) -> None:
 def _send(connection: socket.socket, data: bytes) -> None:
     with contextlib.suppress(OSError):
         connection.sendall(data)
+
+
+class TestHalfClosed:
+    """A client that says it sends nothing more, as `nc -N` does, and reads on."""
+
+    @pytest.mark.parametrize("stream", [True, False])
+    @pytest.mark.parametrize("path", [CHAT, "/v1/embeddings"])
+    def test_it_gets_its_answer(self, server: Server, path: str, stream: bool) -> None:
+        request = chat("abc", stream=stream, prefill_ms=1500, pace_ms=500)
+        if path != CHAT:
+            request = {"model": "echo", "input": "hi"}
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+            connection.sendall(post(request, path))
+            connection.shutdown(socket.SHUT_WR)
+            head, _, answer = without_interim(connection.makefile("rb").read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK")
+        assert path != CHAT or answer.rstrip().endswith(b"[DONE]\n\n\r\n0" if stream else b"}")
+
+    @pytest.mark.parametrize("stream", [True, False])
+    def test_it_may_leave_later(self, server: Server, stream: bool) -> None:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+            connection.sendall(post(chat("abc", model="single", stream=stream, stall_after=1)))
+            connection.shutdown(socket.SHUT_WR)
+            time.sleep(1)
+        assert server.post(CHAT, chat("x", model="single"), timeout=10)[0] == 200
+
+    def test_of_http_1_0_it_is_taken_for_one_that_has_left(self, server: Server) -> None:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+            connection.sendall(post(chat("abc", stall_after=1)).replace(b"HTTP/1.1", b"HTTP/1.0"))
+            connection.shutdown(socket.SHUT_WR)
+            assert b" 499 " in connection.makefile("rb").readline()
+
+
+def without_interim(received: bytes) -> bytes:
+    while received.startswith(b"HTTP/1.1 100 "):
+        received = received.partition(b"\r\n\r\n")[2]
+    return received
