@@ -12,7 +12,9 @@ import os
 import time
 from typing import Any
 
+# As the server's threads wait on an idle machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import llama_cpp.llama_cpp as lib
 

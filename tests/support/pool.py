@@ -22,7 +22,9 @@ class Pool:
 
     def __init__(self, base: Path, **environment: str):
         self.runtime = Runtime.create(base)
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("LOCALAI_")}
+        inherited = {
+            key: value for key, value in os.environ.items() if not key.startswith(("LOCALAI_", "OMP_", "GOMP_"))
+        }
         self.environment = {**inherited, ENV: str(self.runtime.path), **environment}
         self.client = PoolClient(self.runtime)
         self.manager = self.start_manager()

@@ -28,7 +28,7 @@ class Server:
         self.scratch = scratch
         self.log_file = scratch / "server.log"
         self.environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("LOCALAI_")},
+            **{key: value for key, value in os.environ.items() if not key.startswith(("LOCALAI_", "OMP_", "GOMP_"))},
             "LOCALAI_MODELS_PATH": str(models),
             "LOCALAI_ADDRESS": f"127.0.0.1:{self.port}",
             "XDG_RUNTIME_DIR": str(scratch),

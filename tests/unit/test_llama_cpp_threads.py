@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("llama_cpp")
 
-from localai_flask.backends.llama_cpp.threads import BUDGET_S, choose_threads
+from localai_flask.backends.llama_cpp.threads import BUDGET_S, candidates, choose_threads
 
 
 class Machine:
@@ -20,7 +20,7 @@ class Machine:
         self.now += self.cost(threads, len(self.steps))
 
     def choose(self, cores: int) -> int:
-        return choose_threads(self.step, cores, lambda: self.now)
+        return choose_threads(self.step, candidates(cores), lambda: self.now).threads
 
 
 @pytest.mark.parametrize(

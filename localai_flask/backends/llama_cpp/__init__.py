@@ -21,6 +21,7 @@
     weights     where the tensors lie                            adapters    LoRA files
     pooling     a second context, for vectors and scores         library     the C library, its environment and its log
     threads     how many compute a step                          devices     what ggml can compute on
+    waiting     whether they spin or sleep                       openmp      the library whose threads they are
     rpc_client  workers on other machines                        rpc_server  such a worker
     options     YAML to this engine's parameters                 option_table, option_kinds, option_reader   `options:`
 

@@ -75,6 +75,7 @@ class LlamaCppBackend(Backend):
         options = replace(read_options(config, settings), repack=not self.is_cautious)
         tell_last_words(self.last_words)
         self.model = model = Model(config.model_path, options, progress, capture_log(options.verbosity))
+        model.choose_waiting(options)
         must_reuse = any("cache_reuse" in option.replace("-", "_") for option in config.options)
         self.cache = PrefixCache(model, options, must_reuse=must_reuse)
         self._speculator = Speculator.of(options, model, progress)

@@ -13,11 +13,8 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-# OpenMP threads that wait by spinning take the cores from the web workers, and from each other as soon as one core is
-# busy with something else. On two cores beside other busy processes, a decode step of a model of 30 layers (d=576) took
-# 957 ms with libgomp's default spin, 50 ms with GOMP_SPINCOUNT=1000 and 31 ms with passive waiting; one of 2 layers
-# (d=64) took 7.5, 5.5 and 2.4 ms. libgomp reads the variable when it is loaded, hence before the import.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+from localai_flask.backends.llama_cpp.openmp import spin_switch  # loads OpenMP, and has to come before llama_cpp
+
 # A failed assertion in the library ends the process; without this it first calls a debugger to print a backtrace, and
 # the requests that are lost with it would hear of that a second later.
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
@@ -27,7 +24,7 @@ from llama_cpp import llama_cpp as lib
 
 from localai_flask.errors import ModelLoadFailed
 
-__all__ = ["ENGINE_VERSION", "LogCapture", "backend_function", "capture_log", "ggml", "has_gpu", "lib"]
+__all__ = ["ENGINE_VERSION", "LogCapture", "backend_function", "capture_log", "ggml", "has_gpu", "lib", "spin_switch"]
 
 ENGINE_VERSION: str = llama_cpp.__version__
 
@@ -123,10 +120,12 @@ _callback: Any = None  # C keeps the pointer, so Python has to keep the object
 
 
 def capture_log(verbosity: int | None = None) -> LogCapture:
-    """Start the library if need be, and send its log to a new capture."""
+    """Start the library if need be, its threads asleep while they wait, and send its log to a new capture."""
     global _callback
     if _callback is None:
         lib.llama_backend_init()
+        if spin_switch is not None:
+            spin_switch.set(spins=False)
     capture = LogCapture(verbosity)
     _callback = lib.llama_log_callback(capture)
     lib.llama_log_set(_callback, None)

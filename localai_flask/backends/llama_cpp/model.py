@@ -24,10 +24,11 @@ from localai_flask.backends.llama_cpp.context import (
     is_elsewhere,
     metadata,
 )
-from localai_flask.backends.llama_cpp.library import LogCapture, lib
+from localai_flask.backends.llama_cpp.library import LogCapture, lib, spin_switch
 from localai_flask.backends.llama_cpp.options import EngineOptions
-from localai_flask.backends.llama_cpp.threads import choose_threads
+from localai_flask.backends.llama_cpp.threads import Choice, candidates, choose_threads
 from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
+from localai_flask.backends.llama_cpp.waiting import WORTH_IT, WaitChoice
 from localai_flask.backends.llama_cpp.weights import load_weights
 from localai_flask.backends.machine import physical_cores
 from localai_flask.config.gguf import inspect
@@ -60,6 +61,7 @@ class Model:
         self._threads_set = 0
         self.handle: Any = None
         self.context: Any = None
+        self._wait: WaitChoice | None = None
         _check_file(path)
         with ExitStack() as undo:
             undo.callback(self.close)
@@ -84,7 +86,31 @@ class Model:
 
     def decode(self, batch: Batch, *, with_prompt: bool) -> None:
         """Compute a batch; raise `RuntimeError` if the library cannot, which leaves the cache undefined."""
-        self._compute(batch, self.threads_batch if with_prompt else self.threads)
+        wait = self._wait
+        if wait is None or spin_switch is None:
+            self._compute(batch, self.threads_batch if with_prompt else self.threads)
+            return
+        spin_switch.set(spins=wait.spins)
+        decoding = self._threads_spinning if wait.spins else self.threads
+        begun = time.perf_counter()
+        self._compute(batch, self.threads_batch if with_prompt else decoding)
+        wait.observe((with_prompt, batch.size), time.perf_counter() - begun)
+
+    def choose_waiting(self, options: EngineOptions) -> None:
+        """Measure whether threads had better spin than sleep while they wait; `decode` goes on comparing.
+
+        For one model of the process, since they wait in the same way for all.
+        """
+        if spin_switch is None or not (self.generates and options.warmup) or is_elsewhere(options):
+            return
+        spin_switch.set(spins=True)
+        spinning = self._measure_decoding(options)
+        lib.llama_memory_clear(self.memory, True)
+        spins = spinning.seconds < WORTH_IT * self._decode_s
+        spin_switch.set(spins=spins)
+        if max(self.threads, spinning.threads) > 1:
+            self._threads_spinning, self._wait = spinning.threads, WaitChoice(spins=spins)
+        log.info("%s: threads %s while they wait", self.path.name, "spin" if spins else "sleep")
 
     def _compute(self, batch: Batch, threads: int) -> None:
         if threads != self._threads_set:
@@ -209,13 +235,17 @@ class Model:
         # A prompt's token costs at most what a step of one token does, so this bounds the time of a measured step.
         part = int(LONGEST_PART_S / (time.perf_counter() - begun))
         if not options.threads_batch and part >= LEAST_PART:
-            self.threads_batch = self._measure(min(part, PROMPT_PART, self.n_batch), prompt=True)
-        if not options.threads:
-            self.threads = self._measure(min(self.slots, self.n_batch), prompt=False)
+            size = min(part, PROMPT_PART, self.n_batch)
+            self.threads_batch = self._measure(size, candidates(physical_cores()), prompt=True).threads
+        self.threads, self._decode_s = self._measure_decoding(options)
         lib.llama_memory_clear(self.memory, True)
         log.info("%s: %d threads, %d for prompts", self.path.name, self.threads, self.threads_batch)
 
-    def _measure(self, size: int, *, prompt: bool) -> int:
+    def _measure_decoding(self, options: EngineOptions) -> Choice:
+        counts = [options.threads] if options.threads else candidates(physical_cores())
+        return self._measure(min(self.slots, self.n_batch), counts, prompt=False)
+
+    def _measure(self, size: int, counts: list[int], *, prompt: bool) -> Choice:
         """Time steps that are like those of one prompt, or of all slots."""
         batch = Batch(size)
         token = max(self.vocabulary.bos, 0)
@@ -228,7 +258,7 @@ class Model:
             lib.llama_memory_clear(self.memory, False)
             self._compute(batch, threads)
 
-        return choose_threads(step, physical_cores())
+        return choose_threads(step, counts)
 
     def _warm_up(self) -> None:
         """Decode one token, so that the first request does not wait for pages of the file and for buffers."""
