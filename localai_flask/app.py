@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -21,10 +23,12 @@ from localai_flask.api.openai import models as openai_models
 from localai_flask.api.openai import routes as openai_routes
 from localai_flask.api.responses import routes as responses_routes
 from localai_flask.config.registry import Registry
+from localai_flask.errors import Unavailable
 from localai_flask.pool.client import PoolClient
 from localai_flask.pool.runtime import Runtime
 from localai_flask.settings import Settings
 from localai_flask.store.opened import Store
+from localai_flask.store.probe import Probe
 
 T = TypeVar("T")
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -42,7 +46,9 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     app.extensions["registry"] = registry
     make_pool = OfProcess(lambda: PoolClient(Runtime.from_environment(), registry.last_look))
     app.extensions["pool"] = (lambda: pool) if pool is not None else make_pool
-    app.extensions["store"] = OfProcess(lambda: Store.open(settings))
+    store = OfProcess(lambda: Store.open(settings))
+    app.extensions["store"] = store
+    app.extensions["store_probe"] = Probe(store)
     app.extensions["places"] = Places(settings.http_threads)
     app.before_request(_name_request)
     app.before_request(auth.require_key)
@@ -54,17 +60,31 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
 
 
 class OfProcess(Generic[T]):
-    """Makes something when it is first asked for, after gunicorn's fork, which threads and sockets do not survive."""
+    """Makes something when it is first asked for, after gunicorn's fork, which threads and sockets do not survive.
+
+    What could not be made, and can be later, is not tried again for `PAUSE_S`: those who wait meanwhile are told at
+    once, instead of each trying, one after the other, what takes seconds to fail.
+    """
+
+    PAUSE_S = 0.5
 
     def __init__(self, make: Callable[[], T]):
         self._make = make
         self._lock = threading.Lock()
         self._made: tuple[int, T] | None = None
+        self._failed: tuple[float, str] = -math.inf, ""
 
     def __call__(self) -> T:
         with self._lock:
             if self._made is None or self._made[0] != os.getpid():
-                self._made = os.getpid(), self._make()
+                failed_at, why = self._failed
+                if time.monotonic() - failed_at < self.PAUSE_S:
+                    raise Unavailable(why)
+                try:
+                    self._made = os.getpid(), self._make()
+                except Unavailable as error:
+                    self._failed = time.monotonic(), str(error)
+                    raise
             return self._made[1]
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from localai_flask.pool.client import PoolClient
     from localai_flask.settings import Settings
     from localai_flask.store.opened import Store
+    from localai_flask.store.probe import Probe
 
 
 def settings() -> Settings:
@@ -30,6 +31,10 @@ def pool() -> PoolClient:
 def store() -> Store:
     """This process's store, opened at the first call; raise `Unavailable` or `ServerConfigError` if it cannot be."""
     return cast("Store", current_app.extensions["store"]())
+
+
+def store_probe() -> Probe:
+    return cast("Probe", current_app.extensions["store_probe"])
 
 
 def places() -> Places:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from localai_flask import __version__
@@ -9,7 +10,7 @@ from localai_flask.api import current
 from localai_flask.api.parsing import Blueprint
 
 CHECK_S = 0.8
-"""What a round trip through the pool may take, so that a probe is answered within a second."""
+"""What the round trips may take together, so that a probe is answered within a second."""
 
 bp = Blueprint("server", __name__, description="The server itself")
 
@@ -23,12 +24,17 @@ def healthz() -> dict[str, Any]:
 
 
 @bp.get("/readyz")
-@bp.response(200, description="Every model that must be loaded answers.")
+@bp.response(
+    200, description="Every model that must be loaded answers, and so does the database that the settings name."
+)
 @bp.alt_response(503, description="Something is not there yet, or no longer; the message names it.")
 @bp.doc(operationId="readiness")
 def readyz() -> dict[str, Any]:
-    """Tell whether a round trip through the pool works"""
-    current.pool().check(CHECK_S)
+    """Tell whether a round trip through the pool, and one to the database, works"""
+    begun = time.monotonic()
+    if current.settings().database_url:
+        current.store_probe().check(CHECK_S / 2)
+    current.pool().check(CHECK_S - (time.monotonic() - begun))
     return {"status": "ready"}
 
 

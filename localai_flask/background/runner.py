@@ -33,6 +33,7 @@ from localai_flask.store.runs import Batch, Claimed, Runs, StoredEvent
 log = logging.getLogger("gunicorn.error")
 
 TICK_S = 0.05
+RETRY_S = 1.0
 CLAIM_S = 0.1
 FORGET_S = 30.0
 MOST_ATTEMPTS = 3
@@ -85,11 +86,10 @@ class Runner:
                 self._forget_at = now + FORGET_S
                 self._responses.forget_old()
             self._written_at = now
-        except Unavailable as error:
+        except Unavailable:
             if now - self._written_at > UNWRITTEN_S:
                 raise
-            log.error("%s", error)
-            time.sleep(1.0)
+            time.sleep(RETRY_S)  # the store has logged it
 
     def _write(self) -> None:
         for id, run in self._running.items():
@@ -189,6 +189,23 @@ def _fail(run: Run, telling: Telling, error: ApiError) -> None:
         pass  # it belongs to somebody else now
 
 
+def _await_database(app: Flask, stopping: threading.Event, may_go_on: Callable[[], bool]) -> bool:
+    """Wait until the database answers, which may start later than this server; False if the server stops before."""
+    was_away = False
+    with app.app_context():
+        while not stopping.is_set() and may_go_on():
+            try:
+                current.store_probe().check(RETRY_S)
+            except Unavailable:
+                was_away = True
+                stopping.wait(RETRY_S)
+            else:
+                if was_away:
+                    log.info("the database of responses answers")
+                return True
+    return False
+
+
 def main() -> None:
     from localai_flask.app import create_app
 
@@ -206,8 +223,9 @@ def main() -> None:
         beat(pulse)
         return is_alive(runtime.arbiter_pid)
 
-    runner = Runner(create_app(settings), runtime.server_name)
-    runner.run(stopping, settings.graceful_timeout, beat_beside_arbiter)
+    app = create_app(settings)
+    if _await_database(app, stopping, beat_beside_arbiter):
+        Runner(app, runtime.server_name).run(stopping, settings.graceful_timeout, beat_beside_arbiter)
     os._exit(0)  # threads whose model does not answer must not keep the process
 
 

@@ -38,7 +38,7 @@ def find_doubts(settings: Settings) -> Iterator[str]:
     if not settings.database_url and (obstacle := describe_obstacle(default_path(settings))):
         yield (
             f"responses cannot be stored, as {obstacle}: set XDG_STATE_HOME to a folder that can be written, or "
-            "LOCALAI_DATABASE_URL; until then only requests of /v1/responses with `store: false` are answered"
+            "LOCALAI_DATABASE_URL; until then /v1/responses answers only requests with `store: false`"
         )
     yield from describe_unused_gpus()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
@@ -17,10 +20,18 @@ from localai_flask.settings import Settings
 from localai_flask.store.place import default_path
 from localai_flask.store.tables import metadata
 
+log = logging.getLogger("gunicorn.error")
+
 BUSY_S = 10
 """How long a writer waits for another one; every transaction is short."""
 CREATION = 0x10CA1A1
 """The number of the lock under which tables are made; any will do that nobody else takes."""
+CONNECT_S = 4
+"""How long a server of databases may take to answer when it is connected to, for each of its addresses."""
+LIBPQ_OPTIONS = {"connect_timeout": CONNECT_S, "keepalives_idle": 30, "tcp_user_timeout": 10_000}
+"""So that a host that has vanished, without a word to its connections, is noticed within seconds."""
+COMPLAINT_S = 30.0
+"""How often the same trouble is logged."""
 HOW = "Set LOCALAI_DATABASE_URL to a database that can be used, or send `store: false`."
 
 
@@ -49,14 +60,35 @@ class Database:
     def close(self) -> None:
         self._engine.dispose()
 
+    def ping(self) -> None:
+        """Have the database answer something; raise `Unavailable` if it does not."""
+        with self.reading() as connection:
+            connection.exec_driver_sql("SELECT 1")
+
 
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        raise Unavailable(f"The database of responses does not answer: {cause}. {HOW}") from error
+        raise _unavailable(str(error.orig if isinstance(error, DBAPIError) else error)) from error
+
+
+_complaints: dict[str, float] = {}
+
+
+def _unavailable(cause: str) -> Unavailable:
+    """Log the cause, which names hosts and users, unless it has just been logged; clients hear only what to do."""
+    now = time.monotonic()
+    if now - _complaints.get(cause, -math.inf) > COMPLAINT_S:
+        _complaints.clear()
+        _complaints[cause] = now
+        log.error("the database of responses does not answer: %s; trying again when it is needed", _on_one_line(cause))
+    return Unavailable(f"The database of responses does not answer; the server's log says why. {HOW}")
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split()).removesuffix(".")
 
 
 def sqlite_path(settings: Settings) -> Path | None:
@@ -78,7 +110,7 @@ def _engine(settings: Settings) -> Engine:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise Unavailable(f"Responses cannot be stored in {path.parent}: {error.strerror}. {HOW}") from error
+            raise _unavailable(f"{path.parent}: {error.strerror}") from error
         return _sqlite(f"sqlite:///{path}")
     try:
         url = make_url(settings.database_url)
@@ -86,8 +118,10 @@ def _engine(settings: Settings) -> Engine:
             url = url.set(drivername="postgresql+psycopg")
         if url.drivername.startswith("sqlite"):
             return _sqlite(url)
+        if "@" in (url.host or ""):
+            raise ArgumentError("it has two @; write one that belongs to the password as %40")
         # A connection that the server or a proxy has dropped is noticed before it is used.
-        return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=20)
+        return create_engine(url, connect_args=_options(url), pool_pre_ping=True, pool_size=5, max_overflow=20)
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
         # A number that does not parse is the port, and what stands there may be the end of a password.
         why = "its port is no number" if isinstance(error, ValueError) else error
@@ -95,6 +129,12 @@ def _engine(settings: Settings) -> Engine:
             f"LOCALAI_DATABASE_URL cannot be used: {why}. Write it like postgresql://user:password@host/name, "
             "with the package's extra `postgresql` installed, or like sqlite:////path/to/file.db."
         ) from error
+
+
+def _options(url: URL) -> dict[str, int]:
+    """The options of a connection that the URL itself does not set."""
+    uses_libpq = url.drivername in ("postgresql+psycopg", "postgresql+psycopg2")
+    return {name: value for name, value in LIBPQ_OPTIONS.items() if uses_libpq and name not in url.query}
 
 
 def _sqlite(url: Any) -> Engine:

@@ -37,6 +37,8 @@ class Server:
         }
         self.arguments: list[str] = []
         """Flags of the command; set them before the server starts."""
+        self.awaited = "/readyz"
+        """What answers 200 once the server counts as started."""
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Server:
@@ -51,7 +53,7 @@ class Server:
             )
         try:
             wait_for(
-                lambda: self.process.poll() is not None or self.status("/readyz") == 200, 30, "the server is ready"
+                lambda: self.process.poll() is not None or self.status(self.awaited) == 200, 30, "the server is ready"
             )
             assert self.process.poll() is None, self.log()
         except BaseException:
@@ -82,7 +84,7 @@ class Server:
 
     def _settled(self) -> bool:
         assert self.process is not None
-        return self.process.poll() is not None or self.status("/readyz") == 200
+        return self.process.poll() is not None or self.status(self.awaited) == 200
 
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")

@@ -1,5 +1,6 @@
 """The store on SQLite and on PostgreSQL: chains, what is forgotten, and runs under leases."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +10,12 @@ import pytest
 
 from localai_flask.errors import ConfigError, InvalidRequest, Unavailable
 from localai_flask.settings import Settings
+from localai_flask.store import database
+from localai_flask.store import probe as probe_module
 from localai_flask.store import responses as stored_responses
 from localai_flask.store import runs as stored_runs
 from localai_flask.store.opened import Store
+from localai_flask.store.probe import Probe
 from localai_flask.store.responses import Kept, ResponseNotFound, Stored
 from localai_flask.store.runs import Batch, StoredEvent
 from tests.support import postgres
@@ -190,3 +194,58 @@ def test_a_database_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         opened("oracle9://x")
     with pytest.raises(Unavailable, match="LOCALAI_DATABASE_URL"):
         opened(f"sqlite:///{tmp_path}/no/such/folder/x.db")
+
+
+@pytest.fixture
+def silent_server() -> Iterator[int]:
+    """The port of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+def test_clients_hear_nothing_of_hosts_and_users(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="does not answer") as refused:
+                opened(f"postgresql://someone:hunter2@127.0.0.1:{port}/name")
+            assert "127.0.0.1" not in str(refused.value) and "someone" not in str(refused.value)
+    (record,) = caplog.records
+    assert f'"127.0.0.1", port {port} failed: Connection refused' in record.getMessage(), "the log names the cause once"
+    assert "hunter2" not in caplog.text and "\n" not in record.getMessage()
+
+
+def test_a_database_that_never_answers_is_given_up(silent_server: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(database.LIBPQ_OPTIONS, "connect_timeout", 2)  # the least that libpq takes
+    with pytest.raises(Unavailable, match="does not answer"):
+        opened(f"postgresql://someone@127.0.0.1:{silent_server}/name")
+
+
+def test_a_probe_does_not_wait_for_what_never_answers(silent_server: int) -> None:
+    asked = []
+
+    def open_store() -> Store:
+        asked.append(1)
+        return opened(f"postgresql://someone@127.0.0.1:{silent_server}/name")
+
+    probe = Probe(open_store)
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="does not answer in time"):
+            probe.check(0.05)
+    assert asked == [1], "each question has its own thread"
+
+
+def test_a_probe_sees_a_database_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe_module, "FRESH_S", 0.0)
+    probe = Probe(lambda: opened(f"sqlite:///{tmp_path}/later/x.db"))
+    with pytest.raises(Unavailable, match="does not answer"):
+        probe.check(5.0)
+    (tmp_path / "later").mkdir()
+    probe.check(5.0)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_probe_that_breaks_is_no_good_answer() -> None:
+    with pytest.raises(Unavailable, match="could not be asked"):
+        Probe(lambda: 1 / 0).check(5.0)  # type: ignore[arg-type, return-value]
