@@ -225,7 +225,10 @@ def main() -> None:
 
     app = create_app(settings)
     if _await_database(app, stopping, beat_beside_arbiter):
-        Runner(app, runtime.server_name).run(stopping, settings.graceful_timeout, beat_beside_arbiter)
+        try:
+            Runner(app, runtime.server_name).run(stopping, settings.graceful_timeout, beat_beside_arbiter)
+        except Unavailable:
+            log.error("background responses are left to whoever finds them when their database is back")
     os._exit(0)  # threads whose model does not answer must not keep the process
 
 
