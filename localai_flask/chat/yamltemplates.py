@@ -1,6 +1,6 @@
 """Prompts by the Go templates of a model's YAML, with LocalAI's data and its way of putting a chat together.
 
-Which source of templates counts is decided in prompt.py; the language itself is in gotemplate/.
+Which source of templates counts is decided in prompt.py; the language itself is in localai_flask/gotemplate/.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from localai_flask.chat import gotemplate
+from localai_flask import gotemplate
 from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
 from localai_flask.config.model import ModelConfig
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localai_flask.chat.gotemplate import TemplateError, parse
 from localai_flask.errors import InvalidRequest
+from localai_flask.gotemplate import TemplateError, parse
 
 DATA = {
     "n": 3,
@@ -35,6 +35,7 @@ LANGUAGE = [
     ("{{\n .n\n}}", "3"),
     ("{{- .s }} {{ .s -}}\n", "hi hi"),
     # constants
+    ("a {{-.s}} b {{-print -7}} {{-.5}} {{-/* x */}}", "ahi b-7 -0.5"),
     ("{{1}} {{-7}} {{+7}} {{0x1F}} {{0b101}} {{0o17}} {{017}} {{1_000}}", "1 -7 7 31 5 15 15 1000"),
     ("{{1.5}} {{.5}} {{1e3}} {{1.0}} {{1e21}} {{1e-7}} {{2.50}}", "1.5 0.5 1000 1 1e+21 1e-07 2.5"),
     ("{{100000.0}} {{1000000.0}} {{0.0001}} {{0.00001}}", "100000 1e+06 0.0001 1e-05"),

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localai_flask.chat.gotemplate import TemplateError, parse
-from localai_flask.chat.gotemplate.registry import FUNCTIONS
+from localai_flask.gotemplate import TemplateError, parse
+from localai_flask.gotemplate.registry import FUNCTIONS
 
 BIG = "{{$x := repeat 100000 `ab-_ .1`}}"
 NESTED_LIST = "{{$x := list}}{{range until 200}}{{$x = list $x}}{{end}}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from localai_flask.chat.gotemplate import parse
+from localai_flask.gotemplate import parse
 
 DATA = {
     "s": "Hello wörld",

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from localai_flask.chat.gotemplate import TemplateError, parse
+from localai_flask.gotemplate import TemplateError, parse
 
 CHATML = """<|im_start|>{{if eq .RoleName "assistant"}}assistant{{else if eq .RoleName "system"}}system{{else if eq .RoleName "tool"}}tool{{else if eq .RoleName "user"}}user{{end}}
 {{- if .FunctionCall }}

@@ -8,7 +8,7 @@ import threading
 import msgspec
 import pytest
 
-from localai_flask.chat.gotemplate import TemplateError, parse
+from localai_flask.gotemplate import TemplateError, parse
 
 
 class Function(msgspec.Struct, rename={"Name": "name", "Parameters": "parameters"}, omit_defaults=True):

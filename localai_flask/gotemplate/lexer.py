@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from localai_flask.chat.gotemplate.errors import TemplateError
+from localai_flask.gotemplate.errors import TemplateError
 
 SPACE = " \t\r\n"
 
@@ -66,6 +66,7 @@ INSIDE = re.compile(
     """,
     re.VERBOSE,
 )
+NEGATIVE = re.compile(r"-\.?[0-9]")
 UNTERMINATED = {'"': "a string", "`": "a raw string", "'": "a character constant"}
 # After these kinds something must separate them from the next word.
 NAMES = {Kind.VARIABLE, Kind.FIELD, Kind.WORD, Kind.STRING, Kind.RAW_STRING, Kind.CHAR, Kind.NUMBER}
@@ -95,7 +96,9 @@ class Lexer:
                 yield Token(Kind.END, "", self.line)
                 return
             self._advance("{{-" if trims_next else "{{")
-            after = self.position + 1 if trims_next else self.position
+            after = (
+                self.position + 1 if trims_next and self.source[self.position :][:1] in tuple(SPACE) else self.position
+            )
             if self.source.startswith("/*", after):
                 self._comment(after)
             else:
@@ -103,7 +106,8 @@ class Lexer:
             trims = self._close()
 
     def _trims_left(self, start: int) -> bool:
-        return self.source.startswith("-", start + 2) and self.source[start + 3 : start + 4] in tuple(SPACE)
+        """Return whether an action begins with `-`; Go wants white space behind it, some galleries write none."""
+        return self.source.startswith("-", start + 2) and not NEGATIVE.match(self.source, start + 2)
 
     def _trims_right(self) -> bool:
         return self.source[self.position : self.position + 1] in tuple(SPACE) and self.source.startswith(

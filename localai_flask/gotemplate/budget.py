@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localai_flask.chat.gotemplate.errors import Fault
+from localai_flask.gotemplate.errors import Fault
 
 CHARS_PER_STEP = 32
 """Reading or making this many characters counts as one step, so that work on long strings is bounded too."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from localai_flask.chat.gotemplate import (
+from localai_flask.gotemplate import (
     builtins,
     sprig_dates,
     sprig_dicts,
@@ -15,7 +15,7 @@ from localai_flask.chat.gotemplate import (
     sprig_values,
     sprig_words,
 )
-from localai_flask.chat.gotemplate.function import Function
+from localai_flask.gotemplate.function import Function
 
 MODULES = (
     builtins,

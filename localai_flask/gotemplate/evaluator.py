@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Final
 
-from localai_flask.chat.gotemplate import nodes
-from localai_flask.chat.gotemplate.budget import Budget, Writer
-from localai_flask.chat.gotemplate.errors import Fault
-from localai_flask.chat.gotemplate.printing import to_text
-from localai_flask.chat.gotemplate.values import Record, Value, sorted_items, truth, type_name
+from localai_flask.gotemplate import nodes
+from localai_flask.gotemplate.budget import Budget, Writer
+from localai_flask.gotemplate.errors import Fault
+from localai_flask.gotemplate.printing import to_text
+from localai_flask.gotemplate.values import Record, Value, sorted_items, truth, type_name
 
 
 class Sign(Enum):

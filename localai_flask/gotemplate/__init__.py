@@ -5,7 +5,7 @@ reaches nothing but the data it is rendered with, and what it does is bounded in
 chats, models or requests.
 """
 
-from localai_flask.chat.gotemplate.errors import TemplateError
-from localai_flask.chat.gotemplate.template import MAX_OUTPUT, MAX_STEPS, Template, parse
+from localai_flask.gotemplate.errors import TemplateError
+from localai_flask.gotemplate.template import MAX_OUTPUT, MAX_STEPS, Template, parse
 
 __all__ = ["MAX_OUTPUT", "MAX_STEPS", "Template", "TemplateError", "parse"]

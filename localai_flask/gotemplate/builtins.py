@@ -7,11 +7,11 @@ import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
-from localai_flask.chat.gotemplate.budget import Budget
-from localai_flask.chat.gotemplate.errors import Fault
-from localai_flask.chat.gotemplate.printf import sprintf
-from localai_flask.chat.gotemplate.printing import sprint, to_text
-from localai_flask.chat.gotemplate.values import Value, from_utf8, to_utf8, truth, type_name
+from localai_flask.gotemplate.budget import Budget
+from localai_flask.gotemplate.errors import Fault
+from localai_flask.gotemplate.printf import sprintf
+from localai_flask.gotemplate.printing import sprint, to_text
+from localai_flask.gotemplate.values import Value, from_utf8, to_utf8, truth, type_name
 
 HTML = {'"': "&#34;", "'": "&#39;", "&": "&amp;", "<": "&lt;", ">": "&gt;", "\0": "\ufffd"}
 JS = {"\\": "\\\\", "'": "\\'", '"': '\\"', "<": "\\u003C", ">": "\\u003E", "&": "\\u0026", "=": "\\u003D"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from localai_flask.chat.gotemplate.errors import Fault
-from localai_flask.chat.gotemplate.values import INT64_MAX, INT64_MIN, from_utf8, to_utf8
+from localai_flask.gotemplate.errors import Fault
+from localai_flask.gotemplate.values import INT64_MAX, INT64_MIN, from_utf8, to_utf8
 
 ESCAPE = re.compile(r"\\(x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|[0-7]{3}|.)", re.DOTALL)
 SIMPLE = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from localai_flask.chat.gotemplate import jsontext
-from localai_flask.chat.gotemplate.budget import Budget
-from localai_flask.chat.gotemplate.errors import Fault
-from localai_flask.chat.gotemplate.values import Value, equal, kind_name, truth, type_name
+from localai_flask.gotemplate import jsontext
+from localai_flask.gotemplate.budget import Budget
+from localai_flask.gotemplate.errors import Fault
+from localai_flask.gotemplate.values import Value, equal, kind_name, truth, type_name
 
 
 def default(fallback: Any, *given: Any) -> Value:

@@ -6,9 +6,9 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from localai_flask.chat.gotemplate.budget import Budget
-from localai_flask.chat.gotemplate.errors import Fault
-from localai_flask.chat.gotemplate.values import Value, equal, truth
+from localai_flask.gotemplate.budget import Budget
+from localai_flask.gotemplate.errors import Fault
+from localai_flask.gotemplate.values import Value, equal, truth
 
 
 def list_(budget: Budget, *values: Any) -> list[Value]:

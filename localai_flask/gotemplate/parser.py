@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from localai_flask.chat.gotemplate import nodes
-from localai_flask.chat.gotemplate.lexer import Kind
-from localai_flask.chat.gotemplate.pipelines import STATEMENTS, PipelineParser
+from localai_flask.gotemplate import nodes
+from localai_flask.gotemplate.lexer import Kind
+from localai_flask.gotemplate.pipelines import STATEMENTS, PipelineParser
 
 
 class Parser(PipelineParser):

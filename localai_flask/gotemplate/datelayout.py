@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 
-from localai_flask.chat.gotemplate.errors import Fault
+from localai_flask.gotemplate.errors import Fault
 
 MONTHS = (
     "January", "February", "March", "April", "May", "June",

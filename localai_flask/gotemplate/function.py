@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from localai_flask.chat.gotemplate.budget import Budget
-from localai_flask.chat.gotemplate.errors import Fault
-from localai_flask.chat.gotemplate.values import Value, is_whole, type_name
+from localai_flask.gotemplate.budget import Budget
+from localai_flask.gotemplate.errors import Fault
+from localai_flask.gotemplate.values import Value, is_whole, type_name
 
 WORDS = {
     str: "a string",

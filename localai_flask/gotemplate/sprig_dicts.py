@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from localai_flask.chat.gotemplate.budget import MAX_DEPTH, Budget
-from localai_flask.chat.gotemplate.errors import Fault
-from localai_flask.chat.gotemplate.printing import to_text
-from localai_flask.chat.gotemplate.values import Value, copied, sorted_items, too_deep, truth, type_name
+from localai_flask.gotemplate.budget import MAX_DEPTH, Budget
+from localai_flask.gotemplate.errors import Fault
+from localai_flask.gotemplate.printing import to_text
+from localai_flask.gotemplate.values import Value, copied, sorted_items, too_deep, truth, type_name
 
 
 def dict_(budget: Budget, *pairs: Any) -> dict[str, Value]:

@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
-from localai_flask.chat.gotemplate.budget import MAX_DEPTH, Budget
-from localai_flask.chat.gotemplate.errors import Fault
+from localai_flask.gotemplate.budget import MAX_DEPTH, Budget
+from localai_flask.gotemplate.errors import Fault
 
 Value = Any
 """One of the types above."""

@@ -12,9 +12,9 @@ import uuid
 import zlib
 from collections.abc import Callable
 
-from localai_flask.chat.gotemplate.budget import Budget
-from localai_flask.chat.gotemplate.errors import Fault
-from localai_flask.chat.gotemplate.values import Value, from_utf8, to_utf8
+from localai_flask.gotemplate.budget import Budget
+from localai_flask.gotemplate.errors import Fault
+from localai_flask.gotemplate.values import Value, from_utf8, to_utf8
 
 
 def b64enc(text: str) -> str:

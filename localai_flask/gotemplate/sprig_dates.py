@@ -8,9 +8,9 @@ import zoneinfo
 from collections.abc import Callable
 from typing import Any
 
-from localai_flask.chat.gotemplate import datelayout
-from localai_flask.chat.gotemplate.errors import Fault
-from localai_flask.chat.gotemplate.values import Value, type_name
+from localai_flask.gotemplate import datelayout
+from localai_flask.gotemplate.errors import Fault
+from localai_flask.gotemplate.values import Value, type_name
 
 DURATION = re.compile(r"[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:h|ms|m|s|us|µs|ns))+\Z", re.ASCII)
 DURATION_PART = re.compile(r"([\d.]+)(h|ms|m|s|us|µs|ns)")

@@ -6,8 +6,8 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from localai_flask.chat.gotemplate.sprig_strings import GO_SPACE
-from localai_flask.chat.gotemplate.values import Value
+from localai_flask.gotemplate.sprig_strings import GO_SPACE
+from localai_flask.gotemplate.values import Value
 
 SPACES = re.escape(GO_SPACE)
 WORD_START = re.compile(f"[^{SPACES}]+")

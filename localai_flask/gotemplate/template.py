@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from localai_flask.chat.gotemplate import nodes
-from localai_flask.chat.gotemplate.budget import Budget
-from localai_flask.chat.gotemplate.errors import Fault, TemplateError
-from localai_flask.chat.gotemplate.evaluator import Run
-from localai_flask.chat.gotemplate.parser import Parser
-from localai_flask.chat.gotemplate.values import adopt, to_utf8
+from localai_flask.gotemplate import nodes
+from localai_flask.gotemplate.budget import Budget
+from localai_flask.gotemplate.errors import Fault, TemplateError
+from localai_flask.gotemplate.evaluator import Run
+from localai_flask.gotemplate.parser import Parser
+from localai_flask.gotemplate.values import adopt, to_utf8
 
 MAX_OUTPUT = 16 * 1024 * 1024
 """Characters that a rendering may have."""
