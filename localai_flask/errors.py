@@ -87,10 +87,15 @@ class ModelNotFound(NotFound):
 class ConfigError(ApiError):
     """A model's YAML or file cannot be used; the message names the file and what to change.
 
-    422, since the official clients ask again at 408, 409, 429 and from 500 on, and asking again mends no file.
+    `line` is the one that the message names, if any. 422, since the official clients ask again at 408, 409, 429 and
+    from 500 on, and asking again mends no file.
     """
 
     status, type, code = 422, "model_error", "model_config_invalid"
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after: float | None = None, line: int = 0):
+        super().__init__(message, param=param, retry_after=retry_after)
+        self.line = line
 
 
 class ServerConfigError(ConfigError):

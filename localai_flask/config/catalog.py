@@ -6,7 +6,6 @@ which model (registry.py).
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,15 +14,15 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from localai_flask.config import addresses, downloads, schema, templates, yamlfile
+from localai_flask.config import addresses, downloads, model_reader, templates, yamlfile
 from localai_flask.config.files.listing import Entry
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot
+from localai_flask.config.findings import Finding, fault
 from localai_flask.config.model import ModelConfig, Parameters
-from localai_flask.config.patterns import compiled
+from localai_flask.config.model_reader import Loaded
+from localai_flask.config.yamlfile import Document
 from localai_flask.errors import ConfigError
 from localai_flask.settings import Settings
-
-log = logging.getLogger(__name__)
 
 BACKEND_ALIASES = {
     "llama": ("llama-cpp", ""),
@@ -44,8 +43,6 @@ BACKEND_ALIASES = {
 
 GGUF_ONLY = frozenset({"rwkv"})
 """Older names of backends that had files of their own, of which only GGUF is left."""
-PATTERNS = ("cutstrings", "extract_regex")
-"""Keys that list regular expressions."""
 NEEDS_NO_MODEL = frozenset({"echo"})
 # The later parts of a split model are loaded through its first, and a projector serves the model beside it.
 _NOT_A_MODEL = re.compile(r"-(?!0*1-)\d+-of-\d+\.gguf$|mmproj[^/]*$", re.IGNORECASE)
@@ -63,117 +60,109 @@ class Broken(NamedTuple):
 class Catalog:
     """What one look found; `nicknames` lead from file names and stems to names in `models`.
 
-    `templates` are the template files that went into the models, or would have.
+    `findings` are all faults and warnings, in the order of the files; `templates` are the template files that went
+    into the models, or would have.
     """
 
     models: dict[str, ModelConfig] = field(default_factory=dict)
     problems: dict[str, ConfigError] = field(default_factory=dict)
     nicknames: dict[str, str] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
     templates: templates.Seen = field(default_factory=dict)
 
 
-def read(file: Path) -> list[ModelConfig | Broken]:
+def read(file: Path) -> list[Loaded | Broken]:
     """Read every mapping of a YAML file; what cannot be used becomes `Broken`, without harm to its neighbours."""
     try:
-        mappings = yamlfile.read(file)
+        documents = yamlfile.read(file)
     except ConfigError as error:
-        return [_broken(file.stem, "", error)]
-    return [_read_one(raw, file, only=len(mappings) == 1) for raw in mappings]
+        return [Broken(file.stem, "", error)]
+    return [_read_one(document, only=len(documents) == 1) for document in documents]
 
 
-def _read_one(raw: dict, file: Path, only: bool) -> ModelConfig | Broken:
-    name = str(raw.get("name") or (file.stem if only else ""))
-    parameters = raw.get("parameters")
+def _read_one(document: Document, only: bool) -> Loaded | Broken:
+    content = document.content
+    name = str(content.get("name") or (document.file.stem if only else ""))
+    parameters = content.get("parameters")
     model = parameters.get("model") if isinstance(parameters, dict) else None
     try:
         if not name:
-            raise ConfigError(f"{file}: a model of the list has no `name`; give it one.", param="name")
-        config = downloads.name_file(schema.load({**raw, "name": raw.get("name") or name}, file), file)
-        _check(config, file)
+            raise document.error((), "a model of the list has no `name`; give it one", "name")
+        loaded = model_reader.load(document._replace(content={**content, "name": content.get("name") or name}))
+        loaded = loaded._replace(config=downloads.name_file(loaded.config, document.file))
+        _check(loaded.config, document)
     except ConfigError as error:
-        return _broken(name or file.stem, model if isinstance(model, str) else "", error)
-    return config
+        return Broken(name or document.file.stem, model if isinstance(model, str) else "", error)
+    return loaded
 
 
-def _broken(name: str, model: str, error: ConfigError) -> Broken:
-    log.warning("%s", error)
-    return Broken(name, model, error)
-
-
-def _check(config: ModelConfig, file: Path) -> None:
+def _check(config: ModelConfig, document: Document) -> None:
     """Refuse what no folder could make right."""
-    expressions = {key: getattr(config, key) for key in PATTERNS} | config.function.patterns
-    for key, sources in expressions.items():
-        for source in sources:
-            try:
-                compiled(source)
-            except ValueError as error:
-                raise ConfigError(f"{file}: `{key}`: {source!r} {error}; correct it.", param=key) from error
-    key, problem = config.function.problem
-    if problem:
-        raise ConfigError(f"{file}: `function.{key}` {problem}.", param=f"function.{key}")
     model = config.parameters.model
     if config.alias:
         if config.backend or model or config.alias == config.name:
-            said = f"{file}: `alias` only names another model; remove `backend` and `parameters.model`."
-            raise ConfigError(said, param="alias")
+            raise document.error(
+                ("alias",), "`alias` only names another model; remove `backend` and `parameters.model`"
+            )
         return
     if not model and config.backend not in NEEDS_NO_MODEL:
-        raise ConfigError(
-            f"{file}: `parameters.model` is missing; name the model's file or folder.", param="parameters.model"
-        )
+        said = "`parameters.model` is missing; name the model's file or folder"
+        raise document.error(("parameters",), said, "parameters.model")
     if addresses.is_address(model):
-        said = f"{file}: `parameters.model` is an address; download the model into the models folder and name the file."
-        raise ConfigError(said, param="parameters.model")
-    for key, name in [
-        ("parameters.model", model),
-        *(("download_files", each.filename) for each in config.download_files),
-    ]:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            said = f"{file}: `{key}` leads out of the models folder ({name}); move the file into it."
-            raise ConfigError(said, param=key)
+        said = "`parameters.model` is an address; download the model into the models folder and name the file"
+        raise document.error(("parameters", "model"), said)
+    for key, text in templates.inline(config).items():
+        if problem := templates.syntax_problem(key, text):
+            raise document.error(("template", key), f"`template.{key}` {problem}")
 
 
-def build(entries: tuple[Entry, ...], items: dict[str, list[ModelConfig | Broken]], settings: Settings) -> Catalog:
+def build(entries: tuple[Entry, ...], items: dict[str, list[Loaded | Broken]], settings: Settings) -> Catalog:
     """Put together what `look` and `read` found; `items` holds each YAML file's content by its name."""
     folder = settings.models_path.absolute()
     models: dict[str, ModelConfig] = {}
     problems: dict[str, ConfigError] = {}
+    findings: list[Finding] = []
     seen: templates.Seen = {}
 
-    def add(config: ModelConfig, source: Path) -> None:
+    def report(name: str, source: Path, error: ConfigError) -> None:
+        problems.setdefault(name, error)
+        findings.append(fault(source, name, error))
+
+    def add(loaded: Loaded, source: Path) -> None:
+        config = loaded.config
+        findings.extend(loaded.findings)
         try:
             models[config.name] = templates.filled_in(_finished(config, source, settings), folder, seen)
         except ConfigError as error:
-            log.warning("%s", error)
-            problems.setdefault(config.name, error)
+            report(config.name, source, error)
 
     for entry in entries:
+        source = folder / entry.name
         for item in items.get(entry.name, ()):
             if isinstance(item, Broken):
-                problems.setdefault(item.name, item.error)
-            elif item.name in models:
-                problems.setdefault(entry.stem, _duplicate(item.name, folder / entry.name, models[item.name].source))
+                report(item.name, source, item.error)
+            elif item.config.name in models:
+                report(entry.stem, source, _duplicate(item.config.name, source, models[item.config.name].source))
             else:
-                add(item, folder / entry.name)
+                add(item, source)
     used = {PurePosixPath(each) for each in _used_files(items)}
     for entry in entries:
         is_free = entry.kind != "yaml" and not _is_used(entry, used) and entry.name not in models
         if is_free and not _NOT_A_MODEL.search(entry.name):
-            add(ModelConfig(name=entry.name, parameters=Parameters(model=entry.name)), folder / entry.name)
-    return Catalog(dict(sorted(models.items())), problems, _nicknames(models, entries, folder), seen)
+            add(Loaded(ModelConfig(name=entry.name, parameters=Parameters(model=entry.name))), folder / entry.name)
+    nicknames = _nicknames(models, entries, folder)
+    return Catalog(dict(sorted(models.items())), problems, nicknames, tuple(findings), seen)
 
 
 def _duplicate(name: str, file: Path, first: str) -> ConfigError:
-    log.warning("%s: the model name %r is taken", file, name)
     where = "twice in this file" if str(file) == first else f"also in {first}, which is used"
     return ConfigError(f"{file}: the model name {name!r} is {where}; rename one of the two.", param="name")
 
 
-def _used_files(items: dict[str, list[ModelConfig | Broken]]) -> Iterator[str]:
+def _used_files(items: dict[str, list[Loaded | Broken]]) -> Iterator[str]:
     """Give the files and folders in the models folder that some YAML speaks for, be it usable or not."""
     for item in (item for content in items.values() for item in content):
-        model = item.model if isinstance(item, Broken) else item.parameters.model
+        model = item.model if isinstance(item, Broken) else item.config.parameters.model
         if model:
             yield model
 

@@ -80,31 +80,49 @@ class FunctionOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         return not self.grammar.disable and (described or bool(self.function_name_key or self.function_arguments_key))
 
     @property
-    def problem(self) -> tuple[str, str]:
-        """What cannot be honoured: the key, and what to change; two empty texts if all can."""
-        grammar = self.grammar
+    def problem(self) -> tuple[str, str] | None:
+        """What cannot be honoured, if anything: the key, and what to change."""
+        if (self.function_name_key or "name") == (self.function_arguments_key or "arguments"):
+            return "function_arguments_key", "is the key of the name too; choose another"
+        return None
+
+    def settled(self, follows_template: bool) -> tuple[FunctionOptions, dict[str, str]]:
+        """Leave out of `grammar` what has no effect beside other keys, and say why, by its keys.
+
+        Nothing of it has one where the model's own template says how calls are written.
+        """
+        grammar, moot = self.grammar, dict[str, str]()
+        if follows_template and grammar.disable is False and grammar != FunctionGrammar():
+            moot[""] = "has no effect beside `template.use_tokenizer_template`, whose template says how to write calls"
+        if follows_template or grammar.disable:
+            return msgspec.structs.replace(self, grammar=FunctionGrammar(disable=True)), moot
+        if len(grammar.triggers) > 1:
+            moot["triggers"] = "may have one word only; calls are enforced behind the first"
+            grammar = msgspec.structs.replace(grammar, triggers=grammar.triggers[:1])
+        if grammar.triggers and grammar.mixed_mode:
+            moot["mixed_mode"] = "has no effect beside `triggers`, as text before the trigger is free anyway"
+            grammar = msgspec.structs.replace(grammar, mixed_mode=False)
+        if not grammar.mixed_mode:
+            for key in ("no_mixed_free_string", "expect_strings_after_json"):
+                if getattr(grammar, key):
+                    moot[key] = "has no effect without `mixed_mode`"
+                    grammar = msgspec.structs.replace(grammar, **{key: False})
         order = [part.strip() for part in grammar.properties_order.split(",")]
         name, arguments = self.function_name_key or "name", self.function_arguments_key or "arguments"
-        if name == arguments:
-            return "function_arguments_key", "is the key of the name too; choose another"
         if name in order and arguments in order and order.index(arguments) < order.index(name):
-            return "grammar.properties_order", f"must have {name} before {arguments}, as it tells which schema holds"
-        if len(grammar.triggers) > 1:
-            return "grammar.triggers", "may have one word only"
-        if (grammar.no_mixed_free_string or grammar.expect_strings_after_json) and not grammar.mixed_mode:
-            return "grammar", "has `no_mixed_free_string` or `expect_strings_after_json`, which need `mixed_mode`"
-        if grammar.triggers and grammar.mixed_mode:
-            return "grammar.triggers", "is not possible together with `mixed_mode`; choose one"
-        return "", ""
+            moot["properties_order"] = (
+                f"has {arguments} before {name}; {name} comes first, as it says which schema holds"
+            )
+        return msgspec.structs.replace(self, grammar=grammar), moot
 
     @property
     def patterns(self) -> dict[str, tuple[str, ...]]:
         """All regular expressions by their keys."""
         return {
-            "function.response_regex": self.response_regex,
-            "function.json_regex_match": self.json_regex_match,
-            "function.argument_regex": self.argument_regex,
-            "function.capture_llm_results": self.capture_llm_results,
-            "function.replace_function_results": tuple(each.key for each in self.replace_function_results),
-            "function.replace_llm_results": tuple(each.key for each in self.replace_llm_results),
+            "response_regex": self.response_regex,
+            "json_regex_match": self.json_regex_match,
+            "argument_regex": self.argument_regex,
+            "capture_llm_results": self.capture_llm_results,
+            "replace_function_results": tuple(each.key for each in self.replace_function_results),
+            "replace_llm_results": tuple(each.key for each in self.replace_llm_results),
         }

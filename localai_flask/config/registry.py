@@ -15,8 +15,10 @@ from localai_flask.config import facts
 from localai_flask.config.catalog import Broken, Catalog, build, read
 from localai_flask.config.downloads import check_files
 from localai_flask.config.files.listing import Entry, look
+from localai_flask.config.findings import Finding
 from localai_flask.config.look import NEVER, Look
 from localai_flask.config.model import ModelConfig
+from localai_flask.config.model_reader import Loaded
 from localai_flask.config.templates import has_changed
 from localai_flask.errors import ConfigError, InvalidRequest, ModelDisabled, ModelNotFound
 from localai_flask.settings import Settings
@@ -40,7 +42,7 @@ class Registry:
         self._lock = threading.Lock()
         self._checked = float("-inf")
         self._entries: tuple[Entry, ...] | None = None
-        self._read: dict[Entry, list[ModelConfig | Broken]] = {}
+        self._read: dict[Entry, list[Loaded | Broken]] = {}
         self._catalog = Catalog()
         self._seen: tuple[Catalog, Look] = self._catalog, NEVER
 
@@ -51,6 +53,10 @@ class Registry:
     def problems(self) -> dict[str, ConfigError]:
         """List what is wrong in the folder's YAML, by model name, or by file stem where there is no usable name."""
         return dict(self._current().problems)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """List all faults and warnings about the folder's YAML."""
+        return self._current().findings
 
     def get(self, name: str) -> ModelConfig:
         """Find the model that a name means, through at most one alias.

@@ -1,15 +1,12 @@
-"""YAML's mappings to `ModelConfig`: a marshmallow schema derived from the structs, so that each key is declared once.
+"""YAML's mappings to structs: marshmallow schemas derived from them, so that each key is declared once.
 
-A key that nobody declared is refused with the nearest known one. Knows no folder and no defaults beyond the structs'.
+Knows nothing of files, and no defaults beyond the structs'; what becomes of complaints is for others to say.
 """
 
 from __future__ import annotations
 
-import difflib
 import functools
-import logging
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import msgspec
@@ -17,20 +14,15 @@ from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_l
 from msgspec import inspect
 
 from localai_flask.config import model, scalars
-from localai_flask.config.elsewhere import KNOWN_ELSEWHERE, sift
-from localai_flask.errors import ConfigError
-
-log = logging.getLogger(__name__)
+from localai_flask.config.keypaths import KeyPath
 
 FILLED_IN = frozenset({"models_path", "source"})
 """Fields of `ModelConfig` that the registry writes; in YAML they are unknown keys."""
+UNKNOWN = "is unknown"
+"""What is said of a key that no struct has."""
+MISSING = "is missing"
+"""What is said of a key that has to be there."""
 
-ENGINE_KEYS = frozenset({"batch", "n_keep", "rope_freq_base", "rope_freq_scale"})
-"""Keys that LocalAI has under `parameters:` and that no request sets."""
-SAMPLING_KEYS = frozenset({"mirostat", "mirostat_tau", "mirostat_eta"})
-"""Keys that LocalAI has outside of `parameters:` and that a request may set."""
-
-_UNKNOWN = "is unknown"
 _SCALARS: dict[type[inspect.Type], Callable[..., Any]] = {
     inspect.IntType: scalars.whole,
     inspect.FloatType: scalars.number,
@@ -39,53 +31,28 @@ _SCALARS: dict[type[inspect.Type], Callable[..., Any]] = {
 }
 
 
-def load(raw: Mapping[Any, Any], file: Path) -> model.ModelConfig:
-    """Turn one mapping of a YAML file into a config; a missing name is the file's stem.
-
-    Raises `ConfigError` with the file, the key and what to change.
-    """
-    ours, elsewhere = sift(_with_keys_in_place({"name": file.stem, **_without_nulls(raw)}))
-    for path, fate in elsewhere.items():
-        if fate.refused:
-            raise ConfigError(f"{file}: `{path}` {fate.sentence}.", param=path)
-    if elsewhere:
-        log.info(
-            "%s: without effect here: %s", file, "; ".join(f"`{p}` {fate.sentence}" for p, fate in elsewhere.items())
-        )
+def read_struct(content: Mapping[Any, Any]) -> tuple[model.ModelConfig | None, list[tuple[KeyPath, str]]]:
+    """Read a config, or find all that is wrong with it: paths with the rest of a sentence."""
     try:
-        config: model.ModelConfig = _schema_for(model.ModelConfig)().load(ours)
+        return schema_for(model.ModelConfig)().load(content), []
     except ValidationError as error:
-        path, problem = _first(error.messages)
-        raise ConfigError(f"{file}: `{path}` {_with_hint(path, problem)}.", param=path) from None
-    _check_it_travels(config, file)
-    return config
+        return None, list(_complaints(error.messages))
 
 
-def _check_it_travels(config: model.ModelConfig, file: Path) -> None:
-    """Refuse free-form values, as in `chat_template_kwargs`, that cannot be sent to a model worker."""
-    try:
-        model.encode(config)
-    except OverflowError as error:
-        raise ConfigError(f"{file}: a number does not fit into 64 bits; correct it.") from error
-    except TypeError as error:
-        raise ConfigError(f"{file}: a key is not text; put numbers that are keys in quotes.") from error
+def keys_of(path: tuple[str, ...]) -> frozenset[str]:
+    """List the keys that a block may hold; none where the path is no block."""
+    schema: Schema = schema_for(model.ModelConfig)()
+    for part in path:
+        field = schema.fields.get(part)
+        field = getattr(field, "inner", field)
+        if not isinstance(field, fields.Nested):
+            return frozenset()
+        schema = field.schema
+    return frozenset(schema.fields)
 
 
-def _with_keys_in_place(raw: dict[Any, Any]) -> dict[Any, Any]:
-    """Read those of LocalAI's `parameters` that are settings of the engine as such, and the other way round."""
-    parameters = raw.get("parameters", {})
-    if not isinstance(parameters, dict):
-        return raw
-    up = {key: value for key, value in parameters.items() if key in ENGINE_KEYS}
-    down = {key: value for key, value in raw.items() if key in SAMPLING_KEYS}
-    if not up and not down:
-        return raw
-    stay = {key: value for key, value in raw.items() if key not in SAMPLING_KEYS}
-    rest = {key: value for key, value in parameters.items() if key not in ENGINE_KEYS}
-    return {**_without_nulls(up), **stay, "parameters": {**down, **rest}}
-
-
-def _without_nulls(data: Mapping[Any, Any]) -> dict[Any, Any]:
+def without_nulls(data: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Leave out keys that are there without a value."""
     return {key: value for key, value in data.items() if value is not None}
 
 
@@ -93,14 +60,14 @@ class _StructSchema(Schema):
     """One struct's keys; loading gives the struct."""
 
     struct: ClassVar[type[msgspec.Struct]]
-    error_messages: dict[str, str] = {"type": "must hold keys with values", "unknown": _UNKNOWN}
+    error_messages: dict[str, str] = {"type": "must hold keys with values", "unknown": UNKNOWN}
 
     class Meta:
         unknown = RAISE
 
     @pre_load
     def drop_nulls(self, data: Any, **_: Any) -> Any:
-        return _without_nulls(data) if isinstance(data, Mapping) else data
+        return without_nulls(data) if isinstance(data, Mapping) else data
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> msgspec.Struct:
@@ -108,7 +75,7 @@ class _StructSchema(Schema):
 
 
 @functools.cache
-def _schema_for(struct: type[msgspec.Struct]) -> type[_StructSchema]:
+def schema_for(struct: type[msgspec.Struct]) -> type[_StructSchema]:
     """Derive the schema of a struct."""
     info = inspect.type_info(struct)
     assert isinstance(info, inspect.StructType)
@@ -126,10 +93,10 @@ def _schema_for(struct: type[msgspec.Struct]) -> type[_StructSchema]:
 def _field_for(kind: inspect.Type, required: bool = False) -> fields.Field:
     if isinstance(kind, inspect.UnionType):  # "or None" means that the key may be absent
         (kind,) = (each for each in kind.types if not isinstance(each, inspect.NoneType))
-    said: dict[str, Any] = {"required": "is missing"}
+    said: dict[str, Any] = {"required": MISSING}
     match kind:
         case inspect.StructType():
-            return fields.Nested(_schema_for(kind.cls), required=required, error_messages=said)
+            return fields.Nested(schema_for(kind.cls), required=required, error_messages=said)
         case inspect.VarTupleType():
             return _Items(_field_for(kind.item_type), required=required, error_messages=said)
         case inspect.DictType():
@@ -183,41 +150,10 @@ class _Table(fields.Field):
         return table
 
 
-def _first(messages: Any, path: str = "") -> tuple[str, str]:
-    """Find the first complaint in marshmallow's nested messages: its dotted path and its text."""
-    while isinstance(messages, dict):
-        key = min(messages, key=str)
-        if isinstance(key, int) and path:
-            path = f"{path}[{key}]"
-        elif key != "_schema":
-            path = f"{path}.{key}" if path else str(key)
-        messages = messages[key]
-    return path, messages[0]
-
-
-def _with_hint(path: str, problem: str) -> str:
-    """Add what an unknown key was probably meant to be."""
-    if problem != _UNKNOWN:
-        return problem
-    block, _, key = path.rpartition(".")
-    for home in ("parameters", "template"):
-        if home != block and key in _keys_of(home):
-            return f"is unknown here; it belongs under `{home}:`"
-    if block and key in _keys_of(""):
-        return f"is unknown here; it belongs to the top level, outside of `{block}:`"
-    near = difflib.get_close_matches(key, _keys_of(block), n=1, cutoff=0.75)
-    return f"is unknown; perhaps `{near[0]}` is meant" if near else "is unknown; remove it"
-
-
-def _keys_of(block: str) -> list[str]:
-    """List the keys that may stand in a block, ours and those known elsewhere."""
-    prefix = f"{block}." if block else ""
-    elsewhere = [key.removeprefix(prefix).partition(".")[0] for key in KNOWN_ELSEWHERE if key.startswith(prefix)]
-    schema: Schema = _schema_for(model.ModelConfig)()
-    for part in block.split(".") if block else ():
-        field = schema.fields.get(part.partition("[")[0])
-        field = getattr(field, "inner", field)
-        if not isinstance(field, fields.Nested):
-            return elsewhere
-        schema = field.schema
-    return [*schema.fields, *elsewhere]
+def _complaints(messages: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
+    """Walk marshmallow's nested messages."""
+    if isinstance(messages, dict):
+        for key in sorted(messages, key=str):
+            yield from _complaints(messages[key], path if key == "_schema" else (*path, key))
+    else:
+        yield path, messages[0]

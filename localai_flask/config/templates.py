@@ -1,25 +1,29 @@
 """Prompt templates that a model's YAML names, or that lie beside its model file, put into its config as text.
 
-Knows files only; what a template means is the prompt's business.
+Knows files, and whether a template is one; what it means is the prompt's business.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from msgspec import structs
 
+from localai_flask import gotemplate
 from localai_flask.config.files.bounded import read_text
 from localai_flask.config.model import ModelConfig
+from localai_flask.config.paths import leads_out
 from localai_flask.errors import ConfigError
 
 NAMED = ("chat", "chat_message", "completion", "edit", "function", "multimodal")
 """The keys of `template:` that hold a template or name one; `reply_prefix` is plain text."""
 BESIDE_MODEL = ("chat", "completion", "edit")
 """Those for which `<model>.tmpl` stands in."""
+OF_CHATS = ("chat", "chat_message", "function")
+"""Those that are not used with `use_tokenizer_template`."""
 MAX_BYTES = 1024 * 1024
 
 
@@ -57,6 +61,7 @@ def filled_in(config: ModelConfig, folder: Path, seen: Seen) -> ModelConfig:
         value = getattr(config.template, key)
         if value and not _is_inline(value):
             found[key] = _read_named(value, f"{config.source}: `template.{key}`", folder, seen)
+            _check_file(config, key, found[key], f"`template.{key}`, read from {value.strip()},")
     model = config.parameters.model
     missing = [key for key in BESIDE_MODEL if not getattr(config.template, key)]
     if model and missing:
@@ -64,7 +69,32 @@ def filled_in(config: ModelConfig, folder: Path, seen: Seen) -> ModelConfig:
         seen[file] = stamp(file)
         if seen[file] != Stamp():
             found |= dict.fromkeys(missing, _read(file, f"{config.source}: the model's own template"))
+            _check_file(config, missing[0], found[missing[0]], f"the template {file}")
     return structs.replace(config, template=structs.replace(config.template, **found)) if found else config
+
+
+def inline(config: ModelConfig) -> dict[str, str]:
+    """Find the templates that stand in the YAML itself."""
+    given = {key: getattr(config.template, key) for key in NAMED}
+    return {key: value for key, value in given.items() if _is_inline(value) and _is_used(config, key)}
+
+
+def syntax_problem(key: str, text: str) -> str:
+    """Say what is wrong with a template, as the rest of a sentence; "" if it is one."""
+    try:
+        gotemplate.parse(text, key)
+    except gotemplate.TemplateError as error:
+        return f"is no Go template: {error.reason}, in its line {error.line}; correct it"
+    return ""
+
+
+def _is_used(config: ModelConfig, key: str) -> bool:
+    return key != "multimodal" and not (config.template.use_tokenizer_template and key in OF_CHATS)
+
+
+def _check_file(config: ModelConfig, key: str, text: str, what: str) -> None:
+    if _is_used(config, key) and (problem := syntax_problem(key, text)):
+        raise ConfigError(f"{config.source}: {what} {problem}.", param=f"template.{key}")
 
 
 def _is_inline(value: str) -> bool:
@@ -74,8 +104,7 @@ def _is_inline(value: str) -> bool:
 
 def _read_named(value: str, what: str, folder: Path, seen: Seen) -> str:
     name = value.strip()
-    parts = PurePosixPath(name)
-    if parts.is_absolute() or ".." in parts.parts or "\0" in name:
+    if leads_out(name):
         raise ConfigError(f"{what} leads out of the models folder ({name}); move the template file into it.")
     for file in (folder / f"{name}.tmpl", *([folder / name] if name.endswith(".tmpl") else [])):
         seen[file] = stamp(file)

@@ -1,4 +1,4 @@
-"""A YAML file to plain mappings, with the place of what is wrong in it.
+"""A YAML file to plain mappings that know the lines of their keys.
 
 Reads YAML 1.2's scalars, where `on`, `no` and `12:30` are text. Knows nothing of models.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml  # type: ignore[import-untyped]
 
 from localai_flask.config.files.bounded import read_text
+from localai_flask.config.findings import place
+from localai_flask.config.keypaths import KeyPath, dotted
 from localai_flask.errors import ConfigError
 
 MOST_BYTES = 1 << 20
@@ -58,6 +60,8 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         raise yaml.constructor.ConstructorError(None, None, said, node.start_mark)
 
 
+MOST_APOSTROPHES = 64
+"""How many needless backslashes before apostrophes a file may have; each costs another look at the file."""
 _DIGITS = list("-+0123456789.")
 _REAL = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 for _tag, _pattern, _starts in (  # the first that matches wins; `_starts` are the characters that it can begin with
@@ -80,16 +84,55 @@ for _tag, _constructor in _CONSTRUCTORS.items():
 _Loader.add_constructor(None, _Loader.other)
 
 
-def read(file: Path) -> list[dict[Any, Any]]:
+class Document(NamedTuple):
+    """A mapping of a file, and the node that it was made of, which knows the lines."""
+
+    file: Path
+    content: dict[Any, Any]
+    node: yaml.Node | None = None
+
+    def line(self, path: KeyPath) -> int:
+        """Find the line of what stands at a path, or else of what stands around it; 0 if lines are not known."""
+        node = self.node
+        line: int = node.start_mark.line + 1 if node else 0
+        for part in path:
+            key, node = _child(node, part)
+            if key is None:
+                break
+            line = key.start_mark.line + 1
+        return line
+
+    def error(self, path: KeyPath, sentence: str, param: str = "") -> ConfigError:
+        """Make the error about a key; `param` is the key that it is about, if there is nothing at the path."""
+        line = self.line(path)
+        said = f"{place(self.file, line)}: {sentence}."
+        return ConfigError(said, param=param or dotted(path), line=line)
+
+
+def _child(node: yaml.Node | None, part: Any) -> tuple[yaml.Node | None, yaml.Node | None]:
+    """Find what marks the place of a key or an item, and its value."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value == str(part):
+                return key, value
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part], node.value[part]
+    return None, None
+
+
+def read(file: Path) -> list[Document]:
     """Read a file that holds one mapping or a list of mappings.
 
     Raises `ConfigError` with the file, and with line and column where the text is not YAML.
     """
     text = read_text(file, MOST_BYTES)
     try:
-        content = _load(text)
+        content, node = _parse_as_go(text)
     except yaml.MarkedYAMLError as error:
-        raise ConfigError(f"{file}{_place(error)}: {_problem(error)}; correct the YAML.") from error
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        said = f"{file}{where}: {_problem(error)}; correct the YAML."
+        raise ConfigError(said, line=mark.line + 1 if mark else 0) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file} is not YAML ({str(error).splitlines()[0]}); correct it.") from error
     if content is None:
@@ -97,19 +140,36 @@ def read(file: Path) -> list[dict[Any, Any]]:
     entries = content if isinstance(content, list) else [content]
     if not entries or not all(isinstance(entry, dict) for entry in entries):
         raise ConfigError(f"{file} must hold keys with values, or a list of such mappings.")
-    return entries
+    nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    return [Document(file, entry, each) for entry, each in zip(entries, nodes, strict=True)]
 
 
-def _load(text: str) -> Any:
+def _parse_as_go(text: str) -> tuple[Any, yaml.Node | None]:
+    """Parse YAML; in double quotes `\\'` is taken for an apostrophe, as Go's reader does."""
+    for _ in range(MOST_APOSTROPHES):
+        try:
+            return _parse(text)
+        except yaml.scanner.ScannerError as error:
+            mark = error.problem_mark
+            lines = text.splitlines(keepends=True)
+            if mark is None or mark.line >= len(lines) or not lines[mark.line].startswith("\\'", mark.column):
+                raise
+            line = lines[mark.line]
+            lines[mark.line] = line[: mark.column] + line[mark.column + 1 :]
+            text = "".join(lines)
+    return _parse(text)
+
+
+def _parse(text: str) -> tuple[Any, yaml.Node | None]:
     _check_size(text)
     loader = _Loader(text)
     try:
         root = loader.get_single_node()
         if root is None:
-            return None
+            return None, None
         if _expanded(root, {}) > MOST_NODES:
             raise ValueError(f"its aliases repeat more than {MOST_NODES} values")
-        return loader.construct_document(root)
+        return loader.construct_document(root), root
     finally:
         loader.dispose()
 
@@ -143,8 +203,3 @@ def _expanded(node: yaml.Node, known: dict[int, int]) -> int:
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
     return ", ".join(part for part in (error.context, error.problem) if part)
-
-
-def _place(error: yaml.MarkedYAMLError) -> str:
-    mark = error.problem_mark or error.context_mark
-    return f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""

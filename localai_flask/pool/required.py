@@ -1,4 +1,7 @@
-"""The models that must be loaded before the server counts as ready, and the thread that follows their YAML."""
+"""The thread that follows the models folder: the models that the server is to load at start, and what is found in YAML.
+
+Of all the processes that read the folder, this one alone logs what is wrong there, so that it is said once.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +35,11 @@ class RequiredModels(threading.Thread):
     def run(self) -> None:
         registry = Registry(self._settings)
         self._check_default(registry)
-        while self._settings.load_to_memory:
+        said: frozenset[str] = frozenset()
+        while True:
             for name in self._settings.load_to_memory:
                 self._look(registry, name)
+            said = self._log_findings(registry, said)
             time.sleep(LOOK_S)
 
     def _check_default(self, registry: Registry) -> None:
@@ -45,6 +50,17 @@ class RequiredModels(threading.Thread):
                 registry.get(name)
         except (ApiError, OSError) as error:
             log.warning("LOCALAI_DEFAULT_MODEL=%s: %s Requests that name no model are refused until then.", name, error)
+
+    def _log_findings(self, registry: Registry, said: frozenset[str]) -> frozenset[str]:
+        """Log what was not there before; return all that is there now."""
+        try:
+            findings = dict.fromkeys(map(str, registry.findings()))
+        except (ApiError, OSError):  # a folder that cannot be read is told to whoever asks for a model
+            return said
+        for finding in findings:
+            if finding not in said:
+                log.warning("%s", finding)
+        return frozenset(findings)
 
     def _look(self, registry: Registry, name: str) -> None:
         try:

@@ -210,17 +210,10 @@ def test_what_expressions_find_cannot_be_enforced() -> None:
         constraint_of(options, Wanted(must_call=True, asked_by="tool_choice"))
 
 
-@pytest.mark.parametrize(
-    ("options", "key"),
-    [
-        (FunctionOptions(function_name_key="f", function_arguments_key="f"), "function_arguments_key"),
-        (FunctionOptions(grammar=FunctionGrammar(properties_order="arguments,name")), "grammar.properties_order"),
-        (FunctionOptions(grammar=FunctionGrammar(triggers=(Trigger(word="a"), Trigger(word="b")))), "grammar.triggers"),
-        (FunctionOptions(grammar=FunctionGrammar(expect_strings_after_json=True)), "grammar"),
-    ],
-)
-def test_what_makes_no_sense_is_a_problem(options: FunctionOptions, key: str) -> None:
-    assert options.problem[0] == key
+def test_one_key_for_name_and_arguments_is_a_problem() -> None:
+    assert FunctionOptions().problem is None
+    problem = FunctionOptions(function_name_key="f", function_arguments_key="f").problem
+    assert problem and problem[0] == "function_arguments_key"
 
 
 def test_every_preset_is_known() -> None:

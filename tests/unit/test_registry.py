@@ -71,7 +71,7 @@ def test_files_and_folders_that_a_config_uses_are_not_listed_again(folder):
     path = folder(
         a__yaml="name: a\nparameters: {model: ./a.gguf}",
         b__yaml="name: b\nparameters: {model: hub/model.gguf}",
-        broken__yaml="name: c\nnonsense: 1\nparameters: {model: c.gguf}",
+        broken__yaml="name: c\nlimits: 1\nparameters: {model: c.gguf}",
         a__gguf="",
         c__gguf="",
         hub=None,
@@ -212,17 +212,74 @@ def test_a_problem_is_raised_for_its_name_and_harms_no_other(folder):
     path = folder(
         good__yaml="backend: echo",
         syntax__yaml="name: [",
-        key__yaml="name: named\nbackend: echo\ncontxt_size: 1",
-        list__yaml="[{name: l1, backend: echo}, {name: l2, backend: echo, nonsense: 1}, {backend: echo}]",
+        key__yaml="name: named\nbackend: echo\ncontext_size: x",
+        list__yaml="[{name: l1, backend: echo}, {name: l2, backend: echo, limits: 1}, {backend: echo}]",
         syntax__gguf="",
     )
     registry = over(path)
     assert list(registry.models()) == ["good", "l1", "syntax.gguf"]
     assert set(registry.problems()) == {"syntax", "named", "l2", "list"}
-    for name, said in (("syntax", "line 2"), ("named", "context_size"), ("l2", "nonsense"), ("list", "no `name`")):
+    for name, said in (("syntax", "line 2"), ("named", "context_size"), ("l2", "limits"), ("list", "no `name`")):
         with pytest.raises(ConfigError, match=said):
             registry.get(name)
         assert registry.is_model(name)
+
+
+def test_findings_are_kept_with_the_catalog(folder):
+    path = folder(
+        a__yaml="backend: echo\nnonsense: 1",
+        b__yaml="- {name: l1, backend: echo}\n- name: l2\n  backend: echo\n  limits: 1",
+        c__yaml="name: [",
+        d__yaml="name: a\nbackend: echo",
+    )
+    found = [(Path(each.file).name, each.line, each.model, each.is_fault) for each in over(path).findings()]
+    assert found == [
+        ("a.yaml", 2, "a", False),
+        ("b.yaml", 4, "l2", True),
+        ("c.yaml", 2, "c", True),
+        ("d.yaml", 0, "d", True),
+    ]
+    texts = [each.text for each in over(path).findings()]
+    assert texts[0] == "`nonsense` is unknown."
+    assert all(str(path) not in text for text in texts[:3])
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("template:\n  chat: '{{.Input'", r"a.yaml, line 4: `template.chat` is no Go template: .* in its line 1"),
+        ("template: {completion: '{{nofunction .Input}}'}", "`template.completion` is no Go template: .*nofunction"),
+        ("template: {chat_message: named}", r"`template.chat_message`, read from named, is no Go template: .* line 2"),
+        ("", r"the template .*m.gguf.tmpl is no Go template"),
+    ],
+)
+def test_a_go_template_that_does_not_parse_is_a_fault_of_the_file(folder, template, said):
+    path = folder(
+        a__yaml=f"name: a\nparameters: {{model: m.gguf}}\n{template}",
+        named__tmpl="fine\n{{if}}",
+        ok__yaml="name: ok\nbackend: echo\ntemplate: {chat: '{{.Input}}'}",
+    )
+    if not template:
+        (path / "m.gguf.tmpl").write_text("{{end}}")
+    with pytest.raises(ConfigError, match=said):
+        over(path).get("a")
+    assert over(path).get("ok").template.chat == "{{.Input}}"
+
+
+def test_templates_that_are_not_used_need_not_parse(folder):
+    path = folder(
+        a__yaml="backend: echo\ntemplate: {chat: '{{', multimodal: '{{', use_tokenizer_template: true}",
+        b__yaml="backend: echo\ntemplate: {completion: '{{', use_tokenizer_template: true}",
+    )
+    assert list(over(path).models()) == ["a"]
+
+
+def test_a_link_in_the_folder_may_lead_anywhere(folder, tmp_path_factory):
+    disk = tmp_path_factory.mktemp("disk")
+    (disk / "m.gguf").touch()
+    path = folder(a__yaml="parameters: {model: disk/m.gguf}")
+    (path / "disk").symlink_to(disk)
+    assert over(path).get("a").model_path.exists()
 
 
 def test_an_error_that_is_raised_often_collects_no_tracebacks(folder):
@@ -249,7 +306,7 @@ def test_the_second_of_two_equal_names_is_a_problem(folder):
         ("parameters: {model: /etc/passwd}", "leads out of the models folder"),
         ("parameters: {model: ../a.gguf}", "leads out of the models folder"),
         ("parameters: {model: a/../../b.gguf}", "leads out of the models folder"),
-        ("backend: echo\ndownload_files: [{filename: ../x}]", "`download_files` leads out"),
+        ("backend: echo\ndownload_files: [{filename: ../x}]", "leads out of the models folder"),
         ("parameters: {model: 'huggingface://o/r/f.gguf'}", "is an address"),
         ("parameters: {model: 'github:o/r/f.gguf'}", "is an address"),
         ("backend: llama-cpp", "`parameters.model` is missing"),
@@ -306,8 +363,8 @@ def test_nothing_to_resolve_says_what_to_do(folder, tmp_path):
         over(tmp_path / "not there").resolve(None)
     with pytest.raises(ModelNotFound, match="there are none yet"):
         over(folder()).get("x")
-    with pytest.raises(ConfigError, match="nonsense"):
-        over(folder(a__yaml="nonsense: 1")).resolve(None)
+    with pytest.raises(ConfigError, match="limits"):
+        over(folder(a__yaml="limits: 1")).resolve(None)
 
 
 def test_changes_in_the_folder_are_seen(folder):
