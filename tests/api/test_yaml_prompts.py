@@ -119,7 +119,7 @@ def test_finishing_leaves_reasoning_alone(client: FlaskClient, pool: FakePool, m
 def test_a_broken_expression_is_named(client: FlaskClient, models: Path) -> None:
     model(models, "extract_regex: ['(a']")
     response = chat(client)
-    assert response.status_code == 422 and "`extract_regex`: '(a'" in response.get_json()["error"]["message"]
+    assert response.status_code == 422 and "`extract_regex[0]` is '(a'" in response.get_json()["error"]["message"]
 
 
 def test_grammar_of_the_yaml(client: FlaskClient, pool: FakePool, models: Path) -> None:

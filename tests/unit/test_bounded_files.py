@@ -42,7 +42,8 @@ def test_strange_yaml_is_refused_at_little_cost(tmp_path: Path, kind: str) -> No
 
 def test_aliases_that_repeat_little_are_fine(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("- &a {name: a, options: [x]}\n- {<<: *a, name: b}\n")
-    assert yamlfile.read(tmp_path / "a.yaml") == [{"name": "a", "options": ["x"]}, {"name": "b", "options": ["x"]}]
+    found = [each.content for each in yamlfile.read(tmp_path / "a.yaml")]
+    assert found == [{"name": "a", "options": ["x"]}, {"name": "b", "options": ["x"]}]
 
 
 @pytest.mark.parametrize(
