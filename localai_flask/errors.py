@@ -56,13 +56,20 @@ class UnsupportedParameter(InvalidRequest):
     code = "unsupported_parameter"
 
 
+def advise_shorter(limit: int, trained: int) -> str:
+    """Say what helps a prompt that does not fit; no setting helps beyond what the model was trained for."""
+    if 0 < trained <= limit:
+        return "shorten the prompt or choose a model for longer ones"
+    return "shorten the prompt or raise `context_size` in the model's YAML"
+
+
 class ContextOverflow(InvalidRequest):
     code = "context_length_exceeded"
 
-    def __init__(self, asked: int, limit: int, *, param: str | None = None):
+    def __init__(self, asked: int, limit: int, *, trained: int = 0, param: str | None = None):
+        """`trained` is how many tokens the model was trained for, 0 if that is not known."""
         super().__init__(
-            f"The prompt has {asked} tokens but this model's context holds {limit}; "
-            "shorten the prompt or raise `context_size` in the model's YAML.",
+            f"The prompt has {asked} tokens but this model's context holds {limit}; {advise_shorter(limit, trained)}.",
             param=param,
         )
         self.info = msgspec.structs.replace(self.info, asked=asked, limit=limit)

@@ -11,6 +11,8 @@ import msgspec
 
 from localai_flask.generation import Failed, Prompt
 
+ALL_IT_TAKES = -1
+
 
 class Embed(msgspec.Struct, frozen=True, array_like=True, tag="embed"):
     """Ask for a text's vector, as the model's pooling makes it, or for those of all its tokens if it pools none."""
@@ -18,6 +20,8 @@ class Embed(msgspec.Struct, frozen=True, array_like=True, tag="embed"):
     capability: ClassVar[str] = "embed"
 
     prompt: Prompt
+    cut_to: int | None = None
+    """To how many tokens a longer text is cut, `ALL_IT_TAKES`: to what the model takes; None: it is refused."""
 
 
 class Score(msgspec.Struct, frozen=True, array_like=True, tag="score"):

@@ -7,9 +7,9 @@ no sequence that generates: it is told how many run beside it, and then computes
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from localai_flask.backends.base import Event, Inquiry
 from localai_flask.errors import ApiError, ContextOverflow, DeadlineExceeded, InvalidRequest, Overloaded
 from localai_flask.generation import Failed
-from localai_flask.inquiry import Embedded, EmbeddedPart, Question, Scored
+from localai_flask.inquiry import ALL_IT_TAKES, Embed, Embedded, EmbeddedPart, Question, Scored
 
 TOO_LATE = Failed(
     DeadlineExceeded("The text was not embedded in the time it was given; send fewer or ask with more time.").info
@@ -36,8 +36,10 @@ LARGEST_16_BIT = 32760.0
 
 
 class InputTooLong(ContextOverflow):
-    def __init__(self, asked: int, limit: int, trained: int):
-        advice = "shorten it" if limit >= trained else "shorten it or raise `context_size` in the model's YAML"
+    def __init__(self, asked: int, limit: int, trained: int, may_cut: bool):
+        advice = "shorten it" + (", or have it cut by `truncate: true`" if may_cut else "")
+        if limit < trained:
+            advice += ", or raise `context_size` in the model's YAML"
         InvalidRequest.__init__(
             self, f"The input has {asked} tokens but this model takes {limit} at once; {advice}.", param="input"
         )
@@ -98,11 +100,14 @@ class Embedder:
         norm: int,
         trained: int,
         queue_size: int,
+        closing: Collection[int] = (),
     ):
+        """`closing` are special tokens that stay where they are at the end of a text that is cut."""
         self._context = context
         self._tokenize = tokenize
         self._norm = norm
         self._trained = trained
+        self._closing = closing
         self._queue_size = queue_size
         self._waiting: dict[int, Item] = {}
         self._groups: dict[int, int] = {}
@@ -193,11 +198,22 @@ class Embedder:
 
     def _tokens(self, item: Item) -> Tokens:
         if item.tokens is None:
-            tokens = self._tokenize(item.inquiry.question)
-            if len(tokens) > self._context.longest:
-                raise InputTooLong(len(tokens), self._context.longest, self._trained)
+            question, longest = item.inquiry.question, self._context.longest
+            tokens = self._tokenize(question)
+            if isinstance(question, Embed) and question.cut_to is not None:
+                most = longest if question.cut_to == ALL_IT_TAKES else min(question.cut_to, longest)
+                tokens = self._cut(tokens, most)
+            if len(tokens) > longest:
+                raise InputTooLong(len(tokens), longest, self._trained, may_cut=isinstance(question, Embed))
             item.tokens = np.array(tokens, np.int32)
         return item.tokens
+
+    def _cut(self, tokens: list[int], most: int) -> list[int]:
+        """Keep the beginning, with the special tokens that end a whole text."""
+        if len(tokens) <= most:
+            return tokens
+        end = list(takewhile(self._closing.__contains__, reversed(tokens)))[:most][::-1]
+        return [*tokens[: most - len(end)], *end]
 
     def _take(self, item: Item, piece: Tokens, vectors: Vectors) -> list[Event]:
         """Take the vectors of a text or of a piece of it, and tell what is complete."""

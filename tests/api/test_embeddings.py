@@ -144,3 +144,25 @@ class TestWithoutAName:
     def test_the_model_is_one_that_fits(self, client: FlaskClient) -> None:
         assert post(client, "/v1/embeddings", input="a")["model"] == "beta"
         assert post(client, "/v1/rerank", query="a", documents=["a"])["model"] == "gamma"
+
+
+@pytest.mark.parametrize(
+    ("asked", "cut_to"),
+    [
+        ({}, None),
+        ({"truncate": False}, None),
+        ({"truncate": True}, -1),
+        ({"truncate_prompt_tokens": -1}, -1),
+        ({"truncate_prompt_tokens": 5, "truncate": True}, 5),
+    ],
+)
+def test_texts_are_cut_only_if_asked(
+    client: FlaskClient, pool: FakePool, asked: dict[str, Any], cut_to: int | None
+) -> None:
+    post(client, "/v1/embeddings", input="ab", **asked)
+    assert pool.questions[-1] == Embed(Prompt("ab"), cut_to)
+
+
+@pytest.mark.parametrize("asked", [{"truncate": "END"}, {"truncate_prompt_tokens": 0}, {"truncate_prompt_tokens": -2}])
+def test_what_says_not_how_to_cut(client: FlaskClient, asked: dict[str, Any]) -> None:
+    assert post(client, "/v1/embeddings", 400, input="ab", **asked)["error"]["param"] == next(iter(asked))

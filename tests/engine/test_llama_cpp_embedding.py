@@ -180,6 +180,7 @@ def test_what_is_too_long_is_refused_and_the_rest_answered(load: Open) -> None:
     good, bad = answers(engine, Embed(Prompt("cat " * 62)), Embed(Prompt("cat " * 63)))
     assert isinstance(good, Embedded) and good.tokens == 64
     assert isinstance(bad, Failed) and "65 tokens but this model takes 64 at once" in bad.error.message
+    assert "`truncate: true`" in bad.error.message and "context_size" not in bad.error.message
 
 
 def test_an_encoder_needs_no_yaml(load: Open) -> None:
@@ -271,3 +272,18 @@ def test_the_middle_of_a_text(load: Open) -> None:
     a, b = (gguf_models.character(char) for char in "ab")
     marked = [gguf_models.BOS, gguf_models.IM_START, a, gguf_models.IM_END, b, gguf_models.TOOL_CALL]
     assert job.prompt_tokens == marked and len(job.output_tokens) == 3
+
+
+def test_a_text_is_cut_before_the_tokens_that_end_it(load):
+    engine = load("bert")
+    words = ["the", "cat", "sits"] * 40
+    for cut_to, kept in ((-1, 62), (10, 8), (999, 62), (1, None)):
+        cut, short = put(
+            engine,
+            Embed(Prompt(" ".join(words)), cut_to),
+            Embed(Prompt(" ".join(words[: kept or 1]))),
+        )
+        engine.run()
+        [found], [expected] = engine.replies[cut], engine.replies[short]
+        assert isinstance(found, Embedded) and found.tokens == (kept + 2 if kept else 1)
+        assert (found.data == expected.data) == (kept is not None)

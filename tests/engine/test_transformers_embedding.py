@@ -109,6 +109,29 @@ def test_what_is_too_long_is_refused(load: Load, folders: dict[str, Path]) -> No
     assert isinstance(answer, Failed) and "this model takes 64 at once" in answer.error.message
 
 
+def test_a_text_is_cut_if_asked(load: Load, folders: dict[str, Path]) -> None:
+    backend = load(folders["bert"], type="AutoModel")
+    ids = backend.tokens.encode(Prompt("fox " * 100))
+    backend.ask(Inquiry(1, Embed(Prompt("fox " * 100), -1), group=0))
+    backend.ask(Inquiry(2, Embed(Prompt(tokens=ids[:64])), group=0))
+    found: dict[int, Any] = {}
+    while not backend.is_idle:
+        found.update(backend.step())
+    assert found[1].tokens == 64 and found[1] == found[2]
+
+
+def test_the_limit_of_sentence_transformers_is_not_to_be_raised(load: Load, folders: dict[str, Path]) -> None:
+    limit = folders["bert"] / "sentence_bert_config.json"
+    try:
+        limit.write_text('{"max_seq_length": 20}')
+        backend = load(folders["bert"], type="SentenceTransformer", context_size=512)
+        [answer] = ask(backend, "fox " * 30)
+        assert isinstance(answer, Failed) and "this model takes 20 at once" in answer.error.message
+        assert "truncate" in answer.error.message and "context_size" not in answer.error.message
+    finally:
+        limit.unlink()
+
+
 @pytest.mark.parametrize("config", [{}, {"embeddings": True}])
 def test_tokens_and_back(load: Load, folders: dict[str, Path], config: dict[str, Any]) -> None:
     backend = load(folders["llama"], **config)

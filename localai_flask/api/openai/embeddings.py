@@ -17,13 +17,13 @@ from marshmallow import ValidationError
 
 from localai_flask.api import docs
 from localai_flask.api.asking import ask
-from localai_flask.api.fields import Refused, RequestSchema, Text, Whole, one_of
+from localai_flask.api.fields import Flag, Refused, RequestSchema, Text, Whole, one_of
 from localai_flask.api.naming import chosen_model
 from localai_flask.api.openai.schemas import PromptField
 from localai_flask.api.parsing import Blueprint
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import Prompt
-from localai_flask.inquiry import Embed, Embedded
+from localai_flask.inquiry import ALL_IT_TAKES, Embed, Embedded
 
 bp = Blueprint("embeddings", __name__, description="Vectors of texts")
 
@@ -47,6 +47,8 @@ class EmbeddingCall:
     inputs: tuple[str | tuple[int, ...], ...]
     dimensions: int | None
     as_base64: bool
+    cut_to: int | None
+    """As in `Embed`."""
 
 
 class InputField(PromptField):
@@ -66,6 +68,10 @@ class EmbeddingRequest(RequestSchema):
     input = InputField(required=True, metadata={"anyOf": INPUT_KINDS})
     encoding_format = Text(load_default="float", validate=one_of("float", "base64"))
     dimensions = Whole(1)
+    truncate = Flag(load_default=False, metadata={"description": "Cut a text that is too long, not refuse it."})
+    truncate_prompt_tokens = Whole(
+        ALL_IT_TAKES, metadata={"description": "Cut a text to so many tokens; -1: to as many as the model takes."}
+    )
     user = Text()
     messages = Refused("is not possible here; send the text as `input`.")
     pooling = Refused("cannot be chosen by a request; set the option pooling_type in the model's YAML.", ("backend",))
@@ -73,11 +79,14 @@ class EmbeddingRequest(RequestSchema):
 
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> EmbeddingCall:
+        if data.get("truncate_prompt_tokens") == 0:
+            raise ValidationError({"truncate_prompt_tokens": ["must be -1 or at least 1."]})
         return EmbeddingCall(
             model=data.get("model") or None,
             inputs=data["input"],
             dimensions=data.get("dimensions"),
             as_base64=data["encoding_format"] == "base64",
+            cut_to=data.get("truncate_prompt_tokens", ALL_IT_TAKES if data["truncate"] else None),
         )
 
 
@@ -112,7 +121,7 @@ class EmbeddingList(msgspec.Struct):
 def create_embedding(call: EmbeddingCall, model: str | None = None) -> Response:
     """Turn texts into vectors"""
     name, config = chosen_model("embeddings", call.model, model)
-    found = ask(config, [Embed(_prompt(text)) for text in call.inputs], Embedded)
+    found = ask(config, [Embed(_prompt(text), call.cut_to) for text in call.inputs], Embedded)
     tokens = sum(one.tokens for one in found)
     data = [Embedding(index, _render(one, call)) for index, one in enumerate(found)]
     return Response(

@@ -24,7 +24,7 @@ from localai_flask.backends.llama_cpp.scheduler import Chunk, Scheduler, Share
 from localai_flask.backends.llama_cpp.sequence import Sequence
 from localai_flask.backends.llama_cpp.speculation import Speculator
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ContextOverflow, DeadlineExceeded, InvalidRequest
+from localai_flask.errors import ContextOverflow, DeadlineExceeded, InvalidRequest, advise_shorter
 from localai_flask.generation import (
     Failed,
     Finished,
@@ -53,11 +53,11 @@ GIVEN_UP = (
 class PromptTooLong(ContextOverflow):
     """A prompt that need not be tokenized to see that it does not fit."""
 
-    def __init__(self, size: int, limit: int):
+    def __init__(self, size: int, limit: int, trained: int):
         InvalidRequest.__init__(
             self,
             f"The prompt has {size} characters, more than the {limit} tokens of this model's context can hold; "
-            "shorten the prompt or raise `context_size` in the model's YAML.",
+            f"{advise_shorter(limit, trained)}.",
         )
 
 
@@ -114,11 +114,12 @@ class LlamaCppBackend(Backend):
         """
         self.scheduler.check_room()
         check_sampling(job.sampling, self.model.vocabulary)
+        limit, trained = self.model.context_size, self.model.trained_context
         if self._is_hopeless(job.prompt):
-            raise PromptTooLong(len(job.prompt.text), self.model.context_size)
+            raise PromptTooLong(len(job.prompt.text), limit, trained)
         job.prompt_tokens = self.model.vocabulary.encode(job.prompt)
-        if len(job.prompt_tokens) >= self.model.context_size:  # one token at least has to fit behind it
-            raise ContextOverflow(len(job.prompt_tokens), self.model.context_size)
+        if len(job.prompt_tokens) >= limit:  # one token at least has to fit behind it
+            raise ContextOverflow(len(job.prompt_tokens), limit, trained=trained)
         shown = self.model.vocabulary.preserved(job.sampling.preserved)
         constraint = job.sampling.constraint
         guide = None if constraint is None else self._grammars.guide(constraint, shown)

@@ -38,6 +38,7 @@ class Inquiries:
                 norm=options.embd_normalize,
                 trained=model.trained_context,
                 queue_size=queue_size,
+                closing={model.vocabulary.eos, lib.llama_vocab_sep(model.vocabulary.handle)},
             )
             if options.warmup:
                 self._embedder.warm_up()

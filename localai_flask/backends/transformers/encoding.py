@@ -88,7 +88,13 @@ def load_embedder(config: ModelConfig, progress: LoadProgress) -> tuple[Embedder
         return tokens.encode_whole(question.prompt)
 
     queue_size = Settings.from_environment().queue_size
-    embedder = Embedder(*(encoder, tokenize, Steady(n_batch)), norm=EUCLIDEAN, trained=trained, queue_size=queue_size)
+    embedder = Embedder(
+        *(encoder, tokenize, Steady(n_batch)),
+        norm=EUCLIDEAN,
+        trained=trained,
+        queue_size=queue_size,
+        closing=frozenset(tokenizer.all_special_ids),
+    )
     weights = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
     info = ModelInfo(
         backend="transformers",

@@ -86,6 +86,7 @@ class TransformersBackend(Backend):
         self.tokens = loaded.tokens
         self.grammars = TokenGrammars(loaded.tokens)
         self.cache = loaded.cache
+        self._trained = loaded.info.trained_context
         self._keys = count()
         self._queue_size = Settings.from_environment().queue_size
         self.batcher = Batcher(loaded.model, loaded.cache)
@@ -102,7 +103,7 @@ class TransformersBackend(Backend):
         guide = self.grammars.guide(job.sampling)
         job.prompt_tokens = self.tokens.encode(job.prompt)
         if len(job.prompt_tokens) >= self.cache.context_length:
-            raise ContextOverflow(len(job.prompt_tokens), self.cache.context_length)
+            raise ContextOverflow(len(job.prompt_tokens), self.cache.context_length, trained=self._trained)
         self.waiting.append(job)
         if guide is not None:
             self.guides[job.id] = guide
