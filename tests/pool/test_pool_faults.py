@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +16,33 @@ from tests.support.pool import Pool, ask, echo, whole
 from tests.support.processes import wait_for
 
 FAULTS = ("SIGILL", "SIGSEGV", "SIGBUS")
+RETRY = "killed by SIGILL while loading; loading it again without optional speed-ups"
+
+
+class LoggedPool(Pool):
+    """A pool whose log can be read: appended to a file, so that no process writes over another's words."""
+
+    def start_manager(self) -> subprocess.Popen[bytes]:
+        self.log_file = self.runtime.path.parent / "pool.log"
+        with open(self.log_file, "ab") as log:
+            command = [sys.executable, "-m", "localai_flask.pool.manager"]
+            return subprocess.Popen(command, env=self.environment, stderr=log)
+
+    def count(self, text: str) -> int:
+        return self.log_file.read_text().count(text)
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[LoggedPool]:
+    pool = LoggedPool(tmp_path)
+    try:
+        yield pool
+    finally:
+        pool.close()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_model_whose_load_is_killed_by_a_fault_is_served_without_speedups(pool: Pool, fault: str) -> None:
+def test_a_model_whose_load_is_killed_by_a_fault_is_served_without_speedups(pool: LoggedPool, fault: str) -> None:
     session = pool.session(echo("model", f"load_signal:{fault}"))
     assert whole(ask(session, "on"))[0] == "on"
     assert "load_signal" in session.info.given_up
@@ -24,42 +50,28 @@ def test_a_model_whose_load_is_killed_by_a_fault_is_served_without_speedups(pool
     assert pool.client.states()["model"] == "ready"
 
 
-def test_later_workers_of_the_model_give_up_the_same_at_once(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
-    pool = Pool(tmp_path)
-    try:
-        config = echo("model", "load_signal:SIGILL")
-        pool.session(config)
-        (first,) = pool.workers()
-        os.kill(first, signal.SIGKILL)
-        wait_for(lambda: pool.workers() not in ([], [first]), 5, "another worker")
-        assert whole(ask(pool.session(config), "on"))[0] == "on"
-    finally:
-        pool.close()
-    log = capfd.readouterr().err
-    assert log.count("killed by SIGILL while loading; loading it again without optional speed-ups") == 1
-    assert log.count("loading model model with") == 3
+def test_later_workers_of_the_model_give_up_the_same_at_once(pool: LoggedPool) -> None:
+    config = echo("model", "load_signal:SIGILL")
+    pool.session(config)
+    (first,) = pool.workers()
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: pool.workers() not in ([], [first]), 5, "another worker")
+    assert whole(ask(pool.session(config), "on"))[0] == "on"
+    assert (pool.count("loading model model"), pool.count(RETRY)) == (3, 1)
 
 
-def test_an_explained_failure_and_a_kill_are_not_tried_again(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
-    pool = Pool(tmp_path)
-    try:
-        for name, option in (("bad", "load_error:broken"), ("killed", "load_signal:SIGKILL")):
-            with pytest.raises(ApiError):
-                pool.session(echo(name, option))
-    finally:
-        pool.close()
-    assert capfd.readouterr().err.count("loading model") == 2
+def test_an_explained_failure_and_a_kill_are_not_tried_again(pool: LoggedPool) -> None:
+    for name, option in (("bad", "load_error:broken"), ("killed", "load_signal:SIGKILL")):
+        with pytest.raises(ApiError):
+            pool.session(echo(name, option))
+    assert pool.count("loading model") == 2
 
 
-def test_where_nothing_helps_the_sentence_says_so(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
-    pool = Pool(tmp_path)
-    try:
-        with pytest.raises(ApiError, match="SIGILL") as caught:
-            pool.session(echo("model", "fatal_signal:SIGILL"))
-        assert pool.client.states()["model"] == "failed"
-    finally:
-        pool.close()
+def test_where_nothing_helps_the_sentence_says_so(pool: LoggedPool) -> None:
+    with pytest.raises(ApiError, match="SIGILL") as caught:
+        pool.session(echo("model", "fatal_signal:SIGILL"))
+    assert pool.client.states()["model"] == "failed"
     message = str(caught.value)
     assert "also without optional speed-ups" in message
     assert "localai-flask doctor" in message and "reinstall" not in message
-    assert capfd.readouterr().err.count("loading model") == 2
+    assert (pool.count("loading model"), pool.count(RETRY)) == (2, 1)
