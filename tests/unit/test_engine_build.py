@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import shutil
@@ -182,6 +183,19 @@ def test_a_failure_names_its_first_errors_and_the_log() -> None:
     assert "CMAKE_BUILD_PARALLEL_LEVEL=1" in explain_failure(
         "c++: fatal error: Killed signal terminated program cc1plus"
     )
+
+
+def test_a_builds_output_goes_to_the_log_and_its_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wheel, "LOG", tmp_path / "build.log")
+    progress = Progress(60.0)
+    says = (
+        "import sys; print('[1/2] cc a.c'); print('a.c:1: error: no', file=sys.stderr); print('[2/2] cc b.c', end='')"
+    )
+    wheel._run([sys.executable, "-c", says], os.environ, progress)
+    assert progress.done == 0.5  # the last line has no end
+    assert (tmp_path / "build.log").read_text().count("cc ") == 2
+    with pytest.raises(BuildError, match=r"could not be built.*build\.log\n    a\.c:1: error: no"):
+        wheel._run([sys.executable, "-c", f"{says}; sys.exit(3)"], os.environ, progress)
 
 
 class Builds:
