@@ -14,6 +14,9 @@ MAX_INTEGER = 2**63 - 1
 MAX_DEPTH = 100
 """How deep free JSON may be nested: what writes it out again recurses, in a stack that is already in use."""
 
+MAX_ENTRIES = 20_000
+"""How many messages, tools, biases or the like one list or object may have."""
+
 
 class Text(fields.String):
     default_error_messages = {**COMMON, "invalid": "must be a string."}
@@ -52,15 +55,41 @@ class Decimal(fields.Float):
 
 
 class Many(fields.List):
-    default_error_messages = {**COMMON, "invalid": "must be a list."}
+    """A list, of which the first wrong entry is told: a million of them would take minutes."""
+
+    default_error_messages = {**COMMON, "invalid": "must be a list.", "many": "may have at most {most} entries."}
+
+    def __init__(self, inner: Any, most: int = MAX_ENTRIES, **kwargs: Any):
+        super().__init__(inner, **kwargs)
+        self._most = most
+
+    def _deserialize(self, value: Any, *_: Any, **kwargs: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise self.make_error("invalid")
+        if len(value) > self._most:
+            raise self.make_error("many", most=f"{self._most:,}")
+        return [self._entry(index, each, kwargs) for index, each in enumerate(value)]
+
+    def _entry(self, index: int, value: Any, kwargs: dict[str, Any]) -> Any:
+        try:
+            return self.inner.deserialize(value, **kwargs)
+        except ValidationError as error:
+            raise ValidationError({index: error.messages}) from None
 
 
 class Mapping(fields.Dict):
-    """An object of any content."""
+    """An object of any content, or of entries of one kind, of which it then has at most `MAX_ENTRIES`."""
 
-    default_error_messages = {**COMMON, "invalid": "must be an object.", "deep": f"is nested deeper than {MAX_DEPTH}."}
+    default_error_messages = {
+        **COMMON,
+        "invalid": "must be an object.",
+        "deep": f"is nested deeper than {MAX_DEPTH}.",
+        "many": f"may have at most {MAX_ENTRIES:,} entries.",
+    }
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.value_field is not None and isinstance(value, dict) and len(value) > MAX_ENTRIES:
+            raise self.make_error("many")
         if _is_deeper(value, MAX_DEPTH):
             raise self.make_error("deep")
         return super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]

@@ -17,6 +17,7 @@ from gunicorn.http.errors import ParseException
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
+from localai_flask.api.json_bounds import check_bounds
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -108,7 +109,8 @@ def read_body(request: flask.Request) -> bytes:
 
 
 def decode_json(body: bytes) -> Any:
-    """Decode JSON; raise `InvalidRequest` with the position of what is wrong."""
+    """Decode JSON; raise `InvalidRequest` with the position of what is wrong, or if there is too much in it."""
+    check_bounds(body)
     try:
         return msgspec.json.decode(body)
     except RecursionError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass
 from typing import Any
@@ -210,8 +211,8 @@ class MessagesRequest(PromptRequest):
 
 def _chosen(tools: list[Tool], choice: dict[str, Any]) -> tuple[Tool, ...]:
     kind, names = choice["type"], [tool.name for tool in tools]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ValidationError({"tools": [f"has two tools named {twice}."]})
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValidationError({"tools": [f"has two tools named {twice[0]}."]})
     if kind == "none":
         return ()
     if kind in ("any", "tool") and not tools:

@@ -15,22 +15,25 @@ def check_paired(groups: Sequence[Sequence[Message]]) -> None:
     `groups` are what each of the request's messages became; several of one role after each other are one turn.
     """
     called: set[str] = set()
-    answered: set[str] = set()
-    caller = 0
+    missing: set[str] = set()
+    caller, is_answering = 0, False
     for index, group in enumerate(groups):
         if group[0].role == "assistant":
-            if answered or not called:
-                _check_answered(called - answered, caller)
-                called, answered, caller = set(), set(), index
-            called |= {call.id for message in group for call in message.tool_calls}
+            if is_answering or not called:
+                _check_answered(missing, caller)
+                called, missing, caller, is_answering = set(), set(), index, False
+            ids = {call.id for message in group for call in message.tool_calls}
+            called |= ids
+            missing |= ids
             continue
         results = {message.tool_call_id for message in group if message.role == "tool"}
         if unknown := sorted(results - called):
             raise _wrong(index, f"has a tool_result for {unknown[0]!r}, which no tool_use before it has as its id.")
-        answered |= results
-        if not results and called:
-            _check_answered(called - answered, caller)
-    _check_answered(called - answered, caller)
+        is_answering = is_answering or bool(results)
+        missing -= results
+        if not results:
+            _check_answered(missing, caller)
+    _check_answered(missing, caller)
 
 
 def _check_answered(missing: set[str], caller: int) -> None:

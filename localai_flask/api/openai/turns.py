@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 
 from marshmallow import ValidationError
@@ -16,31 +17,43 @@ def paired(messages: Sequence[Message]) -> tuple[Message, ...]:
     Raises `ValidationError` for a result without its call, and for calls without their results.
     """
     checked: list[Message] = []
-    open_calls: dict[str, ToolCall] = {}
+    calls = _Calls(())
     caller = 0
     for index, message in enumerate(messages):
         if message.role != "tool":
-            _check_answered(open_calls, caller)
+            _check_answered(calls.unanswered, caller)
             message = _with_ids(message, index)
-            open_calls, caller = {call.id: call for call in message.tool_calls}, index
+            calls, caller = _Calls(message.tool_calls), index
         elif message.tool_call_id:
-            if message.tool_call_id not in _known(checked, message.tool_call_id):
+            if message.tool_call_id not in calls.known:
                 raise _odd_result(index, message.tool_call_id)
-            open_calls.pop(message.tool_call_id, None)
         else:
-            message = _legacy_result(message, open_calls, index)
-            open_calls.pop(message.tool_call_id)
+            message = _legacy_result(message, calls, index)
+        calls.answer(message.tool_call_id)
         checked.append(message)
-    _check_answered(open_calls, caller)
+    _check_answered(calls.unanswered, caller)
     return tuple(checked)
 
 
-def _known(messages: Sequence[Message], id: str) -> set[str]:
-    """Give the ids of the calls that a result may stand for: those of the assistant's last turn."""
-    for message in reversed(messages):
-        if message.role != "tool":
-            return {call.id for call in message.tool_calls}
-    return set()
+class _Calls:
+    """The calls of the assistant's last turn; what a lookup takes does not depend on how many there are."""
+
+    def __init__(self, calls: Sequence[ToolCall]):
+        self.known = {call.id for call in calls}
+        self.unanswered = dict.fromkeys(call.id for call in calls)
+        self._by_name: defaultdict[str, deque[str]] = defaultdict(deque)
+        for call in calls:
+            self._by_name[call.name].append(call.id)
+
+    def answer(self, id: str) -> None:
+        self.unanswered.pop(id, None)
+
+    def first_unanswered(self, name: str) -> str | None:
+        """The id of the first call of this function that has no result yet."""
+        ids = self._by_name.get(name, deque())
+        while ids and ids[0] not in self.unanswered:
+            ids.popleft()
+        return ids[0] if ids else None
 
 
 def _with_ids(message: Message, index: int) -> Message:
@@ -53,11 +66,10 @@ def _with_ids(message: Message, index: int) -> Message:
     return dataclasses.replace(message, tool_calls=tuple(calls))
 
 
-def _legacy_result(message: Message, open_calls: dict[str, ToolCall], index: int) -> Message:
+def _legacy_result(message: Message, calls: _Calls, index: int) -> Message:
     """Give a result that names its function the id of that function's call."""
-    for call in open_calls.values():
-        if call.name == message.name:
-            return dataclasses.replace(message, tool_call_id=call.id)
+    if (id := calls.first_unanswered(message.name)) is not None:
+        return dataclasses.replace(message, tool_call_id=id)
     problem = f"is the result of {message.name!r}, of which no call stands in the message before it."
     raise ValidationError({"messages": {index: {"name": [problem]}}})
 

@@ -154,19 +154,18 @@ class Shrinking:
         if len(self._turns) < 2:
             return None
         room = error.limit - min(self._params.max_tokens or error.limit // 4, error.limit // 2)
-        most = self._length() * room / max(error.asked, 1)
+        lengths = [sum(map(_length, turn)) for turn in self._turns]
+        length = len(self._call.instructions) + sum(map(_length, self._kept)) + sum(lengths)
+        most = length * room / max(error.asked, 1)
         dropped = 0
-        while len(self._turns) > 1 and (not dropped or self._length() > most):
-            del self._turns[0]
+        while dropped < len(lengths) - 1 and (not dropped or length > most):
+            length -= lengths[dropped]
             dropped += 1
+        del self._turns[:dropped]
         before = self._response.dropped_turns
         self._response.dropped_turns = dropped + (0 if before is msgspec.UNSET else before)
         messages = [*self._kept, *(message for turn in self._turns for message in turn)]
         return chat_plan(self._call.conversation(messages), self._call.wanted, self._config, self._params)(info)
-
-    def _length(self) -> int:
-        turns = (message for turn in self._turns for message in turn)
-        return len(self._call.instructions) + sum(map(_length, (*self._kept, *turns)))
 
 
 def _turns(messages: Iterable[Message]) -> list[list[Message]]:

@@ -1,0 +1,37 @@
+"""Bodies within bounds and beyond them; what stands in texts does not count."""
+
+import json
+
+import pytest
+
+from localai_flask.api.json_bounds import MOST_CONTAINERS, MOST_ENTRIES, MOST_TEXTS, check_bounds
+from localai_flask.errors import InvalidRequest
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b",".join([b"[]"] * (MOST_CONTAINERS - 1)) + b"]",
+        b"[" + b",".join([b'""'] * MOST_TEXTS) + b"]",
+        json.dumps(["[{,\\", '"]', '\\"[{,' * 4_000_000]).encode(),
+        json.dumps({'"' * MOST_TEXTS * 3: "\\" * MOST_TEXTS * 3}).encode(),
+    ],
+    ids=["containers", "texts", "brackets in a text", "quotes in a text"],
+)
+def test_within(body: bytes) -> None:
+    check_bounds(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b",".join([b"{}"] * MOST_CONTAINERS) + b"]",
+        b"[" * (MOST_CONTAINERS + 1),
+        b"[" + b",".join([b'"\\\\"'] * (MOST_TEXTS + 1)) + b"]",
+        b"[" + b"1," * MOST_ENTRIES + b"1,1]",
+    ],
+    ids=["objects", "nested lists", "texts", "numbers"],
+)
+def test_beyond(body: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="more than"):
+        check_bounds(body)
