@@ -1,0 +1,61 @@
+"""The documentation's pages: links lead somewhere, and quoted sentences are the server's own."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from localai_flask import errors
+from localai_flask.errors import ApiError
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(#[^)\s]*)?\)")
+FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors of a page, as GitHub makes them."""
+    text = FENCE.sub("", page.read_text())
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower().replace("`", "")).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, anchor in LINK.findall(FENCE.sub("", page.read_text())):
+        found = (page.parent / target).resolve() if target else page
+        assert found.exists(), f"{page.name} links to {target}"
+        if anchor and found.suffix == ".md":
+            assert anchor[1:] in headings(found), f"{page.name} links to {target}{anchor}"
+
+
+def test_the_index_knows_every_page() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"({page.name})" not in index] == ["index.md"]
+
+
+def sentences() -> str:
+    """Return all text constants of the package, one a line."""
+    found = []
+    for file in (ROOT / "localai_flask").rglob("*.py"):
+        tree = ast.parse(file.read_text())
+        found += [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and type(node.value) is str]
+    return "\n".join(found)
+
+
+def test_troubleshooting_quotes_what_the_server_says() -> None:
+    rows = re.findall(r"^\| (`[^|]*) \|", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
+    fragments = [fragment for row in rows for fragment in re.findall(r"`([^`]+)`", row)]
+    said = sentences()
+    assert len(fragments) > 20
+    assert [fragment for fragment in fragments if fragment not in said] == []
+
+
+def test_troubleshooting_has_every_code() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ApiError)]
+    assert [kind.code for kind in kinds if f"{kind.status} " not in page or f"`{kind.code}`" not in page] == []
