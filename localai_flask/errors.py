@@ -56,6 +56,12 @@ class UnsupportedParameter(InvalidRequest):
     code = "unsupported_parameter"
 
 
+class SuspectedRequest(InvalidRequest):
+    """A request that a model worker died of; running it again would take the model away from everybody else."""
+
+    code = "request_suspected"
+
+
 def advise_shorter(limit: int, trained: int) -> str:
     """Say what helps a prompt that does not fit; no setting helps beyond what the model was trained for."""
     if 0 < trained <= limit:

@@ -91,6 +91,9 @@ class Settings:
     request_timeout: float = setting(0.0, "Seconds after which a request is given up (0: never).")
     model_load_failure_cooldown: float = setting(10.0, "Seconds before a model that failed to load is tried again.")
     load_stall_timeout: float = setting(120.0, "Seconds without progress after which a loading model is given up.")
+    engine_stall_timeout: float = setting(
+        300.0, "Seconds that one step of an engine may last, after which its worker is replaced."
+    )
     worker_silence_timeout: float = setting(10.0, "Seconds without a heartbeat after which a model worker is replaced.")
     cors_allow_origins: tuple[str, ...] = setting((), "Web origins whose pages may call the API.")
     allow_insecure_public_bind: bool = setting(False, "Listen on a public address although no API key is set.")

@@ -100,6 +100,8 @@ class Backend(abc.ABC):
     capabilities: ClassVar[frozenset[str]] = frozenset({"generate"})
     last_words: Callable[[ApiError], None] | None = None
     """What to call, from any thread, when the engine's library is about to end the process, with the reason."""
+    announce: Callable[[list[Event]], None] | None = None
+    """What to call, in a step, with events that must be out before the step can go wrong."""
     is_cautious: bool = False
     """Whether to load without optional speed-ups, as a load with them has killed the process; set before `load`."""
 

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 
@@ -66,6 +67,12 @@ class Script(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Raise in the engine's loop, like a bug."""
     kill_after: int | None = None
     """End the process with SIGKILL."""
+    on_submit: Literal["", "raise", "panic", "kill", "block"] = ""
+    """What to do wrong before the job is queued; a panic is what compiled code raises beside Exception."""
+
+
+class Panic(BaseException):
+    """What pyo3's panics look like to Python."""
 
 
 @dataclass
@@ -125,6 +132,7 @@ class EchoBackend(Backend):
 
     def submit(self, job: Job) -> None:
         refuse_constraint(job, "echo")
+        self._misbehave_on_submit(self._script(job.prompt.text).on_submit)
         data = _bytes(job.prompt)
         job.prompt_tokens = list(data)
         if len(data) >= self.context_length:
@@ -257,6 +265,16 @@ class EchoBackend(Backend):
     def _finish(self, sequence: Sequence, reason: FinishReason) -> Finished:
         spent = 1000 * (time.monotonic() - sequence.begun)
         return Finished(reason, sequence.job.usage, Timings(decode_ms=spent), sequence.text.matched)
+
+    def _misbehave_on_submit(self, how: str) -> None:
+        if how == "raise":
+            raise RuntimeError("the script told the echo backend to raise")
+        if how == "panic":
+            raise Panic("the script told the echo backend to panic")
+        if how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if how == "block":
+            time.sleep(3600)
 
     def _misbehave(self, sequence: Sequence) -> None:
         script, said = sequence.script, sequence.position

@@ -21,7 +21,7 @@ from localai_flask.inquiry import EmbeddedPart, Fact, Question, Score
 from localai_flask.pool.channel import ChannelGone
 from localai_flask.pool.directory import DirectoryThread
 from localai_flask.pool.links import Link, Links
-from localai_flask.pool.messages import NOT_LAST, Answer, Ask, Generate, Ping, Pong
+from localai_flask.pool.messages import NOT_LAST, Answer, Ask, Generate, Ping, Pong, Queued, Taken
 from localai_flask.pool.protocol import Lease
 from localai_flask.pool.runtime import Runtime
 
@@ -30,6 +30,12 @@ MANAGER_ABSENCE_S = 10.0
 """How long a request waits for a manager that does not answer, or for a worker that cannot be reached."""
 ENGINE_STALL_S = 60.0
 """How long one step of an engine may last before the model no longer counts as ready."""
+PING_S = 5.0
+"""How long a worker may say nothing to a request before it is asked whether it is there."""
+SILENCE_S = 60.0
+"""How long a worker may say nothing at all, not even that, before a request is given up."""
+PONG = -1
+"""The tag of answers that belong to no sequence."""
 RESUBMISSIONS = 3
 """How often one sequence may be moved from a worker that leaves or dies before it began."""
 
@@ -228,6 +234,8 @@ class Generation:
         self._running: dict[int, tuple[Link, int]] = {}
         self._peeked: tuple[int, Answer] | None = None
         self._begun: set[int] = set()
+        """Sequences that an engine has looked at, but for those that it lets wait."""
+        self._heard_at = self._pinged_at = time.monotonic()
         self._moves: Counter[int] = Counter()
         link = session.pick(_text(commands[0]))
         try:
@@ -254,8 +262,10 @@ class Generation:
             try:
                 index, answer = self._next(beat)
             except queue.Empty:
+                self._check_workers()
                 yield None
                 continue
+            self._heard_at = time.monotonic()
             if isinstance(answer, Failed):
                 if self._may_move(index, answer):
                     yield from self._move(index, beat)
@@ -265,9 +275,25 @@ class Generation:
                 raise ApiError.from_info(answer.error)
             if not isinstance(answer, NOT_LAST):
                 self._running.pop(index, None)
-            if not isinstance(answer, Pong):
+            if isinstance(answer, Queued):
+                self._begun.discard(index)
+            elif not isinstance(answer, Pong):
                 self._begun.add(index)
+            if not isinstance(answer, Pong | Queued | Taken):
                 yield index, answer
+
+    def _check_workers(self) -> None:
+        """Ask silent workers whether they are there; raise `Unavailable` if none has said anything for too long.
+
+        The manager replaces a worker that hangs; this is for the case that the manager hangs too.
+        """
+        now = time.monotonic()
+        if now - self._heard_at > SILENCE_S:
+            raise Unavailable(f"The worker of model {self._session.config.name} does not answer; try again.")
+        if now - max(self._heard_at, self._pinged_at) > PING_S:
+            self._pinged_at = now
+            for link in {link for link, _ in self._running.values()}:
+                link.send(Ping(), self._inbox, PONG)
 
     def _next(self, beat: float) -> tuple[int, Answer]:
         """Take the next answer; deltas of one sequence that have piled up behind it come as one."""
@@ -281,9 +307,9 @@ class Generation:
         return index, answer
 
     def _may_move(self, index: int, failed: Failed) -> bool:
-        """Whether another worker may take over: nothing has begun, and this sequence has not been moved too often.
+        """Return whether another worker may take over: no engine has looked at the sequence, or it has let it wait.
 
-        A prompt that kills its worker has begun by then, so it does not go on to kill the next.
+        A prompt that kills its worker has been looked at, so it does not go on to kill the next.
         """
         movable = failed.error.code in (WorkerLeaving.code, WorkerDied.code)
         return movable and index not in self._begun and self._moves[index] < RESUBMISSIONS

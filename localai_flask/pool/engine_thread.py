@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import queue
 import threading
@@ -9,17 +10,20 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from itertools import count
+from typing import TypeVar
 
 from localai_flask.backends import create
 from localai_flask.backends.base import Backend, Event, Inquiry, Job
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ApiError, InvalidRequest, LoadCrashed, Overloaded
+from localai_flask.errors import ApiError, InvalidRequest, LoadCrashed, Overloaded, SuspectedRequest
 from localai_flask.gallery.files import fetch_files
 from localai_flask.gallery.progress import Progress
 from localai_flask.generation import Failed, ModelInfo
 from localai_flask.inquiry import Fact
 from localai_flask.pool.channel import Channel
-from localai_flask.pool.messages import NOT_LAST, Answer, Ask, Generate
+from localai_flask.pool.in_hand import InHand, digest_of
+from localai_flask.pool.messages import NOT_LAST, Answer, Ask, Generate, Queued, Taken
+from localai_flask.pool.requests import Requests
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +32,7 @@ FETCHING_SHARE = 0.9
 TELL_PROGRESS_S = 5.0
 """Seconds between two lines of the log on a download."""
 
+T = TypeVar("T")
 Publish = Callable[[Channel, list[tuple[int, Answer]]], None]
 
 
@@ -35,7 +40,13 @@ class EngineThread(threading.Thread):
     """Owns the backend; every other thread only puts commands into its inbox or reads plain attributes."""
 
     def __init__(
-        self, config: ModelConfig, publish: Publish, wake_main: Callable[[], None], *, is_cautious: bool = False
+        self,
+        config: ModelConfig,
+        publish: Publish,
+        wake_main: Callable[[], None],
+        in_hand: InHand,
+        *,
+        is_cautious: bool = False,
     ):
         super().__init__(name="engine", daemon=True)
         self.config = config
@@ -52,10 +63,11 @@ class EngineThread(threading.Thread):
         self.busy_since: float | None = None
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._ids = count(1)
-        self._routes: dict[int, tuple[Channel, int]] = {}
-        self._jobs: dict[tuple[Channel, int], int] = {}
-        self._groups: dict[int, int] = {}
-        """The group of each inquiry, which is the id of its first one."""
+        self._in_hand = in_hand
+        self._requests = Requests(in_hand)
+        self._suspects: frozenset[bytes] = frozenset()
+        self._unanswered: defaultdict[Channel, set[int]] = defaultdict(set)
+        """Requests that the engine has taken since the last step."""
         self._backend: Backend | None = None
         self._told_progress = -float("inf")
 
@@ -63,18 +75,22 @@ class EngineThread(threading.Thread):
 
     @property
     def silent_s(self) -> float:
-        """Seconds that the current step has lasted; 0 when idle."""
+        """Seconds that the current step or command has lasted; 0 when idle."""
         since = self.busy_since
         return 0.0 if since is None else time.monotonic() - since
 
     @property
     def is_idle(self) -> bool:
-        return not self._routes and self._inbox.empty()
+        return not self._requests.routes() and self._inbox.empty()
 
     @property
     def heeds_stop(self) -> bool:
         """Whether `stop` is worth waiting for: the engine neither loads nor sits in a step."""
         return self.info is not None and self.busy_since is None
+
+    def suspect(self, digests: list[bytes]) -> None:
+        """Run none of the requests with these digests any more."""
+        self._suspects = frozenset(digests)
 
     def submit(self, channel: Channel, request_id: int, command: Generate) -> None:
         arrived = time.monotonic()
@@ -102,7 +118,7 @@ class EngineThread(threading.Thread):
         try:
             if self._load():
                 self._loop()
-        except Exception:
+        except BaseException:  # also what compiled code raises beside Exception, as pyo3's panics
             log.exception(
                 "the engine of model %s broke; its requests are lost and the worker is replaced", self.config.name
             )
@@ -114,6 +130,7 @@ class EngineThread(threading.Thread):
         try:
             self._backend = create(self.config.backend)
             self._backend.last_words = self._tell_all
+            self._backend.announce = self._hand_out
             self._backend.is_cautious = self.is_cautious
             fetched = fetch_files(self.config, self._fetched_so_far)
             info = self._backend.load(self.config, self._loaded_behind if fetched else self._loaded_so_far)
@@ -134,7 +151,7 @@ class EngineThread(threading.Thread):
 
     def _tell_all(self, error: ApiError) -> None:
         """Tell every request why this process is about to end; called while the engine thread sits in a C call."""
-        for channel, request_id in list(self._routes.values()):
+        for channel, request_id in self._requests.routes():
             self.publish(channel, [(request_id, Failed(error.info))])
 
     def _loaded_so_far(self, fraction: float) -> None:
@@ -158,6 +175,7 @@ class EngineThread(threading.Thread):
             self.busy_since = time.monotonic()
             self._hand_out(backend.step())
             self.busy_since = None
+            self._tell_queued()
             self.load_counts = backend.load_counts
         backend.close()
 
@@ -166,48 +184,86 @@ class EngineThread(threading.Thread):
         try:
             command = self._inbox.get(block=wait)
             while command is not None:
+                self.busy_since = time.monotonic()
                 command()
                 command = self._inbox.get_nowait()
         except queue.Empty:
             return True
+        finally:
+            self.busy_since = None
         return False
 
     def _submit(self, channel: Channel, request_id: int, command: Generate, arrived: float) -> None:
         assert self._backend is not None
         deadline = None if command.timeout_s is None else arrived + command.timeout_s
         job = Job(next(self._ids), command.prompt, command.sampling, deadline, arrived)
+        backend, digest = self._backend, digest_of(command)
         try:
             self._check_limit()
-            self._backend.submit(job)
+            self._check_suspect(digest)
+            self.publish(channel, [(request_id, Taken())])
+            self._have_taken(digest, lambda: backend.submit(job))
         except ApiError as error:
             self.publish(channel, [(request_id, Failed(error.info))])
             return
-        self._routes[job.id] = channel, request_id
-        self._jobs[channel, request_id] = job.id
+        self._requests.add(job.id, (channel, request_id), digest)
+        self._unanswered[channel].add(request_id)
 
     def _ask(self, channel: Channel, asked: list[tuple[int, Ask]], arrived: float) -> None:
         """Take in the questions of one group, which count as one request."""
         answers: list[tuple[int, Answer]] = []
         group = None
+        self.publish(channel, [(request_id, Taken()) for request_id, _ in asked])
         for request_id, command in asked:
             deadline = None if command.timeout_s is None else arrived + command.timeout_s
             inquiry = Inquiry(next(self._ids), command.question, deadline)
+            digest = digest_of(command)
             try:
                 if group is None:
                     self._check_limit()
+                self._check_suspect(digest)
                 inquiry.group = group = group or inquiry.id
-                answer = self._answer(inquiry)
+                answer = self._have_taken(digest, functools.partial(self._answer, inquiry))
             except ApiError as error:
                 answers.append((request_id, Failed(error.info)))
                 continue
             if answer is not None:
                 answers.append((request_id, answer))
                 continue
-            self._routes[inquiry.id] = channel, request_id
-            self._jobs[channel, request_id] = inquiry.id
-            self._groups[inquiry.id] = group
+            self._requests.add(inquiry.id, (channel, request_id), digest, group)
+            self._unanswered[channel].add(request_id)
         if answers:
             self.publish(channel, answers)
+
+    def _check_suspect(self, digest: bytes) -> None:
+        if digest in self._suspects:
+            raise SuspectedRequest(
+                f"The worker of model {self.config.name} died when it last ran this request alone, so it is not run "
+                "again for some minutes; change the request, and report this with the server's log."
+            )
+
+    def _have_taken(self, digest: bytes, take: Callable[[], T]) -> T:
+        """Let the engine take one request, whose own error any exception is, so that no other ends with it.
+
+        Should the process die of it, the client has been told that it was taken, and the manager finds it in hand.
+        """
+        self._in_hand.begin(digest)
+        try:
+            return take()
+        except ApiError:
+            raise
+        except BaseException as error:  # also what compiled code raises beside Exception, as pyo3's panics
+            log.exception("the engine of model %s could not take a request", self.config.name)
+            raise ApiError(f"The engine failed at this request ({type(error).__name__}); see the log.") from error
+        finally:
+            self._in_hand.drop()
+
+    def _tell_queued(self) -> None:
+        """Tell the requests that have waited for a whole step that another worker may have them."""
+        for channel, request_ids in self._unanswered.items():
+            if request_ids:
+                self.publish(channel, [(request_id, Queued()) for request_id in request_ids])
+        self._unanswered.clear()
 
     def _answer(self, inquiry: Inquiry) -> Fact | None:
         assert self._backend is not None and self.info is not None
@@ -221,33 +277,31 @@ class EngineThread(threading.Thread):
         limits = self.config.limits
         if not limits.max_concurrent:
             return
-        if len(self._routes) - len(self._groups) + len(set(self._groups.values())) >= limits.max_concurrent:
+        if len(self._requests) >= limits.max_concurrent:
             raise Overloaded(
                 f"Model {self.config.name} takes {limits.max_concurrent} requests at once, and has them; try again.",
                 retry_after=float(limits.retry_after_seconds),
             )
 
     def _cancel(self, channel: Channel, request_id: int) -> None:
-        job_id = self._jobs.pop((channel, request_id), None)
+        job_id = self._requests.withdraw((channel, request_id))
         if job_id is not None and self._backend is not None:
-            del self._routes[job_id]
-            self._groups.pop(job_id, None)
             self._backend.cancel(job_id)
             log.debug("request %d was cancelled", request_id)
 
     def _forget(self, channel: Channel) -> None:
-        for owner, request_id in [key for key in self._jobs if key[0] is channel]:
+        for owner, request_id in self._requests.of_channel(channel):
             self._cancel(owner, request_id)
 
     def _hand_out(self, events: list[Event]) -> None:
         batches: dict[Channel, list[tuple[int, Answer]]] = defaultdict(list)
         for job_id, reply in events:
-            route = self._routes.get(job_id)
+            route = self._requests.route(job_id)
             if route is None:
                 continue
             if not isinstance(reply, NOT_LAST):
-                del self._routes[job_id], self._jobs[route]
-                self._groups.pop(job_id, None)
+                self._requests.end(job_id)
+            self._unanswered[route[0]].discard(route[1])
             batches[route[0]].append((route[1], reply))
         for channel, answers in batches.items():
             self.publish(channel, answers)

@@ -12,6 +12,8 @@ from localai_flask.pool.process import WorkerProcess
 LONGEST_COOLDOWN_S = 300.0
 CRASH_WINDOW_S = 60.0
 CRASHES_ALLOWED = 3
+SUSPECTED_S = 600.0
+MOST_SUSPECTS = 64
 FAULTS = (signal.SIGILL, signal.SIGSEGV, signal.SIGBUS)
 """Signals by which the processor stops code that is wrong for it, or wrong."""
 
@@ -41,6 +43,25 @@ class Backoff:
 
     def succeeded(self) -> None:
         self.failures, self.retry_at = 0, 0.0
+
+
+class Suspects:
+    """Requests with which a worker died alone in hand: not run again for a while, as the next worker would die too."""
+
+    def __init__(self) -> None:
+        self._since: dict[bytes, float] = {}
+
+    def add(self, digest: bytes | None) -> None:
+        """Suspect a request, if there is one."""
+        if digest is not None:
+            self._since.pop(digest, None)
+            self._since[digest] = time.monotonic()
+        for oldest in list(self._since)[:-MOST_SUSPECTS]:
+            del self._since[oldest]
+
+    def digests(self) -> list[bytes]:
+        now = time.monotonic()
+        return [digest for digest, since in self._since.items() if now - since < SUSPECTED_S]
 
 
 def fault_of(process: WorkerProcess) -> str:

@@ -23,7 +23,7 @@ from localai_flask.errors import ErrorInfo, LoadCrashed, Unavailable
 from localai_flask.pool import protocol
 from localai_flask.pool.failure import describe_death, fault_of
 from localai_flask.pool.process import WorkerProcess
-from localai_flask.pool.protocol import LOG_FORMAT, PoolServer, WorkerSpec
+from localai_flask.pool.protocol import LOG_FORMAT, PoolServer, ReportAnswer, WorkerSpec
 from localai_flask.pool.required import RequiredModels
 from localai_flask.pool.runtime import Runtime
 from localai_flask.pool.table import Model, Worker
@@ -89,31 +89,31 @@ class PoolManager:
             elif self.stopping:
                 worker.send_away()
 
-    def report(self, encoded: bytes) -> bool:
-        """Take a heartbeat; False if the worker is not known here."""
+    def report(self, encoded: bytes) -> bytes:
+        """Take a heartbeat."""
         told = protocol.decode_report(encoded)
         with self.lock:
-            worker = self._worker(told.worker_id)
-            if worker is None:
-                return False
+            model, worker = self._find(told.worker_id)
+            if model is None or worker is None:
+                return protocol.encode(ReportAnswer(known=False))
             now = time.monotonic()
             worker.heard = now
             if told.progress > worker.progress:
                 worker.progress, worker.advanced = told.progress, now
             worker.running, worker.waiting = told.running, told.waiting
+            worker.engine_silent_s = told.engine_silent_s
             if told.leaving:
                 worker.will_leave()
-            return True
+            return protocol.encode(ReportAnswer(known=True, suspects=model.suspects.digests()))
 
     def fail(self, worker_id: str, encoded: bytes) -> None:
         """Take the reason why a worker could not load its model."""
         error = protocol.decode_error(encoded)
         with self.lock:
-            for model in self.models.values():
-                worker = model.workers.get(worker_id)
-                if worker is not None:
-                    worker.will_leave()
-                    self._load_failed(model, error)
+            model, worker = self._find(worker_id)
+            if model is not None and worker is not None:
+                worker.will_leave()
+                self._load_failed(model, error)
 
     # What the thread of the required models calls.
 
@@ -168,11 +168,11 @@ class PoolManager:
 
     # Under the lock.
 
-    def _worker(self, worker_id: str) -> Worker | None:
+    def _find(self, worker_id: str) -> tuple[Model, Worker] | tuple[None, None]:
         for model in self.models.values():
             if worker_id in model.workers:
-                return model.workers[worker_id]
-        return None
+                return model, model.workers[worker_id]
+        return None, None
 
     def _want(self, config: ModelConfig, look: Look, *, required: bool = False) -> None:
         """Want a model as the models folder showed it at that look.
@@ -196,7 +196,7 @@ class PoolManager:
     def _end_adoption(self) -> None:
         """Forget the workers that died together with the manager that had started them."""
         self.adopting = False
-        self.runtime.remove_logs(but={worker for model in self.models.values() for worker in model.workers})
+        self.runtime.remove_worker_files(but={worker for model in self.models.values() for worker in model.workers})
 
     def _reap(self, model: Model) -> None:
         for worker in list(model.workers.values()):
@@ -218,6 +218,7 @@ class PoolManager:
             *(model.config.name, worker.process, not worker.ready, worker.ended_because), is_cautious=worker.is_cautious
         )
         log.error("%s", error.message)
+        model.suspects.add(worker.process.suspect())
         if worker.is_cautious and not worker.ready:
             model.is_cautious = False  # it has not helped, so the next try is a full one again
         if worker.ready:
@@ -235,6 +236,8 @@ class PoolManager:
                     worker.ended_because = "it was told to leave and did not"
             elif not worker.ready and now - worker.advanced > self.settings.load_stall_timeout:
                 worker.ended_because = f"loading made no progress for {now - worker.advanced:.0f} s"
+            elif worker.ready and worker.engine_silent_s > self.settings.engine_stall_timeout:
+                worker.ended_because = f"its engine has been at one step for {worker.engine_silent_s:.0f} s"
             if worker.ended_because or (self.kill_at is not None and now > self.kill_at):
                 worker.process.kill()
 
@@ -251,7 +254,7 @@ class PoolManager:
             model.wanted = True
         while model.wanted and len(model.current) < model.config.replicas:
             try:
-                worker = self._start(model.config, model.is_cautious)
+                worker = self._start(model)
             except OSError as error:
                 message = f"Cannot start a worker for model {model.config.name}: {error}."
                 log.error("%s", message)
@@ -259,19 +262,20 @@ class PoolManager:
             else:
                 model.workers[worker.id] = worker
 
-    def _start(self, config: ModelConfig, is_cautious: bool) -> Worker:
-        worker_id = secrets.token_hex(6)
+    def _start(self, model: Model) -> Worker:
+        worker_id, config = secrets.token_hex(6), model.config
         spec = WorkerSpec(
             worker_id=worker_id,
             config=model_config.encode(config),
             runtime_dir=str(self.runtime.path),
             log_level=self.settings.log_level,
             grace_s=float(self.settings.graceful_timeout),
-            is_cautious=is_cautious,
+            is_cautious=model.is_cautious,
+            suspects=model.suspects.digests(),
         )
         process = WorkerProcess.start(spec, self.runtime)
         log.info("loading model %s with backend %s (pid %d)", config.name, config.backend, process.pid)
-        return Worker(worker_id, process, is_cautious)
+        return Worker(worker_id, process, model.is_cautious)
 
     def _load_failed(self, model: Model, error: ErrorInfo) -> None:
         model.load_failed(error, self.settings.model_load_failure_cooldown)

@@ -23,11 +23,18 @@ LONGEST_ABSENCE_S = 10.0
 class ManagerLink(threading.Thread):
     """Registers when the model is ready, and with a manager that does not know it; in between it sends heartbeats."""
 
-    def __init__(self, runtime: Runtime, describe: Callable[[], Registration], report: Callable[[], Report]):
+    def __init__(
+        self,
+        runtime: Runtime,
+        describe: Callable[[], Registration],
+        report: Callable[[], Report],
+        suspect: Callable[[list[bytes]], None],
+    ):
         super().__init__(name="manager-link", daemon=True)
         self._runtime = runtime
         self._describe = describe
         self._report = report
+        self._suspect = suspect
         self._proxy: PoolProxy | None = None
         self._registered = False
         self._absent_since: float | None = None
@@ -59,10 +66,11 @@ class ManagerLink(threading.Thread):
     def _tell(self) -> bool:
         try:
             proxy = self._connected()
-            known = proxy.report(self._report())
+            answer = proxy.report(self._report())
+            self._suspect(answer.suspects)
             registration = self._describe()
             is_loaded = registration.info is not None
-            if not known or (is_loaded and not self._registered):
+            if not answer.known or (is_loaded and not self._registered):
                 proxy.register(registration)
                 self._registered = is_loaded
         except (OSError, EOFError):

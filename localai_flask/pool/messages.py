@@ -11,7 +11,7 @@ import msgspec
 from localai_flask.generation import Delta, Failed, Finished, Progress, Prompt, PromptLogprobs, SamplingParams, Started
 from localai_flask.inquiry import Detokenized, Embedded, EmbeddedPart, Question, Scored, Tokenized
 
-WIRE_VERSION = 3
+WIRE_VERSION = 4
 
 
 class Generate(msgspec.Struct, frozen=True, array_like=True, tag="generate"):
@@ -37,6 +37,14 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, tag="ping"):
     """Ask whether worker and engine are alive."""
 
 
+class Taken(msgspec.Struct, frozen=True, array_like=True, tag="taken"):
+    """The engine is about to look at the request: if the worker dies now, the request may be why."""
+
+
+class Queued(msgspec.Struct, frozen=True, array_like=True, tag="queued"):
+    """The engine has looked at the request and lets it wait: another worker may have it if this one dies."""
+
+
 class Pong(msgspec.Struct, frozen=True, array_like=True, tag="pong"):
     """Seconds since the engine thread last finished a step or was idle, and its running and waiting jobs."""
 
@@ -47,7 +55,9 @@ class Pong(msgspec.Struct, frozen=True, array_like=True, tag="pong"):
 
 Command = Generate | Ask | Cancel | Ping
 Answer = (
-    Started
+    Taken
+    | Queued
+    | Started
     | Progress
     | PromptLogprobs
     | Delta
@@ -66,5 +76,5 @@ _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode
 decode_commands = msgspec.msgpack.Decoder(list[tuple[int, Command]]).decode
 decode_answers = msgspec.msgpack.Decoder(list[tuple[int, Answer]]).decode
-NOT_LAST = (Started, Progress, PromptLogprobs, Delta, EmbeddedPart)
+NOT_LAST = (Taken, Queued, Started, Progress, PromptLogprobs, Delta, EmbeddedPart)
 """Answers after which more will come for the same request."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from localai_flask.pool import protocol
+from localai_flask.pool.in_hand import read_suspect
 from localai_flask.pool.protocol import WorkerSpec
 from localai_flask.pool.runtime import Runtime
 from localai_flask.server.child import Child, popen
@@ -19,6 +20,7 @@ class WorkerProcess(Child):
     def __init__(self, worker_id: str, pid: int, runtime: Runtime, child: subprocess.Popen[bytes] | None = None):
         super().__init__(pid, child)
         self._log = runtime.worker_log(worker_id)
+        self._hand = runtime.worker_hand(worker_id)
 
     @classmethod
     def start(cls, spec: WorkerSpec, runtime: Runtime) -> WorkerProcess:
@@ -57,7 +59,12 @@ class WorkerProcess(Child):
             return ""
         return " | ".join(line.strip() for line in lines if line.strip())[-limit:]
 
+    def suspect(self) -> bytes | None:
+        """Return the digest of the request that the ended process had in hand alone, if there was one."""
+        return read_suspect(self._hand)
+
     def close(self) -> None:
-        """Forget an ended process and what it printed."""
+        """Forget an ended process and what it left."""
         super().close()
         self._log.unlink(missing_ok=True)
+        self._hand.unlink(missing_ok=True)

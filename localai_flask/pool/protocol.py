@@ -48,6 +48,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     runtime_dir: str
     log_level: str
     grace_s: float
+    suspects: list[bytes] = []
+    """As in `ReportAnswer`."""
     is_cautious: bool = False
     """Whether to load without optional speed-ups."""
 
@@ -76,6 +78,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it was told to leave, and takes no more requests."""
 
 
+class ReportAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a heartbeat is answered with."""
+
+    known: bool
+    """False means that this manager does not know the worker, which then registers."""
+    suspects: list[bytes] = []
+    """Digests of requests that are not run, as a worker died with each of them alone in hand."""
+
+
 class WorkerAddress(msgspec.Struct, frozen=True, array_like=True):
     worker_id: str
     address: str
@@ -102,6 +113,7 @@ decode_wanted = msgspec.msgpack.Decoder(list[Wanted]).decode
 decode_spec = msgspec.msgpack.Decoder(WorkerSpec).decode
 decode_registration = msgspec.msgpack.Decoder(Registration).decode
 decode_report = msgspec.msgpack.Decoder(Report).decode
+decode_report_answer = msgspec.msgpack.Decoder(ReportAnswer).decode
 decode_error = msgspec.msgpack.Decoder(ErrorInfo).decode
 decode_directory = msgspec.msgpack.Decoder(Directory).decode
 
@@ -143,9 +155,9 @@ class PoolProxy(BaseProxy):
     def register(self, registration: Registration) -> None:
         self._callmethod("register", (encode(registration),))
 
-    def report(self, report: Report) -> bool:
-        """Send a heartbeat; False means that this manager does not know the worker, which then registers."""
-        return bool(self._callmethod("report", (encode(report),)))
+    def report(self, report: Report) -> ReportAnswer:
+        """Send a heartbeat."""
+        return decode_report_answer(self._callmethod("report", (encode(report),)))
 
     def fail(self, worker_id: str, error: ErrorInfo) -> None:
         """Tell why the model could not be loaded, as a worker's last word."""

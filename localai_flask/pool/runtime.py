@@ -70,10 +70,14 @@ class Runtime:
     def worker_log(self, worker_id: str) -> Path:
         return self.path / f"{worker_id}.log"
 
-    def remove_logs(self, but: set[str]) -> None:
-        """Remove what workers printed, except for these."""
-        for path in self.path.glob("*.log"):
-            if path.stem not in but:
+    def worker_hand(self, worker_id: str) -> Path:
+        """Return the file that tells which request a worker had in hand (in_hand.py)."""
+        return self.path / f"{worker_id}.hand"
+
+    def remove_worker_files(self, but: set[str]) -> None:
+        """Remove what workers left, except for these."""
+        for path in self.path.iterdir():
+            if path.suffix in (".log", ".hand") and path.stem not in but:
                 path.unlink(missing_ok=True)
 
     @property

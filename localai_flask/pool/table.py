@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from msgspec import structs
+
 from localai_flask.backends import BACKENDS
 from localai_flask.config.look import NEVER, Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo
 from localai_flask.generation import ModelInfo
 from localai_flask.pool import protocol
-from localai_flask.pool.failure import Backoff, fault_of
+from localai_flask.pool.failure import Backoff, Suspects, fault_of
 from localai_flask.pool.process import WorkerProcess
 from localai_flask.pool.protocol import Lease, WorkerAddress
 
@@ -36,6 +38,8 @@ class Worker:
     """Why the manager itself ended it, if it did."""
     running: int = 0
     waiting: int = 0
+    engine_silent_s: float = 0.0
+    """How long its engine has been at one step."""
 
     @property
     def leaving(self) -> bool:
@@ -68,6 +72,7 @@ class Model:
     info: ModelInfo | None = None
     error: ErrorInfo | None = None
     loads: Backoff = field(default_factory=Backoff)
+    suspects: Suspects = field(default_factory=Suspects)
     is_cautious: bool = False
     """Whether its workers load without optional speed-ups, as one that used them was killed by a fault."""
 
@@ -102,8 +107,15 @@ class Model:
             progress=max((worker.progress for worker in self.current), default=0.0),
             workers=[WorkerAddress(worker.id, worker.address, worker.process.pid) for worker in usable],
             info=self.info if usable else None,
-            error=None if usable else self.error,
+            error=None if usable else self._error_now(),
         )
+
+    def _error_now(self) -> ErrorInfo | None:
+        """Return the error with the time until the next try, where a next try may help."""
+        wait_s = self.loads.retry_at - time.monotonic()
+        if self.error is None or self.error.status < 500 or wait_s <= 0:
+            return self.error
+        return structs.replace(self.error, retry_after=wait_s)
 
     def load_failed(self, error: ErrorInfo, cooldown_s: float) -> None:
         """Try no more until the cool-down is over or longer; replicas that run go on."""

@@ -21,6 +21,7 @@ from localai_flask.generation import Failed
 from localai_flask.pool import messages, protocol
 from localai_flask.pool.channel import Channel, Hub, HubEvent, HubEventKind
 from localai_flask.pool.engine_thread import EngineThread
+from localai_flask.pool.in_hand import InHand
 from localai_flask.pool.manager_link import ManagerLink
 from localai_flask.pool.messages import Ask, Cancel, Generate, Ping, Pong
 from localai_flask.pool.outbox import Outbox
@@ -45,8 +46,11 @@ class Worker:
         self.config = model_config.decode(spec.config)
         self.address = f"localai-flask-{spec.worker_id}-{secrets.token_hex(8)}"
         self.hub = Hub(self.address)
-        self.engine = EngineThread(self.config, self.publish, self.hub.wake, is_cautious=spec.is_cautious)
-        self.manager = ManagerLink(Runtime.from_environment(), self.describe, self.report)
+        runtime = Runtime.from_environment()
+        in_hand = InHand(runtime.worker_hand(spec.worker_id))
+        self.engine = EngineThread(self.config, self.publish, self.hub.wake, in_hand, is_cautious=spec.is_cautious)
+        self.engine.suspect(spec.suspects)
+        self.manager = ManagerLink(runtime, self.describe, self.report, self.engine.suspect)
         self.channels: set[Channel] = set()
         self.leave_at: float | None = None
         """When the last requests are given up, once the worker was told to leave."""

@@ -64,7 +64,9 @@ def test_a_model_worker_hangs_up_on_what_it_cannot_read(pool: Pool) -> None:
 @pytest.fixture
 def lonely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[worker.Worker]:
     """A model worker's inner life in this process, without a manager."""
-    monkeypatch.setenv(ENV, str(tmp_path / f"localai-flask-{os.getpid()}-x"))
+    runtime = tmp_path / f"localai-flask-{os.getpid()}-x"
+    runtime.mkdir()
+    monkeypatch.setenv(ENV, str(runtime))
     spec = WorkerSpec(worker_id="w", config=model_config.encode(echo()), runtime_dir="", log_level="info", grace_s=1.0)
     lonely = worker.Worker(spec)
     yield lonely

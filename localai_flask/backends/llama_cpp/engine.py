@@ -144,8 +144,11 @@ class LlamaCppBackend(Backend):
         events += [(sequence.job.id, TOO_LATE) for sequence in scheduler.expire()]
         self.cache.heed(len(scheduler.decoding))
         if scheduler.waiting:
-            admitted = scheduler.admit()
-            events += [(s.job.id, Started(len(s.prompt), s.job.num_cached)) for s in admitted]
+            started: list[Event] = [(s.job.id, Started(len(s.prompt), s.job.num_cached)) for s in scheduler.admit()]
+            if self.announce is not None:
+                self.announce(started)
+            else:
+                events += started
         if self._speculator is not None:
             self._speculator.guess(scheduler.decoding)
         shares, chunks = scheduler.plan(batch)

@@ -1,0 +1,67 @@
+"""Which request a model worker had in hand when it died: told by a file that outlives the process.
+
+Only what was alone can be suspected: a request that was being submitted, or the only one that the engine held. Knows
+digests of requests, not what they say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import struct
+from pathlib import Path
+
+import msgspec
+
+from localai_flask.pool.messages import Ask, Generate
+
+DIGEST_BYTES = 16
+_LAYOUT = struct.Struct(f"<I{DIGEST_BYTES}s{DIGEST_BYTES}s")
+"""How many requests the engine holds, the one that is being submitted, and one of those held."""
+_NOBODY = bytes(DIGEST_BYTES)
+
+
+def digest_of(command: Generate | Ask) -> bytes:
+    """Return the digest of what an engine is asked to do: its prompt and form, or its question."""
+    asked = (command.prompt, command.sampling.constraint) if isinstance(command, Generate) else command.question
+    return hashlib.blake2b(msgspec.msgpack.encode(asked), digest_size=DIGEST_BYTES).digest()
+
+
+class InHand:
+    """The engine thread's side: notes what it is about to do before it does it."""
+
+    def __init__(self, path: Path):
+        with open(path, "w+b") as file:
+            file.truncate(_LAYOUT.size)
+            self._memory = mmap.mmap(file.fileno(), _LAYOUT.size)
+        self._held: dict[int, bytes] = {}
+
+    def begin(self, digest: bytes) -> None:
+        """Note the request that is being submitted now."""
+        self._write(digest)
+
+    def keep(self, number: int, digest: bytes) -> None:
+        """Note that the engine has taken the request, under a number by which it is dropped."""
+        self._held[number] = digest
+        self._write(_NOBODY)
+
+    def drop(self, *numbers: int) -> None:
+        """Forget requests that have ended, and what was being submitted."""
+        for number in numbers:
+            self._held.pop(number, None)
+        self._write(_NOBODY)
+
+    def _write(self, submitting: bytes) -> None:
+        one = next(iter(self._held.values()), _NOBODY)
+        _LAYOUT.pack_into(self._memory, 0, len(self._held), submitting, one)
+
+
+def read_suspect(path: Path) -> bytes | None:
+    """Return the digest of the request that a dead worker had in hand alone; None if there is none to suspect."""
+    try:
+        count, submitting, one = _LAYOUT.unpack(path.read_bytes())
+    except (OSError, struct.error):  # it died before it had a file
+        return None
+    if submitting != _NOBODY:
+        return bytes(submitting)
+    return bytes(one) if count == 1 else None
