@@ -1,4 +1,4 @@
-# Two commands do everything: `make serve` installs and serves the demo model, `make test` installs and tests.
+# Two commands do everything: `make serve` installs and serves a small model, `make test` installs and tests.
 # LOCALAI_* variables (README.md) are honoured by both the server and `make serve`.
 
 PYTHON ?= python3
@@ -11,15 +11,10 @@ GPU ?=
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu takes the small one.
 TORCH ?= torch==2.13.0
 
-ifndef LOCALAI_MODELS_PATH
-serve: export LOCALAI_MODELS_PATH := models
-serve: export LOCALAI_LOAD_TO_MEMORY ?= demo
-endif
-
 .PHONY: serve test lint bench clean FORCE
 
 serve: $(VENV)/.serve
-	exec $(BIN)/localai-flask serve
+	exec $(BIN)/localai-flask serve --starter
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest

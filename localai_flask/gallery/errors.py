@@ -12,3 +12,9 @@ class DownloadFailed(Unavailable):
 
     def __init__(self, message: str):
         super().__init__(message, retry_after=10.0)
+
+
+class SourceUnreachable(DownloadFailed):
+    """Nobody answers at the place where models come from."""
+
+    code = "model_source_unreachable"

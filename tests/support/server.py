@@ -20,7 +20,7 @@ from tests.support.processes import wait_for
 class Server:
     """One running server; a context manager that stops it and checks that nothing is left behind."""
 
-    def __init__(self, models: Path, scratch: Path, *, descriptors: int | None = None, **environment: str):
+    def __init__(self, models: Path | None, scratch: Path, *, descriptors: int | None = None, **environment: str):
         """Make one that may open `descriptors` at most in each process, if that is given."""
         self.descriptors = descriptors
         self.port = free_port()
@@ -29,7 +29,7 @@ class Server:
         self.log_file = scratch / "server.log"
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("LOCALAI_", "OMP_", "GOMP_"))},
-            "LOCALAI_MODELS_PATH": str(models),
+            **({"LOCALAI_MODELS_PATH": str(models)} if models else {}),
             "LOCALAI_ADDRESS": f"127.0.0.1:{self.port}",
             "XDG_RUNTIME_DIR": str(scratch),
             "XDG_STATE_HOME": str(scratch / "state"),
