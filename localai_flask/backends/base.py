@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ApiError, ConfigError, UnsupportedParameter
+from localai_flask.errors import ApiError, UnsupportedParameter
 from localai_flask.generation import ModelInfo, Prompt, Reply, SamplingParams, Usage
 from localai_flask.inquiry import EmbeddedPart, Fact, Question
 
@@ -64,30 +64,6 @@ def refuse_constraint(job: Job, backend: str) -> None:
             "not give; leave it out or choose a model of the llama-cpp or transformers backend.",
             param=constraint.param or None,
         )
-
-
-LLAMA_CPP_ALONE = (
-    *("tensor_split", "main_gpu", "numa", "flash_attention", "no_kv_offloading", "cache_type_k", "cache_type_v"),
-    *("rope_scaling", "rope_freq_base", "rope_freq_scale", "yarn_ext_factor", "yarn_attn_factor", "yarn_beta_fast"),
-    *("yarn_beta_slow", "yarn_orig_ctx", "lora_adapter", "lora_scale", "lora_adapters", "lora_scales", "overrides"),
-    *("draft_model", "n_draft", "n_keep"),
-)
-"""Keys of the YAML that only the llama-cpp backend honours."""
-ASKS_NOTHING = ("false", "auto", "none", "f16", 0)
-"""Values of theirs, beside the defaults, that are fine with any engine."""
-
-
-def refuse_llama_cpp_keys(config: ModelConfig, backend: str) -> None:
-    """Raise `ConfigError` naming a key that only the llama-cpp backend honours; for all other engines."""
-    plain = ModelConfig(name=config.name)
-    for key in LLAMA_CPP_ALONE:
-        value = getattr(config, key)
-        if value != getattr(plain, key) and value not in ASKS_NOTHING:
-            raise ConfigError(
-                f"Model {config.name}: `{key}` is for the llama-cpp backend, and this model runs with {backend}; "
-                "remove it or use a GGUF file.",
-                param=key,
-            )
 
 
 class Backend(abc.ABC):

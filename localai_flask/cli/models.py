@@ -1,22 +1,117 @@
-"""`localai-flask models`: what the models folder holds."""
+"""`localai-flask models`: what the models folder holds, and what is wrong with its YAML."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from localai_flask.cli.options import load_settings, settings_options
+from localai_flask.settings import Settings
+
+if TYPE_CHECKING:
+    from localai_flask.config.findings import Finding
+    from localai_flask.config.model import ModelConfig
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @settings_options
-def models(**given: Any) -> None:
+@click.pass_context
+def models(context: click.Context, /, **given: Any) -> None:
+    """List the models that the server would offer, or check their YAML."""
+    context.obj = given
+    if context.invoked_subcommand is None:
+        _list(load_settings(given))
+
+
+@models.command("list")
+@settings_options
+@click.pass_obj
+def list_models(above: dict[str, Any], /, **given: Any) -> None:
     """List the models that the server would offer."""
+    _list(_settings(above, given))
+
+
+@models.command("check")
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--strict", is_flag=True, help="Exit 1 on a warning too.")
+@click.option("--json", "as_json", is_flag=True, help="Print what is found as a JSON list.")
+@settings_options
+@click.pass_context
+def check(context: click.Context, /, files: tuple[Path, ...], strict: bool, as_json: bool, **given: Any) -> None:
+    """List what is wrong in FILES, or in all YAML of the models folder, with its lines.
+
+    Exits 1 if a model is unusable; what costs a warning only has no effect or is passed over.
+    """
+    settings = _settings(context.obj, given)
+    found = [finding for file in files for finding in _findings_of(file)] if files else _findings(settings)
+    if as_json:
+        click.echo(json.dumps([finding._asdict() for finding in found], indent=2, ensure_ascii=False))
+    for finding in () if as_json else found:
+        click.echo(f"{finding.place}: {'error' if finding.is_fault else 'warning'}: {finding.text}")
+    if not found and not as_json:
+        click.echo("Nothing is wrong.")
+    context.exit(1 if any(strict or finding.is_fault for finding in found) else 0)
+
+
+def _settings(above: dict[str, Any], given: dict[str, Any]) -> Settings:
+    """Combine what stands before the subcommand with what stands behind it, which wins."""
+    return load_settings(above | {name: value for name, value in given.items() if value is not None})
+
+
+def _list(settings: Settings) -> None:
     from localai_flask.config.registry import Registry
 
-    registry = Registry(load_settings(given))
+    registry = Registry(settings)
     for name, config in registry.models().items():
         click.echo(f"{name}\t{config.backend}\t{config.source}")
     for name, problem in registry.problems().items():
         click.echo(f"{name}\tunusable: {problem}", err=True)
+
+
+def _findings(settings: Settings) -> list[Finding]:
+    from localai_flask.config.registry import Registry
+
+    if not settings.models_path.is_dir():
+        raise click.UsageError(f"There is no folder {settings.models_path}; name another with --models-path.")
+    registry = Registry(settings)
+    options = [finding for config in registry.models().values() for finding in _of_options(config)]
+    return sorted([*registry.findings(), *options])
+
+
+def _findings_of(file: Path) -> list[Finding]:
+    """Check one file, as if the folder that it lies in were the models folder."""
+    from localai_flask.config import catalog
+    from localai_flask.config.files.listing import Entry
+
+    stat = file.stat()
+    entry = Entry(file.name, "yaml", stat.st_mtime_ns, stat.st_size)
+    found = catalog.build((entry,), {file.name: catalog.read(file)}, Settings(models_path=file.parent))
+    return sorted([*found.findings, *(each for config in found.models.values() for each in _of_options(config))])
+
+
+def _of_options(config: ModelConfig) -> list[Finding]:
+    """Find what the model's engine would say when it is loaded."""
+    from localai_flask import backends
+    from localai_flask.config import yamlfile
+    from localai_flask.config.findings import Finding
+    from localai_flask.config.keypaths import dotted
+
+    source = Path(config.source)
+    notes = backends.check(config) if source.suffix.lower() in (".yaml", ".yml") else []
+    documents = yamlfile.read(source) if notes else []
+    names = [str(each.content.get("name") or source.stem) for each in documents]
+    lines = documents[names.index(config.name)] if config.name in names else None
+    return [
+        Finding(
+            config.source,
+            lines.line(note.path) if lines else 0,
+            config.name,
+            dotted(note.path),
+            note.text + ".",
+            note.is_fault,
+        )
+        for note in notes
+    ]

@@ -132,7 +132,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     mmlock: bool = False
     tensor_split: str = ""
     """Shares of the devices, separated by commas or slashes."""
-    main_gpu: Annotated[str, Meta(pattern="^[0-9]*$")] = ""
+    main_gpu: str = ""
+    """The number of a GPU, or what other engines call a device."""
     numa: Annotated[str, Meta(pattern="^(true|false|distribute|isolate|numactl)$")] = ""
     flash_attention: Annotated[str, Meta(pattern="^(true|false|on|off|auto|)$")] = ""
     no_kv_offloading: bool = False

@@ -62,7 +62,7 @@ def describe_library() -> Library:
 def decode(path: Path, *, is_cautious: bool) -> Decoded:
     """Load a model as the server does, and decode a few tokens."""
     from localai_flask.backends.base import Job
-    from localai_flask.backends.llama_cpp import LlamaCppBackend
+    from localai_flask.backends.llama_cpp.engine import LlamaCppBackend
     from localai_flask.config.model import ModelConfig, Parameters
     from localai_flask.generation import Prompt, SamplingParams
 

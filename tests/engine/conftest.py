@@ -17,7 +17,7 @@ from localai_flask.config.model import ModelConfig, Parameters
 from localai_flask.generation import Delta, Failed, Finished, Prompt, Reply, SamplingParams
 
 if TYPE_CHECKING:
-    from localai_flask.backends.llama_cpp import LlamaCppBackend
+    from localai_flask.backends.llama_cpp.engine import LlamaCppBackend
 
 
 class Engine:
@@ -109,7 +109,7 @@ def gguf(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def load_engine(path: Path, *options: str, context_size: int | None = 256, **config) -> Engine:
     """Load a model; the caller closes the backend."""
-    from localai_flask.backends.llama_cpp import LlamaCppBackend
+    from localai_flask.backends.llama_cpp.engine import LlamaCppBackend
 
     backend = LlamaCppBackend()
     backend.load(

@@ -18,7 +18,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from localai_flask.backends.base import Job  # noqa: E402
-from localai_flask.backends.transformers import TransformersBackend, loading  # noqa: E402
+from localai_flask.backends.transformers import loading  # noqa: E402
+from localai_flask.backends.transformers.engine import TransformersBackend  # noqa: E402
 from localai_flask.backends.transformers.sampling import narrow, penalize  # noqa: E402
 from localai_flask.backends.transformers.tokens import TextDecoder, Tokens  # noqa: E402
 from localai_flask.config.model import ModelConfig, Parameters  # noqa: E402

@@ -14,7 +14,7 @@ pytest.importorskip("transformers")
 jsonschema = pytest.importorskip("jsonschema")
 
 from localai_flask.backends.base import Job  # noqa: E402
-from localai_flask.backends.transformers import TransformersBackend  # noqa: E402
+from localai_flask.backends.transformers.engine import TransformersBackend  # noqa: E402
 from localai_flask.config.model import ModelConfig, Parameters  # noqa: E402
 from localai_flask.errors import InvalidRequest  # noqa: E402
 from localai_flask.generation import (  # noqa: E402

@@ -16,7 +16,7 @@ import torch
 import transformers
 
 from localai_flask.backends.base import Inquiry
-from localai_flask.backends.transformers import TransformersBackend
+from localai_flask.backends.transformers.engine import TransformersBackend
 from localai_flask.config.model import ModelConfig, Parameters
 from localai_flask.errors import ConfigError
 from localai_flask.generation import Failed, Prompt

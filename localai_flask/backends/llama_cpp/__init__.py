@@ -24,10 +24,7 @@
     waiting     whether they spin or sleep                       openmp      the library whose threads they are
     rpc_client  workers on other machines                        rpc_server  such a worker
     options     YAML to this engine's parameters                 option_table, option_kinds, option_reader   `options:`
+    key_checks  what of the YAML has no effect, without the library
 
 In-process use, as in a benchmark: `load`, `submit` jobs, then `step` until `is_idle`.
 """
-
-from localai_flask.backends.llama_cpp.engine import LlamaCppBackend
-
-__all__ = ["LlamaCppBackend"]

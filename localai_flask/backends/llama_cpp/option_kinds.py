@@ -119,4 +119,5 @@ def cache_type(text: str) -> int:
     return CACHE_TYPES[text.lower()]
 
 
+UNQUANTIZED = [CACHE_TYPES[name] for name in ("f32", "f16", "bf16")]
 CACHE_TYPE = Kind(cache_type, ", ".join(CACHE_TYPES))

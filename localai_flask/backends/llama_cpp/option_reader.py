@@ -1,31 +1,30 @@
-"""One model's `options:` against the table: typed values, or one sentence about the first that is wrong."""
+"""One model's `options:` against the table: typed values, and notes about those that have no effect or cannot be."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
-from localai_flask.backends.llama_cpp.option_table import BY_NAME, OPTIONS, Option
-from localai_flask.errors import ConfigError
+from localai_flask.backends.llama_cpp.option_table import BY_NAME, NOT_HERE, OPTIONS, Option
+from localai_flask.backends.notes import NO_EFFECT, Note, unknown_option
 
 
-def read_entries(entries: Iterable[str], model: str) -> dict[str, Any]:
-    """Read `name:value` entries (a bare name means true; the last of several wins) into values by their fields.
+class Entries(NamedTuple):
+    """The values that were given, by their fields; `defaults` has the others."""
 
-    Holds the fields that were given; `defaults` has the others. Raises `ConfigError` naming the option.
-    """
-    values: dict[str, Any] = {}
-    for entry in entries:
-        name, _, text = (part.strip() for part in entry.partition(":"))
-        option = _find(name, model)
-        if option.refused:
-            raise complain(model, f"the option {name!r} is not supported, as {option.refused}; remove it")
-        try:
-            values[option.field] = option.kind.read(text or "true")
-        except ValueError as error:
-            raise complain(model, f"the option {name}:{text or 'true'} {error}") from None
-    return values
+    values: dict[str, Any]
+    notes: list[Note]
+
+
+def read_entries(entries: Iterable[str], draft_model: str = "") -> Entries:
+    """Read `name:value` entries; a bare name means true, and the last of several wins."""
+    read = Entries({}, [])
+    for index, entry in enumerate(entries):
+        _read_entry(entry, index, read)
+    _settle_speculation(read, draft_model)
+    if read.values.get("cpu_moe") and read.values.pop("n_cpu_moe", 0):
+        read.notes.append(Note(("options",), f"the option n_cpu_moe is less than cpu_moe asks for; {NO_EFFECT}"))
+    return read
 
 
 def defaults() -> dict[str, Any]:
@@ -33,19 +32,42 @@ def defaults() -> dict[str, Any]:
     return {option.field: option.default for option in OPTIONS}
 
 
-def complain(model: str, complaint: str, param: str = "options") -> ConfigError:
-    """Make the error for one model's YAML."""
-    return ConfigError(f"Model {model}: {complaint}{'' if complaint.endswith('?') else '.'}", param=param)
+def _read_entry(entry: str, index: int, read: Entries) -> None:
+    name, _, text = (part.strip() for part in entry.partition(":"))
+    text = text or "true"
+    option, path = _find(name), ("options", index)
+    if option is None:
+        read.notes.append(Note(path, unknown_option(name, BY_NAME, "llama-cpp")))
+        return
+    try:
+        value = option.kind.read(text)
+    except ValueError as error:
+        said = f"the option {name}:{text} {error}" + ("" if option.is_answer else f"; {NO_EFFECT}")
+        read.notes.append(Note(path, said, is_fault=option.is_answer))
+        return
+    if option.in_vain and value != option.default:
+        read.notes.append(Note(path, f"the option {name} has no effect, as {option.in_vain}"))
+        return
+    read.values[option.field] = value
+    for kind in value if option.name == "spec_type" else ():
+        if kind in NOT_HERE:
+            read.notes.append(Note(path, f"the option {name}:{kind} has no effect, as {NOT_HERE[kind]}"))
 
 
-def _find(name: str, model: str) -> Option:
+def _find(name: str) -> Option | None:
     """Look an option up; the flags of llama.cpp's own server are taken where they have the name of an option."""
-    plain = name.lstrip("-").replace("-", "_") if name.startswith("-") else name
-    option = BY_NAME.get(plain)
-    if option is not None:
-        return option
-    near = get_close_matches(plain, BY_NAME, n=1)
-    raise complain(
-        model,
-        f"the llama-cpp backend has no option {name!r}{f'; did you mean {near[0]!r}?' if near else '; remove it'}",
-    )
+    return BY_NAME.get(name.lstrip("-").replace("-", "_") if name.startswith("-") else name)
+
+
+def _settle_speculation(read: Entries, draft_model: str) -> None:
+    """Leave those ways of guessing that there are; a draft model is one of them unless others are named."""
+    asked = read.values.get("spec_type") or (("draft-simple",) if draft_model else ())
+    kinds = [kind for kind in asked if kind != "none" and kind not in NOT_HERE]
+    if "draft-simple" in kinds and not draft_model:
+        kinds.remove("draft-simple")
+        said = "the option spec_type:draft-simple has no effect, as there is no draft model; name one in `draft_model`"
+        read.notes.append(Note(("options",), said))
+    if draft_model and "draft-simple" not in kinds:
+        said = f"`draft_model` has no effect with the option spec_type:{','.join(asked)}"
+        read.notes.append(Note(("draft_model",), said))
+    read.values["spec_type"] = tuple(kinds)

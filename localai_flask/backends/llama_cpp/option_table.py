@@ -1,4 +1,4 @@
-"""The options of LocalAI's llama.cpp table: names, kinds, defaults, meanings, and why some are refused.
+"""The options of LocalAI's llama.cpp table: names, kinds, defaults, meanings, and why some have no effect.
 
 What parses `options:`, what suggests a name, and the documentation's table all read this one. Knows no config.
 """
@@ -11,10 +11,18 @@ from typing import Any
 from localai_flask.backends.llama_cpp import option_kinds as kinds
 from localai_flask.backends.llama_cpp.option_kinds import CACHE_TYPE, FILE, FLAG, NAMES, SIZES, Kind, only, real, whole
 
+_ANSWERS = {
+    *("context_shift", "pooling_type", "embd_normalize", "use_jinja", "prefill_assistant", "reasoning_format"),
+    *("reasoning_budget", "enable_reasoning"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option; `field` is where its value goes if that has another name, `refused` why none is possible here."""
+    """One option; `field` is where its value goes if that has another name, `in_vain` why it has no effect here.
+
+    One that changes what is answered (`is_answer`) is refused if its value cannot be honoured; others are passed over.
+    """
 
     name: str
     aliases: tuple[str, ...]
@@ -22,27 +30,34 @@ class Option:
     default: Any
     meaning: str
     field: str = ""
-    refused: str = ""
+    in_vain: str = ""
+    is_answer: bool = False
 
 
 def _option(
-    names: str, kind: Kind, default: Any, meaning: str, *, field: str = "", prefix: str = "", refused: str = ""
+    names: str, kind: Kind, default: Any, meaning: str, *, field: str = "", prefix: str = "", in_vain: str = ""
 ) -> Option:
     """Make an option from its names, separated by blanks; `prefix` makes one more name of each."""
     name, *aliases = names.split()
     aliases += [prefix + each for each in (name, *aliases) if prefix]
-    return Option(name, tuple(aliases), kind, default, meaning, field or name, refused)
+    return Option(name, tuple(aliases), kind, default, meaning, field or name, in_vain, name in _ANSWERS)
 
 
-def _refused(names: str, why: str) -> Option:
-    return _option(names, kinds.NAMES, None, "", refused=why)
+def _of_images(names: str) -> Option:
+    return _option(names, kinds.NAMES, None, "nothing, as models read text only")
 
 
 _SPECULATION = (
     *("none", "draft-simple", "draft-eagle3", "draft-mtp", "draft-dflash", "draft-dspark"),
     *("ngram-simple", "ngram-map-k", "ngram-map-k4v", "ngram-mod", "ngram-cache"),
 )
-_TEXT_ONLY = "models read text only"
+_OWN_PROGRAMS = "llama.cpp gives the inner states that it needs to its own programs only"
+_STATISTICS = "its files of statistics are those of llama.cpp's own programs"
+NOT_HERE = {
+    **dict.fromkeys(("draft-mtp", "draft-eagle3", "draft-dflash", "draft-dspark"), _OWN_PROGRAMS),
+    "ngram-cache": _STATISTICS,
+}
+"""Ways of llama.cpp to guess ahead that are not offered here, and why."""
 
 ENGINE_OPTIONS = (
     _option("parallel n_parallel", whole(1, 256), None, "requests in one batch (by memory, at most 4)"),
@@ -93,7 +108,7 @@ SPECULATION_OPTIONS = (
     _option("spec_n_max draft_max", whole(1), None, "most tokens to guess (with a draft model: 3)"),
     _option("spec_n_min draft_min", whole(0), 0, "fewest tokens to guess"),
     _option("spec_p_min draft_p_min", real(0, 1), 0.0, "least probability of a guessed token"),
-    _option("spec_p_split", real(0, 1), 0.1, "probability at which a guess branches"),
+    _option("spec_p_split", real(0, 1), 0.1, "", in_vain="guesses do not branch here"),
     _option("spec_ngram_size_n ngram_size_n", whole(1), 12, "tokens to look up"),
     _option("spec_ngram_size_m ngram_size_m", whole(1), 48, "tokens to take over"),
     _option("spec_ngram_min_hits ngram_min_hits", whole(1), 1, "times that they must have been seen"),
@@ -105,10 +120,11 @@ SPECULATION_OPTIONS = (
         for each in ("map_k", "map_k4v")
         for what, default in (("size_n", 12), ("size_m", 48), ("min_hits", 1))
     ),
-    _option("lookup_cache_static spec_lookup_cache_static", FILE, None, "file of n-grams to look up"),
-    _option("lookup_cache_dynamic spec_lookup_cache_dynamic", FILE, None, "file of n-grams that grows"),
+    _option("lookup_cache_static spec_lookup_cache_static", FILE, None, "", in_vain=_STATISTICS),
+    _option("lookup_cache_dynamic spec_lookup_cache_dynamic", FILE, None, "", in_vain=_STATISTICS),
     _option("draft_gpu_layers", whole(-1), None, "layers of the draft model on the GPU", prefix="spec_"),
-    _option("draft_ctx_size", whole(0), None, "context of the draft model", prefix="spec_"),
+    _option("draft_ctx_size", whole(0), None, "", prefix="spec_",
+            in_vain="the draft model gets as much context as the model"),
     _option("draft_cache_type_k", CACHE_TYPE, None, "its cache's type", prefix="spec_"),
     _option("draft_cache_type_v", CACHE_TYPE, None, "its cache's type", prefix="spec_"),
     _option("draft_threads", whole(-1), None, "its threads", prefix="spec_"),
@@ -130,11 +146,11 @@ OTHER_OPTIONS = (
     _option("reasoning_budget", whole(-1), None, "tokens a model may think; -1: no limit"),
     _option("enable_reasoning", FLAG, None, "the same as `reasoning_budget`: -1 if true, 0 if false"),
     _option("gpu", FLAG, None, "nothing: `gpu_layers` decides"),
-    _refused("mmproj_use_gpu mmproj_offload", _TEXT_ONLY),
-    _refused("image_min_tokens", _TEXT_ONLY),
-    _refused("image_max_tokens", _TEXT_ONLY),
+    _of_images("mmproj_use_gpu mmproj_offload"),
+    _of_images("image_min_tokens"),
+    _of_images("image_max_tokens"),
 )  # fmt: skip
-"""Options that describe what is the case anyway, and those that cannot be honoured."""
+"""Options that describe what is the case anyway, and those that mean nothing here."""
 
 OPTIONS = ENGINE_OPTIONS + SPECULATION_OPTIONS + OTHER_OPTIONS
 BY_NAME = {name: option for option in OPTIONS for name in (option.name, *option.aliases)}

@@ -5,24 +5,25 @@ Knows which key becomes which parameter, but not what the values do.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from localai_flask.backends.llama_cpp.adapters import Adapter
+from localai_flask.backends.llama_cpp.key_checks import settle_keys, shares
 from localai_flask.backends.llama_cpp.library import lib
 from localai_flask.backends.llama_cpp.option_kinds import CACHE_TYPES, cache_type
-from localai_flask.backends.llama_cpp.option_reader import complain, defaults, read_entries
+from localai_flask.backends.llama_cpp.option_reader import defaults, read_entries
 from localai_flask.backends.llama_cpp.option_table import ENGINE_OPTIONS, SPECULATION_OPTIONS
 from localai_flask.backends.machine import physical_cores
+from localai_flask.backends.notes import heed
 from localai_flask.config.facts import TRAINED
 from localai_flask.config.model import ModelConfig
+from localai_flask.errors import ConfigError
 from localai_flask.settings import Settings
 
 BATCH = 512
-UNQUANTIZED = [CACHE_TYPES[name] for name in ("f32", "f16", "bf16")]
 NUMA_WORDS = {"true": "distribute", "false": ""}
 ROPE = (
     *("rope_freq_base", "rope_freq_scale", "yarn_ext_factor", "yarn_attn_factor", "yarn_beta_fast", "yarn_beta_slow"),
@@ -133,13 +134,12 @@ class EngineOptions:
 def read_options(config: ModelConfig, settings: Settings) -> EngineOptions:
     """Read a model's YAML; the settings apply where it is silent.
 
-    Raises `ConfigError` naming the first key or option that cannot be honoured.
+    Logs what has no effect; raises `ConfigError` naming the first key or option that changes answers and cannot be
+    honoured.
     """
-    if config.dtype:
-        raise complain(
-            config.name, "a GGUF file has its own types; remove `dtype`, and use `f16: false` for a 32-bit cache"
-        )
-    given = read_entries(config.options, config.name)
+    config, notes = settle_keys(config)
+    given, more = read_entries(config.options, config.draft_model)
+    heed([*notes, *more], config)
     values = defaults() | given
     n_batch = _positive(config, "batch") or BATCH
     threads = config.threads or settings.threads
@@ -151,7 +151,7 @@ def read_options(config: ModelConfig, settings: Settings) -> EngineOptions:
         "threads_batch": _threads_batch(given.get("threads_batch"), threads),
         "gpu_layers": config.gpu_layers,
         "main_gpu": int(config.main_gpu) if config.main_gpu else None,
-        "tensor_split": _tensor_split(config),
+        "tensor_split": shares(config.tensor_split),
         "numa": NUMA_WORDS.get(config.numa, config.numa),
         "overrides": config.overrides,
         "adapters": _adapters(config),
@@ -170,21 +170,11 @@ def read_options(config: ModelConfig, settings: Settings) -> EngineOptions:
         "speculation": _speculation(config, values),
     }
     taken = {option.field: values[option.field] for option in ENGINE_OPTIONS}
-    options = EngineOptions(**(taken | own))
-    _check_together(config.name, options)
-    return options
+    return EngineOptions(**(taken | own))
 
 
-def _check_together(model: str, options: EngineOptions) -> None:
-    """Refuse values that are fine alone."""
-    if options.flash_attention in ("off", "false") and options.cache_type_v not in (*UNQUANTIZED,):
-        raise complain(
-            model,
-            "`cache_type_v` is quantised, which needs flash attention; remove `flash_attention: off`",
-            "cache_type_v",
-        )
-    if options.cpu_moe and options.n_cpu_moe:
-        raise complain(model, "the options cpu_moe and n_cpu_moe exclude each other; remove one")
+def _complain(model: str, complaint: str, param: str) -> ConfigError:
+    return ConfigError(f"Model {model}: {complaint}.", param=param)
 
 
 def _threads_batch(given: int | None, threads: int) -> int:
@@ -196,25 +186,7 @@ def _threads_batch(given: int | None, threads: int) -> int:
 
 def _cache_type(config: ModelConfig, key: str) -> int:
     text: str = getattr(config, key)
-    if not text:
-        return CACHE_TYPES["f32" if config.f16 is False else "f16"]
-    try:
-        return cache_type(text)
-    except ValueError as error:
-        raise complain(config.name, f"`{key}: {text}` {error}", key) from None
-
-
-def _tensor_split(config: ModelConfig) -> tuple[float, ...]:
-    parts = config.tensor_split.replace("/", ",").split(",") if config.tensor_split else []
-    try:
-        shares = tuple(float(part) for part in parts)
-    except ValueError:
-        shares = (-1.0,)
-    if shares and (min(shares) < 0 or not 0 < sum(shares) < math.inf):
-        raise complain(
-            config.name, f"`tensor_split: {config.tensor_split}` is no list of shares such as 3,1", "tensor_split"
-        )
-    return shares
+    return cache_type(text) if text else CACHE_TYPES["f32" if config.f16 is False else "f16"]
 
 
 def _adapters(config: ModelConfig) -> tuple[Adapter, ...]:
@@ -222,7 +194,7 @@ def _adapters(config: ModelConfig) -> tuple[Adapter, ...]:
     folder = Path(config.models_path)
     adapters = [Adapter(folder / config.lora_adapter, _scale(config.lora_scale))] if config.lora_adapter else []
     if len(config.lora_scales) > len(config.lora_adapters):
-        raise complain(config.name, "`lora_scales` has more entries than `lora_adapters`; remove some", "lora_scales")
+        raise _complain(config.name, "`lora_scales` has more entries than `lora_adapters`; remove some", "lora_scales")
     adapters += [
         Adapter(folder / file, _scale(scale)) for file, scale in zip_longest(config.lora_adapters, config.lora_scales)
     ]
@@ -235,9 +207,7 @@ def _scale(scale: float | None) -> float:
 
 def _speculation(config: ModelConfig, values: dict[str, Any]) -> SpeculationOptions:
     taken = {option.field: values[option.field] for option in SPECULATION_OPTIONS}
-    draft = Path(config.models_path) / config.draft_model if config.draft_model else None
-    if draft is not None and not taken["spec_type"]:
-        taken["spec_type"] = ("draft-simple",)
+    draft = Path(config.models_path) / config.draft_model if "draft-simple" in taken["spec_type"] else None
     if config.n_draft:
         taken["spec_n_max"] = config.n_draft
     return SpeculationOptions(draft_model=draft, **taken)
@@ -252,7 +222,7 @@ def _context_size(config: ModelConfig, settings: Settings) -> int | None:
 def _positive(config: ModelConfig, key: str) -> int | None:
     value: int | None = getattr(config, key)
     if value is not None and value < 0:
-        raise complain(config.name, f"`{key}` is {value}; give a number above 0", key)
+        raise _complain(config.name, f"`{key}` is {value}; give a number above 0", key)
     return value
 
 

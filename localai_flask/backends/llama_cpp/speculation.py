@@ -15,20 +15,9 @@ from localai_flask.backends.llama_cpp.lookup import HistoryLookup, PoolLookup
 from localai_flask.backends.llama_cpp.model import Model
 from localai_flask.backends.llama_cpp.options import EngineOptions, SpeculationOptions
 from localai_flask.backends.llama_cpp.sequence import Sequence
-from localai_flask.errors import ConfigError
+from localai_flask.errors import ConfigError, ModelLoadFailed
 
 log = logging.getLogger(__name__)
-
-SPLIT = 0.1
-_OWN_PROGRAMS = "llama.cpp gives the inner states that it needs to its own programs only"
-REFUSED = {
-    "draft-mtp": _OWN_PROGRAMS,
-    "draft-eagle3": _OWN_PROGRAMS,
-    "draft-dflash": _OWN_PROGRAMS,
-    "draft-dspark": _OWN_PROGRAMS,
-    "ngram-cache": "its files of statistics are those of llama.cpp's own programs",
-}
-"""Ways of llama.cpp that are not offered here, and why."""
 
 
 class Drafter(Protocol):
@@ -74,26 +63,29 @@ class Speculator:
 
     @classmethod
     def of(cls, options: EngineOptions, model: Model, progress: LoadProgress) -> Speculator | None:
-        """Make what the options ask for; None if that is nothing.
+        """Make what the options ask for and what is possible with the model; None if that is nothing.
 
-        Raises `ConfigError` for what cannot be honoured, `ModelLoadFailed` if the draft model cannot be loaded.
+        Guessing is a matter of speed: what cannot be had is logged.
         """
         own = options.speculation
-        kinds = [kind for kind in own.spec_type if kind != "none"]
-        _check(own, kinds)
-        if not kinds or not model.generates:
+        if not own.spec_type or not model.generates:
             return None
-        _check_memory(options, model)
-        drafters: list[Drafter] = []
-        for kind in kinds:
-            if kind != "draft-simple":
-                drafters.append(LOOKUPS[kind](own))
-            elif own.draft_model is not None:
-                drafters.append(DraftModel(own.draft_model, options, model, progress))
+        if obstacle := _obstacle(options, model):
+            log.warning("the option spec_type:%s has no effect: %s", ",".join(own.spec_type), obstacle)
+            return None
+        drafters: list[Drafter] = [LOOKUPS[kind](own) for kind in own.spec_type if kind in LOOKUPS]
+        if own.draft_model is not None:
+            place = own.spec_type.index("draft-simple")
+            try:
+                drafters.insert(place, DraftModel(own.draft_model, options, model, progress))
+            except (ConfigError, ModelLoadFailed) as error:
+                log.warning("`draft_model` has no effect: %s", error)
+        if not drafters:
+            return None
         most = max(drafter.most for drafter in drafters)
         if own.spec_n_min > most:
-            raise _refusal(f"spec_n_min:{own.spec_n_min}", f"at most {most} tokens are guessed", "lower it")
-        return cls(drafters, own.spec_n_min)
+            log.warning("spec_n_min:%d has no effect, as at most %d tokens are guessed", own.spec_n_min, most)
+        return cls(drafters, own.spec_n_min if own.spec_n_min <= most else 0)
 
     def guess(self, sequences: list[Sequence]) -> None:
         """Set the guesses of these sequences, where there is reason to believe in them."""
@@ -114,37 +106,10 @@ class Speculator:
                 drafter.close()
 
 
-def _check(own: SpeculationOptions, kinds: list[str]) -> None:
-    """Raise `ConfigError` for what cannot be honoured with any model."""
-    for kind in kinds:
-        if kind in REFUSED:
-            raise _refusal(f"spec_type:{kind}", REFUSED[kind], f"choose one of draft-simple, {', '.join(LOOKUPS)}")
-    if "draft-simple" in kinds and own.draft_model is None:
-        raise _refusal("spec_type:draft-simple", "there is no draft model", "name one in `draft_model`")
-    if own.draft_model is not None and "draft-simple" not in kinds:
-        raise ConfigError(
-            f"`draft_model` is not used with the option spec_type:{','.join(own.spec_type)}; add draft-simple, or "
-            "remove `draft_model`.",
-            param="draft_model",
-        )
-    if own.lookup_cache_static or own.lookup_cache_dynamic:
-        raise _refusal("lookup_cache_static or lookup_cache_dynamic", REFUSED["ngram-cache"], "remove it")
-    if own.spec_p_split != SPLIT:
-        raise _refusal("spec_p_split", "guesses do not branch here", "remove it")
-    if own.draft_ctx_size:
-        log.info("draft_ctx_size has no effect: the draft model gets as much context as the model")
-
-
-def _check_memory(options: EngineOptions, model: Model) -> None:
-    """Raise `ConfigError` if the model cannot go back behind a wrong guess."""
-    asked = f"spec_type:{','.join(options.speculation.spec_type)}"
+def _obstacle(options: EngineOptions, model: Model) -> str:
+    """Say why the model cannot go back behind a wrong guess; "" if it can."""
     if model.is_recurrent:
-        raise _refusal(asked, "this model keeps a state that cannot go back behind a wrong guess", "remove it")
+        return "this model keeps a state that cannot go back behind a wrong guess"
     if model.window and not options.swa_full:
-        raise _refusal(
-            asked, "this model's cache forgets what a wrong guess has pushed out", "add the option swa_full:true"
-        )
-
-
-def _refusal(option: str, reason: str, advice: str) -> ConfigError:
-    return ConfigError(f"The option {option} cannot be honoured: {reason}; {advice}.", param="options")
+        return "this model's cache forgets what a wrong guess has pushed out; add the option swa_full:true"
+    return ""

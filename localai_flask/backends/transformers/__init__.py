@@ -5,7 +5,3 @@ import os
 # Read once, when huggingface_hub is imported: a model is a local folder, and nothing is ever fetched for it.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-
-from localai_flask.backends.transformers.engine import TransformersBackend
-
-__all__ = ["TransformersBackend"]

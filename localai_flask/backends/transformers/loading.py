@@ -5,7 +5,6 @@ Every refusal is one sentence that names the cause and what to do; knows no requ
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,9 @@ import transformers
 from safetensors import SafetensorError  # type: ignore[import-not-found]
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from localai_flask.backends.base import LoadProgress, refuse_llama_cpp_keys
+from localai_flask.backends.base import LoadProgress
+from localai_flask.backends.notes import heed
+from localai_flask.backends.transformers import key_checks
 from localai_flask.backends.transformers.tokens import Tokens
 from localai_flask.config import facts
 from localai_flask.config.files.bounded import read_json
@@ -26,7 +27,6 @@ from localai_flask.errors import ConfigError, ModelLoadFailed
 from localai_flask.generation import ModelInfo
 
 LIBRARY = f"transformers {transformers.__version__}"
-OPTIONS = ("parallel", "n_parallel", "kv_cache_mib")
 SEQUENCES = 8
 CACHE_MIB = 512
 PAGE_TOKENS = 32
@@ -41,7 +41,6 @@ DTYPES = {
     "float16": torch.float16,
     "half": torch.float16,
 }
-MODEL_TYPES = ("AutoModelForCausalLM", "AutoModel", "SentenceTransformer")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 UNREADABLE = (OSError, ValueError, ImportError, RuntimeError, KeyError, AttributeError, SafetensorError)
 """What the library raises about folders that it cannot make a model of."""
@@ -101,24 +100,8 @@ def read_tokenizer(config: ModelConfig, folder: Path) -> Any:
 
 
 def check_config(config: ModelConfig) -> None:
-    """Refuse by name what this engine cannot honour."""
-    refuse_llama_cpp_keys(config, "transformers")
-    if config.type not in ("", *MODEL_TYPES):
-        raise ConfigError(
-            f"{_about(config)} has no type {config.type!r}; use one of: {', '.join(MODEL_TYPES)}.", param="type"
-        )
-    if config.reranking:
-        raise ConfigError(f"{_about(config)} does not score documents; remove `reranking`.", param="reranking")
-    if config.gpu_layers:
-        raise ConfigError(f"{_about(config)} runs on the CPU only; remove `gpu_layers`.", param="gpu_layers")
-    if config.mmlock:
-        raise ConfigError(f"{_about(config)} cannot lock memory; remove `mmlock`.", param="mmlock")
-    for entry in config.options:
-        name = entry.partition(":")[0].strip()
-        if name not in OPTIONS:
-            near = difflib.get_close_matches(name, OPTIONS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(OPTIONS)}."
-            raise ConfigError(f"{_about(config)} has no option {name!r}; {hint}", param="options")
+    """Log what has no effect; refuse by name what this engine cannot honour."""
+    heed(key_checks.check(config), config)
 
 
 def whole_option(config: ModelConfig, default: int, *names: str) -> int:

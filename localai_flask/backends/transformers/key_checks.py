@@ -1,0 +1,32 @@
+"""Keys of a model's YAML that this engine cannot honour, found without its library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from localai_flask.backends.notes import NO_EFFECT, Note, llama_cpp_keys, unknown_option
+from localai_flask.config.model import ModelConfig
+
+OPTIONS = ("parallel", "n_parallel", "kv_cache_mib")
+MODEL_TYPES = ("AutoModelForCausalLM", "AutoModel", "SentenceTransformer")
+
+
+def check(config: ModelConfig) -> Iterator[Note]:
+    """Find all that can be said of a model's YAML before it is loaded."""
+    yield from llama_cpp_keys(config, "transformers")
+    if config.type.startswith("OV"):
+        said = f"`type: {config.type}` is for OpenVINO, an engine that is not installed"
+        yield Note(("type",), f"{said}; use a model that is not converted for it", is_fault=True)
+    elif config.type not in ("", *MODEL_TYPES):
+        said = f"the transformers backend has no type {config.type!r}; use one of: {', '.join(MODEL_TYPES)}"
+        yield Note(("type",), said, is_fault=True)
+    if config.reranking:
+        said = "the transformers backend does not score documents; remove `reranking`"
+        yield Note(("reranking",), said, is_fault=True)
+    for key in ("gpu_layers", "mmlock"):
+        if getattr(config, key):
+            yield Note((key,), f"`{key}` is for the llama-cpp backend, and transformers runs on the CPU; {NO_EFFECT}")
+    for index, entry in enumerate(config.options):
+        name = entry.partition(":")[0].strip()
+        if name not in OPTIONS:
+            yield Note(("options", index), unknown_option(name, OPTIONS, "transformers"))
