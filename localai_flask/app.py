@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from flask import Flask, Response, g, request
 
-from localai_flask.api import auth, cors, docs, errors, health
+from localai_flask.api import auth, cors, docs, errors, health, hosts
 from localai_flask.api.anthropic import errors as anthropic_errors
 from localai_flask.api.anthropic import routes as anthropic_routes
 from localai_flask.api.limits import Places
@@ -51,6 +51,7 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     app.extensions["store_probe"] = Probe(store)
     app.extensions["places"] = Places(settings.http_threads)
     app.before_request(_name_request)
+    app.before_request(hosts.require_known_host)
     app.before_request(auth.require_key)
     app.after_request(cors.add_headers)
     app.after_request(_tell_request_id)

@@ -85,6 +85,10 @@ class Unauthorized(ApiError):
     status, type, code = 401, "invalid_request_error", "invalid_api_key"
 
 
+class HostNotAllowed(ApiError):
+    status, type, code = 403, "invalid_request_error", "host_not_allowed"
+
+
 class ModelDisabled(ApiError):
     status, type, code = 403, "invalid_request_error", "model_disabled"
 

@@ -95,6 +95,11 @@ class Settings:
         300.0, "Seconds that one step of an engine may last, after which its worker is replaced."
     )
     worker_silence_timeout: float = setting(10.0, "Seconds without a heartbeat after which a model worker is replaced.")
+    allowed_hosts: tuple[str, ...] = setting(
+        (),
+        "Names by which clients may call this server, beside addresses and private names; `.example.org` is all below.",
+        metavar="NAMES",
+    )
     cors_allow_origins: tuple[str, ...] = setting((), "Web origins whose pages may call the API.")
     allow_insecure_public_bind: bool = setting(False, "Listen on a public address although no API key is set.")
     database_url: str = setting(

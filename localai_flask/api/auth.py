@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 
-from flask import request
+from flask import g, has_request_context, request
 
 from localai_flask.api import current, docs
 from localai_flask.errors import Unauthorized
@@ -16,10 +17,20 @@ def require_key() -> None:
     """Raise `Unauthorized` unless the request carries one of the server's keys, or needs none."""
     keys = current.settings().api_key
     # A browser's preflight carries no credentials.
-    if not keys or _is_open(request.path) or request.method == "OPTIONS":
+    if not keys or is_open(request.path) or request.method == "OPTIONS":
         return
-    if not any(_is_key(token, keys) for token in _presented()):
+    key = next((token for token in _presented() if _is_key(token, keys)), None)
+    if key is None:
         raise Unauthorized("Send one of this server's API keys, as in `Authorization: Bearer <key>`.")
+    g.keeper = hashlib.sha256(key.encode()).hexdigest()
+
+
+def keeper() -> str | None:
+    """Who keeps what the present request stores, and may have it: a digest of its key, "" on a server without keys.
+
+    None outside of requests: background runs, which were checked when they were queued.
+    """
+    return g.get("keeper", "") if has_request_context() else None
 
 
 def bearer_token() -> str | None:
@@ -28,7 +39,8 @@ def bearer_token() -> str | None:
     return token if token and not _is_key(token, current.settings().api_key) else None
 
 
-def _is_open(path: str) -> bool:
+def is_open(path: str) -> bool:
+    """Whether a path is for everybody: the probes and the documentation."""
     return path.rstrip("/") in OPEN_PATHS or f"{path}/".startswith(f"{docs.PREFIX}/")
 
 

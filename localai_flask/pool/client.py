@@ -22,7 +22,7 @@ from localai_flask.pool.channel import ChannelGone
 from localai_flask.pool.directory import DirectoryThread
 from localai_flask.pool.links import Link, Links
 from localai_flask.pool.messages import NOT_LAST, Answer, Ask, Generate, Ping, Pong, Queued, Taken
-from localai_flask.pool.protocol import Lease
+from localai_flask.pool.protocol import Lease, WorkerAddress
 from localai_flask.pool.runtime import Runtime
 
 BEAT_S = 0.5
@@ -91,17 +91,17 @@ class PoolClient:
         if directory.age_s > 2 * BEAT_S:
             raise Unavailable("The pool manager does not answer; it is being restarted.")
         inbox: queue.SimpleQueue[tuple[int, Answer]] = queue.SimpleQueue()
-        asked = [lease for lease in directory.leases().values() if lease.required]
-        for tag, lease in enumerate(asked):
-            _ping(lease, links, inbox, tag)
+        asked = [each for lease in directory.leases().values() if lease.required for each in _workers(lease)]
+        for tag, (lease, worker) in enumerate(asked):
+            _ping(lease, worker, links, inbox, tag)
         silent = dict(enumerate(asked))
         while silent:
             try:
                 tag, answer = inbox.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                names = ", ".join(lease.name for lease in silent.values())
+                names = ", ".join(sorted({lease.name for lease, _ in silent.values()}))
                 raise Unavailable(f"The worker of model {names} does not answer.") from None
-            lease = silent.pop(tag)
+            lease, _ = silent.pop(tag)
             if not isinstance(answer, Pong) or answer.engine_silent_s > ENGINE_STALL_S:
                 raise Unavailable(f"The engine of model {lease.name} does not answer.")
 
@@ -111,13 +111,20 @@ def _look_now() -> Look:
     return Look(now, now)
 
 
-def _ping(lease: Lease, links: Links, inbox: queue.SimpleQueue[tuple[int, Answer]], tag: int) -> None:
-    """Ask one worker of the model whether it lives; raise `Unavailable` if there is none to ask."""
+def _workers(lease: Lease) -> list[tuple[Lease, WorkerAddress]]:
+    """Give the workers of a model, with its lease; raise `Unavailable` if there are none."""
     if not lease.workers:
         why = lease.error.message if lease.error else "it is loading"
         raise Unavailable(f"Model {lease.name} is not ready: {why}")
+    return [(lease, worker) for worker in lease.workers]
+
+
+def _ping(
+    lease: Lease, worker: WorkerAddress, links: Links, inbox: queue.SimpleQueue[tuple[int, Answer]], tag: int
+) -> None:
+    """Ask a worker whether it lives; raise `Unavailable` if it is known not to."""
     try:
-        links.to(lease.workers[0]).send(Ping(), inbox, tag)
+        links.to(worker).send(Ping(), inbox, tag)
     except ChannelGone as error:
         raise Unavailable(f"The worker of model {lease.name} has just ended; it is being restarted.") from error
 

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.schema import CreateColumn
 
 from localai_flask.errors import ServerConfigError, Unavailable
 from localai_flask.settings import Settings
@@ -44,6 +45,7 @@ class Database:
             if connection.dialect.name == "postgresql":  # else two servers that start together make tables twice
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({CREATION})")
             metadata.create_all(connection)
+            _add_columns(connection)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -64,6 +66,16 @@ class Database:
         """Have the database answer something; raise `Unavailable` if it does not."""
         with self.reading() as connection:
             connection.exec_driver_sql("SELECT 1")
+
+
+def _add_columns(connection: Connection) -> None:
+    """Give tables of an older version the columns that they lack."""
+    for table in metadata.sorted_tables:
+        known = {column["name"] for column in inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in known:
+                definition = CreateColumn(column).compile(dialect=connection.dialect)
+                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {definition}")
 
 
 @contextmanager

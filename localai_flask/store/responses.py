@@ -18,6 +18,7 @@ from localai_flask.store.tables import events, items, responses
 
 ENDED = ("completed", "failed", "incomplete", "cancelled")
 DELETED_AT_ONCE = 100
+ASKED_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +50,21 @@ class ResponseNotFound(NotFound):
 class Responses:
     """The responses of a database; those that have ended and were not used for `ttl_s` seconds are gone (0: none)."""
 
-    def __init__(self, database: Database, settings: Settings):
+    def __init__(self, database: Database, settings: Settings, keeper: str | None = None):
         self._database = database
+        self._settings = settings
+        self._keeper = keeper
         self._ttl_s = settings.open_responses_store_ttl
         self._most_bytes = settings.open_responses_store_size * 2**20
+
+    def kept_by(self, keeper: str | None) -> Responses:
+        """Give the responses that this keeper may have: its own, and those that nobody keeps; None may have all."""
+        return Responses(self._database, self._settings, keeper)
 
     def put(self, stored: Stored, inputs: Sequence[Kept], previous_id: str | None) -> None:
         """Keep a response that has ended."""
         with self._database.writing() as connection:
-            add(connection, stored, inputs, previous_id)
+            add(connection, stored, inputs, previous_id, keeper=self._keeper or "")
             write_output(connection, stored.id, stored.output)
 
     def get(self, id: str, param: str = "response_id") -> Stored:
@@ -102,21 +109,25 @@ class Responses:
                 )
             if self._ttl_s and row.used_at < time.time() - self._ttl_s:
                 break
+            if self._keeper is not None and row.keeper not in ("", self._keeper):
+                break
             next_id = row.previous_id
         if next_id is not None:
             raise ResponseNotFound(next_id, "previous_response_id")
 
-    def find_item(self, id: str) -> bytes | None:
-        """Give the newest item with this id."""
+    def find_items(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """Give the newest items with these ids, those that there are."""
         query = (
-            select(items.c.body)
+            select(items.c.id, items.c.body)
             .join(responses, responses.c.id == items.c.response_id)
-            .where(items.c.id == id)
-            .order_by(responses.c.created_at.desc(), items.c.is_output.desc())
-            .limit(1)
+            .order_by(responses.c.created_at, items.c.is_output)
         )
+        found: dict[str, bytes] = {}
         with self._database.reading() as connection:
-            return connection.execute(self._unexpired(query)).scalar()
+            for few in _by(ASKED_AT_ONCE, ids):
+                rows = connection.execute(self._visible(query.where(items.c.id.in_(few))))
+                found |= {row.id: row.body for row in rows}
+        return found
 
     def delete(self, id: str) -> None:
         """Delete a response; a process that runs it notices, and stops. Raises `ResponseNotFound`."""
@@ -161,9 +172,11 @@ class Responses:
         return row
 
     def _alive(self, query: Select, id: str) -> Select:
-        return self._unexpired(query.where(responses.c.id == id))
+        return self._visible(query.where(responses.c.id == id))
 
-    def _unexpired(self, query: Select) -> Select:
+    def _visible(self, query: Select) -> Select:
+        if self._keeper is not None:
+            query = query.where(responses.c.keeper.in_(("", self._keeper)))
         if not self._ttl_s:
             return query
         return query.where(or_(responses.c.used_at >= time.time() - self._ttl_s, responses.c.status.not_in(ENDED)))
@@ -195,7 +208,13 @@ def remove(connection: Connection, ids: Sequence[str]) -> None:
 
 def _links(id: str) -> CTE:
     """Select a response and all those before it, the newest at depth 0."""
-    columns = (responses.c.id, responses.c.previous_id, responses.c.status, responses.c.used_at)
+    columns = (
+        responses.c.id,
+        responses.c.previous_id,
+        responses.c.status,
+        responses.c.used_at,
+        responses.c.keeper,
+    )
     newest = select(*columns, literal(0).label("depth")).where(responses.c.id == id).cte("links", recursive=True)
     before = select(*columns, newest.c.depth + 1).join(newest, responses.c.id == newest.c.previous_id)
     return newest.union_all(before)

@@ -74,9 +74,10 @@ class Runs:
         request: bytes,
         home: str,
         first: Sequence[StoredEvent],
+        keeper: str = "",
     ) -> None:
         """Keep a response that is to be made, and its first events."""
-        more = {"request": request, "home": home, "next_sequence": len(first)}
+        more = {"request": request, "home": home, "next_sequence": len(first), "keeper": keeper}
         with self._database.writing() as connection:
             add(connection, stored, inputs, previous_id, **more)
             _insert_events(connection, stored.id, first)

@@ -17,6 +17,7 @@ responses = Table(
     Column("background", Boolean, nullable=False),
     Column("body", LargeBinary, nullable=False),  # the response without its output
     Column("size", BigInteger, nullable=False),
+    Column("keeper", String(64), nullable=False, server_default=""),  # who may have it: a digest of their key
     # What follows concerns background runs only.
     Column("request", LargeBinary),
     Column("home", String(255)),  # the server that took the request

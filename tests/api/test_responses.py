@@ -442,3 +442,34 @@ def test_no_websocket(client: FlaskClient) -> None:
 def test_refusals_name_the_field(client: FlaskClient, body: dict[str, Any], param: str) -> None:
     error = create(client, 400, **body)["error"]
     assert error["param"] == param and error["type"] == "invalid_request_error"
+
+
+class TestKeys:
+    """What is stored belongs to the key that stored it."""
+
+    @pytest.fixture
+    def settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return {**settings, "api_key": ("ours", "theirs")}
+
+    def test_another_key_finds_nothing(self, client: FlaskClient, pool: FakePool) -> None:
+        ours, theirs = {"Authorization": "Bearer ours"}, {"x-api-key": "theirs"}
+        pool.scripts = [says("a"), says("b")]
+        message = {"type": "message", "id": "msg_1", "role": "user", "content": "a secret"}
+        made = client.post("/v1/responses", json={"input": [message]}, headers=ours).get_json()
+        reference = {"input": [{"type": "item_reference", "id": "msg_1"}]}
+        previous = {"input": "on", "previous_response_id": made["id"]}
+        here = f"/v1/responses/{made['id']}"
+        for ask in (
+            lambda: client.post("/v1/responses", json=reference, headers=theirs),
+            lambda: client.post("/v1/responses", json=previous, headers=theirs),
+            lambda: client.post("/v1/responses/compact", json=previous, headers=theirs),
+            lambda: client.post("/v1/responses/input_tokens", json=reference, headers=theirs),
+            lambda: client.get(here, headers=theirs),
+            lambda: client.get(f"{here}/input_items", headers=theirs),
+            lambda: client.post(f"{here}/cancel", headers=theirs),
+            lambda: client.delete(here, headers=theirs),
+        ):
+            assert ask().status_code == 404
+        assert client.get(here, headers=ours).status_code == 200
+        assert client.post("/v1/responses", json=reference, headers=ours).status_code == 200
+        assert "a secret" in pool.prompt.text

@@ -1,6 +1,7 @@
 """What surrounds the endpoints: probes, keys, origins, limits, documentation."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from localai_flask import __version__
-from localai_flask.app import OfProcess
+from localai_flask.app import OfProcess, create_app
 from localai_flask.errors import Unavailable
+from localai_flask.settings import Settings
 from tests.api.fakes import FakePool, says
 
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
@@ -49,6 +51,54 @@ class TestPlaces:
         pool.scripts = [[Unavailable("x")], says("c")]
         client.post("/v1/chat/completions", json={**HELLO, "stream": True})
         assert client.post("/v1/chat/completions", json=HELLO).status_code == 200
+
+
+def called(client: FlaskClient, host: str, path: str = "/v1/models") -> int:
+    return client.get(path, headers={"Host": host}).status_code
+
+
+class TestHosts:
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "localhost",
+            "LOCALHOST:8080",
+            "a.localhost",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "10.0.0.7",
+            "localai",
+            "",
+            "a.lan.",
+        ],
+    )
+    def test_names_that_no_page_of_the_web_has(self, client: FlaskClient, host: str) -> None:
+        assert called(client, host) == called(client, socket.gethostname()) == 200
+
+    @pytest.mark.parametrize("host", ["evil.example.com", "127.0.0.1.evil.com", "localhost.evil.com:8080", "evil.com."])
+    def test_others_are_refused(self, client: FlaskClient, host: str) -> None:
+        response = client.post("/v1/chat/completions", json=HELLO, headers={"Host": host})
+        assert response.status_code == 403 and response.get_json()["error"]["code"] == "host_not_allowed"
+        assert "LOCALAI_ALLOWED_HOSTS" in response.get_json()["error"]["message"]
+        assert called(client, host, "/healthz") == called(client, host, "/readyz") == 200
+
+    @pytest.mark.parametrize(
+        ("settings", "open", "closed"),
+        [
+            ({"allowed_hosts": ("AI.example.com", ".example.org")}, ["ai.example.com:80", "x.example.org"], ["b.com"]),
+            ({"allowed_hosts": ("*",)}, ["b.com"], []),
+            ({"api_key": ("k",)}, ["b.com"], []),
+            ({"api_key": ("k",), "allowed_hosts": ("a.com",)}, ["a.com", "localhost"], ["b.com", "ba.com"]),
+        ],
+    )
+    def test_names_may_be_given(
+        self, models: Path, pool: FakePool, settings: dict[str, Any], open: list[str], closed: list[str]
+    ) -> None:
+        client = create_app(Settings(models_path=models, **settings), pool=pool).test_client()
+        key = {"Authorization": "Bearer k"}
+        for hosts, status in ((open, 200), (closed, 403)):
+            for host in hosts:
+                assert client.get("/v1/models", headers={**key, "Host": host}).status_code == status, host
 
 
 class TestKeys:

@@ -79,12 +79,38 @@ def age(store: Store, id: str, by_s: float) -> None:
         connection.execute(table.update().where(table.c.id == id).values(**older))
 
 
+def test_a_response_and_its_items_are_their_keepers(store: Store) -> None:
+    ours, theirs = store.responses.kept_by("us"), store.responses.kept_by("them")
+    put(store, "open")
+    ours.put(response("first"), [item("guessable")], None)
+    ours.put(response("second"), [], "first")
+    theirs.put(response("fork"), [], "first")
+    assert ours.get("first").id == "first" and len(ours.chain("second")) == 3
+    for ask in (theirs.get, theirs.inputs, theirs.delete, theirs.chain, store.responses.kept_by("").get):
+        with pytest.raises(ResponseNotFound):
+            ask("first")
+    assert theirs.find_items(["guessable", "first-out"]) == {} and not theirs.exists("first")
+    with pytest.raises(ResponseNotFound, match="response first"):
+        theirs.chain("fork")
+    assert theirs.get("open").id == "open" and store.responses.get("first").id == "first"
+
+
+def test_tables_of_an_older_version_get_the_columns_they_lack(store: Store, url: str) -> None:
+    put(store, "old")
+    with store.database.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE responses DROP COLUMN keeper")
+    again = opened(url)
+    assert again.responses.kept_by("us").get("old").id == "old"
+    again.responses.kept_by("us").put(response("new"), [], "old")
+    again.database.close()
+
+
 def test_a_chain_is_given_oldest_first(store: Store) -> None:
     put(store, "a", "b", "c")
     assert store.responses.chain("c") == [b"a-in", b"a-out", b"b-in", b"b-out", b"c-in", b"c-out"]
-    assert store.responses.find_item("b-out") == b"b-out" and store.responses.find_item("none") is None
+    assert store.responses.find_items(["b-out", "none", "a-in"]) == {"b-out": b"b-out", "a-in": b"a-in"}
     store.responses.delete("b")
-    assert store.responses.find_item("b-out") is None
+    assert store.responses.find_items(["b-out"]) == {}
     with pytest.raises(ResponseNotFound, match="response b"):
         store.responses.chain("c")
     queue(store, "d")

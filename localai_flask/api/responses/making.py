@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from marshmallow import ValidationError
 
-from localai_flask.api import current
+from localai_flask.api import auth, current
 from localai_flask.api.chatting import chat_plan
 from localai_flask.api.naming import find_model
 from localai_flask.api.parsing import first_error
@@ -24,7 +24,7 @@ from localai_flask.config import sampling
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo, InvalidRequest, NotFound
 from localai_flask.generation import ModelInfo, SamplingParams
-from localai_flask.store.responses import Kept, Stored
+from localai_flask.store.responses import Kept, Responses, Stored
 from localai_flask.store.runs import Claimed, StoredEvent
 
 CALLED = {"max_tokens": "max_output_tokens"}
@@ -65,18 +65,25 @@ def manner_of(call: ResponseCall) -> Manner:
     return Manner(call.with_logprobs, call.summarizes, call.seals_thoughts, call.max_tool_calls)
 
 
-def with_references_resolved(items: Iterable[Item]) -> list[Item]:
+def kept() -> Responses:
+    """The stored responses that whoever asks may have."""
+    return current.store().responses.kept_by(auth.keeper())
+
+
+def with_references_resolved(items: Sequence[Item]) -> list[Item]:
     """Put stored items in the place of references; raise `NotFound` for one that nothing has."""
+    asked = [item["id"] for item in items if item["type"] == "item_reference"]
+    found = kept().find_items(asked) if asked else {}
     return [
-        _referenced(item["id"], index) if item["type"] == "item_reference" else item for index, item in enumerate(items)
+        _referenced(item["id"], index, found) if item["type"] == "item_reference" else item
+        for index, item in enumerate(items)
     ]
 
 
-def _referenced(id: str, index: int) -> Item:
-    body = current.store().responses.find_item(id)
-    if body is None:
+def _referenced(id: str, index: int, found: Mapping[str, bytes]) -> Item:
+    if id not in found:
         raise NotFound(f"There is no stored item {id}.", param=f"input[{index}].id")
-    item: Item = msgspec.json.decode(body)
+    item: Item = msgspec.json.decode(found[id])
     return item
 
 
@@ -84,7 +91,7 @@ def all_items(context: Context, items: Iterable[Item]) -> list[Item]:
     """Give the items of the whole chain, with these as its end."""
     before: list[Item] = []
     if context.previous_id is not None:
-        before = [msgspec.json.decode(body) for body in current.store().responses.chain(context.previous_id)]
+        before = [msgspec.json.decode(body) for body in kept().chain(context.previous_id)]
     return [*before, *items]
 
 

@@ -10,7 +10,7 @@ import flask
 import msgspec
 from flask import Response, request
 
-from localai_flask.api import current, docs, sse
+from localai_flask.api import auth, current, docs, sse
 from localai_flask.api.chatting import count_prompt_tokens
 from localai_flask.api.errors import error_response
 from localai_flask.api.naming import chosen_model
@@ -53,7 +53,7 @@ def create_response(call: ResponseCall) -> Response:
         return _queue(call, items, telling)
 
     # A database that cannot be reached is told before the model has worked.
-    store = current.store().responses if call.store else None
+    store = making.kept() if call.store else None
 
     def keep() -> None:
         if store is not None:
@@ -79,7 +79,15 @@ def _queue(call: ResponseCall, items: Sequence[Item], telling: Telling) -> Respo
     response, runs = telling.response, current.store().runs
     home = Runtime.from_environment().server_name
     request_body = making.request_of(call, items, response.model)
-    runs.queue(making.as_stored(response), making.as_kept(items), call.previous_id, request_body, home, first)
+    runs.queue(
+        making.as_stored(response),
+        making.as_kept(items),
+        call.previous_id,
+        request_body,
+        home,
+        first,
+        auth.keeper() or "",
+    )
     return follow(runs, response.id, -1) if call.stream else _json(encode(response))
 
 
@@ -106,7 +114,7 @@ flask.Blueprint.add_url_rule(bp, "/responses", "websocket", refuse_websocket, me
 def get_response(response_id: str) -> Response:
     """Give a stored response, or the events of a background one"""
     after = _whole("starting_after", -1, 0, 2**31 - 1)
-    stored = current.store().responses.get(response_id)
+    stored = making.kept().get(response_id)
     if request.args.get("stream", "false").lower() not in ("true", "1"):
         return _json(making.whole(stored))
     if not stored.background:
@@ -133,7 +141,7 @@ def list_input_items(response_id: str) -> Response:
     order, after = request.args.get("order", "desc"), request.args.get("after")
     if order not in ("asc", "desc"):
         raise InvalidRequest("`order` must be one of: asc, desc.", param="order")
-    kept = current.store().responses.inputs(response_id)
+    kept = making.kept().inputs(response_id)
     if order == "desc":
         kept.reverse()
     if after is not None:
@@ -152,15 +160,15 @@ def list_input_items(response_id: str) -> Response:
 @bp.doc(operationId="cancelResponse")
 def cancel_response(response_id: str) -> Response:
     """Cancel a background response; one that has ended stays as it is"""
-    store = current.store()
-    stored = store.responses.get(response_id)
+    responses = making.kept()
+    stored = responses.get(response_id)
     if not stored.background:
         raise InvalidRequest("Only background responses can be cancelled; close the connection of another.")
-    store.runs.cancel(response_id)
+    current.store().runs.cancel(response_id)
     deadline = time.monotonic() + CANCEL_S
     while stored.status not in TERMINAL and time.monotonic() < deadline:
         time.sleep(LOOK_S)
-        stored = store.responses.get(response_id)
+        stored = responses.get(response_id)
     return _json(making.whole(stored))
 
 
@@ -169,7 +177,7 @@ def cancel_response(response_id: str) -> Response:
 @bp.doc(operationId="deleteResponse")
 def delete_response(response_id: str) -> Response:
     """Delete a stored response; one that still runs is stopped"""
-    current.store().responses.delete(response_id)
+    making.kept().delete(response_id)
     return _json(encode(shapes.Deleted(response_id)))
 
 

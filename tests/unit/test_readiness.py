@@ -1,0 +1,66 @@
+"""Readiness of models with several workers: each of them is asked."""
+
+from __future__ import annotations
+
+import queue
+from typing import Any
+
+import pytest
+
+from localai_flask.errors import Unavailable
+from localai_flask.pool.channel import ChannelGone
+from localai_flask.pool.client import PoolClient
+from localai_flask.pool.messages import Ping, Pong
+from localai_flask.pool.protocol import Lease, WorkerAddress
+
+
+class Pool:
+    """A directory and links to workers, of which those that are named do not answer, or are gone."""
+
+    age_s = 0.0
+
+    def __init__(self, deaf: str = "", gone: str = ""):
+        self.asked: list[str] = []
+        self._deaf, self._gone = deaf, gone
+
+    def leases(self) -> dict[str, Lease]:
+        workers = [WorkerAddress(name, name, 1) for name in ("one", "two")]
+        other = [WorkerAddress("three", "three", 1)]
+        idle = Lease(name="idle", state="ready", workers=[WorkerAddress("four", "four", 1)])
+        return {
+            "a": Lease(name="twin", state="ready", required=True, workers=workers),
+            "b": Lease(name="single", state="ready", required=True, workers=other),
+            "c": idle,
+        }
+
+    def to(self, worker: WorkerAddress) -> Any:
+        if worker.worker_id == self._gone:
+            raise ChannelGone("gone")
+        self._next = worker.worker_id
+        return self
+
+    def send(self, command: Ping, inbox: queue.SimpleQueue[tuple[int, Any]], tag: int) -> int:
+        self.asked.append(self._next)
+        if self._next != self._deaf:
+            inbox.put((tag, Pong(0.0, 0, 0)))
+        return tag
+
+
+def check(monkeypatch: pytest.MonkeyPatch, pool: Pool) -> None:
+    client = PoolClient(None)  # type: ignore[arg-type]
+    monkeypatch.setattr(client, "_started", lambda: (pool, pool))
+    client.check(0.05)
+
+
+def test_every_worker_of_every_required_model_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool()
+    check(monkeypatch, pool)
+    assert pool.asked == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("worker", ["one", "two"])
+def test_one_that_does_not_answer_is_not_ready(monkeypatch: pytest.MonkeyPatch, worker: str) -> None:
+    with pytest.raises(Unavailable, match="twin does not answer"):
+        check(monkeypatch, Pool(deaf=worker))
+    with pytest.raises(Unavailable, match="twin has just ended"):
+        check(monkeypatch, Pool(gone=worker))
