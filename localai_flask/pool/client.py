@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, Unavailable, WorkerDied, WorkerLeaving
-from localai_flask.generation import Delta, Failed, ModelInfo, Prompt, Reply, SamplingParams
+from localai_flask.generation import Failed, ModelInfo, Prompt, Reply, SamplingParams
 from localai_flask.inquiry import EmbeddedPart, Fact, Question, Score
 from localai_flask.pool.channel import ChannelGone
 from localai_flask.pool.directory import DirectoryThread
+from localai_flask.pool.inbox import Inbox
 from localai_flask.pool.links import Link, Links
-from localai_flask.pool.messages import NOT_LAST, Answer, Ask, Generate, Ping, Pong, Queued, Taken
+from localai_flask.pool.messages import NOT_LAST, Ask, Generate, Ping, Pong, Queued, Taken
 from localai_flask.pool.protocol import Lease, WorkerAddress
 from localai_flask.pool.runtime import Runtime
 
@@ -90,7 +91,7 @@ class PoolClient:
             directory.await_change(timeout)
         if directory.age_s > 2 * BEAT_S:
             raise Unavailable("The pool manager does not answer; it is being restarted.")
-        inbox: queue.SimpleQueue[tuple[int, Answer]] = queue.SimpleQueue()
+        inbox = Inbox()
         asked = [each for lease in directory.leases().values() if lease.required for each in _workers(lease)]
         for tag, (lease, worker) in enumerate(asked):
             _ping(lease, worker, links, inbox, tag)
@@ -119,9 +120,7 @@ def _workers(lease: Lease) -> list[tuple[Lease, WorkerAddress]]:
     return [(lease, worker) for worker in lease.workers]
 
 
-def _ping(
-    lease: Lease, worker: WorkerAddress, links: Links, inbox: queue.SimpleQueue[tuple[int, Answer]], tag: int
-) -> None:
+def _ping(lease: Lease, worker: WorkerAddress, links: Links, inbox: Inbox, tag: int) -> None:
     """Ask a worker whether it lives; raise `Unavailable` if it is known not to."""
     try:
         links.to(worker).send(Ping(), inbox, tag)
@@ -237,9 +236,8 @@ class Generation:
     def __init__(self, session: Session, commands: Sequence[Generate | Ask]):
         self._session = session
         self._commands = commands
-        self._inbox: queue.SimpleQueue[tuple[int, Answer]] = queue.SimpleQueue()
+        self._inbox = Inbox()
         self._running: dict[int, tuple[Link, int]] = {}
-        self._peeked: tuple[int, Answer] | None = None
         self._begun: set[int] = set()
         """Sequences that an engine has looked at, but for those that it lets wait."""
         self._heard_at = self._pinged_at = time.monotonic()
@@ -267,7 +265,7 @@ class Generation:
         """
         while self._running:
             try:
-                index, answer = self._next(beat)
+                index, answer = self._inbox.get(beat)
             except queue.Empty:
                 self._check_workers()
                 yield None
@@ -301,17 +299,6 @@ class Generation:
             self._pinged_at = now
             for link in {link for link, _ in self._running.values()}:
                 link.send(Ping(), self._inbox, PONG)
-
-    def _next(self, beat: float) -> tuple[int, Answer]:
-        """Take the next answer; deltas of one sequence that have piled up behind it come as one."""
-        taken, self._peeked = self._peeked or self._inbox.get(timeout=beat), None
-        index, answer = taken
-        while isinstance(answer, Delta) and not self._inbox.empty():
-            self._peeked = self._inbox.get()
-            if self._peeked[0] != index or not isinstance(self._peeked[1], Delta):
-                break
-            answer, self._peeked = answer.followed_by(self._peeked[1]), None
-        return index, answer
 
     def _may_move(self, index: int, failed: Failed) -> bool:
         """Return whether another worker may take over: no engine has looked at the sequence, or it has let it wait.

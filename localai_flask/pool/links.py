@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 from collections.abc import Iterable
 from itertools import count
@@ -14,6 +13,7 @@ from localai_flask.errors import Overloaded, WorkerDied
 from localai_flask.generation import Failed
 from localai_flask.pool import messages
 from localai_flask.pool.channel import Channel, ChannelFull, ChannelGone, Hub, HubEventKind
+from localai_flask.pool.inbox import Inbox
 from localai_flask.pool.messages import Answer, Cancel, Command, Message
 from localai_flask.pool.outbox import Outbox
 from localai_flask.pool.protocol import WorkerAddress
@@ -32,22 +32,20 @@ class Link:
         self.channel = channel
         self.outbox = Outbox(channel, hub)
         self._ids = count(1)
-        self._inboxes: dict[int, tuple[queue.SimpleQueue[tuple[int, Answer]], int]] = {}
+        self._inboxes: dict[int, tuple[Inbox, int]] = {}
 
     @property
     def outstanding(self) -> int:
         return len(self._inboxes)
 
-    def send(self, command: Command, inbox: queue.SimpleQueue[tuple[int, Answer]], tag: int) -> int:
+    def send(self, command: Command, inbox: Inbox, tag: int) -> int:
         """Send a command whose answers go to `inbox` as (tag, answer); return its request id.
 
         If the worker has died, the answer is a `Failed`. Raises `Overloaded` if it has not read for long.
         """
         return self.send_all([(tag, command)], inbox)[0]
 
-    def send_all(
-        self, commands: Iterable[tuple[int, Command]], inbox: queue.SimpleQueue[tuple[int, Answer]]
-    ) -> list[int]:
+    def send_all(self, commands: Iterable[tuple[int, Command]], inbox: Inbox) -> list[int]:
         """Send commands, each with its tag, in one frame, whose answers go to `inbox`; return their request ids.
 
         Does and raises what `send` does.
@@ -78,7 +76,7 @@ class Link:
         last = not isinstance(answer, messages.NOT_LAST)
         found = self._inboxes.pop(request_id, None) if last else self._inboxes.get(request_id)
         if found is not None:
-            found[0].put((found[1], answer))
+            found[0].put(found[1], answer)
 
     def fail_all(self) -> None:
         """End every request of a worker that has gone."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +12,7 @@ from localai_flask.errors import Overloaded
 from localai_flask.generation import Delta, Prompt, SamplingParams
 from localai_flask.pool import messages, outbox
 from localai_flask.pool.channel import Channel, Hub, HubEventKind
+from localai_flask.pool.inbox import Inbox
 from localai_flask.pool.links import Link
 from localai_flask.pool.messages import Cancel, Command, Generate, Message
 from localai_flask.pool.outbox import Outbox
@@ -92,7 +92,7 @@ def test_a_worker_that_takes_nothing_for_long_gets_no_more_requests(
     ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = Link(WorkerAddress("w", NAME, os.getpid()), ends.channel, ends.near_hub)
-    inbox: queue.SimpleQueue = queue.SimpleQueue()
+    inbox = Inbox()
     while not link.outbox._kept:
         link.send(LARGE, inbox, 0)
     before = link.outstanding

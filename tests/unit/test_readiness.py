@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from localai_flask.errors import Unavailable
 from localai_flask.pool.channel import ChannelGone
 from localai_flask.pool.client import PoolClient
+from localai_flask.pool.inbox import Inbox
 from localai_flask.pool.messages import Ping, Pong
 from localai_flask.pool.protocol import Lease, WorkerAddress
 
@@ -39,10 +39,10 @@ class Pool:
         self._next = worker.worker_id
         return self
 
-    def send(self, command: Ping, inbox: queue.SimpleQueue[tuple[int, Any]], tag: int) -> int:
+    def send(self, command: Ping, inbox: Inbox, tag: int) -> int:
         self.asked.append(self._next)
         if self._next != self._deaf:
-            inbox.put((tag, Pong(0.0, 0, 0)))
+            inbox.put(tag, Pong(0.0, 0, 0))
         return tag
 
 
