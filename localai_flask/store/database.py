@@ -7,17 +7,18 @@ import math
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, DisconnectionError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.schema import CreateColumn
 
-from localai_flask.errors import ServerConfigError, Unavailable
+from localai_flask.errors import InvalidRequest, ServerConfigError, Unavailable
 from localai_flask.settings import Settings
+from localai_flask.store.deadlines import Deadlines
 from localai_flask.store.place import default_path
 from localai_flask.store.tables import metadata
 
@@ -27,10 +28,14 @@ BUSY_S = 10
 """How long a writer waits for another one; every transaction is short."""
 CREATION = 0x10CA1A1
 """The number of the lock under which tables are made; any will do that nobody else takes."""
+ANSWER_S = 10.0
+"""How long a server of databases may take for one transaction."""
 CONNECT_S = 4
 """How long a server of databases may take to answer when it is connected to, for each of its addresses."""
 LIBPQ_OPTIONS = {"connect_timeout": CONNECT_S, "keepalives_idle": 30, "tcp_user_timeout": 10_000}
 """So that a host that has vanished, without a word to its connections, is noticed within seconds."""
+POOL: dict[str, Any] = {"pool_size": 5, "max_overflow": 20, "pool_timeout": 5.0}
+"""At most 25 connections in a process, for one of which a request waits five seconds."""
 COMPLAINT_S = 30.0
 """How often the same trouble is logged."""
 HOW = "Set LOCALAI_DATABASE_URL to a database that can be used, or send `store: false`."
@@ -41,6 +46,9 @@ class Database:
 
     def __init__(self, settings: Settings):
         self._engine = _engine(settings)
+        self._deadlines = Deadlines()
+        if self._engine.dialect.name != "sqlite":
+            event.listen(self._engine, "checkout", self._check_connection)
         with self.writing() as connection:
             if connection.dialect.name == "postgresql":  # else two servers that start together make tables twice
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({CREATION})")
@@ -50,14 +58,35 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Open a transaction that only reads."""
-        with _translated(), self._engine.begin() as connection:
+        with _translated(), self._engine.connect() as connection, self._timed(connection), connection.begin():
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Open a transaction that writes; on SQLite it is the only one from its beginning."""
-        with _translated(), self._engine.connect().execution_options(writes=True) as connection, connection.begin():
+        with _translated(), self._connect_to_write() as connection, self._timed(connection), connection.begin():
             yield connection
+
+    def _connect_to_write(self) -> Connection:
+        return self._engine.connect().execution_options(writes=True)
+
+    def _timed(self, connection: Connection) -> AbstractContextManager[None]:
+        """Limit the time of a transaction; SQLite has no server that could keep it waiting."""
+        if connection.dialect.name == "sqlite":
+            return nullcontext()
+        driver: Any = connection.connection.driver_connection
+        return self._deadlines.watching(driver.fileno(), ANSWER_S)
+
+    def _check_connection(self, connection: Any, *_: object) -> None:
+        """Have a pooled connection answer before it is used, as the server or a proxy may have dropped it.
+
+        What SQLAlchemy's `pool_pre_ping` does, which would wait for a stopped server for ever.
+        """
+        try:
+            with self._deadlines.watching(connection.fileno(), CONNECT_S):
+                self._engine.dialect.do_ping(connection)
+        except self._engine.dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError from error  # SQLAlchemy then connects anew
 
     def close(self) -> None:
         self._engine.dispose()
@@ -82,6 +111,8 @@ def _add_columns(connection: Connection) -> None:
 def _translated() -> Iterator[None]:
     try:
         yield
+    except DataError as error:
+        raise InvalidRequest(f"The database of responses cannot store this request: {error.orig}") from error
     except SQLAlchemyError as error:
         raise _unavailable(str(error.orig if isinstance(error, DBAPIError) else error)) from error
 
@@ -132,8 +163,7 @@ def _engine(settings: Settings) -> Engine:
             return _sqlite(url)
         if "@" in (url.host or ""):
             raise ArgumentError("it has two @; write one that belongs to the password as %40")
-        # A connection that the server or a proxy has dropped is noticed before it is used.
-        return create_engine(url, connect_args=_options(url), pool_pre_ping=True, pool_size=5, max_overflow=20)
+        return create_engine(url, connect_args=_options(url), **POOL)
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
         # A number that does not parse is the port, and what stands there may be the end of a password.
         why = "its port is no number" if isinstance(error, ValueError) else error
@@ -150,7 +180,7 @@ def _options(url: URL) -> dict[str, int]:
 
 
 def _sqlite(url: Any) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": BUSY_S}, pool_size=5, max_overflow=20)
+    engine = create_engine(url, connect_args={"timeout": BUSY_S}, **POOL)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: Any) -> None:

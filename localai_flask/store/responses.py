@@ -5,6 +5,7 @@ Knows a response as JSON bytes with an id, a status and items; what is in them i
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +18,12 @@ from localai_flask.store.database import Database
 from localai_flask.store.tables import events, items, responses
 
 ENDED = ("completed", "failed", "incomplete", "cancelled")
-DELETED_AT_ONCE = 100
 ASKED_AT_ONCE = 500
+DELETED_AT_ONCE = TOUCHED_AT_ONCE = 100
+TOUCH_S = 1.0
+"""A response that was used less than this ago counts as used now, so that it need not be written again."""
+ID = re.compile(r"[\x21-\x7e]{1,96}")
+"""What can be an id: others are not even looked up, as databases refuse NUL and what is longer than the column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,8 @@ class Responses:
         return Stored(id, row.status, row.background, row.body, output)
 
     def exists(self, id: str) -> bool:
+        if not ID.fullmatch(id):
+            return False
         with self._database.reading() as connection:
             return connection.execute(self._alive(select(responses.c.id), id)).first() is not None
 
@@ -85,19 +92,32 @@ class Responses:
             return _items(connection, id, is_output=False)
 
     def chain(self, id: str) -> list[bytes]:
-        """Give all items, in and out, of a response and of all those before it, oldest first; they count as used.
+        """Return all items, in and out, of a response and of all those before it, oldest first; they count as used.
 
         Raises `ResponseNotFound` for one that is not there any more, and `InvalidRequest` for one that still runs.
         """
+        if not ID.fullmatch(id):
+            raise ResponseNotFound(id, "previous_response_id")
         links = _links(id)
-        with self._database.writing() as connection:
+        with self._database.reading() as connection:
             chained = connection.execute(select(links).order_by(links.c.depth)).all()
             self._check_chain(id, chained)
-            ids = select(links.c.id)
-            connection.execute(update(responses).where(responses.c.id.in_(ids)).values(used_at=time.time()))
             query = select(items.c.body).join(links, links.c.id == items.c.response_id)
             ordered = query.order_by(links.c.depth.desc(), items.c.is_output, items.c.position)
-            return list(connection.execute(ordered).scalars())
+            bodies = list(connection.execute(ordered).scalars())
+        self._touch([row.id for row in chained if row.used_at < time.time() - TOUCH_S])
+        return bodies
+
+    def _touch(self, ids: Sequence[str]) -> None:
+        """Note that responses were used, but for those that another client has in hand, who notes it too.
+
+        Waiting for one another, clients of one chain would end in a deadlock.
+        """
+        for few in _by(TOUCHED_AT_ONCE, ids):
+            with self._database.writing() as connection:
+                free = select(responses.c.id).where(responses.c.id.in_(few)).with_for_update(skip_locked=True)
+                found = connection.execute(free).scalars().all()
+                connection.execute(update(responses).where(responses.c.id.in_(found)).values(used_at=time.time()))
 
     def _check_chain(self, id: str, chained: Sequence[Row]) -> None:
         next_id: str | None = id
@@ -124,7 +144,8 @@ class Responses:
         )
         found: dict[str, bytes] = {}
         with self._database.reading() as connection:
-            for few in _by(ASKED_AT_ONCE, ids):
+            # PostgreSQL refuses NUL, in an id that cannot be there.
+            for few in _by(ASKED_AT_ONCE, [id for id in ids if "\0" not in id]):
                 rows = connection.execute(self._visible(query.where(items.c.id.in_(few))))
                 found |= {row.id: row.body for row in rows}
         return found
@@ -166,7 +187,7 @@ class Responses:
         return surplus
 
     def _row(self, connection: Connection, id: str, param: str) -> Row:
-        row = connection.execute(self._alive(select(responses), id)).first()
+        row = connection.execute(self._alive(select(responses), id)).first() if ID.fullmatch(id) else None
         if row is None:
             raise ResponseNotFound(id, param)
         return row
@@ -183,12 +204,17 @@ class Responses:
 
 
 def add(
-    connection: Connection, stored: Stored, inputs: Sequence[Kept], previous_id: str | None, **more: object
+    connection: Connection,
+    stored: Stored,
+    inputs: Sequence[Kept],
+    previous_id: str | None,
+    request: bytes | None = None,
+    **more: object,
 ) -> None:
-    """Insert a response and the items it is made from; `more` are further columns."""
+    """Insert a response and the items it is made from; `request` and `more` are further columns."""
     now = time.time()
-    size = len(stored.body) + _size(inputs) + _size(stored.output)
-    fixed = {"created_at": now, "used_at": now, "previous_id": previous_id, "size": size, **more}
+    size = len(stored.body) + size_of(inputs) + size_of(stored.output) + len(request or b"")
+    fixed = {"created_at": now, "used_at": now, "previous_id": previous_id, "size": size, "request": request, **more}
     row = {"id": stored.id, "status": stored.status, "background": stored.background, "body": stored.body}
     connection.execute(insert(responses).values(**row, **fixed))
     _insert_items(connection, stored.id, inputs, is_output=False)
@@ -234,7 +260,7 @@ def _insert_items(connection: Connection, id: str, kept: Sequence[Kept], is_outp
         connection.execute(insert(items), rows)
 
 
-def _size(kept: Sequence[Kept]) -> int:
+def size_of(kept: Sequence[Kept]) -> int:
     return sum(len(each.body) for each in kept)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
 from localai_flask.store.database import Database
-from localai_flask.store.responses import ENDED, Kept, Stored, add, write_output
+from localai_flask.store.responses import ENDED, Kept, Stored, add, size_of, write_output
 from localai_flask.store.tables import events, responses
 
 LEASE_S = 5.0
@@ -77,9 +77,8 @@ class Runs:
         keeper: str = "",
     ) -> None:
         """Keep a response that is to be made, and its first events."""
-        more = {"request": request, "home": home, "next_sequence": len(first), "keeper": keeper}
         with self._database.writing() as connection:
-            add(connection, stored, inputs, previous_id, **more)
+            add(connection, stored, inputs, previous_id, request, home=home, next_sequence=len(first), keeper=keeper)
             _insert_events(connection, stored.id, first)
 
     def claim(self, home: str, owner: str, only_cancelled: bool = False) -> Claimed | None:
@@ -174,13 +173,17 @@ class Runs:
 def _write(connection: Connection, owner: str, id: str, batch: Batch, lease: float) -> bool:
     """Write one run's news; False if it is not this owner's any more."""
     values: dict[str, object] = {"lease_until": lease}
+    added = 0
     if batch.begun:
         values["begun"] = True
     if batch.events:
         values["next_sequence"] = batch.events[-1].sequence + 1
-        values["size"] = responses.c.size + sum(len(event.data) for event in batch.events)
+        added += sum(len(event.data) for event in batch.events)
     if batch.ended is not None:
         values |= {"status": batch.ended.status, "body": batch.ended.body, "owner": None, "used_at": time.time()}
+        added += size_of(batch.ended.output)
+    if added:
+        values["size"] = responses.c.size + added
     ours = and_(responses.c.id == id, responses.c.owner == owner, responses.c.status == "in_progress")
     if connection.execute(update(responses).where(ours).values(**values)).rowcount == 0:
         return False

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.processes import wait_for
+from tests.support.processes import children, wait_for
 
 USER = "postgres"
 """PostgreSQL does not run as root; Debian's package makes this user."""
@@ -45,3 +45,22 @@ def running(bin: Path) -> Iterator[str]:
             server.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def processes(url: str) -> list[int]:
+    """Return the processes of a running server: the one that listens and those of its connections."""
+    folder = Path(url.rpartition("host=")[2])
+    postmaster = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+    return [postmaster, *children(postmaster)]
+
+
+@contextmanager
+def stopped(pids: list[int]) -> Iterator[None]:
+    """Have processes stand still for the block: they are there, and do not answer."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)

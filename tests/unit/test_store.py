@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -275,3 +276,79 @@ def test_a_probe_sees_a_database_come_and_go(tmp_path: Path, monkeypatch: pytest
 def test_a_probe_that_breaks_is_no_good_answer() -> None:
     with pytest.raises(Unavailable, match="could not be asked"):
         Probe(lambda: 1 / 0).check(5.0)  # type: ignore[arg-type, return-value]
+    for thread in threading.enumerate():
+        if thread.name == "store-probe":
+            thread.join()  # so that its traceback is this test's, whose warning is expected
+
+
+def test_clients_of_one_chain_do_not_wait_for_each_other(
+    store: Store, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each notes that all links were used; in different orders that would be a deadlock."""
+    monkeypatch.setattr(stored_responses, "TOUCH_S", -1.0)
+    put(store, *(f"resp_{number}" for number in range(30)))
+    errors: list[Exception] = []
+
+    def read(number: int) -> None:
+        own = opened(url)
+        try:
+            for turn in range(20):
+                assert own.responses.chain(f"resp_{29 - (number + turn) % 15}")
+        except Exception as error:
+            errors.append(error)
+        finally:
+            own.database.close()
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+@pytest.mark.parametrize("id", ["", "resp_\0", "resp_" + "x" * 300, "resp_ü", "a b"])
+def test_what_can_be_no_id_is_not_found(store: Store, id: str) -> None:
+    for look in (store.responses.get, store.responses.inputs, store.responses.chain, store.responses.delete):
+        with pytest.raises(ResponseNotFound):
+            look(id)
+    assert not store.responses.exists(id)
+    assert store.responses.find_items([id]) == {}
+
+
+def test_all_that_a_run_leaves_counts(store: Store) -> None:
+    request, output = b"r" * 1000, Kept("out", b"o" * 5000)
+    store.runs.queue(Stored("run", "queued", True, b"{}", []), [], None, request, "here", [])
+    claimed = store.runs.claim("here", "here/1")
+    assert claimed is not None
+    events = [StoredEvent(0, "delta", b"e" * 300, True)]
+    ended = Stored("run", "completed", True, b"{}", [output])
+    store.runs.write("here/1", {"run": Batch(events, True, ended)})
+    table = stored_responses.responses
+    with store.database.reading() as connection:
+        size = connection.execute(table.select().where(table.c.id == "run")).one().size
+    assert size == 2 + 1000 + 5000 + 300
+
+
+def test_a_database_that_stops_answering_is_given_up(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "ANSWER_S", 1.0)
+    monkeypatch.setattr(database, "CONNECT_S", 1)
+    monkeypatch.setitem(database.LIBPQ_OPTIONS, "connect_timeout", 2)
+    store = opened(server)
+    put(store, "resp_1")
+    backends = postgres.processes(server)
+    with postgres.stopped(backends):
+        for _ in range(2):  # on a connection of the pool, and on a new one
+            begun = time.monotonic()
+            with pytest.raises(Unavailable, match="does not answer"):
+                store.responses.get("resp_1")
+            assert time.monotonic() - begun < 20
+    assert store.responses.get("resp_1").id == "resp_1"
+    store.responses.delete("resp_1")
+    with (
+        pytest.raises(Unavailable),
+        store.database.reading() as connection,
+        postgres.stopped(postgres.processes(server)),
+    ):
+        connection.exec_driver_sql("SELECT 1")
+    store.database.close()

@@ -33,6 +33,8 @@ TEXTS = {
 MEDIA = {"input_image", "input_file", "input_audio", "input_video", "computer_screenshot"}
 PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco"}
 PREFIXES |= {"compaction": "cmp"}
+LONGEST_ID = 255
+"""As the store's column for it."""
 SEALED = "localai-flask.1."
 """What the opaque form of a text begins with; it is an encoding that travels well, and keeps no secret."""
 
@@ -141,8 +143,8 @@ READERS: dict[str, Callable[[Item], Item]] = {
 
 def _head(entry: Item, kind: str) -> Item:
     id = entry.get("id")
-    if id is not None and not isinstance(id, str):
-        raise ValidationError({"id": ["must be a string."]})
+    if id is not None and not (isinstance(id, str) and len(id) <= LONGEST_ID and "\0" not in id):
+        raise ValidationError({"id": [f"must be a string of at most {LONGEST_ID} characters, without NUL."]})
     return {"type": kind, "id": id or new_id(PREFIXES[kind]), "status": "completed"}
 
 
