@@ -45,10 +45,10 @@ class TextStream:
         return self._release(text) if self._may_begin else text
 
     def flush(self) -> str:
-        """Give what was held back, at the end of generation; an unfinished character becomes U+FFFD."""
-        text = self._release(self._utf8.decode(b"", final=True))
+        """Return what was held back, at the end of generation, without the bytes of an unfinished character."""
+        self._utf8.reset()
         held, self._held = self._held, ""
-        return text + held
+        return held
 
     def _release(self, text: str) -> str:
         if self.matched is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +44,8 @@ def test_any_cutting_gives_the_whole_texts_answer(text, stops, data):
 @given(st.lists(st.binary(max_size=3), max_size=12))
 def test_invalid_bytes_are_replaced_as_in_the_whole(pieces):
     released, _ = stream(pieces)
-    assert "".join(released) == b"".join(pieces).decode("utf-8", "replace")
+    whole = codecs.getincrementaldecoder("utf-8")("replace").decode(b"".join(pieces))  # without an unfinished end
+    assert "".join(released) == whole
 
 
 @given(st.text(ALPHABET, max_size=20), st.lists(st.text(ALPHABET, min_size=1, max_size=4), max_size=3))
@@ -67,8 +70,9 @@ def test_a_wrong_byte_does_not_hold_up_what_follows():
     assert stream([b"\xe2", b"(", b"ok"]) == (["", "\ufffd(", "ok", ""], None)
 
 
-def test_an_unfinished_character_is_replaced_at_the_end():
-    assert stream([b"a", b"\xe2\x82"]) == (["a", "", "\ufffd"], None)
+def test_an_unfinished_character_is_not_sent():
+    assert stream([b"a", b"\xe2\x82"]) == (["a", "", ""], None)
+    assert stream([b"<|i", b"\xf0\x9f"], ("<|im_end|>",)) == (["", "", "<|i"], None)
 
 
 def test_a_stop_string_over_three_pieces():

@@ -123,7 +123,7 @@ class LegacyLogprobs:
 
     def __init__(self, offset: int):
         self._offset = offset
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = _decoder()
 
     def prompt(self, logprobs: Sequence[TokenLogprob]) -> shapes.CompletionLogprobs:
         """Render those of the echoed prompt, before any others; a space before it is not part of its text."""
@@ -151,8 +151,8 @@ class LegacyLogprobs:
 
 
 def text_of(logprobs: Iterable[TokenLogprob]) -> str:
-    """Put the tokens' bytes together."""
-    return _text(b"".join(entry.text for entry in logprobs))
+    """Put the tokens' bytes together; those of an unfinished character at the end are left out."""
+    return _decoder().decode(b"".join(entry.text for entry in logprobs))
 
 
 def finite(logprob: float) -> float:
@@ -183,6 +183,10 @@ def _word(answer: Answer, words: Mapping[FinishReason, shapes.FinishWord] = FINI
 
 def finishes_of(answers: Sequence[Answer]) -> list[Finish]:
     return [answer.finish for answer in answers if answer.finish is not None]
+
+
+def _decoder() -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder("utf-8")("replace")
 
 
 def _text(data: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterable
 from functools import cached_property
@@ -17,6 +18,8 @@ CONTEXT_TOKENS = 5
 LONGEST_CHARACTER = 4
 """Bytes of the longest UTF-8 character, hence the tokens that one character can be split over."""
 REPLACEMENT = "\ufffd"
+
+_utf8_decoder = codecs.getincrementaldecoder("utf-8")
 
 
 class Tokens:
@@ -141,10 +144,12 @@ class TextDecoder:
         return text
 
     def flush(self) -> str:
-        """Return what was held back, with replacement characters for what never became whole."""
-        text = self._text(len(self._ids))
+        """Return what was held back, without the bytes of an unfinished character."""
+        text, utf8 = self._text(len(self._ids)), _utf8_decoder("replace")
+        utf8.decode(b"".join(map(self._tokens.piece, self._ids[self._known :])))
         self._known = len(self._ids)
-        return text
+        is_unfinished = bool(utf8.getstate()[0])
+        return text.rstrip(REPLACEMENT) if is_unfinished else text
 
     def _text(self, end: int) -> str:
         known = self._tokens.decode(self._ids[: self._known])
