@@ -12,6 +12,13 @@ import msgspec
 
 from localai_flask.errors import ErrorInfo
 
+JSON_SPACE = r" |\n{1,2}[ \t]{0,20}"
+"""What a model may write between the parts of JSON that it is held to, if anything: a regular expression.
+
+Models have learned from JSON with spaces and indentation, and choose worse values when they are held to none. It is
+bounded, so that no answer pads itself for ever, as in the grammars that llama.cpp makes of schemas.
+"""
+
 
 class FinishReason(enum.StrEnum):
     """Why a sequence ended; each API family has one table from these to its own words."""

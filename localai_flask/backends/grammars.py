@@ -18,7 +18,7 @@ from llguidance.gbnf_to_lark import gbnf_to_lark
 
 from localai_flask.backends.faults import locate, unkept
 from localai_flask.errors import InvalidRequest
-from localai_flask.generation import Constraint
+from localai_flask.generation import JSON_SPACE, Constraint
 
 if TYPE_CHECKING:
     from llguidance._lib import JsonCompileOptions
@@ -28,8 +28,11 @@ Grammar = dict[str, Any]
 """One entry of the list that llguidance compiles."""
 SPECIAL = b"\xff"
 """What llguidance marks tokens with that are no text; the byte cannot occur in UTF-8."""
+SPACED: JsonCompileOptions = {"whitespace_pattern": JSON_SPACE}
+"""What holds for a schema whose "x-guidance" does not speak of white space."""
 COMPACT: JsonCompileOptions = {"whitespace_flexible": False}
-"""What holds unless the schema's own "x-guidance" says otherwise: a model cannot go on with white space for ever."""
+"""What holds for one that does: a pattern for white space would win over everything else that it says."""
+SPACING = frozenset(("whitespace_flexible", "whitespace_pattern", "item_separator", "key_separator"))
 MOST_COMPILED = 32
 """How many compiled constraints are kept for the requests that come again with them."""
 ENFORCED: JsonCompileOptions = {"lenient": False, "coerce_one_of": False}
@@ -209,7 +212,7 @@ def _grammar(constraint: Constraint) -> Grammar:
     try:
         match constraint.kind:
             case "json_schema":
-                return _only(LLMatcher.grammar_from_json_schema(text, defaults=COMPACT, overrides=ENFORCED))
+                return _only(LLMatcher.grammar_from_json_schema(text, defaults=_spacing(text), overrides=ENFORCED))
             case "regex":
                 return _only(LLMatcher.grammar_from_regex(text))
             case "gbnf":
@@ -217,6 +220,12 @@ def _grammar(constraint: Constraint) -> Grammar:
     except Exception as error:  # gbnf_to_lark raises plain ones for what it cannot read
         raise _refusal(constraint, str(error)) from None
     return {"lark_grammar": text}
+
+
+def _spacing(schema: str) -> JsonCompileOptions:
+    read = json.loads(schema)
+    guidance = read.get("x-guidance") if isinstance(read, dict) else None
+    return COMPACT if isinstance(guidance, dict) and not SPACING.isdisjoint(guidance) else SPACED
 
 
 def _only(text: str) -> Grammar:

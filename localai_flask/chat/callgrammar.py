@@ -16,17 +16,18 @@ from localai_flask.chat.conversation import Tool
 from localai_flask.chat.formats.base import Written
 from localai_flask.chat.formats.tagged import types_of
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
-from localai_flask.generation import Constraint
+from localai_flask.generation import JSON_SPACE, Constraint
 
-SPACED = {"item_separator": ", ", "key_separator": ": "}
-"""How models have seen the JSON of calls."""
 TERMINALS = (
     "WS: /[ \\n]{0,2}/",
+    f"SPACE: /({JSON_SPACE})?/",
     "NL: /\\n?/",
     "NUMBER: /[0-9]{1,3}/",
     "ANY: /(.|\\n)*/",
     "KEY: /[A-Za-z_][A-Za-z0-9_.\\-]{0,63}/",
 )
+_JSON_GAP = re.compile(r'(?<=\{)(?="|$)|(?<=":)\s*|(?<=^:)\s*|(?<=,)\s*(?=")|^(?=\})')
+"""Where white space may stand in the text around a call's name and arguments."""
 QUOTE = '<|"|>'
 GEMMA = (
     'g_any: g_text | G_NUMBER | "true" | "false" | "null" | g_list | g_object',
@@ -61,6 +62,12 @@ def literal(text: str) -> str:
     return " ".join(parts)
 
 
+def json_literal(text: str) -> str:
+    """Write a part of the JSON object that a call is; its white space may differ as that of all JSON."""
+    first, *others = (literal(piece) for piece in _JSON_GAP.split(text))
+    return " ".join(filter(None, [first, *(f"SPACE {each}" for each in others)]))
+
+
 def _near(text: str) -> str:
     """Write the text before a value, around which one new line may stand and nothing else."""
     before = text.removesuffix("\n")
@@ -75,13 +82,14 @@ class CallGrammar:
         self.once = once or written.is_single
         self.parts: dict[str, Constraint] = {}
         self.rules: list[str] = []
+        self._frame = json_literal if written.is_json_name else literal
         for index, tool in enumerate(tools):
             is_lax = not (must or tool.strict)
             param = f"tools[{tool.name}].function.parameters"
             arguments = self._arguments(f"{index}", self._ordered(_schema(tool, param)), param, is_lax)
             name = quoted(tool.name) if written.is_json_name else tool.name
-            between = written.between_rule or literal(written.between)
-            self.rules.append(f"body_{index}: {quoted(name)} {between} {arguments} {literal(written.after)}")
+            between = written.between_rule or self._frame(written.between)
+            self.rules.append(f"body_{index}: {quoted(name)} {between} {arguments} {self._frame(written.after)}")
         self.rules.append("body: " + " | ".join(f"body_{index}" for index in range(len(tools))))
 
     def behind(self, trigger: str) -> list[str]:
@@ -90,7 +98,7 @@ class CallGrammar:
         if trigger in written.opening:
             rest = written.opening.partition(trigger)[2]
             return [f"calls: {literal(rest)} {self._many()} {literal(written.closing)}", *self._end()]
-        return [f"calls: {literal(written.before.partition(trigger)[2])} body", *self._end()]
+        return [f"calls: {self._frame(written.before.partition(trigger)[2])} body", *self._end()]
 
     def whole(self) -> list[str]:
         """Give the rules, `calls` among them, for a whole block."""
@@ -116,7 +124,7 @@ class CallGrammar:
         return "preface?" if self.written.preface else ""
 
     def _end(self) -> list[str]:
-        rules = [f"call: {literal(self.written.before)} body", *self.rules, *TERMINALS]
+        rules = [f"call: {self._frame(self.written.before)} body", *self.rules, *TERMINALS]
         if self.written.preface:
             begin, end = self.written.preface
             rules += [f"preface: {quoted(begin)} preface_rest", f"preface_rest[lazy]: ANY {quoted(end)}"]
@@ -125,7 +133,7 @@ class CallGrammar:
     def _arguments(self, id: str, schema: dict[str, Any], param: str, is_lax: bool) -> str:
         """Give the expression for a function's arguments."""
         if self.written.parameters is None and self.written.values == "json":
-            self.parts[f"arguments_{id}"] = json_form({"x-guidance": SPACED, **schema}, param, is_lax)
+            self.parts[f"arguments_{id}"] = json_form(schema, param, is_lax)
             return f"@arguments_{id}"
         return self._object(id, schema, param, is_lax)
 
@@ -165,7 +173,7 @@ class CallGrammar:
         return f"{head}{_near(tags.json)} {self._json(schema, id, param, is_lax)} NL {quoted(end)} WS"
 
     def _json(self, schema: Any, id: str, param: str, is_lax: bool) -> str:
-        self.parts[f"value_{id}"] = json_form({"x-guidance": SPACED, **schema}, param, is_lax)
+        self.parts[f"value_{id}"] = json_form(schema, param, is_lax)
         return f"@value_{id}"
 
     def _text(self, schema: Any, id: str, end: str, param: str, is_lax: bool) -> str:

@@ -17,7 +17,7 @@ CHECKER = jsonschema.Draft202012Validator.FORMAT_CHECKER
 
 NODE = {
     "type": "object",
-    "properties": {"value": {"type": "integer"}, "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}},
+    "properties": {"value": {"enum": [1, 22]}, "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}},
     "required": ["value", "next"],
     "additionalProperties": False,
 }
@@ -114,7 +114,7 @@ def test_random_weights_keep_to_a_schema(engine, schema):
     hot = [{"temperature": 1.0, "top_k": 40, "top_p": 0.9, "seed": seed} for seed in range(5)]
     wild = [{"temperature": 3.0, "top_k": 0, "typical_p": 0.8, "seed": seed} for seed in range(5)]
     jobs = [
-        engine.submit(f"{index}", max_tokens=150, constraint=schema_of(schema), **sampling)
+        engine.submit(f"{index}", max_tokens=450, constraint=schema_of(schema), **sampling)
         for index, sampling in enumerate([{}, *hot, *wild])
     ]
     engine.run()
@@ -178,11 +178,30 @@ def test_other_grammars(engine, constraint, pattern, temperature):
         assert re.fullmatch(pattern, engine.text(job))
 
 
-def test_json_is_compact_unless_the_schema_asks_otherwise(engine):
-    schema = closed(a={"type": "null"}, b={"type": "null"})
-    assert engine.text(engine.generate("a", constraint=schema_of(schema))) == '{"a":null,"b":null}'
-    spaced = {**schema, "x-guidance": {"item_separator": ", ", "key_separator": ": "}}
-    assert engine.text(engine.generate("a", constraint=schema_of(spaced))) == '{"a": null, "b": null}'
+PAIR = closed(a={"type": "null"}, b={"type": "array", "items": {"type": "null"}, "minItems": 1, "maxItems": 1})
+GAP = r"( |\n{1,2}[ \t]{0,20})?"
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 1.0, "top_k": 40}, {"temperature": 3.0, "top_k": 0}], ids=str)
+def test_json_may_have_white_space_but_no_answer_pads_itself(engine, sampling):
+    form = GAP.join(["", r"\{", '"a"', ":", "null", ",", '"b"', ":", r"\[", "null", r"\]", r"\}"])[len(GAP) :]
+    texts = [engine.text(engine.generate("a", constraint=schema_of(PAIR), seed=seed, **sampling)) for seed in range(5)]
+    assert all(re.fullmatch(form, text) for text in texts)
+    assert sampling == {} or any(re.search(r"\s", text) for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("guidance", "text"),
+    [
+        ({"whitespace_flexible": False}, '{"a":null,"b":[null]}'),
+        ({"item_separator": ", ", "key_separator": ": "}, '{"a": null, "b": [null]}'),
+        ({"whitespace_pattern": "  "}, '{(  )?"a"(  )?:(  )?null(  )?,(  )?"b"(  )?:(  )?[(  )?null(  )?](  )?}'),
+    ],
+)
+def test_a_schema_may_say_which_white_space_it_takes(engine, guidance, text):
+    form = re.sub(r"([{}\[\]])", r"\\\1", text)
+    said = engine.generate("a", constraint=schema_of({**PAIR, "x-guidance": guidance}))
+    assert re.fullmatch(form, engine.text(said))
 
 
 def test_a_cut_answer_ends_with_length_and_a_whole_one_with_eos(engine):

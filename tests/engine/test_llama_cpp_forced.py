@@ -10,8 +10,11 @@ from localai_flask.backends.thinking import ThinkingWatch
 from localai_flask.generation import Constraint, Delta, FinishReason, ThinkingBudget
 from tests.support import gguf_models as models
 
-FIXED = {"const": {"a fixed name": "and a fixed value", "n": [1, 2, 3]}}
+COMPACT = {"whitespace_flexible": False}
+"""Where white space may stand, little is forced."""
+FIXED = {"x-guidance": COMPACT, "const": {"a fixed name": "and a fixed value", "n": [1, 2, 3]}}
 CHOICE = {
+    "x-guidance": COMPACT,
     "type": "object",
     "properties": {"choice": {"enum": ["left", "right"]}, "flag": {"type": "boolean"}},
     "required": ["choice", "flag"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 
 import jsonschema
 import pytest
@@ -20,6 +21,7 @@ from localai_flask.generation import Constraint, Delta, Finished, FinishReason, 
 
 LLMatcher = pytest.importorskip("llguidance").LLMatcher
 LLTokenizer = pytest.importorskip("llguidance").LLTokenizer
+SPACED = pytest.importorskip("localai_flask.backends.grammars").SPACED
 
 ABLE = ModelInfo(
     backend="fake", engine_version="1", context_length=64, capabilities=frozenset({"generate", "constrain"})
@@ -54,7 +56,7 @@ ONCE = Wanted(must_call=True, calls_once=True, asked_by="tool_choice")
 def matcher_of(constraint: Constraint) -> tuple[LLTokenizer, LLMatcher]:
     grammars = [{"name": "answer", "lark_grammar": constraint.text}]
     for name, part in constraint.parts.items():
-        grammar = LLMatcher.grammar_from_json_schema(part.text, defaults={"whitespace_flexible": False})
+        grammar = LLMatcher.grammar_from_json_schema(part.text, defaults=SPACED)
         grammars.append({**json.loads(grammar)["grammars"][0], "name": name})
     tokenizer = LLTokenizer("byte")
     matcher = LLMatcher(tokenizer, json.dumps({"grammars": grammars}))
@@ -136,6 +138,25 @@ def test_what_follows_a_marker_is_calls(name: str) -> None:
         before, trigger, _ = (form.written.opening + form.written.before).partition(constraint.trigger)
         text = before + trigger + walk(constraint, seed)
         check(read(name, text), text)
+
+
+JSON_FRAMED = [name for name in NAMES if (written := TOOL_FORMATS[name].written) and written.is_json_name]
+
+
+@pytest.mark.parametrize("name", JSON_FRAMED)
+@pytest.mark.parametrize("space", ["", " ", "\n", "\n    "])
+def test_a_call_that_is_json_may_have_white_space_but_not_without_end(name: str, space: str) -> None:
+    written = TOOL_FORMATS[name].written
+    assert written is not None
+    call = f'{written.before}"weather"{written.between}{{"town":"Oslo","days":1}}{written.after}'
+    compact = re.sub(r'(?<=":) |(?<=,) (?=")', "", call.replace("{number}", "0"))
+    text = written.opening + re.sub(r'(?<=\{)(?=")|(?<=":)|(?<=,)(?=")|(?=\})', space, compact) + written.closing
+    constraint = without_preface(answer_constraint(ONCE, ABLE, TOOLS, TOOL_FORMATS[name]))
+
+    assert accepts(constraint, text), text
+    check(read(name, text), text)
+    padded = text.replace(f'{{{space}"', '{\n\n\n"')
+    assert padded != text and not accepts(constraint, padded), padded
 
 
 FREE_TEXT = {
