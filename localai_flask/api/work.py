@@ -5,6 +5,7 @@ Shared by all API families: what comes out are the events of `chat.answer`, and 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,11 +15,22 @@ from flask import request
 
 from localai_flask.api import current
 from localai_flask.api.watch import Watch
-from localai_flask.chat.answer import Answer, Event
+from localai_flask.chat.answer import Answer, Enough, Event
 from localai_flask.chat.finishing import Reader, finished_as
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ContextOverflow, ErrorInfo, InvalidRequest
-from localai_flask.generation import Delta, Finished, ModelInfo, Prompt, PromptLogprobs, SamplingParams, Started
+from localai_flask.generation import (
+    Delta,
+    Finished,
+    FinishReason,
+    ModelInfo,
+    Prompt,
+    PromptLogprobs,
+    SamplingParams,
+    Started,
+    Timings,
+    Usage,
+)
 from localai_flask.pool.client import Session
 
 BEAT_S = 0.5
@@ -31,6 +43,28 @@ class Sequences:
     requests: list[tuple[Prompt, SamplingParams]]
     readers: Sequence[Reader]
     prompt_field: str | None = None
+
+
+class Count:
+    """What is known here of a sequence that is ended before its engine does: its tokens so far, and their time."""
+
+    def __init__(self) -> None:
+        self._started = Started(0)
+        self._tokens = 0
+        self._begun_at = self._first_at = time.monotonic()
+
+    def add(self, reply: object) -> None:
+        if isinstance(reply, Started):
+            self._started, self._begun_at = reply, time.monotonic()
+        elif isinstance(reply, Delta):
+            self._first_at = self._first_at if self._tokens else time.monotonic()
+            self._tokens += reply.tokens
+
+    def finished(self, reason: FinishReason) -> Finished:
+        """Return the last word in the engine's place."""
+        prompt_ms, decode_ms = self._first_at - self._begun_at, time.monotonic() - self._first_at
+        usage = Usage(self._started.prompt_tokens, self._tokens, self._started.cached_tokens)
+        return Finished(reason, usage, Timings(prompt_ms=1000 * prompt_ms, decode_ms=1000 * decode_ms))
 
 
 Item = tuple[int, Event] | float | None
@@ -114,6 +148,7 @@ class Work:
 
     def _generate(self, session: Session, sequences: Sequences) -> Generator[Item, None, None]:
         readers = [finished_as(self._config, reader) for reader in sequences.readers]
+        counts = [Count() for _ in readers]
         generation = session.generate(sequences.requests, self._timeout_s)
         try:
             for beat in generation.events(BEAT_S):
@@ -122,17 +157,26 @@ class Work:
                     yield None
                     continue
                 index, reply = beat
-                if isinstance(reply, Delta):
-                    events = readers[index].feed(reply)
-                elif isinstance(reply, Finished):
-                    events = readers[index].finish(reply)
-                elif isinstance(reply, Started | PromptLogprobs):
-                    events = [reply]
-                else:
-                    events = []
+                counts[index].add(reply)
+                events = _read(readers[index], reply)
+                if isinstance(reply, Delta) and any(isinstance(event, Enough) for event in events):
+                    generation.cancel(index)
+                    events += readers[index].finish(counts[index].finished(FinishReason.TOOL_CALLS))
                 for event in events:
-                    yield index, event
+                    if not isinstance(event, Enough):
+                        yield index, event
                 if not events:
                     yield None
         finally:
             generation.close()
+
+
+def _read(reader: Reader, reply: object) -> list[Event]:
+    match reply:
+        case Delta():
+            return reader.feed(reply)
+        case Finished():
+            return reader.finish(reply)
+        case Started() | PromptLogprobs():
+            return [reply]
+    return []

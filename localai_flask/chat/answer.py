@@ -45,6 +45,10 @@ class ToolArguments(msgspec.Struct, frozen=True):
     text: str
 
 
+class Enough(msgspec.Struct, frozen=True):
+    """Nothing that the model would go on to say is wanted; whoever runs it ends it, and asks for the last event."""
+
+
 class Finish(msgspec.Struct, frozen=True):
     """The answer is complete; `logprobs` are those that no content was left to carry."""
 
@@ -55,7 +59,7 @@ class Finish(msgspec.Struct, frozen=True):
     logprobs: list[TokenLogprob] = []
 
 
-Event = Started | PromptLogprobs | Content | Thought | ToolCallStart | ToolArguments | Finish
+Event = Started | PromptLogprobs | Content | Thought | ToolCallStart | ToolArguments | Enough | Finish
 
 
 @dataclass

@@ -27,13 +27,12 @@ __all__ = ["Wanted", "answer_constraint", "can_constrain", "json_form", "with_de
 class Wanted:
     """What a request asks: the form of the text, and of the calls.
 
-    With `must_call` the answer is calls and nothing else; `calls_once` allows one at most. `asked_by` is the field that
-    wants calls to be enforced, "" if none does.
+    With `must_call` the answer is calls and nothing else. `asked_by` is the field that wants calls to be enforced, ""
+    if none does.
     """
 
     form: Constraint | None = None
     must_call: bool = False
-    calls_once: bool = False
     asked_by: str = ""
 
     @property
@@ -68,10 +67,12 @@ def answer_constraint(
     tools: Sequence[Tool] = (),
     form: ToolFormat | None = None,
     opened: TagPair | None = None,
+    once: bool = False,
 ) -> Constraint | None:
     """Give the constraint for an answer by a model that writes calls in this format (None: it has no tools).
 
-    `opened` is the thinking that the prompt leaves the model in. Raises `InvalidRequest` or `UnsupportedParameter`.
+    `opened` is the thinking that the prompt leaves the model in; with `once`, one call at most is allowed. Raises
+    `InvalidRequest` or `UnsupportedParameter`.
     """
     if not can_constrain(info):
         if wanted.field:
@@ -92,7 +93,7 @@ def answer_constraint(
         raise InvalidRequest(
             f"`{wanted.form.param}` is not possible together with `tools`; send one of them.", param=wanted.form.param
         )
-    grammar = CallGrammar(written, tools, wanted.must_call, wanted.calls_once)
+    grammar = CallGrammar(written, tools, wanted.must_call, once)
     if wanted.form is None and not wanted.must_call and written.trigger:
         rules = ["start: calls", *grammar.behind(written.trigger)]
         return Constraint("lark", "\n".join(rules), "tools", written.trigger, grammar.parts, is_final=grammar.once)

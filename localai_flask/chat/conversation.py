@@ -59,6 +59,7 @@ class Conversation:
 
     `tools` are those that the model may call in this turn; `template_kwargs` reach the chat template as variables.
     `reasoning_effort` and `enable_thinking` do so too; empty and None leave them to the model's configuration.
+    `parallel_tool_calls` None leaves it to the model's template whether one turn may have several calls.
     `no_action` names the tool, if any, whose call is a plain answer. `thinking_budget` is how many tokens the model may
     think (below 0: no limit; None: what its configuration says), and `thinking_field` what the request calls it.
     `metadata` is what the client sent along, for templates of the model's YAML.
@@ -68,7 +69,7 @@ class Conversation:
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
-    parallel_tool_calls: bool = True
+    parallel_tool_calls: bool | None = None
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     reasoning_effort: str = ""

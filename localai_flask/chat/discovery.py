@@ -16,7 +16,7 @@ import regex
 from localai_flask.chat import turns
 from localai_flask.chat.answer import Answer
 from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
-from localai_flask.chat.formats import ToolFormat
+from localai_flask.chat.formats import ToolFormat, find_format
 from localai_flask.chat.formats.base import CallSyntax, Parameters, Written, flexible
 from localai_flask.chat.formats.jsontext import calls
 from localai_flask.chat.formats.named import NAME, named
@@ -31,6 +31,7 @@ _NAMES, _KEYS, _VALUES = ("qqfirst", "qqsecond"), ("kkone", "kktwo"), ("vvone", 
 _ARGUMENTS = dict(zip(_KEYS, _VALUES, strict=True))
 _TOKENS = re.compile(r"<[^<>\s]*>?|\[/?[A-Z_]+\]|\w+|\s|.", re.DOTALL)
 _MARK = re.compile(r"\s*(<[^<>\s]+>|\[[A-Z_]+\])")
+_ANSWERED = Message(role="assistant", content="pp")
 _INFO = ModelInfo(backend="", engine_version="", context_length=0, capabilities=frozenset())
 
 
@@ -46,6 +47,30 @@ def discover(template: str) -> ToolFormat | None:
         return None
     form = None if text is None else _format_of(text)
     return form if form is not None and text is not None and _reads(form, text) else None
+
+
+@functools.lru_cache(maxsize=64)
+def shows_several_calls(template: str) -> bool:
+    """Return whether a template writes all calls of a turn; some take the first one only, or refuse several."""
+    if "tool_calls" not in template:
+        return False
+    pairs = zip(_NAMES, _ARGUMENTS.items(), strict=True)
+    made = tuple(ToolCall(f"call_{name}", name, json.dumps(dict([pair]))) for name, pair in pairs)
+    user = Message(role="user", content="uu")
+    results = tuple(Message(role="tool", content="rr", name=call.name, tool_call_id=call.id) for call in made)
+    turn = (user, Message(role="assistant", tool_calls=made))
+    # Some templates take calls with their results only, others no results without an answer to them.
+    return any(_shows(template, talk) for talk in (turn, (*turn, *results), (*turn, *results, _ANSWERED, user)))
+
+
+def _shows(template: str, messages: tuple[Message, ...]) -> bool:
+    tools = tuple(Tool(name=name, parameters={"type": "object", "properties": {}}) for name in _NAMES)
+    talk = Conversation(messages=messages, tools=tools)
+    try:
+        text = turns.render(talk, template, find_format(template), turns.variables(talk, ModelConfig(name=""), _INFO))
+    except InvalidRequest:
+        return False
+    return all(value in text for value in _VALUES)
 
 
 def _reads(form: ToolFormat, text: str) -> bool:

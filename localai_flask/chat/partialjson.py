@@ -14,6 +14,14 @@ _CUT_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\(u[0-9a-fA-F]{0,3})?$")
 _BREAK = re.compile(r"[,{\[]")
 
 
+def is_object(text: str) -> bool:
+    """Return whether a text is a whole object."""
+    try:
+        return isinstance(msgspec.json.decode(text), dict)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
+
+
 def completed(text: str) -> dict[str, Any]:
     """Read an object; of one that was cut, all that is certain. What is no object at all comes under the key "raw"."""
     for part in _shorter(text):

@@ -15,7 +15,7 @@ import msgspec
 
 from localai_flask.chat import continuing, turns, yamltemplates
 from localai_flask.chat.conversation import Conversation, Message
-from localai_flask.chat.discovery import discover
+from localai_flask.chat.discovery import discover, shows_several_calls
 from localai_flask.chat.finishing import PrefixedReader, Reader
 from localai_flask.chat.formats import ToolFormat, find_format, hermes
 from localai_flask.chat.formats.base import Functions
@@ -31,6 +31,7 @@ from localai_flask.chat.reasoning import (
     opened_by,
     thinking_budget,
 )
+from localai_flask.chat.repeats import DistinctCallsReader
 from localai_flask.config.functions import FunctionOptions
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import UnsupportedParameter
@@ -97,6 +98,8 @@ class ChatPrompt:
             reader = PatternReader(
                 OutputReader(reasoning=self.reasoning), self.options, lambda: OutputReader(self.native, once=self.once)
             )
+        if self.functions:
+            reader = DistinctCallsReader(reader)
         if self.no_action:
             reader = NoActionReader(reader, self.no_action)
         return PrefixedReader(reader, self.reply_prefix) if self.reply_prefix else reader
@@ -112,6 +115,8 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
         conversation = _with_system_prompt(conversation, config.system_prompt)
     functions = {tool.name: tool.parameters or {} for tool in conversation.tools}
     known = _tool_format(config, info)
+    parallel = _calls_in_parallel(conversation, config, info, known)
+    conversation = dataclasses.replace(conversation, parallel_tool_calls=parallel)
     if functions and known is None:
         conversation = _with_tools_explained(conversation)
     if from_yaml and not conversation.opens_answer:
@@ -129,7 +134,7 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
         (configured or native) if functions or native.frames_text else None,
         reasoning,
         functions,
-        not conversation.parallel_tool_calls,
+        not parallel,
         config.template.reply_prefix,
         thinking_budget(config.thinking_budget if budget is None else budget, reasoning, info.chat_template or text),
         config.function,
@@ -177,6 +182,22 @@ def _tool_format(config: ModelConfig, info: ModelInfo) -> ToolFormat | None:
         return hermes.FORMAT if yamltemplates.mention(config, "Functions", has_tools=True) else None
     template = info.chat_template
     return None if template is None else find_format(template) or discover(template)
+
+
+def _calls_in_parallel(
+    conversation: Conversation, config: ModelConfig, info: ModelInfo, known: ToolFormat | None
+) -> bool:
+    """Return whether one turn may have several calls: as the request says, else as the model is shown turns with calls.
+
+    A model whose template has no place for them was not trained to stop after the last one that it needs.
+    """
+    if conversation.parallel_tool_calls is not None:
+        return conversation.parallel_tool_calls
+    if configured_format(config.function) is not None:  # a format of the YAML's own says so itself
+        return True
+    if known is None or yamltemplates.apply_to_chats(config):
+        return known is not None
+    return info.chat_template is not None and shows_several_calls(info.chat_template)
 
 
 def _with_system_prompt(conversation: Conversation, system_prompt: str) -> Conversation:

@@ -271,6 +271,8 @@ class Generation:
                 yield None
                 continue
             self._heard_at = time.monotonic()
+            if index not in self._running:  # said before it heard that it was cancelled
+                continue
             if isinstance(answer, Failed):
                 if self._may_move(index, answer):
                     yield from self._move(index, beat)
@@ -315,6 +317,12 @@ class Generation:
         for _ in self._session.wait_ready(beat):
             yield None
         self._submit(index, self._session.pick(_text(self._commands[index])))
+
+    def cancel(self, index: int) -> None:
+        """End one sequence, of which nothing more comes; the others go on."""
+        if running := self._running.pop(index, None):
+            link, request_id = running
+            link.cancel_all([request_id])
 
     def close(self) -> None:
         """Cancel what has not finished; may be called again."""

@@ -65,6 +65,7 @@ class FakePool:
         self.questions: list[Question] = []
         self.timeouts: list[float | None] = []
         self.open = 0
+        self.cancelled = 0
 
     def is_loaded(self, config: ModelConfig) -> bool:
         return True
@@ -135,16 +136,21 @@ class FakeGeneration:
         self._pool = pool
         self._scripts = scripts
         self._closed = False
+        self._cancelled: set[int] = set()
         pool.open += 1
 
     def events(self, beat: float = 0.5) -> Iterator[tuple[int, Reply] | None]:
         for row in itertools.zip_longest(*self._scripts, fillvalue=()):
             for index, step in enumerate(row):
-                if step == ():
+                if step == () or index in self._cancelled:
                     continue
                 if isinstance(step, ApiError):
                     raise step
                 yield None if step is None else (index, step)
+
+    def cancel(self, index: int) -> None:
+        self._cancelled.add(index)
+        self._pool.cancelled += 1
 
     def close(self) -> None:
         if not self._closed:

@@ -103,13 +103,14 @@ def test_choices_have_their_index_and_seed(client: FlaskClient, pool: FakePool) 
 
 
 def test_tool_call(client: FlaskClient, pool: FakePool) -> None:
-    pool.scripts = [says("Let me see.\n", CALL, "\n", CALL), says("Let me see.\n", CALL, "\n", CALL)]
-    asked = {**HELLO, "tools": [WEATHER]}
+    script = ["Let me see.\n", CALL, "\n", CALL.replace("Rome", "Oslo")]
+    pool.scripts = [says(*script), says(*script)]
+    asked = {**HELLO, "tools": [WEATHER], "parallel_tool_calls": True}
     message = client.post("/v1/chat/completions", json=asked).get_json()["choices"][0]["message"]
     assert message["content"] == "Let me see."
     assert [call["function"] for call in message["tool_calls"]] == [
-        {"name": "get_weather", "arguments": '{"city": "Rome"}'}
-    ] * 2
+        {"name": "get_weather", "arguments": f'{{"city": "{city}"}}'} for city in ("Rome", "Oslo")
+    ]
     assert len({call["id"] for call in message["tool_calls"]}) == 2
 
     deltas = [
@@ -124,7 +125,7 @@ def test_tool_call(client: FlaskClient, pool: FakePool) -> None:
             else:
                 assert "name" not in piece["function"]
                 calls[piece["index"]]["arguments"] += piece["function"]["arguments"]
-    assert calls == {i: {"name": "get_weather", "arguments": '{"city": "Rome"}'} for i in (0, 1)}
+    assert [calls[index] for index in (0, 1)] == [call["function"] for call in message["tool_calls"]]
     assert "".join(delta.get("content") or "" for delta in deltas) == "Let me see."
 
 

@@ -32,6 +32,7 @@ def openai_request(ask: dict[str, Any]) -> dict[str, Any]:
     body = {key: ask[key] for key in ("max_tokens", "stop", "response_format") if key in ask}
     if "tools" in ask:
         body["tools"] = [{"type": "function", "function": tool} for tool in ask["tools"]]
+        body["parallel_tool_calls"] = True
     if ask.get("stream"):
         body["stream_options"] = {"include_usage": True}
     return {**body, "messages": [{"role": "user", "content": ask["user"]}], "stream": ask["stream"]}
@@ -43,6 +44,7 @@ def anthropic_request(ask: dict[str, Any]) -> dict[str, Any]:
         body["stop_sequences"] = ask["stop"]
     if "tools" in ask:
         body["tools"] = [{"name": tool["name"], "input_schema": tool["parameters"]} for tool in ask["tools"]]
+        body["tool_choice"] = {"type": "auto", "disable_parallel_tool_use": False}
     return {**body, "messages": [{"role": "user", "content": ask["user"]}], "stream": ask["stream"]}
 
 
@@ -52,6 +54,7 @@ def responses_request(ask: dict[str, Any]) -> dict[str, Any]:
         body["max_output_tokens"] = ask["max_tokens"]
     if "tools" in ask:
         body["tools"] = [{"type": "function", **tool} for tool in ask["tools"]]
+        body["parallel_tool_calls"] = True
     return {**body, "input": ask["user"], "stream": ask["stream"]}
 
 

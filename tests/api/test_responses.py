@@ -112,10 +112,10 @@ def test_stream(client: FlaskClient, pool: FakePool) -> None:
 
 
 def test_stream_and_whole_are_the_same(client: FlaskClient, pool: FakePool) -> None:
-    script = ["<think>", "Hm", ".", "</think>", "So: ", *CALL, *CALL, " done"]
+    script = ["<think>", "Hm", ".", "</think>", "So: ", *CALL, *CALL.replace("1", "2"), " done"]
     pool.scripts = [says(*script), says(*script)]
-    told = stream(client, tools=[ADD])[-1]["response"]
-    whole = create(client, tools=[ADD])
+    told = stream(client, tools=[ADD], parallel_tool_calls=True)[-1]["response"]
+    whole = create(client, tools=[ADD], parallel_tool_calls=True)
 
     def without_ids(response: Any) -> Any:
         return [{key: value for key, value in item.items() if "id" not in key} for item in response["output"]]
@@ -155,11 +155,13 @@ def test_a_result_without_its_call_is_refused(client: FlaskClient, pool: FakePoo
 
 
 def test_no_more_calls_than_asked_for(client: FlaskClient, pool: FakePool) -> None:
-    pool.scripts = [says(*CALL, *CALL, *CALL)]
-    response = create(client, tools=[ADD], max_tool_calls=2)
+    calls = [*CALL, *CALL.replace("1", "2"), *CALL.replace("1", "3")]
+    pool.scripts = [says(*calls)]
+    response = create(client, tools=[ADD], max_tool_calls=2, parallel_tool_calls=True)
     assert [item["type"] for item in response["output"]] == 2 * ["function_call"]
-    pool.scripts = [says(*CALL, *CALL)]
-    assert len(create(client, tools=[ADD], parallel_tool_calls=False)["output"]) == 1
+    for asked in ({"parallel_tool_calls": False}, {}, {"max_tool_calls": 1, "parallel_tool_calls": True}):
+        pool.scripts = [says(*calls)]
+        assert len(create(client, tools=[ADD], **asked)["output"]) == 1
 
 
 def test_allowed_tools_are_all_that_the_model_sees(client: FlaskClient, pool: FakePool) -> None:

@@ -50,7 +50,6 @@ TOOLS = [Tool(name="weather", parameters=PLACE), Tool(name="now")]
 SCHEMAS = {"weather": PLACE, "now": {"type": "object", "maxProperties": 0}}
 NAMES = sorted(TOOL_FORMATS)
 MUST = Wanted(must_call=True, asked_by="tool_choice")
-ONCE = Wanted(must_call=True, calls_once=True, asked_by="tool_choice")
 
 
 def matcher_of(constraint: Constraint) -> tuple[LLTokenizer, LLMatcher]:
@@ -110,7 +109,7 @@ def test_a_forced_answer_is_calls(name: str) -> None:
     for seed in range(8):
         text = walk(constraint, seed)
         check(read(name, text), text)
-    once = answer_constraint(ONCE, ABLE, TOOLS, form)
+    once = answer_constraint(MUST, ABLE, TOOLS, form, once=True)
     assert once is not None
     for seed in range(4):
         text = walk(without_preface(once), seed)
@@ -151,7 +150,7 @@ def test_a_call_that_is_json_may_have_white_space_but_not_without_end(name: str,
     call = f'{written.before}"weather"{written.between}{{"town":"Oslo","days":1}}{written.after}'
     compact = re.sub(r'(?<=":) |(?<=,) (?=")', "", call.replace("{number}", "0"))
     text = written.opening + re.sub(r'(?<=\{)(?=")|(?<=":)|(?<=,)(?=")|(?=\})', space, compact) + written.closing
-    constraint = without_preface(answer_constraint(ONCE, ABLE, TOOLS, TOOL_FORMATS[name]))
+    constraint = without_preface(answer_constraint(MUST, ABLE, TOOLS, TOOL_FORMATS[name], once=True))
 
     assert accepts(constraint, text), text
     check(read(name, text), text)
@@ -172,7 +171,7 @@ FREE = [Tool(name="note", parameters=FREE_TEXT)]
 def test_free_text_is_allowed_and_read(name: str) -> None:
     """The shortest call with a free text is made of the grammar's only ways on, but for the text."""
     form = TOOL_FORMATS[name]
-    constraint = answer_constraint(ONCE, ABLE, FREE, form)
+    constraint = answer_constraint(MUST, ABLE, FREE, form, once=True)
     assert constraint is not None
     said = 'a "quote" {x} <b>'
     written = form.written
@@ -229,6 +228,6 @@ def test_lengths_hold_in_tags() -> None:
 
 
 def test_only_one_call_may_follow_a_marker_where_one_is_allowed() -> None:
-    constraint = answer_constraint(Wanted(calls_once=True), ABLE, TOOLS, TOOL_FORMATS["hermes"])
+    constraint = answer_constraint(Wanted(), ABLE, TOOLS, TOOL_FORMATS["hermes"], once=True)
     assert constraint is not None and constraint.is_final
     assert not answer_constraint(Wanted(), ABLE, TOOLS, TOOL_FORMATS["hermes"]).is_final

@@ -49,8 +49,8 @@ def test_with_tools_a_call_is_bound_from_its_marker_on():
 
 @pytest.mark.parametrize("once", [True, False])
 def test_a_forced_call_binds_the_whole_answer(once):
-    wanted = Wanted(must_call=True, calls_once=once, asked_by="tool_choice")
-    constraint = answer_constraint(wanted, ABLE, [WEATHER], HERMES)
+    wanted = Wanted(must_call=True, asked_by="tool_choice")
+    constraint = answer_constraint(wanted, ABLE, [WEATHER], HERMES, once=once)
     assert constraint is not None and constraint.trigger is None
     assert accepts(constraint, CALL) and accepts(constraint, CALL + CALL) != once
 
@@ -123,27 +123,29 @@ TIME = '<tool_call>{"name": "what \\"time\\"", "arguments": {}}</tool_call>'
 
 
 @pytest.mark.parametrize(
-    ("wanted", "opened", "good", "bad"),
+    ("wanted", "opened", "once", "good", "bad"),
     [
         (
             Wanted(must_call=True, asked_by="tool_choice"),
             None,
+            False,
             [CALL, TIME, f"{CALL}\n{TIME}"],
             ["", "Hello", f"Hello {CALL}", CALL.replace('"Oslo"', "3"), CALL.replace("get_", "set_"), CALL[:-1]],
         ),
-        (Wanted(must_call=True, calls_once=True, asked_by="tool_choice"), None, [CALL], [f"{CALL}\n{TIME}"]),
-        (Wanted(form=FORM), None, ["null", CALL], ["Hello", "nullnull", f"null{CALL}"]),
+        (Wanted(must_call=True, asked_by="tool_choice"), None, True, [CALL], [f"{CALL}\n{TIME}"]),
+        (Wanted(form=FORM), None, False, ["null", CALL], ["Hello", "nullnull", f"null{CALL}"]),
         (
             Wanted(must_call=True, asked_by="tool_choice"),
             THINK,
+            False,
             [f"Well,\n</think>\n\n{CALL}", f"</think>{CALL}{TIME}"],
             [CALL, "Well,", "Well,</think>\n", f"a</think>b</think>{CALL}"],
         ),
-        (Wanted(form=FORM), THINK, ["Hm.</think>\nnull", f"Hm.</think>{CALL}"], ["null", "Hm.</think>Hello"]),
+        (Wanted(form=FORM), THINK, False, ["Hm.</think>\nnull", f"Hm.</think>{CALL}"], ["null", "Hm.</think>Hello"]),
     ],
 )
-def test_what_the_grammars_accept(wanted, opened, good, bad):
-    constraint = answer_constraint(wanted, ABLE, [WEATHER, CLOCK], HERMES, opened)
+def test_what_the_grammars_accept(wanted, opened, once, good, bad):
+    constraint = answer_constraint(wanted, ABLE, [WEATHER, CLOCK], HERMES, opened, once)
     assert [text for text in good if not accepts(constraint, text)] == []
     assert [text for text in bad if accepts(constraint, text)] == []
 

@@ -8,7 +8,7 @@ import pytest
 
 from localai_flask.chat.answer import Answer
 from localai_flask.chat.constraint import answer_constraint
-from localai_flask.chat.discovery import discover
+from localai_flask.chat.discovery import discover, shows_several_calls
 from localai_flask.chat.formats import find_format
 from localai_flask.chat.output import OutputReader
 from localai_flask.generation import Delta, Finished, FinishReason, Usage
@@ -64,3 +64,28 @@ def test_a_format_is_found_read_and_enforced(name: str) -> None:
 def test_a_template_that_shows_no_tools_has_no_format() -> None:
     assert discover("{% for m in messages %}{{ m.content }}{% endfor %}") is None
     assert discover(FRAME.replace("CALLS", "")) is None
+
+
+def with_turns(calls: str) -> str:
+    return FRAME.replace("CALLS", calls)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        *[(template(name), True) for name in TEMPLATES],
+        ("{% for m in messages %}{{ m.role }}{{ m.content }}{% endfor %}", False),
+        (with_turns("{{ m.tool_calls[0] | tojson }}"), False),
+        (with_turns("{% if m.tool_calls | length != 1 %}{{ raise_exception('one at once') }}{% endif %}"), False),
+        (FRAME.replace("{% if m.tool_calls %}CALLS{% endif %}", ""), False),
+        (
+            with_turns(
+                "{% if messages[loop.index].role != 'tool' %}{{ raise_exception('results') }}{% endif %}"
+                "{{ m.tool_calls | tojson }}"
+            ),
+            True,
+        ),
+    ],
+)
+def test_which_templates_show_several_calls(source: str, expected: bool) -> None:
+    assert shows_several_calls(source) is expected

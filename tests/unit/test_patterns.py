@@ -56,6 +56,7 @@ def result(answer: Answer) -> tuple[str, list]:
 
 ADD = ("add", {"x": 5, "y": 3})
 JSON = '{"name": "add", "arguments": {"x": 5, "y": 3}}'
+MORE, OTHER = ("add", {"x": 6}), '{"name": "add", "arguments": {"x": 6}}'
 TAGS = r"(?s)<tool_call>(.*?)</tool_call>"
 CASES: dict[str, tuple[FunctionOptions, str, str, list]] = {
     "response_regex": (
@@ -77,7 +78,7 @@ CASES: dict[str, tuple[FunctionOptions, str, str, list]] = {
         "",
         [ADD],
     ),
-    "objects and junk": (FunctionOptions(json_regex_match=("no",)), f"a {JSON} b {JSON} c", "", [ADD, ADD]),
+    "objects and junk": (FunctionOptions(json_regex_match=("no",)), f"a {JSON} b {OTHER} c", "", [ADD, MORE]),
     "argument_regex": (
         FunctionOptions(
             response_regex=(r"(?s)<function=(?P<name>\w+)>(?P<arguments>.*?)</function>",),
@@ -123,7 +124,7 @@ CASES: dict[str, tuple[FunctionOptions, str, str, list]] = {
         "Now",
         [ADD],
     ),
-    "list": (FunctionOptions(grammar=FunctionGrammar(parallel_calls=True)), f"[\n{JSON},\n{JSON}]", "", [ADD, ADD]),
+    "list": (FunctionOptions(grammar=FunctionGrammar(parallel_calls=True)), f"[\n{JSON},\n{OTHER}]", "", [ADD, MORE]),
     "mixed": (FunctionOptions(grammar=FunctionGrammar(mixed_mode=True)), f"Well {{x}} {JSON}", "Well {x}", [ADD]),
     "preset": (
         FunctionOptions(xml_format_preset="glm-4.5"),

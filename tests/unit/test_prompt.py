@@ -109,7 +109,7 @@ def test_without_a_template() -> None:
 def test_one_call_at_most_ends_with_the_call() -> None:
     once = Conversation(messages=(USER,), tools=(TOOL,), parallel_tool_calls=False)
     assert chat_prompt(once, ModelConfig(name="m"), info(DUMP)).stop == ("</tool_call>",)
-    many = Conversation(messages=(USER,), tools=(TOOL,))
+    many = Conversation(messages=(USER,), tools=(TOOL,), parallel_tool_calls=True)
     assert chat_prompt(many, ModelConfig(name="m"), info(DUMP)).stop == ()
     none = chat_prompt(Conversation(messages=(USER,)), ModelConfig(name="m"), info(DUMP))
     assert none.tool_format is None

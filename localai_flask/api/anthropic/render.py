@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Container
+from typing import Any
 
 import msgspec
 
 from localai_flask.api.anthropic import shapes
 from localai_flask.chat.answer import Answer, Finish
-from localai_flask.chat.partialjson import completed
+from localai_flask.chat.partialjson import is_object
 from localai_flask.generation import FinishReason, Usage
 
 STOP_REASONS: dict[FinishReason, shapes.StopWord] = {
@@ -20,6 +21,8 @@ STOP_REASONS: dict[FinishReason, shapes.StopWord] = {
     FinishReason.CONTEXT: "model_context_window_exceeded",
     FinishReason.TOOL_CALLS: "tool_use",
 }
+
+INVALID = "INVALID_JSON"
 
 encode = msgspec.json.Encoder().encode
 
@@ -40,9 +43,18 @@ def message(
     if answer.content or not answer.tool_calls:
         content.append(shapes.TextBlock(answer.content))
     for call in answer.tool_calls:
-        content.append(shapes.ToolUseBlock(tool_use_id(call.id), call.name, completed(call.arguments)))
+        content.append(shapes.ToolUseBlock(tool_use_id(call.id), call.name, _input(call.arguments)))
     reason, sequence = stop_reason(answer.finish, stops)
     return encode(shapes.Message(id, model, content, reason, sequence, usage(answer.finish.usage)))
+
+
+def _input(arguments: str) -> dict[str, Any]:
+    """Read a call's arguments; text that is no object, as a call has that was cut, must not pass for one.
+
+    The key is the one under which Anthropic's API takes such text back (docs on fine-grained tool streaming).
+    """
+    read: dict[str, Any] = msgspec.json.decode(arguments) if is_object(arguments) else {INVALID: arguments}
+    return read
 
 
 def usage(used: Usage) -> shapes.UsageShape:

@@ -95,7 +95,7 @@ class ToolSchema(RequestSchema):
 class ToolChoiceSchema(RequestSchema):
     type = Text(required=True, validate=one_of("auto", "any", "none", "tool"))
     name = Text()
-    disable_parallel_tool_use = Flag(load_default=False)
+    disable_parallel_tool_use = Flag()
 
 
 class ToolChoiceField(Either):
@@ -151,17 +151,17 @@ class PromptRequest(RequestSchema):
         messages = [message for group in data["messages"] for message in group]
         if data["system"]:
             messages.insert(0, Message(role="system", content=data["system"]))
-        choice = data.get("tool_choice", {"type": "auto", "disable_parallel_tool_use": False})
+        choice = data.get("tool_choice", {"type": "auto"})
         tools = _chosen(data["tools"], choice)
         must_call = choice["type"] in ("any", "tool")
-        once = choice["disable_parallel_tool_use"] or choice["type"] == "tool"
+        disabled = choice["type"] == "tool" or choice.get("disable_parallel_tool_use")
         config, thinking = data.get("output_config", {}), data.get("thinking", {})
         if continues := messages[-1].role == "assistant":
             continues = _is_to_be_continued(messages, thinking, config)
         conversation = Conversation(
             messages=tuple(messages),
             tools=tools,
-            parallel_tool_calls=not once,
+            parallel_tool_calls=None if disabled is None else not disabled,
             template_kwargs=data.get("chat_template_kwargs", {}),
             reasoning_effort=config.get("effort", ""),
             enable_thinking=_switch(thinking),
@@ -169,9 +169,7 @@ class PromptRequest(RequestSchema):
             thinking_field="thinking.budget_tokens",
             continued_by="messages" if continues else "",
         )
-        wanted = Wanted(
-            form=config.get("format"), must_call=must_call, calls_once=once, asked_by=_asked_by(tools, must_call)
-        )
+        wanted = Wanted(form=config.get("format"), must_call=must_call, asked_by=_asked_by(tools, must_call))
         return MessagesCall(
             model=data.get("model") or None,
             conversation=conversation,

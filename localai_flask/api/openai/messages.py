@@ -192,7 +192,7 @@ class ToolFields(RequestSchema):
     tool_choice = ToolChoice(
         metadata={"oneOf": [{"type": "string", "enum": ["auto", "none", "required"]}, {"type": "object"}]}
     )
-    parallel_tool_calls = Flag(load_default=True)
+    parallel_tool_calls = Flag()
     functions = Many(fields.Nested(LegacyFunctionSchema))
     function_call = FunctionChoice(
         metadata={"oneOf": [{"type": "string", "enum": ["auto", "none"]}, {"type": "object"}]}

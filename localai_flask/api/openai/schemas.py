@@ -76,14 +76,14 @@ class ChatRequest(StreamingRequest, ToolFields, ClientFields):
             tools = chosen_tools(known, choice)
         except ValidationError as error:
             raise ValidationError({field: error.messages_dict["tool_choice"]}) from None
-        once = choice.once or is_legacy or not data["parallel_tool_calls"]
+        parallel = False if choice.once or is_legacy else data.get("parallel_tool_calls")
         continues = data["continue_final_message"]
         if continues:
             _check_continues(data, shared["wanted"])
         conversation = Conversation(
             messages=paired(data["messages"]),
             tools=tools,
-            parallel_tool_calls=not once,
+            parallel_tool_calls=parallel,
             template_kwargs=data.get("chat_template_kwargs", {}),
             metadata=metadata,
             reasoning_effort=effort,
@@ -96,7 +96,6 @@ class ChatRequest(StreamingRequest, ToolFields, ClientFields):
         shared["wanted"] = dataclasses.replace(
             shared["wanted"],
             must_call=choice.mode == "required",
-            calls_once=once,
             asked_by=_asked_by(known, choice, field),
         )
         return ChatCall(conversation=conversation, is_legacy=is_legacy, **shared)

@@ -20,7 +20,7 @@ class Context:
     previous_id: str | None = None
     instructions: str = ""
     tools: tuple[Tool, ...] = ()
-    parallel: bool = True
+    parallel: bool | None = None
     effort: str = ""
     truncates: bool = False
 

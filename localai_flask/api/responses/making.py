@@ -41,7 +41,7 @@ def new_response(call: ResponseCall, name: str, params: SamplingParams) -> shape
         max_output_tokens=call.asked.get("max_tokens"),
         max_tool_calls=call.max_tool_calls,
         model=name,
-        parallel_tool_calls=call.parallel,
+        parallel_tool_calls=call.parallel is not False,
         previous_response_id=call.previous_id,
         prompt_cache_key=call.prompt_cache_key,
         reasoning=call.shown_reasoning,

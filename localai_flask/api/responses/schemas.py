@@ -176,7 +176,7 @@ class ContextRequest(RequestSchema):
     tool_choice = ToolChoice(
         metadata={"oneOf": [{"type": "string", "enum": ["auto", "none", "required"]}, {"type": "object"}]}
     )
-    parallel_tool_calls = Flag(load_default=True)
+    parallel_tool_calls = Flag()
     reasoning = Object(ReasoningOptions)
     text = Object(TextOptions)
     truncation = Text(load_default="disabled", validate=one_of("auto", "disabled"))
@@ -201,7 +201,7 @@ class CompactRequest(RequestSchema):
     def make(self, data: dict[str, Any], **_: Any) -> Context:
         if not data.get("input") and "previous_response_id" not in data:
             raise invalid("input", "is required, or a `previous_response_id`.")
-        return Context(**_context({"tools": [], "parallel_tool_calls": True, "truncation": "disabled", **data}))
+        return Context(**_context({"tools": [], "truncation": "disabled", **data}))
 
 
 class ResponseRequest(StreamingRequest, ContextRequest):
@@ -245,16 +245,19 @@ class ResponseRequest(StreamingRequest, ContextRequest):
             raise invalid(other.param, f"is not possible together with `{form.param}`; send one of them.")
         reasoning = data.get("reasoning", {"effort": None, "summary": None})
         context = _context(data)
-        once = choice.once or not context["parallel"] or data.get("max_tool_calls") == 1
+        once = choice.once or data.get("max_tool_calls") == 1
         wanted = dataclasses.replace(
             shared["wanted"],
             form=form or shared["wanted"].form,
             must_call=choice.mode == "required",
-            calls_once=once,
             asked_by=asked_by(data["tools"], choice, "tools[{}].strict"),
         )
         return ResponseCall(
-            **{**context, "tools": chosen_tools(data["tools"], choice), "parallel": not once},
+            **{
+                **context,
+                "tools": chosen_tools(data["tools"], choice),
+                "parallel": False if once else context["parallel"],
+            },
             asked=asked,
             wanted=wanted,
             body=original,
@@ -284,7 +287,7 @@ def _context(data: dict[str, Any]) -> dict[str, Any]:
         "previous_id": data.get("previous_response_id") or None,
         "instructions": data["instructions"],
         "tools": chosen_tools(data["tools"], choice),
-        "parallel": data["parallel_tool_calls"] and not choice.once,
+        "parallel": False if choice.once else data.get("parallel_tool_calls"),
         "effort": (data.get("reasoning") or {}).get("effort") or "",
         "truncates": data["truncation"] == "auto",
     }

@@ -18,6 +18,7 @@ from localai_flask.api.openai.render import finite
 from localai_flask.api.responses import shapes
 from localai_flask.api.responses.items import new_id, seal
 from localai_flask.chat.answer import Content, Event, Finish, Thought, ToolArguments, ToolCallStart
+from localai_flask.chat.partialjson import is_object
 from localai_flask.errors import ApiError
 from localai_flask.generation import FinishReason, TokenLogprob, Usage
 
@@ -242,11 +243,17 @@ class Telling:
             case shapes.Reasoning():
                 told = self._close_thoughts(opened.item, text)
             case shapes.FunctionCall():
-                opened.item.arguments = text
-                kind = "response.function_call_arguments.done"
-                told = [self._tell(kind, **opened.place, name=opened.item.name, arguments=text)]
+                told = self._close_call(opened, opened.item, text)
         self._open = None
         return [*told, self._tell("response.output_item.done", output_index=opened.index, item=opened.item)]
+
+    def _close_call(self, opened: _Open, call: shapes.FunctionCall, text: str) -> list[Told]:
+        call.arguments = text
+        if not is_object(text):  # cut, or broken off by the model itself: nobody shall take it for done
+            call.status = "incomplete"
+            return []
+        kind = "response.function_call_arguments.done"
+        return [self._tell(kind, **opened.place, name=call.name, arguments=text)]
 
     def _close_text(self, opened: _Open, part: shapes.OutputText, text: str) -> list[Told]:
         if self.manner.with_logprobs and self._finish is not None:

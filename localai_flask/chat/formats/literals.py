@@ -62,10 +62,11 @@ def _pairs(
     body: Body, key: regex.Pattern[str], quoted: regex.Pattern[str], end: str, read: Callable[[str], str]
 ) -> Steps:
     """Say an object of keys and values up to `end`, one by one."""
-    before, stop = "{", ","
+    before, stop = "", ","
     closing = regex.compile(rf"\s*{regex.escape(end)}")
+    yield Said("{")
     if (yield from body.match(closing)):
-        yield Said("{}")
+        yield Said("}")
         return
     while stop == ",":
         found = yield from body.match(key)

@@ -93,7 +93,8 @@ def tagged(
         if found is None and not is_closed:
             raise NotACall
         yield Begun(name)
-        before = "{"
+        yield Said("{")  # an object that has no end cannot be taken for a whole one, wherever the answer is cut
+        before = ""
         while found is not None:
             key = found["key"].strip()
             text = yield from body.until(value_end if isinstance(value_end, str) else value_end(key))
@@ -103,7 +104,7 @@ def tagged(
             yield Said(f"{before}{jsontext.encode(key)}: {value}")
             before = ", "
             found = yield from body.match(goes_on)
-        yield Said("}" if before == ", " else "{}")
+        yield Said("}")
         yield Ended()
         if not is_closed:
             yield from body.match(ends)
