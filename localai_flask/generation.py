@@ -77,6 +77,8 @@ class ThinkingBudget(msgspec.Struct, frozen=True, array_like=True):
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """How tokens are chosen and when to stop; every value is already merged from YAML and request.
 
+    What holds where neither says is not decided here but in `config.sampling`.
+
     `max_tokens` 0 means: until the context is full. `seed` -1 means: a fresh one for each request. `repeat_last_n` and
     `dry_penalty_last_n` count the last tokens that the penalties look at (-1: all). `top_logprobs` None means: no
     log-probabilities; `prompt_logprobs` asks for the prompt's as well. `text_bias` is `logit_bias` for the tokens of

@@ -7,6 +7,7 @@ does not suffice makes them choose a shorter context.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -37,6 +38,7 @@ class Header(msgspec.Struct, frozen=True):
     is_encoder: bool = False
     """Whether each token sees those behind it."""
     infills: bool = False
+    sampling: Mapping[str, float] = {}
 
 
 def read_header(path: Path) -> Header | None:
@@ -83,6 +85,16 @@ def capabilities(config: ModelConfig) -> frozenset[str]:
     return frozenset({"tokenize"} | pools | infills | (WRITES if writes else frozenset()))
 
 
+def sampling(config: ModelConfig) -> Mapping[str, float]:
+    """Return how the model's own file or folder wants it to be sampled, by the names of `SamplingParams`."""
+    if not config.parameters.model:
+        return {}
+    if config.backend == "transformers":
+        return read_snapshot(config.model_path).sampling
+    header = read_header(config.model_path)
+    return header.sampling if header is not None else {}
+
+
 def makes_vectors(config: ModelConfig) -> bool:
     """Whether a model of the transformers backend makes vectors, and then no text."""
     return config.embeddings or config.type in VECTOR_TYPES
@@ -108,4 +120,4 @@ def _read(path: Path, _mtime_ns: int, _size: int) -> Header | None:
     except ConfigError:  # loading the model will say what is wrong with it
         return None
     is_encoder = not found.is_causal or found.architecture in ENCODERS
-    return Header(found.context_length, found.pooling_type, is_encoder, found.infills)
+    return Header(found.context_length, found.pooling_type, is_encoder, found.infills, found.sampling)

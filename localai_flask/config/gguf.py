@@ -16,6 +16,7 @@ import msgspec
 
 from localai_flask.config.files.bounded import open_regular
 from localai_flask.config.files.gguf_reader import ARRAY, SCALARS, STRING, U32, U64, CutOff, Damaged, HeaderReader
+from localai_flask.config.scalars import is_number
 from localai_flask.errors import ConfigError
 
 MAGIC = b"GGUF"
@@ -29,6 +30,25 @@ TOKENS = "tokenizer.ggml.tokens"
 TEMPLATE = "tokenizer.chat_template"
 TEXTS = ("general.architecture", "general.type", "general.name", "general.size_label", TEMPLATE)
 """The keys whose texts are kept."""
+SAMPLING = {
+    "general.sampling.temp": "temperature",
+    "general.sampling.penalty_repeat": "repeat_penalty",
+    "general.sampling.penalty_last_n": "repeat_last_n",
+    **{
+        f"general.sampling.{name}": name
+        for name in (
+            "top_k",
+            "top_p",
+            "min_p",
+            "xtc_probability",
+            "xtc_threshold",
+            "mirostat",
+            "mirostat_tau",
+            "mirostat_eta",
+        )
+    },
+}
+"""The keys by which a file says how its model wants to be sampled, and what the server calls them."""
 INFILL = {
     **dict.fromkeys(b"<|fim_prefix|> <fim-prefix> <fim_prefix> <PRE> <|code_prefix|> <|prefix|>".split(), "pre"),
     **dict.fromkeys(b"<|fim_suffix|> <fim-suffix> <fim_suffix> <SUF> <|code_suffix|> <|suffix|>".split(), "suf"),
@@ -95,6 +115,8 @@ class GGUFInfo(msgspec.Struct, frozen=True, kw_only=True):
     vocab_size: int
     has_tokenizer: bool
     chat_template: str | None
+    sampling: dict[str, float]
+    """How the model wants to be sampled, by the names of `SamplingParams`; the values are not checked."""
     tensor_count: int
     split_count: int
     data_end: int
@@ -268,6 +290,7 @@ def _describe(metadata: dict[str, Any], tokens: _Tokens, tensor_count: int, data
         vocab_size=number(TOKENS),
         has_tokenizer="tokenizer.ggml.model" in metadata,
         chat_template=text(TEMPLATE) or None,
+        sampling={name: metadata[key] for key, name in SAMPLING.items() if is_number(metadata.get(key))},
         tensor_count=tensor_count,
         split_count=number("split.count"),
         data_end=data_end,

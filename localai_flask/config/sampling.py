@@ -1,4 +1,4 @@
-"""How tokens are chosen for one request: house defaults, the model's family, its YAML, what the client sent.
+"""How tokens are chosen for one request: by house defaults, the model's file, its family, its YAML, and the client.
 
 Owns the ranges' meaning for requests and the folding of values that engines read in different ways.
 """
@@ -6,18 +6,23 @@ Owns the ranges' meaning for requests and the folding of values that engines rea
 from __future__ import annotations
 
 import functools
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import inspect
 
-from localai_flask.config import scalars
+from localai_flask.config import facts, scalars
 from localai_flask.config.families import sampling_for
 from localai_flask.config.model import ModelConfig, Parameters
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import SamplingParams
 
+log = logging.getLogger(__name__)
+
+HOUSE: Mapping[str, Any] = {"temperature": 0.8, "min_p": 0.05}
+"""Where nobody says: what llama.cpp's own programs take (`common_params_sampling`), as far as the engines have not."""
 MOST_LOGPROBS = 20
 SMALLEST_FRACTION = 1e-6
 """What a `top_p` or `typical_p` of 0 becomes: only the likeliest token is left, also in engines that refuse a 0."""
@@ -39,12 +44,33 @@ def merge(config: ModelConfig, asked: Mapping[str, Any], called: Mapping[str, st
     `asked` has the names of `SamplingParams`' fields and None where the client sent nothing; `called` says which of
     them the client knows by another name. Raises `InvalidRequest` with the client's name of a field out of range.
     """
-    values = dict(sampling_for(config.name, config.parameters.model)) | _from_yaml(config.parameters)
+    family = sampling_for(config.name, config.parameters.model)
+    values = {**HOUSE, **_from_file(config), **family, **_from_yaml(config.parameters)}
     for name, value in asked.items():
         if value is not None and name != "stop":
             values[name] = _checked(name, value, (called or {}).get(name, name))
     values["stop"] = _stops(config.stopwords, asked.get("stop"), (called or {}).get("stop", "stop"))
     return SamplingParams(**_folded(values))
+
+
+def _from_file(config: ModelConfig) -> dict[str, Any]:
+    """Return what the model's own file says and makes sense; the values are numbers of 32 bits, written as such."""
+    wanted = facts.sampling(config)
+    return _sensible(config.name, tuple(sorted(wanted.items()))) if wanted else {}
+
+
+@functools.lru_cache(maxsize=512)
+def _sensible(name: str, wanted: tuple[tuple[str, float], ...]) -> dict[str, Any]:
+    checked: dict[str, Any] = {}
+    for key, value in wanted:
+        shown = value if isinstance(value, int) else float(f"{value:.7g}")
+        if key in ("temperature", "top_k"):  # below 0 they mean the same to llama.cpp, which writes such files
+            shown = max(shown, 0)
+        try:
+            checked[key] = _checked(key, shown, key)
+        except InvalidRequest as error:
+            log.warning("the file of model %s says how to sample it, but %s", name, error.info.message)
+    return checked
 
 
 def _from_yaml(parameters: Parameters) -> dict[str, Any]:

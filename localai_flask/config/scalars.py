@@ -18,7 +18,7 @@ _WORDS = {"yes": True, "on": True, "y": True, "no": False, "off": False, "n": Fa
 
 def whole(value: Any, kind: IntType) -> int:
     """Take an integer; a fraction is cut off, as LocalAI does."""
-    if not _is_number(value):
+    if not is_number(value):
         raise ValueError(f"must be a whole number, not {shown(value)}")
     if not -(2**63) <= value < 2**63:
         raise ValueError(f"must fit into 64 bits, not {shown(value)}")
@@ -28,7 +28,7 @@ def whole(value: Any, kind: IntType) -> int:
 
 def number(value: Any, kind: FloatType) -> float:
     """Take a finite number."""
-    if not _is_number(value):
+    if not is_number(value):
         raise ValueError(f"must be a number, not {shown(value)}")
     _check_range(value, kind)
     return float(value)
@@ -63,7 +63,7 @@ def shown(value: Any) -> str:
     return whole_value if len(whole_value) <= 60 else whole_value[:57] + "..."
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return isinstance(value, int) or math.isfinite(value)

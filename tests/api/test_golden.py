@@ -25,7 +25,8 @@ FOLDER = Path(__file__).parent.parent / "golden"
 FILES = sorted(FOLDER.glob("*.yaml"))
 WRITES = os.environ.get("LOCALAI_GOLDEN") == "write"
 CHANGING = re.compile(r"(msg|resp|rs|fc|call|toolu|chatcmpl)(_|-)[0-9a-f]{20,}|fp_[0-9a-f]+|[0-9a-f]{64}")
-TIMES = ("created", "created_at", "completed_at")
+TIMES = ("created", "created_at", "completed_at", "prompt_ms", "prompt_per_token_ms", "prompt_per_second")
+TIMES += ("predicted_ms", "predicted_per_token_ms", "predicted_per_second")
 
 
 def openai_request(ask: dict[str, Any]) -> dict[str, Any]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from localai_flask.config.families import FAMILIES, sampling_for
 from localai_flask.config.model import ModelConfig, Parameters
+from localai_flask.config.registry import Registry
 from localai_flask.config.sampling import merge
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import SamplingParams
+from localai_flask.settings import Settings
+from tests.unit.test_gguf import TINY, gguf
 
 
 def config(name="tiny", stopwords=(), **parameters) -> ModelConfig:
@@ -18,7 +24,67 @@ def config(name="tiny", stopwords=(), **parameters) -> ModelConfig:
 
 
 def test_nothing_said_gives_the_house_defaults():
-    assert merge(config(), {}) == SamplingParams()
+    assert merge(config(), {}) == SamplingParams(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05)
+
+
+def of_file(folder: Path, yaml: str = "", **wanted: Any) -> ModelConfig:
+    metadata = {f"general.sampling.{name}": value for name, value in wanted.items()}
+    (folder / "m.gguf").write_bytes(gguf(TINY | metadata))
+    (folder / "m.yaml").write_text("parameters:\n  model: m.gguf\n" + yaml)
+    return Registry(Settings(models_path=folder)).get("m")
+
+
+def of_folder(folder: Path, wanted: Any, name: str = "m") -> ModelConfig:
+    (folder / name).mkdir()
+    (folder / name / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    (folder / name / "generation_config.json").write_text(wanted if isinstance(wanted, str) else json.dumps(wanted))
+    return Registry(Settings(models_path=folder)).get(name)
+
+
+def test_a_gguf_file_says_how_to_sample_it(tmp_path):
+    said = of_file(tmp_path, temp=0.6, top_k=20, top_p=0.949999988, penalty_repeat=1.05, penalty_last_n=128)
+    expected = {"temperature": 0.6, "top_k": 20, "top_p": 0.95, "repeat_penalty": 1.05, "repeat_last_n": 128}
+    assert merge(said, {}) == SamplingParams(**expected, min_p=0.05)
+    assert merge(said, {"temperature": 0.1, "top_k": 7}) == SamplingParams(
+        **{**expected, "temperature": 0.1, "top_k": 7}, min_p=0.05
+    )
+    yaml = merge(of_file(tmp_path, "  temperature: 0.3\n  min_p: 0\n", temp=0.6, top_k=20), {})
+    assert (yaml.temperature, yaml.min_p, yaml.top_k) == (0.3, 0.0, 20)
+
+
+def test_a_file_that_changes_is_read_again(tmp_path):
+    assert merge(of_file(tmp_path, temp=0.6), {}).temperature == 0.6
+    assert merge(of_file(tmp_path, temp=0.25, top_k=3), {}).temperature == 0.25
+
+
+def test_a_folder_says_how_to_sample_it(tmp_path):
+    wanted = {
+        "do_sample": True,
+        "temperature": 0.6,
+        "top_p": 0.9,
+        "top_k": 64,
+        "repetition_penalty": 1.1,
+        "min_p": None,
+    }
+    assert merge(of_folder(tmp_path, wanted), {}) == SamplingParams(
+        temperature=0.6, top_p=0.9, top_k=64, repeat_penalty=1.1, min_p=0.05
+    )
+    greedy = of_folder(tmp_path, {"do_sample": False, "temperature": 0.7}, "greedy")
+    assert merge(greedy, {}).temperature == 0
+    assert merge(greedy, {"temperature": 1}).temperature == 1
+
+
+def test_a_family_goes_before_the_file(tmp_path):
+    family = merge(of_folder(tmp_path, {"temperature": 0.1, "typical_p": 0.9}, "qwen3-4b"), {})
+    assert (family.temperature, family.top_k, family.typical_p) == (0.6, 20, 0.9)
+
+
+def test_what_makes_no_sense_in_a_file_is_passed_over(tmp_path, caplog):
+    odd = {"temp": -1.0, "top_k": -5, "top_p": 3.0, "min_p": float("nan"), "penalty_repeat": 0.0, "mirostat": True}
+    assert merge(of_file(tmp_path, **odd), {}) == SamplingParams(temperature=0.0, top_k=0, min_p=0.05)
+    assert "model m" in caplog.text and "`top_p`" in caplog.text and "`repeat_penalty`" in caplog.text
+    for number, wanted in enumerate(('{"temperature": "hot", "top_k": [1]}', "[]", "{", "[" * 200_000)):
+        assert merge(of_folder(tmp_path, wanted, f"m{number}"), {}) == SamplingParams(temperature=0.8, min_p=0.05)
 
 
 def test_yaml_lies_over_the_defaults_and_the_request_over_yaml():

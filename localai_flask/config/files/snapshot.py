@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from localai_flask.config.files.bounded import read_json
+from localai_flask.config.scalars import is_number
 from localai_flask.errors import ConfigError
 
-CONFIG, TOKENIZER, SENTENCES, MODULES = (
+CONFIG, TOKENIZER, SENTENCES, GENERATION, MODULES = (
     "config.json",
     "tokenizer_config.json",
     "sentence_bert_config.json",
+    "generation_config.json",
     "modules.json",
 )
+SAMPLING = {name: name for name in ("temperature", "top_p", "top_k", "min_p", "typical_p")}
+SAMPLING["repetition_penalty"] = "repeat_penalty"
+"""The keys of generation_config.json that say how a model wants to be sampled, and what the server calls them."""
 POSITIONS = ("max_position_embeddings", "n_positions")
 UNLIMITED = 1 << 31
 """What tokenizers say that have no limit is larger still."""
@@ -32,6 +38,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     tokenizer_limit: int = 0
     sentence_limit: int = 0
     """Tokens to which sentence-transformers would cut a text."""
+    sampling: Mapping[str, float] = {}
+    """How the model wants to be sampled, by the names of `SamplingParams`; the values are not checked."""
 
     @property
     def makes_vectors(self) -> bool:
@@ -41,7 +49,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_snapshot(folder: Path) -> Snapshot:
     """Read a folder, anew only if one of its files changed; what is missing or unreadable in it is silent."""
-    return _read(folder, tuple(_stamp(folder / name) for name in (CONFIG, TOKENIZER, SENTENCES, MODULES)))
+    return _read(folder, tuple(_stamp(folder / name) for name in (CONFIG, TOKENIZER, SENTENCES, GENERATION, MODULES)))
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:
@@ -64,7 +72,13 @@ def _read(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> Snapshot:
         trained_context=next(filter(None, map(_count, positions)), 0),
         tokenizer_limit=_count(_object(folder / TOKENIZER).get("model_max_length")),
         sentence_limit=_count(sentences.get("max_seq_length")),
+        sampling=_sampling(_object(folder / GENERATION)),
     )
+
+
+def _sampling(wanted: dict[str, Any]) -> dict[str, float]:
+    named = {name: wanted[key] for key, name in SAMPLING.items() if is_number(wanted.get(key))}
+    return {**named, "temperature": 0.0} if wanted.get("do_sample") is False else named
 
 
 def _object(file: Path) -> dict[str, Any]:
