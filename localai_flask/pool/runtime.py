@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import shutil
 import socket
 import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from localai_flask.server.child import Child
 
 from localai_flask.address import LONGEST_SOCKET_PATH
 
@@ -114,12 +115,9 @@ def _pid_of(path: Path) -> int:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process runs; unlike `kill(pid, 0)` a zombie does not count."""
+    """Return whether a process runs; unlike for `kill(pid, 0)` a zombie does not count."""
+    process = Child(pid)
     try:
-        descriptor = os.pidfd_open(pid)
-    except OSError:
-        return False
-    try:
-        return not select.select([descriptor], [], [], 0)[0]
+        return not process.has_ended
     finally:
-        os.close(descriptor)
+        process.close()

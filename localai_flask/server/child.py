@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
 
@@ -37,7 +37,7 @@ class Child:
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for the end, reap the process if it is our child, and return whether it has ended."""
-        if self._pidfd is not None and not select.select([self._pidfd], [], [], max(0.0, timeout_s))[0]:
+        if self._pidfd is not None and not wait_readable([self._pidfd], timeout_s):
             return False
         if self._popen is not None:
             self._popen.poll()
@@ -61,6 +61,14 @@ class Child:
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
+
+
+def wait_readable(descriptors: Iterable[int], timeout_s: float) -> list[int]:
+    """Wait until a descriptor can be read, and return those that can; unlike `select.select` also above 1,023."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(max(0.0, timeout_s) * 1000)]
 
 
 def popen(
@@ -101,7 +109,7 @@ class WatchedChild(Child):
         """Wait for the end, and return True; return False if the process gives no sign of life for that long."""
         watched = [] if self._pidfd is None else [self._pulse, self._pidfd]
         while watched:
-            ready = select.select(watched, [], [], silence_s)[0]
+            ready = wait_readable(watched, silence_s)
             if not ready:
                 return False
             if self._pidfd in ready:
