@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from tests.support.server import Server
 
 pytestmark = pytest.mark.timeout(600)  # the models may have to be fetched first
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 ADDRESS = "http://127.0.0.1:8080"
 CURLS = re.findall(r"```sh\ncurl (http\S+) .*? -d '(\{.*?\})'\n```\n\n```json\n(.*?)\n```", README, re.DOTALL)
 EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL)
@@ -68,6 +70,16 @@ def test_a_python_example_prints_what_is_shown(shown_server: Server, example: st
         [sys.executable, "-c", example.replace(ADDRESS, shown_server.url)], capture_output=True, text=True, timeout=60
     )
     assert done.stdout == shown, done.stderr
+
+
+def test_the_picture_shows_what_comes(starter: Server) -> None:
+    drawing = ElementTree.parse(ROOT / "docs/images/first-run.svg").getroot()
+    lines = ["".join(line.itertext()) for line in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    typed, shown = "\n".join(lines).split(".choices[0].message'\n")
+    (body,) = re.findall(r"-d '(.*)'", typed)
+    status, answer = starter.post("/v1/chat/completions", json.loads(body))
+    assert status == 200
+    assert answer["choices"][0]["message"] == json.loads(shown)
 
 
 def test_every_example_is_found() -> None:
