@@ -526,9 +526,7 @@ def test_unusable_folder_is_refused(
     [
         ({"type": "MusicgenForConditionalGeneration"}, "type 'MusicgenForConditionalGeneration'"),
         ({"dtype": "int3"}, "dtype 'int3'"),
-        ({"gpu_layers": 10}, "gpu_layers"),
         ({"reranking": True}, "reranking"),
-        ({"options": ("paralel:4",)}, "did you mean 'parallel'"),
         ({"options": ("parallel:none",)}, "whole number"),
         ({"context_size": 257}, "made for 256"),
         ({"parameters": Parameters(model="nowhere")}, "no folder .*nowhere"),
