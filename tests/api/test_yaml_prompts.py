@@ -133,3 +133,27 @@ def test_grammar_of_the_yaml(client: FlaskClient, pool: FakePool, models: Path) 
     pool.scripts = [says("1")]
     chat(client, response_format={"type": "json_object"})
     assert pool.sampling.constraint is not None and pool.sampling.constraint.kind == "json_schema"
+
+
+HERMES = (
+    "{{ '<tools>' if tools }}{% for m in messages %}{{ m.content }}{% endfor %}<tool_call>{\"name\": ...}</tool_call>"
+)
+TOOLS = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}]
+CALL = '{"name": "now", "arguments": {}}'
+
+
+@pytest.mark.parametrize(
+    ("template", "answer"),
+    [("{}", CALL), ("{use_tokenizer_template: true}", f"<tool_call>\n{CALL}\n</tool_call>")],
+)
+def test_who_prompts_says_how_calls_are_written(
+    client: FlaskClient, pool: FakePool, models: Path, template: str, answer: str
+) -> None:
+    can_constrain = frozenset({"generate", "constrain"})
+    pool.info = msgspec.structs.replace(pool.info, capabilities=can_constrain, chat_template=HERMES)
+    model(models, f"function: {{grammar: {{parallel_calls: true}}, disable_no_action: true}}\ntemplate: {template}")
+    pool.scripts = [says(answer)]
+    choice = chat(client, tools=TOOLS, tool_choice="required").get_json()["choices"][0]
+    assert choice["finish_reason"] == "tool_calls"
+    assert pool.sampling.constraint is not None
+    assert ("<tool_call>" in pool.sampling.constraint.text) == ("<tool_call>" in answer)
