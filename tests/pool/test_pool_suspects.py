@@ -13,8 +13,8 @@ import pytest
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError
 from localai_flask.generation import Delta
-from localai_flask.pool import client
-from localai_flask.pool.client import Generation
+from localai_flask.pool import session as pool_session
+from localai_flask.pool.session import Generation
 from tests.support.pool import Pool, ask, echo, whole
 from tests.support.processes import wait_for
 
@@ -116,8 +116,8 @@ def test_a_failed_load_says_when_the_next_try_is(tmp_path: Path) -> None:
 def test_a_worker_that_says_nothing_is_given_up_also_without_a_manager(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "PING_S", 0.3)
-    monkeypatch.setattr(client, "SILENCE_S", 2.0)
+    monkeypatch.setattr(pool_session, "PING_S", 0.3)
+    monkeypatch.setattr(pool_session, "SILENCE_S", 2.0)
     session = pool.session(echo())
     patient = ask(session, '{"say": "x", "prefill_ms": 3000}')
     assert whole(patient)[0] == "x", "a worker that answers pings is not silent"

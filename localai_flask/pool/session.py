@@ -1,0 +1,250 @@
+"""Work with one model, for one request of a client: find its worker, run sequences there, hear of every failure.
+
+No method waits without a beat: iterators yield at least every `beat` seconds, so that the caller can tell whether its
+own client is still there.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+from localai_flask.config.look import Look
+from localai_flask.config.model import ModelConfig
+from localai_flask.errors import ApiError, Unavailable, WorkerDied, WorkerLeaving
+from localai_flask.generation import Failed, ModelInfo, Prompt, Reply, SamplingParams
+from localai_flask.inquiry import EmbeddedPart, Fact, Question, Score
+from localai_flask.pool.channel import ChannelGone
+from localai_flask.pool.directory import DirectoryThread
+from localai_flask.pool.inbox import Inbox
+from localai_flask.pool.links import Link, Links
+from localai_flask.pool.messages import NOT_LAST, Ask, Generate, Ping, Pong, Queued, Taken
+from localai_flask.pool.protocol import Lease
+
+BEAT_S = 0.5
+MANAGER_ABSENCE_S = 10.0
+"""How long a request waits for a manager that does not answer, or for a worker that cannot be reached."""
+PING_S = 5.0
+"""How long a worker may say nothing to a request before it is asked whether it is there."""
+SILENCE_S = 60.0
+"""How long a worker may say nothing at all, not even that, before a request is given up."""
+PONG = -1
+"""The tag of answers that belong to no sequence."""
+RESUBMISSIONS = 3
+"""How often one sequence may be moved from a worker that leaves or dies before it began."""
+
+
+class Session:
+    """Work with one model, for one request of a client."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        directory: DirectoryThread,
+        links: Links,
+        last_look: Callable[[ModelConfig], Look],
+    ):
+        self.config = config
+        self._last_look = last_look
+        self._directory = directory
+        self._links = links
+        self._info: ModelInfo | None = None
+        self._avoided: set[str] = set()
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the model is; known once `wait_ready` has ended."""
+        assert self._info is not None, "wait_ready comes first"
+        return self._info
+
+    def wait_ready(self, beat: float = BEAT_S) -> Iterator[float | None]:
+        """Have the model loaded if it is not, yielding the progress (0 to 1) at least every `beat` seconds meanwhile.
+
+        Raises the load's error, or `Unavailable` if the pool manager stays away.
+        """
+        lease = self._directory.lease(self.config.key)
+        if lease is not None and lease.info is not None and self._reachable(lease):
+            self._info = lease.info
+            return
+        self._directory.want(self.config, self._last_look(self.config))
+        try:
+            yield from self._wait_loaded(beat)
+        finally:
+            self._directory.unwant(self.config)
+
+    def _wait_loaded(self, beat: float) -> Iterator[float | None]:
+        begun = told = reached = time.monotonic()
+        answers = self._directory.answers
+        while True:
+            self._directory.await_change(min(beat, 0.1))
+            now = time.monotonic()
+            lease = self._directory.lease(self.config.key)
+            seen = self._directory.answers >= answers + 2  # the first may be to a question from before this request
+            if lease is not None and lease.info is not None and self._reachable(lease):
+                self._info = lease.info
+                return
+            if seen and lease is not None and lease.state == "failed" and lease.error is not None:
+                raise ApiError.from_info(lease.error)
+            if lease is None or lease.info is None:
+                reached = now
+            elif now - reached > MANAGER_ABSENCE_S:
+                raise Unavailable(f"The worker of model {self.config.name} cannot be reached; try again.")
+            if self._directory.age_s > MANAGER_ABSENCE_S and now - begun > MANAGER_ABSENCE_S:
+                raise Unavailable("The pool manager does not answer; it is being restarted, so try again.")
+            if now - told >= beat:
+                told = now
+                yield lease.progress if lease is not None else None
+
+    def _reachable(self, lease: Lease) -> bool:
+        return any(self._link(lease, index) is not None for index in range(len(lease.workers)))
+
+    def _link(self, lease: Lease, index: int) -> Link | None:
+        worker = lease.workers[index]
+        if worker.worker_id in self._avoided:
+            return None
+        try:
+            return self._links.to(worker)
+        except ChannelGone:
+            return None
+
+    def avoid(self, link: Link) -> None:
+        """Do not pick this worker again: it is leaving, or dead."""
+        self._avoided.add(link.worker.worker_id)
+
+    def generate(self, requests: list[tuple[Prompt, SamplingParams]], timeout_s: float | None = None) -> Generation:
+        """Start these sequences together on the least busy worker; the caller closes what it gets."""
+        return Generation(self, [Generate(prompt, sampling, timeout_s) for prompt, sampling in requests])
+
+    def ask(self, questions: Sequence[Question], timeout_s: float | None = None) -> Generation:
+        """Ask these questions together of the least busy worker; the caller closes what it gets."""
+        return Generation(self, [Ask(question, timeout_s) for question in questions])
+
+    def pick(self, text: str) -> Link:
+        """Choose the worker with the least outstanding work, and among equals the one that saw this text's beginning.
+
+        Raises `Unavailable` if none can be reached.
+        """
+        lease = self._directory.lease(self.config.key)
+        count = len(lease.workers) if lease is not None else 0
+        links = [link for index in range(count) if lease is not None and (link := self._link(lease, index)) is not None]
+        if not links:
+            raise Unavailable(
+                f"The worker of model {self.config.name} has just ended; it is being restarted, so try again."
+            )
+        least = min(link.outstanding for link in links)
+        idle = [link for link in links if link.outstanding == least]
+        return idle[zlib.crc32(text[:1024].encode()) % len(idle)]
+
+
+class Generation:
+    """Sequences, or questions, that run together for one request of a client."""
+
+    def __init__(self, session: Session, commands: Sequence[Generate | Ask]):
+        self._session = session
+        self._commands = commands
+        self._inbox = Inbox()
+        self._running: dict[int, tuple[Link, int]] = {}
+        self._begun: set[int] = set()
+        """Sequences that an engine has looked at, but for those that it lets wait."""
+        self._heard_at = self._pinged_at = time.monotonic()
+        self._moves: Counter[int] = Counter()
+        link = session.pick(_text(commands[0]))
+        try:
+            if isinstance(commands[0], Ask):
+                # In one frame, so that the engine can compute them in one batch.
+                ids = link.send_all(enumerate(commands), self._inbox)
+                self._running = {index: (link, request_id) for index, request_id in enumerate(ids)}
+                return
+            for index in range(len(commands)):
+                self._submit(index, link)
+        except ApiError:
+            self.close()
+            raise
+
+    def _submit(self, index: int, link: Link) -> None:
+        self._running[index] = link, link.send(self._commands[index], self._inbox, index)
+
+    def events(self, beat: float = BEAT_S) -> Iterator[tuple[int, Reply | EmbeddedPart | Fact] | None]:
+        """Yield (index of the sequence, reply) as they come, None after each `beat` seconds of silence.
+
+        Ends after the last `Finished`, or fact; raises the error of the first that failed, after cancelling the others.
+        """
+        while self._running:
+            try:
+                index, answer = self._inbox.get(beat)
+            except queue.Empty:
+                self._check_workers()
+                yield None
+                continue
+            self._heard_at = time.monotonic()
+            if index not in self._running:  # said before it heard that it was cancelled
+                continue
+            if isinstance(answer, Failed):
+                if self._may_move(index, answer):
+                    yield from self._move(index, beat)
+                    continue
+                self._running.pop(index, None)
+                self.close()
+                raise ApiError.from_info(answer.error)
+            if not isinstance(answer, NOT_LAST):
+                self._running.pop(index, None)
+            if isinstance(answer, Queued):
+                self._begun.discard(index)
+            elif not isinstance(answer, Pong):
+                self._begun.add(index)
+            if not isinstance(answer, Pong | Queued | Taken):
+                yield index, answer
+
+    def _check_workers(self) -> None:
+        """Ask silent workers whether they are there; raise `Unavailable` if none has said anything for too long.
+
+        The manager replaces a worker that hangs; this is for the case that the manager hangs too.
+        """
+        now = time.monotonic()
+        if now - self._heard_at > SILENCE_S:
+            raise Unavailable(f"The worker of model {self._session.config.name} does not answer; try again.")
+        if now - max(self._heard_at, self._pinged_at) > PING_S:
+            self._pinged_at = now
+            for link in {link for link, _ in self._running.values()}:
+                link.send(Ping(), self._inbox, PONG)
+
+    def _may_move(self, index: int, failed: Failed) -> bool:
+        """Return whether another worker may take over: no engine has looked at the sequence, or it has let it wait.
+
+        A prompt that kills its worker has been looked at, so it does not go on to kill the next.
+        """
+        movable = failed.error.code in (WorkerLeaving.code, WorkerDied.code)
+        return movable and index not in self._begun and self._moves[index] < RESUBMISSIONS
+
+    def _move(self, index: int, beat: float) -> Iterator[None]:
+        """Give a sequence whose worker left before it began to another one."""
+        self._moves[index] += 1
+        self._session.avoid(self._running.pop(index)[0])
+        for _ in self._session.wait_ready(beat):
+            yield None
+        self._submit(index, self._session.pick(_text(self._commands[index])))
+
+    def cancel(self, index: int) -> None:
+        """End one sequence, of which nothing more comes; the others go on."""
+        if running := self._running.pop(index, None):
+            link, request_id = running
+            link.cancel_all([request_id])
+
+    def close(self) -> None:
+        """Cancel what has not finished; may be called again."""
+        ids: dict[Link, list[int]] = defaultdict(list)
+        while self._running:
+            _, (link, request_id) = self._running.popitem()
+            ids[link].append(request_id)
+        for link, request_ids in ids.items():
+            link.cancel_all(request_ids)
+
+
+def _text(command: Generate | Ask) -> str:
+    """The text that decides which of several idle workers a command goes to."""
+    if isinstance(command, Generate):
+        return command.prompt.text
+    return command.question.query if isinstance(command.question, Score) else ""
