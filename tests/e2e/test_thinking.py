@@ -34,7 +34,7 @@ def test_thinking_ends_at_its_budget_and_the_answer_begins(client: openai.OpenAI
 
 
 def test_an_answer_behind_limited_thinking_has_its_form(client: openai.OpenAI) -> None:
-    choice = chat(client, response_format=FORM, extra_body={"reasoning_budget": 6})
+    choice = chat(client, response_format=FORM, max_tokens=200, extra_body={"reasoning_budget": 6})
     assert choice.finish_reason == "stop" and choice.message.reasoning_content
     assert set(json.loads(choice.message.content)) == {"happy"}
 
