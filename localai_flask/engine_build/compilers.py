@@ -14,6 +14,7 @@ from pathlib import Path
 PROBE = Path(__file__).with_name("amx_probe.c")
 USUAL = {"CC": ("cc", "gcc", "clang"), "CXX": ("c++", "g++", "clang++")}
 LANGUAGES = {"CC": "c", "CXX": "c++"}
+LINUX_ONLY = "localai-flask runs on Linux only; docs/install.md says how to run it on macOS and Windows"
 
 
 class BuildError(Exception):
@@ -33,8 +34,7 @@ def find_compilers(environment: Mapping[str, str], own: tuple[str, str] | None =
         if not shutil.which(command[0]):
             raise BuildError(
                 f"There is no compiler {command[0]!r}, and llama.cpp is compiled on this machine: install one (Debian, "
-                "Ubuntu: apt install build-essential; Fedora: dnf install gcc-c++; macOS: xcode-select --install), or "
-                f"name yours in {variable}."
+                f"Ubuntu: apt install build-essential; Fedora: dnf install gcc-c++), or name yours in {variable}."
             )
         found[variable] = command
     return found

@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from localai_flask.engine_build.compilers import BuildError, describe_compilers
+from localai_flask.engine_build.compilers import LINUX_ONLY, BuildError, describe_compilers
 from localai_flask.engine_build.progress import Progress
 from localai_flask.engine_build.targets import choose_flags, choose_targets, compilers_for
 
@@ -35,6 +35,8 @@ def install(words: Sequence[str]) -> None:
 
     Without words it is built for what it was, and without CMAKE_ARGS with those it was. Raises `BuildError`.
     """
+    if sys.platform != "linux":
+        raise BuildError(f"{LINUX_ONLY}.")
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     words = sorted(choose_targets(words or record.get("words", [])))
     own = os.environ.get("CMAKE_ARGS", record.get("cmake_args", ""))

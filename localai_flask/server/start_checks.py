@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from localai_flask.address import Address
 from localai_flask.diagnosis.gpus import describe_unused_gpus
+from localai_flask.engine_build.compilers import LINUX_ONLY
 from localai_flask.errors import ServerConfigError
 from localai_flask.settings import Settings
 from localai_flask.store.place import default_path, describe_obstacle
@@ -23,6 +25,8 @@ STARTER = "`localai-flask serve --starter` fetches a small model to begin with"
 
 def find_faults(settings: Settings, addresses: Iterable[Address]) -> Iterator[str]:
     """Find why a server with these settings, which will listen on these addresses, must not start."""
+    if sys.platform != "linux":
+        yield LINUX_ONLY
     yield from _find_models_faults(settings.models_path)
     for address in addresses:
         yield from _find_address_faults(address)

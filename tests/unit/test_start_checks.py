@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from localai_flask.address import Address
+from localai_flask.engine_build import wheel
+from localai_flask.engine_build.compilers import BuildError
 from localai_flask.server.start_checks import find_doubts, find_faults
 from localai_flask.settings import Settings
 
@@ -31,6 +33,14 @@ def test_a_server_that_can_start_has_no_faults(tmp_path: Path) -> None:
     assert faults(PUBLIC, api_key=("secret",)) == faults(PUBLIC, allow_insecure_public_bind=True) == []
     assert faults(database_url=f"sqlite:///{tmp_path}/sub/x.db") == []
     assert faults(database_url="postgresql://user:password@no.such.host.invalid/name") == []
+
+
+def test_it_runs_on_linux_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    (found,) = faults()
+    assert found.startswith("localai-flask runs on Linux only")
+    with pytest.raises(BuildError, match="on Linux only"):
+        wheel.install([])
 
 
 def test_no_models_folder(tmp_path: Path) -> None:
