@@ -19,14 +19,14 @@ class Greedy(NamedTuple):
     pieces: list[str]
     leads: list[float]
 
-    def lead_where_it_differs(self, text: str) -> float:
-        """Return how sure the reference was of its first token that is not in this text."""
+    def common(self, text: str) -> int:
+        """Return how many of its tokens this text begins with."""
         seen = ""
-        for piece, lead in zip(self.pieces, self.leads, strict=False):
+        for count, piece in enumerate(self.pieces):
             seen += piece
             if not text.startswith(seen):
-                return lead
-        return self.leads[len(self.pieces)] if len(self.leads) > len(self.pieces) else float("inf")
+                return count
+        return len(self.pieces)
 
 
 class Reference:

