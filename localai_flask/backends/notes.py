@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from localai_flask.config.keypaths import KeyPath
 from localai_flask.config.model import ModelConfig
+from localai_flask.config.model_yaml.keypaths import KeyPath
 from localai_flask.errors import ConfigError
 
 log = logging.getLogger(__name__)

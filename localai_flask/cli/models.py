@@ -12,8 +12,8 @@ from localai_flask.cli.options import load_settings, settings_options
 from localai_flask.settings import Settings
 
 if TYPE_CHECKING:
-    from localai_flask.config.findings import Finding
     from localai_flask.config.model import ModelConfig
+    from localai_flask.config.model_yaml.findings import Finding
 
 
 @click.group(invoke_without_command=True)
@@ -95,9 +95,9 @@ def _findings_of(file: Path) -> list[Finding]:
 def _of_options(config: ModelConfig) -> list[Finding]:
     """Find what the model's engine would say when it is loaded."""
     from localai_flask import backends
-    from localai_flask.config import yamlfile
-    from localai_flask.config.findings import Finding
-    from localai_flask.config.keypaths import dotted
+    from localai_flask.config.model_yaml import yamlfile
+    from localai_flask.config.model_yaml.findings import Finding
+    from localai_flask.config.model_yaml.keypaths import dotted
 
     source = Path(config.source)
     notes = backends.check(config) if source.suffix.lower() in (".yaml", ".yml") else []

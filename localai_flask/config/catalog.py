@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from localai_flask.config import addresses, downloads, model_reader, templates, yamlfile
 from localai_flask.config.files.listing import Entry
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot
-from localai_flask.config.findings import Finding, fault
 from localai_flask.config.model import ModelConfig, Parameters
-from localai_flask.config.model_reader import Loaded
-from localai_flask.config.yamlfile import Document
+from localai_flask.config.model_yaml import addresses, downloads, model_reader, templates, yamlfile
+from localai_flask.config.model_yaml.findings import Finding, fault
+from localai_flask.config.model_yaml.model_reader import Loaded
+from localai_flask.config.model_yaml.yamlfile import Document
 from localai_flask.errors import ConfigError
 from localai_flask.settings import Settings
 

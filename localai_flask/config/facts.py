@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from localai_flask.config.files.gguf import inspect
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot
-from localai_flask.config.gguf import inspect
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ConfigError
 

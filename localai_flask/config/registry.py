@@ -13,13 +13,13 @@ from typing import ClassVar
 
 from localai_flask.config import facts
 from localai_flask.config.catalog import Broken, Catalog, build, read
-from localai_flask.config.downloads import check_files
 from localai_flask.config.files.listing import Entry, look
-from localai_flask.config.findings import Finding
 from localai_flask.config.look import NEVER, Look
 from localai_flask.config.model import ModelConfig
-from localai_flask.config.model_reader import Loaded
-from localai_flask.config.templates import has_changed
+from localai_flask.config.model_yaml.downloads import check_files
+from localai_flask.config.model_yaml.findings import Finding
+from localai_flask.config.model_yaml.model_reader import Loaded
+from localai_flask.config.model_yaml.templates import has_changed
 from localai_flask.errors import ConfigError, InvalidRequest, ModelDisabled, ModelNotFound
 from localai_flask.settings import Settings
 

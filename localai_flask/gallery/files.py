@@ -9,9 +9,9 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localai_flask.config import addresses
-from localai_flask.config.downloads import check_files, missing_files
 from localai_flask.config.model import ModelConfig
+from localai_flask.config.model_yaml import addresses
+from localai_flask.config.model_yaml.downloads import check_files, missing_files
 from localai_flask.gallery.progress import Progress, Report
 
 if TYPE_CHECKING:

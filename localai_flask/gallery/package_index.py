@@ -15,7 +15,7 @@ import requests
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
 
-from localai_flask.config.addresses import PackageFile, parse_package_file
+from localai_flask.config.model_yaml.addresses import PackageFile, parse_package_file
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import SourceUnreachable
 from localai_flask.gallery.pip_settings import read_settings

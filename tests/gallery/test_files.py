@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from localai_flask.config import addresses
+from localai_flask.config.model_yaml import addresses
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError
 from localai_flask.gallery import files

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from localai_flask.config.addresses import parse
+from localai_flask.config.model_yaml.addresses import parse
 from localai_flask.gallery.download import download
 from localai_flask.gallery.errors import SourceUnreachable
 from localai_flask.gallery.files import locate

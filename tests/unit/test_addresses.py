@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from localai_flask.config import addresses
-from localai_flask.config.addresses import PackageFile
 from localai_flask.config.model import DownloadFile
+from localai_flask.config.model_yaml import addresses
+from localai_flask.config.model_yaml.addresses import PackageFile
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError
 from localai_flask.settings import Settings

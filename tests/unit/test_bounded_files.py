@@ -10,8 +10,8 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from localai_flask.config import yamlfile
 from localai_flask.config.files.bounded import read_json
+from localai_flask.config.model_yaml import yamlfile
 from localai_flask.errors import ConfigError
 
 DOUBLING = "a: &a0 {x: 1}\n" + "".join(f"b{n}: &a{n + 1} {{x: [*a{n}, *a{n}]}}\n" for n in range(40))

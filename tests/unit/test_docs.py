@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from localai_flask.config.key_fates import KEY_FATES
+from localai_flask.config.model_yaml.key_fates import KEY_FATES
 from localai_flask.settings import Settings, env_name
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"

@@ -12,7 +12,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from localai_flask.config.gguf import inspect
+from localai_flask.config.files.gguf import inspect
 from localai_flask.errors import ConfigError
 
 TINY = {

@@ -7,11 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from localai_flask.config import model, model_reader, yamlfile
-from localai_flask.config.key_fates import ANSWERS, KEY_FATES, SAFETY
+from localai_flask.config import model
 from localai_flask.config.model import DownloadFile, ModelConfig
-from localai_flask.config.model_reader import Loaded
-from localai_flask.config.yamlfile import Document
+from localai_flask.config.model_yaml import model_reader, yamlfile
+from localai_flask.config.model_yaml.key_fates import ANSWERS, KEY_FATES, SAFETY
+from localai_flask.config.model_yaml.model_reader import Loaded
+from localai_flask.config.model_yaml.yamlfile import Document
 from localai_flask.errors import ConfigError
 
 

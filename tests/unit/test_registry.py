@@ -436,7 +436,7 @@ def test_threads_do_not_wait_for_the_one_that_reads(folder, monkeypatch):
 
 def test_importing_the_room_brings_no_engine_and_no_web():
     code = (
-        "import sys, localai_flask.config.registry, localai_flask.config.sampling, localai_flask.config.gguf;"
+        "import sys, localai_flask.config.registry, localai_flask.config.sampling, localai_flask.config.files.gguf;"
         "print([m for m in ('flask', 'numpy', 'llama_cpp', 'torch', 'gguf') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

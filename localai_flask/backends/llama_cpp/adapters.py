@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from localai_flask.backends.llama_cpp.library import LogCapture, lib
-from localai_flask.config.gguf import inspect
+from localai_flask.config.files.gguf import inspect
 from localai_flask.errors import ConfigError
 
 ADAPTER = "adapter"

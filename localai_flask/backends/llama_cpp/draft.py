@@ -20,7 +20,7 @@ from localai_flask.backends.llama_cpp.options import EngineOptions
 from localai_flask.backends.llama_cpp.sequence import Sequence
 from localai_flask.backends.llama_cpp.shifting import common_prefix
 from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
-from localai_flask.config.gguf import inspect
+from localai_flask.config.files.gguf import inspect
 from localai_flask.errors import ConfigError
 
 MOST_GUESSES = 3

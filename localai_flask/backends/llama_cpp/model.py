@@ -31,7 +31,7 @@ from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
 from localai_flask.backends.llama_cpp.waiting import WORTH_IT, WaitChoice
 from localai_flask.backends.llama_cpp.weights import load_weights
 from localai_flask.backends.machine import physical_cores
-from localai_flask.config.gguf import inspect
+from localai_flask.config.files.gguf import inspect
 from localai_flask.errors import ConfigError, ModelLoadFailed
 
 log = logging.getLogger(__name__)

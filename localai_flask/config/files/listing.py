@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from localai_flask.config.files.bounded import open_regular
-from localai_flask.config.gguf import MAGIC
+from localai_flask.config.files.gguf import MAGIC
 from localai_flask.errors import ConfigError, ServerConfigError
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_l
 from msgspec import inspect
 
 from localai_flask.config import model, scalars
-from localai_flask.config.keypaths import KeyPath
+from localai_flask.config.model_yaml.keypaths import KeyPath
 
 FILLED_IN = frozenset({"models_path", "source"})
 """Fields of `ModelConfig` that the registry writes; in YAML they are unknown keys."""

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 from msgspec import structs
 
-from localai_flask.config import addresses, key_fates, model
-from localai_flask.config.findings import Finding
-from localai_flask.config.keypaths import KeyPath, dotted, values_at, without
-from localai_flask.config.paths import LEADS_OUT, PATH_KEYS, leads_out
+from localai_flask.config import model
+from localai_flask.config.model_yaml import addresses, key_fates
+from localai_flask.config.model_yaml.findings import Finding
+from localai_flask.config.model_yaml.keypaths import KeyPath, dotted, values_at, without
+from localai_flask.config.model_yaml.paths import LEADS_OUT, PATH_KEYS, leads_out
+from localai_flask.config.model_yaml.schema import MISSING, UNKNOWN, keys_of, read_struct, without_nulls
+from localai_flask.config.model_yaml.yamlfile import Document
 from localai_flask.config.patterns import compiled
-from localai_flask.config.schema import MISSING, UNKNOWN, keys_of, read_struct, without_nulls
-from localai_flask.config.yamlfile import Document
 from localai_flask.errors import ConfigError
 
 BLOCKS = ((), ("parameters",), ("template",), ("function",), ("function", "grammar"), ("reasoning",), ("limits",))

@@ -15,7 +15,7 @@ from msgspec import structs
 from localai_flask import gotemplate
 from localai_flask.config.files.bounded import read_text
 from localai_flask.config.model import ModelConfig
-from localai_flask.config.paths import leads_out
+from localai_flask.config.model_yaml.paths import leads_out
 from localai_flask.errors import ConfigError
 
 NAMED = ("chat", "chat_message", "completion", "edit", "function", "multimodal")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from msgspec import structs
 
-from localai_flask.config import addresses
 from localai_flask.config.model import DownloadFile, ModelConfig
+from localai_flask.config.model_yaml import addresses
 from localai_flask.errors import ConfigError
 
 

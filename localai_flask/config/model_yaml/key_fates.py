@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from localai_flask.config.keypaths import KeyPath, general, values_at
+from localai_flask.config.model_yaml.keypaths import KeyPath, general, values_at
 
 ANSWERS, SAFETY = "it changes what is answered", "it is about what is safe"
 """The two reasons for which a key is refused."""

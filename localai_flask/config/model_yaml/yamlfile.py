@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import yaml  # type: ignore[import-untyped]
 
 from localai_flask.config.files.bounded import read_text
-from localai_flask.config.findings import place
-from localai_flask.config.keypaths import KeyPath, dotted
+from localai_flask.config.model_yaml.findings import place
+from localai_flask.config.model_yaml.keypaths import KeyPath, dotted
 from localai_flask.errors import ConfigError
 
 MOST_BYTES = 1 << 20
