@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from localai_flask.errors import ConfigError
-from localai_flask.gallery import package_index
+from localai_flask.gallery import package_index, pip_settings
 from localai_flask.gallery.errors import DownloadFailed
 from localai_flask.gallery.package_index import locate
 from localai_flask.gallery.pip_settings import PYPI, PipSettings, parse_settings, read_settings
@@ -102,6 +102,12 @@ def test_pips_settings_are_read_by_pip(tmp_path: Path) -> None:
     found = read_settings(environment)
     assert found.indexes[0] == "https://a.example/s" and (found.certificates, found.proxy) == ("/a.pem", "")
     assert read_settings({**environment, "PIP_INDEX_URL": "https://b.example/s"}).indexes[0] == "https://b.example/s"
+
+
+def test_without_pip_its_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pip_settings.sys, "executable", "/nowhere/python")
+    environment = {"PIP_INDEX_URL": "https://a.example/s", "PIP_TRUSTED_HOST": "a.example", "HOME": "/root"}
+    assert read_settings(environment) == PipSettings(("https://a.example/s",), trusted=frozenset({"a.example"}))
 
 
 @pytest.mark.parametrize(
