@@ -73,6 +73,7 @@ def test_a_server_says_at_its_start_which_gpu_it_cannot_use(tmp_path: Path, monk
     monkeypatch.setattr(gpus, "find_gpus", lambda: [Gpu("NVIDIA L4", ("cuda", "vulkan"))] * 8)
     monkeypatch.setattr(gpus, "library_folder", lambda: tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    write(tmp_path, "model.gguf")
     settings = Settings(models_path=tmp_path)
     [doubt] = find_doubts(settings)
     assert "NVIDIA L4" in doubt and "`make serve GPU=cuda`" in doubt

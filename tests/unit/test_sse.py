@@ -27,7 +27,7 @@ def look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_hang_up_is_seen(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
-    seen = Watch({"gunicorn.socket": ours})
+    seen = Watch({"gunicorn.socket": ours, "SERVER_PROTOCOL": "HTTP/1.1"})
     seen.check()
     theirs.sendall(b"the next request, pipelined")
     seen.check()
@@ -39,7 +39,7 @@ def test_hang_up_is_seen(pair: tuple[socket.socket, socket.socket]) -> None:
 
 def test_closed_by_ourselves_counts_as_hung_up(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, _ = pair
-    seen = Watch({"gunicorn.socket": ours})
+    seen = Watch({"gunicorn.socket": ours, "SERVER_PROTOCOL": "HTTP/1.1"})
     ours.close()
     with pytest.raises(ClientLeft):
         seen.check()
