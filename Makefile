@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Without the page of warnings that setuptools prints for an installation which uses this folder.
+PIP := PYTHONWARNINGS=ignore $(BIN)/pip --quiet
 # What llama.cpp is compiled for on this machine, a few minutes, once: cpu, cuda, vulkan, hip, sycl or portable
 # (docs/install.md). Without a word it stays what it was. CMAKE_ARGS, CC and CXX are honoured.
 GPU ?=
@@ -14,7 +16,7 @@ TORCH ?= torch==2.13.0
 .PHONY: serve test lint bench clean FORCE
 
 serve: $(VENV)/.serve
-	exec $(BIN)/localai-flask serve --starter
+	@exec $(BIN)/localai-flask serve --starter
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
@@ -32,21 +34,21 @@ bench: $(VENV)/.test
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
+	@$(PIP) install --upgrade pip
 
 # Runs each time, and writes the file only when it has installed another build.
 $(VENV)/llama_cpp_build.json: $(BIN)/python FORCE
 	@$(BIN)/python -m localai_flask.engine_build install $(GPU)
 
 $(VENV)/.serve: $(VENV)/llama_cpp_build.json setup.cfg pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[llama-cpp]'
-	$(BIN)/localai-flask doctor --try models/demo.gguf
-	touch $@
+	@$(PIP) install --editable '.[llama-cpp]'
+	@$(BIN)/localai-flask doctor --try models/demo.gguf
+	@touch $@
 
 $(VENV)/.test: $(VENV)/.serve
-	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet --editable '.[llama-cpp,transformers,test]'
-	touch $@
+	$(PIP) install $(TORCH)
+	$(PIP) install --editable '.[llama-cpp,transformers,test]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
