@@ -1,0 +1,163 @@
+"""Every command and example of the documentation, run as it stands there.
+
+What a test cannot run says why in a comment above it; its words are held to what exists. README's requests with their
+answers are in test_readme.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from localai_flask.cli import main
+from localai_flask.engine_build.targets import TARGETS
+from tests.support.pages import PAGES, ROOT, Block, read_blocks, read_commands
+from tests.support.reader import TOY, Reader
+from tests.support.server import Server
+
+MAKEFILE = (ROOT / "Makefile").read_text()
+EXTRAS = re.findall(
+    r"^([\w-]+) =$", (ROOT / "setup.cfg").read_text().partition("[options.extras_require]")[2], re.MULTILINE
+)
+ELSEWHERE = "README.md"
+
+
+def is_shown_with_its_answer(block: Block) -> bool:
+    """Return whether test_readme.py runs it."""
+    return block.page == ELSEWHERE and (block.language == "python" or block.text.startswith("curl"))
+
+
+SHELL = [block for block in read_blocks("sh") if not is_shown_with_its_answer(block)]
+RUN = [block for block in SHELL if not block.excuse]
+EXCUSED = [block for block in SHELL if block.excuse]
+PYTHON = [block for block in read_blocks("python") if not is_shown_with_its_answer(block)]
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    root = tmp_path_factory.mktemp("reader")
+    reader = Reader(root)
+    reader.add_ollama("library/llama3.2/3b")
+    reader.begin_anew()
+    scratch = tmp_path_factory.mktemp("docs-server")
+    with Server(reader.models, scratch, HOME=str(reader.home), LOCALAI_DEFAULT_MODEL="demo") as server:
+        reader.places["http://127.0.0.1:8080"] = server.url
+        yield reader
+
+
+@pytest.fixture
+def fresh_reader(reader: Reader) -> Reader:
+    reader.begin_anew()
+    return reader
+
+
+@pytest.mark.parametrize("block", RUN, ids=str)
+def test_commands_work(fresh_reader: Reader, block: Block) -> None:
+    done = fresh_reader.run(block.text)
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=str)
+def test_python_works(fresh_reader: Reader, block: Block) -> None:
+    (fresh_reader.checkout / "example.py").write_text(
+        block.text.replace("http://127.0.0.1:8080", fresh_reader.places["http://127.0.0.1:8080"])
+    )
+    done = fresh_reader.run("python3 example.py")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("block", EXCUSED, ids=str)
+def test_commands_that_are_not_run_can_be_read(block: Block) -> None:
+    done = subprocess.run(["bash", "-n", "-c", block.text], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("block", read_blocks("yaml"), ids=str)
+def test_yaml_is_taken_without_a_warning(block: Block, tmp_path: pytest.TempPathFactory) -> None:
+    folder = tmp_path
+    text = block.text if re.search("^name:", block.text, re.MULTILINE) else f"name: model\n{block.text}"
+    if not re.search("^parameters:", text, re.MULTILINE):
+        text += "parameters: {model: model.gguf}\n"
+    (folder / "model.yaml").write_text(text)
+    for name in re.findall(r"[\w.-]+\.gguf", text):
+        shutil.copy(TOY, folder / name)
+    done = CliRunner().invoke(main, ["models", "check", "--strict", str(folder / "model.yaml")])
+    assert (done.exit_code, done.output) == (0, "Nothing is wrong.\n")
+
+
+@pytest.mark.parametrize("block", [each for each in read_blocks("json") if "…" not in each.text], ids=str)
+def test_json_is_json(block: Block) -> None:
+    json.loads(block.text)
+
+
+def test_no_block_is_in_a_language_that_nobody_runs() -> None:
+    known = {"sh", "python", "yaml", "json", "text", ""}
+    everything = read_blocks(*known)
+    assert len(everything) == sum(page.read_text().count("\n```") for page in PAGES) / 2
+
+
+def test_a_model_of_ollama_answers_by_its_old_name(fresh_reader: Reader) -> None:
+    [bring] = [block for block in RUN if block.page == "from-ollama.md"]
+    [described] = [block for block in read_blocks("yaml") if block.page == "from-ollama.md"]
+    assert fresh_reader.run(bring.text).returncode == 0
+    (fresh_reader.models / "llama3.2-3b.yaml").write_text(described.text)
+    ask = """curl --silent --fail http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' -d '{
+      "model": "llama3.2:3b", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 8}'"""
+    done = fresh_reader.run(f"sleep 1\n{ask}")
+    assert json.loads(done.stdout)["model"] == "llama3.2:3b", done.stderr
+
+
+def test_a_folder_of_localai_is_served(fresh_reader: Reader) -> None:
+    [block] = [block for block in RUN if block.page == "from-localai.md"]
+    assert fresh_reader.run(block.text).stdout == "Nothing is wrong.\nluna\n"
+
+
+@pytest.mark.parametrize(("place", "command"), read_commands())
+def test_words_of_commands_exist(place: str, command: str) -> None:
+    for part in re.split(r"&&|[|;]", command.partition(" #")[0]):
+        match re.sub(r"^\s*(sudo |\w+=\S* )*", "", part).split():
+            case [program, *words] if program.endswith("localai-flask"):
+                _check_command(words)
+            case ["make", *words]:
+                _check_make(words)
+            case ["apt", "install", *names]:
+                _check_packages(names)
+    for words in re.findall(r"localai_flask\.engine_build (?:install|flags)((?: \w+)*)", command):
+        assert set(words.split()) <= set(TARGETS)
+    for names in re.findall(r"'(?:localai-flask|\.)\[([\w,-]+)\]'", command):
+        assert set(names.split(",")) <= set(EXTRAS)
+    for path in re.findall(r"(?:^| )(deploy/[\w/.-]+)", command):
+        assert (ROOT / path).exists()
+
+
+def _check_command(words: list[str]) -> None:
+    command: click.Command = main
+    for word in words:
+        if word.startswith("-"):
+            known = {each for one in command.params for each in (*one.opts, *one.secondary_opts)}
+            assert word in known | {"--help"}
+        elif isinstance(command, click.Group):
+            assert word in command.commands
+            command = command.commands[word]
+
+
+def _check_make(words: list[str]) -> None:
+    for word in words:
+        variable, is_set, value = word.partition("=")
+        assert re.search(rf"^{variable}( \?=|:)|\b{variable}\b.* are honoured", MAKEFILE, re.MULTILINE), word
+        if is_set and variable == "GPU":
+            assert set(value.split(",")) <= set(TARGETS)
+
+
+def _check_packages(names: list[str]) -> None:
+    """Look names up where this machine is a Debian that knows its packages."""
+    if not shutil.which("apt-cache") or subprocess.run(["apt-cache", "show", "git"], capture_output=True).returncode:
+        return
+    assert subprocess.run(["apt-cache", "show", *names], capture_output=True).returncode == 0, names

@@ -1,0 +1,117 @@
+"""A reader of the documentation who types its commands, with a home, a checkout and folders of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from tests.support import gguf_encoders
+
+ROOT = Path(__file__).parents[2]
+TOY = ROOT / "models" / "demo.gguf"
+SCRIPTS = {
+    "localai-flask": '[ "$1" = serve ] && shift && exec "{python}" -m tests.support.brief_server "$@"\n'
+    'exec "{python}" -m localai_flask "$@"',
+    "python3": 'exec "{python}" "$@"',
+    "pip": 'command=$1; shift; exec "{python}" -m pip "$command" --no-build-isolation "$@"',  # what builds is installed
+}
+LOCALAI_YAML = """\
+name: luna
+backend: llama
+context_size: 1024
+f16: true
+parameters: {model: luna.Q4_0.bin, temperature: 0.2, top_k: 80, top_p: 0.7}
+roles: {user: "USER:", assistant: "ASSISTANT:"}
+template: {chat: luna-chat}
+"""
+
+
+class Reader:
+    """Where pages name folders that tests cannot have, `places` says what is there instead."""
+
+    def __init__(self, root: Path):
+        self.home = root / "home"
+        self.models = self.home / ".local/share/localai-flask/models"
+        self.checkout = root / "localai-flask"
+        self.places = {
+            "/path/to/localai/models": str(_localai_folder(root / "localai")),
+            "/srv/models": str(_models_folder(root / "srv")),
+            "http://127.0.0.1:8080": "",
+        }
+        scripts = root / "bin"
+        runtime = root / "run"
+        for folder in (self.home, scripts, runtime):
+            folder.mkdir()
+        for name, text in SCRIPTS.items():
+            (scripts / name).write_text(f"#!/bin/sh\n{text.format(python=sys.executable)}\n")
+            (scripts / name).chmod(0o755)
+        self.environment = {
+            "HOME": str(self.home),
+            "PATH": f"{scripts}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "XDG_RUNTIME_DIR": str(runtime),
+            "PIP_NO_INDEX": "1",
+        }
+
+    def run(self, text: str) -> subprocess.CompletedProcess[str]:
+        """Run lines of a shell in the checkout; the first that fails ends them."""
+        for place, instead in self.places.items():
+            text = text.replace(place, instead)
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text],
+            cwd=self.checkout,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def begin_anew(self) -> None:
+        """Make the models folder anew, and the checkout with an environment in it and a file such as people fetch."""
+        shutil.rmtree(self.models, ignore_errors=True)
+        _models_folder(self.models)
+        shutil.rmtree(self.checkout, ignore_errors=True)
+        tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+        left_out = ("tests/", "benchmarks/", "docs/")
+        wanted = [name for name in tracked.stdout.splitlines() if not name.startswith(left_out)]
+        for name in wanted:
+            target = self.checkout / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target)
+        venv.create(self.checkout / ".venv", symlinks=True)
+        shutil.copy(TOY, self.checkout / "Qwen3-4B-Q4_K_M.gguf")
+
+    def add_ollama(self, name: str) -> None:
+        """Have Ollama's folder hold a model, by its parts of a path below the registry."""
+        digest = "sha256:" + "0" * 64
+        folder = self.home / ".ollama/models"
+        manifest = folder / "manifests/registry.ollama.ai" / name
+        manifest.parent.mkdir(parents=True, exist_ok=True)
+        kinds = ("application/vnd.ollama.image.template", "application/vnd.ollama.image.model")
+        layers = [{"mediaType": kind, "digest": digest.replace("0", str(at))} for at, kind in enumerate(kinds)]
+        manifest.write_text(json.dumps({"schemaVersion": 2, "layers": layers}))
+        (folder / "blobs").mkdir(exist_ok=True)
+        (folder / "blobs" / layers[0]["digest"].replace(":", "-")).write_text("{{ .Prompt }}")
+        (folder / "blobs" / layers[1]["digest"].replace(":", "-")).symlink_to(TOY)
+
+
+def _models_folder(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    shutil.copy(TOY, folder)
+    shutil.copy(TOY.with_suffix(".yaml"), folder)
+    gguf_encoders.random_bert(folder / "reranker.gguf", pooling=4, classes=1)
+    return folder
+
+
+def _localai_folder(folder: Path) -> Path:
+    """Make a models folder as LocalAI's users have them."""
+    folder.mkdir()
+    shutil.copy(TOY, folder / "luna.Q4_0.bin")
+    (folder / "luna.yaml").write_text(LOCALAI_YAML)
+    (folder / "luna-chat.tmpl").write_text("{{.Input}}\nASSISTANT:")
+    return folder
