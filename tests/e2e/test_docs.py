@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -22,6 +23,7 @@ from tests.support.pages import PAGES, ROOT, Block, read_blocks, read_commands
 from tests.support.reader import TOY, Reader
 from tests.support.server import Server
 
+PAGE_OF_OLLAMA = (ROOT / "docs/from-ollama.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 EXTRAS = re.findall(
     r"^([\w-]+) =$", (ROOT / "setup.cfg").read_text().partition("[options.extras_require]")[2], re.MULTILINE
@@ -44,7 +46,10 @@ PYTHON = [block for block in read_blocks("python") if not is_shown_with_its_answ
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     root = tmp_path_factory.mktemp("reader")
     reader = Reader(root)
-    reader.add_ollama("library/llama3.2/3b")
+    for name in ("registry.ollama.ai/library/llama3.2/3b", "registry.ollama.ai/library/gemma3/latest"):
+        reader.add_ollama(name)
+    reader.add_ollama("hf.co/somebody/some-model/Q4_K_M")
+    reader.add_ollama("registry.ollama.ai/library/remote/cloud", has_weights=False)
     reader.begin_anew()
     scratch = tmp_path_factory.mktemp("docs-server")
     with Server(reader.models, scratch, HOME=str(reader.home), LOCALAI_DEFAULT_MODEL="demo") as server:
@@ -80,13 +85,17 @@ def test_commands_that_are_not_run_can_be_read(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", read_blocks("yaml"), ids=str)
-def test_yaml_is_taken_without_a_warning(block: Block, tmp_path: pytest.TempPathFactory) -> None:
-    folder = tmp_path
+def test_yaml_is_taken_without_a_warning(block: Block, tmp_path: Path) -> None:
     text = block.text if re.search("^name:", block.text, re.MULTILINE) else f"name: model\n{block.text}"
     if not re.search("^parameters:", text, re.MULTILINE):
         text += "parameters: {model: model.gguf}\n"
+    check_yaml(tmp_path, text)
+
+
+def check_yaml(folder: Path, text: str) -> None:
+    """Have the models folder checked with this YAML in it, and the files that it names."""
     (folder / "model.yaml").write_text(text)
-    for name in re.findall(r"[\w.-]+\.gguf", text):
+    for name in re.findall(r"[\w.:-]+\.gguf", text):
         shutil.copy(TOY, folder / name)
     done = CliRunner().invoke(main, ["models", "check", "--strict", str(folder / "model.yaml")])
     assert (done.exit_code, done.output) == (0, "Nothing is wrong.\n")
@@ -103,15 +112,26 @@ def test_no_block_is_in_a_language_that_nobody_runs() -> None:
     assert len(everything) == sum(page.read_text().count("\n```") for page in PAGES) / 2
 
 
-def test_a_model_of_ollama_answers_by_its_old_name(fresh_reader: Reader) -> None:
+def test_models_of_ollama_answer_by_their_names(fresh_reader: Reader) -> None:
     [bring] = [block for block in RUN if block.page == "from-ollama.md"]
     [described] = [block for block in read_blocks("yaml") if block.page == "from-ollama.md"]
     assert fresh_reader.run(bring.text).returncode == 0
+    assert fresh_reader.run(bring.text).stdout == ""  # a second time changes nothing
     (fresh_reader.models / "llama3.2-3b.yaml").write_text(described.text)
-    ask = """curl --silent --fail http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' -d '{
-      "model": "llama3.2:3b", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 8}'"""
-    done = fresh_reader.run(f"sleep 1\n{ask}")
-    assert json.loads(done.stdout)["model"] == "llama3.2:3b", done.stderr
+    ask = """sleep 1; for model in llama3.2:3b gemma3 gemma3:latest hf.co/somebody/some-model:Q4_K_M; do
+      curl --silent --show-error --fail http://127.0.0.1:8080/v1/completions -H 'Content-Type: application/json' \\
+        -d '{"model": "'$model'", "prompt": "Hello", "max_tokens": 1}'
+    done"""
+    done = fresh_reader.run(ask)
+    assert done.returncode == 0, done.stderr
+
+
+def test_parameters_of_a_modelfile_are_taken(tmp_path: Path) -> None:
+    [row] = re.findall(r"^\| (`PARAMETER .*) \| the same name under `parameters:`", PAGE_OF_OLLAMA, re.MULTILINE)
+    names = re.findall(r"`(?:PARAMETER )?(\w+)`", row)
+    assert "temperature" in names and "repeat_last_n" in names
+    settings = "".join(f"  {name}: 1\n" for name in names)
+    check_yaml(tmp_path, f"name: model\nparameters:\n  model: model.gguf\n{settings}")
 
 
 def test_a_folder_of_localai_is_served(fresh_reader: Reader) -> None:

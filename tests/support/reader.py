@@ -86,18 +86,20 @@ class Reader:
         venv.create(self.checkout / ".venv", symlinks=True)
         shutil.copy(TOY, self.checkout / "Qwen3-4B-Q4_K_M.gguf")
 
-    def add_ollama(self, name: str) -> None:
-        """Have Ollama's folder hold a model, by its parts of a path below the registry."""
+    def add_ollama(self, path: str, has_weights: bool = True) -> None:
+        """Have Ollama's folder hold a model, by its manifest's path."""
         digest = "sha256:" + "0" * 64
         folder = self.home / ".ollama/models"
-        manifest = folder / "manifests/registry.ollama.ai" / name
+        manifest = folder / "manifests" / path
         manifest.parent.mkdir(parents=True, exist_ok=True)
-        kinds = ("application/vnd.ollama.image.template", "application/vnd.ollama.image.model")
+        kinds = ["application/vnd.ollama.image.template", "application/vnd.ollama.image.model"][: 1 + has_weights]
         layers = [{"mediaType": kind, "digest": digest.replace("0", str(at))} for at, kind in enumerate(kinds)]
         manifest.write_text(json.dumps({"schemaVersion": 2, "layers": layers}))
-        (folder / "blobs").mkdir(exist_ok=True)
-        (folder / "blobs" / layers[0]["digest"].replace(":", "-")).write_text("{{ .Prompt }}")
-        (folder / "blobs" / layers[1]["digest"].replace(":", "-")).symlink_to(TOY)
+        for layer in layers:
+            blob = folder / "blobs" / layer["digest"].replace(":", "-")
+            if not blob.exists():
+                blob.parent.mkdir(exist_ok=True)
+                blob.symlink_to(TOY if layer["mediaType"].endswith("model") else os.devnull)
 
 
 def _models_folder(folder: Path) -> Path:
