@@ -6,6 +6,7 @@ model's file (pool/required.py warns of it), and a database on another machine (
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -48,6 +49,11 @@ def find_doubts(settings: Settings) -> Iterator[str]:
             f"responses cannot be stored, as {obstacle}: set XDG_STATE_HOME to a folder that can be written, or "
             "LOCALAI_DATABASE_URL; until then /v1/responses answers only requests with `store: false`"
         )
+    if _is_taken(settings.listening):
+        yield (
+            f"another program listens on {settings.listening.bind}: stop it, or choose another port, as in "
+            "LOCALAI_ADDRESS=127.0.0.1:8081"
+        )
     yield from describe_unused_gpus()
 
 
@@ -68,6 +74,19 @@ def _is_empty(folder: Path) -> bool:
         return all(name.startswith(".") for name in os.listdir(folder))
     except OSError:  # not readable, which is a fault of its own
         return False
+
+
+def _is_taken(address: Address) -> bool:
+    """Return whether somebody else has the address; not where gunicorn inherits it from its predecessor or systemd."""
+    if address.path or "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ:
+        return False
+    with socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def _find_address_faults(address: Address) -> Iterator[str]:

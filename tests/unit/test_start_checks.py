@@ -51,6 +51,15 @@ def test_no_models_folder(tmp_path: Path) -> None:
     assert "is no folder" in faults(models=file)[0]
 
 
+def test_an_address_that_another_program_has() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        doubts = list(find_doubts(Settings(models_path=ROOT / "models", address=f"127.0.0.1:{port}")))
+        assert any(f"another program listens on 127.0.0.1:{port}: stop it, or" in doubt for doubt in doubts)
+    doubts = list(find_doubts(Settings(models_path=ROOT / "models", address=f"127.0.0.1:{port}")))
+    assert not any("another program" in doubt for doubt in doubts)
+
+
 def test_a_public_address_without_a_key() -> None:
     (found,) = faults(PUBLIC)
     assert "refusing to listen on 0.0.0.0:8080 without an API key: set LOCALAI_API_KEY" in found
