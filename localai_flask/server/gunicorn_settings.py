@@ -67,6 +67,7 @@ BACKGROUND = Service(
     silence_s=15.0,  # one transaction may wait BUSY_S for others, and the application takes seconds to start
     grace_s=_settings.graceful_timeout + 5.0,  # time to drain, and then to say why runs have ended
     is_needed=lambda: has_database(_settings),  # a server that stores no responses does without it
+    drains=True,
 )
 
 _owner = 0
@@ -107,7 +108,16 @@ def when_ready(server: Any) -> None:
     except OSError as error:
         server.log.error("cannot start the pool of model workers: %s; XDG_RUNTIME_DIR names its folder", error)
         sys.exit(1)
-    signal.signal(signal.SIGINT, lambda *_: server.SIG_QUEUE.put(signal.SIGTERM))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: _drain(server))
+
+
+def _drain(server: Any) -> None:
+    """Have background runs drain beside the web workers' streams, which gunicorn drains on its own."""
+    for process in _services:
+        if process.drains:
+            process.ask_to_leave()
+    server.SIG_QUEUE.put(signal.SIGTERM)
 
 
 def _start_pool() -> None:

@@ -36,6 +36,8 @@ class Service:
     """How long it may take to leave after SIGTERM."""
     is_needed: Callable[[], bool] = lambda: True
     """Whether to start it at all; once started it stays."""
+    drains: bool = False
+    """Whether it drains work of its own, and nobody who drains as well needs it."""
 
 
 class KeptProcess:
@@ -51,11 +53,17 @@ class KeptProcess:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._child: WatchedChild | None = None
+        self._asked_at: float | None = None
+        """When the process was first asked to leave."""
         self._owner = os.getpid()
         self._thread = threading.Thread(target=self._watch, name=f"{service.name}-watch", daemon=True)
         os.register_at_fork(
             before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._lock.release
         )
+
+    @property
+    def drains(self) -> bool:
+        return self._service.drains
 
     def start(self) -> None:
         """Start the first process, if it is needed yet; raise `OSError` if that cannot be done."""
@@ -63,14 +71,24 @@ class KeptProcess:
             self._spawn()
         self._thread.start()
 
+    def ask_to_leave(self) -> None:
+        """Tell the process that the server is stopping, so that it drains meanwhile; safe in a signal handler."""
+        self._stopping.set()
+        child = self._child  # without the lock, which the interrupted thread may hold
+        self._asked_at = self._asked_at or time.monotonic()
+        if child is not None:
+            child.send(signal.SIGTERM)
+
     def stop(self) -> None:
         """End the process, first by asking; only in the process that started it."""
         if os.getpid() != self._owner:
             return
-        self._stopping.set()
+        self.ask_to_leave()
         with self._lock:
             child = self._child
-        if child is not None and not child.end(signal.SIGTERM, self._service.grace_s):
+        assert self._asked_at is not None
+        left_s = self._asked_at + self._service.grace_s - time.monotonic()
+        if child is not None and not child.end(signal.SIGTERM, left_s):
             child.end(signal.SIGKILL, KILL_S)
 
     def _spawn(self) -> None:

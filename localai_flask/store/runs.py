@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
+from localai_flask.errors import Overloaded
 from localai_flask.store.database import Database
 from localai_flask.store.responses import ENDED, Kept, Stored, add, size_of, write_output
 from localai_flask.store.tables import events, responses
@@ -75,9 +76,18 @@ class Runs:
         home: str,
         first: Sequence[StoredEvent],
         keeper: str = "",
+        most: int = 0,
     ) -> None:
-        """Keep a response that is to be made, and its first events."""
+        """Keep a response that is to be made, and its first events.
+
+        Raises `Overloaded` if `most` runs of this server, if that is not 0, have not ended yet.
+        """
         with self._database.writing() as connection:
+            if most and _count_unfinished(connection, home) >= most:
+                raise Overloaded(
+                    f"{most} background responses of this server have not ended yet, as many as may; try again later "
+                    "or raise LOCALAI_QUEUE_SIZE."
+                )
             add(connection, stored, inputs, previous_id, request, home=home, next_sequence=len(first), keeper=keeper)
             _insert_events(connection, stored.id, first)
 
@@ -191,6 +201,12 @@ def _write(connection: Connection, owner: str, id: str, batch: Batch, lease: flo
     if batch.ended is not None:
         write_output(connection, id, batch.ended.output)
     return True
+
+
+def _count_unfinished(connection: Connection, home: str) -> int:
+    unfinished = and_(responses.c.background, responses.c.status.in_(("queued", "in_progress")))
+    query = select(func.count()).select_from(responses).where(unfinished, responses.c.home == home)
+    return int(connection.execute(query).scalar_one())
 
 
 def _insert_events(connection: Connection, id: str, told: Sequence[StoredEvent]) -> None:

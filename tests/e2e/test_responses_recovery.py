@@ -118,6 +118,36 @@ def test_a_background_process_that_hangs_is_replaced(start: Start) -> None:
     assert pid not in server.background_workers()
 
 
+def test_a_run_that_is_refused_is_not_kept(start: Start, tmp_path: Path) -> None:
+    server = start(LOCALAI_HTTP_THREADS="1", LOCALAI_WORKERS="1")
+    client = client_of(server).with_options(max_retries=0)
+    assert await_end(client, begin(client, "one that there is")).status == "completed"
+    stream = client.responses.create(model="echo", input=json.dumps(LONG), stream=True)
+    assert next(iter(stream)).type == "response.created"
+    with pytest.raises(openai.APIStatusError) as refused:
+        client.responses.create(model="echo", input="never", background=True, stream=True)
+    assert refused.value.status_code == 503
+    (file,) = (tmp_path / "state").rglob("*.db")
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT count(*) FROM responses WHERE background").fetchone() == (1,)
+
+
+def test_background_runs_drain_beside_streams(start: Start) -> None:
+    server = start(LOCALAI_GRACEFUL_TIMEOUT="5")
+    client = client_of(server)
+    run = begin(client, LONG)
+    await_output(client, run)
+    stream = iter(client.responses.create(model="echo", input=json.dumps(LONG), stream=True))
+    assert next(stream).type == "response.created"
+    assert server.process is not None
+    begun = time.monotonic()
+    server.process.terminate()
+    with pytest.raises(openai.APIError, match="shutting down"):
+        list(stream)
+    server.process.wait(30)
+    assert time.monotonic() - begun < 9, "the one began to drain when the other had ended"
+
+
 def test_web_workers_are_killed_and_reloaded(start: Start) -> None:
     server = start()
     client = client_of(server)

@@ -4,12 +4,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from localai_flask.errors import ConfigError, InvalidRequest, Unavailable
+from localai_flask.errors import ConfigError, InvalidRequest, Overloaded, Unavailable
 from localai_flask.settings import Settings
 from localai_flask.store import database
 from localai_flask.store import probe as probe_module
@@ -314,6 +315,16 @@ def test_what_can_be_no_id_is_not_found(store: Store, id: str) -> None:
             look(id)
     assert not store.responses.exists(id)
     assert store.responses.find_items([id]) == {}
+
+
+def test_no_more_runs_wait_than_may(store: Store) -> None:
+    waiting = Stored("r0", "queued", True, b"{}", [])
+    for number in range(3):
+        store.runs.queue(replace(waiting, id=f"r{number}"), [], None, b"{}", "here", [], "", 3)
+    with pytest.raises(Overloaded, match="3 background responses"):
+        store.runs.queue(replace(waiting, id="r3"), [], None, b"{}", "here", [], "", 3)
+    assert not store.responses.exists("r3")
+    store.runs.queue(replace(waiting, id="r3"), [], None, b"{}", "there", [], "", 3)
 
 
 def test_all_that_a_run_leaves_counts(store: Store) -> None:

@@ -74,7 +74,19 @@ def create_response(call: ResponseCall) -> Response:
 
 
 def _queue(call: ResponseCall, items: Sequence[Item], telling: Telling) -> Response:
-    """Leave a response to the process that works on background runs."""
+    """Leave a response to the process that works on background runs; refused, it is not kept."""
+    # Before the run is kept, since a client that hears of no place asks again.
+    following = follow(current.store().runs, telling.response.id, -1) if call.stream else None
+    try:
+        _keep_run(call, items, telling)
+    except BaseException:
+        if following is not None:
+            following.close()
+        raise
+    return following or _json(encode(telling.response))
+
+
+def _keep_run(call: ResponseCall, items: Sequence[Item], telling: Telling) -> None:
     first = [making.as_stored_event(told) for told in telling.queue()]
     response, runs = telling.response, current.store().runs
     home = Runtime.from_environment().server_name
@@ -87,8 +99,8 @@ def _queue(call: ResponseCall, items: Sequence[Item], telling: Telling) -> Respo
         home,
         first,
         auth.keeper() or "",
+        current.settings().queue_size,
     )
-    return follow(runs, response.id, -1) if call.stream else _json(encode(response))
 
 
 def refuse_websocket() -> Response:
