@@ -31,13 +31,22 @@ def _shown(default: Any) -> str:
 
 
 def load_settings(given: dict[str, Any]) -> Settings:
-    """Combine flags with the environment, flags first; a value that does not parse is a usage error."""
+    """Combine flags with the environment, flags first; a value that does not parse is a usage error.
+
+    Where no models folder is named and there is none here, it is this user's own, if that is there.
+    """
     environment = dict(os.environ)
     for field in dataclasses.fields(Settings):
         value = given.get(field.name)
         if value is not None:
             environment[env_name(field)] = str(value).lower() if isinstance(value, bool) else value
     try:
-        return Settings.from_environment(environment)
+        settings = Settings.from_environment(environment)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    if environment.get("LOCALAI_MODELS_PATH") or settings.models_path.exists():
+        return settings
+    from localai_flask.gallery.starter import models_folder
+
+    own = models_folder()
+    return dataclasses.replace(settings, models_path=own) if own.is_dir() else settings

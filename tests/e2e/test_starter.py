@@ -73,7 +73,11 @@ def test_a_models_folder_that_is_named_is_served_and_nothing_fetched(offline: di
 
 def test_a_missing_models_folder_says_how_to_get_a_model(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "localai_flask", "serve", "--address", "127.0.0.1:0"]
-    environment = {**os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH") or os.getcwd()}
+    environment = {
+        **os.environ,
+        "XDG_DATA_HOME": str(tmp_path / "data"),
+        "PYTHONPATH": os.environ.get("PYTHONPATH") or os.getcwd(),
+    }
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert "`localai-flask serve --starter` fetches a small model to begin with" in done.stderr

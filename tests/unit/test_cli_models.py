@@ -71,3 +71,18 @@ def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     result = run("check", "--models-path", tmp_path / "none")
     assert result.exit_code == 2
     assert "There is no folder" in result.output
+
+
+def test_without_a_folder_here_it_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "localai-flask/models"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text(FINE)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.delenv("LOCALAI_MODELS_PATH", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert run().stdout == f"mine\techo\t{own}/mine.yaml\n"
+    monkeypatch.setenv("LOCALAI_MODELS_PATH", "models")
+    assert run().stdout == "", "what is named is taken as it is"
+    monkeypatch.delenv("LOCALAI_MODELS_PATH")
+    (tmp_path / "models").mkdir()
+    assert run().stdout == "", "a folder here comes first"
