@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
 from localai_flask import errors
+from localai_flask.api.errors import CODES
 from localai_flask.errors import ApiError
+from localai_flask.settings import Settings, env_name
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
@@ -59,3 +62,11 @@ def test_troubleshooting_has_every_code() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text()
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ApiError)]
     assert [kind.code for kind in kinds if f"{kind.status} " not in page or f"`{kind.code}`" not in page] == []
+    assert [code for status, code in CODES.items() if f"| {status} " not in page or f"`{code}`" not in page] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_variables_are_settings(page: Path) -> None:
+    known = {env_name(field) for field in dataclasses.fields(Settings)}
+    named = set(re.findall(r"\b(?:LOCALAI|LLAMACPP)_[A-Z_0-9]+", page.read_text()))
+    assert named - known == set()
