@@ -30,7 +30,7 @@ def healthz() -> dict[str, Any]:
 @bp.alt_response(503, description="Something is not there yet, or no longer; the message names it.")
 @bp.doc(operationId="readiness")
 def readyz() -> dict[str, Any]:
-    """Tell whether a round trip through the pool, and one to the database, works"""
+    """Return whether a round trip through the pool, and one to the database, works"""
     begun = time.monotonic()
     if current.settings().database_url:
         current.store_probe().check(CHECK_S / 2)
@@ -42,7 +42,7 @@ def readyz() -> dict[str, Any]:
 @bp.response(200, description="The version.")
 @bp.doc(operationId="version")
 def version() -> dict[str, Any]:
-    """Tell the version"""
+    """Return the version"""
     return {"version": __version__}
 
 
@@ -50,6 +50,6 @@ def version() -> dict[str, Any]:
 @bp.response(200, description="Name, version and where to go from here.")
 @bp.doc(operationId="index")
 def index() -> dict[str, Any]:
-    """Tell what this is"""
+    """Return what this is"""
     links = {"models": "/v1/models", "documentation": "/swagger/", "health": "/healthz", "readiness": "/readyz"}
     return {"name": "localai-flask", "version": __version__, "links": links}

@@ -33,7 +33,7 @@ def require_known_host() -> None:
 
 
 def _name_in(header: str) -> str:
-    """Give the host's name without port and brackets, in lower case."""
+    """Return the host's name without port and brackets, in lower case."""
     name = header.strip().lower()
     if name.startswith("["):
         return name[1:].partition("]")[0]

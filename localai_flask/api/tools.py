@@ -19,7 +19,7 @@ class Choice(NamedTuple):
 
 
 def chosen_tools(tools: Sequence[Tool], choice: Choice) -> tuple[Tool, ...]:
-    """Give the tools that may be called; raise `ValidationError` if a choice cannot be met."""
+    """Return the tools that may be called; raise `ValidationError` if a choice cannot be met."""
     if choice.mode == "none":
         return ()
     names = {tool.name for tool in tools}

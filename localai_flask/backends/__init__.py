@@ -75,7 +75,7 @@ def create(name: str) -> Backend:
 
 
 def is_installed(name: str) -> bool:
-    """Tell whether the engine's library is there, without importing it."""
+    """Return whether the engine's library is there, without importing it."""
     library = BACKENDS[name].library
     return library is None or importlib.util.find_spec(library) is not None
 

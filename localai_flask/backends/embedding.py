@@ -61,7 +61,7 @@ class Vectorizer(Protocol):
     """Whether a text can be computed in pieces, one call after the other."""
 
     def compute(self, texts: list[Tokens], position: int = 0) -> list[Vectors]:
-        """Give each text's vectors, shape (tokens, width), or (1, 1) with its score; they last until the next call.
+        """Return each text's vectors, shape (tokens, width), or (1, 1) with its score; they last until the next call.
 
         With a position the only text goes on where the call before has ended. Raises `RuntimeError` if that fails.
         """

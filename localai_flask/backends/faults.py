@@ -45,7 +45,7 @@ def locate(schema: dict[str, Any], message: str, explain: Callable[[dict[str, An
 
 
 def unkept(schema: dict[str, Any]) -> str | None:
-    """Give the path of a keyword that the compiler accepts and does not keep; None if there is none.
+    """Return the path of a keyword that the compiler accepts and does not keep; None if there is none.
 
     llguidance 1.9.1 lets numbers reach an exclusive bound if the opposite bound is less than 1 away; the bounds that
     `allOf` and its like bring together may stand in different places, so all are compared with all.
@@ -74,7 +74,7 @@ def _walk(path: str, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, An
 
 
 def _children(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give the schemas directly inside one, each with its step of the path."""
+    """Yield the schemas directly inside one, each with its step of the path."""
     for key, value in schema.items():
         if key in SINGLE and isinstance(value, dict):
             yield f".{key}", value

@@ -138,7 +138,7 @@ class Guide:
         return (self._trigger is None or self._is_final) and self._matcher.is_stopped()
 
     def allows(self, token: int) -> bool:
-        """Tell whether a token may follow."""
+        """Return whether a token may follow."""
         if self.is_armed:
             if token in self._vocabulary.ends:
                 return self._matcher.is_accepting()
@@ -150,7 +150,7 @@ class Guide:
         return self._matcher.validate_tokens(tokens) == len(tokens)
 
     def permits(self, tokens: list[int]) -> bool:
-        """Tell whether all these tokens may follow; outside the form any may, up to a trigger among them."""
+        """Return whether all these tokens may follow; outside the form any may, up to a trigger among them."""
         if not self.is_armed:
             assert self._trigger is not None
             text = self._said + b"".join(map(self._piece, tokens))
@@ -162,7 +162,7 @@ class Guide:
         return self._matcher.compute_ff_tokens() if self.is_armed and not self._matcher.is_stopped() else []
 
     def allowed(self) -> Allowed:
-        """Give the tokens that may follow, shape (vocabulary,), while armed."""
+        """Return the tokens that may follow, shape (vocabulary,), while armed."""
         size = self._vocabulary.size
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         allowed = np.unpackbits(bits, count=size, bitorder="little").view(np.bool_)
@@ -193,7 +193,7 @@ class Guide:
         return self._shown.get(token) or self._vocabulary.piece(token)
 
     def _behind_trigger(self, token: int) -> bytes | None:
-        """Give what stands behind the trigger if a token completes it, else None."""
+        """Return what stands behind the trigger if a token completes it, else None."""
         assert self._trigger is not None
         _, trigger, rest = (self._said + self._piece(token)).partition(self._trigger)
         return rest if trigger else None

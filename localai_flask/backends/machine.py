@@ -19,7 +19,7 @@ def physical_cores() -> int:
 
 
 def available_memory() -> int:
-    """Tell how many bytes could be allocated without swapping, at most what the container has left."""
+    """Return how many bytes could be allocated without swapping, at most what the container has left."""
     lines = dict(line.split(":", 1) for line in (_read(Path("/proc/meminfo")) or "").splitlines())
     free = int(lines["MemAvailable"].split()[0]) * 1024
     limit, used = _read(CGROUP / "memory.max"), _read(CGROUP / "memory.current")
@@ -29,7 +29,7 @@ def available_memory() -> int:
 
 
 def _quota() -> int:
-    """Tell how many cores' time the container may use, rounded up."""
+    """Return how many cores' time the container may use, rounded up."""
     quota, _, period = (_read(CGROUP / "cpu.max") or "max").partition(" ")
     return os.cpu_count() or 1 if quota == "max" else -(-int(quota) // int(period))
 

@@ -65,7 +65,7 @@ class TextStream:
         return text[:end]
 
     def _match(self, text: str) -> int | None:
-        """Give where the text ends if a stop string is complete in it, and remember which."""
+        """Return where the text ends if a stop string is complete in it, and remember which."""
         found = [(start + len(stop), start, stop) for stop in self._stops if (start := text.find(stop)) >= 0]
         if not found:
             return None

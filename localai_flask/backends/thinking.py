@@ -32,7 +32,7 @@ class ThinkingWatch:
         self._tail = tail[-max(len(self._start), len(self._end)) :]
 
     def rest(self) -> bytes:
-        """Give what has to be written now: the end of thinking, less what of it was said just now; mostly nothing."""
+        """Return what has to be written now: the end of thinking, less what of it was said just now; mostly nothing."""
         if not self._is_open or self._count < self._tokens:
             return b""
         lengths = range(min(len(self._tail), len(self._end)), 0, -1)

@@ -54,7 +54,7 @@ class Run:
                 self._batch.ended = making.as_stored(telling.response)
 
     def take(self) -> Batch | None:
-        """Give what is new, or what renews the lease if it is time to; None if neither."""
+        """Return what is new, or what renews the lease if it is time to; None if neither."""
         with self._lock:
             batch, self._batch = self._batch, Batch()
         now = time.monotonic()

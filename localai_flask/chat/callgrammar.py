@@ -93,7 +93,7 @@ class CallGrammar:
         self.rules.append("body: " + " | ".join(f"body_{index}" for index in range(len(tools))))
 
     def behind(self, trigger: str) -> list[str]:
-        """Give the rules, `calls` among them, for what stands behind a block's trigger."""
+        """Return the rules, `calls` among them, for what stands behind a block's trigger."""
         written = self.written
         if trigger in written.opening:
             rest = written.opening.partition(trigger)[2]
@@ -101,7 +101,7 @@ class CallGrammar:
         return [f"calls: {self._frame(written.before.partition(trigger)[2])} body", *self._end()]
 
     def whole(self) -> list[str]:
-        """Give the rules, `calls` among them, for a whole block."""
+        """Return the rules, `calls` among them, for a whole block."""
         written = self.written
         block = f"{literal(written.opening)} {self._many()} {literal(written.closing)}"
         return [f"calls: {self._preface()} WS {block}", *self._end()]
@@ -131,14 +131,14 @@ class CallGrammar:
         return rules + (list(GEMMA) if self.written.values == "gemma" else [])
 
     def _arguments(self, id: str, schema: dict[str, Any], param: str, is_lax: bool) -> str:
-        """Give the expression for a function's arguments."""
+        """Return the expression for a function's arguments."""
         if self.written.parameters is None and self.written.values == "json":
             self.parts[f"arguments_{id}"] = json_form(schema, param, is_lax)
             return f"@arguments_{id}"
         return self._object(id, schema, param, is_lax)
 
     def _object(self, id: str, schema: Mapping[str, Any], param: str, is_lax: bool) -> str:
-        """Give the expression for an object whose properties have a rule each."""
+        """Return the expression for an object whose properties have a rule each."""
         properties = schema.get("properties") or {}
         required = set(schema.get("required") or ())
         if not is_lax and (odd := sorted((set(schema) & SHAPES) | (required - set(properties)))):
@@ -159,7 +159,7 @@ class CallGrammar:
         return f"first_{id}_0"
 
     def _named(self, key: str, schema: Any, id: str, param: str, is_lax: bool, name: str = "") -> str:
-        """Give the expression for a parameter: its name and its value."""
+        """Return the expression for a parameter: its name and its value."""
         tags = self.written.parameters
         if tags is None:
             sign = '"="' if self.written.values == "keywords" else '":"'
@@ -177,7 +177,7 @@ class CallGrammar:
         return f"@value_{id}"
 
     def _text(self, schema: Any, id: str, end: str, param: str, is_lax: bool) -> str:
-        """Give the rule for a text that ends before a mark, and the mark."""
+        """Return the rule for a text that ends before a mark, and the mark."""
         values = _texts(schema)
         if values is not None:
             space = "NL " if self.written.parameters else ""
@@ -195,7 +195,7 @@ class CallGrammar:
         return f"text_{id}"
 
     def _gemma(self, schema: Any, id: str, param: str, is_lax: bool) -> str:
-        """Give the expression for a value in Gemma 4's notation."""
+        """Return the expression for a value in Gemma 4's notation."""
         types = types_of(schema)
         if types == {"string"}:
             return f"{quoted(QUOTE)} {self._text(schema, id, QUOTE, param, is_lax)}"
@@ -225,7 +225,7 @@ LISTS = frozenset({"prefixItems", "uniqueItems", "contains"})
 
 
 def _repeated(item: str, schema: Mapping[str, Any]) -> str:
-    """Give the expression for a list's items, with commas between them, as many as a schema allows."""
+    """Return the expression for a list's items, with commas between them, as many as a schema allows."""
     least, most = schema.get("minItems", 0), schema.get("maxItems")
     if most == 0:
         return ""
@@ -255,7 +255,7 @@ def _with_definitions(schema: Any, root: Mapping[str, Any]) -> Any:
 
 
 def _texts(schema: Any) -> list[str] | None:
-    """Give the texts that a schema lists, if it lists any."""
+    """Return the texts that a schema lists, if it lists any."""
     if not isinstance(schema, Mapping):
         return None
     values = schema.get("enum", [schema["const"]] if "const" in schema else None)

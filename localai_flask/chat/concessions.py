@@ -35,7 +35,7 @@ def ladder(messages: list[Turn]) -> Iterator[Concession]:
 
 
 def with_full_tools(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Give variables for templates that want a list of tools always, or each parameter described.
+    """Return variables for templates that want a list of tools always, or each parameter described.
 
     Firefunction's wants its tools as text and the date besides.
     """

@@ -69,7 +69,7 @@ def answer_constraint(
     opened: TagPair | None = None,
     once: bool = False,
 ) -> Constraint | None:
-    """Give the constraint for an answer by a model that writes calls in this format (None: it has no tools).
+    """Return the constraint for an answer by a model that writes calls in this format (None: it has no tools).
 
     `opened` is the thinking that the prompt leaves the model in; with `once`, one call at most is allowed. Raises
     `InvalidRequest` or `UnsupportedParameter`.
@@ -101,7 +101,7 @@ def answer_constraint(
 
 
 def can_constrain(info: ModelInfo) -> bool:
-    """Tell whether an engine holds its answers to a form."""
+    """Return whether an engine holds its answers to a form."""
     return "constrain" in info.capabilities
 
 

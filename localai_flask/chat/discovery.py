@@ -86,7 +86,7 @@ def _reads(form: ToolFormat, text: str) -> bool:
 
 
 def _written(template: str) -> str | None:
-    """Give what the template writes of a turn with two calls, without its frame; None if it does not show tools."""
+    """Return what the template writes of a turn with two calls, without its frame; None if it does not show tools."""
     tools = tuple(Tool(name=name, parameters={"type": "object", "properties": {}}) for name in _NAMES)
     user = Message(role="user", content="uu")
 
@@ -196,7 +196,7 @@ def _with_tags(front: str, middle: str, back: str) -> ToolFormat | None:
 
 
 def _common_end(one: str, other: str) -> str:
-    """Give the longest common ending, in whole tokens."""
+    """Return the longest common ending, in whole tokens."""
     kept = []
     for left, right in zip(reversed(_TOKENS.findall(one)), reversed(_TOKENS.findall(other)), strict=False):
         if left != right:
@@ -206,7 +206,7 @@ def _common_end(one: str, other: str) -> str:
 
 
 def _common_start(one: str, other: str) -> str:
-    """Give the longest common beginning, in whole tokens."""
+    """Return the longest common beginning, in whole tokens."""
     kept = []
     for left, right in zip(_TOKENS.findall(one), _TOKENS.findall(other), strict=False):
         if left != right:

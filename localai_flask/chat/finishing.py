@@ -51,7 +51,7 @@ def finished_as(config: ModelConfig, reader: Reader) -> Reader:
 def steps_for(
     cut: Sequence[str], extract: Sequence[str], trim: Sequence[str], trim_end: Sequence[str]
 ) -> tuple[Callable[[], Step], ...]:
-    """Give the makers of the steps, in LocalAI's order."""
+    """Return the makers of the steps, in LocalAI's order."""
     makers: list[Callable[[], Step]] = [functools.partial(Cut, source) for source in cut]
     if extract:
         makers.append(functools.partial(Extract, extract))

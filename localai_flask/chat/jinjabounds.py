@@ -66,7 +66,7 @@ class Usage(threading.local):
             raise SecurityError("it makes a value that is too large")
 
     def is_own(self, made: list[Any]) -> bool:
-        """Tell whether a list was made by the template itself, and is no part of its data."""
+        """Return whether a list was made by the template itself, and is no part of its data."""
         if self.foreign is None:
             self.foreign = set(_lists_in(self.data))
         return id(made) not in self.foreign

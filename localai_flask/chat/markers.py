@@ -21,7 +21,7 @@ class Markers:
         return None if found is None else (found.start(), found.group())
 
     def begun_at(self, text: str, start: int = 0) -> int:
-        """Give where the ending of `text` begins that may become a marker, or the end of the text."""
+        """Return where the ending of `text` begins that may become a marker, or the end of the text."""
         longest = len(self._all[0]) if self._all else 0
         at = max(len(text) - longest + 1, start)
         while self._may_begin and (found := self._may_begin(text, at)):

@@ -148,7 +148,7 @@ class OutputReader:
         return False
 
     def _counts(self, marker: str, before: str) -> bool:
-        """Tell whether a marker means something behind this text."""
+        """Return whether a marker means something behind this text."""
         is_blank = not before.strip()
         if syntax := self._syntaxes.get(marker):
             return not syntax.is_bare or (self._is_start and is_blank)
@@ -185,7 +185,7 @@ class OutputReader:
         return ended
 
     def _tell(self, call: CallReader, steps: list[Step], events: list[Event]) -> bool:
-        """Tell what a call's text has settled; give whether other text follows."""
+        """Emit what a call's text has settled; return whether other text follows."""
         pair = None
         for step in steps:
             if isinstance(step, Thinks):

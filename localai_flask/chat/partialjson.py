@@ -34,7 +34,7 @@ def completed(text: str) -> dict[str, Any]:
 
 
 def _shorter(text: str) -> list[str]:
-    """Give the text as it is, closed where it ends, and closed before each of its last members."""
+    """Return the text as it is, closed where it ends, and closed before each of its last members."""
     breaks = [found.start() for found in _BREAK.finditer(text)][-TRIES:]
     ends = [at if text[at] == "," else at + 1 for at in reversed(breaks)]
     return [text, *(_closed(text[:end]) for end in [len(text), *ends])]

@@ -65,7 +65,7 @@ class PatternReader:
         return rest
 
     def _judge(self, finished: Finished) -> tuple[str, Found]:
-        """Give the content and the calls of the whole text."""
+        """Return the content and the calls of the whole text."""
         options = self._options
         captured = first_group("function.capture_llm_results", options.capture_llm_results, self._text)
         text = replaced("function.replace_llm_results", options.replace_llm_results, self._text)
@@ -132,7 +132,7 @@ def _matches(key: str, source: str, text: str) -> Iterable[regex.Match[str]]:
 
 
 def first_group(key: str, sources: Iterable[str], text: str) -> str:
-    """Give the first group of the first expression that matches; "" if none does."""
+    """Return the first group of the first expression that matches; "" if none does."""
     for source in sources:
         for match in _matches(key, source, text):
             return (match[1] if match.re.groups else match[0]) or ""

@@ -177,7 +177,7 @@ def completion_prompt(prompt: str | tuple[int, ...], config: ModelConfig, suffix
 
 
 def _tool_format(config: ModelConfig, info: ModelInfo) -> ToolFormat | None:
-    """Tell how the model is shown its tools and calls; None if its template has no place for them."""
+    """Return how the model is shown its tools and calls; None if its template has no place for them."""
     if yamltemplates.apply_to_chats(config):
         return hermes.FORMAT if yamltemplates.mention(config, "Functions", has_tools=True) else None
     template = info.chat_template
@@ -230,7 +230,7 @@ def _as_plain_turn(message: Message) -> Message:
 
 
 def _reasoning(prompt: str, config: ModelConfig, begun: str = "") -> Reasoning | None:
-    """Tell how an answer thinks; `begun` is the turn that the prompt has begun, if any."""
+    """Return how an answer thinks; `begun` is the turn that the prompt has begun, if any."""
     options = config.reasoning
     if options.disable:
         return None

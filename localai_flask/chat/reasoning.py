@@ -57,12 +57,12 @@ _TOKENS = re.compile(r"<[|｜]?[^<>\s]*[|｜]?>|\[/?[A-Z_]+\]|\S+")
 
 
 def control_tokens(marks: Iterable[str]) -> tuple[str, ...]:
-    """Give marks and the parts of those that are made of several tags, as vocabularies have one token for each."""
+    """Return marks and the parts of those that are made of several tags, as vocabularies have one token for each."""
     return tuple(dict.fromkeys(part for mark in marks for part in (mark, *_TOKENS.findall(mark))))
 
 
 def opened_by(prompt: str, pairs: Sequence[TagPair], starts: Sequence[str] = ()) -> TagPair | None:
-    """Give the pair whose start ends the prompt, if one does.
+    """Return the pair whose start ends the prompt, if one does.
 
     `starts` are further marks after which a model thinks; one that begins no pair is closed as the first pair is.
     """
@@ -74,12 +74,12 @@ def opened_by(prompt: str, pairs: Sequence[TagPair], starts: Sequence[str] = ())
 
 
 def left_open(text: str, pairs: Sequence[TagPair]) -> TagPair | None:
-    """Give the pair that a text begins and does not end, if there is one."""
+    """Return the pair that a text begins and does not end, if there is one."""
     return next((pair for pair in pairs if text.rfind(pair.start) > text.rfind(pair.end)), None)
 
 
 def thinking_budget(tokens: int | None, reasoning: Reasoning | None, template: str) -> ThinkingBudget | None:
-    """Give the limit of a model's thinking: so many tokens (None or below 0: no limit).
+    """Return the limit of a model's thinking, in tokens (None or below 0: no limit).
 
     The marks are those of the thinking that the prompt opened, or else the first ones that the template knows.
     """

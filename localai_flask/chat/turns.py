@@ -57,7 +57,7 @@ def render(conversation: Conversation, template: str, tools: ToolFormat | None, 
 
 
 def variables(conversation: Conversation, config: ModelConfig, info: ModelInfo) -> dict[str, Any]:
-    """Give everything that a chat template may use, except the messages."""
+    """Return everything that a chat template may use, except the messages."""
     return {
         **_wishes(conversation, config),
         "tools": [tool.definition for tool in conversation.tools] or None,
@@ -95,7 +95,7 @@ def _call_ids(conversation: Conversation, tools: ToolFormat | None) -> dict[str,
 
 
 def _turn(message: Message, keeps_developer: bool, ids: Mapping[str, str], as_text: bool) -> dict[str, Any]:
-    """Give a message as templates expect it: content is always a string, and what is absent has no key."""
+    """Return a message as templates expect it: content is always a string, and what is absent has no key."""
     role = "system" if message.role == "developer" and not keeps_developer else message.role
     turn: dict[str, Any] = {"role": role, "content": message.content}
     if message.name:

@@ -72,7 +72,7 @@ class PromptData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def apply_to_chats(config: ModelConfig) -> bool:
-    """Tell whether a model's chats are written by its YAML's templates."""
+    """Return whether a model's chats are written by its YAML's templates."""
     template = config.template
     if template.use_tokenizer_template:
         return False
@@ -80,7 +80,7 @@ def apply_to_chats(config: ModelConfig) -> bool:
 
 
 def mention(config: ModelConfig, field: str, has_tools: bool = False) -> bool:
-    """Tell whether a field of the data, such as `.SystemPrompt`, stands in one of the templates that a chat uses."""
+    """Return whether a field of the data, such as `.SystemPrompt`, stands in one of the templates that a chat uses."""
     template = config.template
     whole = template.function if has_tools and template.function else template.chat
     return f".{field}" in whole or f".{field}" in template.chat_message

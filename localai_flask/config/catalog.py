@@ -160,7 +160,7 @@ def _duplicate(name: str, file: Path, first: str) -> ConfigError:
 
 
 def _used_files(items: dict[str, list[Loaded | Broken]]) -> Iterator[str]:
-    """Give the files and folders in the models folder that some YAML speaks for, be it usable or not."""
+    """Yield the files and folders in the models folder that some YAML speaks for, be it usable or not."""
     for item in (item for content in items.values() for item in content):
         model = item.model if isinstance(item, Broken) else item.config.parameters.model
         if model:

@@ -34,7 +34,7 @@ def compiled(source: str) -> regex.Pattern[str]:
 
 
 def looks_ahead(source: str) -> bool:
-    """Tell whether a match may depend on the character behind it, as at the end of a word."""
+    """Return whether a match may depend on the character behind it, as at the end of a word."""
     return bool(_WORD_EDGE.search(source))
 
 

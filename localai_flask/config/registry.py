@@ -98,7 +98,7 @@ class Registry:
         return self.get((fitting or candidates[0]).name)
 
     def is_model(self, name: str) -> bool:
-        """Tell whether `get` knows the name, be the model usable or not."""
+        """Return whether `get` knows the name, be the model usable or not."""
         catalog = self._current()
         try:
             return _find(catalog, name) is not None
@@ -116,7 +116,7 @@ class Registry:
         return look if catalog.models.get(config.name) == config else NEVER
 
     def _current(self, max_age_s: float | None = None) -> Catalog:
-        """Give the folder's state, at most `recheck_s` old; while one thread reads, the others get the state before.
+        """Return the folder's state, at most `recheck_s` old; while one thread reads, the others get the state before.
 
         With `max_age_s` they wait instead, so that nobody is denied a file that is there.
         """

@@ -85,7 +85,7 @@ def _from_yaml(parameters: Parameters) -> dict[str, Any]:
 
 @functools.cache
 def _kinds() -> dict[str, inspect.Type]:
-    """Give the declared type of each field that a request may set, with the range that YAML has too."""
+    """Return the declared type of each field that a request may set, with the range that YAML has too."""
     info = inspect.type_info(Parameters)
     assert isinstance(info, inspect.StructType)
     kinds = {field.name: field.type for field in info.fields}
@@ -157,7 +157,7 @@ def _folded_seed(value: Any) -> Any:
 
 
 def _folded(values: dict[str, Any]) -> dict[str, Any]:
-    """Give each meaning one value, whatever way it was written."""
+    """Fold each meaning into one value, whatever way it was written."""
     folded = dict(values)
     biases = folded.get("logit_bias", {})
     folded["logit_bias"] = {int(token): bias for token, bias in biases.items() if _TOKEN_ID.fullmatch(token)}

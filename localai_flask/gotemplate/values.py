@@ -91,7 +91,7 @@ def _record(value: object, depth: int) -> Record:
 
 
 def truth(value: Value) -> bool:
-    """Tell whether `if` takes the value for true: what is zero or empty is false."""
+    """Return whether `if` takes the value for true: what is zero or empty is false."""
     return isinstance(value, Record | datetime.datetime) or bool(value)
 
 

@@ -220,7 +220,7 @@ class Generation:
         return movable and index not in self._begun and self._moves[index] < RESUBMISSIONS
 
     def _move(self, index: int, beat: float) -> Iterator[None]:
-        """Give a sequence whose worker left before it began to another one."""
+        """Move a sequence whose worker left before it began to another one."""
         self._moves[index] += 1
         self._session.avoid(self._running.pop(index)[0])
         for _ in self._session.wait_ready(beat):

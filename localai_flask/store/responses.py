@@ -63,7 +63,7 @@ class Responses:
         self._most_bytes = settings.open_responses_store_size * 2**20
 
     def kept_by(self, keeper: str | None) -> Responses:
-        """Give the responses that this keeper may have: its own, and those that nobody keeps; None may have all."""
+        """Return the responses that this keeper may have: its own, and those that nobody keeps; None may have all."""
         return Responses(self._database, self._settings, keeper)
 
     def put(self, stored: Stored, inputs: Sequence[Kept], previous_id: str | None) -> None:
@@ -73,7 +73,7 @@ class Responses:
             write_output(connection, stored.id, stored.output)
 
     def get(self, id: str, param: str = "response_id") -> Stored:
-        """Give a response; raise `ResponseNotFound` if there is none."""
+        """Return a response; raise `ResponseNotFound` if there is none."""
         with self._database.reading() as connection:
             row = self._row(connection, id, param)
             output = _items(connection, id, is_output=True)
@@ -86,7 +86,7 @@ class Responses:
             return connection.execute(self._alive(select(responses.c.id), id)).first() is not None
 
     def inputs(self, id: str) -> list[Kept]:
-        """Give the items that a response was made from, in their order."""
+        """Return the items that a response was made from, in their order."""
         with self._database.reading() as connection:
             self._row(connection, id, "response_id")
             return _items(connection, id, is_output=False)
@@ -136,7 +136,7 @@ class Responses:
             raise ResponseNotFound(next_id, "previous_response_id")
 
     def find_items(self, ids: Sequence[str]) -> dict[str, bytes]:
-        """Give the newest items with these ids, those that there are."""
+        """Return the newest items with these ids, those that there are."""
         query = (
             select(items.c.id, items.c.body)
             .join(responses, responses.c.id == items.c.response_id)

@@ -161,7 +161,7 @@ class Runs:
             )
 
     def events_after(self, id: str, sequence: int, most: int = 500) -> list[StoredEvent]:
-        """Give the next events of a run."""
+        """Return the next events of a run."""
         query = (
             select(events.c.sequence, events.c.type, events.c.data, events.c.is_last)
             .where(events.c.response_id == id, events.c.sequence > sequence)
@@ -172,7 +172,7 @@ class Runs:
             return [StoredEvent(*row) for row in connection.execute(query)]
 
     def last_event(self, id: str) -> StoredEvent | None:
-        """Give the newest event of a run; None if there is no such run."""
+        """Return the newest event of a run; None if there is no such run."""
         query = select(events.c.sequence, events.c.type, events.c.data, events.c.is_last)
         newest = query.where(events.c.response_id == id).order_by(events.c.sequence.desc()).limit(1)
         with self._database.reading() as connection:

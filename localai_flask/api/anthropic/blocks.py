@@ -93,7 +93,7 @@ def _read_block(turn: Turn, block: Any) -> None:
 
 
 def _plain_text(block: Any) -> str:
-    """Give the text of a block that is nothing else."""
+    """Return the text of a block that is nothing else."""
     kind = _kind(block)
     if kind == "text":
         return _text(block, "text")

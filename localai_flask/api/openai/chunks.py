@@ -66,7 +66,7 @@ class Chunks:
         return b"data: %s\n\n%s" % (encode_error(error.info), DONE)
 
     def _ending(self, index: int, finish: Finish | None) -> tuple[bytes, bytes]:
-        """Give a chunk's finish reason, and what stands behind its choice."""
+        """Return a chunk's finish reason, and what stands behind its choice."""
         if finish is None:
             return NULL, self._tail
         self._finishes[index] = finish

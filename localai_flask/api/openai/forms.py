@@ -65,7 +65,7 @@ class FormFields(RequestSchema):
 
 
 def asked_form(data: dict[str, Any]) -> Constraint | None:
-    """Give the one form that a loaded request asks for; raise `ValidationError` if it asks for several."""
+    """Return the one form that a loaded request asks for; raise `ValidationError` if it asks for several."""
     forms: dict[str, Constraint] = {}
     if form := data.get("response_format"):
         forms["response_format"] = form

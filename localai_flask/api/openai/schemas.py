@@ -114,7 +114,7 @@ def _check_continues(data: dict[str, Any], wanted: Wanted) -> None:
 
 
 def _choice(data: dict[str, Any]) -> tuple[str, Choice, list[Tool]]:
-    """Give the field that chooses among the tools, its choice, and the tools, which may be legacy functions."""
+    """Return the field that chooses among the tools, its choice, and the tools, which may be legacy functions."""
     if not data.get("functions"):
         if "function_call" in data and data["function_call"].mode == "required":
             raise invalid("function_call", "names a function, but there are no `functions`.")

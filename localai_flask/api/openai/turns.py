@@ -12,7 +12,7 @@ from localai_flask.chat.conversation import Message, ToolCall
 
 
 def paired(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """Give the messages, with ids for legacy calls, which have none.
+    """Return the messages, with ids for legacy calls, which have none.
 
     Raises `ValidationError` for a result without its call, and for calls without their results.
     """

@@ -45,7 +45,7 @@ def new_id(kind: str) -> str:
 
 
 def seal(text: str) -> str:
-    """Give the opaque form of a text, for `encrypted_content`."""
+    """Return the opaque form of a text, for `encrypted_content`."""
     return SEALED + base64.urlsafe_b64encode(text.encode()).decode()
 
 

@@ -88,7 +88,7 @@ def _referenced(id: str, index: int, found: Mapping[str, bytes]) -> Item:
 
 
 def all_items(context: Context, items: Iterable[Item]) -> list[Item]:
-    """Give the items of the whole chain, with these as its end."""
+    """Return the items of the whole chain, with these as its end."""
     before: list[Item] = []
     if context.previous_id is not None:
         before = [msgspec.json.decode(body) for body in kept().chain(context.previous_id)]
@@ -96,7 +96,7 @@ def all_items(context: Context, items: Iterable[Item]) -> list[Item]:
 
 
 def messages_of(context: Context, items: Sequence[Item]) -> list[Message]:
-    """Give the messages of the whole chain; raise `InvalidRequest` if there is none, or a result without its call."""
+    """Return the messages of the whole chain; raise `InvalidRequest` if there is none, or a result without its call."""
     whole = all_items(context, items)
     _check_results(whole, len(whole) - len(items))
     messages = to_messages(whole)
@@ -208,7 +208,7 @@ def as_stored_event(told: Told) -> StoredEvent:
 
 
 def whole(stored: Stored) -> bytes:
-    """Give the JSON of a stored response."""
+    """Return the JSON of a stored response."""
     response = msgspec.json.decode(stored.body)
     response["status"] = stored.status
     response["output"] = [msgspec.Raw(kept.body) for kept in stored.output]

@@ -148,7 +148,7 @@ def get_response(response_id: str) -> Response:
     ],
 )
 def list_input_items(response_id: str) -> Response:
-    """Give the items that a response was made from"""
+    """Return the items that a response was made from"""
     limit = _whole("limit", PAGE, 1, LONGEST_PAGE)
     order, after = request.args.get("order", "desc"), request.args.get("after")
     if order not in ("asc", "desc"):

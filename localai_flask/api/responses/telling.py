@@ -86,7 +86,7 @@ class Telling:
         return [self._snapshot("response.in_progress")]
 
     def feed(self, event: Event) -> list[Told]:
-        """Tell what one event of the answer changes."""
+        """Return what one event of the answer changes."""
         match event:
             case Content(text, logprobs):
                 return [*self._open_message(), self._text_delta(text, logprobs)]
@@ -101,7 +101,7 @@ class Telling:
         return []
 
     def close(self) -> list[Told]:
-        """Tell the end of an answer that has come whole, with its last event."""
+        """Return the end of an answer that has come whole, with its last event."""
         assert self._finish is not None, "the answer has an end"
         reason = INCOMPLETE[self._finish.reason]
         told = [] if self.response.output else self._open_message()

@@ -101,7 +101,7 @@ class Logits:
         self._row_type = ctypes.c_float * vocabulary_size
 
     def row(self, index: int) -> npt.NDArray[np.float32]:
-        """Give the logits at a batch index that wanted them, shape (vocabulary,), valid until the next decode."""
+        """Return the logits at a batch index that wanted them, shape (vocabulary,), valid until the next decode."""
         pointer = lib.llama_get_logits_ith(self.context, index)
         memory: Any = self._row_type.from_address(ctypes.addressof(pointer.contents))
         # np.ctypeslib.as_array does the same in five times the time, which matters once per token.

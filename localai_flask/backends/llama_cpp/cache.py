@@ -115,7 +115,7 @@ class PrefixCache:
             cut(self.slots, slot, length)
 
     def should_wait(self, prompt: Tokens, being_computed: Iterable[tuple[Tokens, Slot]]) -> bool:
-        """Tell whether a prompt had better wait for one that is being computed in a slot, to start from it."""
+        """Return whether a prompt had better wait for one that is being computed in a slot, to start from it."""
         if self._forgets and not self._checkpoints.are_made:
             return False
         wanted = prompt[:-1]
@@ -130,7 +130,7 @@ class PrefixCache:
         return True
 
     def next_stop(self, slot: Slot, prompt_length: int) -> int:
-        """Tell where the next chunk of a slot's prompt has to end at the latest, for a checkpoint."""
+        """Return where the next chunk of a slot's prompt has to end at the latest, for a checkpoint."""
         if not (self._forgets and self._checkpoints.are_made):
             return prompt_length
         return self._checkpoints.next_stop(slot, prompt_length)

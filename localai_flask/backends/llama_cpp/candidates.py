@@ -88,7 +88,7 @@ class Candidates:
         return np.flatnonzero(self._is_chosen)
 
     def threshold(self, row: Row, count: int) -> float:
-        """Give a logit that at least `count` tokens reach, and as a rule few more; minus infinity for many.
+        """Return a logit that at least `count` tokens reach, and as a rule few more; minus infinity for many.
 
         As many blocks as `count` have a token that reaches the `count`-th highest of the blocks' highest logits.
         """
@@ -107,7 +107,7 @@ class Candidates:
         return float(near.sum(dtype=np.float64)), (self.size - count) * math.exp(-distance)
 
     def moments(self, row: Row, highest: float) -> tuple[float, float]:
-        """Give the sum of all weights, and the weighted mean of the logits' distances from the highest, below 0."""
+        """Return the sum of all weights, and the weighted mean of the logits' distances from the highest, below 0."""
         weights = self.weights(row, highest)
         total = float(weights.sum(dtype=np.float64))
         np.subtract(row, highest, out=self._distances)
@@ -115,7 +115,7 @@ class Candidates:
         return total, float(np.dot(weights, self._distances)) / total
 
     def spread(self, row: Row) -> float:
-        """Give the standard deviation of the logits of the tokens that are possible."""
+        """Return the standard deviation of the logits of the tokens that are possible."""
         numbers, impossible = self._numbers, np.flatnonzero(np.isneginf(row, out=self._is_chosen))
         count = max(self.size - len(impossible), 1)
         numbers[:] = row
@@ -144,7 +144,7 @@ class Candidates:
         return self._all[self._body :] if block >= self.blocks else self._all[block : self._body : self.blocks]
 
     def masked(self, row: Row, allowed: npt.NDArray[np.bool_]) -> Row:
-        """Give the logits with minus infinity for all tokens but the allowed ones, in memory that is used again."""
+        """Return the logits with minus infinity for all tokens but the allowed ones, in memory that is used again."""
         np.take(_PENALTIES, np.packbits(allowed), axis=0, out=self._penalty, mode="clip")
         return np.add(row, self._penalty.reshape(-1)[: self.size], out=self._masked)
 

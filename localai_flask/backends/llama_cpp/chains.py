@@ -40,7 +40,7 @@ class Chain:
 
 
 def penalties_window(params: SamplingParams, context_size: int) -> int:
-    """Tell how many of the last tokens change the logits; 0 if none does."""
+    """Return how many of the last tokens change the logits; 0 if none does."""
     return max(_repeat_window(params, context_size), _dry_window(params, context_size))
 
 

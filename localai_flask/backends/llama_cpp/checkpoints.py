@@ -29,7 +29,7 @@ class Checkpoints:
         return self._count > 0
 
     def next_stop(self, slot: Slot, prompt_length: int) -> int:
-        """Tell where the next chunk of a prompt has to end at the latest."""
+        """Return where the next chunk of a prompt has to end at the latest."""
         stops = [stop for stop in (*slot.stops, self._tail(prompt_length)) if slot.length < stop]
         return min(stops, default=prompt_length)
 

@@ -148,5 +148,5 @@ def choose_attention(params: Any, options: EngineOptions, slots: int, heads: int
 
 
 def is_elsewhere(options: EngineOptions) -> bool:
-    """Tell whether a model and its cache lie, at least in part, in other memory than the processor's."""
+    """Return whether a model and its cache lie, at least in part, in other memory than the processor's."""
     return bool(options.rpc_servers) or (options.gpu_layers != 0 and has_gpu())

@@ -33,7 +33,7 @@ def local_devices() -> dict[str, int]:
 
 
 def free_memory(device: int) -> int:
-    """Tell how many bytes a device has left; it may be wrong about shared memory."""
+    """Return how many bytes a device has left; it may be wrong about shared memory."""
     free, total = _SIZE(), _SIZE()
     _memory(device, free, total)
     return free.value
@@ -45,7 +45,7 @@ def local_gpus() -> dict[str, int]:
 
 
 def choose_devices(names: Sequence[str], remote: Sequence[int]) -> list[int] | None:
-    """Give the devices for a model, those of other machines first as llama.cpp does; None: whatever it would choose.
+    """Return the devices for a model, those of other machines first as llama.cpp does; None: whatever it would choose.
 
     Raises `ConfigError` for a name that this machine does not have.
     """

@@ -94,7 +94,7 @@ class DraftModel:
         return read
 
     def _lane(self, sequence: Sequence, history: Tokens, others: Iterable[Sequence]) -> _Lane:
-        """Give a sequence its lane, cut back to what both have in common."""
+        """Return a sequence its lane, cut back to what both have in common."""
         lane = next((lane for lane in self._lanes if lane.sequence is sequence), None)
         if lane is None:
             running = set(others)
@@ -114,7 +114,7 @@ class DraftModel:
         return row
 
     def _choose(self, row: int) -> int:
-        """Give the likeliest token; -1 if it is not likely enough or not in the target's vocabulary."""
+        """Return the likeliest token; -1 if it is not likely enough or not in the target's vocabulary."""
         logits = self.model.logits.row(row)
         token = int(logits.argmax())
         if token >= self._size or (self._p_min > 0 and 1 / float(np.exp(logits - logits[token]).sum()) < self._p_min):
@@ -160,7 +160,7 @@ def _own_options(options: EngineOptions, target: Model) -> EngineOptions:
 
 
 def _difference(draft: Vocabulary, target: Vocabulary) -> str:
-    """Tell in what two vocabularies differ; "" if the ids of one mean the same in the other."""
+    """Return in what two vocabularies differ; "" if the ids of one mean the same in the other."""
     kinds = [lib.llama_vocab_type(vocabulary.handle) for vocabulary in (draft, target)]
     if kinds[0] != kinds[1]:
         return "it cuts text in another way"

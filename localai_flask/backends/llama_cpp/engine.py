@@ -186,7 +186,7 @@ class LlamaCppBackend(Backend):
         self.model.close()
 
     def _is_hopeless(self, prompt: Prompt) -> bool:
-        """Tell whether a text is so long that even the longest tokens could not make it fit.
+        """Return whether a text is so long that even the longest tokens could not make it fit.
 
         Tokenizing takes a second for two megabytes, in which no other sequence advances.
         """

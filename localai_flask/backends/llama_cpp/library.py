@@ -61,7 +61,7 @@ class LogCapture:
             log.log(shown, "%s", line)
 
     def cause(self) -> str:
-        """Tell the first of the last errors without the names of C functions; the later ones only repeat it."""
+        """Return the first of the last errors without the names of C functions; the later ones only repeat it."""
         return _PREFIX.sub("", self.errors[0]).rstrip(".") if self.errors else "llama.cpp gave no reason"
 
 
@@ -108,7 +108,7 @@ def load_backends(folder: Path) -> None:
 
 
 def has_gpu() -> bool:
-    """Tell whether there is a device with compute units of its own, on which weights and cache would lie.
+    """Return whether there is a device with compute units of its own, on which weights and cache would lie.
 
     `llama_supports_gpu_offload` says yes too if the library could use other machines.
     """

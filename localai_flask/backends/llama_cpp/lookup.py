@@ -49,7 +49,7 @@ class HistoryLookup:
         return [] if others and others[0][1] == votes else list(best)
 
     def _find(self, history: Tokens) -> Tokens:
-        """Give the indices behind the earlier places where the last tokens stand."""
+        """Return the indices behind the earlier places where the last tokens stand."""
         size = self.size_n
         if len(history) <= size:
             return np.empty(0, np.int32)
@@ -62,7 +62,7 @@ class HistoryLookup:
 
 
 def _following(history: Tokens, begin: int, count: int) -> list[int]:
-    """Give the tokens from an index on; at the end they repeat from there, as in a loop."""
+    """Return the tokens from an index on; at the end they repeat from there, as in a loop."""
     period: list[int] = history[begin:].tolist()
     return (period * (count // len(period) + 1))[:count]
 

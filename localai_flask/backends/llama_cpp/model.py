@@ -124,7 +124,7 @@ class Model:
 
     @property
     def description(self) -> str:
-        """Tell the library's words for the model, such as "llama 1B Q8_0"."""
+        """Return the library's words for the model, such as "llama 1B Q8_0"."""
         buffer = ctypes.create_string_buffer(256)
         lib.llama_model_desc(self.handle, buffer, len(buffer))
         return buffer.value.decode("utf-8", "replace")
@@ -146,7 +146,7 @@ class Model:
         self.is_recurrent = bool(lib.llama_model_is_recurrent(self.handle)) or self.is_hybrid
 
     def harmless_cells(self, options: EngineOptions) -> int:
-        """Tell how many idle cells slow steps down by some two per cent: fewer, the smaller the model.
+        """Return how many idle cells slow steps down by some two per cent: fewer, the smaller the model.
 
         All of them where another device or machine holds the cache: attention is fast there, and copies are slow.
         """

@@ -121,7 +121,7 @@ def _mass(top_p: float) -> Narrow:
 
 
 def _likeliest(ids: Ids, row: Row, highest: float, mass: float) -> Ids | None:
-    """Give the likeliest of some tokens that together have this mass, None if all have less; few come sorted.
+    """Return the likeliest of some tokens that together have this mass, None if all have less; few come sorted.
 
     Many are parted again and again, and only those around the end are sorted: sorting all would take ten times as long.
     """

@@ -28,11 +28,11 @@ class Overflow:
         self._forgets = forgets
 
     def is_in_time(self, slot: Slot) -> bool:
-        """Tell whether a whole branch can be copied beside what runs."""
+        """Return whether a whole branch can be copied beside what runs."""
         return self.copied_in_time(slot) == slot.length
 
     def copied_in_time(self, slot: Slot) -> int:
-        """Tell how many of a slot's tokens can be copied beside what runs; a memory that forgets is copied whole."""
+        """Return how many of a slot's tokens can be copied beside what runs; a memory that forgets is copied whole."""
         if not self.streams or self._forgets or not self._is_worth_it(slot):
             return slot.length
         return slot.length * COPIED_BYTES // max(self._states.size(slot.id), COPIED_BYTES)

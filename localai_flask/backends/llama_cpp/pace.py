@@ -35,7 +35,7 @@ class Pace:
         self._credit = SAVED * RARE
 
     def budget(self, streams: int, left: int = 0, whole: int = 0) -> int:
-        """Tell how many prompt tokens the next step may compute beside so many running streams.
+        """Return how many prompt tokens the next step may compute beside so many running streams.
 
         So many are `left` of prompts that have to compute this many as a `whole`.
         """
@@ -69,7 +69,7 @@ class Pace:
             self._token_s = _smooth(self._token_s, max(own, seconds / 10) / prompt_tokens)
 
     def _decode(self, streams: int) -> float:
-        """Tell what a step without prompts takes, or at least takes if so many streams were never seen."""
+        """Return what a step without prompts takes, or at least takes if so many streams were never seen."""
         return self._decode_s.get(streams) or self._inferred_s.get(streams) or self._at_least(streams)
 
     def _at_least(self, streams: int) -> float:

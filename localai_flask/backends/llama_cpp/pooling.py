@@ -33,7 +33,7 @@ PART_BYTES = 16 << 20
 
 
 def own_pooling(model: Model) -> str | None:
-    """Tell how the model's author wants its vectors pooled; None if it was not made for that."""
+    """Return how the model's author wants its vectors pooled; None if it was not made for that."""
     kind = model.metadata("pooling_type")
     return KINDS[int(kind)] if kind.isdecimal() and int(kind) < len(KINDS) else None
 
@@ -87,7 +87,7 @@ class PoolingContext:
         self.context = None
 
     def compute(self, texts: list[Tokens], position: int = 0) -> list[Vectors]:
-        """Give each text's vectors, shape (tokens, width), or (1, 1) with its score; they last until the next call.
+        """Return each text's vectors, shape (tokens, width), or (1, 1) with its score; they last until the next call.
 
         With a position the only text goes on where the call before has ended. Raises `RuntimeError` if the library
         fails.

@@ -54,7 +54,7 @@ class Prefixes:
         return best
 
     def _reach(self, common: int, *, slot: Slot | None = None, stored: Stored | None = None) -> Start:
-        """Tell how much of the tokens in common can really be started from."""
+        """Return how much of the tokens in common can really be started from."""
         holder = slot or stored
         if not common or holder is None:
             return Start()

@@ -78,7 +78,7 @@ def serve(address: str, *, threads: int = 0, devices: Sequence[str] = (), cache:
 
 
 def resolve(address: str) -> str:
-    """Give an address with a numeric IPv4 host, which is all that the library takes, after trying to listen there."""
+    """Return an address with a numeric IPv4 host, which is all that the library takes, after trying to listen there."""
     host, _, port = address.rpartition(":")
     if not port.isdecimal() or int(port) > 65535:
         raise ConfigError(f"The address {address!r} is not written as host:port; correct it.")

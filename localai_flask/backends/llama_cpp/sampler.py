@@ -173,7 +173,7 @@ class _Touched:
 
 
 def _biases(params: SamplingParams, vocabulary: Vocabulary) -> dict[int, float]:
-    """Give what is added to which token's logit; biases of one token add up, and a banned one stays so."""
+    """Return what is added to which token's logit; biases of one token add up, and a banned one stays so."""
     biases = dict(params.logit_bias)
     for text, bias in params.text_bias.items():
         for token in vocabulary.tokens(text):

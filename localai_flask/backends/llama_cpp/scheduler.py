@@ -112,7 +112,7 @@ class Scheduler:
         return expired
 
     def admit(self) -> list[Sequence]:
-        """Give slots to waiting sequences in the order of arrival, and tell which.
+        """Assign slots to waiting sequences in the order of arrival, and return those that got one.
 
         A sequence that can start from a prompt still being computed waits for that and is passed by others.
         """

@@ -153,7 +153,7 @@ class Sequence:
         self.pause = min(2**self.doubt, LONGEST_PAUSE) if self.doubt > 1 else 0
 
     def worth_guessing(self, most: int) -> int:
-        """Tell how many tokens are worth guessing, of which so many can be; the last one is always sampled."""
+        """Return how many tokens are worth guessing, of which so many can be; the last one is always sampled."""
         if self.pause:
             self.pause -= 1
             return 0
@@ -162,11 +162,11 @@ class Sequence:
         return min(self.trust, self.limit - len(self.job.output_tokens) - 1, room)
 
     def known_tokens(self) -> Tokens:
-        """Give the tokens as they stand in the cache, and those that are not computed yet."""
+        """Return the tokens as they stand in the cache, and those that are not computed yet."""
         return np.concatenate([self.slot.tokens[: self.slot.length], np.array(self.pending, np.int32)])
 
     def finished(self, reason: FinishReason) -> Finished:
-        """Give the last word about the sequence."""
+        """Return the last word about the sequence."""
         now = time.monotonic()
         timings = Timings(
             queue_ms=(self.admitted_at - self.job.created) * 1e3,

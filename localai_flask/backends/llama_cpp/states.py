@@ -32,7 +32,7 @@ class States:
         self._context = context
 
     def size(self, sequence: int) -> int:
-        """Tell the bytes of a copy of all that the cache holds of a sequence."""
+        """Return the bytes of a copy of all that the cache holds of a sequence."""
         return int(lib.llama_state_seq_get_size_ext(self._context, sequence, lib.LLAMA_STATE_SEQ_FLAGS_NONE))
 
     def read(self, sequence: int) -> State:

@@ -45,18 +45,18 @@ class Vocabulary:
         return lib.llama_vocab_get_text(self.handle, token).decode("utf-8", "replace") if token >= 0 else ""
 
     def is_control(self, token: int) -> bool:
-        """Tell whether a token is a marker such as `<|im_start|>` rather than text."""
+        """Return whether a token is a marker such as `<|im_start|>` rather than text."""
         return bool(lib.llama_vocab_is_control(self.handle, token))
 
     def piece(self, token: int) -> bytes:
-        """Give the bytes that a token stands for in the output; none for a control token."""
+        """Return the bytes that a token stands for in the output; none for a control token."""
         piece = self._pieces.get(token)
         if piece is None:
             piece = self._pieces[token] = self.read_piece(token)
         return piece
 
     def preserved(self, names: Iterable[str]) -> dict[int, bytes]:
-        """Give those control tokens among `names` that this vocabulary has and that end nothing, with their text."""
+        """Return those control tokens among `names` that this vocabulary has and that end nothing, with their text."""
         shown = {}
         for name in names:
             token = self._hidden.get(name)
@@ -157,7 +157,7 @@ class Vocabulary:
         return buffer.raw[:length].decode("utf-8", "replace")
 
     def spelled(self, token: int) -> bytes:
-        """Give the bytes that a token stands for, or its name if it is a control token."""
+        """Return the bytes that a token stands for, or its name if it is a control token."""
         return self.piece(token) or self.text(token).encode()
 
     def _tokenize(self, prompt: Prompt) -> list[int]:

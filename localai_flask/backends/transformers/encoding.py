@@ -45,7 +45,7 @@ class Encoder:
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def compute(self, texts: list[Tokens], position: int = 0) -> list[Vectors]:
-        """Give each text's vectors, shape (tokens, width)."""
+        """Return each text's vectors, shape (tokens, width)."""
         longest = max(map(len, texts))
         ids, mask = torch.zeros(2, len(texts), longest, dtype=torch.long)
         for row, tokens in enumerate(texts):  # what a causal model reads must stand at the left, as its positions do

@@ -156,7 +156,7 @@ class TokenSampler:
         return token
 
     def _allowed(self, logits: Tensor, guide: Guide) -> Tensor:
-        """Give which tokens may follow, shape (vocabulary,)."""
+        """Return which tokens may follow, shape (vocabulary,)."""
         allowed = torch.from_numpy(guide.allowed()[: logits.shape[-1]].copy()).to(logits.device)
         if not bool(torch.isfinite(logits[allowed]).any()):
             raise InvalidRequest("No token that the form allows can be chosen; change `logit_bias` or `ignore_eos`.")

@@ -34,7 +34,7 @@ class Tokens:
         """Control tokens, which never become text; markers such as `<tool_call>` are often none."""
 
     def silent_but(self, names: Iterable[str]) -> frozenset[int]:
-        """Give the silent tokens without the control tokens of these names, unless they end a generation."""
+        """Return the silent tokens without the control tokens of these names, unless they end a generation."""
         wanted = set(names)
         added = self.tokenizer.added_tokens_decoder
         shown = {token for token in self.silent - self.eos if token in added and str(added[token].content) in wanted}
@@ -72,7 +72,7 @@ class Tokens:
         return self._encode_text(msgspec.structs.replace(prompt, add_bos=False))
 
     def spelled(self, token: int) -> bytes:
-        """Give the bytes that a token stands for, or its name if it is a control token."""
+        """Return the bytes that a token stands for, or its name if it is a control token."""
         return self.piece(token) or str(self.tokenizer.convert_ids_to_tokens(token) or "").encode()
 
     def _encode_text(self, prompt: Prompt) -> list[int]:
@@ -107,7 +107,7 @@ class Tokens:
         return piece.replace("\u2581", " ").encode()
 
     def name(self, token: int) -> bytes:
-        """Give the text by which an added token, such as a control token, is known; empty for others."""
+        """Return the text by which an added token, such as a control token, is known; empty for others."""
         added = self.tokenizer.added_tokens_decoder.get(token)
         return b"" if added is None else str(added.content).encode()
 

@@ -179,5 +179,5 @@ class ToolFormat:
 
 
 def flexible(text: str) -> str:
-    """Give the pattern for a text in which white space may differ."""
+    """Return the pattern for a text in which white space may differ."""
     return r"\s*".join(regex.escape(part) for part in text.split()) if text.strip() else r"\s*"

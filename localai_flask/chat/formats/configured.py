@@ -34,7 +34,7 @@ def configured_format(options: FunctionOptions) -> ToolFormat | None:
 
 
 def json_keys(options: FunctionOptions) -> jsontext.Keys:
-    """Give the keys of a call's name and arguments."""
+    """Return the keys of a call's name and arguments."""
     name, arguments = options.function_name_key, options.function_arguments_key
     known = jsontext.KEYS
     return jsontext.Keys((name,) if name else known.names, (arguments,) if arguments else known.arguments)

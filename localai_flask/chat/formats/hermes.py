@@ -39,7 +39,7 @@ FORMAT = ToolFormat(
 
 
 def explain(tools: Sequence[Tool], once: bool) -> str:
-    """Tell a model in a system message which tools it has and how to call them (`once`: one call at most)."""
+    """Describe in a system message which tools a model has and how to call them (`once`: one call at most)."""
     definitions = "\n".join(json.dumps(tool.definition, ensure_ascii=False) for tool in tools)
     how_many = "one function" if once else "one or more functions"
     return (

@@ -45,7 +45,7 @@ Text = Generator[None, None, str]
 
 
 def object_text(text: str) -> str | None:
-    """Give the JSON text of an object of arguments; None if it is no object."""
+    """Return the JSON text of an object of arguments; None if it is no object."""
     text = text.strip()
     try:
         if text in ("", "null"):  # some models write this where a function takes none
@@ -57,7 +57,7 @@ def object_text(text: str) -> str | None:
 
 
 def is_json(text: str) -> bool:
-    """Tell whether a text is one JSON value."""
+    """Return whether a text is one JSON value."""
     try:
         msgspec.json.decode(text)
     except FAULTS:
@@ -72,7 +72,7 @@ class _Scanner:
         self.depth, self.in_string, self.is_escaped = 0, False, False
 
     def scan(self, text: str, at: int) -> tuple[str, int, bool]:
-        """Give the text of the value from `at` on, how far it reaches, and whether it ends there."""
+        """Return the text of the value from `at` on, how far it reaches, and whether it ends there."""
         pieces = []
         while at < len(text):
             found = (_IN_STRING if self.in_string else _PLAIN).match(text, at)
@@ -118,7 +118,7 @@ def value(body: Body) -> Steps:
 
 
 def collected(steps: Steps) -> Text:
-    """Give all that the steps say as one text."""
+    """Yield all that the steps say as one text."""
     said = []
     for step in steps:
         if isinstance(step, Said):

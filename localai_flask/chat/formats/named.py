@@ -61,7 +61,7 @@ def _read_mistral(body: Body, functions: Functions) -> Steps:
 
 
 def mistral_id(id: str, name: str, number: int) -> str:
-    """Give the nine letters and digits that Mistral's templates want, the same for the same id."""
+    """Return the nine letters and digits that Mistral's templates want, the same for the same id."""
     if regex.fullmatch("[a-zA-Z0-9]{9}", id):
         return id
     return hashlib.sha256(f"{id}/{name}/{number}".encode() if not id else id.encode()).hexdigest()[:9]

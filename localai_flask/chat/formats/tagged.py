@@ -30,7 +30,7 @@ from localai_flask.chat.formats.base import (
 
 
 def types_of(schema: Any) -> set[str] | None:
-    """Give the JSON types that a schema allows; None if it does not say."""
+    """Return the JSON types that a schema allows; None if it does not say."""
     if not isinstance(schema, Mapping):
         return None
     kind = schema.get("type")
@@ -47,7 +47,7 @@ def types_of(schema: Any) -> set[str] | None:
 
 
 def json_value(text: str, schema: Any, is_text: bool | None = None) -> str:
-    """Give an argument's text as JSON text, of the type that its schema wants.
+    """Return an argument's text as JSON text, of the type that its schema wants.
 
     `is_text` tells what the model said of it. Models write a new line around a value that is no part of it.
     """

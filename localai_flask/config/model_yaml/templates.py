@@ -98,7 +98,7 @@ def _check_file(config: ModelConfig, key: str, text: str, what: str) -> None:
 
 
 def _is_inline(value: str) -> bool:
-    """Tell a template from a name: one without an action would say the same whatever the conversation."""
+    """Return whether a value is a template, not a name: without an action it would say the same in any conversation."""
     return "{{" in value or "\n" in value.strip()
 
 
