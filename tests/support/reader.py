@@ -14,6 +14,7 @@ from tests.support import gguf_encoders
 
 ROOT = Path(__file__).parents[2]
 TOY = ROOT / "models" / "demo.gguf"
+CHECKOUT = ("Makefile", "setup.cfg", "pyproject.toml", "README.md", "LICENSE", "deploy", "localai_flask", "models")
 SCRIPTS = {
     "localai-flask": '[ "$1" = serve ] && shift && exec "{python}" -m tests.support.brief_server "$@"\n'
     'exec "{python}" -m localai_flask "$@"',
@@ -76,13 +77,13 @@ class Reader:
         shutil.rmtree(self.models, ignore_errors=True)
         _models_folder(self.models)
         shutil.rmtree(self.checkout, ignore_errors=True)
-        tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
-        left_out = ("tests/", "benchmarks/", "docs/")
-        wanted = [name for name in tracked.stdout.splitlines() if not name.startswith(left_out)]
-        for name in wanted:
-            target = self.checkout / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, target)
+        for name in CHECKOUT:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, self.checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                self.checkout.mkdir(exist_ok=True)
+                shutil.copy(source, self.checkout)
         venv.create(self.checkout / ".venv", symlinks=True)
         shutil.copy(TOY, self.checkout / "Qwen3-4B-Q4_K_M.gguf")
 
