@@ -67,13 +67,13 @@ def fresh_reader(reader: Reader) -> Reader:
 def test_commands_work(fresh_reader: Reader, block: Block) -> None:
     done = fresh_reader.run(block.text)
     assert done.returncode == 0, done.stderr + done.stdout
+    if block.output:
+        assert done.stdout == fresh_reader.translate(block.output)
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=str)
 def test_python_works(fresh_reader: Reader, block: Block) -> None:
-    (fresh_reader.checkout / "example.py").write_text(
-        block.text.replace("http://127.0.0.1:8080", fresh_reader.places["http://127.0.0.1:8080"])
-    )
+    (fresh_reader.checkout / "example.py").write_text(fresh_reader.translate(block.text))
     done = fresh_reader.run("python3 example.py")
     assert done.returncode == 0, done.stderr
 

@@ -9,7 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 EXCUSE = r"(?:^<!-- not run in tests: (?P<excuse>[^\n]+) -->\n)?"
-FENCE = re.compile(EXCUSE + r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+OUTPUT = r"(?=(?:\n\n```text\n(?P<output>.*?)^```$)?)"
+FENCE = re.compile(EXCUSE + r"^```(?P<language>\w*)\n(?P<text>.*?)^```$" + OUTPUT, re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`((?:localai-flask|make|pip|python3?) [^`]+)`")
 
 
@@ -22,6 +23,8 @@ class Block:
     language: str
     text: str
     excuse: str
+    output: str
+    """What the page says that comes; empty if it says nothing."""
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
@@ -37,7 +40,9 @@ def _blocks(page: Path) -> list[Block]:
     found = []
     for match in FENCE.finditer(text):
         line = text.count("\n", 0, match.start("text"))
-        found.append(Block(page.name, line, match["language"], match["text"], match["excuse"] or ""))
+        found.append(
+            Block(page.name, line, match["language"], match["text"], match["excuse"] or "", match["output"] or "")
+        )
     return found
 
 

@@ -21,6 +21,17 @@ SCRIPTS = {
     "python3": 'exec "{python}" "$@"',
     "pip": 'command=$1; shift; exec "{python}" -m pip "$command" --no-build-isolation "$@"',  # what builds is installed
 }
+MISSPELT_YAML = """\
+name: bee
+backend: llama-cpp
+contxt_size: 4096
+threads: 2
+parameters:
+  model: demo.gguf
+  temperature: 0
+options:
+- paralel:4
+"""
 LOCALAI_YAML = """\
 name: luna
 backend: llama
@@ -44,6 +55,7 @@ class Reader:
             "/srv/models": str(_models_folder(root / "srv")),
             "http://127.0.0.1:8080": "",
         }
+        (root / "srv/bee.yaml").write_text(MISSPELT_YAML)
         scripts = root / "bin"
         runtime = root / "run"
         for folder in (self.home, scripts, runtime):
@@ -59,12 +71,16 @@ class Reader:
             "PIP_NO_INDEX": "1",
         }
 
-    def run(self, text: str) -> subprocess.CompletedProcess[str]:
-        """Run lines of a shell in the checkout; the first that fails ends them."""
+    def translate(self, text: str) -> str:
+        """Put what is there in place of what pages name."""
         for place, instead in self.places.items():
             text = text.replace(place, instead)
+        return text
+
+    def run(self, text: str) -> subprocess.CompletedProcess[str]:
+        """Run lines of a shell in the checkout; the first that fails ends them."""
         return subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", text],
+            ["bash", "-euo", "pipefail", "-c", self.translate(text)],
             cwd=self.checkout,
             env=self.environment,
             capture_output=True,
