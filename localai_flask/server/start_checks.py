@@ -77,8 +77,8 @@ def _is_empty(folder: Path) -> bool:
 
 
 def _is_taken(address: Address) -> bool:
-    """Return whether somebody else has the address; not where gunicorn inherits it from its predecessor or systemd."""
-    if address.path or "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ:
+    """Return whether somebody else has the address."""
+    if address.path or _is_inherited():
         return False
     with socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -87,6 +87,11 @@ def _is_taken(address: Address) -> bool:
         except OSError as error:
             return error.errno == errno.EADDRINUSE
     return False
+
+
+def _is_inherited() -> bool:
+    """Return whether gunicorn gets its sockets from its predecessor or systemd, who may still listen on them."""
+    return "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ
 
 
 def _find_address_faults(address: Address) -> Iterator[str]:
@@ -110,6 +115,21 @@ def _find_socket_faults(path: Path) -> Iterator[str]:
         yield f"cannot listen on the Unix socket {path}: this user cannot write to {path.parent}; {how}"
     elif path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
         yield f"cannot listen on the Unix socket {path}: something else has this name; remove it, or {how}"
+    elif path.exists() and not _is_inherited() and _is_listened_on(path):
+        yield f"cannot listen on the Unix socket {path}: another server listens there; stop it, or {how}"
+
+
+def _is_listened_on(path: Path) -> bool:
+    """Return whether a socket has an owner, from whom gunicorn would take the name without a word."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)
+        try:
+            client.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):  # left behind, or removed since
+            return False
+        except OSError:  # busy, or not to be asked by this user
+            pass
+    return True
 
 
 def _find_database_faults(settings: Settings) -> Iterator[str]:

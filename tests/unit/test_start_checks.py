@@ -73,6 +73,20 @@ def test_addresses_that_cannot_be_listened_on(tmp_path: Path) -> None:
     assert "something else has this name" in faults(Address(path=str(tmp_path / "x.sock")))[0]
 
 
+def test_the_socket_of_another_server_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = Address(path=str(tmp_path / "x.sock"))
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(address.path)
+        assert faults(address) == []  # left behind: nobody listens there
+        other.listen()
+        (found,) = faults(address)
+        assert f"the Unix socket {address.path}: another server listens there; stop it" in found
+        with monkeypatch.context() as patch:
+            patch.setenv("GUNICORN_FD", "5")
+            assert faults(address) == []
+    assert faults(address) == []
+
+
 @pytest.mark.parametrize(
     ("url", "why"),
     [
