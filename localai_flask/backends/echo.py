@@ -7,6 +7,7 @@ several tokens are the normal case.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import signal
@@ -40,8 +41,11 @@ from localai_flask.generation import (
 from localai_flask.inquiry import Detokenize, Detokenized, Embed, Embedded, Fact, Score, Scored, Tokenized
 
 LAST_MESSAGE = "{{ messages[-1]['content'] }}"
-OPTIONS = ("slots", "tokens_per_second", "load_seconds", "load_error", "load_signal", "fatal_signal", "scripted")
-"""`load_signal` ends the process unless it loads cautiously, `fatal_signal` in any case."""
+OPTIONS = (
+    *("slots", "tokens_per_second", "scripted"),
+    *("load_seconds", "load_deaf_seconds", "load_error", "load_signal", "fatal_signal"),
+)
+"""`load_deaf_seconds` holds the interpreter's lock; `load_signal` ends the process unless it loads cautiously, `fatal_signal` in any case."""
 
 
 VECTOR_LENGTH = 32
@@ -111,6 +115,8 @@ class EchoBackend(Backend):
         self.waiting: deque[Job] = deque()
         self.running: dict[int, Sequence] = {}
         self._load_slowly(float(config.option("load_seconds") or 0), progress)
+        if deaf := config.option("load_deaf_seconds"):
+            ctypes.PyDLL(None).sleep(int(deaf))  # unlike CDLL it does not release the lock
         if error := config.option("load_error"):
             raise ConfigError(f"Model {config.name}: {error}")
         if name := config.option("fatal_signal") or (not self.is_cautious and config.option("load_signal")):

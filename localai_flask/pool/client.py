@@ -58,7 +58,7 @@ class PoolClient:
         """Return the state of every model that was ever asked for: loading, ready, failed or cold."""
         directory, _ = self._started()
         if directory.age_s > MANAGER_ABSENCE_S:
-            directory.await_change(1.0)
+            directory.await_answer(1.0)
         return {lease.name: lease.state for lease in directory.leases().values()}
 
     def infos(self) -> dict[str, ModelInfo]:
@@ -74,7 +74,7 @@ class PoolClient:
         deadline = time.monotonic() + timeout
         directory, links = self._started()
         if directory.age_s > 2 * BEAT_S:
-            directory.await_change(timeout)
+            directory.await_answer(timeout)
         if directory.age_s > 2 * BEAT_S:
             raise Unavailable("The pool manager does not answer; it is being restarted.")
         inbox = Inbox()

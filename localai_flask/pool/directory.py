@@ -19,7 +19,7 @@ from localai_flask.pool.runtime import Runtime
 log = logging.getLogger(__name__)
 
 REFRESH_S = 0.5
-IMPATIENT_REFRESH_S = 0.02
+IMPATIENT_REFRESH_S = 0.05
 """How often to look while a request waits for a model."""
 
 
@@ -31,7 +31,8 @@ class DirectoryThread(threading.Thread):
         self._runtime = runtime
         self._proxy: PoolProxy | None = None
         self._wake = threading.Event()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._answered, self._changed = threading.Condition(self._lock), threading.Condition(self._lock)
         self._wanted: dict[str, tuple[Wanted, int]] = {}
         self._leases: protocol.Directory = {}
         self._synced_at = -float("inf")
@@ -53,22 +54,27 @@ class DirectoryThread(threading.Thread):
     def want(self, config: ModelConfig, look: Look) -> None:
         """Keep asking for a model, seen at that look, until `unwant`; one request waits per call."""
         wanted = Wanted(model_config.encode(config), look)
-        with self._changed:
+        with self._lock:
             known, waiting = self._wanted.get(config.key, (wanted, 0))
             self._wanted[config.key] = max(known, wanted, key=lambda each: each.look), waiting + 1
         self._wake.set()
 
     def unwant(self, config: ModelConfig) -> None:
-        with self._changed:
+        with self._lock:
             wanted, waiting = self._wanted[config.key]
             if waiting > 1:
                 self._wanted[config.key] = wanted, waiting - 1
             else:
                 del self._wanted[config.key]
 
-    def await_change(self, timeout_s: float) -> None:
+    def await_answer(self, timeout_s: float) -> None:
         """Wait until the manager has answered once more."""
-        with self._changed:
+        with self._lock:
+            self._answered.wait(timeout_s)
+
+    def await_change(self, timeout_s: float) -> None:
+        """Wait until the manager has answered something new, for which hundreds of requests may wait at once."""
+        with self._lock:
             self._changed.wait(timeout_s)
 
     def run(self) -> None:
@@ -79,7 +85,7 @@ class DirectoryThread(threading.Thread):
                 self._wake.clear()
 
     def _sync(self) -> None:
-        with self._changed:
+        with self._lock:
             wanted = [each for each, _ in self._wanted.values()]
         try:
             if self._proxy is None:
@@ -89,8 +95,10 @@ class DirectoryThread(threading.Thread):
             self._proxy = None
             time.sleep(0.1)
             return
-        with self._changed:
+        with self._lock:
+            if leases != self._leases:
+                self._changed.notify_all()
             self._leases = leases
             self._synced_at = time.monotonic()
             self.answers += 1
-            self._changed.notify_all()
+            self._answered.notify_all()

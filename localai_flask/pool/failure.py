@@ -10,8 +10,9 @@ from localai_flask.errors import ErrorInfo, LoadCrashed, WorkerDied
 from localai_flask.pool.process import WorkerProcess
 
 LONGEST_COOLDOWN_S = 300.0
-CRASH_WINDOW_S = 60.0
+CRASH_WINDOW_S = 600.0
 CRASHES_ALLOWED = 3
+MOST_CRASHES = 16
 SUSPECTED_S = 600.0
 MOST_SUSPECTS = 64
 FAULTS = (signal.SIGILL, signal.SIGSEGV, signal.SIGBUS)
@@ -24,7 +25,7 @@ class Backoff:
     def __init__(self) -> None:
         self.failures = 0
         self.retry_at = 0.0
-        self.crashes: deque[float] = deque(maxlen=CRASHES_ALLOWED + 1)
+        self.crashes: deque[float] = deque(maxlen=MOST_CRASHES)
 
     @property
     def may_try(self) -> bool:
@@ -32,10 +33,16 @@ class Backoff:
 
     @property
     def crashes_often(self) -> bool:
-        return len(self.crashes) > CRASHES_ALLOWED and time.monotonic() - self.crashes[0] < CRASH_WINDOW_S
+        return self._surplus_crashes > 0
+
+    @property
+    def _surplus_crashes(self) -> int:
+        begin = time.monotonic() - CRASH_WINDOW_S
+        return max(0, sum(moment > begin for moment in self.crashes) - CRASHES_ALLOWED)
 
     def failed(self, cooldown_s: float) -> None:
-        self.failures += 1
+        """Wait longer each time: a load that succeeds makes up for failed ones, and not for crashes behind it."""
+        self.failures = max(self.failures + 1, self._surplus_crashes)
         self.retry_at = time.monotonic() + min(LONGEST_COOLDOWN_S, cooldown_s * 2 ** (self.failures - 1))
 
     def crashed(self) -> None:

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.2
 STOPPING_TICK_S = 0.02
+PAUSE_S = 1.0
+"""Time between two ticks from which the manager takes it that it was stopped, or starved, itself."""
 ADOPTION_S = 2.0
 """How long a manager that replaces a killed one waits for running workers to register before it starts new ones."""
 FORGET_S = 3.0
@@ -56,6 +58,7 @@ class PoolManager:
         self.kill_at: float | None = None
         """When the last workers are killed, once the pool was told to stop."""
         self.adopting = adopt
+        self.ticked_at = time.monotonic()
         self.may_start_at = time.monotonic() + (ADOPTION_S if adopt else 0.0)
 
     # What clients and workers call (protocol.PoolProxy).
@@ -136,6 +139,7 @@ class PoolManager:
     def tick(self) -> None:
         """Make actual what is wanted."""
         with self.lock:
+            self._forgive_pause()
             if self.adopting and _is_past(self.may_start_at):
                 self._end_adoption()
             for key, model in list(self.models.items()):
@@ -145,6 +149,16 @@ class PoolManager:
                 self._start_missing(model)
                 if not model.workers and model.superseded_at is not None and _is_past(model.superseded_at + FORGET_S):
                     del self.models[key]
+
+    def _forgive_pause(self) -> None:
+        """Hold the time in which this process itself stood still against no worker."""
+        now = time.monotonic()
+        paused_s, self.ticked_at = now - self.ticked_at, now
+        if paused_s > PAUSE_S:
+            log.warning("the pool manager stood still for %.1f s", paused_s)
+            for model in self.models.values():
+                for worker in model.workers.values():
+                    worker.forgive(paused_s)
 
     def stop(self, grace_s: float) -> None:
         """Let every worker finish, and have ticks end those that do not in time."""
@@ -228,13 +242,15 @@ class PoolManager:
 
     def _end_silent(self, model: Model) -> None:
         now = time.monotonic()
+        silence_s, stall_s = self.settings.worker_silence_timeout, self.settings.load_stall_timeout
         for worker in model.workers.values():
-            if now - worker.heard > self.settings.worker_silence_timeout:
+            # A library may hold the interpreter's lock while it loads, so that not even a heartbeat gets out.
+            if now - worker.heard > (silence_s if worker.ready else max(silence_s, stall_s)):
                 worker.ended_because = f"it gave no sign of life for {now - worker.heard:.0f} s"
             elif worker.leaving_since is not None:
                 if _is_past(worker.leaving_since + self.settings.graceful_timeout + FAREWELL_S):
                     worker.ended_because = "it was told to leave and did not"
-            elif not worker.ready and now - worker.advanced > self.settings.load_stall_timeout:
+            elif not worker.ready and now - worker.advanced > stall_s:
                 worker.ended_because = f"loading made no progress for {now - worker.advanced:.0f} s"
             elif worker.ready and worker.engine_silent_s > self.settings.engine_stall_timeout:
                 worker.ended_because = f"its engine has been at one step for {worker.engine_silent_s:.0f} s"

@@ -7,11 +7,13 @@ is swept at the next start. It holds the manager's socket and key, and each mode
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import socket
 import stat
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,11 @@ from localai_flask.server.child import Child
 
 PREFIX = "localai-flask-"
 ENV = "LOCALAI_FLASK_RUNTIME_DIR"
+LOCK = "lock"
+SETTLED_S = 10.0
+"""A directory younger than this may not have its lock yet."""
+_held: dict[Path, int] = {}
+"""The descriptors of this process's locks."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class Runtime:
         if len(os.fsencode(runtime.manager_socket)) > LONGEST_SOCKET_PATH:
             runtime.remove()
             raise OSError(errno.ENAMETOOLONG, "too long for the path of a socket", str(base))
+        runtime._hold()
         with open(os.open(runtime._key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(os.urandom(32))
         return runtime
@@ -91,13 +99,35 @@ class Runtime:
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+        if (lock := _held.pop(self.path, None)) is not None:
+            os.close(lock)
+
+    def _hold(self) -> None:
+        """Lock the directory for as long as this process lives, or one that it has forked."""
+        _held[self.path] = lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def sweep(base: Path) -> None:
     """Remove the runtime directories of servers that no longer run; leave those of other users alone."""
     for path in base.glob(PREFIX + "*"):
-        if _is_ours(path) and not is_alive(_pid_of(path)):
+        if _is_ours(path) and not _is_held(path):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_held(path: Path) -> bool:
+    """Return whether a server has a directory; a lock also shows one in another container, whose pids say nothing."""
+    try:
+        lock = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:  # it has just been made, or is a former version's
+        return is_alive(_pid_of(path)) or time.time() - path.lstat().st_mtime < SETTLED_S
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def _is_ours(path: Path) -> bool:

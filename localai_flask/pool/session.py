@@ -77,9 +77,9 @@ class Session:
 
     def _wait_loaded(self, beat: float) -> Iterator[float | None]:
         begun = told = reached = time.monotonic()
-        answers = self._directory.answers
+        answers, seen = self._directory.answers, False
         while True:
-            self._directory.await_change(min(beat, 0.1))
+            self._directory.await_change(beat if seen else min(beat, 0.1))
             now = time.monotonic()
             lease = self._directory.lease(self.config.key)
             seen = self._directory.answers >= answers + 2  # the first may be to a question from before this request

@@ -45,6 +45,13 @@ class Worker:
     def leaving(self) -> bool:
         return self.leaving_since is not None
 
+    def forgive(self, seconds: float) -> None:
+        """Do not count time in which nobody could hear it."""
+        self.heard += seconds
+        self.advanced += seconds
+        if self.leaving_since is not None:
+            self.leaving_since += seconds
+
     def will_leave(self) -> None:
         """Count on it no more."""
         if self.leaving_since is None:

@@ -132,3 +132,26 @@ def test_a_worker_that_says_nothing_is_given_up_also_without_a_manager(
     finally:
         for pid in (pool.manager.pid, worker):
             os.kill(pid, signal.SIGCONT)
+
+
+def test_a_load_that_holds_the_interpreters_lock_is_let_end(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, LOCALAI_WORKER_SILENCE_TIMEOUT="1")
+    try:
+        assert whole(ask(pool.session(echo("deaf", "load_deaf_seconds:4")), "on"))[0] == "on"
+    finally:
+        pool.close()
+
+
+def test_a_manager_that_stood_still_kills_no_worker_when_it_wakes(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, LOCALAI_WORKER_SILENCE_TIMEOUT="2")
+    try:
+        session = pool.session(echo())
+        workers = pool.workers()
+        os.kill(pool.manager.pid, signal.SIGSTOP)
+        time.sleep(4)
+        os.kill(pool.manager.pid, signal.SIGCONT)
+        time.sleep(1.5)
+        assert pool.workers() == workers
+        assert whole(ask(session, "on"))[0] == "on"
+    finally:
+        pool.close()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from localai_flask.pool.runtime import PREFIX, Runtime, is_alive
+from localai_flask.pool.runtime import LOCK, PREFIX, Runtime, is_alive
 
 
 @pytest.fixture
@@ -28,15 +29,26 @@ def test_it_is_private_and_goes_when_it_is_removed(tmp_path: Path) -> None:
 
 
 def test_what_dead_servers_left_is_swept_and_nothing_else(tmp_path: Path, dead_pid: int) -> None:
+    elsewhere = tmp_path / f"{PREFIX}{dead_pid}-elsewhere"  # a live server's in another container, with other pids
+    elsewhere.mkdir()
+    held = os.open(elsewhere / LOCK, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    older, fresh = tmp_path / f"{PREFIX}{dead_pid}-older", tmp_path / f"{PREFIX}{dead_pid}-fresh"
+    for folder in (older, fresh):
+        folder.mkdir()
+    os.utime(older, (0, 0))
     dead, link = tmp_path / f"{PREFIX}{dead_pid}-x", tmp_path / f"{PREFIX}{dead_pid}-link"
     kept = [tmp_path / f"{PREFIX}{os.getppid()}-x", tmp_path / "other", tmp_path / f"{PREFIX}{dead_pid}-file"]
     for folder in (dead, *kept[:2]):
         folder.mkdir()
     kept[2].touch()
     (dead / "manager.sock").touch()
+    (dead / LOCK).touch()
     link.symlink_to(kept[1])
     Runtime.create(tmp_path)
-    assert not dead.exists()
+    assert not dead.exists() and not older.exists()
+    assert elsewhere.exists() and fresh.exists()
+    os.close(held)
     assert all(path.exists() for path in (*kept, link))
 
 
