@@ -45,7 +45,8 @@ OPTIONS = (
     *("slots", "tokens_per_second", "scripted"),
     *("load_seconds", "load_deaf_seconds", "load_error", "load_signal", "fatal_signal"),
 )
-"""`load_deaf_seconds` holds the interpreter's lock; `load_signal` ends the process unless it loads cautiously, `fatal_signal` in any case."""
+"""`load_deaf_seconds` holds the interpreter's lock; `load_signal` ends the process unless it loads cautiously,
+`fatal_signal` in any case."""
 
 
 VECTOR_LENGTH = 32
