@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from localai_flask import __version__
+from localai_flask.backends import BACKENDS, is_installed
 from localai_flask.backends.machine import available_memory, physical_cores
 from localai_flask.config.model import ModelConfig
+from localai_flask.config.model_yaml.downloads import missing_files
 from localai_flask.config.registry import Registry
 from localai_flask.diagnosis.findings import Finding
 from localai_flask.errors import ApiError
@@ -56,6 +58,33 @@ def check_models(settings: Settings) -> Iterator[Finding]:
         yield Finding("warning", "Models", f"{folder} has no model.", "put a .gguf file there")
     for name, problem in registry.problems().items():
         yield Finding("warning", "Models", f"{name} cannot be used: {problem}", "localai-flask models lists all")
+    for config in usable.values():
+        if obstacle := _obstacle(config):
+            yield Finding("warning", "Models", f"{config.name} cannot be used: {obstacle[0]}.", obstacle[1])
+    yield from _check_default(settings, registry)
+
+
+def _check_default(settings: Settings, registry: Registry) -> Iterator[Finding]:
+    try:
+        if settings.default_model:
+            registry.get(settings.default_model)
+    except ApiError as error:
+        yield Finding(
+            "warning", "Models", f"The default model cannot be used: {error}", "correct LOCALAI_DEFAULT_MODEL"
+        )
+
+
+def _obstacle(config: ModelConfig) -> tuple[str, str] | None:
+    """Find what a model lacks that is looked for only when it is loaded, and what to do; None if it may work."""
+    if config.alias or config.disabled:
+        return None
+    if config.backend not in BACKENDS:
+        return f"there is no engine {config.backend} here", f"correct `backend` in {config.source}"
+    if not is_installed(config.backend):
+        return f"the engine {config.backend} is not installed", "localai-flask backends says how to install it"
+    if config.backend == "llama-cpp" and not missing_files(config) and not config.model_path.exists():
+        return f"{config.model_path} does not exist", f"put the file there, or correct {config.source}"
+    return None
 
 
 def smallest_gguf(settings: Settings) -> Path | None:
@@ -78,11 +107,22 @@ def _gguf_path(config: ModelConfig) -> Path | None:
 def check_server(settings: Settings) -> Iterator[Finding]:
     """Ask the server at the settings' address, if one runs, what state its models are in."""
     try:
-        models = _ask(settings, "/v1/models")["data"]
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
+        connection = _connect(settings)
+    except OSError as error:
         text = f"No server answers at {settings.address} ({error})."
         yield Finding("ok", "Server", text, "localai-flask serve starts one")
         return
+    try:
+        models = _ask(connection, settings, "/v1/models")["data"]
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
+        text = f"What listens at {settings.address} does not answer as this server does ({error})."
+        advice = (
+            "if it is this server, set the LOCALAI_API_KEY it has, or see its log; else name another LOCALAI_ADDRESS"
+        )
+        yield Finding("warning", "Server", text, advice)
+        return
+    finally:
+        connection.close()
     ready = [model["id"] for model in models if model.get("state") == "ready"]
     yield Finding("ok", "Server", f"One runs at {settings.address}; ready: {', '.join(ready) or 'no model yet'}.")
     for model in models:
@@ -93,8 +133,8 @@ def check_server(settings: Settings) -> Iterator[Finding]:
             yield Finding("problem", "Server", f"{model['id']} could not be loaded.", advice)
 
 
-def _ask(settings: Settings, path: str) -> Any:
-    """GET a path of the server; raise `OSError` or another error of http.client if that fails."""
+def _connect(settings: Settings) -> http.client.HTTPConnection:
+    """Reach whatever listens at the settings' address; raise `OSError` if nothing does."""
     address = settings.listening
     host = "127.0.0.1" if address.host in ("", "0.0.0.0") else address.host
     connection = http.client.HTTPConnection(host, address.port, timeout=PATIENCE_S)
@@ -103,11 +143,19 @@ def _ask(settings: Settings, path: str) -> Any:
             connection.sock = socket.socket(socket.AF_UNIX)
             connection.sock.settimeout(PATIENCE_S)
             connection.sock.connect(address.path)
-        headers = {"Authorization": f"Bearer {settings.api_key[0]}"} if settings.api_key else {}
-        connection.request("GET", path, headers=headers)
-        answer = connection.getresponse()
-        if answer.status != http.client.OK:
-            raise OSError(f"status {answer.status}")
-        return json.load(answer)
-    finally:
+        else:
+            connection.connect()
+    except OSError:
         connection.close()
+        raise
+    return connection
+
+
+def _ask(connection: http.client.HTTPConnection, settings: Settings, path: str) -> Any:
+    """GET a path; raise `OSError` or another error of http.client if that fails."""
+    headers = {"Authorization": f"Bearer {settings.api_key[0]}"} if settings.api_key else {}
+    connection.request("GET", path, headers=headers)
+    answer = connection.getresponse()
+    if answer.status != http.client.OK:
+        raise OSError(f"status {answer.status}")
+    return json.load(answer)

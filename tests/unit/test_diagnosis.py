@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -150,6 +151,18 @@ def test_the_models_folder(tmp_path: Path) -> None:
     assert machine.smallest_gguf(demo) == Path("models/demo.gguf").absolute()
 
 
+def test_models_that_cannot_be_loaded_are_named(tmp_path: Path) -> None:
+    write(tmp_path, "lost.yaml", "name: lost\nbackend: llama-cpp\nparameters: {model: lost.gguf}\n")
+    write(tmp_path, "fetched.yaml", "name: fetched\nparameters: {model: pypi://some-package==1/some.gguf}\n")
+    write(tmp_path, "off.yaml", "name: off\ndisabled: true\nparameters: {model: off.gguf}\n")
+    write(tmp_path, "of_vllm.yaml", "name: of_vllm\nbackend: vllm\nparameters: {model: a/b}\n")
+    _, lost, other = machine.check_models(Settings(models_path=tmp_path))
+    assert other.status == "warning" and "of_vllm cannot be used: there is no engine vllm here" in other.text
+    assert lost.status == "warning" and f"lost cannot be used: {tmp_path}/lost.gguf does not exist" in lost.text
+    *_, unknown = machine.check_models(Settings(models_path=tmp_path, default_model="other"))
+    assert unknown.status == "warning" and "'other'" in unknown.text and "LOCALAI_DEFAULT_MODEL" in unknown.advice
+
+
 MODELS = [
     {"id": "fine", "state": "ready"},
     {"id": "slow", "state": "ready", "given_up": "haste; hurry"},
@@ -185,7 +198,19 @@ def test_the_running_server_is_asked_what_its_models_gave_up(server_port: int) -
     assert slow.status == "warning" and "slow runs without haste; hurry" in slow.text
     assert lost.status == "problem" and "lost" in lost.text
     [refused] = machine.check_server(Settings(address=f"127.0.0.1:{server_port}"))
-    assert "401" in refused.text
+    assert refused.status == "warning" and "401" in refused.text and "LOCALAI_API_KEY" in refused.advice
+
+
+def test_the_server_of_another_program_is_none_of_ours() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        thread = threading.Thread(target=lambda: other.accept()[0].close())
+        thread.start()
+        [found] = machine.check_server(Settings(address=f"127.0.0.1:{port}"))
+        thread.join()
+    assert found.status == "warning" and str(port) in found.text and "LOCALAI_ADDRESS" in found.advice
 
 
 def test_no_server_is_no_problem(tmp_path: Path) -> None:
