@@ -150,6 +150,10 @@ class WorkerDied(Unavailable):
     code = "model_worker_died"
 
 
+class RemoteLost(WorkerDied):
+    """A machine that lends its devices is gone, and the worker with it: no request is to blame."""
+
+
 class WorkerLeaving(Unavailable):
     """The worker is draining; the pool client asks again, so a client sees this only if no other worker comes."""
 

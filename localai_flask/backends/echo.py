@@ -72,7 +72,9 @@ class Script(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Raise in the engine's loop, like a bug."""
     kill_after: int | None = None
     """End the process with SIGKILL."""
-    on_submit: Literal["", "raise", "panic", "kill", "block"] = ""
+    crash_after: int | None = None
+    """End the process by a fault, like a bug in compiled code."""
+    on_submit: Literal["", "raise", "panic", "crash", "block"] = ""
     """What to do wrong before the job is queued; a panic is what compiled code raises beside Exception."""
 
 
@@ -278,8 +280,8 @@ class EchoBackend(Backend):
             raise RuntimeError("the script told the echo backend to raise")
         if how == "panic":
             raise Panic("the script told the echo backend to panic")
-        if how == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
+        if how == "crash":
+            signal.raise_signal(signal.SIGSEGV)
         if how == "block":
             time.sleep(3600)
 
@@ -291,6 +293,8 @@ class EchoBackend(Backend):
             raise RuntimeError("the script told the echo backend to raise")
         if script.kill_after is not None and said >= script.kill_after:
             os.kill(os.getpid(), signal.SIGKILL)
+        if script.crash_after is not None and said >= script.crash_after:
+            signal.raise_signal(signal.SIGSEGV)
         if script.block_after is not None and said >= script.block_after:
             time.sleep(3600)
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 from localai_flask.backends import create
 from localai_flask.backends.base import Backend, Event, Inquiry, Job
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ApiError, InvalidRequest, LoadCrashed, Overloaded, SuspectedRequest
+from localai_flask.errors import ApiError, InvalidRequest, LoadCrashed, Overloaded, RemoteLost, SuspectedRequest
 from localai_flask.gallery.files import fetch_files
 from localai_flask.gallery.progress import Progress
 from localai_flask.generation import Failed, ModelInfo
@@ -151,6 +151,8 @@ class EngineThread(threading.Thread):
 
     def _tell_all(self, error: ApiError) -> None:
         """Tell every request why this process is about to end; called while the engine thread sits in a C call."""
+        if isinstance(error, RemoteLost):
+            self._in_hand.clear()
         for channel, request_id in self._requests.routes():
             self.publish(channel, [(request_id, Failed(error.info))])
 

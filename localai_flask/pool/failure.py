@@ -53,18 +53,30 @@ class Backoff:
 
 
 class Suspects:
-    """Requests with which a worker died alone in hand: not run again for a while, as the next worker would die too."""
+    """Requests with which a worker died alone in hand: not run again for a while, as the next worker would die too.
+
+    A fault of code, or a hang, is the request's. SIGKILL may come from outside, so that it takes two.
+    """
 
     def __init__(self) -> None:
         self._since: dict[bytes, float] = {}
+        self._killed: dict[bytes, float] = {}
+        """When a worker was killed with a request in hand, once."""
 
-    def add(self, digest: bytes | None) -> None:
-        """Suspect a request, if there is one."""
-        if digest is not None:
+    def add(self, digest: bytes | None, process: WorkerProcess, because: str) -> None:
+        """Suspect the request that an ended process had in hand, if it had one alone; `because`: why we ended it."""
+        if digest is None:
+            return
+        now = time.monotonic()
+        was_killed = not because and process.exit_status in (None, -signal.SIGKILL)
+        if was_killed and now - self._killed.pop(digest, -SUSPECTED_S) >= SUSPECTED_S:
+            self._killed[digest] = now
+        else:
             self._since.pop(digest, None)
-            self._since[digest] = time.monotonic()
-        for oldest in list(self._since)[:-MOST_SUSPECTS]:
-            del self._since[oldest]
+            self._since[digest] = now
+        for suspected in (self._since, self._killed):
+            for oldest in list(suspected)[:-MOST_SUSPECTS]:
+                del suspected[oldest]
 
     def digests(self) -> list[bytes]:
         now = time.monotonic()

@@ -232,7 +232,7 @@ class PoolManager:
             *(model.config.name, worker.process, not worker.ready, worker.ended_because), is_cautious=worker.is_cautious
         )
         log.error("%s", error.message)
-        model.suspects.add(worker.process.suspect())
+        model.suspects.add(worker.process.suspect(), worker.process, worker.ended_because)
         if worker.is_cautious and not worker.ready:
             model.is_cautious = False  # it has not helped, so the next try is a full one again
         if worker.ready:

@@ -41,7 +41,7 @@ def models_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "truncated.gguf").write_bytes((MODELS / "demo.gguf").read_bytes()[:500_000])
     (path / "missing.yaml").write_text("name: missing\nparameters: {model: nowhere.gguf}\n")
     (path / "broken.yaml").write_text("name: broken\n  backend: [\n")
-    (path / "typo.yaml").write_text("name: typo\nbackend: echo\ncontxt_size: 5\n")
+    (path / "typo.yaml").write_text("name: typo\nbackend: echo\nparameters: {temperature: hot}\n")
     return path
 
 

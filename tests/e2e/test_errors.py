@@ -16,7 +16,7 @@ BROKEN = {
     "truncated.gguf": "cut off",
     "missing": "nowhere.gguf",
     "broken": "line 2",
-    "typo": "context_size",
+    "typo": "temperature",
 }
 
 

@@ -45,7 +45,7 @@ def test_an_exception_at_submission_is_that_requests_own(pool: Pool, how: str) -
     assert whole(ask(pool.session(config), "fine"))[0] == "fine"
 
 
-@pytest.mark.parametrize("how", ['"on_submit": "kill"', '"kill_after": 0'])
+@pytest.mark.parametrize("how", ['"on_submit": "crash"', '"crash_after": 0'])
 def test_a_request_that_kills_its_worker_kills_no_second_one(pool: Pool, how: str) -> None:
     config = echo()
     poison = f'{{"say": "x", {how}}}'
@@ -62,10 +62,20 @@ def test_a_request_that_kills_its_worker_kills_no_second_one(pool: Pool, how: st
     assert whole(ask(pool.session(config), "fine"))[0] == "fine"
 
 
+def test_a_worker_that_is_killed_from_outside_blames_its_request_the_second_time(pool: Pool) -> None:
+    config = echo()
+    text = '{"say": "x", "kill_after": 0}'
+    for _ in range(2):
+        with pytest.raises(ApiError, match="ended while it ran this request"):
+            whole(ask(pool.session(config), text))
+    with pytest.raises(ApiError, match="died when it last ran"):
+        whole(ask(pool.session(config), text))
+
+
 def test_replicas_hear_of_a_suspect(pool: Pool) -> None:
     config = echo(replicas=2)
     wait_for(lambda: pool.session(config) and len(pool.workers()) == 2, 10, "two workers")
-    poison = '{"say": "x", "on_submit": "kill"}'
+    poison = '{"say": "x", "on_submit": "crash"}'
     with pytest.raises(ApiError, match="worker"):
         whole(ask(pool.session(config), poison))
     time.sleep(2.5)  # two heartbeats

@@ -16,7 +16,7 @@ from contextlib import closing
 from typing import Any
 
 from localai_flask.backends.llama_cpp.library import backend_function, ggml
-from localai_flask.errors import ApiError, ConfigError, ModelLoadFailed, WorkerDied
+from localai_flask.errors import ApiError, ConfigError, ModelLoadFailed, RemoteLost, WorkerDied
 
 PROTOCOL = 7
 """Major version of the RPC protocol in the linked library (ggml-rpc.h)."""
@@ -107,15 +107,16 @@ def _tell_who_is_gone(servers: Sequence[str]) -> None:
 
 
 def _last_words(message: bytes) -> None:
-    text = message.decode(errors="replace")
+    text, kind = message.decode(errors="replace"), WorkerDied
     if "RPC" in text or "connect" in text:
         if lost := _lost():
             text = f"The RPC server {' and '.join(lost)} is gone; start it again."
         else:
             text = f"An RPC server ({', '.join(_used)}) has closed the connection; see its log."
+        kind = RemoteLost
     os.write(2, f"{text}\n".encode())
     for tell in _tell:
-        tell(WorkerDied(text))
+        tell(kind(text))
         time.sleep(FAREWELL_S)
 
 
