@@ -100,7 +100,9 @@ def _check(config: ModelConfig, document: Document) -> None:
     """Refuse what no folder could make right."""
     model = config.parameters.model
     if config.alias:
-        if config.backend or model or config.alias == config.name:
+        if config.alias == config.name:
+            raise document.error(("alias",), "`alias` names the model itself; name another, or remove it")
+        if config.backend or model:
             raise document.error(
                 ("alias",), "`alias` only names another model; remove `backend` and `parameters.model`"
             )

@@ -194,10 +194,30 @@ def test_aliases_go_one_hop(folder):
         registry.get("d")
 
 
-@pytest.mark.parametrize("text", ["alias: a", "alias: b\nbackend: echo", "alias: b\nparameters: {model: x}"])
+def test_an_alias_of_itself(folder):
+    with pytest.raises(ConfigError, match="`alias` names the model itself"):
+        over(folder(a__yaml="alias: a")).get("a")
+
+
+@pytest.mark.parametrize("text", ["alias: b\nbackend: echo", "alias: b\nparameters: {model: x}"])
 def test_an_alias_is_nothing_else(folder, text):
     with pytest.raises(ConfigError, match="`alias` only names another model"):
         over(folder(a__yaml=text, b__yaml="backend: echo")).get("a")
+
+
+def test_nothing_behind_the_end_of_a_document(folder):
+    """Go's reader takes the first document of a file."""
+    assert over(folder(a__yaml="---\nbackend: echo\n---\n# the end\n")).get("a").backend == "echo"
+    with pytest.raises(ConfigError, match=r"line 2.* but found another document"):
+        over(folder(a__yaml="backend: echo\n---\nbackend: llama-cpp\n")).get("a")
+
+
+def test_a_negative_limit_of_tokens_is_none(folder):
+    registry = over(
+        folder(a__yaml="backend: echo\nparameters: {max_tokens: -1}", b__yaml="backend: echo\nmax_tokens: -2")
+    )
+    assert registry.get("a").parameters.max_tokens == registry.get("b").parameters.max_tokens == 0
+    assert registry.findings() == ()
 
 
 def test_disabled_models_are_listed_and_refused(folder):

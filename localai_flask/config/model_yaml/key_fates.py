@@ -97,6 +97,8 @@ RENAMED = {"stop": "stopwords", "parameters.stop": "stopwords"}
 
 MOST = {"parameters.top_p": 1.0, "parameters.typical_p": 1.0}
 """Keys for which engines read all larger values as this one: it keeps every token."""
+LEAST = {"parameters.max_tokens": 0}
+"""Keys for which engines read all smaller values as this one: it sets no limit, as llama.cpp's -1."""
 
 SPARED = frozenset(
     (

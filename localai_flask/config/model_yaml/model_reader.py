@@ -135,12 +135,20 @@ def _own_keys(content: Mapping[Any, Any], reading: _Reading) -> dict[Any, Any]:
 
 
 def _cap(parameters: Any, reading: _Reading) -> None:
+    """Put numbers beyond a limit, where engines read them all alike, at that limit."""
+    if not isinstance(parameters, dict):
+        return
     for name, most in key_fates.MOST.items():
         path = tuple(name.split("."))
-        value = parameters.get(path[-1]) if isinstance(parameters, dict) else None
+        value = parameters.get(path[-1])
         if isinstance(value, int | float) and value is not True and most < value < float("inf"):
             reading.warn(path, f"is {value}, which is read as {most:g}")
             parameters[path[-1]] = most
+    for name, least in key_fates.LEAST.items():
+        key = name.rpartition(".")[-1]
+        value = parameters.get(key)
+        if isinstance(value, int) and value < least:
+            parameters[key] = least
 
 
 def _fitting(content: dict[Any, Any], reading: _Reading) -> model.ModelConfig:

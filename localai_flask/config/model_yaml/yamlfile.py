@@ -162,9 +162,10 @@ def _parse_as_go(text: str) -> tuple[Any, yaml.Node | None]:
 
 def _parse(text: str) -> tuple[Any, yaml.Node | None]:
     _check_size(text)
+    _check_end(text)
     loader = _Loader(text)
     try:
-        root = loader.get_single_node()
+        root = loader.get_node() if loader.check_node() else None
         if root is None:
             return None, None
         if _expanded(root, {}) > MOST_NODES:
@@ -184,6 +185,17 @@ def _check_size(text: str) -> None:
             raise ValueError(f"it is nested deeper than {MOST_DEPTH}")
         if nodes > MOST_NODES:
             raise ValueError(f"it has more than {MOST_NODES} values")
+
+
+def _check_end(text: str) -> None:
+    """Refuse a second document, unless it is empty, as it is behind a `---` at the end of a file."""
+    documents: list[Any] = []
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents.append(event.start_mark)
+        elif len(documents) > 1 and isinstance(event, yaml.NodeEvent) and getattr(event, "value", None) != "":
+            said = "expected a single document in the stream", "but found another document"
+            raise yaml.composer.ComposerError(said[0], documents[0], said[1], documents[-1])
 
 
 def _expanded(node: yaml.Node, known: dict[int, int]) -> int:
