@@ -18,7 +18,7 @@ from localai_flask.config.files.listing import Entry
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot
 from localai_flask.config.model import ModelConfig, Parameters
 from localai_flask.config.model_yaml import addresses, downloads, model_reader, templates, yamlfile
-from localai_flask.config.model_yaml.findings import Finding, fault
+from localai_flask.config.model_yaml.findings import Finding, Refused, fault
 from localai_flask.config.model_yaml.model_reader import Loaded
 from localai_flask.config.model_yaml.yamlfile import Document
 from localai_flask.errors import ConfigError
@@ -43,6 +43,8 @@ BACKEND_ALIASES = {
 
 GGUF_ONLY = frozenset({"rwkv"})
 """Older names of backends that had files of their own, of which only GGUF is left."""
+GALLERY_KEYS = frozenset({"config_file", "overrides", "files"})
+"""What stands in the entries of LocalAI's galleries, and not in the YAML of a model."""
 NEEDS_NO_MODEL = frozenset({"echo"})
 # The later parts of a split model are loaded through its first, and a projector serves the model beside it.
 _NOT_A_MODEL = re.compile(r"-(?!0*1-)\d+-of-\d+\.gguf$|mmproj[^/]*$", re.IGNORECASE)
@@ -109,6 +111,11 @@ def _check(config: ModelConfig, document: Document) -> None:
         return
     if not model and config.backend not in NEEDS_NO_MODEL:
         said = "`parameters.model` is missing; name the model's file or folder"
+        if not GALLERY_KEYS.isdisjoint(document.content):
+            said = (
+                "`parameters.model` is missing, since this is a gallery's entry and no model's YAML; make what stands "
+                "under its `config_file` a file of its own, with its `overrides` laid over"
+            )
         raise document.error(("parameters",), said, "parameters.model")
     if addresses.is_address(model):
         said = "`parameters.model` is an address; download the model into the models folder and name the file"
@@ -129,6 +136,7 @@ def build(entries: tuple[Entry, ...], items: dict[str, list[Loaded | Broken]], s
     def report(name: str, source: Path, error: ConfigError) -> None:
         problems.setdefault(name, error)
         findings.append(fault(source, name, error))
+        findings.extend(error.others if isinstance(error, Refused) else ())
 
     def add(loaded: Loaded, source: Path) -> None:
         config = loaded.config

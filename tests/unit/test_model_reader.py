@@ -13,7 +13,9 @@ from localai_flask.config.model_yaml import model_reader, yamlfile
 from localai_flask.config.model_yaml.key_fates import ANSWERS, KEY_FATES, SAFETY
 from localai_flask.config.model_yaml.model_reader import Loaded
 from localai_flask.config.model_yaml.yamlfile import Document
+from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError
+from localai_flask.settings import Settings
 
 
 @pytest.fixture
@@ -450,3 +452,25 @@ def test_words_may_be_booleans_where_yaml_makes_them_so(load):
 def test_engine_settings_among_the_parameters_are_taken_from_there(load):
     config = load("parameters: {batch: 7, n_keep: 3, rope_freq_base: 10000, rope_freq_scale: 0.5, model: m}")
     assert (config.batch, config.n_keep, config.rope_freq_base, config.rope_freq_scale) == (7, 3, 10000.0, 0.5)
+
+
+def test_all_faults_and_warnings_of_a_model_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(
+        "name: bad\n"
+        "contxt_size: 5\n"
+        "context_size: -5\n"
+        "parameters: {model: ../../x.gguf, temperature: hot}\n"
+        "function: {json_regex_match: ['(']}\n"
+        "pii: {enabled: true}\n"
+    )
+    registry = Registry(Settings(models_path=tmp_path))
+    found = [(each.line, each.is_fault, each.key) for each in registry.findings()]
+    assert sorted(found) == [
+        (2, False, "contxt_size"),
+        (3, True, "context_size"),
+        (4, True, "parameters.model"),
+        (4, True, "parameters.temperature"),
+        (5, True, "function.json_regex_match[0]"),
+        (6, True, "pii"),
+    ]
+    assert "line 4: `parameters.model` leads out" in str(registry.problems()["bad"])

@@ -507,3 +507,9 @@ def test_what_is_mended_is_seen_at_once(folder, monkeypatch):
         registry.get("a")
     folder(a__yaml="name: a\nbackend: echo")
     assert registry.get("a").backend == "echo"
+
+
+def test_an_entry_of_a_gallery_is_told_from_a_models_yaml(tmp_path: Path) -> None:
+    (tmp_path / "entry.yaml").write_text("name: entry\nconfig_file: |\n  backend: llama-cpp\nfiles: []\n")
+    problem = Registry(Settings(models_path=tmp_path)).problems()["entry"]
+    assert "this is a gallery's entry" in str(problem) and "`config_file`" in str(problem)

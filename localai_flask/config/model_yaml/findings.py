@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from localai_flask.errors import ConfigError
@@ -24,6 +25,15 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.place}: {self.text}"
+
+
+class Refused(ConfigError):
+    """Why a mapping makes no model: the first of its faults is the error, `others` are what was found beside it."""
+
+    def __init__(self, model: str, file: object, faults: Sequence[ConfigError], warnings: Sequence[Finding]):
+        first, *more = faults
+        super().__init__(str(first), param=first.info.param, line=first.line)
+        self.others = (*(fault(file, model, each) for each in more), *warnings)
 
 
 def place(file: object, line: int) -> str:

@@ -15,7 +15,7 @@ from msgspec import structs
 
 from localai_flask.config import model
 from localai_flask.config.model_yaml import addresses, key_fates
-from localai_flask.config.model_yaml.findings import Finding
+from localai_flask.config.model_yaml.findings import Finding, Refused
 from localai_flask.config.model_yaml.keypaths import KeyPath, dotted, values_at, without
 from localai_flask.config.model_yaml.paths import LEADS_OUT, PATH_KEYS, leads_out
 from localai_flask.config.model_yaml.schema import MISSING, UNKNOWN, keys_of, read_struct, without_nulls
@@ -43,6 +43,7 @@ class _Reading:
     def __init__(self, document: Document, name: str):
         self.document, self.name = document, name
         self.findings: list[Finding] = []
+        self.faults: list[ConfigError] = []
         self.origins: dict[KeyPath, KeyPath] = {}
 
     def written(self, path: KeyPath) -> KeyPath:
@@ -52,9 +53,10 @@ class _Reading:
                 return self.origins[path[:length]] + path[length:]
         return path
 
-    def refusal(self, path: KeyPath, sentence: str) -> ConfigError:
+    def refuse(self, path: KeyPath, sentence: str) -> None:
+        """Note why there can be no model; reading continues, so that all faults are told at once."""
         path = self.written(path)
-        return self.document.error(path, f"`{dotted(path)}` {sentence}")
+        self.faults.append(self.document.error(path, f"`{dotted(path)}` {sentence}"))
 
     def warn(self, path: KeyPath, sentence: str) -> None:
         path = self.written(path)
@@ -66,10 +68,20 @@ class _Reading:
 def load(document: Document) -> Loaded:
     """Read one model; a missing name is the file's stem.
 
-    Raises `ConfigError` with the file, the line, the key and what to change.
+    Raises `Refused` with the file, the line, the key and what to change.
     """
     content = {"name": document.file.stem, **without_nulls(document.content)}
     reading = _Reading(document, str(content["name"]))
+    try:
+        config = _read(content, reading)
+    except ConfigError as error:
+        reading.faults.append(error)
+    if reading.faults:
+        raise Refused(reading.name, document.file, reading.faults, reading.findings)
+    return Loaded(config, tuple(sorted(reading.findings)))
+
+
+def _read(content: dict[Any, Any], reading: _Reading) -> model.ModelConfig:
     content = _in_place(content, reading)
     _check_paths(content, reading)
     content = _own_keys(content, reading)
@@ -77,7 +89,7 @@ def load(document: Document) -> Loaded:
     config = _settled(_fitting(content, reading), reading)
     _check_patterns(config, reading)
     _check_it_travels(config, reading)
-    return Loaded(config, tuple(sorted(reading.findings)))
+    return config
 
 
 def _in_place(content: dict[Any, Any], reading: _Reading) -> dict[Any, Any]:
@@ -120,15 +132,15 @@ def _check_paths(content: dict[Any, Any], reading: _Reading) -> None:
         for path, value in values_at(content, pattern):
             is_address = pattern == "parameters.model" and addresses.is_address(str(value))  # has checks of its own
             if isinstance(value, str) and leads_out(value) and not is_address:
-                raise reading.refusal(path, LEADS_OUT.format(name=value))
+                reading.refuse(path, LEADS_OUT.format(name=value))
 
 
 def _own_keys(content: Mapping[Any, Any], reading: _Reading) -> dict[Any, Any]:
-    """Take out the keys that are known and not read; raise for one that is refused."""
+    """Take out the keys that are known and not read."""
     ours, found = key_fates.sift(content)
     for path, fate in found.items():
         if fate.effect == "refused":
-            raise reading.refusal(path, fate.sentence)
+            reading.refuse(path, fate.sentence)
         if fate.effect == "warned":
             reading.warn(path, fate.sentence)
     return ours
@@ -152,15 +164,20 @@ def _cap(parameters: Any, reading: _Reading) -> None:
 
 
 def _fitting(content: dict[Any, Any], reading: _Reading) -> model.ModelConfig:
-    """Read what fits; raise for a value that cannot be passed over."""
+    """Read what fits, as if what is refused were not there; raise for what stays unfit without it."""
     passed_over: set[KeyPath] = set()
     config, complaints = read_struct(content)
     while config is None:
         for path, problem in complaints:
-            if path in passed_over or not (problem == UNKNOWN or _is_spared(path, content)):
-                raise reading.refusal(path, problem)
+            if path in passed_over:
+                raise reading.document.error(reading.written(path), f"`{dotted(reading.written(path))}` {problem}")
             passed_over.add(path)
-            reading.warn(path, f"is unknown{_nearest(path)}" if problem == UNKNOWN else f"{problem}; {NO_EFFECT}")
+            if problem == UNKNOWN:
+                reading.warn(path, f"is unknown{_nearest(path)}")
+            elif _is_spared(path, content):
+                reading.warn(path, f"{problem}; {NO_EFFECT}")
+            else:
+                reading.refuse(path, problem)
         for path, problem in reversed(complaints):  # from behind, so that the indexes of lists hold
             content = without(content, path[:-1] if problem == MISSING else path)
         config, complaints = read_struct(content)
@@ -178,9 +195,9 @@ def _has_no_grammar(content: Mapping[Any, Any]) -> bool:
 
 
 def _settled(config: model.ModelConfig, reading: _Reading) -> model.ModelConfig:
-    """Take out of `function` what other keys switch off; raise for what contradicts itself."""
+    """Take out of `function` what other keys switch off."""
     if problem := config.function.problem:
-        raise reading.refusal(("function", problem[0]), problem[1])
+        reading.refuse(("function", problem[0]), problem[1])
     function, moot = config.function.settled(config.template.use_tokenizer_template)
     for key, why in moot.items():
         reading.warn(("function", "grammar", *([key] if key else [])), why)
@@ -195,7 +212,7 @@ def _check_patterns(config: model.ModelConfig, reading: _Reading) -> None:
             try:
                 compiled(source)
             except ValueError as error:
-                raise reading.refusal((*path, index), f"is {source!r}, which {error}; correct it") from error
+                reading.refuse((*path, index), f"is {source!r}, which {error}; correct it")
 
 
 def _check_it_travels(config: model.ModelConfig, reading: _Reading) -> None:
