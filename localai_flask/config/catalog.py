@@ -203,12 +203,25 @@ def _finished(config: ModelConfig, source: Path, settings: Settings) -> ModelCon
         config,
         models_path=str(folder),
         source=str(source),
+        file_stamp=_stamp(config, folder),
         backend=backend,
         type=config.type or kind,
         threads=config.threads or settings.threads or None,
         context_size=config.context_size or settings.context_size or None,
         f16=config.f16 if config.f16 is not None else settings.f16 or None,
     )
+
+
+def _stamp(config: ModelConfig, folder: Path) -> str:
+    """Return what changes when another file takes the place of one that answers depend on.
+
+    Nothing for files that are fetched: they come after the model was asked for, and their sums are what they are.
+    """
+    names = [config.parameters.model, config.lora_adapter, *config.lora_adapters]
+    if config.alias or config.download_files:
+        return ""
+    stamps = [templates.stamp(folder / name) for name in names if name]
+    return " ".join(f"{stamp.mtime_ns}-{stamp.size}-{stamp.inode}" for stamp in stamps)
 
 
 def _kind_of(snapshot: Snapshot) -> str:

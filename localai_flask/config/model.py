@@ -187,6 +187,9 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     source: str = ""
     """The YAML file this came from, or the bare model file; filled in by the registry, not a YAML key."""
 
+    file_stamp: str = ""
+    """What tells the model's file and adapters from others under their names; filled in by the registry."""
+
     @property
     def model_path(self) -> Path:
         """The model's file or folder."""

@@ -115,6 +115,12 @@ class Registry:
         catalog, look = self._seen
         return look if catalog.models.get(config.name) == config else NEVER
 
+    def refresh_names(self) -> tuple[frozenset[str], Look]:
+        """Look at the folder, and return all names that stand for something in it, be it usable or not."""
+        self.refresh()
+        catalog, look = self._seen
+        return frozenset(catalog.models) | frozenset(catalog.problems), look
+
     def _current(self, max_age_s: float | None = None) -> Catalog:
         """Return the folder's state, at most `recheck_s` old; while one thread reads, the others get the state before.
 

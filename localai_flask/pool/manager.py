@@ -134,6 +134,24 @@ class PoolManager:
                 log.error("cannot load %s to memory: %s", name, error.message)
                 self.models[name] = Model(ModelConfig(name=name), required=True, wanted=False, error=error)
 
+    def loaded(self) -> frozenset[str]:
+        """Return the names of models of the models folder that are wanted or have workers."""
+        with self.lock:
+            return frozenset(each.config.name for each in self._of_folder())
+
+    def retire(self, names: frozenset[str], look: Look) -> None:
+        """Let the workers of models leave, gracefully, that the folder no longer had at that look."""
+        with self.lock:
+            for model in self._of_folder():
+                if model.config.name in names and look.is_after(model.look):
+                    log.info("model %s has left the models folder; its workers leave", model.config.name)
+                    model.look = look
+                    model.supersede(_has_changed(model.config))
+
+    def _of_folder(self) -> list[Model]:
+        models = self.models.values()
+        return [each for each in models if each.config.source and each.superseded_at is None]
+
     # What the main thread does.
 
     def tick(self) -> None:
@@ -202,6 +220,8 @@ class PoolManager:
             required = required or other.required
             other.supersede(_has_changed(config))
         model = self.models.setdefault(config.key, Model(config))
+        if model.superseded_at is not None and not look.is_after(model.look):
+            return  # it has left the folder since
         model.confirm(look)
         model.required = model.required or required
         if not model.wanted and model.loads.may_try:
@@ -315,7 +335,7 @@ def main() -> None:
     PoolServer.register("pool", callable=lambda: manager, exposed=protocol.PoolProxy._exposed_)
     server = PoolServer(address=str(runtime.manager_socket), authkey=runtime.key).get_server()
     threading.Thread(target=server.serve_forever, name="pool-server", daemon=True).start()
-    RequiredModels(settings, manager.require, manager.miss).start()
+    RequiredModels(settings, manager).start()
     arbiter_gone = _tick_until_stopped(manager, runtime, pulse=int(sys.argv[1]) if len(sys.argv) > 1 else None)
     server.listener.close()  # type: ignore[attr-defined]  # typeshed leaves it out
     if arbiter_gone:

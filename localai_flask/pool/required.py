@@ -1,4 +1,4 @@
-"""The thread that follows the models folder: the models that the server is to load at start, and what is found in YAML.
+"""The thread that follows the models folder: models to load at start, models that have left, and faults in YAML.
 
 Of all the processes that read the folder, this one alone logs what is wrong there, so that it is said once.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from typing import Protocol
 
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
@@ -21,25 +21,33 @@ log = logging.getLogger(__name__)
 LOOK_S = 1.0
 
 
+class Table(Protocol):
+    """What the thread does with the manager's table."""
+
+    def require(self, name: str, config: ModelConfig, look: Look) -> None: ...
+    def miss(self, name: str, error: ErrorInfo) -> None: ...
+    def loaded(self) -> frozenset[str]: ...
+    def retire(self, names: frozenset[str], look: Look) -> None: ...
+
+
 class RequiredModels(threading.Thread):
     """Looks every second what the names stand for, as a file may appear or be mended; no tick waits for the disk."""
 
-    def __init__(
-        self, settings: Settings, want: Callable[[str, ModelConfig, Look], None], miss: Callable[[str, ErrorInfo], None]
-    ):
+    def __init__(self, settings: Settings, table: Table):
         super().__init__(name="required-models", daemon=True)
         self._settings = settings
-        self._want = want
-        self._miss = miss
+        self._table = table
 
     def run(self) -> None:
         registry = Registry(self._settings)
         self._check_default(registry)
         said: frozenset[str] = frozenset()
+        absent: frozenset[str] = frozenset()
         while True:
             for name in self._settings.load_to_memory:
                 self._look(registry, name)
             said = self._log_findings(registry, said)
+            absent = self._retire_absent(registry, absent)
             time.sleep(LOOK_S)
 
     def _check_default(self, registry: Registry) -> None:
@@ -62,11 +70,25 @@ class RequiredModels(threading.Thread):
                 log.warning("%s", finding)
         return frozenset(findings)
 
+    def _retire_absent(self, registry: Registry, before: frozenset[str]) -> frozenset[str]:
+        """Retire models that were absent `before` and still are; return all that are absent now.
+
+        At two looks, since a file that is replaced may be away for a moment.
+        """
+        try:
+            names, look = registry.refresh_names()
+        except (ApiError, OSError):
+            return before
+        absent = self._table.loaded() - names
+        if gone := absent & before:
+            self._table.retire(gone, look)
+        return absent
+
     def _look(self, registry: Registry, name: str) -> None:
         try:
             config = registry.get(name)
-            self._want(name, config, registry.last_look(config))
+            self._table.require(name, config, registry.last_look(config))
         except ApiError as error:
-            self._miss(name, error.info)
+            self._table.miss(name, error.info)
         except OSError as error:
-            self._miss(name, ServerConfigError(f"Cannot read the models folder: {error}.").info)
+            self._table.miss(name, ServerConfigError(f"Cannot read the models folder: {error}.").info)

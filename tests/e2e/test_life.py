@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,10 +19,12 @@ from typing import Any
 import pytest
 
 from tests.support import processes
+from tests.support.gguf_models import random_llama
 from tests.support.processes import wait_for
 from tests.support.server import Server
 
 CHAT = "/v1/chat/completions"
+DEMO = Path(__file__).resolve().parents[2] / "models" / "demo.gguf"
 
 
 def body(say: str, *, model: str = "echo", stream: bool = False, **script: object) -> dict[str, object]:
@@ -320,3 +323,39 @@ def test_a_yaml_may_be_edited_and_the_edit_undone(tmp_path: Path) -> None:
                 assert server.post(CHAT, body("hello"))[0] == 200
         wait_for(lambda: len(server.model_workers()) == 1, 5, "the workers of other forms gone")
         assert server.log().count("loading model echo") == 5
+
+
+def test_workers_leave_when_their_model_has_left_the_folder(tmp_path: Path, start: Start) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    for name in ("stays", "goes"):
+        (models / f"{name}.yaml").write_text(f"name: {name}\nbackend: echo\noptions: [scripted]\n")
+    with Server(models, tmp_path, LOCALAI_LOAD_TO_MEMORY="stays") as server:
+        before = set(server.model_workers())
+        content = start(server, "x" * 40, model="goes", pace_ms=150).content()
+        assert next(content) == "x"
+        assert len(set(server.model_workers()) - before) == 1
+        (models / "goes.yaml").unlink()
+        assert "".join(content) == "x" * 39, "what runs is let end"
+        wait_for(lambda: set(server.model_workers()) == before, 15, "the worker has left")
+        assert server.post(CHAT, {**body("hello"), "model": "goes"})[0] == 404
+        assert server.post(CHAT, {**body("hello"), "model": "stays"})[0] == 200
+        (models / "goes.yaml").write_text("name: goes\nbackend: echo\n")
+        wait_for(lambda: server.post(CHAT, {**body("hello"), "model": "goes"})[0] == 200, 10, "it is back")
+
+
+def test_a_model_file_that_is_replaced_is_loaded_anew(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    shutil.copy(DEMO, models / "model.gguf")
+    asked = {"model": "model.gguf", "prompt": "a", "max_tokens": 4, "temperature": 0}
+    with Server(models, tmp_path) as server:
+        status, first = server.post("/v1/completions", asked)
+        assert status == 200
+        (old,) = server.model_workers()
+        random_llama(models / "new.part")
+        os.replace(models / "new.part", models / "model.gguf")
+        wait_for(lambda: server.post("/v1/completions", asked)[1] != first, 10)
+        wait_for(lambda: old not in server.model_workers() and len(server.model_workers()) == 1, 15, "the old one left")
+        second = server.post("/v1/completions", asked)[1]
+        assert second["choices"][0]["text"] != first["choices"][0]["text"]

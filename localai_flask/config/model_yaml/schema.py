@@ -16,7 +16,7 @@ from msgspec import inspect
 from localai_flask.config import model, scalars
 from localai_flask.config.model_yaml.keypaths import KeyPath
 
-FILLED_IN = frozenset({"models_path", "source"})
+FILLED_IN = frozenset({"models_path", "source", "file_stamp"})
 """Fields of `ModelConfig` that the registry writes; in YAML they are unknown keys."""
 UNKNOWN = "is unknown"
 """What is said of a key that no struct has."""
