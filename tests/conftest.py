@@ -1,8 +1,20 @@
-"""What holds for all tests: property tests have no deadline, and in CI the same examples every time."""
+"""What holds for all tests: property tests have no deadline, and nobody's own models are in sight."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("here", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("here")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_models_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep away what `make serve` has put into the user's models folder, which is the default for whoever names none."""
+    folder = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(folder))
+        yield folder
