@@ -13,7 +13,7 @@ settings.load_profile("here")
 
 @pytest.fixture(scope="session", autouse=True)
 def no_models_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Keep away what `make serve` has put into the user's models folder, which is the default for whoever names none."""
+    """Keep away what `make serve` has put into the user's models folder, the default of whoever names none."""
     folder = tmp_path_factory.mktemp("data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(folder))
