@@ -6,22 +6,28 @@ model's file (pool/required.py warns of it), and a database on another machine (
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import errno
 import os
 import socket
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from localai_flask.address import Address
 from localai_flask.diagnosis.gpus import describe_unused_gpus
 from localai_flask.engine_build.compilers import LINUX_ONLY
 from localai_flask.errors import ServerConfigError
-from localai_flask.settings import Settings
+from localai_flask.settings import PREFIX, Settings, env_name
 from localai_flask.store.place import default_path, describe_obstacle
 
 STARTER = "`localai-flask serve --starter` fetches a small model to begin with"
+
+
+INTERNAL = f"{PREFIX}FLASK_"
+"""How the names of variables begin by which the server's own processes find each other."""
 
 
 def find_faults(settings: Settings, addresses: Iterable[Address]) -> Iterator[str]:
@@ -54,7 +60,18 @@ def find_doubts(settings: Settings) -> Iterator[str]:
             f"another program listens on {settings.listening.bind}: stop it, or choose another port, as in "
             "LOCALAI_ADDRESS=127.0.0.1:8081"
         )
+    yield from _find_unknown_variables(os.environ)
     yield from describe_unused_gpus()
+
+
+def _find_unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
+    """Find variables that look like settings and are none, such as LocalAI's of what is not here yet."""
+    known = {env_name(field): None for field in dataclasses.fields(Settings)}
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and not name.startswith(INTERNAL) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+            hint = f"; perhaps {near[0]} is meant" if near else ""
+            yield f"{name} is no setting of this server and has no effect{hint}"
 
 
 def _find_models_faults(folder: Path) -> Iterator[str]:
@@ -97,9 +114,11 @@ def _is_inherited() -> bool:
 def _find_address_faults(address: Address) -> Iterator[str]:
     if address.path:
         yield from _find_socket_faults(Path(address.path))
-    elif address.host and ":" not in address.host:
+    elif address.host:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         try:
-            socket.getaddrinfo(address.host, address.port, socket.AF_INET, socket.SOCK_STREAM)
+            with socket.socket(family) as probe:
+                probe.bind((address.host, 0))
         except OSError as error:
             yield (
                 f"cannot listen on {address.bind}, as {address.host} has no address here ({error.strerror}): set "

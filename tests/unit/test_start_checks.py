@@ -163,3 +163,22 @@ def test_an_inherited_socket_is_looked_at_too(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "x.sock"))
         assert _read_address(listening.fileno()).path == str(tmp_path / "x.sock")
+
+
+def test_a_variable_that_is_no_setting_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model.gguf").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("LOCALAI_THREAD", "3")
+    monkeypatch.setenv("LOCALAI_WATCHDOG_IDLE", "true")
+    monkeypatch.setenv("LOCALAI_THREADS", "3")
+    doubts = [doubt for doubt in find_doubts(Settings(models_path=tmp_path)) if "no setting" in doubt]
+    assert doubts == [
+        "LOCALAI_THREAD is no setting of this server and has no effect; perhaps LOCALAI_THREADS is meant",
+        "LOCALAI_WATCHDOG_IDLE is no setting of this server and has no effect",
+    ]
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "no-such-name.invalid"])
+def test_an_address_of_another_machine_is_a_fault(tmp_path: Path, host: str) -> None:
+    (fault,) = find_faults(Settings(models_path=tmp_path, api_key=("k",)), [Address(host=host, port=8080)])
+    assert "cannot listen on" in fault and "has no address here" in fault
