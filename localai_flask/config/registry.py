@@ -116,10 +116,14 @@ class Registry:
         return look if catalog.models.get(config.name) == config else NEVER
 
     def refresh_names(self) -> tuple[frozenset[str], Look]:
-        """Look at the folder, and return all names that stand for something in it, be it usable or not."""
+        """Look at the folder, and return all names that stand for something in it which is not switched off.
+
+        Faulty ones are among them, as who edits a file may not be done.
+        """
         self.refresh()
         catalog, look = self._seen
-        return frozenset(catalog.models) | frozenset(catalog.problems), look
+        enabled = {name for name, config in catalog.models.items() if not config.disabled}
+        return frozenset(enabled | catalog.problems.keys()), look
 
     def _current(self, max_age_s: float | None = None) -> Catalog:
         """Return the folder's state, at most `recheck_s` old; while one thread reads, the others get the state before.

@@ -513,3 +513,10 @@ def test_an_entry_of_a_gallery_is_told_from_a_models_yaml(tmp_path: Path) -> Non
     (tmp_path / "entry.yaml").write_text("name: entry\nconfig_file: |\n  backend: llama-cpp\nfiles: []\n")
     problem = Registry(Settings(models_path=tmp_path)).problems()["entry"]
     assert "this is a gallery's entry" in str(problem) and "`config_file`" in str(problem)
+
+
+def test_names_are_those_of_models_that_are_not_switched_off(tmp_path: Path) -> None:
+    for name, more in (("on", ""), ("off", "disabled: true\n"), ("faulty", "context_size: -5\n")):
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nbackend: echo\n{more}")
+    names, look = Registry(Settings(models_path=tmp_path)).refresh_names()
+    assert names == {"on", "faulty"} and look.is_after(NEVER)
