@@ -144,7 +144,9 @@ class PoolManager:
         with self.lock:
             for model in self._of_folder():
                 if model.config.name in names and look.is_after(model.look):
-                    log.info("model %s has left the models folder, or is disabled; its workers leave", model.config.name)
+                    log.info(
+                        "model %s has left the models folder, or is disabled; its workers leave", model.config.name
+                    )
                     model.look = look
                     model.supersede(_has_changed(model.config))
 
