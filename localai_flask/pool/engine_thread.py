@@ -81,7 +81,7 @@ class EngineThread(threading.Thread):
 
     @property
     def is_idle(self) -> bool:
-        return not self._requests.routes() and self._inbox.empty()
+        return not len(self._requests) and self._inbox.empty()
 
     @property
     def heeds_stop(self) -> bool:

@@ -62,12 +62,8 @@ class Link:
             self.fail_all()  # the reading thread may have reported the end before these requests were known
         return [request_id for request_id, _ in batch]
 
-    def cancel(self, request_id: int) -> None:
-        """Forget a request, and tell the worker if it has not finished."""
-        self.cancel_all([request_id])
-
     def cancel_all(self, request_ids: Iterable[int]) -> None:
-        """Do as `cancel` for several requests, in one frame."""
+        """Forget requests, and tell the worker of those that have not finished, in one frame."""
         left = [(request_id, Cancel()) for request_id in request_ids if self._inboxes.pop(request_id, None) is not None]
         if left:
             self.outbox.send(left)
