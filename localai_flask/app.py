@@ -24,7 +24,7 @@ from localai_flask.api.openai import routes as openai_routes
 from localai_flask.api.responses import routes as responses_routes
 from localai_flask.config.registry import Registry
 from localai_flask.errors import Unavailable
-from localai_flask.pool.client import PoolClient
+from localai_flask.pool.client.pool_client import PoolClient
 from localai_flask.pool.runtime import Runtime
 from localai_flask.settings import Settings
 from localai_flask.store.opened import Store

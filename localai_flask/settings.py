@@ -7,38 +7,16 @@ values back from the environment, and the docs page is printed from it.
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from localai_flask.address import Address
+from localai_flask.setting_fields import env_name, parse, render, setting
 
-PREFIX = "LOCALAI_"
 LEVELS = ("error", "warning", "info", "debug")
 HIDDEN = "…"
-BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-
-
-def setting(
-    default: Any,
-    help: str,
-    *,
-    metavar: str | None = None,
-    env: str | None = None,
-    minimum: int = 0,
-    check: Callable[[str], object] | None = None,
-    secret: bool = False,
-) -> Any:
-    """Declare one setting; `env` is the variable's name where it is not LOCALAI_ and the field's name.
-
-    A number is at least `minimum`; `check` raises `ValueError` with the reason why a text cannot be used. A `secret`
-    is not shown.
-    """
-    about = {"help": help, "metavar": metavar, "env": env, "minimum": minimum, "check": check, "secret": secret}
-    return dataclasses.field(default=default, metadata=about)
 
 
 def _check_level(text: str) -> None:
@@ -124,12 +102,12 @@ class Settings:
         for field in dataclasses.fields(cls):
             text = environment.get(env_name(field))
             if text is not None and text != "":
-                values[field.name] = _parse(field, text)
+                values[field.name] = parse(field, text)
         return cls(**values)
 
     def to_environment(self) -> dict[str, str]:
         """Render every setting as its variable, defaults too, so that they replace what an environment has."""
-        return {env_name(field): _render(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return {env_name(field): render(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
     def __repr__(self) -> str:
         changed = ((f, getattr(self, f.name)) for f in dataclasses.fields(self))
@@ -140,52 +118,3 @@ class Settings:
     def listening(self) -> Address:
         """The address to listen on."""
         return Address.parse(self.address)
-
-
-def env_name(field: dataclasses.Field[Any]) -> str:
-    return field.metadata["env"] or PREFIX + field.name.upper()
-
-
-def _parse(field: dataclasses.Field[Any], text: str) -> Any:
-    default: Any = field.default
-    if isinstance(default, bool):
-        if text.lower() not in BOOLEANS:
-            raise ValueError(f"{env_name(field)}={text!r} is not a boolean; use true or false.")
-        return BOOLEANS[text.lower()]
-    if isinstance(default, tuple):
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    if isinstance(default, int | float):
-        return _parse_number(field, text)
-    if field.metadata["check"] is not None:
-        try:
-            field.metadata["check"](text)
-        except ValueError as error:
-            raise ValueError(f"{env_name(field)}={text!r} cannot be used: {error}.") from None
-    return type(default)(text)
-
-
-def _parse_number(field: dataclasses.Field[Any], text: str) -> int | float:
-    default: Any = field.default
-    digits, scale = _duration(text) if isinstance(default, float) else (text, 1)
-    try:
-        number: int | float = type(default)(digits) * scale if scale != 1 else type(default)(digits)
-    except ValueError:
-        raise ValueError(f"{env_name(field)}={text!r} is not a number; its default is {default}.") from None
-    minimum: int = field.metadata["minimum"]
-    if not minimum <= number < math.inf:
-        raise ValueError(f"{env_name(field)}={text!r} is out of range; the least is {minimum}, the default {default}.")
-    return number
-
-
-def _duration(text: str) -> tuple[str, float]:
-    """Split off a unit as LocalAI writes it (500ms, 10s, 5m, 1h); a bare number is in seconds."""
-    for unit, scale in (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)):
-        if text.endswith(unit):
-            return text.removesuffix(unit), scale
-    return text, 1.0
-
-
-def _render(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)

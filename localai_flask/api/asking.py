@@ -14,7 +14,7 @@ from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import ModelInfo
 from localai_flask.inquiry import Embedded, EmbeddedPart, Fact, Question
-from localai_flask.pool.session import Session
+from localai_flask.pool.client.session import Session
 
 BEAT_S = 0.5
 LACKS = {

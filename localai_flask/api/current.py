@@ -9,7 +9,7 @@ from flask import current_app
 if TYPE_CHECKING:
     from localai_flask.api.limits import Places
     from localai_flask.config.registry import Registry
-    from localai_flask.pool.client import PoolClient
+    from localai_flask.pool.client.pool_client import PoolClient
     from localai_flask.settings import Settings
     from localai_flask.store.opened import Store
     from localai_flask.store.probe import Probe

@@ -31,7 +31,7 @@ from localai_flask.generation import (
     Timings,
     Usage,
 )
-from localai_flask.pool.session import Session
+from localai_flask.pool.client.session import Session
 
 BEAT_S = 0.5
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from localai_flask.settings import Settings, env_name
+from localai_flask.setting_fields import env_name
+from localai_flask.settings import Settings
 
 
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -93,7 +93,7 @@ class WorkerAddress(msgspec.Struct, frozen=True, array_like=True):
     pid: int
 
 
-class Lease(msgspec.Struct, frozen=True, kw_only=True):
+class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What the manager knows of one model: whom to talk to, or how long until then, or why never."""
 
     name: str
@@ -105,8 +105,8 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorInfo | None = None
 
 
-Directory = dict[str, Lease]
-"""From a config's key to its lease."""
+Directory = dict[str, ModelStatus]
+"""From a config's key to what is known of it."""
 
 encode = msgspec.msgpack.Encoder().encode
 decode_wanted = msgspec.msgpack.Decoder(list[Wanted]).decode

@@ -20,7 +20,8 @@ from localai_flask.address import Address
 from localai_flask.diagnosis.gpus import describe_unused_gpus
 from localai_flask.engine_build.compilers import LINUX_ONLY
 from localai_flask.errors import ServerConfigError
-from localai_flask.settings import PREFIX, Settings, env_name
+from localai_flask.setting_fields import PREFIX, env_name
+from localai_flask.settings import Settings
 from localai_flask.store.place import default_path, describe_obstacle
 
 STARTER = "`localai-flask serve --starter` fetches a small model to begin with"

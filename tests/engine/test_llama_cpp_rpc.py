@@ -15,7 +15,7 @@ import pytest
 from localai_flask.config.model import ModelConfig, Parameters
 from localai_flask.errors import ApiError, ConfigError, ModelLoadFailed
 from localai_flask.generation import Delta
-from localai_flask.pool.session import Session
+from localai_flask.pool.client.session import Session
 from tests.engine.conftest import load_engine
 from tests.support import gguf_models as models
 from tests.support.pool import Pool, ask, whole

@@ -12,8 +12,8 @@ from localai_flask.errors import Overloaded
 from localai_flask.generation import Delta, Prompt, SamplingParams
 from localai_flask.pool import messages, outbox
 from localai_flask.pool.channel import Channel, Hub, HubEventKind
-from localai_flask.pool.inbox import Inbox
-from localai_flask.pool.links import Link
+from localai_flask.pool.client.inbox import Inbox
+from localai_flask.pool.client.worker_links import WorkerLink
 from localai_flask.pool.messages import Cancel, Command, Generate, Message
 from localai_flask.pool.outbox import Outbox
 from localai_flask.pool.protocol import WorkerAddress
@@ -91,7 +91,7 @@ def test_deltas_that_wait_become_one(ends: Ends) -> None:
 def test_a_worker_that_takes_nothing_for_long_gets_no_more_requests(
     ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    link = Link(WorkerAddress("w", NAME, os.getpid()), ends.channel, ends.near_hub)
+    link = WorkerLink(WorkerAddress("w", NAME, os.getpid()), ends.channel, ends.near_hub)
     inbox = Inbox()
     while not link.outbox._kept:
         link.send(LARGE, inbox, 0)

@@ -217,7 +217,7 @@ def test_a_changed_config_gets_a_new_worker_and_the_old_one_leaves(pool: Pool) -
 def test_replicas_share_the_work(pool: Pool) -> None:
     config = echo("twins", "slots:1", replicas=2)
     session = pool.session(config)
-    wait_for(lambda: len(pool.client._started()[0].lease(config.key).workers) == 2, 10, "both replicas")  # type: ignore[union-attr]
+    wait_for(lambda: len(pool.client._started()[0].status(config.key).workers) == 2, 10, "both replicas")  # type: ignore[union-attr]
     first, second = (texts(ask(session, script("ab", pace_ms=300))) for _ in range(2))
     begun = time.monotonic()
     assert next(first) + next(second) == "aa"

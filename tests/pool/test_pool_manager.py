@@ -18,12 +18,12 @@ from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ModelLoadFailed, Unavailable
 from localai_flask.generation import ModelInfo
 from localai_flask.pool import protocol
-from localai_flask.pool.client import PoolClient
-from localai_flask.pool.manager import PoolManager
-from localai_flask.pool.process import WorkerProcess
+from localai_flask.pool.client.pool_client import PoolClient
+from localai_flask.pool.manager.manager import PoolManager
+from localai_flask.pool.manager.model_table import ModelEntry, WorkerEntry
+from localai_flask.pool.manager.worker_process import WorkerProcess
 from localai_flask.pool.protocol import Wanted
 from localai_flask.pool.runtime import ENV, Runtime
-from localai_flask.pool.table import Model, Worker
 from localai_flask.server.kept_process import KeptProcess, Service
 from localai_flask.settings import Settings
 from tests.support import processes
@@ -118,8 +118,8 @@ class TestForms:
         """Ask for a form as seen at a look, and return the state of each known form, by its key."""
         manager.sync(protocol.encode([Wanted(model_config.encode(config), Look(begun, ended))]))
         manager.tick()
-        leases = protocol.decode_directory(manager.sync(protocol.encode([])))
-        return {key: lease.state for key, lease in leases.items()}
+        statuses = protocol.decode_directory(manager.sync(protocol.encode([])))
+        return {key: status.state for key, status in statuses.items()}
 
     def test_the_later_look_is_right(self, manager: PoolManager) -> None:
         assert self.ask(manager, self.OLD, 1.0, 1.1) == {self.OLD.key: "loading"}
@@ -212,14 +212,14 @@ def _complaint(pool: Pool, words: str) -> bool:
 
 
 def test_a_failed_replica_leaves_the_others_usable() -> None:
-    model = Model(echo("twins", replicas=2))
+    model = ModelEntry(echo("twins", replicas=2))
     process = SimpleNamespace(pid=1)
-    model.workers["a"] = Worker("a", process, "address", ready=True)  # type: ignore[arg-type]
+    model.workers["a"] = WorkerEntry("a", process, "address", ready=True)  # type: ignore[arg-type]
     model.info = ModelInfo(backend="echo", engine_version="1", context_length=1, capabilities=frozenset())
     model.load_failed(ModelLoadFailed("out of memory").info, cooldown_s=0.0)
-    lease = model.lease()
-    assert (lease.state, lease.error) == ("ready", None)
-    assert lease.info is not None
+    status = model.status()
+    assert (status.state, status.error) == ("ready", None)
+    assert status.info is not None
     assert model.is_due, "the missing replica is never tried again"
 
 
@@ -232,9 +232,9 @@ def test_a_worker_that_cannot_be_started_is_the_models_error(tmp_path: Path, mon
     config = echo()
     manager.sync(protocol.encode([Wanted(model_config.encode(config), NOW)]))
     manager.tick()
-    lease = protocol.decode_directory(manager.sync(protocol.encode([])))[config.key]
-    assert lease.error is not None
-    assert "Cannot start a worker for model echo" in lease.error.message
+    status = protocol.decode_directory(manager.sync(protocol.encode([])))[config.key]
+    assert status.error is not None
+    assert "Cannot start a worker for model echo" in status.error.message
 
 
 def test_a_manager_that_hangs_blocks_no_client_for_ever(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from localai_flask.inquiry import (
     Tokenize,
     Tokenized,
 )
-from localai_flask.pool.session import Session
+from localai_flask.pool.client.session import Session
 from tests.support.pool import Pool, ask, echo
 
 

@@ -12,10 +12,11 @@ import pytest
 
 from localai_flask.config import model as model_config
 from localai_flask.generation import Delta, Prompt, SamplingParams
-from localai_flask.pool import manager_link, outbox, worker
+from localai_flask.pool import outbox
 from localai_flask.pool.channel import Channel
 from localai_flask.pool.protocol import WorkerSpec
 from localai_flask.pool.runtime import ENV
+from localai_flask.pool.worker import manager_link, worker
 from tests.support.pool import Pool, ask, echo, texts, whole
 from tests.support.processes import wait_for
 
@@ -52,9 +53,9 @@ def test_a_request_to_a_worker_that_has_just_died_moves(pool: Pool) -> None:
 
 def test_a_model_worker_hangs_up_on_what_it_cannot_read(pool: Pool) -> None:
     session = pool.session(echo())
-    lease = pool.client._started()[0].lease(session.config.key)
-    assert lease is not None
-    stranger = Channel.connect(lease.workers[0].address)
+    status = pool.client._started()[0].status(session.config.key)
+    assert status is not None
+    stranger = Channel.connect(status.workers[0].address)
     stranger.send(b"\xc1")
     wait_for(stranger.peer_left, 5, "hung up")
     stranger.close()
@@ -62,24 +63,24 @@ def test_a_model_worker_hangs_up_on_what_it_cannot_read(pool: Pool) -> None:
 
 
 @pytest.fixture
-def lonely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[worker.Worker]:
+def lonely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[worker.ModelWorker]:
     """A model worker's inner life in this process, without a manager."""
     runtime = tmp_path / f"localai-flask-{os.getpid()}-x"
     runtime.mkdir()
     monkeypatch.setenv(ENV, str(runtime))
     spec = WorkerSpec(worker_id="w", config=model_config.encode(echo()), runtime_dir="", log_level="info", grace_s=1.0)
-    lonely = worker.Worker(spec)
+    lonely = worker.ModelWorker(spec)
     yield lonely
     lonely.engine.stop(5)
     lonely.hub.close()
 
 
-def test_a_worker_leaves_when_no_manager_comes_back(lonely: worker.Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_leaves_when_no_manager_comes_back(lonely: worker.ModelWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manager_link, "LONGEST_ABSENCE_S", 0.5)
     assert lonely.serve() == worker.EXIT_ORPHANED
 
 
-def test_a_reader_that_takes_nothing_is_dropped(lonely: worker.Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_takes_nothing_is_dropped(lonely: worker.ModelWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "LONGEST_BACKLOG_S", 0.5)
     lonely.engine.start()
     reader = Channel.connect(lonely.address)

@@ -13,8 +13,8 @@ import pytest
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError
 from localai_flask.generation import Delta
-from localai_flask.pool import session as pool_session
-from localai_flask.pool.session import Generation
+from localai_flask.pool.client import session as pool_session
+from localai_flask.pool.client.session import Generation
 from tests.support.pool import Pool, ask, echo, whole
 from tests.support.processes import wait_for
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from localai_flask.pool import failure
-from localai_flask.pool.failure import Backoff
+from localai_flask.pool.manager import failure
+from localai_flask.pool.manager.failure import Backoff
 
 
 class Clock:

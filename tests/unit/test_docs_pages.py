@@ -12,7 +12,8 @@ import pytest
 from localai_flask import errors
 from localai_flask.api.errors import CODES
 from localai_flask.errors import ApiError
-from localai_flask.settings import Settings, env_name
+from localai_flask.setting_fields import env_name
+from localai_flask.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])

@@ -8,10 +8,10 @@ import pytest
 
 from localai_flask.errors import Unavailable
 from localai_flask.pool.channel import ChannelGone
-from localai_flask.pool.client import PoolClient
-from localai_flask.pool.inbox import Inbox
+from localai_flask.pool.client.inbox import Inbox
+from localai_flask.pool.client.pool_client import PoolClient
 from localai_flask.pool.messages import Ping, Pong
-from localai_flask.pool.protocol import Lease, WorkerAddress
+from localai_flask.pool.protocol import ModelStatus, WorkerAddress
 
 
 class Pool:
@@ -23,13 +23,13 @@ class Pool:
         self.asked: list[str] = []
         self._deaf, self._gone = deaf, gone
 
-    def leases(self) -> dict[str, Lease]:
+    def statuses(self) -> dict[str, ModelStatus]:
         workers = [WorkerAddress(name, name, 1) for name in ("one", "two")]
         other = [WorkerAddress("three", "three", 1)]
-        idle = Lease(name="idle", state="ready", workers=[WorkerAddress("four", "four", 1)])
+        idle = ModelStatus(name="idle", state="ready", workers=[WorkerAddress("four", "four", 1)])
         return {
-            "a": Lease(name="twin", state="ready", required=True, workers=workers),
-            "b": Lease(name="single", state="ready", required=True, workers=other),
+            "a": ModelStatus(name="twin", state="ready", required=True, workers=workers),
+            "b": ModelStatus(name="single", state="ready", required=True, workers=other),
             "c": idle,
         }
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from localai_flask.pool.channel import handshake, ring
-from localai_flask.pool.channel.handshake import ChannelFull, ChannelGone, Link
+from localai_flask.pool.channel.handshake import ChannelEnds, ChannelFull, ChannelGone
 from localai_flask.pool.channel.ring import Frame, ProtocolError
 
 __all__ = ["Channel", "ChannelFull", "ChannelGone"]
@@ -37,7 +37,7 @@ class Channel:
     Messages arrive in the order in which they were sent.
     """
 
-    def __init__(self, link: Link, *, is_caller: bool):
+    def __init__(self, link: ChannelEnds, *, is_caller: bool):
         self.data: Any = None
         """Whatever the owner keeps with the channel."""
         self.peer_pid = handshake.peer_of(link.socket)[0]

@@ -40,7 +40,7 @@ class ChannelFull(TimeoutError):
     """The peer is alive but has taken no call in time."""
 
 
-class Link(NamedTuple):
+class ChannelEnds(NamedTuple):
     """What the two ends of a channel share; the counters are the caller's published and freed, then the other's."""
 
     socket: socket.socket
@@ -84,7 +84,7 @@ def peer_of(connected: socket.socket) -> tuple[int, int]:
     return pid, uid
 
 
-def call(name: str, ring_bytes: int, timeout: float) -> Link:
+def call(name: str, ring_bytes: int, timeout: float) -> ChannelEnds:
     """Connect to an abstract name and hand over fresh rings; raise ChannelGone or ChannelFull.
 
     No answer is awaited: a refusal shows as the end of the connection.
@@ -107,7 +107,7 @@ def call(name: str, ring_bytes: int, timeout: float) -> Link:
         finally:
             os.close(memory_fd)
         undo.pop_all()
-        return Link(connected, memory, (counters[0], counters[1], counters[2], counters[3]))
+        return ChannelEnds(connected, memory, (counters[0], counters[1], counters[2], counters[3]))
 
 
 def _connect(name: str, timeout: float) -> socket.socket:
@@ -138,7 +138,7 @@ def _send_hello(connected: socket.socket, hello: bytes, fds: list[int]) -> None:
         raise ChannelGone("The peer hung up before it was greeted.") from None
 
 
-def answer(connected: socket.socket) -> Link:
+def answer(connected: socket.socket) -> ChannelEnds:
     """Read and check a caller's hello.
 
     Raises BlockingIOError if it has not come yet; ProtocolError and OSError mean that the caller must be refused. The
@@ -156,7 +156,7 @@ def answer(connected: socket.socket) -> Link:
         memory = mmap.mmap(memory_fd, 2 * ring_bytes)
         undo.pop_all()
         os.close(memory_fd)
-        return Link(connected, memory, (published, freed, published_back, freed_back))
+        return ChannelEnds(connected, memory, (published, freed, published_back, freed_back))
 
 
 def _receive_hello(connected: socket.socket) -> tuple[bytes, list[int]]:

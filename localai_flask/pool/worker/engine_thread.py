@@ -23,7 +23,7 @@ from localai_flask.inquiry import Fact
 from localai_flask.pool.channel import Channel
 from localai_flask.pool.in_hand import InHand, digest_of
 from localai_flask.pool.messages import NOT_LAST, Answer, Ask, Generate, Queued, Taken
-from localai_flask.pool.requests import Requests
+from localai_flask.pool.worker.requests import Requests
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class EngineThread(threading.Thread):
         return not len(self._requests) and self._inbox.empty()
 
     @property
-    def heeds_stop(self) -> bool:
+    def can_stop(self) -> bool:
         """Whether `stop` is worth waiting for: the engine neither loads nor sits in a step."""
         return self.info is not None and self.busy_since is None
 

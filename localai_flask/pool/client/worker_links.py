@@ -13,7 +13,7 @@ from localai_flask.errors import Overloaded, WorkerDied
 from localai_flask.generation import Failed
 from localai_flask.pool import messages
 from localai_flask.pool.channel import Channel, ChannelFull, ChannelGone, Hub, HubEventKind
-from localai_flask.pool.inbox import Inbox
+from localai_flask.pool.client.inbox import Inbox
 from localai_flask.pool.messages import Answer, Cancel, Command, Message
 from localai_flask.pool.outbox import Outbox
 from localai_flask.pool.protocol import WorkerAddress
@@ -24,7 +24,7 @@ CONNECT_S = 1.0
 """How long a worker may take to accept a connection, before it counts as gone."""
 
 
-class Link:
+class WorkerLink:
     """One channel and the requests that run over it; a request's answers go to its inbox with its tag."""
 
     def __init__(self, worker: WorkerAddress, channel: Channel, hub: Hub):
@@ -81,18 +81,18 @@ class Link:
             self.deliver(request_id, Failed(error.info))
 
 
-class Links(threading.Thread):
+class WorkerLinks(threading.Thread):
     """Opens channels on demand and delivers what arrives on them."""
 
     def __init__(self) -> None:
         super().__init__(name="pool-links", daemon=True)
         self._hub = Hub()
-        self._links: dict[str, Link] = {}
+        self._links: dict[str, WorkerLink] = {}
         self._changing = threading.Lock()
         """Held for a moment only: the reader needs it to go on."""
         self._connecting = threading.Lock()
 
-    def to(self, worker: WorkerAddress) -> Link:
+    def to(self, worker: WorkerAddress) -> WorkerLink:
         """Give the link to a worker; raise `ChannelGone` if it cannot be reached."""
         link = self._alive(worker)
         if link is not None:
@@ -101,13 +101,13 @@ class Links(threading.Thread):
             link = self._alive(worker)
             return link if link is not None else self._connect(worker)
 
-    def _alive(self, worker: WorkerAddress) -> Link | None:
+    def _alive(self, worker: WorkerAddress) -> WorkerLink | None:
         link = self._links.get(worker.worker_id)
         return link if link is not None and link.channel.alive else None
 
-    def _connect(self, worker: WorkerAddress) -> Link:
+    def _connect(self, worker: WorkerAddress) -> WorkerLink:
         try:
-            link = Link(worker, Channel.connect(worker.address, timeout=CONNECT_S), self._hub)
+            link = WorkerLink(worker, Channel.connect(worker.address, timeout=CONNECT_S), self._hub)
         except ChannelFull as error:
             raise ChannelGone(f"The worker {worker.worker_id} takes no connection.") from error
         link.channel.data = link
@@ -120,7 +120,7 @@ class Links(threading.Thread):
         while True:
             for event in self._hub.recv(timeout=None):
                 assert event.channel is not None
-                link: Link = event.channel.data
+                link: WorkerLink = event.channel.data
                 if event.kind is HubEventKind.GONE:
                     self._lose(link)
                 elif event.kind is HubEventKind.ROOM:
@@ -129,7 +129,7 @@ class Links(threading.Thread):
                     assert event.payload is not None
                     self._deliver(link, event.payload)
 
-    def _deliver(self, link: Link, payload: bytes) -> None:
+    def _deliver(self, link: WorkerLink, payload: bytes) -> None:
         try:
             answers = messages.decode_answers(payload)
         except msgspec.MsgspecError as error:
@@ -140,7 +140,7 @@ class Links(threading.Thread):
         for request_id, answer in answers:
             link.deliver(request_id, answer)
 
-    def _lose(self, link: Link) -> None:
+    def _lose(self, link: WorkerLink) -> None:
         with self._changing:
             if self._links.get(link.worker.worker_id) is link:
                 del self._links[link.worker.worker_id]

@@ -13,13 +13,13 @@ from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo
 from localai_flask.generation import ModelInfo
 from localai_flask.pool import protocol
-from localai_flask.pool.failure import Backoff, Suspects, fault_of
-from localai_flask.pool.process import WorkerProcess
-from localai_flask.pool.protocol import Lease, WorkerAddress
+from localai_flask.pool.manager.failure import Backoff, Suspects, fault_of
+from localai_flask.pool.manager.worker_process import WorkerProcess
+from localai_flask.pool.protocol import ModelStatus, WorkerAddress
 
 
 @dataclass
-class Worker:
+class WorkerEntry:
     """One model worker as the manager sees it."""
 
     id: str
@@ -64,7 +64,7 @@ class Worker:
 
 
 @dataclass
-class Model:
+class ModelEntry:
     """One model that somebody asked for."""
 
     config: ModelConfig
@@ -75,7 +75,7 @@ class Model:
     """The latest look at the models folder that showed it as it is here."""
     superseded_at: float | None = None
     """When its YAML changed, so that another entry of the table stands for this name."""
-    workers: dict[str, Worker] = field(default_factory=dict)
+    workers: dict[str, WorkerEntry] = field(default_factory=dict)
     info: ModelInfo | None = None
     error: ErrorInfo | None = None
     loads: Backoff = field(default_factory=Backoff)
@@ -84,11 +84,11 @@ class Model:
     """Whether its workers load without optional speed-ups, as one that used them was killed by a fault."""
 
     @property
-    def usable(self) -> list[Worker]:
+    def usable(self) -> list[WorkerEntry]:
         return [worker for worker in self.workers.values() if worker.ready and not worker.leaving]
 
     @property
-    def current(self) -> list[Worker]:
+    def current(self) -> list[WorkerEntry]:
         return [worker for worker in self.workers.values() if not worker.leaving]
 
     @property
@@ -105,9 +105,9 @@ class Model:
             return "failed"
         return "loading" if self.wanted else "cold"
 
-    def lease(self) -> Lease:
+    def status(self) -> ModelStatus:
         usable = self.usable
-        return Lease(
+        return ModelStatus(
             name=self.config.name,
             state=self.state,
             required=self.required or (self.wanted and self.info is not None),
@@ -131,7 +131,7 @@ class Model:
         if not self.usable:
             self.info = None
 
-    def give_up_speedups(self, dead: Worker) -> bool:
+    def give_up_speedups(self, dead: WorkerEntry) -> bool:
         """Load without optional speed-ups from now on if a fault ended a load with them; return whether one did."""
         backend = BACKENDS.get(self.config.backend)
         if dead.ready or dead.is_cautious or not fault_of(dead.process) or backend is None or not backend.has_speedups:

@@ -25,7 +25,7 @@ class Table(Protocol):
     """What the thread does with the manager's table."""
 
     def require(self, name: str, config: ModelConfig, look: Look) -> None: ...
-    def miss(self, name: str, error: ErrorInfo) -> None: ...
+    def mark_missing(self, name: str, error: ErrorInfo) -> None: ...
     def loaded(self) -> frozenset[str]: ...
     def retire(self, names: frozenset[str], look: Look) -> None: ...
 
@@ -89,6 +89,6 @@ class RequiredModels(threading.Thread):
             config = registry.get(name)
             self._table.require(name, config, registry.last_look(config))
         except ApiError as error:
-            self._table.miss(name, error.info)
+            self._table.mark_missing(name, error.info)
         except OSError as error:
-            self._table.miss(name, ServerConfigError(f"Cannot read the models folder: {error}.").info)
+            self._table.mark_missing(name, ServerConfigError(f"Cannot read the models folder: {error}.").info)

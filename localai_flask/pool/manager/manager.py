@@ -21,12 +21,12 @@ from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo, LoadCrashed, Unavailable
 from localai_flask.pool import protocol
-from localai_flask.pool.failure import describe_death, fault_of
-from localai_flask.pool.process import WorkerProcess
+from localai_flask.pool.manager.failure import describe_death, fault_of
+from localai_flask.pool.manager.model_table import ModelEntry, WorkerEntry
+from localai_flask.pool.manager.required_models import RequiredModels
+from localai_flask.pool.manager.worker_process import WorkerProcess
 from localai_flask.pool.protocol import LOG_FORMAT, PoolServer, ReportAnswer, WorkerSpec
-from localai_flask.pool.required import RequiredModels
 from localai_flask.pool.runtime import Runtime
-from localai_flask.pool.table import Model, Worker
 from localai_flask.server.child import beat
 from localai_flask.settings import Settings
 
@@ -52,7 +52,7 @@ class PoolManager:
     def __init__(self, settings: Settings, runtime: Runtime, *, adopt: bool = False):
         self.settings = settings
         self.runtime = runtime
-        self.models: dict[str, Model] = {}
+        self.models: dict[str, ModelEntry] = {}
         """By config key; what is required and cannot be found, by name."""
         self.lock = threading.Lock()
         self.kill_at: float | None = None
@@ -68,44 +68,45 @@ class PoolManager:
         with self.lock:
             for wanted in protocol.decode_wanted(encoded):
                 self._want(model_config.decode(wanted.config), wanted.look)
-            return protocol.encode({key: model.lease() for key, model in self.models.items()})
+            return protocol.encode({key: model.status() for key, model in self.models.items()})
 
     def register(self, encoded: bytes) -> None:
         """Take up a worker that is ready, or one that a former manager started."""
-        told = protocol.decode_registration(encoded)
-        config = model_config.decode(told.config)
+        registration = protocol.decode_registration(encoded)
+        config = model_config.decode(registration.config)
         with self.lock:
-            model = self.models.setdefault(config.key, Model(config, wanted=not told.leaving))
-            worker = model.workers.get(told.worker_id)
+            model = self.models.setdefault(config.key, ModelEntry(config, wanted=not registration.leaving))
+            worker = model.workers.get(registration.worker_id)
             if worker is None:
-                worker = Worker(told.worker_id, WorkerProcess.adopt(told.worker_id, told.pid, self.runtime))
+                process = WorkerProcess.adopt(registration.worker_id, registration.pid, self.runtime)
+                worker = WorkerEntry(registration.worker_id, process)
                 model.workers[worker.id] = worker
-                log.info("adopted the worker of model %s (pid %d)", config.name, told.pid)
-            worker.address, worker.heard = told.address, time.monotonic()
-            if told.info is not None:
+                log.info("adopted the worker of model %s (pid %d)", config.name, registration.pid)
+            worker.address, worker.heard = registration.address, time.monotonic()
+            if registration.info is not None:
                 worker.ready, worker.progress = True, 1.0
-                model.info, model.error = told.info, None
-                model.is_cautious = bool(told.info.given_up)
+                model.info, model.error = registration.info, None
+                model.is_cautious = bool(registration.info.given_up)
                 model.loads.succeeded()
-            if told.leaving:
+            if registration.leaving:
                 worker.will_leave()
             elif self.stopping:
                 worker.send_away()
 
     def report(self, encoded: bytes) -> bytes:
         """Take a heartbeat."""
-        told = protocol.decode_report(encoded)
+        report = protocol.decode_report(encoded)
         with self.lock:
-            model, worker = self._find(told.worker_id)
+            model, worker = self._find(report.worker_id)
             if model is None or worker is None:
                 return protocol.encode(ReportAnswer(known=False))
             now = time.monotonic()
             worker.heard = now
-            if told.progress > worker.progress:
-                worker.progress, worker.advanced = told.progress, now
-            worker.running, worker.waiting = told.running, told.waiting
-            worker.engine_silent_s = told.engine_silent_s
-            if told.leaving:
+            if report.progress > worker.progress:
+                worker.progress, worker.advanced = report.progress, now
+            worker.running, worker.waiting = report.running, report.waiting
+            worker.engine_silent_s = report.engine_silent_s
+            if report.leaving:
                 worker.will_leave()
             return protocol.encode(ReportAnswer(known=True, suspects=model.suspects.digests()))
 
@@ -126,13 +127,13 @@ class PoolManager:
             self.models.pop(name, None)
             self._want(config, look, required=True)
 
-    def miss(self, name: str, error: ErrorInfo) -> None:
+    def mark_missing(self, name: str, error: ErrorInfo) -> None:
         """Note that a required name stands for no usable model."""
         with self.lock:
             known = self.models.get(name)
             if known is None or known.error != error:
                 log.error("cannot load %s to memory: %s", name, error.message)
-                self.models[name] = Model(ModelConfig(name=name), required=True, wanted=False, error=error)
+                self.models[name] = ModelEntry(ModelConfig(name=name), required=True, wanted=False, error=error)
 
     def loaded(self) -> frozenset[str]:
         """Return the names of models of the models folder that are wanted or have workers."""
@@ -150,7 +151,7 @@ class PoolManager:
                     model.look = look
                     model.supersede(_has_changed(model.config))
 
-    def _of_folder(self) -> list[Model]:
+    def _of_folder(self) -> list[ModelEntry]:
         models = self.models.values()
         return [each for each in models if each.config.source and each.superseded_at is None]
 
@@ -202,7 +203,7 @@ class PoolManager:
 
     # Under the lock.
 
-    def _find(self, worker_id: str) -> tuple[Model, Worker] | tuple[None, None]:
+    def _find(self, worker_id: str) -> tuple[ModelEntry, WorkerEntry] | tuple[None, None]:
         for model in self.models.values():
             if worker_id in model.workers:
                 return model, model.workers[worker_id]
@@ -216,12 +217,12 @@ class PoolManager:
         """
         others = [each for each in self.models.values() if each.is_other_form_of(config)]
         if not all(look.is_after(other.look) for other in others):
-            self.models.setdefault(config.key, Model(config)).supersede(_has_changed(config))
+            self.models.setdefault(config.key, ModelEntry(config)).supersede(_has_changed(config))
             return
         for other in others:
             required = required or other.required
             other.supersede(_has_changed(config))
-        model = self.models.setdefault(config.key, Model(config))
+        model = self.models.setdefault(config.key, ModelEntry(config))
         if model.superseded_at is not None and not look.is_after(model.look):
             return  # it has left the folder since
         model.confirm(look)
@@ -234,7 +235,7 @@ class PoolManager:
         self.adopting = False
         self.runtime.remove_worker_files(but={worker for model in self.models.values() for worker in model.workers})
 
-    def _reap(self, model: Model) -> None:
+    def _reap(self, model: ModelEntry) -> None:
         for worker in list(model.workers.values()):
             if not worker.process.has_ended:
                 continue
@@ -243,7 +244,7 @@ class PoolManager:
                 self._died(model, worker)
             worker.process.close()
 
-    def _died(self, model: Model, worker: Worker) -> None:
+    def _died(self, model: ModelEntry, worker: WorkerEntry) -> None:
         if model.give_up_speedups(worker):
             log.warning(
                 "the worker of model %s was killed by %s while loading; loading it again without optional speed-ups",
@@ -262,7 +263,7 @@ class PoolManager:
         if not worker.ready or model.loads.crashes_often:
             self._load_failed(model, error)
 
-    def _end_silent(self, model: Model) -> None:
+    def _end_silent(self, model: ModelEntry) -> None:
         now = time.monotonic()
         silence_s, stall_s = self.settings.worker_silence_timeout, self.settings.load_stall_timeout
         for worker in model.workers.values():
@@ -279,13 +280,13 @@ class PoolManager:
             if worker.ended_because or (self.kill_at is not None and now > self.kill_at):
                 worker.process.kill()
 
-    def _end_surplus(self, model: Model) -> None:
+    def _end_surplus(self, model: ModelEntry) -> None:
         """Send workers away that were adopted after others had been started in their place."""
         oldest_first = sorted(model.current, key=lambda worker: not worker.ready)
         for worker in oldest_first[model.config.replicas :]:
             worker.send_away()
 
-    def _start_missing(self, model: Model) -> None:
+    def _start_missing(self, model: ModelEntry) -> None:
         if self.stopping or self.adopting or not model.config.backend:
             return
         if model.is_due:
@@ -300,7 +301,7 @@ class PoolManager:
             else:
                 model.workers[worker.id] = worker
 
-    def _start(self, model: Model) -> Worker:
+    def _start(self, model: ModelEntry) -> WorkerEntry:
         worker_id, config = secrets.token_hex(6), model.config
         spec = WorkerSpec(
             worker_id=worker_id,
@@ -313,9 +314,9 @@ class PoolManager:
         )
         process = WorkerProcess.start(spec, self.runtime)
         log.info("loading model %s with backend %s (pid %d)", config.name, config.backend, process.pid)
-        return Worker(worker_id, process, model.is_cautious)
+        return WorkerEntry(worker_id, process, model.is_cautious)
 
-    def _load_failed(self, model: Model, error: ErrorInfo) -> None:
+    def _load_failed(self, model: ModelEntry, error: ErrorInfo) -> None:
         model.load_failed(error, self.settings.model_load_failure_cooldown)
 
 
@@ -370,7 +371,3 @@ def _tick_until_stopped(manager: PoolManager, runtime: Runtime, pulse: int | Non
             if pulse is not None:
                 beat(pulse)
     return arbiter_gone
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,7 @@ import time
 from collections import deque
 
 from localai_flask.errors import ErrorInfo, LoadCrashed, WorkerDied
-from localai_flask.pool.process import WorkerProcess
+from localai_flask.pool.manager.worker_process import WorkerProcess
 
 LONGEST_COOLDOWN_S = 300.0
 CRASH_WINDOW_S = 600.0

@@ -13,7 +13,7 @@ from localai_flask.config import model as model_config
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.pool import protocol
-from localai_flask.pool.protocol import Lease, PoolProxy, Wanted
+from localai_flask.pool.protocol import ModelStatus, PoolProxy, Wanted
 from localai_flask.pool.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class DirectoryThread(threading.Thread):
         self._lock = threading.Lock()
         self._answered, self._changed = threading.Condition(self._lock), threading.Condition(self._lock)
         self._wanted: dict[str, tuple[Wanted, int]] = {}
-        self._leases: protocol.Directory = {}
+        self._statuses: protocol.Directory = {}
         self._synced_at = -float("inf")
         self.answers = 0
         """How often the manager has answered."""
@@ -44,12 +44,12 @@ class DirectoryThread(threading.Thread):
         """Seconds since the manager last answered."""
         return time.monotonic() - self._synced_at
 
-    def leases(self) -> protocol.Directory:
+    def statuses(self) -> protocol.Directory:
         """The table as last seen, by config key; the caller must not change it."""
-        return self._leases
+        return self._statuses
 
-    def lease(self, key: str) -> Lease | None:
-        return self._leases.get(key)
+    def status(self, key: str) -> ModelStatus | None:
+        return self._statuses.get(key)
 
     def want(self, config: ModelConfig, look: Look) -> None:
         """Keep asking for a model, seen at that look, until `unwant`; one request waits per call."""
@@ -90,15 +90,15 @@ class DirectoryThread(threading.Thread):
         try:
             if self._proxy is None:
                 self._proxy = protocol.connect(self._runtime)
-            leases = self._proxy.sync(wanted)
+            statuses = self._proxy.sync(wanted)
         except (OSError, EOFError):
             self._proxy = None
             time.sleep(0.1)
             return
         with self._lock:
-            if leases != self._leases:
+            if statuses != self._statuses:
                 self._changed.notify_all()
-            self._leases = leases
+            self._statuses = statuses
             self._synced_at = time.monotonic()
             self.answers += 1
             self._answered.notify_all()

@@ -18,11 +18,11 @@ from localai_flask.errors import ApiError, Unavailable, WorkerDied, WorkerLeavin
 from localai_flask.generation import Failed, ModelInfo, Prompt, Reply, SamplingParams
 from localai_flask.inquiry import EmbeddedPart, Fact, Question, Score
 from localai_flask.pool.channel import ChannelGone
-from localai_flask.pool.directory import DirectoryThread
-from localai_flask.pool.inbox import Inbox
-from localai_flask.pool.links import Link, Links
+from localai_flask.pool.client.directory import DirectoryThread
+from localai_flask.pool.client.inbox import Inbox
+from localai_flask.pool.client.worker_links import WorkerLink, WorkerLinks
 from localai_flask.pool.messages import NOT_LAST, Ask, Generate, Ping, Pong, Queued, Taken
-from localai_flask.pool.protocol import Lease
+from localai_flask.pool.protocol import ModelStatus, WorkerAddress
 
 BEAT_S = 0.5
 MANAGER_ABSENCE_S = 10.0
@@ -44,7 +44,7 @@ class Session:
         self,
         config: ModelConfig,
         directory: DirectoryThread,
-        links: Links,
+        links: WorkerLinks,
         last_look: Callable[[ModelConfig], Look],
     ):
         self.config = config
@@ -65,9 +65,9 @@ class Session:
 
         Raises the load's error, or `Unavailable` if the pool manager stays away.
         """
-        lease = self._directory.lease(self.config.key)
-        if lease is not None and lease.info is not None and self._reachable(lease):
-            self._info = lease.info
+        status = self._directory.status(self.config.key)
+        if status is not None and status.info is not None and self._reachable(status):
+            self._info = status.info
             return
         self._directory.want(self.config, self._last_look(self.config))
         try:
@@ -81,14 +81,14 @@ class Session:
         while True:
             self._directory.await_change(beat if seen else min(beat, 0.1))
             now = time.monotonic()
-            lease = self._directory.lease(self.config.key)
+            status = self._directory.status(self.config.key)
             seen = self._directory.answers >= answers + 2  # the first may be to a question from before this request
-            if lease is not None and lease.info is not None and self._reachable(lease):
-                self._info = lease.info
+            if status is not None and status.info is not None and self._reachable(status):
+                self._info = status.info
                 return
-            if seen and lease is not None and lease.state == "failed" and lease.error is not None:
-                raise ApiError.from_info(lease.error)
-            if lease is None or lease.info is None:
+            if seen and status is not None and status.state == "failed" and status.error is not None:
+                raise ApiError.from_info(status.error)
+            if status is None or status.info is None:
                 reached = now
             elif now - reached > MANAGER_ABSENCE_S:
                 raise Unavailable(f"The worker of model {self.config.name} cannot be reached; try again.")
@@ -96,13 +96,12 @@ class Session:
                 raise Unavailable("The pool manager does not answer; it is being restarted, so try again.")
             if now - told >= beat:
                 told = now
-                yield lease.progress if lease is not None else None
+                yield status.progress if status is not None else None
 
-    def _reachable(self, lease: Lease) -> bool:
-        return any(self._link(lease, index) is not None for index in range(len(lease.workers)))
+    def _reachable(self, status: ModelStatus) -> bool:
+        return any(self._link(worker) is not None for worker in status.workers)
 
-    def _link(self, lease: Lease, index: int) -> Link | None:
-        worker = lease.workers[index]
+    def _link(self, worker: WorkerAddress) -> WorkerLink | None:
         if worker.worker_id in self._avoided:
             return None
         try:
@@ -110,7 +109,7 @@ class Session:
         except ChannelGone:
             return None
 
-    def avoid(self, link: Link) -> None:
+    def avoid(self, link: WorkerLink) -> None:
         """Do not pick this worker again: it is leaving, or dead."""
         self._avoided.add(link.worker.worker_id)
 
@@ -122,14 +121,14 @@ class Session:
         """Ask these questions together of the least busy worker; the caller closes what it gets."""
         return Generation(self, [Ask(question, timeout_s) for question in questions])
 
-    def pick(self, text: str) -> Link:
+    def pick(self, text: str) -> WorkerLink:
         """Choose the worker with the least outstanding work, and among equals the one that saw this text's beginning.
 
         Raises `Unavailable` if none can be reached.
         """
-        lease = self._directory.lease(self.config.key)
-        count = len(lease.workers) if lease is not None else 0
-        links = [link for index in range(count) if lease is not None and (link := self._link(lease, index)) is not None]
+        status = self._directory.status(self.config.key)
+        workers = status.workers if status is not None else []
+        links = [link for worker in workers if (link := self._link(worker)) is not None]
         if not links:
             raise Unavailable(
                 f"The worker of model {self.config.name} has just ended; it is being restarted, so try again."
@@ -146,7 +145,7 @@ class Generation:
         self._session = session
         self._commands = commands
         self._inbox = Inbox()
-        self._running: dict[int, tuple[Link, int]] = {}
+        self._running: dict[int, tuple[WorkerLink, int]] = {}
         self._begun: set[int] = set()
         """Sequences that an engine has looked at, but for those that it lets wait."""
         self._heard_at = self._pinged_at = time.monotonic()
@@ -164,7 +163,7 @@ class Generation:
             self.close()
             raise
 
-    def _submit(self, index: int, link: Link) -> None:
+    def _submit(self, index: int, link: WorkerLink) -> None:
         self._running[index] = link, link.send(self._commands[index], self._inbox, index)
 
     def events(self, beat: float = BEAT_S) -> Iterator[tuple[int, Reply | EmbeddedPart | Fact] | None]:
@@ -235,7 +234,7 @@ class Generation:
 
     def close(self) -> None:
         """Cancel what has not finished; may be called again."""
-        ids: dict[Link, list[int]] = defaultdict(list)
+        ids: dict[WorkerLink, list[int]] = defaultdict(list)
         while self._running:
             _, (link, request_id) = self._running.popitem()
             ids[link].append(request_id)

@@ -20,13 +20,13 @@ from localai_flask.errors import ConfigError, WorkerLeaving
 from localai_flask.generation import Failed
 from localai_flask.pool import messages, protocol
 from localai_flask.pool.channel import Channel, Hub, HubEvent, HubEventKind
-from localai_flask.pool.engine_thread import EngineThread
 from localai_flask.pool.in_hand import InHand
-from localai_flask.pool.manager_link import ManagerLink
 from localai_flask.pool.messages import Ask, Cancel, Generate, Ping, Pong
 from localai_flask.pool.outbox import Outbox
 from localai_flask.pool.protocol import LOG_FORMAT, Registration, Report, WorkerSpec
 from localai_flask.pool.runtime import Runtime
+from localai_flask.pool.worker.engine_thread import EngineThread
+from localai_flask.pool.worker.manager_link import ManagerLink
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ EXIT_ENGINE_BROKE = 5
 EXIT_ORPHANED = 6
 
 
-class Worker:
+class ModelWorker:
     """The main thread's side: channels in, commands to the engine, answers out."""
 
     def __init__(self, spec: WorkerSpec):
@@ -180,7 +180,7 @@ def main() -> None:
     spec = protocol.decode_spec(sys.stdin.buffer.read())
     server_log = open(int(sys.argv[1]), "w", buffering=1)  # noqa: SIM115  open for as long as the process runs
     logging.basicConfig(level=spec.log_level.upper(), stream=server_log, format=LOG_FORMAT)
-    worker = Worker(spec)
+    worker = ModelWorker(spec)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: worker.leave())
     signal.set_wakeup_fd(worker.hub.wake_fd, warn_on_full_buffer=False)
@@ -189,11 +189,7 @@ def main() -> None:
     except Exception:
         log.exception("the worker of model %s broke", worker.config.name)
         code = EXIT_ENGINE_BROKE
-    worker.engine.stop(timeout_s=5 if code == 0 and worker.engine.heeds_stop else 0)
+    worker.engine.stop(timeout_s=5 if code == 0 and worker.engine.can_stop else 0)
     logging.shutdown()
     # The engine thread may sit in a C call for minutes, and destructors of C libraries are no place to wait.
     os._exit(code)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""The web workers' side of the pool."""

@@ -1,0 +1,1 @@
+"""The process that starts and stops model workers."""

@@ -1,0 +1,5 @@
+"""Run the pool manager, as gunicorn's hooks do."""
+
+from localai_flask.pool.manager.manager import main
+
+main()

@@ -1,0 +1,1 @@
+"""One model worker: one engine, one model, many requests."""

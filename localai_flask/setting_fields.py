@@ -1,0 +1,79 @@
+"""How a setting is declared, read from its environment variable, and written back."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+PREFIX = "LOCALAI_"
+BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    metavar: str | None = None,
+    env: str | None = None,
+    minimum: int = 0,
+    check: Callable[[str], object] | None = None,
+    secret: bool = False,
+) -> Any:
+    """Declare one setting; `env` is the variable's name where it is not LOCALAI_ and the field's name.
+
+    A number is at least `minimum`; `check` raises `ValueError` with the reason why a text cannot be used. A `secret`
+    is not shown.
+    """
+    about = {"help": help, "metavar": metavar, "env": env, "minimum": minimum, "check": check, "secret": secret}
+    return dataclasses.field(default=default, metadata=about)
+
+
+def env_name(field: dataclasses.Field[Any]) -> str:
+    return field.metadata["env"] or PREFIX + field.name.upper()
+
+
+def parse(field: dataclasses.Field[Any], text: str) -> Any:
+    default: Any = field.default
+    if isinstance(default, bool):
+        if text.lower() not in BOOLEANS:
+            raise ValueError(f"{env_name(field)}={text!r} is not a boolean; use true or false.")
+        return BOOLEANS[text.lower()]
+    if isinstance(default, tuple):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if isinstance(default, int | float):
+        return _parse_number(field, text)
+    if field.metadata["check"] is not None:
+        try:
+            field.metadata["check"](text)
+        except ValueError as error:
+            raise ValueError(f"{env_name(field)}={text!r} cannot be used: {error}.") from None
+    return type(default)(text)
+
+
+def _parse_number(field: dataclasses.Field[Any], text: str) -> int | float:
+    default: Any = field.default
+    digits, scale = _duration(text) if isinstance(default, float) else (text, 1)
+    try:
+        number: int | float = type(default)(digits) * scale if scale != 1 else type(default)(digits)
+    except ValueError:
+        raise ValueError(f"{env_name(field)}={text!r} is not a number; its default is {default}.") from None
+    minimum: int = field.metadata["minimum"]
+    if not minimum <= number < math.inf:
+        raise ValueError(f"{env_name(field)}={text!r} is out of range; the least is {minimum}, the default {default}.")
+    return number
+
+
+def _duration(text: str) -> tuple[str, float]:
+    """Split off a unit as LocalAI writes it (500ms, 10s, 5m, 1h); a bare number is in seconds."""
+    for unit, scale in (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)):
+        if text.endswith(unit):
+            return text.removesuffix(unit), scale
+    return text, 1.0
+
+
+def render(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
