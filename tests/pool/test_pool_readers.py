@@ -17,6 +17,7 @@ from localai_flask.pool.channel import Channel
 from localai_flask.pool.protocol import WorkerSpec
 from localai_flask.pool.runtime import ENV
 from localai_flask.pool.worker import manager_link, worker
+from localai_flask.pool.worker.worker import ModelWorker
 from tests.support.pool import Pool, ask, echo, texts, whole
 from tests.support.processes import wait_for
 
@@ -63,24 +64,24 @@ def test_a_model_worker_hangs_up_on_what_it_cannot_read(pool: Pool) -> None:
 
 
 @pytest.fixture
-def lonely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[worker.ModelWorker]:
+def lonely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelWorker]:
     """A model worker's inner life in this process, without a manager."""
     runtime = tmp_path / f"localai-flask-{os.getpid()}-x"
     runtime.mkdir()
     monkeypatch.setenv(ENV, str(runtime))
     spec = WorkerSpec(worker_id="w", config=model_config.encode(echo()), runtime_dir="", log_level="info", grace_s=1.0)
-    lonely = worker.ModelWorker(spec)
+    lonely = ModelWorker(spec)
     yield lonely
     lonely.engine.stop(5)
     lonely.hub.close()
 
 
-def test_a_worker_leaves_when_no_manager_comes_back(lonely: worker.ModelWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_leaves_when_no_manager_comes_back(lonely: ModelWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manager_link, "LONGEST_ABSENCE_S", 0.5)
     assert lonely.serve() == worker.EXIT_ORPHANED
 
 
-def test_a_reader_that_takes_nothing_is_dropped(lonely: worker.ModelWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_takes_nothing_is_dropped(lonely: ModelWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "LONGEST_BACKLOG_S", 0.5)
     lonely.engine.start()
     reader = Channel.connect(lonely.address)
