@@ -24,6 +24,7 @@ from localai_flask.api.openai import routes as openai_routes
 from localai_flask.api.responses import routes as responses_routes
 from localai_flask.config.registry import Registry
 from localai_flask.errors import Unavailable
+from localai_flask.keys.watched import WatchedKeys
 from localai_flask.pool.client.pool_client import PoolClient
 from localai_flask.pool.runtime import Runtime
 from localai_flask.settings import Settings
@@ -42,6 +43,7 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     app.config["MAX_CONTENT_LENGTH"] = settings.upload_limit * 2**20
     app.url_map.strict_slashes = False
     app.extensions["settings"] = settings
+    app.extensions["keys"] = WatchedKeys(settings, Runtime.keys_copy())
     registry = registry if registry is not None else Registry(settings)
     app.extensions["registry"] = registry
     make_pool = OfProcess(lambda: PoolClient(Runtime.from_environment(), registry.last_look))

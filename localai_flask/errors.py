@@ -85,6 +85,10 @@ class Unauthorized(ApiError):
     status, type, code = 401, "invalid_request_error", "invalid_api_key"
 
 
+class AdminRequired(ApiError):
+    status, type, code = 403, "authorization_error", "admin_required"
+
+
 class HostNotAllowed(ApiError):
     status, type, code = 403, "invalid_request_error", "host_not_allowed"
 

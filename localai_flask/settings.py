@@ -38,6 +38,9 @@ class Settings:
     api_key: tuple[str, ...] = setting(
         (), "Keys that clients may send, separated by commas.", metavar="KEY", secret=True
     )
+    api_keys_file: str = setting(
+        "", "File of named keys, made by `localai-flask keys add`; a change counts at once.", metavar="FILE"
+    )
     threads: int = setting(0, "Compute threads for each model that does not set its own (0: measured at load).")
     context_size: int = setting(
         0,

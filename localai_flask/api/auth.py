@@ -1,42 +1,60 @@
-"""Who may call: API keys, if any are set, and what else a bearer token may mean."""
+"""Who may call: API keys, if there are any, what they may do, and what else a bearer token may mean."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from flask import g, has_request_context, request
+from flask import current_app, g, has_request_context, request
 
 from localai_flask.api import current, docs
-from localai_flask.errors import Unauthorized
+from localai_flask.errors import AdminRequired, Unauthorized
+from localai_flask.keys.key import ANYONE, Key
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+ADMIN_ONLY = "is_admin_only"
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def admin_only(view: View) -> View:
+    """Let only administrators call a view, once there are keys; checked before its body is read.
+
+    The decorators of blueprints keep a function's attributes, so this may stand above or below them.
+    """
+    setattr(view, ADMIN_ONLY, True)
+    return view
 
 
 def require_key() -> None:
-    """Raise `Unauthorized` unless the request carries one of the server's keys, or needs none."""
-    keys = current.settings().api_key
+    """Note whose key the request carries; raise `Unauthorized` if it needs one, `AdminRequired` if it needs another."""
     # A browser's preflight carries no credentials.
-    if not keys or is_open(request.path) or request.method == "OPTIONS":
+    if not current.keys().required or is_open(request.path) or request.method == "OPTIONS":
         return
-    key = next((token for token in _presented() if _is_key(token, keys)), None)
-    if key is None:
-        raise Unauthorized("Send one of this server's API keys, as in `Authorization: Bearer <key>`.")
-    g.keeper = hashlib.sha256(key.encode()).hexdigest()
+    g.key = _known_key()
+    view = current_app.view_functions.get(request.endpoint or "")
+    if getattr(view, ADMIN_ONLY, False) and not g.key.admin:
+        raise AdminRequired(f"{request.method} {request.path} needs the key of an administrator; this is none.")
+
+
+def key() -> Key:
+    """Return the key of the present request; `ANYONE` on a server without keys, and outside of requests."""
+    found: Key = g.get("key", ANYONE) if has_request_context() else ANYONE
+    return found
 
 
 def keeper() -> str | None:
-    """Who keeps what the present request stores, and may have it: a digest of its key, "" on a server without keys.
+    """Who keeps what the present request stores, and may have it; "" on a server without keys.
 
     None outside of requests: background runs, which were checked when they were queued.
     """
-    return g.get("keeper", "") if has_request_context() else None
+    return key().keeper if has_request_context() else None
 
 
 def bearer_token() -> str | None:
     """The bearer token, unless it is one of the server's keys."""
     token = _bearer()
-    return token if token and not _is_key(token, current.settings().api_key) else None
+    return token if token and current.keys().find(token) is None else None
 
 
 def is_open(path: str) -> bool:
@@ -44,9 +62,12 @@ def is_open(path: str) -> bool:
     return path.rstrip("/") in OPEN_PATHS or f"{path}/".startswith(f"{docs.PREFIX}/")
 
 
-def _presented() -> list[str]:
-    sent = (_bearer(), _header("x-api-key"), _header("xi-api-key"))
-    return [token for token in sent if token]
+def _known_key() -> Key:
+    keys = current.keys()
+    for text in (_bearer(), _header("x-api-key"), _header("xi-api-key")):
+        if text and (found := keys.find(text)) is not None:
+            return found
+    raise Unauthorized("Send one of this server's API keys, as in `Authorization: Bearer <key>`.")
 
 
 def _header(name: str) -> str:
@@ -63,11 +84,3 @@ def _bearer() -> str:
     if token:
         return token.strip() if scheme.lower() == "bearer" else ""
     return scheme  # some clients send the bare key
-
-
-def _is_key(token: str, keys: tuple[str, ...]) -> bool:
-    """Compare with every key, in a time that does not tell how much of one was right."""
-    found = False
-    for key in keys:
-        found |= hmac.compare_digest(token.encode(), key.encode())
-    return found

@@ -9,6 +9,7 @@ from flask import current_app
 if TYPE_CHECKING:
     from localai_flask.api.limits import Places
     from localai_flask.config.registry import Registry
+    from localai_flask.keys.watched import WatchedKeys
     from localai_flask.pool.client.pool_client import PoolClient
     from localai_flask.settings import Settings
     from localai_flask.store.opened import Store
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 def settings() -> Settings:
     return cast("Settings", current_app.extensions["settings"])
+
+
+def keys() -> WatchedKeys:
+    return cast("WatchedKeys", current_app.extensions["keys"])
 
 
 def registry() -> Registry:

@@ -22,7 +22,7 @@ def require_known_host() -> None:
     """Raise `HostNotAllowed` if a server without keys, or one with a list of names, is called by another name."""
     settings = current.settings()
     named = settings.allowed_hosts
-    if (settings.api_key and not named) or "*" in named or auth.is_open(request.path):
+    if (current.keys().required and not named) or "*" in named or auth.is_open(request.path):
         return
     host = _name_in(request.headers.get("Host", ""))
     if host and not _is_private(host) and not any(_matches(host, each.lower()) for each in named):

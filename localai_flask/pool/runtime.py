@@ -62,6 +62,11 @@ class Runtime:
             )
         return cls(Path(path))
 
+    @classmethod
+    def keys_copy(cls) -> Path | None:
+        """Return where the API keys that were last read from a good file are kept; None outside of a server."""
+        return Path(os.environ[ENV]) / "api-keys.yaml" if os.environ.get(ENV) else None
+
     @property
     def _key_file(self) -> Path:
         return self.path / "key"

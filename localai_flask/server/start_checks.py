@@ -19,7 +19,9 @@ from pathlib import Path
 from localai_flask.address import Address
 from localai_flask.diagnosis.gpus import describe_unused_gpus
 from localai_flask.engine_build.compilers import LINUX_ONLY
-from localai_flask.errors import ServerConfigError
+from localai_flask.errors import ConfigError, ServerConfigError
+from localai_flask.keys.file import read as read_keys
+from localai_flask.keys.watched import are_required
 from localai_flask.setting_fields import PREFIX, env_name
 from localai_flask.settings import Settings
 from localai_flask.store.place import default_path, describe_obstacle
@@ -38,11 +40,13 @@ def find_faults(settings: Settings, addresses: Iterable[Address]) -> Iterator[st
     yield from _find_models_faults(settings.models_path)
     for address in addresses:
         yield from _find_address_faults(address)
-        if address.is_public and not settings.api_key and not settings.allow_insecure_public_bind:
+        if address.is_public and not are_required(settings) and not settings.allow_insecure_public_bind:
             yield (
-                f"refusing to listen on {address.bind} without an API key: set LOCALAI_API_KEY, listen on 127.0.0.1, "
-                "or set LOCALAI_ALLOW_INSECURE_PUBLIC_BIND=true"
+                f"refusing to listen on {address.bind} without an API key: set LOCALAI_API_KEY or "
+                "LOCALAI_API_KEYS_FILE, listen on 127.0.0.1, or set LOCALAI_ALLOW_INSECURE_PUBLIC_BIND=true"
             )
+    if settings.api_keys_file:
+        yield from _find_key_faults(settings.api_keys_file)
     if settings.database_url:
         yield from _find_database_faults(settings)
 
@@ -150,6 +154,13 @@ def _is_listened_on(path: Path) -> bool:
         except OSError:  # busy, or not to be asked by this user
             pass
     return True
+
+
+def _find_key_faults(name: str) -> Iterator[str]:
+    try:
+        read_keys(Path(name))
+    except ConfigError as error:
+        yield f"LOCALAI_API_KEYS_FILE cannot be used: {error} `localai-flask keys add NAME` makes it"
 
 
 def _find_database_faults(settings: Settings) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""API keys: who calls, what they may do, and the file that names them."""

@@ -1,0 +1,91 @@
+"""The keys of the settings and of their file, as they are at each request.
+
+A file that cannot be used changes nothing: the keys before go on, in a process that starts only then as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from localai_flask.errors import ConfigError
+from localai_flask.keys import file as key_file
+from localai_flask.keys.key import Key
+from localai_flask.keys.keyring import Keyring
+from localai_flask.settings import Settings
+
+log = logging.getLogger("gunicorn.error")
+
+
+def are_required(settings: Settings) -> bool:
+    """Return whether clients need a key, be it that nobody has one yet."""
+    return bool(settings.api_key or settings.api_keys_file)
+
+
+class WatchedKeys:
+    """The keys; any thread may ask."""
+
+    def __init__(self, settings: Settings, spare: Path | None = None):
+        """`spare` is where the last file that could be used is kept for processes that start later."""
+        self.required = are_required(settings)
+        self._fixed = Keyring.of_texts(settings.api_key)
+        self._file = Path(settings.api_keys_file) if settings.api_keys_file else None
+        self._spare = spare
+        self._lock = threading.Lock()
+        self._keys: Keyring | None = None
+        self._seen: tuple[int, ...] | None = None
+
+    def find(self, secret: str) -> Key | None:
+        """Return the key that a text is now, if it is one."""
+        return self._current().find(secret)
+
+    def _current(self) -> Keyring:
+        if self._file is None:
+            return self._fixed
+        keys, state = self._keys, _state(self._file)
+        if (keys is None or state != self._seen) and self._lock.acquire(blocking=keys is None):
+            try:
+                if self._keys is None or state != self._seen:
+                    self._read(self._file, state)
+            finally:
+                self._lock.release()
+        return self._keys if self._keys is not None else self._fixed
+
+    def _read(self, file: Path, state: tuple[int, ...] | None) -> None:
+        try:
+            entries = key_file.read(file)
+        except ConfigError as error:
+            log.error("the keys stay as they were: %s", error)
+            self._keys = self._keys if self._keys is not None else self._fixed | self._last_good()
+        else:
+            if self._keys is not None:
+                log.info("read %d keys from %s", len(entries), file)
+            self._keys = self._fixed | key_file.keyring(entries)
+            self._keep(entries)
+        self._seen = state
+
+    def _last_good(self) -> Keyring:
+        try:
+            return key_file.keyring(key_file.read(self._spare)) if self._spare else Keyring()
+        except ConfigError:
+            return Keyring()
+
+    def _keep(self, entries: Mapping[str, key_file.Entry]) -> None:
+        if self._spare is None:
+            return
+        try:
+            key_file.write(self._spare, key_file.render(entries))
+        except OSError as error:
+            log.warning("cannot keep a copy of the keys in %s: %s", self._spare, error.strerror)
+
+
+def _state(file: Path) -> tuple[int, ...] | None:
+    """Return what changes whenever the file does; None if there is none."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
