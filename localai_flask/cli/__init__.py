@@ -7,6 +7,7 @@ import click
 from localai_flask import __version__
 from localai_flask.cli.backends import backends
 from localai_flask.cli.doctor import doctor
+from localai_flask.cli.keys import keys
 from localai_flask.cli.models import models
 from localai_flask.cli.serve import serve
 from localai_flask.cli.worker import worker
@@ -18,5 +19,5 @@ def main() -> None:
     """A local inference server with OpenAI's API, over models that you run yourself."""
 
 
-for command in (serve, models, backends, worker, doctor):
+for command in (serve, models, keys, backends, worker, doctor):
     main.add_command(command)
