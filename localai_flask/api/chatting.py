@@ -8,9 +8,15 @@ import msgspec
 
 from localai_flask.api.asking import ask
 from localai_flask.api.work import Sequences
-from localai_flask.chat.constraint import Wanted, answer_constraint, can_constrain, with_default_form, with_no_action
+from localai_flask.chat.constraints.constraint import (
+    Wanted,
+    answer_constraint,
+    can_constrain,
+    with_default_form,
+    with_no_action,
+)
 from localai_flask.chat.conversation import Conversation
-from localai_flask.chat.prompt import chat_prompt
+from localai_flask.chat.prompt.prompt import chat_prompt
 from localai_flask.config import sampling
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import UnsupportedParameter

@@ -16,7 +16,7 @@ from flask import request
 from localai_flask.api import current
 from localai_flask.api.watch import Watch
 from localai_flask.chat.answer import Answer, Enough, Event
-from localai_flask.chat.finishing import Reader, finished_as
+from localai_flask.chat.output.text_filters import Reader, finished_as
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ContextOverflow, ErrorInfo, InvalidRequest
 from localai_flask.generation import (

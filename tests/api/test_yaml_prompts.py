@@ -88,7 +88,7 @@ PIECES = ("Answer", ": o", "ne <no", "te>x</n", "ote>two E", "ND")
     ("path", "body"),
     [("chat/completions", {"messages": HELLO}), ("completions", {"prompt": "a"}), ("edits", {"instruction": "a"})],
 )
-def test_finishing(client: FlaskClient, pool: FakePool, models: Path, path: str, body: dict[str, Any]) -> None:
+def test_text_filters(client: FlaskClient, pool: FakePool, models: Path, path: str, body: dict[str, Any]) -> None:
     model(models, FINISHING)
     pool.scripts = [says(*PIECES)]
     choice = client.post(f"/v1/{path}", json={"model": "m", **body}).get_json()["choices"][0]
@@ -98,7 +98,7 @@ def test_finishing(client: FlaskClient, pool: FakePool, models: Path, path: str,
 @pytest.mark.parametrize(
     ("path", "body"), [("chat/completions", {"messages": HELLO}), ("completions", {"prompt": "a"})]
 )
-def test_finishing_of_streams(
+def test_text_filters_of_streams(
     client: FlaskClient, pool: FakePool, models: Path, path: str, body: dict[str, Any]
 ) -> None:
     model(models, FINISHING)
@@ -109,7 +109,7 @@ def test_finishing_of_streams(
     assert events[-1]["choices"][0]["finish_reason"] == "stop"
 
 
-def test_finishing_leaves_reasoning_alone(client: FlaskClient, pool: FakePool, models: Path) -> None:
+def test_text_filters_leaves_reasoning_alone(client: FlaskClient, pool: FakePool, models: Path) -> None:
     model(models, "cutstrings: [a]")
     pool.scripts = [says("<think>banana</think>banana")]
     message = chat(client).get_json()["choices"][0]["message"]

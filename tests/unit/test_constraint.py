@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from localai_flask.chat.constraint import Wanted, answer_constraint, json_form
+from localai_flask.chat.constraints.constraint import Wanted, answer_constraint, json_form
 from localai_flask.chat.conversation import Tool
 from localai_flask.chat.formats import TOOL_FORMATS, ToolFormat
-from localai_flask.chat.reasoning import TagPair
+from localai_flask.chat.output.reasoning_marks import TagPair
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
 from localai_flask.generation import Constraint, ModelInfo
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from localai_flask.chat.answer import Answer, Content, Event, Thought, ToolArguments, ToolCallStart
 from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
 from localai_flask.chat.formats import TOOL_FORMATS, find_format
-from localai_flask.chat.output import OutputReader
-from localai_flask.chat.reasoning import KNOWN_PAIRS, Reasoning, TagPair, opened_by
-from localai_flask.chat.turns import render, variables
+from localai_flask.chat.output.reader import OutputReader
+from localai_flask.chat.output.reasoning_marks import KNOWN_PAIRS, Reasoning, TagPair, opened_by
+from localai_flask.chat.prompt.template_data import render, variables
 from localai_flask.config.model import ModelConfig
 from localai_flask.generation import Delta, Finished, FinishReason, ModelInfo, Usage
 

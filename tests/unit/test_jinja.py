@@ -2,7 +2,8 @@ import datetime
 
 import pytest
 
-from localai_flask.chat import jinja, jinjabounds
+from localai_flask.chat.prompt.jinja import bounds as jinjabounds
+from localai_flask.chat.prompt.jinja import render as jinja
 from localai_flask.errors import ConfigError, InvalidRequest
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from localai_flask.chat import jinja
 from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
-from localai_flask.chat.prompt import chat_prompt
+from localai_flask.chat.prompt.jinja import render as jinja
+from localai_flask.chat.prompt.prompt import chat_prompt
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import ModelInfo

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
-from localai_flask.chat.prompt import chat_prompt, completion_prompt, edit_prompt
+from localai_flask.chat.prompt.prompt import chat_prompt, completion_prompt, edit_prompt
 from localai_flask.config.model import ModelConfig, Template
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import ModelInfo

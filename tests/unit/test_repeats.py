@@ -6,8 +6,8 @@ import pytest
 
 from localai_flask.chat.answer import Answer, Content, Enough, Event, Finish, ToolArguments, ToolCallStart
 from localai_flask.chat.formats import TOOL_FORMATS
-from localai_flask.chat.output import OutputReader
-from localai_flask.chat.repeats import DistinctCallsReader
+from localai_flask.chat.output.reader import OutputReader
+from localai_flask.chat.output.repeats import DistinctCallsReader
 from localai_flask.generation import Delta, Finished, FinishReason, Usage
 
 

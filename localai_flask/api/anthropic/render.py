@@ -11,7 +11,7 @@ import msgspec
 
 from localai_flask.api.anthropic import shapes
 from localai_flask.chat.answer import Answer, Finish
-from localai_flask.chat.partialjson import is_object
+from localai_flask.chat.output.partial_json import is_object
 from localai_flask.generation import FinishReason, Usage
 
 STOP_REASONS: dict[FinishReason, shapes.StopWord] = {

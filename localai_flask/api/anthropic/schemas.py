@@ -28,7 +28,7 @@ from localai_flask.api.fields import (
     one_of,
 )
 from localai_flask.api.parsing import Unsupported
-from localai_flask.chat.constraint import Wanted, json_form
+from localai_flask.chat.constraints.constraint import Wanted, json_form
 from localai_flask.chat.conversation import Conversation, Message, Tool
 from localai_flask.generation import Constraint
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from localai_flask.chat.constraint import Wanted
+from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Conversation
 
 

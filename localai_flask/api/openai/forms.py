@@ -9,7 +9,7 @@ import marshmallow
 from marshmallow import ValidationError, fields
 
 from localai_flask.api.fields import Either, Flag, Many, Mapping, Refused, RequestSchema, Text, not_empty
-from localai_flask.chat.constraint import json_form
+from localai_flask.chat.constraints.constraint import json_form
 from localai_flask.generation import Constraint
 
 GUIDED = {"guided_json": "json", "guided_regex": "regex", "guided_choice": "choice", "guided_grammar": "grammar"}

@@ -16,11 +16,11 @@ from localai_flask.api.openai.render import Identity
 from localai_flask.api.openai.schemas import ChatRequest, CompletionRequest, EditRequest
 from localai_flask.api.parsing import Blueprint
 from localai_flask.api.work import Sequences, Work
-from localai_flask.chat.constraint import answer_constraint, with_default_form
-from localai_flask.chat.finishing import Reader
-from localai_flask.chat.output import OutputReader
-from localai_flask.chat.prompt import completion_prompt, edit_prompt
-from localai_flask.chat.promptonly import PromptOnly
+from localai_flask.chat.constraints.constraint import answer_constraint, with_default_form
+from localai_flask.chat.output.prompt_only import PromptOnly
+from localai_flask.chat.output.reader import OutputReader
+from localai_flask.chat.output.text_filters import Reader
+from localai_flask.chat.prompt.prompt import completion_prompt, edit_prompt
 from localai_flask.config import sampling
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
 from localai_flask.generation import ModelInfo, SamplingParams

@@ -24,7 +24,7 @@ from localai_flask.api.fields import (
     one_of,
 )
 from localai_flask.api.openai.forms import FormFields, asked_form
-from localai_flask.chat.constraint import Wanted, json_form
+from localai_flask.chat.constraints.constraint import Wanted, json_form
 from localai_flask.generation import Constraint
 
 SAMPLING = (

@@ -26,7 +26,7 @@ from localai_flask.api.openai.sampling import (
 )
 from localai_flask.api.openai.turns import paired
 from localai_flask.api.tools import Choice, asked_by, chosen_tools
-from localai_flask.chat.constraint import Wanted
+from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Conversation, Tool
 
 MAX_TOP_LOGPROBS = 20

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from localai_flask.api.responses.items import Item
-from localai_flask.chat.constraint import Wanted
+from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Conversation, Message, Tool
 
 

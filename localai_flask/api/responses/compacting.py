@@ -11,7 +11,7 @@ from localai_flask.api.responses.calls import Context
 from localai_flask.api.responses.items import Item, new_id, seal, to_messages
 from localai_flask.api.responses.telling import usage
 from localai_flask.api.work import Work
-from localai_flask.chat.constraint import Wanted
+from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Message
 from localai_flask.config import sampling
 from localai_flask.config.model import ModelConfig

@@ -21,7 +21,7 @@ from localai_flask.api.responses.items import Item
 from localai_flask.api.responses.schemas import CompactRequest, InputTokensRequest, ResponseRequest
 from localai_flask.api.responses.stream import ResponseEvents, follow
 from localai_flask.api.responses.telling import TERMINAL, Telling, encode
-from localai_flask.chat.constraint import Wanted
+from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.config import sampling
 from localai_flask.errors import ErrorInfo, InvalidRequest
 from localai_flask.pool.runtime import Runtime

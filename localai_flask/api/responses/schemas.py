@@ -30,7 +30,7 @@ from localai_flask.api.parsing import Unsupported
 from localai_flask.api.responses.calls import Context, ResponseCall
 from localai_flask.api.responses.items import Input
 from localai_flask.api.tools import Choice, asked_by, chosen_tools
-from localai_flask.chat.constraint import json_form
+from localai_flask.chat.constraints.constraint import json_form
 from localai_flask.chat.conversation import Tool
 from localai_flask.generation import Constraint
 

@@ -18,7 +18,7 @@ from localai_flask.api.openai.render import finite
 from localai_flask.api.responses import shapes
 from localai_flask.api.responses.items import new_id, seal
 from localai_flask.chat.answer import Content, Event, Finish, Thought, ToolArguments, ToolCallStart
-from localai_flask.chat.partialjson import is_object
+from localai_flask.chat.output.partial_json import is_object
 from localai_flask.errors import ApiError
 from localai_flask.generation import FinishReason, TokenLogprob, Usage
 

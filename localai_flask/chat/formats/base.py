@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import regex
 
-from localai_flask.chat.reasoning import TagPair
+from localai_flask.chat.output.reasoning_marks import TagPair
 
 
 class Begun(NamedTuple):

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 
-from localai_flask.chat.formats import hermes, jsontext, named, objects, tagged
+from localai_flask.chat.formats import hermes, json_calls, named_calls, object_calls, tagged_calls
 from localai_flask.chat.formats.base import CallSyntax, ToolFormat, Written
 from localai_flask.config.functions import FunctionOptions
 
 PRESETS = {
-    "functionary": named.FUNCTION,
-    "qwen3-coder": tagged.QWEN_CODER,
-    "qwen3.5": tagged.QWEN_CODER,
-    "glm-4.5": tagged.GLM,
-    "minimax-m2": tagged.MINIMAX,
-    "kimi-k2": named.KIMI,
-    "apriel-1.5": objects.APRIEL,
+    "functionary": named_calls.FUNCTION,
+    "qwen3-coder": tagged_calls.QWEN_CODER,
+    "qwen3.5": tagged_calls.QWEN_CODER,
+    "glm-4.5": tagged_calls.GLM,
+    "minimax-m2": tagged_calls.MINIMAX,
+    "kimi-k2": named_calls.KIMI,
+    "apriel-1.5": object_calls.APRIEL,
     "xiaomi-mimo": hermes.FORMAT,
 }
 """LocalAI's names of formats (`xml_format_preset`)."""
@@ -27,17 +27,17 @@ UNKNOWN = ToolFormat("regular expressions", ())
 def configured_format(options: FunctionOptions) -> ToolFormat | None:
     """Give the format that a YAML describes; None if it leaves that to the model's template."""
     if options.is_json:
-        return named.FUNCTION if options.grammar.schema_type == "llama3.1" else _json_format(options)
+        return named_calls.FUNCTION if options.grammar.schema_type == "llama3.1" else _json_format(options)
     if options.has_patterns:
         return UNKNOWN
     return PRESETS.get(options.xml_format_preset)
 
 
-def json_keys(options: FunctionOptions) -> jsontext.Keys:
+def json_keys(options: FunctionOptions) -> json_calls.Keys:
     """Return the keys of a call's name and arguments."""
     name, arguments = options.function_name_key, options.function_arguments_key
-    known = jsontext.KEYS
-    return jsontext.Keys((name,) if name else known.names, (arguments,) if arguments else known.arguments)
+    known = json_calls.KEYS
+    return json_calls.Keys((name,) if name else known.names, (arguments,) if arguments else known.arguments)
 
 
 def _json_format(options: FunctionOptions) -> ToolFormat:
@@ -45,9 +45,9 @@ def _json_format(options: FunctionOptions) -> ToolFormat:
     trigger = grammar.triggers[0].word if grammar.triggers else ""
     mark = (grammar.prefix if trigger in grammar.prefix else trigger).strip()
     if mark:
-        syntaxes: tuple[CallSyntax, ...] = (CallSyntax(mark, jsontext.calls(keys=keys)),)
+        syntaxes: tuple[CallSyntax, ...] = (CallSyntax(mark, json_calls.calls(keys=keys)),)
     else:
-        read = jsontext.calls(must_exist=True, keys=keys)
+        read = json_calls.calls(must_exist=True, keys=keys)
         syntaxes = tuple(CallSyntax(char, read, not grammar.mixed_mode, reads_opening=True) for char in "{[")
     start = "calls"
     if grammar.mixed_mode:

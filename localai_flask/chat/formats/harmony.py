@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import regex
 
-from localai_flask.chat.formats import jsontext
+from localai_flask.chat.formats import json_calls
 from localai_flask.chat.formats.base import Body, CallSyntax, Functions, NotACall, Steps, Thinks, ToolFormat, Written
-from localai_flask.chat.reasoning import HARMONY_ANALYSIS
+from localai_flask.chat.output.reasoning_marks import HARMONY_ANALYSIS
 
 _RECIPIENT = r"(?:\s*to=(?:functions\.)?(?P<name>[\w.\-]+))?"
 _HEAD = regex.compile(
@@ -29,7 +29,7 @@ def _read(body: Body, functions: Functions) -> Steps:
     if found["name"] and functions:
         if not (yield from body.match(_TO_CALL)):
             raise NotACall
-        yield from jsontext.named_value(body, found["name"])
+        yield from json_calls.named_value(body, found["name"])
         yield from body.match(_END)
     elif found["channel"] == "analysis":
         yield Thinks(HARMONY_ANALYSIS)

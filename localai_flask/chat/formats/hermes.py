@@ -10,9 +10,9 @@ import json
 from collections.abc import Sequence
 
 from localai_flask.chat.conversation import Tool, ToolCall
-from localai_flask.chat.formats import jsontext
+from localai_flask.chat.formats import json_calls
 from localai_flask.chat.formats.base import CallSyntax, ToolFormat, Written
-from localai_flask.chat.formats.literals import TOOL_CODE
+from localai_flask.chat.formats.literal_calls import TOOL_CODE
 
 OPENING = "<tool_call>"
 CLOSING = "</tool_call>"
@@ -20,9 +20,9 @@ CLOSING = "</tool_call>"
 FORMAT = ToolFormat(
     "hermes",
     (
-        CallSyntax(OPENING, jsontext.calls(CLOSING)),
+        CallSyntax(OPENING, json_calls.calls(CLOSING)),
         # What models that were not trained on these tags write instead now and then.
-        CallSyntax("```tool_call", jsontext.calls("```")),
+        CallSyntax("```tool_call", json_calls.calls("```")),
         TOOL_CODE,
     ),
     CLOSING,

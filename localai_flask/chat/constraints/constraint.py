@@ -11,10 +11,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from localai_flask.chat.callgrammar import CallGrammar, json_form
+from localai_flask.chat.constraints.call_grammar import CallGrammar, json_form
 from localai_flask.chat.conversation import Conversation, Tool
 from localai_flask.chat.formats import ToolFormat
-from localai_flask.chat.reasoning import TagPair
+from localai_flask.chat.output.reasoning_marks import TagPair
 from localai_flask.config.functions import FunctionOptions
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest, UnsupportedParameter

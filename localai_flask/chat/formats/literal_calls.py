@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 
 import regex
 
-from localai_flask.chat.formats import jsontext
+from localai_flask.chat.formats import json_calls
 from localai_flask.chat.formats.base import (
     Begun,
     Body,
@@ -73,7 +73,7 @@ def _pairs(
         if found is None:
             raise CutOff
         text, stop = yield from _upto(body, quoted, "," + end)
-        yield Said(f"{before}{jsontext.encode(found[1].strip())}: {read(text)}")
+        yield Said(f"{before}{json_calls.encode(found[1].strip())}: {read(text)}")
         before = ", "
     yield Said("}")
 
@@ -95,9 +95,9 @@ def _python_value(text: str) -> str:
     try:
         if len(text) > LONGEST:
             raise ValueError
-        return jsontext.encode(_literal(ast.parse(text.strip(), mode="eval").body))
+        return json_calls.encode(_literal(ast.parse(text.strip(), mode="eval").body))
     except _FAULTS:
-        return jsontext.encode(text.strip())
+        return json_calls.encode(text.strip())
 
 
 def _literal(node: ast.expr) -> object:
@@ -113,7 +113,7 @@ def _literal(node: ast.expr) -> object:
 def python_calls(closing: str = "", *, must_exist: bool = False) -> Read:
     """Read Python calls with named arguments, alone or in a list."""
     closes = regex.compile(rf"\s*{regex.escape(closing)}")
-    as_json = jsontext.calls(closing, must_exist=must_exist)
+    as_json = json_calls.calls(closing, must_exist=must_exist)
 
     def read(body: Body, functions: Functions) -> Steps:
         if (yield from body.match(_IS_JSON)):
@@ -165,7 +165,7 @@ LLAMA4 = ToolFormat(
     (
         CallSyntax("<|python_start|>", python_calls("<|python_end|>")),
         CallSyntax("[", python_calls(must_exist=True), is_bare=True, reads_opening=True),
-        CallSyntax("{", jsontext.calls(must_exist=True), is_bare=True, reads_opening=True),
+        CallSyntax("{", json_calls.calls(must_exist=True), is_bare=True, reads_opening=True),
     ),
     trailers=("<|python_end|>", ";"),
     preserved=("<|python_start|>", "<|python_end|>"),
@@ -201,11 +201,11 @@ def _gemma_value(text: str) -> str:
     text = text.strip()
     parts = text.split(_QUOTE)
     if len(parts) % 2 == 0:
-        return jsontext.encode(text)
+        return json_calls.encode(text)
     for at, part in enumerate(parts):
-        parts[at] = jsontext.encode(part) if at % 2 else _BARE_KEY.sub(r'\1"\2"\3', part)
+        parts[at] = json_calls.encode(part) if at % 2 else _BARE_KEY.sub(r'\1"\2"\3', part)
     written = "".join(parts)
-    return written if jsontext.is_json(written) else jsontext.encode(text)
+    return written if json_calls.is_json(written) else json_calls.encode(text)
 
 
 def _read_gemma(body: Body, functions: Functions) -> Steps:

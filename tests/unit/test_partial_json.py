@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from localai_flask.chat.partialjson import completed
+from localai_flask.chat.output.partial_json import completed
 
 WHOLE = {"city": 'R"o\\me\u00e9', "list": [1, {"a": True}], "n": -1.5, "o": {}}
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from localai_flask.chat.answer import Answer
-from localai_flask.chat.constraint import Wanted, answer_constraint, with_no_action
+from localai_flask.chat.constraints.constraint import Wanted, answer_constraint, with_no_action
 from localai_flask.chat.conversation import Conversation, Message, Tool
 from localai_flask.chat.formats.configured import configured_format
-from localai_flask.chat.prompt import ChatPrompt, chat_prompt
+from localai_flask.chat.prompt.prompt import ChatPrompt, chat_prompt
 from localai_flask.config.functions import FunctionGrammar, FunctionOptions, Replacement, Trigger
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ConfigError, UnsupportedParameter
 from localai_flask.generation import Delta, Finished, FinishReason, ModelInfo, Usage
-from tests.unit.test_callgrammar import accepts
+from tests.unit.test_call_grammar import accepts
 
 TOOL = Tool(
     name="add",

@@ -10,12 +10,12 @@ import jsonschema
 import pytest
 
 from localai_flask.chat.answer import Answer
-from localai_flask.chat.callgrammar import QUOTE
-from localai_flask.chat.constraint import Wanted, answer_constraint
+from localai_flask.chat.constraints.call_grammar import QUOTE
+from localai_flask.chat.constraints.constraint import Wanted, answer_constraint
 from localai_flask.chat.conversation import Tool
 from localai_flask.chat.formats import TOOL_FORMATS
-from localai_flask.chat.output import OutputReader
-from localai_flask.chat.reasoning import Reasoning
+from localai_flask.chat.output.reader import OutputReader
+from localai_flask.chat.output.reasoning_marks import Reasoning
 from localai_flask.errors import UnsupportedParameter
 from localai_flask.generation import Constraint, Delta, Finished, FinishReason, ModelInfo, Usage
 

@@ -22,7 +22,7 @@ import jinja2.utils
 from jinja2 import nodes
 from jinja2.exceptions import SecurityError
 
-from localai_flask.chat import jinjabounds as bounds
+from localai_flask.chat.prompt.jinja import bounds
 
 REFUSED_METHODS = frozenset({"translate", "maketrans", "expandtabs", "format_map"})
 GROWING = frozenset({"append", "pop"})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
-from localai_flask.chat.prompt import ChatPrompt, chat_prompt
-from localai_flask.chat.reasoning import TagPair
+from localai_flask.chat.output.reasoning_marks import TagPair
+from localai_flask.chat.prompt.prompt import ChatPrompt, chat_prompt
 from localai_flask.config.model import ModelConfig, ReasoningOptions, ThinkingTags
 from localai_flask.generation import ModelInfo, SamplingParams
 

@@ -11,10 +11,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from localai_flask.chat.closing import closed
+from localai_flask.chat.constraints.strict_schemas import closed
 from localai_flask.chat.conversation import Tool
 from localai_flask.chat.formats.base import Written
-from localai_flask.chat.formats.tagged import types_of
+from localai_flask.chat.formats.tagged_calls import types_of
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
 from localai_flask.generation import JSON_SPACE, Constraint
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from localai_flask.chat.answer import Answer, Content, Event, ToolArguments, ToolCallStart
 from localai_flask.chat.formats import TOOL_FORMATS
-from localai_flask.chat.output import OutputReader
+from localai_flask.chat.output.reader import OutputReader
 from localai_flask.generation import Delta, Finished, FinishReason, TokenLogprob, Usage
 
 HERMES = TOOL_FORMATS["hermes"]

@@ -13,11 +13,11 @@ import msgspec
 import regex
 
 from localai_flask.chat.answer import Answer, Content, Event, Finish, ToolArguments, ToolCallStart
-from localai_flask.chat.finishing import Reader
-from localai_flask.chat.formats import jsontext
+from localai_flask.chat.formats import json_calls
 from localai_flask.chat.formats.base import CallSyntax, ToolFormat
 from localai_flask.chat.formats.configured import json_keys
-from localai_flask.chat.output import ENDED_BY_ITSELF, OutputReader, new_call_id
+from localai_flask.chat.output.reader import ENDED_BY_ITSELF, OutputReader, new_call_id
+from localai_flask.chat.output.text_filters import Reader
 from localai_flask.config.functions import FunctionOptions, Replacement
 from localai_flask.config.patterns import TIMEOUT_S, compiled, too_slow
 from localai_flask.generation import Delta, Finished, FinishReason, TokenLogprob, Usage
@@ -94,7 +94,7 @@ def find_calls(options: FunctionOptions, text: str) -> Found:
             break
     if options.response_regex:
         return [call for each in texts for call in _by_regex(options, each)]
-    read = jsontext.calls(keys=json_keys(options))
+    read = json_calls.calls(keys=json_keys(options))
     form = ToolFormat("json", tuple(CallSyntax(char, read, reads_opening=True) for char in "{["))
     answers = [_read(OutputReader(form), each) for each in texts]
     return [(call.name, call.arguments) for answer in answers for call in answer.tool_calls]
@@ -107,7 +107,7 @@ def _by_regex(options: FunctionOptions, text: str) -> Found:
         for match in _matches("function.response_regex", source, text):
             groups = match.groupdict()
             name, written = groups.get(name_key) or "", groups.get(arguments_key) or ""
-            arguments = _pairs(options, written) if options.argument_regex else jsontext.object_text(written)
+            arguments = _pairs(options, written) if options.argument_regex else json_calls.object_text(written)
             if name and arguments is not None:
                 calls.append((name.strip(), arguments))
     return calls
@@ -121,7 +121,7 @@ def _pairs(options: FunctionOptions, written: str) -> str:
             groups = match.groupdict()
             if key := groups.get(options.argument_regex_key_name):
                 pairs[key] = groups.get(options.argument_regex_value_name) or ""
-    return jsontext.encode(pairs)
+    return json_calls.encode(pairs)
 
 
 def _matches(key: str, source: str, text: str) -> Iterable[regex.Match[str]]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import regex
 
-from localai_flask.chat.formats import jsontext
+from localai_flask.chat.formats import json_calls
 from localai_flask.chat.formats.base import Body, CallSyntax, Functions, NotACall, Steps, ToolFormat, Written
-from localai_flask.chat.formats.named import FUNCTION_SYNTAX
+from localai_flask.chat.formats.named_calls import FUNCTION_SYNTAX
 
 NAME_FIRST = '{"name": '
 ARGUMENTS = ', "arguments": '
@@ -29,7 +29,7 @@ def listed(name: str, opening: str, closing: str = "", *, is_array: bool = True,
     marks = tuple(filter(None, (opening, closing)))
     return ToolFormat(
         name,
-        (CallSyntax(opening, jsontext.calls(closing)),),
+        (CallSyntax(opening, json_calls.calls(closing)),),
         closing,
         trailers=marks[1:],
         preserved=marks,
@@ -54,7 +54,7 @@ GRANITE = listed("granite", "<|tool_call|>")
 
 # Command R+: Action: ```json [{"tool_name": …, "parameters": …}] ```
 
-_FENCE, _fenced = regex.compile(r"\s*```json"), jsontext.calls("```")
+_FENCE, _fenced = regex.compile(r"\s*```json"), json_calls.calls("```")
 
 
 def _read_action(body: Body, functions: Functions) -> Steps:
@@ -82,7 +82,7 @@ COMMAND_R_PLUS = ToolFormat(
 # GigaChat 3.1: <|function_call|>{…}
 GIGACHAT = ToolFormat(
     "gigachat",
-    (CallSyntax("<|function_call|>", jsontext.calls()),),
+    (CallSyntax("<|function_call|>", json_calls.calls()),),
     preserved=("<|function_call|>",),
     written=Written(
         trigger="<|function_call|>",
@@ -103,8 +103,8 @@ FIREFUNCTION = listed("firefunction", "functools")
 LLAMA = ToolFormat(
     "llama",
     (
-        CallSyntax("{", jsontext.calls(must_exist=True), is_bare=True, reads_opening=True),
-        CallSyntax("<|python_tag|>", jsontext.calls()),
+        CallSyntax("{", json_calls.calls(must_exist=True), is_bare=True, reads_opening=True),
+        CallSyntax("<|python_tag|>", json_calls.calls()),
         FUNCTION_SYNTAX,
     ),
     trailers=(";",),
@@ -131,10 +131,10 @@ def _read_apertus(body: Body, functions: Functions) -> Steps:
     if not (yield from body.match(_BEGIN)):
         raise NotACall
     while True:
-        name = yield from jsontext.string(body)
+        name = yield from json_calls.string(body)
         if not (yield from body.match(_COLON)):
             raise NotACall
-        yield from jsontext.named_value(body, name)
+        yield from json_calls.named_value(body, name)
         if not (yield from body.match(_NEXT)):
             break
     yield from body.match(_END)

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 from jinja2.exceptions import SecurityError
 
-from localai_flask.chat import jinja
-from localai_flask.chat.concessions import folded, ladder, with_full_tools
 from localai_flask.chat.conversation import Conversation, Message, ToolCall
 from localai_flask.chat.formats import ToolFormat, hermes
+from localai_flask.chat.prompt.jinja import render as jinja
+from localai_flask.chat.prompt.template_retries import folded, ladder, with_full_tools
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import ModelInfo

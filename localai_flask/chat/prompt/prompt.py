@@ -13,16 +13,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from localai_flask.chat import continuing, turns, yamltemplates
 from localai_flask.chat.conversation import Conversation, Message
-from localai_flask.chat.discovery import discover, shows_several_calls
-from localai_flask.chat.finishing import PrefixedReader, Reader
 from localai_flask.chat.formats import ToolFormat, find_format, hermes
 from localai_flask.chat.formats.base import Functions
 from localai_flask.chat.formats.configured import configured_format
-from localai_flask.chat.output import OutputReader
-from localai_flask.chat.patterns import NoActionReader, PatternReader
-from localai_flask.chat.reasoning import (
+from localai_flask.chat.output.reader import OutputReader
+from localai_flask.chat.output.reasoning_marks import (
     KNOWN_PAIRS,
     Reasoning,
     TagPair,
@@ -31,7 +27,11 @@ from localai_flask.chat.reasoning import (
     opened_by,
     thinking_budget,
 )
-from localai_flask.chat.repeats import DistinctCallsReader
+from localai_flask.chat.output.repeats import DistinctCallsReader
+from localai_flask.chat.output.text_filters import PrefixedReader, Reader
+from localai_flask.chat.output.yaml_patterns import NoActionReader, PatternReader
+from localai_flask.chat.prompt import prefill, template_data, yaml_templates
+from localai_flask.chat.prompt.shown_calls import shows_several_calls
 from localai_flask.config.functions import FunctionOptions
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import UnsupportedParameter
@@ -110,8 +110,8 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
 
     Raises `InvalidRequest` with the template's own words if it refuses the messages or fails on them.
     """
-    from_yaml = yamltemplates.apply_to_chats(config)
-    if not (from_yaml and yamltemplates.mention(config, "SystemPrompt", bool(conversation.tools))):
+    from_yaml = yaml_templates.apply_to_chats(config)
+    if not (from_yaml and yaml_templates.mention(config, "SystemPrompt", bool(conversation.tools))):
         conversation = _with_system_prompt(conversation, config.system_prompt)
     functions = {tool.name: tool.parameters or {} for tool in conversation.tools}
     known = _tool_format(config, info)
@@ -125,7 +125,7 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
             "leave it out.",
             param="add_generation_prompt",
         )
-    text, begun = continuing.written(conversation, functools.partial(_written, config, info, known))
+    text, begun = prefill.written(conversation, functools.partial(_written, config, info, known))
     reasoning = _reasoning(text, config, begun)
     configured, native = configured_format(config.function), known or hermes.FORMAT
     budget = conversation.thinking_budget
@@ -144,12 +144,14 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
 
 
 def _written(config: ModelConfig, info: ModelInfo, tools: ToolFormat | None, conversation: Conversation) -> str:
-    if yamltemplates.apply_to_chats(config):
-        return yamltemplates.chat_text(conversation, config)
+    if yaml_templates.apply_to_chats(config):
+        return yaml_templates.chat_text(conversation, config)
     if info.chat_template is not None:
-        return turns.render(conversation, info.chat_template, tools, turns.variables(conversation, config, info))
+        return template_data.render(
+            conversation, info.chat_template, tools, template_data.variables(conversation, config, info)
+        )
     messages = map(_as_plain_turn, conversation.messages)
-    return yamltemplates.joined([yamltemplates.plain_turn(message, config) for message in messages], config)
+    return yaml_templates.joined([yaml_templates.plain_turn(message, config) for message in messages], config)
 
 
 def edit_prompt(instruction: str, text: str, config: ModelConfig, info: ModelInfo) -> ChatPrompt:
@@ -158,7 +160,7 @@ def edit_prompt(instruction: str, text: str, config: ModelConfig, info: ModelInf
     Without a template for edits it is a chat: one user message with the instruction and, below it, the text.
     """
     if config.template.edit:
-        written = yamltemplates.edit_text(instruction, text, config)
+        written = yaml_templates.edit_text(instruction, text, config)
         return ChatPrompt(Prompt(written), reasoning=_reasoning(written, config))
     content = f"{instruction}\n\n{text}" if text else instruction
     return chat_prompt(Conversation(messages=(Message(role="user", content=content),)), config, info)
@@ -173,15 +175,15 @@ def completion_prompt(prompt: str | tuple[int, ...], config: ModelConfig, suffix
         return Prompt(tokens=list(prompt), add_bos=False, suffix=suffix)
     if suffix is not None:
         return Prompt(prompt, suffix=suffix)
-    return Prompt(yamltemplates.completion_text(prompt, config) if config.template.completion else prompt)
+    return Prompt(yaml_templates.completion_text(prompt, config) if config.template.completion else prompt)
 
 
 def _tool_format(config: ModelConfig, info: ModelInfo) -> ToolFormat | None:
     """Return how the model is shown its tools and calls; None if its template has no place for them."""
-    if yamltemplates.apply_to_chats(config):
-        return hermes.FORMAT if yamltemplates.mention(config, "Functions", has_tools=True) else None
+    if yaml_templates.apply_to_chats(config):
+        return hermes.FORMAT if yaml_templates.mention(config, "Functions", has_tools=True) else None
     template = info.chat_template
-    return None if template is None else find_format(template) or discover(template)
+    return None if template is None else find_format(template)
 
 
 def _calls_in_parallel(
@@ -195,7 +197,7 @@ def _calls_in_parallel(
         return conversation.parallel_tool_calls
     if configured_format(config.function) is not None:  # a format of the YAML's own says so itself
         return True
-    if known is None or yamltemplates.apply_to_chats(config):
+    if known is None or yaml_templates.apply_to_chats(config):
         return known is not None
     return info.chat_template is not None and shows_several_calls(info.chat_template)
 

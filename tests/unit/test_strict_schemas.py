@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from localai_flask.chat.closing import closed
+from localai_flask.chat.constraints.strict_schemas import closed
 
 POINT: dict[str, Any] = {"type": "object", "properties": {"x": {"type": "integer"}}}
 CLOSED = {**POINT, "additionalProperties": False}

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import regex
 
-from localai_flask.chat.formats import jsontext
+from localai_flask.chat.formats import json_calls
 from localai_flask.chat.formats.base import (
     Begun,
     Body,
@@ -53,18 +53,18 @@ def json_value(text: str, schema: Any, is_text: bool | None = None) -> str:
     """
     types = types_of(schema)
     if isinstance(schema, Mapping) and text.strip() in (schema.get("enum") or ()):
-        return jsontext.encode(text.strip())
+        return json_calls.encode(text.strip())
     if is_text or (is_text is None and types == {"string"}):
-        return jsontext.encode(text)
+        return json_calls.encode(text)
     try:
         read = msgspec.json.decode(text)
-    except jsontext.FAULTS:
+    except json_calls.FAULTS:
         plain = text.strip()
         if plain in _PYTHON and types is not None and "string" not in types:
             return _PYTHON[plain]
-        return jsontext.encode(text)
+        return json_calls.encode(text)
     if types is not None and "string" in types and isinstance(read, int | float) and not types & {"integer", "number"}:
-        return jsontext.encode(text)
+        return json_calls.encode(text)
     return text.strip()
 
 
@@ -101,7 +101,7 @@ def tagged(
             text = text.removeprefix("\n").removesuffix("\n")
             said = found.groupdict().get("text")
             value = json_value(text, properties.get(key), said == "true" if said else None)
-            yield Said(f"{before}{jsontext.encode(key)}: {value}")
+            yield Said(f"{before}{json_calls.encode(key)}: {value}")
             before = ", "
             found = yield from body.match(goes_on)
         yield Said("}")

@@ -6,7 +6,7 @@ import hashlib
 
 import regex
 
-from localai_flask.chat.formats import jsontext
+from localai_flask.chat.formats import json_calls
 from localai_flask.chat.formats.base import (
     Body,
     CallSyntax,
@@ -35,9 +35,9 @@ def named(head: str, tail: str = "", closing: str = "") -> Read:
             raise NotACall
         while found is not None:
             if (yield from body.match(brace)):
-                yield from jsontext.named_value(body, found["name"])
+                yield from json_calls.named_value(body, found["name"])
             else:
-                yield from jsontext.whole(found["name"], "{}")
+                yield from json_calls.whole(found["name"], "{}")
             if tail:
                 yield from body.match(ends)
             found = (yield from body.match(begins)) if closing else None
@@ -52,7 +52,7 @@ def named(head: str, tail: str = "", closing: str = "") -> Read:
 _MARK = "[TOOL_CALLS]"
 _LISTED = regex.compile(r"\s*(?=[\[{])")
 _mistral_named = named(NAME + r"(?:\[CALL_ID\]\w*)?(?:\[ARGS\])?")
-_mistral_listed = jsontext.calls()
+_mistral_listed = json_calls.calls()
 
 
 def _read_mistral(body: Body, functions: Functions) -> Steps:

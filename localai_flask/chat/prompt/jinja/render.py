@@ -12,8 +12,8 @@ from typing import Any
 
 import jinja2
 
-from localai_flask.chat.jinjabounds import MAX_RENDERED, usage
-from localai_flask.chat.jinjasandbox import Sandbox
+from localai_flask.chat.prompt.jinja.bounds import MAX_RENDERED, usage
+from localai_flask.chat.prompt.jinja.sandbox import Sandbox
 from localai_flask.errors import ConfigError, InvalidRequest
 
 MAX_SOURCE = 256 * 1024

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from localai_flask.chat.markers import Markers
-from localai_flask.chat.reasoning import TagPair
+from localai_flask.chat.output.markers import Markers
+from localai_flask.chat.output.reasoning_marks import TagPair
 
 
 class Thinking:

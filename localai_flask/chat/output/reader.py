@@ -14,12 +14,12 @@ from collections.abc import Callable
 import msgspec
 
 from localai_flask.chat.answer import Content, Event, Finish, Thought, ToolArguments, ToolCallStart
-from localai_flask.chat.callreader import CallReader
 from localai_flask.chat.formats import ToolFormat
 from localai_flask.chat.formats.base import NO_FUNCTIONS, Begun, Ended, Functions, Said, Step, Thinks
-from localai_flask.chat.markers import Markers
-from localai_flask.chat.reasoning import Reasoning, TagPair
-from localai_flask.chat.thinking import LONGEST_LEFT, Thinking
+from localai_flask.chat.output.call_reader import CallReader
+from localai_flask.chat.output.markers import Markers
+from localai_flask.chat.output.reasoning_marks import Reasoning, TagPair
+from localai_flask.chat.output.thinking import LONGEST_LEFT, Thinking
 from localai_flask.generation import Delta, Finished, FinishReason, TokenLogprob
 
 ENDED_BY_ITSELF = (FinishReason.EOS, FinishReason.STOP_SEQUENCE)

@@ -1,0 +1,1 @@
+"""A model's text, read back as it comes: thinking, content and calls."""

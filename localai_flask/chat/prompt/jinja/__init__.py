@@ -1,0 +1,1 @@
+"""Rendering of the models' own chat templates, bounded."""
