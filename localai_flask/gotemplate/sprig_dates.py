@@ -42,7 +42,7 @@ def _moment(value: Value) -> datetime.datetime:
     if isinstance(value, datetime.datetime):
         return value
     if type(value) is not int:
-        raise Fault(f"a date must come from `now` or `toDate`, or be seconds since 1970, not {type_name(value)}")
+        raise Fault(f"a date must come from `now`, or be seconds since 1970, not {type_name(value)}")
     try:
         return datetime.datetime.fromtimestamp(value, datetime.UTC)
     except (ValueError, OverflowError, OSError) as error:
@@ -74,10 +74,6 @@ def _seconds(text: str) -> float:
         raise Fault(f"{text[:40]!r} is no duration such as `1h30m` or `-10s`")
     total = sum(float(number) * UNITS[unit] for number, unit in DURATION_PART.findall(text))
     return -total if text.startswith("-") else total
-
-
-def to_date(layout: str, text: str) -> datetime.datetime:
-    return datelayout.read(layout, text)
 
 
 def unix_epoch(moment: Any) -> str:
@@ -129,8 +125,6 @@ TABLE: dict[str, Callable[..., Value]] = {
     "date_modify": date_modify,
     "mustDateModify": date_modify,
     "must_date_modify": date_modify,
-    "toDate": to_date,
-    "mustToDate": to_date,
     "unixEpoch": unix_epoch,
     "ago": ago,
     "duration": duration,

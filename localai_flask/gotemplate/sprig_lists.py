@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -112,13 +111,6 @@ def seq(budget: Budget, *numbers: int) -> str:
     return " ".join(map(str, until_step(budget, start, stop + direction, step)))
 
 
-def shuffle(budget: Budget, text: str) -> str:
-    letters = list(text)
-    budget.spend(len(letters))
-    secrets.SystemRandom().shuffle(letters)
-    return "".join(letters)
-
-
 PLAIN: dict[str, Callable[..., Value]] = {
     "first": first,
     "last": last,
@@ -143,5 +135,4 @@ TABLE: dict[str, Callable[..., Value]] = {
     "until": until,
     "untilStep": until_step,
     "seq": seq,
-    "shuffle": shuffle,
 }

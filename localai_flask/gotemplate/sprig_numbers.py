@@ -5,7 +5,6 @@ from __future__ import annotations
 import decimal
 import math
 import re
-import secrets
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -170,12 +169,6 @@ def round_(value: Any, places: int, *turning_point: float) -> float:
     return _whole(math.ceil if goes_up else math.floor, scaled) / power
 
 
-def rand_int(low: int, high: int) -> int:
-    if high <= low:
-        raise Fault("randInt takes a lower and a higher number")
-    return low + secrets.randbelow(high - low)
-
-
 TABLE: dict[str, Callable[..., Value]] = {
     "int": to_int,
     "int64": to_int,
@@ -201,5 +194,4 @@ TABLE: dict[str, Callable[..., Value]] = {
     "ceil": ceil,
     "floor": floor,
     "round": round_,
-    "randInt": rand_int,
 }

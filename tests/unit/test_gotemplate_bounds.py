@@ -32,7 +32,6 @@ HOSTILE = [
     ("{{until 99999999}}", "steps (max_steps)"),
     ("{{until 9223372036854775807}}", "steps (max_steps)"),
     ("{{seq 1 99999999}}", "steps (max_steps)"),
-    ("{{randAlpha 99999999}}", "steps (max_steps)"),
     ('{{repeat 999999999 "xxxxxxxxxx"}}', "characters (max_output)"),
     ('{{repeat 9223372036854775807 "x"}}', "characters (max_output)"),
     ('{{indent 999999999 "x"}}', "characters (max_output)"),

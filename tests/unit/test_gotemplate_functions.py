@@ -169,10 +169,8 @@ DATES = [
     ('{{dateInZone "2006-01-02T15:04:05Z07:00 MST" .moment "America/New_York"}}', "2009-11-10T18:00:00-05:00 EST"),
     ('{{dateInZone "15:04:05.000 .999 2006." .moment "UTC"}}', "23:00:00.000  2009."),
     ('{{date "2006" .moment}} {{htmlDate 86400}}', "2009 1970-01-02"),
-    ('{{htmlDateInZone .moment "UTC"}}', "2009-11-10"),
-    ('{{toDate "2006-01-02 15:04:05 -0700" "2009-11-10 23:00:00 +0000" | unixEpoch}}', "1257894000"),
-    ('{{mustToDate "2 Jan 2006 3:04 PM -0700" "5 Mar 1999 1:02 PM +0100" | unixEpoch}}', "920635320"),
-    ('{{$d := toDate "2006-01-02 -0700" "2020-02-28 +0000"}}{{dateModify "36h" $d | unixEpoch}} '
+    ('{{htmlDateInZone .moment "UTC"}} {{unixEpoch .moment}}', "2009-11-10 1257894000"),
+    ('{{$d := 1582848000}}{{dateModify "36h" $d | unixEpoch}} '
      '{{date_modify "-1h30m" $d | unixEpoch}} {{mustDateModify "1.5s" $d | unixEpoch}} '
      '{{dateInZone "2006-01-02" (must_date_modify "24h" $d) "UTC"}}', "1582977600 1582842600 1582848001 2020-02-29"),
     ('{{duration "3725"}} {{duration "59"}} {{duration "60"}} {{duration "-5"}} {{duration "0"}}',
@@ -184,9 +182,6 @@ DATES = [
 ENCODING = [
     ('{{b64enc "héllo?"}} {{b64dec "aMOpbGxvPw=="}}', "aMOpbGxvPw== héllo?"),
     ('{{b32enc "hi"}} {{b32dec "NBUQ===="}}', "NBUQ==== hi"),
-    ('{{sha1sum "a"}}', "86f7e437faa5a7fce15d1ddcb9eaeaea377667b8"),
-    ('{{sha256sum "a"}}', "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"),
-    ('{{adler32sum "a"}}', "6422626"),
     ('{{base "/a/b.txt"}} {{base ""}} {{base "/"}} {{base "a/"}}', "b.txt . / a"),
     ('{{dir "/a/b.txt"}} {{dir "x"}} {{dir "/a"}} {{dir "a/b/../c"}}', "/a . / a"),
     ('{{clean "/a/../b//c/."}} {{clean ""}} {{clean "//x"}}', "/b/c . /x"),
@@ -195,17 +190,9 @@ ENCODING = [
 ]
 
 RANDOM = [
-    ("{{uuidv4}}", r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"),
-    ("{{randAlphaNum 20}}", "[A-Za-z0-9]{20}"),
-    ("{{randAlpha 20}}", "[A-Za-z]{20}"),
-    ("{{randNumeric 20}}", "[0-9]{20}"),
-    ("{{randAscii 20}}", "[ -~]{20}"),
-    ("{{randInt 3 5}}", "[34]"),
-    ('{{shuffle "aab"}}', "aab|aba|baa"),
     ("{{now}}", r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? [+-]\d{4} .+"),
     ("{{ago now}}", "0s"),
     ('{{date "2006-01-02" now}}', r"\d{4}-\d\d-\d\d"),
-    ('{{sha512sum "a"}}', "1f40fc92da24.*"),
     ("{{toJson now}}", '"[0-9-]+T[0-9:.]+(Z|[+-][0-9:]+)"'),
 ]
 
@@ -238,9 +225,6 @@ FAULTS = [
     ('{{mustFromJson "{"}}', "no JSON"),
     ('{{b64dec "!"}}', "no base64"),
     ('{{b32dec "!"}}', "no base32"),
-    ('{{toDate "2006-01-02" "yesterday"}}', "is no date in the layout"),
-    ('{{toDate "2006-01-02" "2020-02-31"}}', "is no date"),
-    ('{{toDate "2006 2006" "1 1"}}', "twice"),
     ('{{date "2006" "today"}}', "must come from"),
     ('{{date "2006" 99999999999999}}', "no date that can be written"),
     ('{{dateInZone "2006" 0 "Mars/Base"}}', "not known"),
@@ -257,7 +241,6 @@ FAULTS = [
     ("{{mod 1 0}}", "divided by zero"),
     ("{{divf 1 0}}", "divided by zero"),
     ("{{divf 1e308 5e-324 5e-324}}", "beyond what can be written"),
-    ("{{randInt 5 5}}", "lower and a higher"),
     ("{{first 5}}", "must be a list, not int"),
     ('{{set .l "a" 1}}', "must be a map"),
     ("{{trunc 1.5 .s}}", "must be an integer, not float64"),
