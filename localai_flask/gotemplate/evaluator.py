@@ -9,7 +9,7 @@ from typing import Final
 from localai_flask.gotemplate import nodes
 from localai_flask.gotemplate.budget import Budget, Writer
 from localai_flask.gotemplate.errors import Fault
-from localai_flask.gotemplate.printing import to_text
+from localai_flask.gotemplate.text.printing import to_text
 from localai_flask.gotemplate.values import Record, Value, sorted_items, truth, type_name
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from localai_flask.gotemplate.function import Function
+from localai_flask.gotemplate.functions.function import Function
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from localai_flask.gotemplate import literals, nodes
+from localai_flask.gotemplate import nodes
 from localai_flask.gotemplate.budget import MAX_DEPTH
 from localai_flask.gotemplate.errors import Fault, TemplateError
-from localai_flask.gotemplate.function import Function
+from localai_flask.gotemplate.functions.function import Function
+from localai_flask.gotemplate.functions.table import FUNCTIONS, REFUSED
 from localai_flask.gotemplate.lexer import Kind, Lexer, Token
-from localai_flask.gotemplate.registry import FUNCTIONS, REFUSED
+from localai_flask.gotemplate.text import literals
 
 CONSTANT_WORDS: dict[str, Any] = {"true": True, "false": False, "nil": None}
 STATEMENTS = {"if", "with", "range", "template", "block", "define", "break", "continue", "else", "end"}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localai_flask.gotemplate import TemplateError, parse
-from localai_flask.gotemplate.registry import FUNCTIONS
+from localai_flask.gotemplate.functions.table import FUNCTIONS
 
 BIG = "{{$x := repeat 100000 `ab-_ .1`}}"
 NESTED_LIST = "{{$x := list}}{{range until 200}}{{$x = list $x}}{{end}}"

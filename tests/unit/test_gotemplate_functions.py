@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from localai_flask.gotemplate import TemplateError, parse
-from localai_flask.gotemplate.registry import FUNCTIONS, REFUSED
+from localai_flask.gotemplate.functions.table import FUNCTIONS, REFUSED
 from tests.unit.test_gotemplate_builtins import BUILTINS, DATA
 
 STRINGS = [

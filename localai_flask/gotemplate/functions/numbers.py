@@ -9,9 +9,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from localai_flask.gotemplate import literals
 from localai_flask.gotemplate.errors import Fault
-from localai_flask.gotemplate.printing import scalar_text
+from localai_flask.gotemplate.text import literals
+from localai_flask.gotemplate.text.printing import scalar_text
 from localai_flask.gotemplate.values import INT64_MAX, INT64_MIN, Value, wrap64
 
 PRECISION = decimal.Context(prec=700, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)

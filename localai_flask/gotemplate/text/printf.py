@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from localai_flask.gotemplate import numerals
 from localai_flask.gotemplate.budget import Budget, Writer
 from localai_flask.gotemplate.errors import Fault
-from localai_flask.gotemplate.printing import quoted, scalar_text, to_text
+from localai_flask.gotemplate.text import numerals
+from localai_flask.gotemplate.text.printing import quoted, scalar_text, to_text
 from localai_flask.gotemplate.values import Record, Value, sorted_items, to_utf8, type_name
 
 DIRECTIVE = re.compile(

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from localai_flask.gotemplate.sprig_strings import GO_SPACE
+from localai_flask.gotemplate.functions.strings import GO_SPACE
 from localai_flask.gotemplate.values import Value
 
 SPACES = re.escape(GO_SPACE)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from localai_flask.gotemplate import jsontext
 from localai_flask.gotemplate.budget import Budget
 from localai_flask.gotemplate.errors import Fault
+from localai_flask.gotemplate.text import json_text
 from localai_flask.gotemplate.values import Value, equal, kind_name, truth, type_name
 
 
@@ -56,27 +56,27 @@ def deep_equal(budget: Budget, left: Any, right: Any) -> bool:
 
 
 def to_json(budget: Budget, value: Any) -> str:
-    return jsontext.Encoder(budget).encode(value)
+    return json_text.Encoder(budget).encode(value)
 
 
 def to_pretty_json(budget: Budget, value: Any) -> str:
-    return jsontext.Encoder(budget, indent="  ").encode(value)
+    return json_text.Encoder(budget, indent="  ").encode(value)
 
 
 def to_raw_json(budget: Budget, value: Any) -> str:
-    return jsontext.Encoder(budget, html=False).encode(value)
+    return json_text.Encoder(budget, html=False).encode(value)
 
 
 def from_json(text: str) -> Value:
     """Read JSON as sprig does: what is none is nil; `mustFromJson` fails on it."""
     try:
-        return jsontext.decode(text)
+        return json_text.decode(text)
     except Fault:
         return None
 
 
 def must_from_json(text: str) -> Value:
-    return jsontext.decode(text)
+    return json_text.decode(text)
 
 
 TABLE: dict[str, Callable[..., Value]] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 
-from localai_flask.gotemplate import numerals
 from localai_flask.gotemplate.budget import MAX_DEPTH, Budget, Writer
+from localai_flask.gotemplate.text import numerals
 from localai_flask.gotemplate.values import Record, Value, sorted_items, too_deep
 
 BRACKETS: dict[type, tuple[str, str]] = {list: ("[", "]"), dict: ("map[", "]"), Record: ("{", "}")}

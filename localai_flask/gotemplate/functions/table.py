@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from localai_flask.gotemplate import (
-    builtins,
-    sprig_dates,
-    sprig_dicts,
-    sprig_encoding,
-    sprig_lists,
-    sprig_numbers,
-    sprig_strings,
-    sprig_values,
-    sprig_words,
-)
-from localai_flask.gotemplate.function import Function
+from localai_flask.gotemplate.functions import builtins, dates, dicts, encoding, lists, numbers, strings, values, words
+from localai_flask.gotemplate.functions.function import Function
 
 MODULES = (
     builtins,
-    sprig_strings,
-    sprig_words,
-    sprig_lists,
-    sprig_dicts,
-    sprig_values,
-    sprig_numbers,
-    sprig_dates,
-    sprig_encoding,
+    strings,
+    words,
+    lists,
+    dicts,
+    values,
+    numbers,
+    dates,
+    encoding,
 )
 FUNCTIONS = MappingProxyType(
     {name: Function.of(name, code) for module in MODULES for name, code in module.TABLE.items()}

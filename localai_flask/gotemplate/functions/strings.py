@@ -7,7 +7,7 @@ from typing import Any
 
 from localai_flask.gotemplate.budget import Budget, Writer
 from localai_flask.gotemplate.errors import Fault
-from localai_flask.gotemplate.printing import quoted, to_text
+from localai_flask.gotemplate.text.printing import quoted, to_text
 from localai_flask.gotemplate.values import Value, from_utf8, to_utf8
 
 GO_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))

@@ -8,8 +8,8 @@ import zoneinfo
 from collections.abc import Callable
 from typing import Any
 
-from localai_flask.gotemplate import datelayout
 from localai_flask.gotemplate.errors import Fault
+from localai_flask.gotemplate.functions import date_layout
 from localai_flask.gotemplate.values import Value, type_name
 
 DURATION = re.compile(r"[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:h|ms|m|s|us|µs|ns))+\Z", re.ASCII)
@@ -27,7 +27,7 @@ def date(layout: str, moment: Any) -> str:
 
 
 def date_in_zone(layout: str, moment: Any, zone: str) -> str:
-    return datelayout.write(_shifted(_moment(moment), zone), layout)
+    return date_layout.write(_shifted(_moment(moment), zone), layout)
 
 
 def html_date(moment: Any) -> str:

@@ -8,9 +8,9 @@ import re
 
 import msgspec
 
-from localai_flask.gotemplate import numerals
 from localai_flask.gotemplate.budget import MAX_DEPTH, Budget, Writer
 from localai_flask.gotemplate.errors import Fault
+from localai_flask.gotemplate.text import numerals
 from localai_flask.gotemplate.values import Record, Value, adopt, sorted_items, to_utf8, too_deep
 
 ESCAPED = re.compile('[\x00-\x1f"\\\\\u2028\u2029]')

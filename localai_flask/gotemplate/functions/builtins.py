@@ -9,8 +9,8 @@ from typing import Any
 
 from localai_flask.gotemplate.budget import Budget
 from localai_flask.gotemplate.errors import Fault
-from localai_flask.gotemplate.printf import sprintf
-from localai_flask.gotemplate.printing import sprint, to_text
+from localai_flask.gotemplate.text.printf import sprintf
+from localai_flask.gotemplate.text.printing import sprint, to_text
 from localai_flask.gotemplate.values import Value, from_utf8, to_utf8, truth, type_name
 
 HTML = {'"': "&#34;", "'": "&#39;", "&": "&amp;", "<": "&lt;", ">": "&gt;", "\0": "\ufffd"}

@@ -7,7 +7,7 @@ from typing import Any
 
 from localai_flask.gotemplate.budget import MAX_DEPTH, Budget
 from localai_flask.gotemplate.errors import Fault
-from localai_flask.gotemplate.printing import to_text
+from localai_flask.gotemplate.text.printing import to_text
 from localai_flask.gotemplate.values import Value, copied, sorted_items, too_deep, truth, type_name
 
 
