@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from localai_flask.backends.base import Backend
 from localai_flask.backends.notes import Note
-from localai_flask.config.model import ModelConfig
+from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError
 
 
@@ -80,10 +80,8 @@ def is_installed(name: str) -> bool:
     return library is None or importlib.util.find_spec(library) is not None
 
 
-def check(config: ModelConfig) -> list[Note]:
+def check(config: EngineConfig) -> list[Note]:
     """Find what its engine would say of a model's YAML, without loading the engine or the model."""
-    if config.alias:
-        return []
     entry = BACKENDS.get(config.backend)
     if entry is None:
         return [Note(("backend",), _missing(config.backend))]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from localai_flask.config.model import ModelConfig
+from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ApiError, UnsupportedParameter
 from localai_flask.generation import ModelInfo, Prompt, Reply, SamplingParams, Usage
 from localai_flask.inquiry import EmbeddedPart, Fact, Question
@@ -82,7 +82,7 @@ class Backend(abc.ABC):
     """Whether to load without optional speed-ups, as a load with them has killed the process; set before `load`."""
 
     @abc.abstractmethod
-    def load(self, config: ModelConfig, progress: LoadProgress) -> ModelInfo:
+    def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
         """Load the model and tell what it is.
 
         Raises `ConfigError` or `ModelLoadFailed` with one sentence that names the cause and what to do.

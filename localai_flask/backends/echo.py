@@ -23,7 +23,7 @@ import msgspec
 from localai_flask import __version__
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress, refuse_constraint
 from localai_flask.backends.text import TextStream
-from localai_flask.config.model import ModelConfig
+from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ApiError, ConfigError, ContextOverflow, DeadlineExceeded, Unavailable
 from localai_flask.generation import (
     Delta,
@@ -104,7 +104,7 @@ class EchoBackend(Backend):
 
     capabilities = frozenset({"generate", "embed", "score", "tokenize"})
 
-    def load(self, config: ModelConfig, progress: LoadProgress) -> ModelInfo:
+    def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
         for entry in config.options:
             if entry.partition(":")[0] not in OPTIONS:
                 raise ConfigError(

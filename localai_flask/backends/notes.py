@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from localai_flask.config.model import ModelConfig
+from localai_flask.config.model import EngineConfig
 from localai_flask.config.model_yaml.keypaths import KeyPath
 from localai_flask.errors import ConfigError
 
@@ -38,7 +38,7 @@ class Note(NamedTuple):
     is_fault: bool = False
 
 
-def heed(notes: Iterable[Note], config: ModelConfig) -> None:
+def heed(notes: Iterable[Note], config: EngineConfig) -> None:
     """Log what has no effect; raise `ConfigError` for the first fault."""
     for note in notes:
         if note.is_fault:
@@ -46,9 +46,9 @@ def heed(notes: Iterable[Note], config: ModelConfig) -> None:
         log.warning("model %s: %s", config.name, note.text)
 
 
-def llama_cpp_keys(config: ModelConfig, backend: str) -> Iterable[Note]:
+def llama_cpp_keys(config: EngineConfig, backend: str) -> Iterable[Note]:
     """Find keys that only the llama-cpp backend honours; for all other engines."""
-    plain = ModelConfig(name=config.name)
+    plain = EngineConfig(name=config.name)
     for key in LLAMA_CPP_ANSWERS + LLAMA_CPP_SPEED:
         value = getattr(config, key)
         if value != getattr(plain, key) and value not in ASKS_NOTHING:

@@ -100,7 +100,8 @@ def _of_options(config: ModelConfig) -> list[Finding]:
     from localai_flask.config.model_yaml.keypaths import dotted
 
     source = Path(config.source)
-    notes = backends.check(config) if source.suffix.lower() in (".yaml", ".yml") else []
+    has_engine = source.suffix.lower() in (".yaml", ".yml") and not config.alias
+    notes = backends.check(config) if has_engine else []
     documents = yamlfile.read(source) if notes else []
     names = [str(each.content.get("name") or source.stem) for each in documents]
     lines = documents[names.index(config.name)] if config.name in names else None

@@ -14,7 +14,7 @@ import msgspec
 
 from localai_flask.config.files.gguf import inspect
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot
-from localai_flask.config.model import ModelConfig
+from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError
 
 DEFAULT_CONTEXT = 8192
@@ -50,7 +50,7 @@ def read_header(path: Path) -> Header | None:
     return _read(path, stat.st_mtime_ns, stat.st_size)
 
 
-def context_length(config: ModelConfig) -> int | None:
+def context_length(config: EngineConfig) -> int | None:
     """Return how many tokens one request may have; None if nothing says."""
     if not config.parameters.model:
         return _as_wanted(config)
@@ -70,7 +70,7 @@ def choose_context(wanted: int | None, trained: int) -> int:
     return wanted or min(trained or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
 
 
-def capabilities(config: ModelConfig) -> frozenset[str]:
+def capabilities(config: EngineConfig) -> frozenset[str]:
     """Return what an engine will say that it can do with the model."""
     if config.backend == "transformers":
         return frozenset({"embed"} if makes_vectors(config) else WRITES) | {"tokenize"}
@@ -85,7 +85,7 @@ def capabilities(config: ModelConfig) -> frozenset[str]:
     return frozenset({"tokenize"} | pools | infills | (WRITES if writes else frozenset()))
 
 
-def sampling(config: ModelConfig) -> Mapping[str, float]:
+def sampling(config: EngineConfig) -> Mapping[str, float]:
     """Return how the model's own file or folder wants it to be sampled, by the names of `SamplingParams`."""
     if not config.parameters.model:
         return {}
@@ -95,16 +95,16 @@ def sampling(config: ModelConfig) -> Mapping[str, float]:
     return header.sampling if header is not None else {}
 
 
-def makes_vectors(config: ModelConfig) -> bool:
+def makes_vectors(config: EngineConfig) -> bool:
     """Whether a model of the transformers backend makes vectors, and then no text."""
     return config.embeddings or config.type in VECTOR_TYPES
 
 
-def _as_wanted(config: ModelConfig) -> int | None:
+def _as_wanted(config: EngineConfig) -> int | None:
     return config.context_size if config.context_size != TRAINED else None
 
 
-def _text_limit(config: ModelConfig, snapshot: Snapshot) -> int | None:
+def _text_limit(config: EngineConfig, snapshot: Snapshot) -> int | None:
     limits = [snapshot.trained_context or DEFAULT_CONTEXT]
     if makes_vectors(config):
         limits += filter(None, (snapshot.tokenizer_limit, snapshot.sentence_limit))

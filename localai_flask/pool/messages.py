@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from localai_flask.config.model import Limits
 from localai_flask.generation import Delta, Failed, Finished, Progress, Prompt, PromptLogprobs, SamplingParams, Started
 from localai_flask.inquiry import Detokenized, Embedded, EmbeddedPart, Question, Scored, Tokenized
 
@@ -15,11 +16,15 @@ WIRE_VERSION = 4
 
 
 class Generate(msgspec.Struct, frozen=True, array_like=True, tag="generate"):
-    """Run one sequence; `timeout_s` counts from arrival and covers waiting and decoding (None: no limit)."""
+    """Run one sequence; `timeout_s` counts from arrival and covers waiting and decoding (None: no limit).
+
+    `limits` are those of the model's YAML as it is now, since a worker outlives its changes.
+    """
 
     prompt: Prompt
     sampling: SamplingParams
     timeout_s: float | None = None
+    limits: Limits = Limits()
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
@@ -27,6 +32,7 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
 
     question: Question
     timeout_s: float | None = None
+    limits: Limits = Limits()
 
 
 class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):

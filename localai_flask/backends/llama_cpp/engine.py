@@ -23,7 +23,7 @@ from localai_flask.backends.llama_cpp.sampler import Sampler, check_sampling
 from localai_flask.backends.llama_cpp.scheduler import Chunk, Scheduler, Share
 from localai_flask.backends.llama_cpp.sequence import Sequence
 from localai_flask.backends.llama_cpp.speculation import Speculator
-from localai_flask.config.model import ModelConfig
+from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ContextOverflow, DeadlineExceeded, InvalidRequest, advise_shorter
 from localai_flask.generation import (
     Failed,
@@ -70,7 +70,7 @@ class LlamaCppBackend(Backend):
 
     capabilities = frozenset({"generate", "constrain", "end_thinking"})
 
-    def load(self, config: ModelConfig, progress: LoadProgress) -> ModelInfo:
+    def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
         settings = Settings.from_environment()
         options = replace(read_options(config, settings), repack=not self.is_cautious)
         tell_last_words(self.last_words)

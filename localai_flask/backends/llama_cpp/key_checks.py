@@ -12,15 +12,15 @@ from msgspec import structs
 from localai_flask.backends.llama_cpp.option_kinds import UNQUANTIZED, cache_type
 from localai_flask.backends.llama_cpp.option_reader import read_entries
 from localai_flask.backends.notes import NO_EFFECT, Note
-from localai_flask.config.model import ModelConfig
+from localai_flask.config.model import EngineConfig
 
 
-def check(config: ModelConfig) -> list[Note]:
+def check(config: EngineConfig) -> list[Note]:
     """Find all that can be said of a model's YAML before it is loaded."""
     return [*settle_keys(config)[1], *read_entries(config.options, config.draft_model).notes]
 
 
-def settle_keys(config: ModelConfig) -> tuple[ModelConfig, list[Note]]:
+def settle_keys(config: EngineConfig) -> tuple[EngineConfig, list[Note]]:
     """Take out of a config what has no effect here."""
     problems = {
         "dtype": "is for other engines, as a GGUF file has its own types" if config.dtype else "",

@@ -19,7 +19,7 @@ from localai_flask.backends.llama_cpp.option_table import ENGINE_OPTIONS, SPECUL
 from localai_flask.backends.machine import physical_cores
 from localai_flask.backends.notes import heed
 from localai_flask.config.facts import TRAINED
-from localai_flask.config.model import ModelConfig
+from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError
 from localai_flask.settings import Settings
 
@@ -131,7 +131,7 @@ class EngineOptions:
     """Whether weights may be stored anew in the order that the processor's fastest kernels want."""
 
 
-def read_options(config: ModelConfig, settings: Settings) -> EngineOptions:
+def read_options(config: EngineConfig, settings: Settings) -> EngineOptions:
     """Read a model's YAML; the settings apply where it is silent.
 
     Logs what has no effect; raises `ConfigError` naming the first key or option that changes answers and cannot be
@@ -184,12 +184,12 @@ def _threads_batch(given: int | None, threads: int) -> int:
     return given if given > 0 else physical_cores()
 
 
-def _cache_type(config: ModelConfig, key: str) -> int:
+def _cache_type(config: EngineConfig, key: str) -> int:
     text: str = getattr(config, key)
     return cache_type(text) if text else CACHE_TYPES["f32" if config.f16 is False else "f16"]
 
 
-def _adapters(config: ModelConfig) -> tuple[Adapter, ...]:
+def _adapters(config: EngineConfig) -> tuple[Adapter, ...]:
     """Pair the adapters with their scales; one without a scale acts fully."""
     folder = Path(config.models_path)
     adapters = [Adapter(folder / config.lora_adapter, _scale(config.lora_scale))] if config.lora_adapter else []
@@ -205,7 +205,7 @@ def _scale(scale: float | None) -> float:
     return 1.0 if scale is None else scale
 
 
-def _speculation(config: ModelConfig, values: dict[str, Any]) -> SpeculationOptions:
+def _speculation(config: EngineConfig, values: dict[str, Any]) -> SpeculationOptions:
     taken = {option.field: values[option.field] for option in SPECULATION_OPTIONS}
     draft = Path(config.models_path) / config.draft_model if "draft-simple" in taken["spec_type"] else None
     if config.n_draft:
@@ -213,13 +213,13 @@ def _speculation(config: ModelConfig, values: dict[str, Any]) -> SpeculationOpti
     return SpeculationOptions(draft_model=draft, **taken)
 
 
-def _context_size(config: ModelConfig, settings: Settings) -> int | None:
+def _context_size(config: EngineConfig, settings: Settings) -> int | None:
     if config.context_size != TRAINED:
         _positive(config, "context_size")
     return config.context_size or settings.context_size or None
 
 
-def _positive(config: ModelConfig, key: str) -> int | None:
+def _positive(config: EngineConfig, key: str) -> int | None:
     value: int | None = getattr(config, key)
     if value is not None and value < 0:
         raise _complain(config.name, f"`{key}` is {value}; give a number above 0", key)

@@ -19,7 +19,7 @@ from localai_flask.backends.transformers.tokens import Tokens as Tokenizer
 from localai_flask.config import facts
 from localai_flask.config.files.bounded import read_json
 from localai_flask.config.files.snapshot import read_snapshot
-from localai_flask.config.model import ModelConfig
+from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError, InvalidRequest, ModelLoadFailed
 from localai_flask.generation import ModelInfo
 from localai_flask.inquiry import Embed, Question
@@ -68,7 +68,7 @@ class Steady:
         """Learn nothing."""
 
 
-def load_embedder(config: ModelConfig, progress: LoadProgress) -> tuple[Embedder, Tokenizer, ModelInfo]:
+def load_embedder(config: EngineConfig, progress: LoadProgress) -> tuple[Embedder, Tokenizer, ModelInfo]:
     """Read the folder; raise `ConfigError` or `ModelLoadFailed` as `load_model` does."""
     loading.check_config(config)
     folder = loading.check_folder(config)
@@ -109,7 +109,7 @@ def load_embedder(config: ModelConfig, progress: LoadProgress) -> tuple[Embedder
     return embedder, tokens, info
 
 
-def _read_model(config: ModelConfig, folder: Path) -> Any:
+def _read_model(config: EngineConfig, folder: Path) -> Any:
     try:
         model, report = transformers.AutoModel.from_pretrained(
             folder,
@@ -136,7 +136,7 @@ def _read_model(config: ModelConfig, folder: Path) -> Any:
     return model.eval()
 
 
-def _pooling(config: ModelConfig, folder: Path) -> str:
+def _pooling(config: EngineConfig, folder: Path) -> str:
     """Read how sentence-transformers would pool; without its files it is the mean."""
     path = folder / "1_Pooling" / "config.json"
     if not path.exists():

@@ -26,7 +26,7 @@ from localai_flask.backends.transformers.sampling import TokenSampler, check_sam
 from localai_flask.backends.transformers.thinking import LimitedThinking
 from localai_flask.backends.transformers.tokens import TextDecoder
 from localai_flask.config.facts import makes_vectors
-from localai_flask.config.model import ModelConfig
+from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ApiError, ContextOverflow, DeadlineExceeded, Overloaded, WorkerDied
 from localai_flask.generation import (
     Delta,
@@ -69,7 +69,7 @@ class Sequence:
 class TransformersBackend(Backend):
     """Runs the causal language model of a local folder, several requests at once."""
 
-    def load(self, config: ModelConfig, progress: LoadProgress) -> ModelInfo:
+    def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
         self.name = config.name
         self.waiting: deque[Job] = deque()
         self.guides: dict[int, Guide] = {}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from localai_flask.backends.notes import NO_EFFECT, Note, llama_cpp_keys, unknown_option
-from localai_flask.config.model import ModelConfig
+from localai_flask.config.model import EngineConfig
 
 OPTIONS = ("parallel", "n_parallel", "kv_cache_mib")
 MODEL_TYPES = ("AutoModelForCausalLM", "AutoModel", "SentenceTransformer")
 
 
-def check(config: ModelConfig) -> Iterator[Note]:
+def check(config: EngineConfig) -> Iterator[Note]:
     """Find all that can be said of a model's YAML before it is loaded."""
     yield from llama_cpp_keys(config, "transformers")
     if config.type.startswith("OV"):

@@ -22,7 +22,7 @@ from localai_flask.backends.transformers import key_checks
 from localai_flask.backends.transformers.tokens import Tokens
 from localai_flask.config import facts
 from localai_flask.config.files.bounded import read_json
-from localai_flask.config.model import ModelConfig
+from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError, ModelLoadFailed
 from localai_flask.generation import ModelInfo
 
@@ -65,7 +65,7 @@ class LoadedModel:
     info: ModelInfo
 
 
-def load_model(config: ModelConfig, progress: LoadProgress) -> LoadedModel:
+def load_model(config: EngineConfig, progress: LoadProgress) -> LoadedModel:
     """Read everything that the folder holds.
 
     Raises `ConfigError` if YAML and folder do not fit together, `ModelLoadFailed` if the library cannot use the folder.
@@ -83,7 +83,7 @@ def load_model(config: ModelConfig, progress: LoadProgress) -> LoadedModel:
     return LoadedModel(model, tokens, cache, describe(model, tokenizer, cache))
 
 
-def prepare(config: ModelConfig, folder: Path, progress: LoadProgress) -> None:
+def prepare(config: EngineConfig, folder: Path, progress: LoadProgress) -> None:
     """Set the library up, and bring the weights into the page cache."""
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -91,7 +91,7 @@ def prepare(config: ModelConfig, folder: Path, progress: LoadProgress) -> None:
     read_ahead(folder, progress)
 
 
-def read_tokenizer(config: ModelConfig, folder: Path) -> Any:
+def read_tokenizer(config: EngineConfig, folder: Path) -> Any:
     """Read the tokenizer; raise `ModelLoadFailed` if the library cannot."""
     try:
         return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -99,12 +99,12 @@ def read_tokenizer(config: ModelConfig, folder: Path) -> Any:
         raise ModelLoadFailed(f"{_about(config)} cannot read the tokenizer in {folder}: {first_line(error)}") from error
 
 
-def check_config(config: ModelConfig) -> None:
+def check_config(config: EngineConfig) -> None:
     """Log what has no effect; refuse by name what this engine cannot honour."""
     heed(key_checks.check(config), config)
 
 
-def whole_option(config: ModelConfig, default: int, *names: str) -> int:
+def whole_option(config: EngineConfig, default: int, *names: str) -> int:
     """Read an option that is a number above 0."""
     wanted = config.option(*names) or str(default)
     if not wanted.isdecimal() or int(wanted) < 1:
@@ -112,7 +112,7 @@ def whole_option(config: ModelConfig, default: int, *names: str) -> int:
     return int(wanted)
 
 
-def check_folder(config: ModelConfig) -> Path:
+def check_folder(config: EngineConfig) -> Path:
     """Find the folder and see that it holds a model which the library knows."""
     folder = config.model_path
     if not config.parameters.model or not folder.exists():
@@ -147,7 +147,7 @@ def read_ahead(folder: Path, progress: LoadProgress) -> None:
                 progress(0.8 * done / total)
 
 
-def read_weights(config: ModelConfig, folder: Path) -> Any:
+def read_weights(config: EngineConfig, folder: Path) -> Any:
     """Make the model in the wanted number format; raises `ModelLoadFailed` also if the files lack a weight."""
     try:
         model, report = transformers.AutoModelForCausalLM.from_pretrained(
@@ -168,7 +168,7 @@ def read_weights(config: ModelConfig, folder: Path) -> Any:
     return model.eval()
 
 
-def choose_dtype(config: ModelConfig) -> torch.dtype | str:
+def choose_dtype(config: EngineConfig) -> torch.dtype | str:
     """`dtype` if the YAML has one ("auto" means the file's own), else bfloat16 with `f16`, else float32."""
     if not config.dtype:
         return torch.bfloat16 if config.f16 else torch.float32
@@ -180,7 +180,7 @@ def choose_dtype(config: ModelConfig) -> torch.dtype | str:
     return DTYPES[config.dtype]
 
 
-def size_cache(config: ModelConfig, model: Any, sequences: int, wanted_bytes: int) -> CacheSize:
+def size_cache(config: EngineConfig, model: Any, sequences: int, wanted_bytes: int) -> CacheSize:
     """Make room for one whole context at least, and for one of each request at most.
 
     Between these the wanted size decides. Requests that together outgrow the cache are not lost: the library puts the
@@ -208,7 +208,7 @@ def trained_context(model: Any) -> int:
     return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 0)
 
 
-def choose_context(config: ModelConfig, trained: int) -> int:
+def choose_context(config: EngineConfig, trained: int) -> int:
     """Choose how many tokens a request may have; raise `ConfigError` if the YAML wants more than the model can."""
     if config.context_size and config.context_size > trained:
         raise ConfigError(
@@ -244,7 +244,7 @@ def describe(model: Any, tokenizer: Any, cache: CacheSize) -> ModelInfo:
     )
 
 
-def _about(config: ModelConfig) -> str:
+def _about(config: EngineConfig) -> str:
     return f"Model {config.name}: the transformers backend"
 
 

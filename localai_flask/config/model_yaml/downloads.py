@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from localai_flask.config.model import DownloadFile, ModelConfig
+from localai_flask.config.model import DownloadFile, EngineConfig, ModelConfig
 from localai_flask.config.model_yaml import addresses
 from localai_flask.errors import ConfigError
 
@@ -48,18 +48,18 @@ def _parse(uri: str, key: str, source: Path) -> addresses.PackageFile:
         raise ConfigError(f"{source}: `{key}`: the address {uri} {error}.", param=key) from error
 
 
-def missing_files(config: ModelConfig) -> list[DownloadFile]:
+def missing_files(config: EngineConfig) -> list[DownloadFile]:
     """List the files of `download_files` that are not there."""
     folder = Path(config.models_path)
     return [entry for entry in config.download_files if not (folder / entry.filename).exists()]
 
 
-def check_files(config: ModelConfig) -> None:
+def check_files(config: EngineConfig) -> None:
     """Raise `ConfigError` if the YAML lists a file that is not there and that nothing here can fetch."""
     for entry in missing_files(config):
         if not addresses.is_fetched(entry.uri):
             origin = f" from {entry.uri}" if entry.uri else ""
             path = Path(config.models_path) / entry.filename
             raise ConfigError(
-                f"{config.source}: `download_files` lists {entry.filename}; download it{origin} to {path}."
+                f"Model {config.name}: `download_files` lists {entry.filename}; download it{origin} to {path}."
             )

@@ -115,11 +115,13 @@ class Session:
 
     def generate(self, requests: list[tuple[Prompt, SamplingParams]], timeout_s: float | None = None) -> Generation:
         """Start these sequences together on the least busy worker; the caller closes what it gets."""
-        return Generation(self, [Generate(prompt, sampling, timeout_s) for prompt, sampling in requests])
+        return Generation(
+            self, [Generate(prompt, sampling, timeout_s, self.config.limits) for prompt, sampling in requests]
+        )
 
     def ask(self, questions: Sequence[Question], timeout_s: float | None = None) -> Generation:
         """Ask these questions together of the least busy worker; the caller closes what it gets."""
-        return Generation(self, [Ask(question, timeout_s) for question in questions])
+        return Generation(self, [Ask(question, timeout_s, self.config.limits) for question in questions])
 
     def pick(self, text: str) -> WorkerLink:
         """Choose the worker with the least outstanding work, and among equals the one that saw this text's beginning.

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from localai_flask.backends import create
 from localai_flask.backends.base import Backend, Event, Inquiry, Job
-from localai_flask.config.model import ModelConfig
+from localai_flask.config.model import EngineConfig, Limits
 from localai_flask.errors import ApiError, InvalidRequest, LoadCrashed, Overloaded, RemoteLost, SuspectedRequest
 from localai_flask.gallery.files import fetch_files
 from localai_flask.gallery.progress import Progress
@@ -41,7 +41,7 @@ class EngineThread(threading.Thread):
 
     def __init__(
         self,
-        config: ModelConfig,
+        config: EngineConfig,
         publish: Publish,
         wake_main: Callable[[], None],
         in_hand: InHand,
@@ -201,7 +201,7 @@ class EngineThread(threading.Thread):
         job = Job(next(self._ids), command.prompt, command.sampling, deadline, arrived)
         backend, digest = self._backend, digest_of(command)
         try:
-            self._check_limit()
+            self._check_limit(command.limits)
             self._check_suspect(digest)
             self.publish(channel, [(request_id, Taken())])
             self._have_taken(digest, lambda: backend.submit(job))
@@ -222,7 +222,7 @@ class EngineThread(threading.Thread):
             digest = digest_of(command)
             try:
                 if group is None:
-                    self._check_limit()
+                    self._check_limit(command.limits)
                 self._check_suspect(digest)
                 inquiry.group = group = group or inquiry.id
                 answer = self._have_taken(digest, functools.partial(self._answer, inquiry))
@@ -274,9 +274,8 @@ class EngineThread(threading.Thread):
             raise InvalidRequest(f"The model {self.config.name!r} does not {capability}.", param="model")
         return self._backend.ask(inquiry)
 
-    def _check_limit(self) -> None:
+    def _check_limit(self, limits: Limits) -> None:
         """Refuse a request beyond the model's `limits.max_concurrent`, which counts running and waiting ones alike."""
-        limits = self.config.limits
         if not limits.max_concurrent:
             return
         if len(self._requests) >= limits.max_concurrent:

@@ -43,7 +43,7 @@ class ModelWorker:
 
     def __init__(self, spec: WorkerSpec):
         self.spec = spec
-        self.config = model_config.decode(spec.config)
+        self.config = model_config.decode(spec.config).engine
         self.address = f"localai-flask-{spec.worker_id}-{secrets.token_hex(8)}"
         self.hub = Hub(self.address)
         runtime = Runtime.from_environment()
