@@ -6,6 +6,7 @@ they take and give is msgpack of the structs below, so that the two ends may run
 
 from __future__ import annotations
 
+import enum
 import socket
 import struct
 from multiprocessing.connection import (  # type: ignore[attr-defined]  # typeshed leaves the challenges out
@@ -15,7 +16,7 @@ from multiprocessing.connection import (  # type: ignore[attr-defined]  # typesh
     deliver_challenge,
 )
 from multiprocessing.managers import BaseManager, BaseProxy, listener_client  # type: ignore[attr-defined]
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -30,7 +31,20 @@ LOG_FORMAT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s"
 ANSWER_S = 5.0
 """How long one exchange with the manager may take; a hung manager must not take its clients with it."""
 
-ModelState = Literal["cold", "loading", "ready", "failed"]
+
+class ModelState(enum.StrEnum):
+    """What has become of a model, whoever wants it."""
+
+    ABSENT = "absent"
+    LOADING = "loading"
+    READY = "ready"
+    """A worker takes requests."""
+    DRAINING = "draining"
+    """Its workers finish what they run, and leave."""
+    FAILED = "failed"
+    """It cannot be had, or the last load failed and the next request tries again."""
+    COOLING = "cooling"
+    """The last load failed, and the next try has to wait."""
 
 
 class Wanted(msgspec.Struct, frozen=True, array_like=True):

@@ -15,12 +15,10 @@ import pytest
 from localai_flask.config import model as model_config
 from localai_flask.config.look import NEVER, Look
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ApiError, ModelLoadFailed, Unavailable
-from localai_flask.generation import ModelInfo
+from localai_flask.errors import ApiError, Unavailable
 from localai_flask.pool import protocol
 from localai_flask.pool.client.pool_client import PoolClient
 from localai_flask.pool.manager.manager import PoolManager
-from localai_flask.pool.manager.model_table import ModelEntry, WorkerEntry
 from localai_flask.pool.manager.worker_process import WorkerProcess
 from localai_flask.pool.protocol import Wanted
 from localai_flask.pool.runtime import ENV, Runtime
@@ -150,7 +148,8 @@ class TestForms:
     def test_what_is_required_stays_so_in_its_new_form(self, manager: PoolManager) -> None:
         manager.require("echo", self.OLD, Look(1.0, 1.1))
         self.ask(manager, self.NEW, 2.0, 2.1)
-        assert manager.models[self.NEW.key].required and not manager.models[self.OLD.key].required
+        models = manager.table.models
+        assert models[self.NEW.key].intent.required and not models[self.OLD.key].intent.required
 
 
 def test_workers_that_leave_politely_are_no_crashes(pool: Pool) -> None:
@@ -209,18 +208,6 @@ def _complaint(pool: Pool, words: str) -> bool:
     except Unavailable as error:
         return words in str(error)
     return False
-
-
-def test_a_failed_replica_leaves_the_others_usable() -> None:
-    model = ModelEntry(echo("twins", replicas=2))
-    process = SimpleNamespace(pid=1)
-    model.workers["a"] = WorkerEntry("a", process, "address", ready=True)  # type: ignore[arg-type]
-    model.info = ModelInfo(backend="echo", engine_version="1", context_length=1, capabilities=frozenset())
-    model.load_failed(ModelLoadFailed("out of memory").info, cooldown_s=0.0)
-    status = model.status()
-    assert (status.state, status.error) == ("ready", None)
-    assert status.info is not None
-    assert model.is_due, "the missing replica is never tried again"
 
 
 def test_a_worker_that_cannot_be_started_is_the_models_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,54 +2,37 @@
 
 from __future__ import annotations
 
-import pytest
-
-from localai_flask.pool.manager import failure
-from localai_flask.pool.manager.failure import Backoff
+from localai_flask.pool.manager.backoff import Backoff
 
 
-class Clock:
-    now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(failure, "time", clock)
-    return clock
-
-
-def test_failed_loads_wait_longer_each_time(clock: Clock) -> None:
+def test_failed_loads_wait_longer_each_time() -> None:
     backoff = Backoff()
     waits = []
     for _ in range(7):
-        backoff.failed(10)
-        waits.append(backoff.retry_at - clock.now)
+        backoff.failed(10, now=1000)
+        waits.append(backoff.retry_at - 1000)
     assert waits == [10, 20, 40, 80, 160, 300, 300]
+    assert not backoff.may_try(1299)
     backoff.succeeded()
-    assert backoff.may_try
+    assert backoff.may_try(1000)
 
 
-def test_a_model_that_crashes_again_and_again_is_tried_ever_more_seldom(clock: Clock) -> None:
+def test_a_model_that_crashes_again_and_again_is_tried_ever_more_seldom() -> None:
     backoff = Backoff()
-    waits = []
+    now, waits = 1000.0, []
     for _ in range(6):
-        clock.now += 21
-        backoff.crashed()
-        if backoff.crashes_often:
-            backoff.failed(10)
-            waits.append(backoff.retry_at - clock.now)
-            clock.now = backoff.retry_at
+        now += 21
+        backoff.crashed(now)
+        if backoff.crashes_often(now):
+            backoff.failed(10, now)
+            waits.append(backoff.retry_at - now)
+            now = backoff.retry_at
         backoff.succeeded()
     assert waits == [10, 20, 40], "the first three are forgiven"
 
 
-def test_crashes_of_long_ago_are_forgiven(clock: Clock) -> None:
+def test_crashes_of_long_ago_are_forgiven() -> None:
     backoff = Backoff()
-    for _ in range(10):
-        clock.now += 300
-        backoff.crashed()
-        assert not backoff.crashes_often
+    for number in range(10):
+        backoff.crashed(300.0 * number)
+        assert not backoff.crashes_often(300.0 * number)

@@ -20,11 +20,20 @@ from localai_flask.pool.client.inbox import Inbox
 from localai_flask.pool.client.session import BEAT_S, MANAGER_ABSENCE_S, Session
 from localai_flask.pool.client.worker_links import WorkerLinks
 from localai_flask.pool.messages import Ping, Pong
-from localai_flask.pool.protocol import ModelStatus, WorkerAddress
+from localai_flask.pool.protocol import ModelState, ModelStatus, WorkerAddress
 from localai_flask.pool.runtime import Runtime
 
 ENGINE_STALL_S = 60.0
 """How long one step of an engine may last before the model no longer counts as ready."""
+PUBLIC_STATES = {
+    ModelState.ABSENT: "cold",
+    ModelState.LOADING: "loading",
+    ModelState.READY: "ready",
+    ModelState.DRAINING: "cold",
+    ModelState.FAILED: "failed",
+    ModelState.COOLING: "failed",
+}
+"""The words that clients of the server see."""
 
 
 class PoolClient:
@@ -59,7 +68,7 @@ class PoolClient:
         directory, _ = self._started()
         if directory.age_s > MANAGER_ABSENCE_S:
             directory.await_answer(1.0)
-        return {status.name: status.state for status in directory.statuses().values()}
+        return {status.name: PUBLIC_STATES[status.state] for status in directory.statuses().values()}
 
     def infos(self) -> dict[str, ModelInfo]:
         """Return what is known of the models that are loaded, by name."""

@@ -86,7 +86,7 @@ class Session:
             if status is not None and status.info is not None and self._reachable(status):
                 self._info = status.info
                 return
-            if seen and status is not None and status.state == "failed" and status.error is not None:
+            if seen and status is not None and status.error is not None:
                 raise ApiError.from_info(status.error)
             if status is None or status.info is None:
                 reached = now

@@ -1,5 +1,5 @@
 """Run the pool manager, as gunicorn's hooks do."""
 
-from localai_flask.pool.manager.manager import main
+from localai_flask.pool.manager.run import main
 
 main()

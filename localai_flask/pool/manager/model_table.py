@@ -1,157 +1,184 @@
-"""The rows of the manager's table: a model that somebody wants, and its workers. Starts and ends nothing."""
+"""The manager's table of models and workers, and what each piece of news changes in it. Starts and ends nothing."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Iterable, Iterator
 
-from msgspec import structs
-
-from localai_flask.backends import BACKENDS
-from localai_flask.config.look import NEVER, Look
+from localai_flask.config import model as model_config
+from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ErrorInfo
-from localai_flask.generation import ModelInfo
-from localai_flask.pool import protocol
-from localai_flask.pool.manager.failure import Backoff, Suspects, fault_of
-from localai_flask.pool.manager.worker_process import WorkerProcess
-from localai_flask.pool.protocol import ModelStatus, WorkerAddress
+from localai_flask.errors import ErrorInfo, Unavailable
+from localai_flask.pool.manager.death import Death, describe_death
+from localai_flask.pool.manager.entries import Intent, ModelEntry, WorkerEntry
+from localai_flask.pool.protocol import Directory, Registration, Report, ReportAnswer
+
+log = logging.getLogger(__name__)
 
 
-@dataclass
-class WorkerEntry:
-    """One model worker as the manager sees it."""
+class ModelTable:
+    """What is wanted and what there is; whoever calls holds the manager's lock."""
 
-    id: str
-    process: WorkerProcess
-    is_cautious: bool = False
-    """Whether it loads without optional speed-ups."""
-    address: str = ""
-    progress: float = 0.0
-    heard: float = field(default_factory=time.monotonic)
-    advanced: float = field(default_factory=time.monotonic)
-    """When its load last made progress."""
-    ready: bool = False
-    leaving_since: float | None = None
-    """When it was told to leave, or said that it does."""
-    ended_because: str = ""
-    """Why the manager itself ended it, if it did."""
-    running: int = 0
-    waiting: int = 0
-    engine_silent_s: float = 0.0
-    """How long its engine has been at one step."""
+    def __init__(self, cooldown_s: float):
+        self.models: dict[str, ModelEntry] = {}
+        """By config key; what is required and cannot be found, by name."""
+        self._cooldown_s = cooldown_s
 
-    @property
-    def leaving(self) -> bool:
-        return self.leaving_since is not None
+    def directory(self, now: float) -> Directory:
+        return {key: model.status(now) for key, model in self.models.items()}
+
+    def workers(self) -> Iterator[tuple[ModelEntry, WorkerEntry]]:
+        return ((model, worker) for model in self.models.values() for worker in model.workers.values())
+
+    def find(self, worker_id: str) -> tuple[ModelEntry, WorkerEntry] | None:
+        return next((found for found in self.workers() if found[1].id == worker_id), None)
+
+    # What clients want.
+
+    def want(self, config: ModelConfig, look: Look, now: float, *, required: bool = False) -> None:
+        """Want a model as the models folder showed it at that look.
+
+        Where the table has it in another form, the later look is right: who asks for it as it was before its YAML
+        changed is told so, and a change that is undone is a change.
+        """
+        others = [each for each in self.models.values() if each.is_other_form_of(config)]
+        if not all(look.is_after(other.look) for other in others):
+            self.models.setdefault(config.key, ModelEntry(config)).withdraw(_has_changed(config), now)
+            return
+        for other in others:
+            required = required or other.intent.required
+            other.withdraw(_has_changed(config), now)
+        model = self.models.setdefault(config.key, ModelEntry(config))
+        if model.is_withdrawn and not look.is_after(model.look):
+            return  # it has left the folder since
+        model.confirm(look)
+        model.intent.required = model.intent.required or required
+        model.want(now)
+
+    # What the models folder shows.
+
+    def require(self, name: str, config: ModelConfig, look: Look, now: float) -> None:
+        """Want a model without which the server is not ready."""
+        self.models.pop(name, None)
+        self.want(config, look, now, required=True)
+
+    def mark_missing(self, name: str, error: ErrorInfo) -> None:
+        """Note that a required name stands for no usable model."""
+        known = self.models.get(name)
+        if known is None or known.error != error:
+            log.error("cannot load %s to memory: %s", name, error.message)
+            intent = Intent(wanted=False, required=True)
+            self.models[name] = ModelEntry(ModelConfig(name=name), intent, error=error)
+
+    def names_in_use(self) -> frozenset[str]:
+        """Return the names of models of the models folder that the table has."""
+        return frozenset(each.config.name for each in self._of_folder())
+
+    def retire(self, names: Iterable[str], look: Look, now: float) -> None:
+        """Withdraw models that the folder no longer had at that look."""
+        for model in self._of_folder():
+            if model.config.name in names and look.is_after(model.look):
+                log.info("model %s has left the models folder, or is disabled; its workers leave", model.config.name)
+                model.look = look
+                model.withdraw(_has_changed(model.config), now)
+
+    def _of_folder(self) -> list[ModelEntry]:
+        return [each for each in self.models.values() if each.config.source and not each.is_withdrawn]
+
+    # What workers tell.
+
+    def register(self, registration: Registration, now: float) -> None:
+        """Take up a worker that is ready, or one that a former manager started."""
+        config = model_config.decode(registration.config)
+        model = self.models.setdefault(config.key, ModelEntry(config, Intent(wanted=not registration.leaving)))
+        worker = model.workers.get(registration.worker_id)
+        if worker is None:
+            worker = model.workers[registration.worker_id] = WorkerEntry(registration.worker_id, registration.pid, now)
+            log.info("adopted the worker of model %s (pid %d)", config.name, registration.pid)
+        worker.address, worker.heard = registration.address, now
+        if registration.info is not None:
+            worker.ready, worker.progress = True, 1.0
+            model.info, model.error = registration.info, None
+            model.is_cautious = bool(registration.info.given_up)
+            model.loads.succeeded()
+        if registration.leaving:
+            worker.will_leave(now)
+
+    def report(self, report: Report, now: float) -> ReportAnswer:
+        """Take a heartbeat."""
+        found = self.find(report.worker_id)
+        if found is None:
+            return ReportAnswer(known=False)
+        model, worker = found
+        worker.heard = now
+        if report.progress > worker.progress:
+            worker.progress, worker.advanced = report.progress, now
+        worker.running, worker.waiting = report.running, report.waiting
+        worker.engine_silent_s = report.engine_silent_s
+        if report.leaving:
+            worker.will_leave(now)
+        return ReportAnswer(known=True, suspects=model.suspects.digests(now))
+
+    def fail(self, worker_id: str, error: ErrorInfo, now: float) -> None:
+        """Take the reason why a worker could not load its model, its last word."""
+        if (found := self.find(worker_id)) is not None:
+            model, worker = found
+            worker.will_leave(now)
+            self.load_failed(model, error, now)
+
+    # What becomes of processes.
+
+    def started(self, model: ModelEntry, worker_id: str, pid: int, now: float) -> None:
+        """Note that a worker has been started."""
+        model.intent.wanted, model.error = True, None
+        model.workers[worker_id] = WorkerEntry(worker_id, pid, now, model.is_cautious)
+
+    def sent_away(self, worker_id: str, now: float) -> None:
+        """Note that a worker has been told to leave."""
+        if (found := self.find(worker_id)) is not None:
+            found[1].will_leave(now)
+
+    def killed(self, worker_id: str, because: str) -> None:
+        """Note why a worker has been ended at once."""
+        if (found := self.find(worker_id)) is not None:
+            found[1].ended_because = because
+
+    def load_failed(self, model: ModelEntry, error: ErrorInfo, now: float) -> None:
+        model.load_failed(error, self._cooldown_s, now)
+
+    def ended(self, worker_id: str, death: Death, now: float, *, is_stopping: bool = False) -> None:
+        """Note that the process of a worker has ended; if it was not to end, draw the conclusions."""
+        found = self.find(worker_id)
+        if found is None:
+            return
+        model, worker = found
+        del model.workers[worker_id]
+        if not (is_stopping or worker.leaving or death.exit_status == 0):
+            self._died(model, worker, death, now)
+
+    def _died(self, model: ModelEntry, worker: WorkerEntry, death: Death, now: float) -> None:
+        name = model.config.name
+        if model.give_up_speedups(worker, death):
+            log.warning(
+                "the worker of model %s was killed by %s while loading; loading it again without optional speed-ups",
+                *(name, death.fault),
+            )
+            return
+        error = describe_death(name, death, not worker.ready, worker.ended_because, is_cautious=worker.is_cautious)
+        log.error("%s", error.message)
+        model.suspects.add(death, worker.ended_because, now)
+        if worker.is_cautious and not worker.ready:
+            model.is_cautious = False  # it has not helped, so the next try is a full one again
+        if worker.ready:
+            model.loads.crashed(now)
+        if not worker.ready or model.loads.crashes_often(now):
+            self.load_failed(model, error, now)
 
     def forgive(self, seconds: float) -> None:
-        """Do not count time in which nobody could hear it."""
-        self.heard += seconds
-        self.advanced += seconds
-        if self.leaving_since is not None:
-            self.leaving_since += seconds
-
-    def will_leave(self) -> None:
-        """Count on it no more."""
-        if self.leaving_since is None:
-            self.leaving_since = time.monotonic()
-
-    def send_away(self) -> None:
-        """Let it finish what it runs, and leave."""
-        self.will_leave()
-        self.process.terminate()
+        """Hold time in which nobody could hear them against no worker."""
+        for _, worker in self.workers():
+            worker.forgive(seconds)
 
 
-@dataclass
-class ModelEntry:
-    """One model that somebody asked for."""
-
-    config: ModelConfig
-    required: bool = False
-    """Whether the server is not ready without it."""
-    wanted: bool = True
-    look: Look = NEVER
-    """The latest look at the models folder that showed it as it is here."""
-    superseded_at: float | None = None
-    """When its YAML changed, so that another entry of the table stands for this name."""
-    workers: dict[str, WorkerEntry] = field(default_factory=dict)
-    info: ModelInfo | None = None
-    error: ErrorInfo | None = None
-    loads: Backoff = field(default_factory=Backoff)
-    suspects: Suspects = field(default_factory=Suspects)
-    is_cautious: bool = False
-    """Whether its workers load without optional speed-ups, as one that used them was killed by a fault."""
-
-    @property
-    def usable(self) -> list[WorkerEntry]:
-        return [worker for worker in self.workers.values() if worker.ready and not worker.leaving]
-
-    @property
-    def current(self) -> list[WorkerEntry]:
-        return [worker for worker in self.workers.values() if not worker.leaving]
-
-    @property
-    def is_due(self) -> bool:
-        """Whether a failed model should be tried again although no request asks for it."""
-        in_use = self.required or bool(self.usable)
-        return in_use and not self.wanted and self.loads.may_try and self.superseded_at is None
-
-    @property
-    def state(self) -> protocol.ModelState:
-        if self.usable:
-            return "ready"
-        if self.error is not None:
-            return "failed"
-        return "loading" if self.wanted else "cold"
-
-    def status(self) -> ModelStatus:
-        usable = self.usable
-        return ModelStatus(
-            name=self.config.name,
-            state=self.state,
-            required=self.required or (self.wanted and self.info is not None),
-            progress=max((worker.progress for worker in self.current), default=0.0),
-            workers=[WorkerAddress(worker.id, worker.address, worker.process.pid) for worker in usable],
-            info=self.info if usable else None,
-            error=None if usable else self._error_now(),
-        )
-
-    def _error_now(self) -> ErrorInfo | None:
-        """Return the error with the time until the next try, where a next try may help."""
-        wait_s = self.loads.retry_at - time.monotonic()
-        if self.error is None or self.error.status < 500 or wait_s <= 0:
-            return self.error
-        return structs.replace(self.error, retry_after=wait_s)
-
-    def load_failed(self, error: ErrorInfo, cooldown_s: float) -> None:
-        """Try no more until the cool-down is over or longer; replicas that run go on."""
-        self.loads.failed(cooldown_s)
-        self.wanted, self.error = False, error
-        if not self.usable:
-            self.info = None
-
-    def give_up_speedups(self, dead: WorkerEntry) -> bool:
-        """Load without optional speed-ups from now on if a fault ended a load with them; return whether one did."""
-        backend = BACKENDS.get(self.config.backend)
-        if dead.ready or dead.is_cautious or not fault_of(dead.process) or backend is None or not backend.has_speedups:
-            return False
-        self.is_cautious = True
-        return True
-
-    def is_other_form_of(self, config: ModelConfig) -> bool:
-        """Return whether it stands for the config's name, but as another YAML has it."""
-        return self.superseded_at is None and self.config.name == config.name and self.config.key != config.key
-
-    def confirm(self, look: Look) -> None:
-        """Stand for its name, as a look at the models folder showed it so."""
-        self.look = max(self.look, look)
-        if self.superseded_at is not None:
-            self.superseded_at, self.error = None, None
-
-    def supersede(self, error: ErrorInfo) -> None:
-        """Let its workers finish and leave, as its YAML has changed."""
-        self.wanted = self.required = False
-        self.superseded_at, self.error = time.monotonic(), error
-        for worker in self.current:
-            worker.send_away()
+def _has_changed(config: ModelConfig) -> ErrorInfo:
+    return Unavailable(f"The YAML of model {config.name} has just changed; try again.").info

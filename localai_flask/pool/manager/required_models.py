@@ -26,7 +26,7 @@ class Table(Protocol):
 
     def require(self, name: str, config: ModelConfig, look: Look) -> None: ...
     def mark_missing(self, name: str, error: ErrorInfo) -> None: ...
-    def loaded(self) -> frozenset[str]: ...
+    def names_in_use(self) -> frozenset[str]: ...
     def retire(self, names: frozenset[str], look: Look) -> None: ...
 
 
@@ -79,7 +79,7 @@ class RequiredModels(threading.Thread):
             names, look = registry.refresh_names()
         except (ApiError, OSError):
             return before
-        absent = self._table.loaded() - names
+        absent = self._table.names_in_use() - names
         if gone := absent & before:
             self._table.retire(gone, look)
         return absent

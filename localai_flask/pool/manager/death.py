@@ -1,55 +1,38 @@
-"""When to try a failed model again, and how to say why its worker died."""
+"""How a worker ended, how to say why, and which request is suspected of it."""
 
 from __future__ import annotations
 
 import signal
-import time
-from collections import deque
+from dataclasses import dataclass
 
 from localai_flask.errors import ErrorInfo, LoadCrashed, WorkerDied
-from localai_flask.pool.manager.worker_process import WorkerProcess
 
-LONGEST_COOLDOWN_S = 300.0
-CRASH_WINDOW_S = 600.0
-CRASHES_ALLOWED = 3
-MOST_CRASHES = 16
 SUSPECTED_S = 600.0
 MOST_SUSPECTS = 64
 FAULTS = (signal.SIGILL, signal.SIGSEGV, signal.SIGBUS)
 """Signals by which the processor stops code that is wrong for it, or wrong."""
 
 
-class Backoff:
-    """Count failures: each failed load doubles the wait; crashes once loaded are forgiven unless they come often."""
+@dataclass(frozen=True)
+class Death:
+    """What an ended process leaves to know."""
 
-    def __init__(self) -> None:
-        self.failures = 0
-        self.retry_at = 0.0
-        self.crashes: deque[float] = deque(maxlen=MOST_CRASHES)
-
-    @property
-    def may_try(self) -> bool:
-        return time.monotonic() >= self.retry_at
-
-    @property
-    def crashes_often(self) -> bool:
-        return self._surplus_crashes > 0
+    exit_status: int | None
+    """Exit code, or minus the signal's number; None if a former manager had started the process."""
+    last_words: str = ""
+    """The end of what it printed."""
+    suspect: bytes | None = None
+    """The digest of the request that it had in hand alone, if there was one."""
 
     @property
-    def _surplus_crashes(self) -> int:
-        begin = time.monotonic() - CRASH_WINDOW_S
-        return max(0, sum(moment > begin for moment in self.crashes) - CRASHES_ALLOWED)
+    def fault(self) -> str:
+        """The name of the fault that ended it; "" if it ended in another way."""
+        number = -(self.exit_status or 0)
+        return signal.Signals(number).name if number in FAULTS else ""
 
-    def failed(self, cooldown_s: float) -> None:
-        """Wait longer each time: a load that succeeds makes up for failed ones, and not for crashes behind it."""
-        self.failures = max(self.failures + 1, self._surplus_crashes)
-        self.retry_at = time.monotonic() + min(LONGEST_COOLDOWN_S, cooldown_s * 2 ** (self.failures - 1))
-
-    def crashed(self) -> None:
-        self.crashes.append(time.monotonic())
-
-    def succeeded(self) -> None:
-        self.failures, self.retry_at = 0, 0.0
+    @property
+    def was_killed(self) -> bool:
+        return self.exit_status in (None, -signal.SIGKILL)
 
 
 class Suspects:
@@ -63,13 +46,13 @@ class Suspects:
         self._killed: dict[bytes, float] = {}
         """When a worker was killed with a request in hand, once."""
 
-    def add(self, digest: bytes | None, process: WorkerProcess, because: str) -> None:
-        """Suspect the request that an ended process had in hand, if it had one alone; `because`: why we ended it."""
+    def add(self, death: Death, because: str, now: float) -> None:
+        """Suspect the request that an ended worker had in hand, if it had one alone; `because`: why we ended it."""
+        digest = death.suspect
         if digest is None:
             return
-        now = time.monotonic()
-        was_killed = not because and process.exit_status in (None, -signal.SIGKILL)
-        if was_killed and now - self._killed.pop(digest, -SUSPECTED_S) >= SUSPECTED_S:
+        is_first_kill = now - self._killed.pop(digest, -SUSPECTED_S) >= SUSPECTED_S
+        if death.was_killed and not because and is_first_kill:
             self._killed[digest] = now
         else:
             self._since.pop(digest, None)
@@ -78,27 +61,20 @@ class Suspects:
             for oldest in list(suspected)[:-MOST_SUSPECTS]:
                 del suspected[oldest]
 
-    def digests(self) -> list[bytes]:
-        now = time.monotonic()
+    def digests(self, now: float) -> list[bytes]:
         return [digest for digest, since in self._since.items() if now - since < SUSPECTED_S]
 
 
-def fault_of(process: WorkerProcess) -> str:
-    """Return the name of the fault that ended a process; "" if it ended in another way."""
-    status = process.exit_status
-    return signal.Signals(-status).name if status is not None and -status in FAULTS else ""
-
-
 def describe_death(
-    name: str, process: WorkerProcess, loading: bool, because: str = "", *, is_cautious: bool = False
+    name: str, death: Death, loading: bool, because: str = "", *, is_cautious: bool = False
 ) -> ErrorInfo:
     """Say in one sentence how a worker ended that did not explain itself, with the last lines it printed."""
-    cause = because or _cause(process.exit_status)
+    cause = because or _cause(death.exit_status)
     doing = "while loading the model" if loading else "while serving"
     if loading and is_cautious:
         doing += ", also without optional speed-ups"
-    said = process.last_words()
-    message = f"The worker of model {name} ended {doing}: {cause}." + (f" It last said: {said}" if said else "")
+    said = f" It last said: {death.last_words}" if death.last_words else ""
+    message = f"The worker of model {name} ended {doing}: {cause}.{said}"
     error = LoadCrashed(message) if loading else WorkerDied(message)
     return error.info
 
