@@ -29,11 +29,12 @@ def find_model(name: str | None, usecase: str) -> ModelConfig:
 
     Raises what `chosen_model` raises.
     """
-    config = current.registry().resolve(name, usecase)
+    may_use = auth.key().model_filter
+    config = current.registry().resolve(name, usecase, may_use)
     if current.pool().is_loaded(config):
         return config
     current.registry().refresh()
-    return current.registry().resolve(name, usecase)
+    return current.registry().resolve(name, usecase, may_use)
 
 
 def _in_token() -> str | None:

@@ -7,7 +7,7 @@ which model (registry.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -58,6 +58,10 @@ class Broken(NamedTuple):
     error: ConfigError
 
 
+MayUse = Callable[[str], bool]
+"""Whether somebody may use the model, or alias, of a name."""
+
+
 @dataclass(frozen=True)
 class Catalog:
     """What one look found; `nicknames` lead from file names and stems to names in `models`.
@@ -71,6 +75,15 @@ class Catalog:
     nicknames: dict[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     templates: templates.Seen = field(default_factory=dict)
+
+    def only(self, may_use: MayUse | None) -> Catalog:
+        """Return what somebody sees who may use some models, whatever their names lead to; None: all."""
+        if may_use is None:
+            return self
+        models = {name: config for name, config in self.models.items() if may_use(name)}
+        problems = {name: problem for name, problem in self.problems.items() if may_use(name)}
+        nicknames = {nickname: name for nickname, name in self.nicknames.items() if name in models}
+        return Catalog(models, problems, nicknames)
 
 
 def read(file: Path) -> list[Loaded | Broken]:

@@ -12,7 +12,7 @@ import time
 from typing import ClassVar
 
 from localai_flask.config import facts
-from localai_flask.config.catalog import Broken, Catalog, build, read
+from localai_flask.config.catalog import Broken, Catalog, MayUse, build, read
 from localai_flask.config.files.listing import Entry, look
 from localai_flask.config.look import NEVER, Look
 from localai_flask.config.model import ModelConfig
@@ -58,18 +58,18 @@ class Registry:
         """List all faults and warnings about the folder's YAML."""
         return self._current().findings
 
-    def get(self, name: str) -> ModelConfig:
-        """Find the model that a name means, through at most one alias.
+    def get(self, name: str, may_use: MayUse | None = None) -> ModelConfig:
+        """Find the model that a name means, through at most one alias; others than those that `may_use` takes are none.
 
         Raises `ModelNotFound`, `ModelDisabled`, or `ConfigError` if its YAML is broken or lists a missing file.
         """
         try:
-            found = _find(self._current(), name)
+            found = _find(self._current().only(may_use), name)
         except ConfigError:
             found = None  # perhaps the look fell into the middle of an editor's writing
-        found = found or _find(self._current(0.0), name)  # its file may just have come
+        found = found or _find(self._current(0.0).only(may_use), name)  # its file may just have come
         if found is None:
-            raise _not_found(name, self._catalog)
+            raise _not_found(name, self._catalog.only(may_use))
         catalog = self._catalog
         config = _follow(catalog, found) if found.alias else found
         if found.disabled or config.disabled:
@@ -79,27 +79,29 @@ class Registry:
         check_files(config)
         return config
 
-    def resolve(self, name: str | None, usecase: str = "chat") -> ModelConfig:
+    def resolve(self, name: str | None, usecase: str = "chat", may_use: MayUse | None = None) -> ModelConfig:
         """Find the model for a request, which may name none: the default, the only one, or the first that fits.
 
         Raises what `get` raises, and `InvalidRequest` if the request must name a model.
         """
-        if name or self.settings.default_model:
-            return self.get(name or self.settings.default_model)
-        candidates = [each for each in self._current().models.values() if not (each.alias or each.disabled)]
+        default = self.settings.default_model
+        if name or (default and (may_use is None or self.is_model(default, may_use))):
+            return self.get(name or default, may_use)
+        catalog = self._current().only(may_use)
+        candidates = [each for each in catalog.models.values() if not (each.alias or each.disabled)]
         if not candidates:
-            raise self._nothing_here()
+            raise self._nothing_here(catalog)
         fitting = next((each for each in candidates if _fits(each, usecase)), None)
         if fitting is None and len(candidates) > 1:
             names = _listed([each.name for each in candidates])
             raise InvalidRequest(
                 f"Name a model: none is known to fit this request ({usecase}) among {names}.", param="model"
             )
-        return self.get((fitting or candidates[0]).name)
+        return self.get((fitting or candidates[0]).name, may_use)
 
-    def is_model(self, name: str) -> bool:
+    def is_model(self, name: str, may_use: MayUse | None = None) -> bool:
         """Return whether `get` knows the name, be the model usable or not."""
-        catalog = self._current()
+        catalog = self._current().only(may_use)
         try:
             return _find(catalog, name) is not None
         except ConfigError:
@@ -151,8 +153,7 @@ class Registry:
         self._checked = time.monotonic()
         self._seen = self._catalog, Look(begun, self._checked)
 
-    def _nothing_here(self) -> ModelNotFound | ConfigError:
-        catalog = self._current()
+    def _nothing_here(self, catalog: Catalog) -> ModelNotFound | ConfigError:
         for problem in catalog.problems.values():
             return _again(problem)
         folder = self.settings.models_path.absolute()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -23,6 +24,11 @@ class Key:
 
     def may_use(self, model: str) -> bool:
         return any(fnmatchcase(model, pattern) for pattern in self.models)
+
+    @property
+    def model_filter(self) -> Callable[[str], bool] | None:
+        """`may_use`, or None if all models may be used."""
+        return None if "*" in self.models else self.may_use
 
 
 ANYONE = Key("", admin=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from flask import Response
 
-from localai_flask.api import current, docs
+from localai_flask.api import auth, current, docs
 from localai_flask.api.openai import shapes
 from localai_flask.api.parsing import Blueprint
 from localai_flask.config import facts
@@ -34,7 +34,8 @@ PUBLIC = {
 def list_models() -> Response:
     """List the models"""
     describe = _describer()
-    models = sorted(map(describe, current.registry().models().values()), key=lambda model: model.id)
+    usable = [config for name, config in current.registry().models().items() if auth.key().may_use(name)]
+    models = sorted(map(describe, usable), key=lambda model: model.id)
     first, last = (models[0].id, models[-1].id) if models else (None, None)
     return _json(shapes.ModelList(models, first, last))
 
@@ -43,9 +44,10 @@ def list_models() -> Response:
 @bp.response(200, docs.schema(shapes.Model))
 @bp.doc(operationId="retrieveModel")
 def retrieve_model(model: str) -> Response:
-    """Tell about one model"""
-    registry = current.registry()
-    return _json(_describer()(registry.models().get(model) or registry.get(model)))
+    """Return what is known of one model"""
+    registry, key = current.registry(), auth.key()
+    listed = registry.models().get(model) if key.may_use(model) else None
+    return _json(_describer()(listed or registry.get(model, key.model_filter)))
 
 
 def _describer() -> Callable[[ModelConfig], shapes.Model]:
