@@ -55,6 +55,7 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     app.before_request(_name_request)
     app.before_request(hosts.require_known_host)
     app.before_request(auth.require_key)
+    app.before_request(cors.refuse_foreign_pages)
     app.after_request(cors.add_headers)
     app.after_request(_tell_request_id)
     errors.register(app, dict.fromkeys(anthropic_errors.PATHS, anthropic_errors.error_body))

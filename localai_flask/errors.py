@@ -93,6 +93,10 @@ class HostNotAllowed(ApiError):
     status, type, code = 403, "invalid_request_error", "host_not_allowed"
 
 
+class OriginNotAllowed(ApiError):
+    status, type, code = 403, "invalid_request_error", "origin_not_allowed"
+
+
 class ModelDisabled(ApiError):
     status, type, code = 403, "invalid_request_error", "model_disabled"
 

@@ -81,7 +81,10 @@ class Settings:
         "Names by which clients may call this server, beside addresses and private names; `.example.org` is all below.",
         metavar="NAMES",
     )
-    cors_allow_origins: tuple[str, ...] = setting((), "Web origins whose pages may call the API.")
+    cors: bool = setting(False, "Let web pages of any origin call the API, or of those that the next setting names.")
+    cors_allow_origins: tuple[str, ...] = setting(
+        (), "Origins whose web pages may call the API, as in https://chat.example.org; `*`: all.", metavar="ORIGINS"
+    )
     allow_insecure_public_bind: bool = setting(False, "Listen on a public address although no API key is set.")
     database_url: str = setting(
         "",

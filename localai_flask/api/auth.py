@@ -11,7 +11,7 @@ from localai_flask.api import current, docs
 from localai_flask.errors import AdminRequired, Unauthorized
 from localai_flask.keys.key import ANYONE, Key
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS = frozenset({"/health", "/healthz", "/readyz"})
 ADMIN_ONLY = "is_admin_only"
 
 View = TypeVar("View", bound=Callable[..., Any])

@@ -16,10 +16,11 @@ bp = Blueprint("server", __name__, description="The server itself")
 
 
 @bp.get("/healthz")
+@bp.alias("/health", methods=["GET"])
 @bp.response(200, description="The process runs.")
 @bp.doc(operationId="health")
 def healthz() -> dict[str, Any]:
-    """Tell that the process runs"""
+    """Return that the process runs"""
     return {"status": "ok"}
 
 

@@ -60,6 +60,8 @@ def find_doubts(settings: Settings) -> Iterator[str]:
             f"responses cannot be stored, as {obstacle}: set XDG_STATE_HOME to a folder that can be written, or "
             "LOCALAI_DATABASE_URL; until then /v1/responses answers only requests with `store: false`"
         )
+    if "*" in (settings.cors_allow_origins or "*" * settings.cors) and not are_required(settings):
+        yield "every web page that a browser here opens may use this server: name origins in LOCALAI_CORS_ALLOW_ORIGINS"
     if _is_taken(settings.listening):
         yield (
             f"another program listens on {settings.listening.bind}: stop it, or choose another port, as in "

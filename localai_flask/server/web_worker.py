@@ -28,7 +28,7 @@ from localai_flask.settings import Settings
 
 log = logging.getLogger("gunicorn.error")
 
-PROBES = {"/healthz": 2, "/readyz": 8}
+PROBES = {"/healthz": 2, "/health": 2, "/readyz": 8}
 """Threads that answer nothing else: no probe waits for other requests, nor that of life for that of readiness."""
 PROBE_PATIENCE_S = 0.1
 """A probe's answer is short enough for any socket's buffer, unless its client reads nothing at all."""

@@ -20,11 +20,11 @@ HELLO = {"messages": [{"role": "user", "content": "hello"}]}
 
 
 def test_probes(client: FlaskClient, pool: FakePool) -> None:
-    assert client.get("/healthz").get_json() == {"status": "ok"}
+    assert client.get("/healthz").get_json() == client.get("/health").get_json() == {"status": "ok"}
     assert client.get("/readyz").get_json() == {"status": "ready"}
     assert client.get("/version").get_json() == {"version": __version__}
     assert client.get("/").get_json()["name"] == "localai-flask"
-    for path in ("/", "/healthz", "/readyz", "/version", "/v1/models"):
+    for path in ("/", "/healthz", "/health", "/readyz", "/version", "/v1/models"):
         response = client.head(path)
         assert response.status_code == 200 and response.data == b""
     pool.unready = Unavailable("Model tiny is not ready: it is loading", retry_after=0.2)
@@ -133,7 +133,7 @@ class TestKeys:
             response = client.get(path, headers=headers)
             assert response.status_code == 401 and response.headers["WWW-Authenticate"] == "Bearer"
             assert response.get_json()["error"]["code"] == "invalid_api_key"
-        for path in ("/healthz", "/healthz/", "/readyz", "/swagger", "/swagger/", "/swagger/openapi.json"):
+        for path in ("/healthz", "/healthz/", "/health", "/readyz", "/swagger", "/swagger/", "/swagger/openapi.json"):
             assert client.get(path, headers=headers).status_code == 200
         with client.get("/swagger/assets/swagger-ui.css") as asset:
             assert asset.status_code == 200
@@ -154,6 +154,84 @@ class TestKeys:
 def test_no_other_origins_by_default(client: FlaskClient) -> None:
     response = client.get("/healthz", headers={"Origin": "https://a.example"})
     assert "Access-Control-Allow-Origin" not in response.headers
+
+
+ORIGIN = "Access-Control-Allow-Origin"
+
+
+class TestOrigins:
+    @pytest.mark.parametrize(
+        ("settings", "origin", "allowed"),
+        [
+            ({}, "https://a.example", None),
+            ({"cors": True}, "https://a.example", "*"),
+            ({"cors_allow_origins": ("*",)}, "https://a.example", "*"),
+            ({"cors": True, "cors_allow_origins": ("https://a.example",)}, "https://a.example", "https://a.example"),
+            ({"cors": True, "cors_allow_origins": ("https://a.example",)}, "https://b.example", None),
+            ({"cors_allow_origins": ("https://a.example",)}, "https://a.example.evil", None),
+            ({"cors_allow_origins": ("https://a.example",)}, "null", None),
+        ],
+    )
+    @pytest.mark.parametrize("keys", [(), ("k",)])
+    def test_every_answer_has_the_headers(
+        self, models: Path, pool: FakePool, settings: dict[str, Any], origin: str, allowed: str | None, keys: Any
+    ) -> None:
+        client = create_app(Settings(models_path=models, api_key=keys, **settings), pool=pool).test_client()
+        headers = {"Origin": origin, **({"Authorization": "Bearer k"} if keys else {})}
+        pool.scripts = [says("a"), says("a"), [*says("a")[:-1], Unavailable("x")]]
+        stream = {**HELLO, "stream": True}
+        answers = [
+            client.post("/v1/chat/completions", json=HELLO, headers=headers),
+            client.post("/v1/chat/completions", json=stream, headers=headers),
+            client.post("/v1/chat/completions", json=stream, headers=headers),  # one that breaks off
+            client.post("/v1/messages", json={}, headers=headers),
+            client.get("/v1/models/none", headers=headers),
+            client.get("/nothing", headers={"Origin": origin}),  # 401 with keys
+            client.put("/v1/models", headers=headers),
+            client.post("/v1/chat/completions", data=b"x" * (16 << 20), headers=headers),
+            client.options("/v1/messages", headers={"Origin": origin, "Access-Control-Request-Method": "POST"}),
+        ]
+        assert {answer.headers.get(ORIGIN) for answer in answers} == {allowed}
+        assert all(("Origin" in answer.vary) is bool(settings) for answer in answers)
+        assert not any("Access-Control-Allow-Credentials" in answer.headers for answer in answers)
+        preflight = answers[-1]
+        assert preflight.status_code == 200
+        assert ("POST" in preflight.headers.get("Access-Control-Allow-Methods", "")) is (allowed is not None)
+        if keys or allowed:
+            assert answers[1].text.endswith("data: [DONE]\n\n") and "error" in answers[2].text
+
+    CROSS = {"Sec-Fetch-Site": "cross-site", "Origin": "https://a.example"}
+
+    @pytest.mark.parametrize(
+        ("headers", "settings", "status"),
+        [
+            (CROSS, {}, 403),
+            ({"Sec-Fetch-Site": "cross-site"}, {}, 403),
+            ({"Origin": "http://a.example"}, {}, 403),
+            ({"Origin": "http://localhost:3000"}, {}, 403),
+            ({"Origin": "null"}, {}, 403),
+            (CROSS, {"cors": True}, 200),
+            (CROSS, {"cors_allow_origins": ("https://a.example",)}, 200),
+            (CROSS, {"cors_allow_origins": ("https://b.example",)}, 403),
+            ({**CROSS, "Authorization": "Bearer k"}, {"api_key": ("k",)}, 200),
+            ({**CROSS, "Sec-Fetch-Site": "same-origin"}, {}, 200),
+            ({**CROSS, "Sec-Fetch-Site": "same-site"}, {}, 200),
+            ({"Origin": "http://localhost"}, {}, 200),
+            ({"Origin": "http://ai.lan", "X-Forwarded-Host": "ai.lan"}, {}, 200),
+            ({"Origin": "app://obsidian.md"}, {}, 200),
+            ({}, {}, 200),
+        ],
+    )
+    def test_pages_of_other_sites_change_nothing_without_a_key(
+        self, models: Path, pool: FakePool, headers: dict[str, str], settings: dict[str, Any], status: int
+    ) -> None:
+        client = create_app(Settings(models_path=models, **settings), pool=pool).test_client()
+        pool.scripts = [says("a")]
+        answer = client.post("/v1/chat/completions", json=HELLO, headers=headers)
+        assert answer.status_code == status, answer.text
+        if status == 403:
+            assert answer.get_json()["error"]["code"] == "origin_not_allowed" and not pool.requests
+            assert client.get("/v1/models", headers=headers).status_code == 200
 
 
 def test_openapi_page(client: FlaskClient) -> None:

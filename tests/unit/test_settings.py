@@ -160,8 +160,8 @@ def test_an_empty_flag_is_the_default_and_an_empty_variable_counts_as_unset() ->
         os.environ[env_name(field)] = Settings(**{field.name: other_than_default(field)}).to_environment()[
             env_name(field)
         ]
-    flags = [f"--{field.name.replace('_', '-')}=" for field in FIELDS if not isinstance(field.default, bool)]
-    serve(*flags, "--no-f16", "--no-allow-insecure-public-bind")
+    names = [(field.name.replace("_", "-"), isinstance(field.default, bool)) for field in FIELDS]
+    serve(*(f"--no-{name}" if is_flag else f"--{name}=" for name, is_flag in names))
     assert Settings.from_environment() == Settings()
 
 

@@ -65,6 +65,26 @@ def test_a_public_address_without_a_key() -> None:
     assert "refusing to listen on 0.0.0.0:8080 without an API key: set LOCALAI_API_KEY" in found
 
 
+def test_a_file_of_keys_counts_as_keys_and_has_to_be_readable(tmp_path: Path) -> None:
+    file = tmp_path / "keys.yaml"
+    (found,) = faults(PUBLIC, api_keys_file=str(file))
+    assert f"LOCALAI_API_KEYS_FILE cannot be used: {file} does not exist" in found and "keys add" in found
+    file.write_text("alice: {}\n")
+    (found,) = faults(api_keys_file=str(file))
+    assert f"{file}, line 1: the key 'alice' cannot be used" in found
+    file.write_text("# none yet\n")
+    assert faults(PUBLIC, api_keys_file=str(file)) == []
+
+
+def test_pages_of_all_origins_are_a_doubt_where_there_are_no_keys() -> None:
+    for lax in ({"cors": True}, {"cors_allow_origins": ("*",)}):
+        doubts = list(find_doubts(Settings(models_path=ROOT / "models", **lax)))
+        assert any("every web page" in doubt for doubt in doubts)
+    for strict in ({"cors": True, "api_key": ("k",)}, {"cors": True, "cors_allow_origins": ("https://a.b",)}):
+        doubts = list(find_doubts(Settings(models_path=ROOT / "models", **strict)))
+        assert not any("every web page" in doubt for doubt in doubts)
+
+
 def test_addresses_that_cannot_be_listened_on(tmp_path: Path) -> None:
     found = faults(Address("no-such-host.invalid", 80), api_key=("secret",))
     assert len(found) == 1 and "no-such-host.invalid has no address here" in found[0]
