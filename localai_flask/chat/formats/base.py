@@ -6,6 +6,7 @@ settled, and None where it needs more text. How the text was cut makes no differ
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -46,6 +47,9 @@ LONGEST_HEAD = 4096
 """Characters within which a name or a mark has to come to its end: text that goes on is none, and not held for ever."""
 
 
+_NOT_BLANK = re.compile(r"\S")
+
+
 class NotACall(Exception):
     """The text is no call after all; raised before `Begun` only."""
 
@@ -62,15 +66,31 @@ class Body:
 
     def __init__(self, text: str = "", at: int = 0):
         self.text, self.at, self.is_whole = text, at, False
+        self._blank = at
+        """How far the text is known to be white space, from `at` on."""
+
+    def add(self, text: str, *, keeps_read: bool) -> None:
+        """Take more text; without `keeps_read`, what has been read is forgotten."""
+        if not keeps_read and self.at:
+            self._blank = max(self._blank - self.at, 0)
+            self.text, self.at = self.text[self.at :], 0
+        self.text += text
 
     @property
     def rest(self) -> str:
         return self.text[self.at :]
 
+    @property
+    def _is_blank(self) -> bool:
+        """Whether nothing but white space is left to read, and some of it; it is looked at once."""
+        found = _NOT_BLANK.search(self.text, max(self._blank, self.at))
+        self._blank = len(self.text) if found is None else found.start()
+        return found is None and self.at < len(self.text)
+
     def match(self, pattern: regex.Pattern[str]) -> Generator[None, None, regex.Match[str] | None]:
         """Take what matches here; give None, and take nothing, if nothing does, or nothing so short as a head."""
         while True:
-            if not self.is_whole and self.rest.isspace():  # cheaper to pass over than by a pattern, which goes back
+            if not self.is_whole and self._is_blank:  # cheaper to pass over than by a pattern, which goes back
                 yield None
                 continue
             found = pattern.match(self.text, self.at, partial=not self.is_whole)

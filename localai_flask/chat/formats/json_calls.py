@@ -5,6 +5,7 @@ Arguments are kept as the model wrote them, but control characters in strings, w
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
@@ -68,8 +69,9 @@ def is_json(text: str) -> bool:
 class _Scanner:
     """Where a JSON text stands: in how many brackets, and whether in a string."""
 
-    def __init__(self) -> None:
+    def __init__(self, deepest: float) -> None:
         self.depth, self.in_string, self.is_escaped = 0, False, False
+        self._deepest = deepest
 
     def scan(self, text: str, at: int) -> tuple[str, int, bool]:
         """Return the text of the value from `at` on, how far it reaches, and whether it ends there."""
@@ -100,12 +102,19 @@ class _Scanner:
             self.in_string = True
         else:
             self.depth += 1 if char in "{[" else -1
+            if self.depth > self._deepest:
+                raise NotACall
         return char
 
 
-def value(body: Body) -> Steps:
-    """Say the object, list or string that begins here, as it comes."""
-    scanner = _Scanner()
+DEEPEST = 64
+"""Brackets of a value that is passed over. Where an object turns out to be no call, each one within it is tried next,
+so that deeper ones could take time in proportion to the square of the text."""
+
+
+def value(body: Body, deepest: float = math.inf) -> Steps:
+    """Say the object, list or string that begins here, as it comes; raise `NotACall` if it is too deep."""
+    scanner = _Scanner(deepest)
     while True:
         text, body.at, is_end = scanner.scan(body.text, body.at)
         if text:
@@ -195,7 +204,7 @@ def _is_key(key: str, keys: Keys) -> bool:
 
 def _skip(body: Body) -> Text:
     if (yield from body.match(_QUOTE)) or (yield from body.match(_NESTED)):
-        return (yield from collected(value(body)))
+        return (yield from collected(value(body, DEEPEST)))
     if not (yield from body.match(_SCALAR)):
         raise NotACall
     return ""

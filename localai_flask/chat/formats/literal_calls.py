@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 
 import regex
 
@@ -26,40 +27,86 @@ from localai_flask.chat.formats.base import (
 LONGEST = 100_000
 """Characters of one value that are parsed; Python's parser takes much memory for each."""
 
+_LONGEST_QUOTE = 5
+"""Characters of the longest mark, Gemma's."""
 _CONSTANTS = {"true": True, "false": False, "null": None}
 _FAULTS = (SyntaxError, ValueError, TypeError, RecursionError, MemoryError)
 
 
-def _upto(body: Body, quoted: regex.Pattern[str], stops: str) -> Generator[None, None, tuple[str, str]]:
+@dataclass(frozen=True, slots=True)
+class _Quote:
+    """A mark that stands before and behind a text; `escapes` if a backslash takes a mark's meaning."""
+
+    mark: str
+    escapes: bool = True
+
+    def find_end(self, text: str, at: int) -> tuple[int, bool]:
+        """Return where the closing mark ends, or where to look on once there is more text; and whether it was found."""
+        while (end := text.find(self.mark, at)) >= 0:
+            escape = text.find("\\", at, end) if self.escapes else -1
+            if escape < 0:
+                return end + len(self.mark), True
+            at = escape + 2
+        if self.escapes:
+            while (escape := text.find("\\", at)) >= 0:
+                if escape + 2 > len(text):
+                    return escape, False
+                at = escape + 2
+        return max(len(text) - len(self.mark) + 1, at), False
+
+
+def _upto(body: Body, quotes: Sequence[_Quote], stops: str) -> Generator[None, None, tuple[str, str]]:
     """Take a value's text, and which of the characters `stops` ends it; none does within quotes or brackets."""
-    depth, at = 0, body.at
+    depth, offset = 0, 0
     while True:
-        found = quoted.match(body.text, at, partial=not body.is_whole)
-        if found is not None and found.partial:
-            offset = at - body.at
-            yield None
-            at = body.at + offset
+        quote = yield from _quote_at(body, quotes, offset)
+        if quote is not None:
+            behind = yield from _behind_quoted(body, quote, offset + len(quote.mark))
+            if behind is None:  # an apostrophe, or the like
+                quotes = [each for each in quotes if each is not quote]
+            else:
+                offset = behind
             continue
-        if found is not None:
-            at = found.end()
-            continue
+        at = body.at + offset
         if at >= len(body.text):
             if body.is_whole:
                 raise CutOff
-            offset = at - body.at
             yield None
-            at = body.at + offset
             continue
         char = body.text[at]
         if depth == 0 and char in stops:
             text, body.at = body.text[body.at : at], at + 1
             return text, char
         depth += (char in "([{") - (char in ")]}")
-        at += 1
+        offset += 1
+
+
+def _quote_at(body: Body, quotes: Sequence[_Quote], offset: int) -> Generator[None, None, _Quote | None]:
+    """Return the quote that opens here, as soon as the text is long enough to tell."""
+    while True:
+        at = body.at + offset
+        ahead = body.text[at : at + _LONGEST_QUOTE]
+        if found := next((quote for quote in quotes if ahead.startswith(quote.mark)), None):
+            return found
+        if body.is_whole or not ahead or not any(quote.mark.startswith(ahead) for quote in quotes):
+            return None
+        yield None
+
+
+def _behind_quoted(body: Body, quote: _Quote, offset: int) -> Generator[None, None, int | None]:
+    """Return the offset behind a quoted text; None if the quote is never closed."""
+    while True:
+        end, is_closed = quote.find_end(body.text, body.at + offset)
+        offset = end - body.at
+        if is_closed:
+            return offset
+        if body.is_whole:
+            return None
+        yield None
 
 
 def _pairs(
-    body: Body, key: regex.Pattern[str], quoted: regex.Pattern[str], end: str, read: Callable[[str], str]
+    body: Body, key: regex.Pattern[str], quotes: Sequence[_Quote], end: str, read: Callable[[str], str]
 ) -> Steps:
     """Say an object of keys and values up to `end`, one by one."""
     before, stop = "", ","
@@ -72,7 +119,7 @@ def _pairs(
         found = yield from body.match(key)
         if found is None:
             raise CutOff
-        text, stop = yield from _upto(body, quoted, "," + end)
+        text, stop = yield from _upto(body, quotes, "," + end)
         yield Said(f"{before}{json_calls.encode(found[1].strip())}: {read(text)}")
         before = ", "
     yield Said("}")
@@ -82,7 +129,7 @@ def _pairs(
 
 _PYTHON_HEAD = regex.compile(r"\s*([A-Za-z_][\w.\-]*)\(\s*(?=[A-Za-z_]\w*\s*=|\))")
 _PYTHON_KEY = regex.compile(r"\s*([A-Za-z_]\w*)\s*=")
-_PYTHON_QUOTED = regex.compile(r"""\"(?:[^"\\]++|\\.)*+"|'(?:[^'\\]++|\\.)*+'""", regex.DOTALL)
+_PYTHON_QUOTES = (_Quote('"'), _Quote("'"))
 _OPEN_LIST, _COMMA, _CLOSE_LIST = (
     regex.compile(r"\s*\["),
     regex.compile(r"\s*[,;]\s*(?=[A-Za-z_])"),
@@ -127,7 +174,7 @@ def python_calls(closing: str = "", *, must_exist: bool = False) -> Read:
             if must_exist and found[1] not in functions:
                 raise NotACall
             yield Begun(found[1])
-            yield from _pairs(body, _PYTHON_KEY, _PYTHON_QUOTED, ")", _python_value)
+            yield from _pairs(body, _PYTHON_KEY, _PYTHON_QUOTES, ")", _python_value)
             yield Ended()
             found = (yield from body.match(_PYTHON_HEAD)) if (yield from body.match(_COMMA)) else None
         yield from body.match(_CLOSE_LIST)
@@ -191,7 +238,7 @@ TOOL_CODE = CallSyntax("```tool_code", python_calls("```", must_exist=True))
 _QUOTE = '<|"|>'
 _GEMMA_HEAD = regex.compile(r"\s*call:([\w.\-]+)\s*\{")
 _GEMMA_KEY = regex.compile(r"""\s*(?:<\|"\|>|")?([^:<>"{}\[\],]+)(?:<\|"\|>|")?\s*:\s*""")
-_GEMMA_QUOTED = regex.compile(r"""<\|"\|>.*?<\|"\|>|"(?:[^"\\]|\\.)*\"""", regex.DOTALL)
+_GEMMA_QUOTES = (_Quote(_QUOTE, escapes=False), _Quote('"'))
 _GEMMA_CLOSE = regex.compile(r"\s*<tool_call\|>")
 _BARE_KEY = regex.compile(r"([{,]\s*)([A-Za-z_][\w.\-]*)(\s*:)")
 
@@ -213,7 +260,7 @@ def _read_gemma(body: Body, functions: Functions) -> Steps:
     if found is None:
         raise NotACall
     yield Begun(found[1])
-    yield from _pairs(body, _GEMMA_KEY, _GEMMA_QUOTED, "}", _gemma_value)
+    yield from _pairs(body, _GEMMA_KEY, _GEMMA_QUOTES, "}", _gemma_value)
     yield Ended()
     yield from body.match(_GEMMA_CLOSE)
 

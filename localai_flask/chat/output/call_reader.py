@@ -23,10 +23,7 @@ class CallReader:
 
     def feed(self, text: str) -> list[Step]:
         """Take more text."""
-        body = self._body
-        if self.is_open and body.at:  # what is read is not needed any more
-            body.text, body.at = body.text[body.at :], 0
-        body.text += text
+        self._body.add(text, keeps_read=not self.is_open)
         return self._run()
 
     def finish(self) -> list[Step]:
