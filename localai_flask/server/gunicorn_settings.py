@@ -20,6 +20,7 @@ from localai_flask.address import Address
 from localai_flask.pool.runtime import ENV, Runtime
 from localai_flask.server import descriptors, start_checks
 from localai_flask.server.kept_process import KeptProcess, Service
+from localai_flask.server.succession import web_workers
 from localai_flask.settings import Settings
 from localai_flask.store.place import exists as has_database
 
@@ -135,6 +136,21 @@ def _start_pool() -> None:
         process.start()
 
 
+def on_reload(server: Any) -> None:
+    """Have the web workers leave by themselves, when those that gunicorn starts next are ready.
+
+    Until they have left they count beside the others, so that gunicorn tells none to go, and replaces one that dies.
+    """
+    web_workers.renew(server.worker_age)
+    server.num_workers += len(server.WORKERS)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Count a renewed web worker no longer, now that it has left."""
+    if web_workers.is_renewed(worker.age):
+        server.num_workers -= 1
+
+
 def post_worker_init(worker: Any) -> None:
     """Leave a terminal's Ctrl-C to the arbiter, and limit draining so that streams can still say why they end."""
     from localai_flask.api import sse
@@ -145,6 +161,7 @@ def post_worker_init(worker: Any) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, drain)
+    web_workers.take_over(worker.age)
 
 
 def on_exit(server: Any) -> None:

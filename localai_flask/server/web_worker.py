@@ -24,6 +24,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from localai_flask.server import refusal
 from localai_flask.server.arrival import Arrival
 from localai_flask.server.client_socket import ClientSocket
+from localai_flask.server.succession import web_workers
 from localai_flask.settings import Settings
 
 log = logging.getLogger("gunicorn.error")
@@ -39,8 +40,12 @@ SMALL = 64 * 1024
 """A request up to this size is not closed for the memory that it takes."""
 SWEEP_S = 0.5
 GOODBYE_S = 2.0
-"""How long a client is listened to after its last answer, which a reset would throw away (RFC 9112, section 9.6)."""
-GOODBYE_BYTES = 64 * 1024
+"""How long a client that says nothing is listened to after its last answer, which a reset would throw away (RFC 9112,
+section 9.6)."""
+LONGEST_GOODBYE_S = 30.0
+"""How long one is listened to that still sends what has been refused, as nginx does before it looks at the answer."""
+GOODBYE_BODIES = 4
+"""How many of the largest bodies are thrown away meanwhile."""
 STOP_S = 2.0
 """How long a stopping worker waits for another request on a connection that is open."""
 OUT_OF_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -56,6 +61,8 @@ class Connection(TConn):  # type: ignore[misc]
     rest: bytes = b""
     """What came behind the request that is worked on."""
     discarded = 0
+    last_deadline = 0.0
+    """Until when it is listened to after its last answer, whatever comes."""
 
 
 class Arrived:
@@ -236,7 +243,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         except OSError:
             self._close(conn)
             return
-        conn.deadline = time.monotonic() + GOODBYE_S
+        now = time.monotonic()
+        conn.deadline, conn.last_deadline = now + GOODBYE_S, now + LONGEST_GOODBYE_S
         self._leaving[conn] = None
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._discard, conn))
 
@@ -250,7 +258,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         except OSError:
             data = b""
         conn.discarded += len(data)
-        if not data or conn.discarded > GOODBYE_BYTES:
+        conn.deadline = min(time.monotonic() + GOODBYE_S, conn.last_deadline)
+        if not data or conn.discarded > GOODBYE_BODIES * self._most_bytes:
             self._close(conn)
 
     def murder_pending(self) -> None:
@@ -260,6 +269,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if now < self._next_sweep:
             return
         self._next_sweep = now + SWEEP_S
+        if web_workers.is_relieved(self.age):
+            self._retire()
         for conn in [conn for conn in self._leaving if conn.deadline <= now]:
             self._close(conn)
         for conn in [conn for conn in self._waiting if conn.deadline <= now]:
@@ -272,6 +283,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 )
             else:
                 self._close(conn)
+
+    def _retire(self) -> None:
+        """Take no more connections, and leave when the last one has ended; its next answer says that it is its last.
+
+        Idle connections stay as long as ever, so that none closes while a request is sent on it.
+        """
+        self.worker_connections = self.max_keepalived = 0
+        if self.nr_conns == 0:
+            self.alive = False
 
     def _cap_keepalive(self, deadline: float) -> None:
         super()._cap_keepalive(deadline)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.support import postgres
 from tests.support.processes import wait_for
 from tests.support.server import Server
@@ -14,15 +12,13 @@ CHAT = {"model": "echo", "messages": [{"role": "user", "content": "hello"}]}
 RESPONSE = {"model": "echo", "input": "hello"}
 
 
-@pytest.mark.skipif(postgres.binaries() is None, reason="needs PostgreSQL's binaries")
 def test_a_database_that_starts_after_the_server_and_leaves(models_path: Path, tmp_path: Path) -> None:
+    postgres.binaries()  # skips before a server runs
     folder = tmp_path / "socket"
     server = Server(
         models_path, tmp_path, LOCALAI_DATABASE_URL=f"postgresql://postgres:hunter2@/postgres?host={folder}"
     )
     server.awaited = "/healthz"
-    bin = postgres.binaries()
-    assert bin is not None
     with server:
         assert server.status("/readyz") == 503
         status, answer = server.post("/v1/responses", RESPONSE)
@@ -32,7 +28,7 @@ def test_a_database_that_starts_after_the_server_and_leaves(models_path: Path, t
         assert server.post("/v1/chat/completions", CHAT)[0] == 200
         (background,) = server.background_workers()
         wait_for(lambda: "the database of responses does not answer" in server.log(), 10, "the cause in the log")
-        with postgres.running(bin) as url:
+        with postgres.running() as url:
             folder.symlink_to(url.partition("host=")[2])
             wait_for(lambda: server.status("/readyz") == 200, 10, "the database noticed")
             assert server.background_workers() == [background], "the background process was started again"

@@ -20,7 +20,7 @@ import pytest
 
 from tests.support import processes
 from tests.support.gguf_models import random_llama
-from tests.support.processes import wait_for
+from tests.support.processes import stopped, wait_for
 from tests.support.server import Server
 
 CHAT = "/v1/chat/completions"
@@ -188,17 +188,45 @@ def test_a_load_does_not_hold_up_the_end(tmp_path: Path) -> None:
         assert time.monotonic() - begun < 3
 
 
-def test_a_hang_up_signal_renews_the_web_workers_under_running_streams(own_server: Server, start: Start) -> None:
-    before = wait_for(lambda: len(own_server.web_workers()) == 2 and own_server.web_workers(), 10, "both web workers")
-    workers = own_server.model_workers()
-    content = start(own_server, "abcde", pace_ms=300).content()
-    assert next(content) == "a"
+def test_a_hang_up_signal_renews_the_web_workers_and_breaks_nothing(
+    models_path: Path, tmp_path: Path, start: Start
+) -> None:
+    # Streams have no time at all when the server stops; a reload ends none.
+    with Server(models_path, tmp_path, LOCALAI_LOAD_TO_MEMORY="echo", LOCALAI_GRACEFUL_TIMEOUT="2") as server:
+        before = wait_for(lambda: len(server.web_workers()) == 2 and server.web_workers(), 10, "both web workers")
+        workers = server.model_workers()
+        stream = start(server, "abcdefghij", pace_ms=300)
+        content = stream.content()
+        assert next(content) == "a"
+        assert server.process is not None
+        server.process.send_signal(signal.SIGHUP)
+        new = wait_for(lambda: len(server.web_workers()) == 4 and set(server.web_workers()) - set(before), 5)
+        with stopped(new):
+            assert server.status("/healthz") == 200, "nobody serves while the new web workers start"
+        assert "".join(content) == "bcdefghij"
+        stream.hang_up()
+        wait_for(lambda: set(server.web_workers()) == new, 10, "the old web workers have left")
+        assert server.post(CHAT, body("on"))[0] == 200
+        assert server.model_workers() == workers
+
+
+def test_a_web_worker_is_replaced_while_others_retire(own_server: Server, start: Start) -> None:
+    before = wait_for(lambda: len(own_server.web_workers()) == 2 and set(own_server.web_workers()), 10)
+    assert next(start(own_server, "ab", stall_after=1).content()) == "a"
     assert own_server.process is not None
     own_server.process.send_signal(signal.SIGHUP)
-    assert "".join(content) == "bcde"
-    wait_for(lambda: len(own_server.web_workers()) == 2 and not set(before) & set(own_server.web_workers()), 5)
-    assert own_server.post(CHAT, body("on"))[0] == 200
-    assert own_server.model_workers() == workers
+    (busy,) = wait_for(
+        lambda: len(before & set(own_server.web_workers())) == 1 and before & set(own_server.web_workers()), 10
+    )
+    new = set(own_server.web_workers()) - {busy}
+    for pid in new:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: len(set(own_server.web_workers()) - new - {busy}) == 2, 10, "two others")
+    assert busy in own_server.web_workers()
+    os.kill(busy, signal.SIGKILL)
+    wait_for(lambda: busy not in own_server.web_workers(), 5)
+    time.sleep(1.5)  # gunicorn looks each second whether there are too many
+    assert len(own_server.web_workers()) == 2
 
 
 def test_a_server_replaces_itself_on_usr2(own_server: Server, tmp_path: Path) -> None:

@@ -213,10 +213,7 @@ def test_what_cannot_be_read_fails_instead_of_staying(start: Start, tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    bin = postgres.binaries()
-    if bin is None:
-        pytest.skip("PostgreSQL is not installed")
-    with postgres.running(bin) as url:
+    with postgres.running() as url:
         yield url
 
 

@@ -12,20 +12,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.processes import children, wait_for
+from tests.support.required import skip_without
 
 USER = "postgres"
 """PostgreSQL does not run as root; Debian's package makes this user."""
 
 
-def binaries() -> Path | None:
-    """The newest version's folder of binaries, or None if there is none."""
+def binaries() -> Path:
+    """Return the newest version's folder of binaries, or skip the test."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
-    return found[-1].parent if found else None
+    return found[-1].parent if found else skip_without("postgresql")
 
 
 @contextmanager
-def running(bin: Path) -> Iterator[str]:
+def running() -> Iterator[str]:
     """Run a server, and give the URL of its database; the machine's other users cannot see its folder."""
+    bin = binaries()
     folder = Path(tempfile.mkdtemp(prefix="pg-"))  # short, as a socket's path has to be
     user = USER if os.getuid() == 0 else None
     if user:
@@ -52,15 +54,3 @@ def processes(url: str) -> list[int]:
     folder = Path(url.rpartition("host=")[2])
     postmaster = int((folder / "data" / "postmaster.pid").read_text().split()[0])
     return [postmaster, *children(postmaster)]
-
-
-@contextmanager
-def stopped(pids: list[int]) -> Iterator[None]:
-    """Have processes stand still for the block: they are there, and do not answer."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)

@@ -20,15 +20,12 @@ from localai_flask.store.opened import Store
 from localai_flask.store.probe import Probe
 from localai_flask.store.responses import Kept, ResponseNotFound, Stored
 from localai_flask.store.runs import Batch, StoredEvent
-from tests.support import postgres
+from tests.support import postgres, processes
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    bin = postgres.binaries()
-    if bin is None:
-        pytest.skip("PostgreSQL is not installed")
-    with postgres.running(bin) as url:
+    with postgres.running() as url:
         yield url
 
 
@@ -348,7 +345,7 @@ def test_a_database_that_stops_answering_is_given_up(server: str, monkeypatch: p
     store = opened(server)
     put(store, "resp_1")
     backends = postgres.processes(server)
-    with postgres.stopped(backends):
+    with processes.stopped(backends):
         for _ in range(2):  # on a connection of the pool, and on a new one
             begun = time.monotonic()
             with pytest.raises(Unavailable, match="does not answer"):
@@ -359,7 +356,7 @@ def test_a_database_that_stops_answering_is_given_up(server: str, monkeypatch: p
     with (
         pytest.raises(Unavailable),
         store.database.reading() as connection,
-        postgres.stopped(postgres.processes(server)),
+        processes.stopped(postgres.processes(server)),
     ):
         connection.exec_driver_sql("SELECT 1")
     store.database.close()
