@@ -1,4 +1,4 @@
-"""HTTP as it is spoken outside of test clients: on bare sockets against the real gunicorn, and behind a real nginx."""
+"""HTTP as it is spoken outside of test clients: on bare sockets against the real gunicorn."""
 
 from __future__ import annotations
 
@@ -6,25 +6,16 @@ import asyncio
 import contextlib
 import http.client
 import json
-import shutil
 import socket
-import subprocess
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
-from tests.support.processes import wait_for
-from tests.support.server import Server, free_port
+from tests.support.server import Server
 
 CHAT = "/v1/chat/completions"
 JSON = {"Content-Type": "application/json"}
-NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
-SILENCE_S = 2
-"""How long the nginx under test waits for the server to say something."""
 
 
 def chat(script: dict[str, Any], **more: Any) -> bytes:
@@ -167,112 +158,3 @@ def test_many_streams_of_the_asynchronous_client_stay_apart(server: Server) -> N
 
     texts = [f"{number} é " * 10 for number in range(20)]
     assert asyncio.run(streams(texts)) == texts
-
-
-@pytest.fixture(scope="module")
-def nginxes(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
-    """Ports of nginx in front of the server: with the shipped server block, and with the least that one can write.
-
-    The latter speaks HTTP/1.0 to the server, and collects its answers unless told not to by their headers.
-    """
-    if NGINX is None:
-        pytest.skip("nginx is not installed")
-    folder = tmp_path_factory.mktemp("nginx")
-    ports = {"shipped": free_port(), "least": free_port()}
-    shipped = (Path(__file__).resolve().parents[2] / "deploy" / "nginx.conf").read_text()
-    changes = {
-        "server 127.0.0.1:8080;": f"server 127.0.0.1:{server.port};",
-        "listen 80;": f"listen 127.0.0.1:{ports['shipped']};",
-        "proxy_read_timeout 300s;": f"proxy_read_timeout {SILENCE_S}s;",
-    }
-    for before, after in changes.items():
-        assert before in shipped
-        shipped = shipped.replace(before, after)
-    least = f"server {{ listen 127.0.0.1:{ports['least']}; location / {{ proxy_pass http://localai_flask; }} }}"
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    places = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
-    (folder / "nginx.conf").write_text(
-        f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;\n"
-        f"events {{}}\nhttp {{ access_log off; {places}\n{shipped}\n{least}\n}}\n"
-    )
-    process = subprocess.Popen([NGINX, "-p", str(folder), "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"])
-    try:
-        wait_for(lambda: process.poll() is not None or all(map(is_listening, ports.values())), 10, "nginx is ready")
-        assert process.poll() is None, (folder / "error.log").read_text()
-        yield ports
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-@pytest.fixture(scope="module")
-def nginx(nginxes: dict[str, int]) -> int:
-    return nginxes["shipped"]
-
-
-def is_listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def stream_through(port: int, script: dict[str, Any]) -> list[tuple[float, Any]]:
-    """The stream's events (None: a comment), each with the seconds after the request in which it came."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    begun = time.monotonic()
-    connection.request("POST", CHAT, chat(script, stream=True), JSON)
-    response = connection.getresponse()
-    assert response.status == 200 and response.headers["Content-Type"].startswith("text/event-stream")
-    lines = ((time.monotonic() - begun, line.strip()) for line in response)
-    events = [(at, line.removeprefix(b"data: ")) for at, line in lines if line]
-    connection.close()
-    assert events[-1][1] == b"[DONE]"
-    return [(at, None if line.startswith(b":") else json.loads(line)) for at, line in events[:-1]]
-
-
-def contents(events: list[tuple[float, Any]]) -> list[tuple[float, str]]:
-    deltas = [(at, event["choices"][0]["delta"]) for at, event in events if event is not None]
-    return [(at, delta["content"]) for at, delta in deltas if delta.get("content")]
-
-
-@pytest.mark.parametrize("block", ["shipped", "least"])
-def test_nginx_passes_each_event_on_at_once(nginxes: dict[str, int], block: str) -> None:
-    lags = []
-    for _ in range(3):  # a busy machine may be late once; a proxy that collects events is late always
-        came = contents(stream_through(nginxes[block], {"say": "abcdef", "prefill_ms": 100, "pace_ms": 100}))
-        assert [text for _, text in came] == list("abcdef")
-        lags.append(came[0][0] - 0.1)
-        if lags[-1] < 0.2:
-            assert came[-1][0] - came[0][0] > 0.4
-            return
-    pytest.fail(f"the first event came {lags} s after its token")
-
-
-def test_a_long_prefill_outlives_the_patience_of_nginx(nginx: int) -> None:
-    events = stream_through(nginx, {"say": "late", "prefill_ms": 1000 * SILENCE_S + 1000})
-    assert "".join(text for _, text in contents(events)) == "late"
-    assert sum(event is None for _, event in events) >= 3
-
-
-def test_a_client_that_leaves_nginx_leaves_the_model(server: Server, nginx: int) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", nginx, timeout=20)
-    messages = [{"role": "user", "content": json.dumps({"say": "x" * 4000, "pace_ms": 100})}]
-    body = json.dumps({"model": "single", "messages": messages, "stream": True})
-    connection.request("POST", CHAT, body, JSON)
-    response = connection.getresponse()
-    assert response.readline().startswith(b"data: ")
-    response.close()
-    connection.close()
-    begun = time.monotonic()
-    # The model has one slot, and the abandoned answer would hold it for minutes.
-    status, _ = server.post(CHAT, {"model": "single", "messages": [{"role": "user", "content": "hi"}]})
-    assert status == 200
-    assert time.monotonic() - begun < 5
-
-
-def test_a_body_that_nginx_has_to_store_arrives_whole(nginx: int) -> None:
-    text = "é" * 500
-    connection = http.client.HTTPConnection("127.0.0.1", nginx, timeout=20)
-    connection.request("POST", CHAT, chat({"say": text}, user="x" * 100_000), JSON)
-    answer = json.load(connection.getresponse())
-    connection.close()
-    assert answer["choices"][0]["message"]["content"] == text
