@@ -63,6 +63,12 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     return app
 
 
+def take_up_settings(app: Flask, settings: Settings) -> None:
+    """Have requests that come from now on see other settings, as far as these can change while the server runs."""
+    app.extensions["settings"] = app.extensions["registry"].settings = settings
+    app.extensions["places"] = Places(settings.http_threads)
+
+
 class OfProcess(Generic[T]):
     """Makes something when it is first asked for, after gunicorn's fork, which threads and sockets do not survive.
 

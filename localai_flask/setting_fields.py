@@ -20,13 +20,15 @@ def setting(
     minimum: int = 0,
     check: Callable[[str], object] | None = None,
     secret: bool = False,
+    needs_restart: bool = False,
 ) -> Any:
     """Declare one setting; `env` is the variable's name where it is not LOCALAI_ and the field's name.
 
     A number is at least `minimum`; `check` raises `ValueError` with the reason why a text cannot be used. A `secret`
-    is not shown.
+    is not shown. Where it `needs_restart`, a reload (server/settings_reload.py) leaves it as it is.
     """
     about = {"help": help, "metavar": metavar, "env": env, "minimum": minimum, "check": check, "secret": secret}
+    about["needs_restart"] = needs_restart
     return dataclasses.field(default=default, metadata=about)
 
 

@@ -28,12 +28,22 @@ def _check_level(text: str) -> None:
 class Settings:
     """Everything that is configured for the whole server rather than for one model."""
 
-    models_path: Path = setting(Path("models"), "Folder with model files and their YAML.", metavar="DIR")
+    models_path: Path = setting(
+        Path("models"), "Folder with model files and their YAML.", metavar="DIR", needs_restart=True
+    )
+    settings_file: str = setting(
+        "",
+        "File with settings as `NAME=value` lines, for those that neither a flag nor a variable sets; read again when "
+        "it changes and on SIGHUP.",
+        metavar="FILE",
+        needs_restart=True,
+    )
     address: str = setting(
         "127.0.0.1:8080",
         "Where to listen; `:8080` means every interface, `unix:/path` a Unix socket.",
         metavar="HOST:PORT",
         check=Address.parse,
+        needs_restart=True,
     )
     api_key: tuple[str, ...] = setting(
         (), "Keys that clients may send, separated by commas.", metavar="KEY", secret=True
@@ -41,23 +51,30 @@ class Settings:
     api_keys_file: str = setting(
         "", "File of named keys, made by `localai-flask keys add`; a change counts at once.", metavar="FILE"
     )
-    threads: int = setting(0, "Compute threads for each model that does not set its own (0: measured at load).")
+    threads: int = setting(
+        0, "Compute threads for each model that does not set its own (0: measured at load).", needs_restart=True
+    )
     context_size: int = setting(
         0,
         "Context per request, in tokens, for models that do not set their own (0: the model's, at most 8192).",
         minimum=-1,
+        needs_restart=True,
     )
-    f16: bool = setting(False, "Use 16-bit floats where a model's YAML does not say.")
+    f16: bool = setting(False, "Use 16-bit floats where a model's YAML does not say.", needs_restart=True)
     default_model: str = setting("", "Model that serves requests which name none.", metavar="NAME")
     load_to_memory: tuple[str, ...] = setting((), "Models to load at start; /readyz waits for them.", metavar="NAMES")
     llamacpp_parallel: int = setting(
-        0, "Slots of llama-cpp models that do not set their own (0: by memory, at most 4).", env="LLAMACPP_PARALLEL"
+        0,
+        "Slots of llama-cpp models that do not set their own (0: by memory, at most 4).",
+        env="LLAMACPP_PARALLEL",
+        needs_restart=True,
     )
     llamacpp_grpc_servers: tuple[str, ...] = setting(
         (),
         "RPC servers of llama-cpp models that do not name their own.",
         metavar="HOST:PORT,…",
         env="LLAMACPP_GRPC_SERVERS",
+        needs_restart=True,
     )
     workers: int = setting(2, "Web worker processes.", minimum=1)
     http_threads: int = setting(64, "Requests that each web worker serves at once; more are answered 503.", minimum=1)
@@ -67,7 +84,9 @@ class Settings:
         "Seconds that a client may take to send a request, or to take a piece of its answer.",
         minimum=1,
     )
-    graceful_timeout: int = setting(30, "Seconds that running streams get to end when the server stops.")
+    graceful_timeout: int = setting(
+        30, "Seconds that running streams get to end when the server stops.", needs_restart=True
+    )
     queue_size: int = setting(512, "Requests that may wait for one model; more are answered 503.")
     request_timeout: float = setting(0.0, "Seconds after which a request is given up (0: never).")
     model_load_failure_cooldown: float = setting(10.0, "Seconds before a model that failed to load is tried again.")
@@ -85,12 +104,15 @@ class Settings:
     cors_allow_origins: tuple[str, ...] = setting(
         (), "Origins whose web pages may call the API, as in https://chat.example.org; `*`: all.", metavar="ORIGINS"
     )
-    allow_insecure_public_bind: bool = setting(False, "Listen on a public address although no API key is set.")
+    allow_insecure_public_bind: bool = setting(
+        False, "Listen on a public address although no API key is set.", needs_restart=True
+    )
     database_url: str = setting(
         "",
         "Database for stored responses, as in postgresql://user:password@host/name; unset: a SQLite file of this user.",
         metavar="URL",
         secret=True,
+        needs_restart=True,
     )
     open_responses_store_ttl: float = setting(0.0, "Seconds after which an unused response is deleted (0: never).")
     open_responses_store_size: int = setting(

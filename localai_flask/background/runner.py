@@ -22,8 +22,10 @@ from localai_flask.api.errors import MISTAKE
 from localai_flask.api.responses import making
 from localai_flask.api.responses.telling import Telling
 from localai_flask.api.work import Work
+from localai_flask.app import create_app, take_up_settings
 from localai_flask.background.run import Run, Stopped
 from localai_flask.errors import ApiError, Overloaded, Unavailable
+from localai_flask.pool.announced_settings import AnnouncedSettings
 from localai_flask.pool.runtime import Runtime, is_alive
 from localai_flask.server.child import beat
 from localai_flask.settings import Settings
@@ -54,6 +56,7 @@ class Runner:
             settings = current.settings()
             self._runs: Runs = current.store().runs
             self._responses: Responses = current.store().responses
+        self._announced = AnnouncedSettings(Runtime.from_environment().settings_file, settings)
         self._most = settings.http_threads
         self._running: dict[str, Run] = {}
         self._unwritten: dict[str, Batch] = {}
@@ -67,6 +70,8 @@ class Runner:
         """
         self._runs.abandon(self._home, but=self._owner)
         while not stopping.wait(TICK_S) and may_go_on():
+            if (settings := self._announced.look()) is not None:
+                self._take_up(settings)
             self._tick(time.monotonic())
         deadline = time.monotonic() + grace_s
         self._give_back()
@@ -75,6 +80,13 @@ class Runner:
                 run.shutting_down = time.monotonic() >= deadline
             self._write()
             time.sleep(TICK_S)
+
+    def _take_up(self, settings: Settings) -> None:
+        """Go on with other settings; runs that have begun keep the deadline that they began with."""
+        take_up_settings(self._app, settings)
+        with self._app.app_context():
+            self._responses = Responses(current.store().database, settings)
+        self._most = settings.http_threads
 
     def _tick(self, now: float) -> None:
         try:
@@ -207,8 +219,6 @@ def _await_database(app: Flask, stopping: threading.Event, may_go_on: Callable[[
 
 
 def main() -> None:
-    from localai_flask.app import create_app
-
     settings = Settings.from_environment()
     logging.basicConfig(
         level=settings.log_level.upper(), format="[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s"

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from localai_flask.setting_fields import env_name
+from localai_flask import settings_file
+from localai_flask.setting_fields import env_name, render
 from localai_flask.settings import Settings
 
 
@@ -31,16 +32,29 @@ def _shown(default: Any) -> str:
     return "none" if default in ("", ()) else str(default).lower() if isinstance(default, bool) else str(default)
 
 
+def as_variables(given: dict[str, Any]) -> dict[str, str]:
+    """Return the variables that say what flags say; an empty flag is the default."""
+    flags = {field: given.get(field.name) for field in dataclasses.fields(Settings)}
+    texts = {
+        field: value if isinstance(value, str) else render(value) for field, value in flags.items() if value is not None
+    }
+    return {env_name(field): text or render(field.default) for field, text in texts.items()}
+
+
+def read_environment(given: dict[str, Any]) -> dict[str, str]:
+    """Combine flags, environment and settings file, in this order; a file that cannot be used is a usage error."""
+    try:
+        return settings_file.completed({**os.environ, **as_variables(given)})
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
 def load_settings(given: dict[str, Any]) -> Settings:
-    """Combine flags with the environment, flags first; a value that does not parse is a usage error.
+    """Read what flags, environment and settings file say; a value that does not parse is a usage error.
 
     Where no models folder is named and there is none here, it is this user's own, if that is there.
     """
-    environment = dict(os.environ)
-    for field in dataclasses.fields(Settings):
-        value = given.get(field.name)
-        if value is not None:
-            environment[env_name(field)] = str(value).lower() if isinstance(value, bool) else value
+    environment = read_environment(given)
     try:
         settings = Settings.from_environment(environment)
     except ValueError as error:

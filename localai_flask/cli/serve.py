@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from localai_flask.cli.options import load_settings, settings_options
+from localai_flask.cli.options import as_variables, load_settings, read_environment, settings_options
 from localai_flask.cli.progress import shown_download
 from localai_flask.settings import Settings
 
@@ -24,10 +24,13 @@ from localai_flask.settings import Settings
 @settings_options
 def serve(starter: bool, **given: Any) -> None:
     """Serve the models of a folder."""
-    settings = load_settings(given)
-    if starter and not (given["models_path"] or os.environ.get("LOCALAI_MODELS_PATH")):
+    settings, environment = load_settings(given), read_environment(given)
+    if starter and not environment.get("LOCALAI_MODELS_PATH"):
         settings = _with_starter(settings)
-    os.environ.update(settings.to_environment())
+    before = Settings.from_environment(environment)
+    chosen = {name: value for name, value in vars(settings).items() if value != getattr(before, name)}
+    # What nobody has given or chosen is left to the settings file, which may come to say it while the server runs.
+    os.environ.update(as_variables({**given, **chosen}))
     if any(given[field.name] for field in dataclasses.fields(settings) if field.metadata["secret"]):
         # A process's arguments can be read by every user of the machine, its environment cannot.
         os.execv(sys.executable, [sys.executable, "-m", "localai_flask", "serve"])

@@ -68,6 +68,11 @@ class Runtime:
         return Path(os.environ[ENV]) / "api-keys.yaml" if os.environ.get(ENV) else None
 
     @property
+    def settings_file(self) -> Path:
+        """Where the settings stand since a reload (announced_settings.py)."""
+        return self.path / "settings.json"
+
+    @property
     def _key_file(self) -> Path:
         return self.path / "key"
 

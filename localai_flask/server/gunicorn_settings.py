@@ -18,7 +18,7 @@ from typing import Any
 
 from localai_flask.address import Address
 from localai_flask.pool.runtime import ENV, Runtime
-from localai_flask.server import descriptors, start_checks
+from localai_flask.server import descriptors, settings_reload, start_checks
 from localai_flask.server.kept_process import KeptProcess, Service
 from localai_flask.server.succession import web_workers
 from localai_flask.settings import Settings
@@ -34,7 +34,7 @@ FAREWELL_S = 2.0
 
 def _read_settings() -> Settings:
     try:
-        return Settings.from_environment()
+        return settings_reload.read_first(os.environ)
     except ValueError as error:
         sys.exit(f"Error: {error}")
 
@@ -75,6 +75,9 @@ _owner = 0
 """The process that the pool belongs to: the arbiter, and none that it forks."""
 _services: list[KeptProcess] = []
 _runtime: Runtime | None = None
+_environment: dict[str, str] = {}
+"""That of the services, whenever they are started."""
+_reload = settings_reload.Reload(_settings)
 
 
 def on_starting(server: Any) -> None:
@@ -111,6 +114,22 @@ def when_ready(server: Any) -> None:
         sys.exit(1)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: _drain(server))
+    renew_web_workers = server.reload
+    server.reload = lambda: _take_up_settings(server) and renew_web_workers()  # what gunicorn does on SIGHUP
+    if _settings.settings_file:
+        settings_reload.ReloadWatch(_reload, lambda: server.SIG_QUEUE.put(signal.SIGHUP)).start()
+
+
+def _take_up_settings(server: Any) -> bool:
+    """Read the settings file again, for web workers to come and for the services; return False if it has a fault."""
+    global loglevel, threads, workers
+    assert _runtime is not None
+    if not _reload.take_up([_read_address(each) for each in server.cfg.address], _runtime.settings_file):
+        return False
+    settings = _reload.settings
+    workers, threads, loglevel = settings.workers, settings.http_threads + SPARE_THREADS, settings.log_level
+    _environment.update(settings.to_environment())
+    return True
 
 
 def _drain(server: Any) -> None:
@@ -129,9 +148,9 @@ def _start_pool() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _runtime = Runtime.create()
     os.environ[ENV] = str(_runtime.path)
-    environment = {**os.environ, **_settings.to_environment()}
+    _environment.update({**os.environ, **_settings.to_environment()})
     for service in (POOL_MANAGER, BACKGROUND):
-        process = KeptProcess(service, environment)
+        process = KeptProcess(service, _environment)
         _services.append(process)
         process.start()
 

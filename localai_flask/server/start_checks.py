@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from localai_flask import settings_file
 from localai_flask.address import Address
 from localai_flask.diagnosis.gpus import describe_unused_gpus
 from localai_flask.engine_build.compilers import LINUX_ONLY
@@ -38,17 +39,24 @@ def find_faults(settings: Settings, addresses: Iterable[Address]) -> Iterator[st
     if sys.platform != "linux":
         yield LINUX_ONLY
     yield from _find_models_faults(settings.models_path)
+    addresses = list(addresses)
     for address in addresses:
         yield from _find_address_faults(address)
+    yield from find_key_faults(settings, addresses)
+    if settings.database_url:
+        yield from _find_database_faults(settings)
+
+
+def find_key_faults(settings: Settings, addresses: Iterable[Address]) -> Iterator[str]:
+    """Find why a server must not go on these addresses with the keys of these settings, also while it runs."""
+    for address in addresses:
         if address.is_public and not are_required(settings) and not settings.allow_insecure_public_bind:
             yield (
                 f"refusing to listen on {address.bind} without an API key: set LOCALAI_API_KEY or "
                 "LOCALAI_API_KEYS_FILE, listen on 127.0.0.1, or set LOCALAI_ALLOW_INSECURE_PUBLIC_BIND=true"
             )
     if settings.api_keys_file:
-        yield from _find_key_faults(settings.api_keys_file)
-    if settings.database_url:
-        yield from _find_database_faults(settings)
+        yield from _find_file_faults(settings.api_keys_file)
 
 
 def find_doubts(settings: Settings) -> Iterator[str]:
@@ -68,6 +76,7 @@ def find_doubts(settings: Settings) -> Iterator[str]:
             "LOCALAI_ADDRESS=127.0.0.1:8081"
         )
     yield from _find_unknown_variables(os.environ)
+    yield from find_vain_settings(settings)
     yield from describe_unused_gpus()
 
 
@@ -79,6 +88,21 @@ def _find_unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
             hint = f"; perhaps {near[0]} is meant" if near else ""
             yield f"{name} is no setting of this server and has no effect{hint}"
+
+
+def find_vain_settings(settings: Settings) -> Iterator[str]:
+    """Find what stands in the settings file without effect on these settings."""
+    if not settings.settings_file:
+        return
+    values = settings_file.read(Path(settings.settings_file))
+    said = Settings.from_environment({name: values[name] for name in settings_file.NAMES.values() if name in values})
+    for attribute, name in settings_file.NAMES.items():
+        if values.get(name) and getattr(said, attribute) != getattr(settings, attribute):
+            yield f"{settings.settings_file}: {name} has no effect, as a flag or a variable of the environment sets it"
+    for name in sorted(values.keys() - set(settings_file.NAMES.values())):
+        near = difflib.get_close_matches(name, settings_file.NAMES.values(), n=1, cutoff=0.8)
+        hint = f"; perhaps {near[0]} is meant" if near else ""
+        yield f"{settings.settings_file}: {name} is no setting of this server and has no effect{hint}"
 
 
 def _find_models_faults(folder: Path) -> Iterator[str]:
@@ -158,7 +182,7 @@ def _is_listened_on(path: Path) -> bool:
     return True
 
 
-def _find_key_faults(name: str) -> Iterator[str]:
+def _find_file_faults(name: str) -> Iterator[str]:
     try:
         read_keys(Path(name))
     except ConfigError as error:

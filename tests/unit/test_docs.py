@@ -20,11 +20,12 @@ def between(name: str) -> re.Pattern[str]:
 
 
 def table_of_settings() -> str:
-    rows = ["| flag | variable | default | meaning |", "|---|---|---|---|"]
+    rows = ["| flag | variable | default | change | meaning |", "|---|---|---|---|---|"]
     for field in dataclasses.fields(Settings):
         default = "" if field.default in ("", ()) else f"`{str(field.default).lower()}`"
         flag = f"`--{field.name.replace('_', '-')}`"
-        rows.append(f"| {flag} | `{env_name(field)}` | {default} | {field.metadata['help']} |")
+        change = "restart" if field.metadata["needs_restart"] else "reload"
+        rows.append(f"| {flag} | `{env_name(field)}` | {default} | {change} | {field.metadata['help']} |")
     return "\n".join(rows) + "\n"
 
 

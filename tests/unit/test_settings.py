@@ -112,7 +112,9 @@ def other_than_default(field: dataclasses.Field[Any]) -> Any:
         return default + 1
     if isinstance(default, tuple):
         return ("one", "two")
-    return type(default)({"address": "127.0.0.1:9", "log_level": "debug"}.get(field.name, "other"))
+    return type(default)(
+        {"address": "127.0.0.1:9", "log_level": "debug", "settings_file": os.devnull}.get(field.name, "other")
+    )
 
 
 def as_flag(field: dataclasses.Field[Any], value: Any) -> list[str]:

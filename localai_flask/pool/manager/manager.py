@@ -84,6 +84,11 @@ class PoolManager:
         with self._lock:
             self.table.require(name, config, look, time.monotonic())
 
+    def require_only(self, keys: frozenset[str]) -> None:
+        """Be ready without all other models from now on."""
+        with self._lock:
+            self.table.require_only(keys)
+
     def mark_missing(self, name: str, error: ErrorInfo) -> None:
         """Note that a required name stands for no usable model."""
         with self._lock:
@@ -100,6 +105,12 @@ class PoolManager:
             self.table.retire(names, look, time.monotonic())
 
     # What the main thread does.
+
+    def take_up(self, settings: Settings) -> None:
+        """Go on with other settings."""
+        with self._lock:
+            self.settings = settings
+            self.table.cooldown_s = settings.model_load_failure_cooldown
 
     def tick(self) -> None:
         """Make actual what is wanted."""

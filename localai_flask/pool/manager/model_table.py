@@ -22,7 +22,7 @@ class ModelTable:
     def __init__(self, cooldown_s: float):
         self.models: dict[str, ModelEntry] = {}
         """By config key; what is required and cannot be found, by name."""
-        self._cooldown_s = cooldown_s
+        self.cooldown_s = cooldown_s
 
     def directory(self, now: float) -> Directory:
         return {key: model.status(now) for key, model in self.models.items()}
@@ -61,6 +61,13 @@ class ModelTable:
         """Want a model without which the server is not ready."""
         self.models.pop(name, None)
         self.want(config, look, now, required=True)
+
+    def require_only(self, keys: frozenset[str]) -> None:
+        """Require none but these models, by key, or by name those that cannot be used."""
+        for key in [key for key, model in self.models.items() if model.intent.required and key not in keys]:
+            self.models[key].intent.required = False
+            if key == self.models[key].config.name:
+                del self.models[key]
 
     def mark_missing(self, name: str, error: ErrorInfo) -> None:
         """Note that a required name stands for no usable model."""
@@ -144,7 +151,7 @@ class ModelTable:
             found[1].ended_because = because
 
     def load_failed(self, model: ModelEntry, error: ErrorInfo, now: float) -> None:
-        model.load_failed(error, self._cooldown_s, now)
+        model.load_failed(error, self.cooldown_s, now)
 
     def ended(self, worker_id: str, death: Death, now: float, *, is_stopping: bool = False) -> None:
         """Note that the process of a worker has ended; if it was not to end, draw the conclusions."""

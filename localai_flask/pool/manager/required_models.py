@@ -25,6 +25,7 @@ class Table(Protocol):
     """What the thread does with the manager's table."""
 
     def require(self, name: str, config: ModelConfig, look: Look) -> None: ...
+    def require_only(self, keys: frozenset[str]) -> None: ...
     def mark_missing(self, name: str, error: ErrorInfo) -> None: ...
     def names_in_use(self) -> frozenset[str]: ...
     def retire(self, names: frozenset[str], look: Look) -> None: ...
@@ -35,24 +36,24 @@ class RequiredModels(threading.Thread):
 
     def __init__(self, settings: Settings, table: Table):
         super().__init__(name="required-models", daemon=True)
-        self._settings = settings
+        self.settings = settings
+        """Replaced by another thread when settings change."""
         self._table = table
 
     def run(self) -> None:
-        registry = Registry(self._settings)
+        registry = Registry(self.settings)
         self._check_default(registry)
         said: frozenset[str] = frozenset()
         absent: frozenset[str] = frozenset()
         while True:
-            for name in self._settings.load_to_memory:
-                self._look(registry, name)
+            self._table.require_only(frozenset(self._look(registry, name) for name in self.settings.load_to_memory))
             said = self._log_findings(registry, said)
             absent = self._retire_absent(registry, absent)
             time.sleep(LOOK_S)
 
     def _check_default(self, registry: Registry) -> None:
         """Warn of a default model that cannot be used; its file may still come, so the server serves the others."""
-        name = self._settings.default_model
+        name = self.settings.default_model
         try:
             if name:
                 registry.get(name)
@@ -84,7 +85,8 @@ class RequiredModels(threading.Thread):
             self._table.retire(gone, look)
         return absent
 
-    def _look(self, registry: Registry, name: str) -> None:
+    def _look(self, registry: Registry, name: str) -> str:
+        """Require a model; return its key, or its name as long as it cannot be used."""
         try:
             config = registry.get(name)
             self._table.require(name, config, registry.last_look(config))
@@ -92,3 +94,6 @@ class RequiredModels(threading.Thread):
             self._table.mark_missing(name, error.info)
         except OSError as error:
             self._table.mark_missing(name, ServerConfigError(f"Cannot read the models folder: {error}.").info)
+        else:
+            return config.key
+        return name

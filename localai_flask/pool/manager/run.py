@@ -8,7 +8,9 @@ import selectors
 import signal
 import sys
 import threading
+from collections.abc import Callable
 
+from localai_flask.pool.announced_settings import AnnouncedSettings
 from localai_flask.pool.manager.manager import PoolManager
 from localai_flask.pool.manager.required_models import RequiredModels
 from localai_flask.pool.protocol import LOG_FORMAT, PoolProxy, PoolServer
@@ -34,14 +36,25 @@ def main() -> None:
     PoolServer.register("pool", callable=lambda: manager, exposed=PoolProxy._exposed_)
     server = PoolServer(address=str(runtime.manager_socket), authkey=runtime.key).get_server()
     threading.Thread(target=server.serve_forever, name="pool-server", daemon=True).start()
-    RequiredModels(settings, manager).start()
-    arbiter_gone = _tick_until_stopped(manager, runtime, pulse=int(sys.argv[1]) if len(sys.argv) > 1 else None)
+    required = RequiredModels(settings, manager)
+    required.start()
+    announced = AnnouncedSettings(runtime.settings_file, settings)
+
+    def take_up_settings() -> None:
+        if (changed := announced.look()) is not None:
+            required.settings = changed
+            manager.take_up(changed)
+
+    pulse = int(sys.argv[1]) if len(sys.argv) > 1 else None
+    arbiter_gone = _tick_until_stopped(manager, runtime, pulse, take_up_settings)
     server.listener.close()  # type: ignore[attr-defined]  # typeshed leaves it out
     if arbiter_gone:
         runtime.remove()
 
 
-def _tick_until_stopped(manager: PoolManager, runtime: Runtime, pulse: int | None) -> bool:
+def _tick_until_stopped(
+    manager: PoolManager, runtime: Runtime, pulse: int | None, take_up_settings: Callable[[], None]
+) -> bool:
     """Tick, and stop on a signal or when the arbiter is gone; return whether it is. Each tick is told on `pulse`."""
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(writer)
@@ -61,6 +74,7 @@ def _tick_until_stopped(manager: PoolManager, runtime: Runtime, pulse: int | Non
                 selector.unregister(key.fd)
                 manager.stop(ORPHAN_GRACE_S if arbiter_gone else manager.settings.graceful_timeout)
             try:
+                take_up_settings()
                 manager.tick()
             except Exception:
                 log.exception("the pool manager's tick failed; going on")

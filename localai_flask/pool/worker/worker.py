@@ -19,6 +19,7 @@ from localai_flask.config import model as model_config
 from localai_flask.errors import ConfigError, WorkerLeaving
 from localai_flask.generation import Failed
 from localai_flask.pool import messages, protocol
+from localai_flask.pool.announced_settings import AnnouncedSettings
 from localai_flask.pool.channel import Channel, Hub, HubEvent, HubEventKind
 from localai_flask.pool.in_hand import InHand
 from localai_flask.pool.messages import Ask, Cancel, Generate, Ping, Pong
@@ -27,6 +28,7 @@ from localai_flask.pool.protocol import LOG_FORMAT, Registration, Report, Worker
 from localai_flask.pool.runtime import Runtime
 from localai_flask.pool.worker.engine_thread import EngineThread
 from localai_flask.pool.worker.manager_link import ManagerLink
+from localai_flask.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class ModelWorker:
         self.address = f"localai-flask-{spec.worker_id}-{secrets.token_hex(8)}"
         self.hub = Hub(self.address)
         runtime = Runtime.from_environment()
+        self.settings = AnnouncedSettings(runtime.settings_file, Settings.from_environment())
         in_hand = InHand(runtime.worker_hand(spec.worker_id))
         self.engine = EngineThread(self.config, self.publish, self.hub.wake, in_hand, is_cautious=spec.is_cautious)
         self.engine.suspect(spec.suspects)
@@ -70,6 +73,7 @@ class ModelWorker:
             if time.monotonic() >= next_look:
                 next_look = time.monotonic() + LOOK_S
                 self.drop_stuck()
+                self.settings.look()  # for its log level
             if (code := self.reason_to_leave()) is not None:
                 return code
 
