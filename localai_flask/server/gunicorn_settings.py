@@ -114,10 +114,21 @@ def when_ready(server: Any) -> None:
         sys.exit(1)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: _drain(server))
-    renew_web_workers = server.reload
-    server.reload = lambda: _take_up_settings(server) and renew_web_workers()  # what gunicorn does on SIGHUP
+    server.reload = lambda: _renew(server)
     if _settings.settings_file:
         settings_reload.ReloadWatch(_reload, lambda: server.SIG_QUEUE.put(signal.SIGHUP)).start()
+
+
+def _renew(server: Any) -> None:
+    """Do what gunicorn does on SIGHUP, but for its wait for the old web workers, in which it would hear nothing.
+
+    Its loop then starts as many web workers as are missing.
+    """
+    if _take_up_settings(server):
+        server.app.reload()
+        server.setup(server.app)
+        server.log.reopen_files()
+        server.cfg.on_reload(server)
 
 
 def _take_up_settings(server: Any) -> bool:

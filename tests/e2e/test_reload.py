@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.test_life import CHAT, body
+from tests.e2e.test_life import CHAT, Stream, body
 from tests.support.processes import wait_for
 from tests.support.server import Server
 
@@ -64,3 +67,38 @@ def test_a_public_address_never_loses_its_keys(tmp_path: Path) -> None:
         file.write_text("LOCALAI_LOG_LEVEL=debug\n")
         wait_for(lambda: "the settings stay as they were: refusing to listen on 0.0.0.0" in server.log(), 10)
         assert (chat(server, "first"), chat(server, "none")) == (200, 401)
+
+
+def test_no_request_is_lost_in_reloads(tmp_path: Path) -> None:
+    """Streams longer than the reloads run through them, while short requests come one after the other."""
+    models, file = models_with_echo(tmp_path), tmp_path / "settings.env"
+    file.write_text("LOCALAI_QUEUE_SIZE=1\n")
+    with Server(models, tmp_path, LOCALAI_SETTINGS_FILE=str(file), LOCALAI_LOAD_TO_MEMORY="echo") as server:
+        assert server.process is not None
+        streams = [Stream(server, "x" * 60, pace_ms=200) for _ in range(3)]
+        texts = [stream.content() for stream in streams]
+        assert [next(text) for text in texts] == ["x"] * 3
+        statuses: list[int] = []
+        stop = threading.Event()
+
+        def ask() -> None:
+            while not stop.is_set():
+                statuses.append(server.post(CHAT, body("short"))[0])
+
+        asking = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in asking:
+            thread.start()
+        for size in (11, 12, 13):
+            before = set(server.web_workers())
+            file.write_text(f"LOCALAI_QUEUE_SIZE={size}\n")
+            os.kill(server.process.pid, signal.SIGHUP)
+            wait_for(lambda size=size: f"LOCALAI_QUEUE_SIZE is now {size}" in server.log(), 10)
+            wait_for(lambda before=before: len(set(server.web_workers()) - before) >= 2, 10, "new web workers")
+        stop.set()
+        for thread in asking:
+            thread.join(30)
+        assert set(statuses) == {200} and len(statuses) > 10
+        assert ["".join(text) for text in texts] == ["x" * 59] * 3
+        assert len(server.model_workers()) == 1
+        for stream in streams:
+            stream.hang_up()
