@@ -1,4 +1,4 @@
-"""The address to listen on: how it is written, and whether other machines can reach it."""
+"""Addresses: how the one to listen on is written, and whether other machines can reach it; those of networks."""
 
 from __future__ import annotations
 
@@ -55,6 +55,12 @@ class Address:
             return False
         ip = _as_ip(self.host)
         return ip is None or not ip.is_loopback
+
+
+def check_network(text: str) -> None:
+    """Raise `ValueError` unless this is an address, a network, or `*` for all of them."""
+    if text != "*":
+        ipaddress.ip_network(text)
 
 
 def _as_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -21,6 +21,7 @@ from localai_flask.api.localai import routes as localai_routes
 from localai_flask.api.openai import embeddings as openai_embeddings
 from localai_flask.api.openai import models as openai_models
 from localai_flask.api.openai import routes as openai_routes
+from localai_flask.api.proxies import Proxied
 from localai_flask.api.responses import routes as responses_routes
 from localai_flask.config.registry import Registry
 from localai_flask.errors import Unavailable
@@ -42,6 +43,7 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     app = Flask("localai_flask", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.upload_limit * 2**20
     app.url_map.strict_slashes = False
+    app.wsgi_app = Proxied(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     app.extensions["settings"] = settings
     app.extensions["keys"] = WatchedKeys(settings, Runtime.keys_copy())
     registry = registry if registry is not None else Registry(settings)

@@ -24,8 +24,8 @@ def setting(
 ) -> Any:
     """Declare one setting; `env` is the variable's name where it is not LOCALAI_ and the field's name.
 
-    A number is at least `minimum`; `check` raises `ValueError` with the reason why a text cannot be used. A `secret`
-    is not shown. Where it `needs_restart`, a reload (server/settings_reload.py) leaves it as it is.
+    A number is at least `minimum`; `check` raises `ValueError` with the reason why a text, or one of several, cannot
+    be used. A `secret` is not shown. Where it `needs_restart`, a reload (server/settings_reload.py) leaves it as it is.
     """
     about = {"help": help, "metavar": metavar, "env": env, "minimum": minimum, "check": check, "secret": secret}
     about["needs_restart"] = needs_restart
@@ -42,16 +42,22 @@ def parse(field: dataclasses.Field[Any], text: str) -> Any:
         if text.lower() not in BOOLEANS:
             raise ValueError(f"{env_name(field)}={text!r} is not a boolean; use true or false.")
         return BOOLEANS[text.lower()]
-    if isinstance(default, tuple):
-        return tuple(part.strip() for part in text.split(",") if part.strip())
     if isinstance(default, int | float):
         return _parse_number(field, text)
-    if field.metadata["check"] is not None:
+    if isinstance(default, tuple):
+        parts = tuple(part.strip() for part in text.split(",") if part.strip())
+        _check(field, *parts)
+        return parts
+    _check(field, text)
+    return type(default)(text)
+
+
+def _check(field: dataclasses.Field[Any], *texts: str) -> None:
+    for text in texts if field.metadata["check"] is not None else ():
         try:
             field.metadata["check"](text)
         except ValueError as error:
             raise ValueError(f"{env_name(field)}={text!r} cannot be used: {error}.") from None
-    return type(default)(text)
 
 
 def _parse_number(field: dataclasses.Field[Any], text: str) -> int | float:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from localai_flask.address import Address
+from localai_flask.address import Address, check_network
 from localai_flask.setting_fields import env_name, parse, render, setting
 
 LEVELS = ("error", "warning", "info", "debug")
@@ -99,6 +99,12 @@ class Settings:
         (),
         "Names by which clients may call this server, beside addresses and private names; `.example.org` is all below.",
         metavar="NAMES",
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        ("127.0.0.1", "::1"),
+        "Addresses and networks of proxies whose `X-Forwarded-…` headers count; `*`: all. A Unix socket's do anyway.",
+        metavar="NETWORKS",
+        check=check_network,
     )
     cors: bool = setting(False, "Let web pages of any origin call the API, or of those that the next setting names.")
     cors_allow_origins: tuple[str, ...] = setting(

@@ -9,11 +9,12 @@ import flask_smorest  # type: ignore[import-untyped]
 import marshmallow
 import msgspec
 from apispec.ext.marshmallow import MarshmallowPlugin, common, resolver
-from flask import Flask, Response, send_from_directory
+from flask import Flask, Response, render_template, request, send_from_directory
 
 from localai_flask import __version__
 
 PREFIX = "/swagger"
+SPECIFICATION = "openapi.json"
 ASSETS = PREFIX + "/assets/"
 EVENT = {
     "type": "object",
@@ -42,6 +43,19 @@ class Api(flask_smorest.Api):  # type: ignore[misc]
     def _register_error_handlers(self) -> None:
         pass
 
+    def _openapi_json(self) -> Response:
+        servers = [{"url": request.script_root or "/"}]  # clients may know this server by a path below another's root
+        return Response(msgspec.json.encode({**self.spec.to_dict(), "servers": servers}), mimetype="application/json")
+
+    def _openapi_swagger_ui(self) -> str:
+        return render_template(
+            "swagger_ui.html",
+            title=self.spec.title,
+            spec_url=f"{request.script_root}{PREFIX}/{SPECIFICATION}",
+            swagger_ui_url=request.script_root + ASSETS,
+            swagger_ui_config={"deepLinking": True},
+        )
+
 
 def create(app: Flask) -> Api:
     """Serve the specification and its page; blueprints registered with what is returned appear there."""
@@ -50,10 +64,9 @@ def create(app: Flask) -> Api:
         API_VERSION=__version__,
         OPENAPI_VERSION="3.1.0",  # msgspec's schemas are of this version's JSON Schema
         OPENAPI_URL_PREFIX=PREFIX,
-        OPENAPI_JSON_PATH="openapi.json",
+        OPENAPI_JSON_PATH=SPECIFICATION,
         OPENAPI_SWAGGER_UI_PATH="/",
         OPENAPI_SWAGGER_UI_URL=ASSETS,
-        OPENAPI_SWAGGER_UI_CONFIG={"deepLinking": True},
     )
     app.add_url_rule(ASSETS + "<path:name>", "swagger_asset", _asset)
     return Api(app, spec_kwargs={"marshmallow_plugin": MarshmallowPlugin(schema_name_resolver=_schema_name)})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from flask import request
+
 from localai_flask import __version__
 from localai_flask.api import current
 from localai_flask.api.parsing import Blueprint
@@ -52,5 +54,6 @@ def version() -> dict[str, Any]:
 @bp.doc(operationId="index")
 def index() -> dict[str, Any]:
     """Return what this is"""
-    links = {"models": "/v1/models", "documentation": "/swagger/", "health": "/healthz", "readiness": "/readyz"}
+    paths = {"models": "/v1/models", "documentation": "/swagger/", "health": "/healthz", "readiness": "/readyz"}
+    links = {name: request.script_root + path for name, path in paths.items()}
     return {"name": "localai-flask", "version": __version__, "links": links}

@@ -52,6 +52,8 @@ keepalive = (
 )
 timeout = 60
 graceful_timeout = _settings.graceful_timeout
+forwarded_allow_ips = ",".join(_settings.trusted_proxies)
+forwarder_headers = ""  # no header is called SCRIPT_NAME or PATH_INFO here: X-Forwarded-Prefix says it
 loglevel = _settings.log_level
 control_socket_disable = True
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -133,12 +135,13 @@ def _renew(server: Any) -> None:
 
 def _take_up_settings(server: Any) -> bool:
     """Read the settings file again, for web workers to come and for the services; return False if it has a fault."""
-    global loglevel, threads, workers
+    global forwarded_allow_ips, loglevel, threads, workers
     assert _runtime is not None
     if not _reload.take_up([_read_address(each) for each in server.cfg.address], _runtime.settings_file):
         return False
     settings = _reload.settings
     workers, threads, loglevel = settings.workers, settings.http_threads + SPARE_THREADS, settings.log_level
+    forwarded_allow_ips = ",".join(settings.trusted_proxies)
     _environment.update(settings.to_environment())
     return True
 

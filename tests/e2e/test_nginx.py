@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import signal
 import subprocess
 import threading
@@ -233,6 +234,21 @@ def test_tls_speaks_http_2_and_sends_others_there(doors: Doors) -> None:
         plain.request("POST", CHAT, "{}", {**JSON, "Host": NAME})
         answer = plain.getresponse()
         assert (answer.status, answer.headers["Location"]) == (308, f"https://{NAME}{CHAT}")
+
+
+def test_under_a_prefix_links_lead_back_there(doors: Doors) -> None:
+    _, index = doors.get("prefix", "/")
+    for path in json.loads(index)["links"].values():
+        assert path.startswith("/ai/")
+        assert doors.get("prefix", path.removeprefix("/ai"))[0]["status"] == "200"
+    _, page = doors.get("prefix", "/swagger/")
+    for path in re.findall(r'"(/[^"\s]+)"', page):
+        assert doors.get("prefix", path.removeprefix("/ai"))[0]["status"] == "200", path
+
+
+def test_clients_write_no_prefix_past_nginx(doors: Doors) -> None:
+    _, index = doors.get("shipped", "/", "--header", "X-Forwarded-Prefix: /evil")
+    assert json.loads(index)["links"]["models"] == "/v1/models"
 
 
 # --- reloads

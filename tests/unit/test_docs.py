@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from localai_flask.config.model_yaml.key_fates import KEY_FATES
-from localai_flask.setting_fields import env_name
+from localai_flask.setting_fields import env_name, render
 from localai_flask.settings import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -22,7 +22,7 @@ def between(name: str) -> re.Pattern[str]:
 def table_of_settings() -> str:
     rows = ["| flag | variable | default | change | meaning |", "|---|---|---|---|---|"]
     for field in dataclasses.fields(Settings):
-        default = "" if field.default in ("", ()) else f"`{str(field.default).lower()}`"
+        default = "" if field.default in ("", ()) else f"`{render(field.default).lower()}`"
         flag = f"`--{field.name.replace('_', '-')}`"
         change = "restart" if field.metadata["needs_restart"] else "reload"
         rows.append(f"| {flag} | `{env_name(field)}` | {default} | {change} | {field.metadata['help']} |")

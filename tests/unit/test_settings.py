@@ -111,7 +111,7 @@ def other_than_default(field: dataclasses.Field[Any]) -> Any:
     if isinstance(default, int | float):
         return default + 1
     if isinstance(default, tuple):
-        return ("one", "two")
+        return ("10.0.0.1", "10.0.0.2")  # texts like any other, but where only addresses count
     return type(default)(
         {"address": "127.0.0.1:9", "log_level": "debug", "settings_file": os.devnull}.get(field.name, "other")
     )

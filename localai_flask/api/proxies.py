@@ -1,0 +1,64 @@
+"""What proxies that are trusted say of a request: who sent it, and under which path clients know this server.
+
+gunicorn, which trusts the same, has taken over the scheme before.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+PREFIX = re.compile(r"(/(?!\.{1,2}(?:/|$))[\w.~-]+)+", re.ASCII)
+"""A path below this host's root; what begins with two slashes would be another host."""
+
+
+class Proxied:
+    """A WSGI application behind proxies, `trusted` being their addresses and networks, or `*`."""
+
+    def __init__(self, application: WSGIApplication, trusted: Sequence[str]):
+        self._application = application
+        self._trusts_all = "*" in trusted
+        self._networks = [ipaddress.ip_network(each) for each in trusted if each != "*"]
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        # A Unix socket has no address; its folder's permissions say who may use it.
+        if not environ.get("REMOTE_ADDR") or self._is_trusted(environ["REMOTE_ADDR"]):
+            _take_prefix(environ)
+            self._take_client(environ)
+        return self._application(environ, start_response)
+
+    def _is_trusted(self, address: str) -> bool:
+        if self._trusts_all:
+            return True
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(ip in network for network in self._networks)
+
+    def _take_client(self, environ: dict[str, Any]) -> None:
+        """Have the request come from the last address that is no trusted proxy's; what is before it may be made up."""
+        hops = [hop.strip() for hop in environ.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+        for hop in reversed(hops):
+            try:
+                ipaddress.ip_address(hop)
+            except ValueError:
+                return
+            environ["REMOTE_ADDR"] = hop
+            environ.pop("REMOTE_PORT", None)
+            if not self._is_trusted(hop):
+                return
+
+
+def _take_prefix(environ: dict[str, Any]) -> None:
+    """Have links begin with the prefix, which the proxy may or may not have taken off the path."""
+    prefix = environ.get("HTTP_X_FORWARDED_PREFIX", "").rstrip("/")
+    if not PREFIX.fullmatch(prefix):
+        return
+    environ["SCRIPT_NAME"] = prefix
+    path = environ.get("PATH_INFO", "")
+    if path == prefix or path.startswith(prefix + "/"):
+        environ["PATH_INFO"] = path.removeprefix(prefix) or "/"
