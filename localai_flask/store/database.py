@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -47,25 +48,56 @@ class Database:
     def __init__(self, settings: Settings):
         self._engine = _engine(settings)
         self._deadlines = Deadlines()
+        self._file = _file_of(self._engine.url)
+        self._file_seen: tuple[int, int] | None = None
+        self._looking = threading.Lock()
         if self._engine.dialect.name != "sqlite":
             event.listen(self._engine, "checkout", self._check_connection)
-        with self.writing() as connection:
-            if connection.dialect.name == "postgresql":  # else two servers that start together make tables twice
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({CREATION})")
-            metadata.create_all(connection)
-            _add_columns(connection)
+        if self._file is None:
+            self._make_tables()
+        else:
+            self._look_at_file(self._file)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Open a transaction that only reads."""
+        if self._file is not None:
+            self._look_at_file(self._file)
         with _translated(), self._engine.connect() as connection, self._timed(connection), connection.begin():
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Open a transaction that writes; on SQLite it is the only one from its beginning."""
+        if self._file is not None:
+            self._look_at_file(self._file)
+        with self._writing() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
         with _translated(), self._connect_to_write() as connection, self._timed(connection), connection.begin():
             yield connection
+
+    def _make_tables(self) -> None:
+        with self._writing() as connection:
+            if connection.dialect.name == "postgresql":  # else two servers that start together make tables twice
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({CREATION})")
+            metadata.create_all(connection)
+            _add_columns(connection)
+
+    def _look_at_file(self, path: Path) -> None:
+        """Work with the file that has the name now: what is written to one that was taken away is lost."""
+        with self._looking:
+            if self._file_seen is not None and self._file_seen == _identity(path):
+                return
+            if self._file_seen is not None:
+                log.warning("the database of responses was taken away or replaced; using what %s is now", path)
+                self._engine.dispose()
+            self._make_tables()
+            self._file_seen = _identity(path)
+            if self._file_seen is None:
+                self._file = None  # a name that only SQLite understands, as a URI is
 
     def _connect_to_write(self) -> Connection:
         return self._engine.connect().execution_options(writes=True)
@@ -117,6 +149,21 @@ def _translated() -> Iterator[None]:
         raise _unavailable(str(error.orig if isinstance(error, DBAPIError) else error)) from error
 
 
+def _file_of(url: URL) -> Path | None:
+    """Return the file of an SQLite database; None for a database of another kind, or in memory."""
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    return Path(url.database)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 _complaints: dict[str, float] = {}
 
 
@@ -141,10 +188,7 @@ def sqlite_path(settings: Settings) -> Path | None:
     """
     if not settings.database_url:
         return default_path(settings)
-    url = _engine(settings).url
-    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
-        return None
-    return Path(url.database)
+    return _file_of(_engine(settings).url)
 
 
 def _engine(settings: Settings) -> Engine:

@@ -104,6 +104,27 @@ def test_tables_of_an_older_version_get_the_columns_they_lack(store: Store, url:
     again.database.close()
 
 
+def test_a_file_that_is_taken_away_or_replaced_is_noticed(tmp_path: Path) -> None:
+    """What is written to a file without a name is lost, and whoever opens the name anew never sees it."""
+    path = tmp_path / "responses.db"
+    url = f"sqlite:///{path}"
+    one, other = opened(url), opened(url)
+    put(one, "lost")
+    for file in tmp_path.glob("responses.db*"):
+        file.unlink()
+    assert not one.responses.exists("lost")
+    put(one, "kept")
+    assert other.responses.get("kept").id == "kept"
+    for store in (one, other):
+        store.database.close()
+    path.rename(tmp_path / "older.db")
+    put(other, "meanwhile")
+    other.database.close()
+    (tmp_path / "older.db").replace(path)
+    assert other.responses.exists("kept") and not other.responses.exists("meanwhile")
+    other.database.close()
+
+
 def test_a_chain_is_given_oldest_first(store: Store) -> None:
     put(store, "a", "b", "c")
     assert store.responses.chain("c") == [b"a-in", b"a-out", b"b-in", b"b-out", b"c-in", b"c-out"]
