@@ -71,6 +71,7 @@ def impatient(models_path: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 def test_more_idle_connections_than_descriptors_leave_room_for_probes(impatient: Server) -> None:
     workers = impatient.web_workers()
+    assert "Max open files            200 " in Path(f"/proc/{workers[0]}/limits").read_text()
     with contextlib.ExitStack() as stack:
         for _ in range(3):
             for _ in range(150):

@@ -44,7 +44,7 @@ class Server:
     def __enter__(self) -> Server:
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "localai_flask", "serve", *self.arguments],
+                [*self._limited(), sys.executable, "-m", "localai_flask", "serve", *self.arguments],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -52,9 +52,7 @@ class Server:
                 start_new_session=True,
             )
         try:
-            wait_for(
-                lambda: self.process.poll() is not None or self.status(self.awaited) == 200, 30, "the server is ready"
-            )
+            wait_for(self._settled, 30, "the server is ready")
             assert self.process.poll() is None, self.log()
         except BaseException:
             self.process.kill()
