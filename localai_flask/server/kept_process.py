@@ -57,9 +57,14 @@ class KeptProcess:
         """When the process was first asked to leave."""
         self._owner = os.getpid()
         self._thread = threading.Thread(target=self._watch, name=f"{service.name}-watch", daemon=True)
-        os.register_at_fork(
-            before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._lock.release
-        )
+        os.register_at_fork(before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._let_go)
+
+    def _let_go(self) -> None:
+        """Keep no descriptors of the process in a forked web worker."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+        self._lock.release()
 
     @property
     def drains(self) -> bool:

@@ -293,8 +293,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if self.nr_conns == 0:
             self.alive = False
 
+    def is_parent_alive(self) -> bool:
+        """Return whether the arbiter is there; without it the models leave at once, so running answers end too."""
+        if super().is_parent_alive():
+            return True
+        from localai_flask.api.watch import drain_until  # the arbiter imports this module, and answers nothing
+
+        drain_until(time.monotonic())
+        self.alive = False
+        return False
+
     def _cap_keepalive(self, deadline: float) -> None:
+        """Begin to leave: gunicorn calls this when it has stopped accepting connections."""
         super()._cap_keepalive(deadline)
+        # Else a client that comes when all workers leave waits unheard until the last one has left, and is cut then.
+        for listener in self.sockets:
+            listener.close()
         for conn in self._waiting:
             if not conn.arrival.has_begun:
                 conn.deadline = min(conn.deadline, deadline)

@@ -146,6 +146,39 @@ def test_a_killed_arbiter_takes_everything_with_it(own_server: Server, start: St
     wait_for(lambda: not os.path.exists(runtime), 5, "the runtime directory gone")
 
 
+def test_a_killed_arbiter_leaves_no_client_waiting(own_server: Server, start: Start) -> None:
+    streams = [
+        start(own_server, "ab", stall_after=1).content(),
+        start(own_server, "never", prefill_ms=60_000).content(),
+    ]
+    assert next(streams[0]) == "a"
+    assert own_server.process is not None
+    own_server.process.kill()
+    begun = time.monotonic()
+    for stream in streams:
+        with pytest.raises(StreamError):
+            list(stream)
+    with pytest.raises(OSError):  # refused or reset, and not heard by nobody until the last stream has ended
+        while True:
+            own_server.post(CHAT, body("late"), timeout=4)
+    assert time.monotonic() - begun < 4
+    own_server.process.wait()
+
+
+def test_a_stopping_server_refuses_new_clients_at_once(own_server: Server, start: Start) -> None:
+    content = start(own_server, "abcdefghij", pace_ms=300).content()
+    assert next(content) == "a"
+    assert own_server.process is not None
+    own_server.process.terminate()
+    begun = time.monotonic()
+    with pytest.raises(OSError):
+        while True:
+            own_server.post(CHAT, body("late"), timeout=4)
+    assert time.monotonic() - begun < 2
+    assert "".join(content) == "bcdefghij"
+    assert own_server.process.wait(10) == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_streams_end(own_server: Server, number: int, start: Start) -> None:
     content = start(own_server, "abcde", pace_ms=150).content()
