@@ -318,6 +318,13 @@ def serve(models: Path, scratch: Path, **environment: str) -> subprocess.Complet
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
 
 
+def is_served_soon(server: Server) -> bool:
+    try:
+        return server.post(CHAT, body("x", model="single"), timeout=0.5)[0] == 200
+    except TimeoutError:
+        return False
+
+
 STAGES = {"decode": {"stall_after": 1}, "prefill": {"prefill_ms": 60_000}, "queued": {"stall_after": 1}}
 
 
@@ -330,7 +337,7 @@ def test_a_client_that_hangs_up_frees_its_slot(server: Server, path: str, stream
     for _ in range(2 if stage == "queued" else 1):
         sockets.append(socket.create_connection(("127.0.0.1", server.port)))
         sockets[-1].sendall(request)
-        time.sleep(0.5)  # let it reach its stage
+        wait_for(lambda: not is_served_soon(server), 20, "the slot is busy")
     served: list[float] = []
 
     def next_request() -> None:
