@@ -124,6 +124,9 @@ class Settings:
     open_responses_store_size: int = setting(
         1024, "MB that stored responses may take together; the longest unused are deleted (0: no bound)."
     )
+    log_prompts: bool = setting(
+        False, "Log what models are asked, and messages of failures that may have parts of it; for finding faults."
+    )
     log_level: str = setting("info", "error, warning, info or debug.", metavar="LEVEL", check=_check_level)
 
     @classmethod

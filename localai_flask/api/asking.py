@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -15,6 +16,8 @@ from localai_flask.errors import InvalidRequest
 from localai_flask.generation import ModelInfo
 from localai_flask.inquiry import Embedded, EmbeddedPart, Fact, Question
 from localai_flask.pool.client.session import Session
+
+log = logging.getLogger("gunicorn.error")
 
 BEAT_S = 0.5
 LACKS = {
@@ -46,6 +49,9 @@ def ask(config: ModelConfig, questions: Sequence[Question] | Plan, kind: type[T]
         capability = questions[0].capability
         if capability not in session.info.capabilities:
             raise InvalidRequest(f"The model {config.name!r} {LACKS[capability]}.", param="model")
+        if current.settings().log_prompts:
+            for question in questions:
+                log.info("model %s is asked: %r", config.name, question)
         answers = _collect(session, questions, watch)
     finally:
         place.release()

@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from flask import Flask, Response, current_app, request
@@ -17,7 +18,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 from localai_flask.api.watch import ClientLeft
 from localai_flask.errors import ApiError, ErrorInfo, LoadCrashed, ServerConfigError
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("gunicorn.error")
 
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that left; nobody reads it but the access log."""
@@ -63,11 +64,12 @@ def register(app: Flask, shapes: Mapping[str, Shape]) -> None:
     app.register_error_handler(ApiError, _on_api_error)
     app.register_error_handler(HTTPException, _on_http_error)
     app.register_error_handler(ClientLeft, _on_client_left)
+    app.register_error_handler(Exception, _on_mistake)
 
 
 def _on_api_error(error: ApiError) -> Response:
     if error.info.status >= 500:
-        log.warning("%s %s: %s", request.method, request.path, error)
+        log.warning("%s: %s", _request_line(), error)
     return error_response(error.info)
 
 
@@ -111,5 +113,16 @@ def _explain(error: HTTPException) -> str:
 
 
 def _on_client_left(_: ClientLeft) -> Response:
-    log.info("%s %s: the client left before the answer", request.method, request.path)
+    log.info("%s: the client left before the answer", _request_line())
     return Response(status=CLIENT_CLOSED_REQUEST)
+
+
+def _on_mistake(error: Exception) -> Response:
+    """Answer for what nobody expected; the HTTP boundary."""
+    log.error("%s failed", _request_line(), exc_info=error)
+    return error_response(ErrorInfo(500, "server_error", "internal_error", MISTAKE))
+
+
+def _request_line() -> str:
+    """Name a request in the log: on one line, whatever its path decodes to, and without its query."""
+    return f"{request.method} {quote(request.path)}"

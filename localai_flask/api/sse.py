@@ -21,7 +21,7 @@ from localai_flask.errors import ApiError
 
 __all__ = ["Dialect", "EventStream", "drain_until", "respond"]
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("gunicorn.error")
 
 PATIENCE_S = 1.0
 """How long the headers wait for the first event, so that an early error can still be a proper HTTP error."""
@@ -62,7 +62,8 @@ def guarded(frames: Iterator[bytes], end: Callable[[ApiError], bytes]) -> Genera
     except ClientLeft:
         log.info("the client left its stream")
     except ApiError as error:
-        log.warning("a stream ended with an error: %s", error)
+        # What is the client's fault may be told in the client's own words.
+        log.warning("a stream ended with an error: %s", error if error.info.status >= 500 else error.info.code)
         yield end(error)
     except Exception:  # the HTTP boundary: the headers are gone, so Flask's handler can no longer answer
         log.exception("a stream failed")

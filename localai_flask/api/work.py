@@ -5,6 +5,7 @@ Shared by all API families: what comes out are the events of `chat.answer`, and 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from localai_flask.generation import (
     Usage,
 )
 from localai_flask.pool.client.session import Session
+
+log = logging.getLogger("gunicorn.error")
 
 BEAT_S = 0.5
 
@@ -97,6 +100,7 @@ class Work:
         self._shrink = shrink
         self._pool = current.pool()
         self._timeout_s = current.settings().request_timeout or None
+        self._logs_prompts = current.settings().log_prompts
         self._watch = watch or Watch(request.environ)
         self._place = current.places().take()
         self._items = self._run()
@@ -149,6 +153,9 @@ class Work:
     def _generate(self, session: Session, sequences: Sequences) -> Generator[Item, None, None]:
         readers = [finished_as(self._config, reader) for reader in sequences.readers]
         counts = [Count() for _ in readers]
+        if self._logs_prompts:
+            for prompt, _ in sequences.requests:
+                log.info("model %s is asked: %r", self._config.name, prompt)
         generation = session.generate(sequences.requests, self._timeout_s)
         try:
             for beat in generation.events(BEAT_S):

@@ -141,7 +141,7 @@ class EchoBackend(Backend):
 
     def submit(self, job: Job) -> None:
         refuse_constraint(job, "echo")
-        self._misbehave_on_submit(self._script(job.prompt.text).on_submit)
+        self._misbehave_on_submit(self._script(job.prompt.text))
         data = _bytes(job.prompt)
         job.prompt_tokens = list(data)
         if len(data) >= self.context_length:
@@ -275,11 +275,12 @@ class EchoBackend(Backend):
         spent = 1000 * (time.monotonic() - sequence.begun)
         return Finished(reason, sequence.job.usage, Timings(decode_ms=spent), sequence.text.matched)
 
-    def _misbehave_on_submit(self, how: str) -> None:
+    def _misbehave_on_submit(self, script: Script) -> None:
+        how = script.on_submit
         if how == "raise":
-            raise RuntimeError("the script told the echo backend to raise")
+            raise RuntimeError(f"cannot say {script.say!r}, as the script told the echo backend to raise")
         if how == "panic":
-            raise Panic("the script told the echo backend to panic")
+            raise Panic(f"cannot say {script.say!r}, as the script told the echo backend to panic")
         if how == "crash":
             signal.raise_signal(signal.SIGSEGV)
         if how == "block":
@@ -290,7 +291,7 @@ class EchoBackend(Backend):
         if script.fail_after is not None and said >= script.fail_after:
             raise Unavailable("The script told the echo backend to fail.", retry_after=None)
         if script.raise_after is not None and said >= script.raise_after:
-            raise RuntimeError("the script told the echo backend to raise")
+            raise RuntimeError(f"cannot say {script.say!r}, as the script told the echo backend to raise")
         if script.kill_after is not None and said >= script.kill_after:
             os.kill(os.getpid(), signal.SIGKILL)
         if script.crash_after is not None and said >= script.crash_after:

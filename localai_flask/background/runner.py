@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from flask import Flask
 
+from localai_flask import log_privacy
 from localai_flask.api import current
 from localai_flask.api.errors import MISTAKE
 from localai_flask.api.responses import making
@@ -234,6 +235,8 @@ def main() -> None:
         return is_alive(runtime.arbiter_pid)
 
     app = create_app(settings)
+    if not settings.log_prompts:
+        log_privacy.hide_messages()
     if _await_database(app, stopping, beat_beside_arbiter):
         try:
             Runner(app, runtime.server_name).run(stopping, settings.graceful_timeout, beat_beside_arbiter)

@@ -61,6 +61,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     config: bytes
     runtime_dir: str
     log_level: str
+    log_prompts: bool = False
+    """Whether what fails may be logged with words that it had from requests."""
     grace_s: float
     suspects: list[bytes] = []
     """As in `ReportAnswer`."""

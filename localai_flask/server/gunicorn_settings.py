@@ -16,6 +16,7 @@ import time
 from types import FrameType
 from typing import Any
 
+from localai_flask import log_privacy
 from localai_flask.address import Address
 from localai_flask.pool.runtime import ENV, Runtime
 from localai_flask.server import descriptors, settings_reload, start_checks
@@ -185,8 +186,14 @@ def child_exit(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Leave a terminal's Ctrl-C to the arbiter, and limit draining so that streams can still say why they end."""
+    """Leave a terminal's Ctrl-C to the arbiter, and limit draining so that streams can still say why they end.
+
+    From here on the worker has to do with clients, whose words are nobody else's.
+    """
     from localai_flask.api import sse
+
+    if not _reload.settings.log_prompts:
+        log_privacy.hide_messages()
 
     def drain(number: int, frame: FrameType | None) -> None:
         sse.drain_until(time.monotonic() + max(0.0, graceful_timeout - FAREWELL_S))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
+from typing import Any
 
 from gunicorn.http import errors
 
@@ -26,9 +27,18 @@ def is_clients_mistake(error: Exception) -> bool:
 
 def refuse_malformed(exc: Exception) -> bytes:
     """Render the answer to what is no proper HTTP."""
-    log.warning("refused what is no proper HTTP: %s", exc)
+    log.warning("refused what is no proper HTTP: %s", type(exc).__name__)  # the rest may be part of a key or a prompt
     status = STATUSES.get(type(exc), HTTPStatus.BAD_REQUEST)
     return render(status, "invalid_http", f"The request is no proper HTTP: {exc}.")
+
+
+def admit_mistake(request: Any, exc: Exception) -> bytes:
+    """Render the answer where the server has failed; the log has no query, in which some clients send keys."""
+    from localai_flask.api.errors import MISTAKE
+
+    line = f"{request.method} {request.path}" if request is not None else "a request"
+    log.error("%s failed", line, exc_info=exc)
+    return render(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", MISTAKE)
 
 
 def render(status: HTTPStatus, code: str, message: str) -> bytes:

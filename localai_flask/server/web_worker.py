@@ -316,12 +316,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     # --- refusals
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
-        """Answer a request that gunicorn could not read; its own page serves for everything else."""
-        if not refusal.is_clients_mistake(exc):
-            super().handle_error(req, client, addr, exc)
-            return
+        """Answer a request that gunicorn could not read, or that the application could not even refuse."""
+        answer = refusal.refuse_malformed(exc) if refusal.is_clients_mistake(exc) else refusal.admit_mistake(req, exc)
         try:
-            util.write_nonblock(client, refusal.refuse_malformed(exc))
+            util.write_nonblock(client, answer)
         except OSError as error:
             log.debug("the refusal could not be sent: %s", error)
 

@@ -178,7 +178,9 @@ def _unavailable(cause: str) -> Unavailable:
 
 
 def _on_one_line(text: str) -> str:
-    return " ".join(text.split()).removesuffix(".")
+    """Join a driver's lines, but those in which PostgreSQL quotes a row."""
+    lines = [line for line in text.splitlines() if not line.startswith("DETAIL:")]
+    return " ".join(" ".join(lines).split()).removesuffix(".")
 
 
 def sqlite_path(settings: Settings) -> Path | None:
@@ -207,7 +209,7 @@ def _engine(settings: Settings) -> Engine:
             return _sqlite(url)
         if "@" in (url.host or ""):
             raise ArgumentError("it has two @; write one that belongs to the password as %40")
-        return create_engine(url, connect_args=_options(url), **POOL)
+        return create_engine(url, connect_args=_options(url), hide_parameters=True, **POOL)
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
         # A number that does not parse is the port, and what stands there may be the end of a password.
         why = "its port is no number" if isinstance(error, ValueError) else error
@@ -224,7 +226,7 @@ def _options(url: URL) -> dict[str, int]:
 
 
 def _sqlite(url: Any) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": BUSY_S}, **POOL)
+    engine = create_engine(url, connect_args={"timeout": BUSY_S}, hide_parameters=True, **POOL)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: Any) -> None:

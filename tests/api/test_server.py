@@ -34,6 +34,23 @@ def test_probes(client: FlaskClient, pool: FakePool) -> None:
     assert client.get("/healthz").status_code == 200
 
 
+def test_what_nobody_expected_is_a_500_and_logged_on_one_line(
+    client: FlaskClient, pool: FakePool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(pool, "session", fail)
+    answer = client.post("/v1/chat/completions?key=secret", json=HELLO)
+    assert answer.status_code == 500 and answer.get_json()["error"]["code"] == "internal_error"
+    assert "a bug" not in answer.text
+    monkeypatch.setattr(client.application.extensions["registry"], "get", fail)
+    assert client.get("/v1/models/a%20[b]").status_code == 500
+    first, second = caplog.records
+    assert first.getMessage() == "POST /v1/chat/completions failed" and first.exc_info
+    assert second.getMessage() == "GET /v1/models/a%20%5Bb%5D failed"
+
+
 class TestPlaces:
     @pytest.fixture
     def settings(self, models: Path) -> dict[str, Any]:

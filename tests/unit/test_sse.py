@@ -9,7 +9,7 @@ import pytest
 from localai_flask.api import sse, watch
 from localai_flask.api.sse import EventStream, guarded
 from localai_flask.api.watch import ClientLeft, Watch
-from localai_flask.errors import ApiError, ServerShuttingDown, Unavailable
+from localai_flask.errors import ApiError, InvalidRequest, ServerShuttingDown, Unavailable
 
 
 @pytest.fixture
@@ -141,3 +141,11 @@ def test_nobody_is_told_of_the_end_who_has_left() -> None:
         raise ClientLeft
 
     assert list(guarded(frames(), lambda _: b"end")) == [b"one"]
+
+
+def test_an_error_of_the_clients_is_not_logged_in_its_words(caplog: pytest.LogCaptureFixture) -> None:
+    for error in (InvalidRequest("`stop` cannot be 'my prompt'."), Unavailable("The worker is gone.")):
+        assert told((0, "a"), error)[0] == [b"a", error.info.code.encode()]
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "my prompt" not in first and "invalid_request" in first
+    assert "The worker is gone." in second

@@ -16,7 +16,7 @@ from localai_flask.errors import ApiError
 from localai_flask.store.responses import ResponseNotFound
 from localai_flask.store.runs import Runs, StoredEvent
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("gunicorn.error")
 
 DONE = b"data: [DONE]\n\n"
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.04, 0.1
@@ -41,7 +41,7 @@ class ResponseEvents:
         try:
             self._keep()
         except ApiError as error:
-            log.warning("a response could not be stored: %s", error)
+            log.warning("a response could not be stored: %s", error.info.code)
             self._telling.take_back(told.pop())
             told += self._telling.fail(error)
         return _frames(told) + DONE
@@ -52,7 +52,7 @@ class ResponseEvents:
         try:
             self._keep()
         except ApiError as unkept:
-            log.warning("a failed response could not be stored: %s", unkept)
+            log.warning("a failed response could not be stored: %s", unkept.info.code)
         return _frames(told) + DONE
 
     def _begin(self) -> list[Told]:

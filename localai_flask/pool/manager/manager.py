@@ -193,6 +193,7 @@ class PoolManager:
             config=model_config.encode(config),
             runtime_dir=str(self._runtime.path),
             log_level=self.settings.log_level,
+            log_prompts=self.settings.log_prompts,
             grace_s=float(self.settings.graceful_timeout),
             is_cautious=model.is_cautious,
             suspects=model.suspects.digests(now),

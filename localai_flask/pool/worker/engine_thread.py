@@ -56,6 +56,8 @@ class EngineThread(threading.Thread):
         self.info: ModelInfo | None = None
         self.error: ApiError | None = None
         """Why the model could not be loaded."""
+        self.when_ready: Callable[[], None] = lambda: None
+        """Called between the load and the first request."""
         self.broke = False
         """Whether a step raised, after which the engine's state is unknown."""
         self.progress = 0.0
@@ -117,6 +119,7 @@ class EngineThread(threading.Thread):
     def run(self) -> None:
         try:
             if self._load():
+                self.when_ready()
                 self._loop()
         except BaseException:  # also what compiled code raises beside Exception, as pyo3's panics
             log.exception(

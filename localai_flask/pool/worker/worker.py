@@ -15,6 +15,7 @@ import time
 
 import msgspec
 
+from localai_flask import log_privacy
 from localai_flask.config import model as model_config
 from localai_flask.errors import ConfigError, WorkerLeaving
 from localai_flask.generation import Failed
@@ -185,6 +186,8 @@ def main() -> None:
     server_log = open(int(sys.argv[1]), "w", buffering=1)  # noqa: SIM115  open for as long as the process runs
     logging.basicConfig(level=spec.log_level.upper(), stream=server_log, format=LOG_FORMAT)
     worker = ModelWorker(spec)
+    if not spec.log_prompts:
+        worker.engine.when_ready = log_privacy.hide_messages
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: worker.leave())
     signal.set_wakeup_fd(worker.hub.wake_fd, warn_on_full_buffer=False)
