@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from flask import Flask, Response, g, request
+from flask import Flask
 
-from localai_flask.api import auth, cors, docs, errors, health, hosts
+from localai_flask.api import auth, cors, docs, errors, health, hosts, metrics_page, observation
 from localai_flask.api.anthropic import errors as anthropic_errors
 from localai_flask.api.anthropic import routes as anthropic_routes
 from localai_flask.api.limits import Places
@@ -26,15 +24,14 @@ from localai_flask.api.responses import routes as responses_routes
 from localai_flask.config.registry import Registry
 from localai_flask.errors import Unavailable
 from localai_flask.keys.watched import WatchedKeys
+from localai_flask.metrics.counts import Counts
 from localai_flask.pool.client.pool_client import PoolClient
-from localai_flask.pool.runtime import Runtime
+from localai_flask.pool.runtime import ENV, Runtime
 from localai_flask.settings import Settings
 from localai_flask.store.opened import Store
 from localai_flask.store.probe import Probe
 
 T = TypeVar("T")
-REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-"""What of a client's request id is taken over: it is repeated in a header and in the log."""
 
 
 def create_app(settings: Settings | None = None, *, registry: Any = None, pool: Any = None) -> Flask:
@@ -54,12 +51,12 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     app.extensions["store"] = store
     app.extensions["store_probe"] = Probe(store)
     app.extensions["places"] = Places(settings.http_threads)
-    app.before_request(_name_request)
     app.before_request(hosts.require_known_host)
     app.before_request(auth.require_key)
     app.before_request(cors.refuse_foreign_pages)
     app.after_request(cors.add_headers)
-    app.after_request(_tell_request_id)
+    counts = app.extensions["counts"] = OfProcess(_open_counts)
+    observation.observe(app, counts)
     errors.register(app, dict.fromkeys(anthropic_errors.PATHS, anthropic_errors.error_body))
     _register_blueprints(app)
     return app
@@ -69,6 +66,11 @@ def take_up_settings(app: Flask, settings: Settings) -> None:
     """Have requests that come from now on see other settings, as far as these can change while the server runs."""
     app.extensions["settings"] = app.extensions["registry"].settings = settings
     app.extensions["places"] = Places(settings.http_threads)
+
+
+def _open_counts() -> Counts:
+    """Count beside the other processes of the running server; outside of one, in this process alone."""
+    return Counts.open(Runtime.from_environment().path) if ENV in os.environ else Counts()
 
 
 class OfProcess(Generic[T]):
@@ -103,18 +105,9 @@ class OfProcess(Generic[T]):
 def _register_blueprints(app: Flask) -> None:
     api = docs.create(app)
     api.register_blueprint(health.bp)
+    api.register_blueprint(metrics_page.bp)
     openai = (openai_routes.bp, openai_embeddings.bp, openai_models.bp)
     for blueprint in (*openai, localai_routes.bp, anthropic_routes.bp, responses_routes.bp):
         api.register_blueprint(blueprint, url_prefix="/v1")
         # The same paths without /v1, registered with Flask alone so that the OpenAPI page lists each operation once.
         app.register_blueprint(blueprint, url_prefix="/", name=f"{blueprint.name}-short")
-
-
-def _name_request() -> None:
-    sent = request.headers.get("X-Request-Id") or request.headers.get("Request-Id", "")
-    g.request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
-
-
-def _tell_request_id(response: Response) -> Response:
-    response.headers["X-Request-Id"] = response.headers["Request-Id"] = g.request_id
-    return response

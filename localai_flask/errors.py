@@ -101,6 +101,12 @@ class ModelDisabled(ApiError):
     status, type, code = 403, "invalid_request_error", "model_disabled"
 
 
+class RequestCancelled(ApiError):
+    """An administrator has ended the request; 403, as the official clients would send it again at many others."""
+
+    status, type, code = 403, "invalid_request_error", "request_cancelled"
+
+
 class NotFound(ApiError):
     status, type, code = 404, "invalid_request_error", "not_found"
 

@@ -16,12 +16,18 @@ from localai_flask.address import Address, check_network
 from localai_flask.setting_fields import env_name, parse, render, setting
 
 LEVELS = ("error", "warning", "info", "debug")
+ACCESS_LOGS = ("plain", "json", "off")
 HIDDEN = "…"
 
 
 def _check_level(text: str) -> None:
     if text.lower() not in LEVELS:
         raise ValueError(f"write one of {', '.join(LEVELS)}")
+
+
+def _check_access_log(text: str) -> None:
+    if text not in ACCESS_LOGS:
+        raise ValueError(f"write one of {', '.join(ACCESS_LOGS)}")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -127,6 +133,13 @@ class Settings:
     log_prompts: bool = setting(
         False, "Log what models are asked, and messages of failures that may have parts of it; for finding faults."
     )
+    access_log: str = setting(
+        "plain",
+        "One line for each request on standard output: plain, json or off.",
+        metavar="FORM",
+        check=_check_access_log,
+    )
+    disable_metrics_endpoint: bool = setting(False, "Answer nothing at /metrics.")
     log_level: str = setting("info", "error, warning, info or debug.", metavar="LEVEL", check=_check_level)
 
     @classmethod

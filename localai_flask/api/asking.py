@@ -12,9 +12,10 @@ from flask import request
 from localai_flask.api import current
 from localai_flask.api.watch import Watch
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import InvalidRequest
+from localai_flask.errors import ApiError, InvalidRequest
 from localai_flask.generation import ModelInfo
 from localai_flask.inquiry import Embedded, EmbeddedPart, Fact, Question
+from localai_flask.metrics.question_meter import QuestionMeter
 from localai_flask.pool.client.session import Session
 
 log = logging.getLogger("gunicorn.error")
@@ -41,8 +42,10 @@ def ask(config: ModelConfig, questions: Sequence[Question] | Plan, kind: type[T]
     """
     watch = Watch(request.environ)
     place = current.places().take()
+    record = current.record()
     try:
         session = current.pool().session(config)
+        record.await_model(config.name)
         for _ in session.wait_ready(BEAT_S):
             watch.check()
         questions = questions(session.info) if callable(questions) else questions
@@ -52,7 +55,15 @@ def ask(config: ModelConfig, questions: Sequence[Question] | Plan, kind: type[T]
         if current.settings().log_prompts:
             for question in questions:
                 log.info("model %s is asked: %r", config.name, question)
-        answers = _collect(session, questions, watch)
+        meter = QuestionMeter(current.counts(), record, config.name)
+        try:
+            answers = _collect(session, questions, watch)
+            meter.finish(answers.values())
+        except ApiError as error:
+            meter.fail(error.info)
+            raise
+        finally:
+            meter.abort()
     finally:
         place.release()
     found = [answers[index] for index in range(len(questions))]

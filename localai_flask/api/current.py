@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from flask import current_app
+from flask import current_app, has_request_context, request
+
+from localai_flask.metrics.request_record import RequestRecord
 
 if TYPE_CHECKING:
     from localai_flask.api.limits import Places
     from localai_flask.config.registry import Registry
     from localai_flask.keys.watched import WatchedKeys
+    from localai_flask.metrics.counts import Counts
     from localai_flask.pool.client.pool_client import PoolClient
     from localai_flask.settings import Settings
     from localai_flask.store.opened import Store
     from localai_flask.store.probe import Probe
+
+RECORD = "localai_flask.record"
+"""The key of a request's record in its environment."""
 
 
 def settings() -> Settings:
@@ -44,3 +50,21 @@ def store_probe() -> Probe:
 
 def places() -> Places:
     return cast("Places", current_app.extensions["places"])
+
+
+def counts() -> Counts:
+    """This process's counts, opened at the first call."""
+    return cast("Counts", current_app.extensions["counts"]())
+
+
+def record() -> RequestRecord:
+    """What is noted of the present request; outside of one, of work that has none."""
+    return record_in(request.environ) if has_request_context() else RequestRecord(id="", family="background")
+
+
+def record_in(environ: dict[str, Any]) -> RequestRecord:
+    """What is noted of the request of an environment."""
+    found: RequestRecord | None = environ.get(RECORD)
+    if found is None:  # it has not come through the server's door
+        found = environ[RECORD] = RequestRecord(id="")
+    return found

@@ -15,6 +15,7 @@ import msgspec
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
+from localai_flask.api import current
 from localai_flask.api.watch import ClientLeft
 from localai_flask.errors import ApiError, ErrorInfo, LoadCrashed, ServerConfigError
 
@@ -75,6 +76,7 @@ def _on_api_error(error: ApiError) -> Response:
 
 def error_response(info: ErrorInfo, headers: dict[str, str] | None = None) -> Response:
     """Make the response for an error, with the headers that its status asks for."""
+    current.record().code = info.code
     headers = dict(headers or {})
     if info.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(info.retry_after))
@@ -125,4 +127,4 @@ def _on_mistake(error: Exception) -> Response:
 
 def _request_line() -> str:
     """Name a request in the log: on one line, whatever its path decodes to, and without its query."""
-    return f"{request.method} {quote(request.path)}"
+    return f"{request.method} {quote(request.path)} [{current.record().id}]"

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Protocol
 
 from flask import Response
 
+from localai_flask.api import current
 from localai_flask.api.errors import MISTAKE
 from localai_flask.api.watch import ClientLeft, drain_until
 from localai_flask.api.work import Item, Work
 from localai_flask.chat.answer import Event
 from localai_flask.errors import ApiError
+from localai_flask.metrics import families
+from localai_flask.metrics.request_record import RequestRecord
 
 __all__ = ["Dialect", "EventStream", "drain_until", "respond"]
 
@@ -52,21 +55,33 @@ def respond(work: Work, dialect: Dialect) -> Response:
 
     Raises what ends the work within the first second, before anything is sent.
     """
-    return Response(EventStream(work, dialect), mimetype="text/event-stream", headers=HEADERS)
+    return stream_response(EventStream(work, dialect))
 
 
-def guarded(frames: Iterator[bytes], end: Callable[[ApiError], bytes]) -> Generator[bytes, None, None]:
+def stream_response(body: Iterable[bytes]) -> Response:
+    """Make the response of a stream that has begun."""
+    current.record().stream = True
+    current.counts().add(families.OPEN_STREAMS)
+    return Response(body, mimetype="text/event-stream", headers=HEADERS)
+
+
+def guarded(
+    frames: Iterator[bytes], end: Callable[[ApiError], bytes], record: RequestRecord
+) -> Generator[bytes, None, None]:
     """Pass frames on; what breaks them off becomes the last ones, unless the client has left."""
     try:
         yield from frames
     except ClientLeft:
-        log.info("the client left its stream")
+        log.info("the client left its stream [%s]", record.id)
     except ApiError as error:
         # What is the client's fault may be told in the client's own words.
-        log.warning("a stream ended with an error: %s", error if error.info.status >= 500 else error.info.code)
+        shown = error if error.info.status >= 500 else error.info.code
+        log.warning("a stream ended with an error: %s [%s]", shown, record.id)
+        record.code = error.info.code
         yield end(error)
     except Exception:  # the HTTP boundary: the headers are gone, so Flask's handler can no longer answer
-        log.exception("a stream failed")
+        log.exception("a stream failed [%s]", record.id)
+        record.code = ApiError.code
         yield end(ApiError(MISTAKE))
 
 
@@ -81,7 +96,7 @@ class EventStream:
         except BaseException:
             work.close()
             raise
-        self._frames = guarded(self._tell(), self._end)
+        self._frames = guarded(self._tell(), self._end, work.record)
 
     def __iter__(self) -> Iterator[bytes]:
         return self._frames

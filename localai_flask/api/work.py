@@ -29,9 +29,8 @@ from localai_flask.generation import (
     PromptLogprobs,
     SamplingParams,
     Started,
-    Timings,
-    Usage,
 )
+from localai_flask.metrics.sequence_meter import SequenceMeter
 from localai_flask.pool.client.session import Session
 
 log = logging.getLogger("gunicorn.error")
@@ -46,28 +45,6 @@ class Sequences:
     requests: list[tuple[Prompt, SamplingParams]]
     readers: Sequence[Reader]
     prompt_field: str | None = None
-
-
-class Count:
-    """What is known here of a sequence that is ended before its engine does: its tokens so far, and their time."""
-
-    def __init__(self) -> None:
-        self._started = Started(0)
-        self._tokens = 0
-        self._begun_at = self._first_at = time.monotonic()
-
-    def add(self, reply: object) -> None:
-        if isinstance(reply, Started):
-            self._started, self._begun_at = reply, time.monotonic()
-        elif isinstance(reply, Delta):
-            self._first_at = self._first_at if self._tokens else time.monotonic()
-            self._tokens += reply.tokens
-
-    def finished(self, reason: FinishReason) -> Finished:
-        """Return the last word in the engine's place."""
-        prompt_ms, decode_ms = self._first_at - self._begun_at, time.monotonic() - self._first_at
-        usage = Usage(self._started.prompt_tokens, self._tokens, self._started.cached_tokens)
-        return Finished(reason, usage, Timings(prompt_ms=1000 * prompt_ms, decode_ms=1000 * decode_ms))
 
 
 Item = tuple[int, Event] | float | None
@@ -102,6 +79,8 @@ class Work:
         self._timeout_s = current.settings().request_timeout or None
         self._logs_prompts = current.settings().log_prompts
         self._watch = watch or Watch(request.environ)
+        self.record = current.record()
+        self._counts = current.counts()
         self._place = current.places().take()
         self._items = self._run()
 
@@ -127,6 +106,7 @@ class Work:
 
     def _run(self) -> Generator[Item, None, None]:
         session = self._pool.session(self._config)
+        self.record.await_model(self._config.name)
         for progress in session.wait_ready(BEAT_S):
             self._watch.check()
             yield progress
@@ -151,8 +131,26 @@ class Work:
         return self._shrink(info, error) if self._shrink is not None and overflows else None
 
     def _generate(self, session: Session, sequences: Sequences) -> Generator[Item, None, None]:
+        self.record.submit()
+        meters = [self._meter(sampling) for _, sampling in sequences.requests]
+        try:
+            yield from self._events(session, sequences, meters)
+        except ApiError as error:
+            for meter in meters:
+                meter.fail(error.info)
+            raise
+        finally:
+            for meter in meters:
+                meter.abort()
+            self.record.ended = time.monotonic()
+
+    def _meter(self, sampling: SamplingParams) -> SequenceMeter:
+        return SequenceMeter(self._counts, self.record, self._config.name, sampling.max_tokens)
+
+    def _events(
+        self, session: Session, sequences: Sequences, meters: Sequence[SequenceMeter]
+    ) -> Generator[Item, None, None]:
         readers = [finished_as(self._config, reader) for reader in sequences.readers]
-        counts = [Count() for _ in readers]
         if self._logs_prompts:
             for prompt, _ in sequences.requests:
                 log.info("model %s is asked: %r", self._config.name, prompt)
@@ -164,11 +162,11 @@ class Work:
                     yield None
                     continue
                 index, reply = beat
-                counts[index].add(reply)
+                meters[index].add(reply)
                 events = _read(readers[index], reply)
                 if isinstance(reply, Delta) and any(isinstance(event, Enough) for event in events):
                     generation.cancel(index)
-                    events += readers[index].finish(counts[index].finished(FinishReason.TOOL_CALLS))
+                    events += readers[index].finish(meters[index].finished(FinishReason.TOOL_CALLS))
                 for event in events:
                     if not isinstance(event, Enough):
                         yield index, event

@@ -200,6 +200,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             conn.initialized, conn.parser = True, Arrived(request)
             pool = self._probes.get(request.path.rstrip("/"))
             conn.sock.is_answering = False
+            conn.sock.arrived = time.monotonic()
             conn.sock.patience_s = self._patience_s if pool is None else PROBE_PATIENCE_S
         future = (pool or self.tpool).submit(self.handle, conn)
         future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))

@@ -41,14 +41,15 @@ def test_what_nobody_expected_is_a_500_and_logged_on_one_line(
         raise ValueError("a bug")
 
     monkeypatch.setattr(pool, "session", fail)
-    answer = client.post("/v1/chat/completions?key=secret", json=HELLO)
+    named = {"X-Request-Id": "mine"}
+    answer = client.post("/v1/chat/completions?key=secret", json=HELLO, headers=named)
     assert answer.status_code == 500 and answer.get_json()["error"]["code"] == "internal_error"
     assert "a bug" not in answer.text
     monkeypatch.setattr(client.application.extensions["registry"], "get", fail)
-    assert client.get("/v1/models/a%20[b]").status_code == 500
+    assert client.get("/v1/models/a%20[b]", headers=named).status_code == 500
     first, second = caplog.records
-    assert first.getMessage() == "POST /v1/chat/completions failed" and first.exc_info
-    assert second.getMessage() == "GET /v1/models/a%20%5Bb%5D failed"
+    assert first.getMessage() == "POST /v1/chat/completions [mine] failed" and first.exc_info
+    assert second.getMessage() == "GET /v1/models/a%20%5Bb%5D [mine] failed"
 
 
 class TestPlaces:

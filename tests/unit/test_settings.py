@@ -112,9 +112,8 @@ def other_than_default(field: dataclasses.Field[Any]) -> Any:
         return default + 1
     if isinstance(default, tuple):
         return ("10.0.0.1", "10.0.0.2")  # texts like any other, but where only addresses count
-    return type(default)(
-        {"address": "127.0.0.1:9", "log_level": "debug", "settings_file": os.devnull}.get(field.name, "other")
-    )
+    others = {"address": "127.0.0.1:9", "log_level": "debug", "settings_file": os.devnull, "access_log": "json"}
+    return type(default)(others.get(field.name, "other"))
 
 
 def as_flag(field: dataclasses.Field[Any], value: Any) -> list[str]:

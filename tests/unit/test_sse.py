@@ -10,6 +10,7 @@ from localai_flask.api import sse, watch
 from localai_flask.api.sse import EventStream, guarded
 from localai_flask.api.watch import ClientLeft, Watch
 from localai_flask.errors import ApiError, InvalidRequest, ServerShuttingDown, Unavailable
+from localai_flask.metrics.request_record import RequestRecord
 
 
 @pytest.fixture
@@ -62,6 +63,7 @@ class Items:
     """Work that was recorded."""
 
     def __init__(self, *items: object):
+        self.record = RequestRecord(id="x")
         self.items = iter(items)
         self.closed = False
 
@@ -131,7 +133,7 @@ def test_a_stream_that_breaks_off_says_so(broken: Exception, status: int) -> Non
         ended.append(error)
         return b"end"
 
-    assert list(guarded(frames(), end)) == [b"one", b"end"]
+    assert list(guarded(frames(), end, RequestRecord(id="x"))) == [b"one", b"end"]
     assert [error.info.status for error in ended] == [status]
 
 
@@ -140,7 +142,7 @@ def test_nobody_is_told_of_the_end_who_has_left() -> None:
         yield b"one"
         raise ClientLeft
 
-    assert list(guarded(frames(), lambda _: b"end")) == [b"one"]
+    assert list(guarded(frames(), lambda _: b"end", RequestRecord(id="x"))) == [b"one"]
 
 
 def test_an_error_of_the_clients_is_not_logged_in_its_words(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import msgspec
-from flask import g
 
-from localai_flask.api import docs
+from localai_flask.api import current, docs
 from localai_flask.api.anthropic.shapes import ErrorDetail, ErrorResponse
 from localai_flask.errors import ErrorInfo
 
@@ -26,7 +25,7 @@ DOCUMENTED = {"400": _documented, "default": _documented}
 
 def error_body(info: ErrorInfo) -> bytes:
     """Render an error of the current request as the JSON of Anthropic's API."""
-    return encode_error(info, g.request_id)
+    return encode_error(info, current.record().id)
 
 
 def encode_error(info: ErrorInfo, request_id: str) -> bytes:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Response, g
+from flask import Response
 
-from localai_flask.api import docs, sse
+from localai_flask.api import current, docs, sse
 from localai_flask.api.anthropic import render, shapes
 from localai_flask.api.anthropic.errors import DOCUMENTED
 from localai_flask.api.anthropic.schemas import CountRequest, MessagesCall, MessagesRequest
@@ -31,7 +31,7 @@ def create_message(call: MessagesCall) -> Response:
     id, stops = render.new_message_id(), call.asked.get("stop", ())
     thinking = {"shows_thinking": call.shows_thinking, "hides_thoughts": call.hides_thoughts}
     if call.stream:
-        return sse.respond(work, MessageEvents(id, name, stops, request_id=g.request_id, **thinking))
+        return sse.respond(work, MessageEvents(id, name, stops, request_id=current.record().id, **thinking))
     (answer,) = work.answers()
     return Response(render.message(id, name, answer, stops, **thinking), mimetype="application/json")
 

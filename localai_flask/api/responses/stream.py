@@ -68,7 +68,7 @@ def _frames(told: Iterable[Told]) -> bytes:
 
 def follow(runs: Runs, id: str, after: int) -> Response:
     """Stream the events of a background run behind number `after`: those that are stored, then those that come."""
-    return Response(Following(runs, id, after), mimetype="text/event-stream", headers=sse.HEADERS)
+    return sse.stream_response(Following(runs, id, after))
 
 
 class Following:
@@ -81,7 +81,7 @@ class Following:
         self._store = current.store()
         self._watch = Watch(request.environ)
         self._place = current.places().take()
-        self._frames = sse.guarded(self._tell(), self._end)
+        self._frames = sse.guarded(self._tell(), self._end, current.record())
 
     def __iter__(self) -> Iterator[bytes]:
         return self._frames

@@ -1,0 +1,140 @@
+"""Sees each request come and its answer end, whatever happens in between: notes, counts and logs it once.
+
+Wraps the application as a server calls it, since a streamed answer ends long after Flask has let go of its request.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from flask import Flask, Response, request
+
+from localai_flask.api import auth
+from localai_flask.api.current import RECORD
+from localai_flask.metrics import access_line
+from localai_flask.metrics import families as f
+from localai_flask.metrics.counts import Counts
+from localai_flask.metrics.request_record import CLIENT_LEFT, RequestRecord
+from localai_flask.settings import Settings
+
+REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+"""What of a client's request id is taken over: it is repeated in a header and in the log."""
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER = "other"
+UNKNOWN_ROUTE = "-"
+UNIX = "unix"
+"""Whoever calls over a Unix socket, without a proxy that names its client."""
+QUIET = frozenset({"/health", "/healthz", "/readyz", "/metrics"})
+"""Routes that machines call every few seconds, and that leave no line in the log if all is well."""
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class Observed:
+    """The application, observed."""
+
+    def __init__(self, application: Application, settings: Callable[[], Settings], counts: Callable[[], Counts]):
+        self._application = application
+        self._settings = settings
+        self._counts = counts
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        record = environ[RECORD] = _begin(environ)
+        self._counts().add(f.OPEN_REQUESTS)
+
+        def start(status: str, *rest: Any) -> Any:
+            record.status = int(status[:3])
+            return start_response(status, *rest)
+
+        try:
+            return Answer(self._application(environ, start), record, self._end)
+        except BaseException:
+            self._end(record)
+            raise
+
+    def _end(self, record: RequestRecord) -> None:
+        now = time.monotonic()
+        counts = self._counts()
+        counts.add(f.OPEN_REQUESTS, (), -1)
+        if record.stream:
+            counts.add(f.OPEN_STREAMS, (), -1)
+        count_answer(counts, record, now)
+        settings = self._settings()
+        render = access_line.FORMS[settings.access_log]
+        is_quiet = record.route in QUIET and record.status < 400 and settings.log_level.lower() != "debug"
+        if render is not None and not is_quiet:
+            access_line.write(render(record, now))
+
+
+class Answer:
+    """The body of an answer, whose end is seen."""
+
+    def __init__(self, body: Iterable[bytes], record: RequestRecord, end: Callable[[RequestRecord], None]):
+        self._body = body
+        self._record = record
+        self._end: Callable[[RequestRecord], None] | None = end
+        self._is_whole = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._body
+        self._is_whole = True
+
+    def close(self) -> None:
+        """Close the body; the server does so whether or not its client has taken all of it."""
+        end, self._end = self._end, None
+        try:
+            if (close := getattr(self._body, "close", None)) is not None:
+                close()
+        finally:
+            if end is not None:
+                if not self._is_whole and not self._record.code:
+                    self._record.code = CLIENT_LEFT
+                end(self._record)
+
+
+def count_answer(counts: Counts, record: RequestRecord, now: float) -> None:
+    """Count a request whose answer has ended."""
+    method = record.method if record.method in METHODS else OTHER
+    counts.add(f.HTTP_REQUESTS, (record.family, method, record.route, str(record.status)))
+    counts.observe(f.API_CALL, (method, record.route), now - record.arrived)
+    if record.code:
+        counts.add(f.ERRORS, (record.family, record.code))
+    if record.prompt_tokens:
+        counts.add(f.TOKENS_BY_USER, (record.key, record.model, "prompt"), record.prompt_tokens)
+    if record.completion_tokens:
+        counts.add(f.TOKENS_BY_USER, (record.key, record.model, "completion"), record.completion_tokens)
+
+
+def observe(app: Flask, counts: Callable[[], Counts]) -> None:
+    """Have an application's requests observed."""
+    app.wsgi_app = Observed(app.wsgi_app, lambda: app.extensions["settings"], counts)  # type: ignore[method-assign]  # as Flask's docs have it
+    app.after_request(_note_route)
+
+
+def _note_route(response: Response) -> Response:
+    """Note what Flask has found out; a path is known by its rule, so that there are as many as there are rules."""
+    record: RequestRecord = request.environ[RECORD]
+    rule, blueprint = request.url_rule, request.blueprint
+    record.route = rule.rule if rule is not None else UNKNOWN_ROUTE
+    record.family = blueprint.removesuffix("-short") if blueprint else OTHER
+    record.key = auth.key().name
+    record.client = request.remote_addr or UNIX
+    response.headers["X-Request-Id"] = response.headers["Request-Id"] = record.id
+    return response
+
+
+def _begin(environ: dict[str, Any]) -> RequestRecord:
+    sent = environ.get("HTTP_X_REQUEST_ID") or environ.get("HTTP_REQUEST_ID", "")
+    record = RequestRecord(
+        id=sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex,
+        method=environ["REQUEST_METHOD"],
+        route=UNKNOWN_ROUTE,
+    )
+    waited_s = time.monotonic() - getattr(environ.get("gunicorn.socket"), "arrived", record.arrived)
+    record.arrived -= waited_s  # in which no thread was free
+    record.arrived_at -= waited_s
+    return record
