@@ -147,6 +147,18 @@ class LoadCrashed(ModelLoadFailed):
     status, type = 500, "server_error"
 
 
+class OutOfMemory(LoadCrashed):
+    """The machine had no memory for the model while it was loaded; another may leave for it."""
+
+    code = "out_of_memory"
+
+
+class NoRoom(ApiError):
+    """A model that is not loaded, as it has no room within the limits that are set."""
+
+    status, code = 507, "no_room"
+
+
 class Unavailable(ApiError):
     """Something that a later try may well find working again."""
 

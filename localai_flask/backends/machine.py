@@ -7,8 +7,11 @@ from pathlib import Path
 
 SPARED_BYTES = 1 << 30
 """Memory that is left to the rest of the machine where nobody has set a limit."""
+GPU_DEVICES = ("nvidia[0-9]*", "kfd", "dxg", "dri/renderD*")
 CPU = Path("/sys/devices/system/cpu")
 CGROUP = Path("/sys/fs/cgroup")
+_room: int | None = None
+"""How many bytes this process may take; None: what the machine has."""
 
 
 def physical_cores() -> int:
@@ -18,14 +21,42 @@ def physical_cores() -> int:
     return max(1, min(len(siblings), _quota()))
 
 
+def total_memory() -> int:
+    """Return how many bytes the machine has, at most what the container may take."""
+    total, limit = _meminfo("MemTotal"), _read(CGROUP / "memory.max")
+    return min(total, int(limit)) if limit and limit != "max" else total
+
+
 def available_memory() -> int:
-    """Return how many bytes could be allocated without swapping, at most what the container has left."""
-    lines = dict(line.split(":", 1) for line in (_read(Path("/proc/meminfo")) or "").splitlines())
-    free = int(lines["MemAvailable"].split()[0]) * 1024
+    """Return how many bytes could be allocated without swapping, at most what container and pool leave this process."""
+    free = _meminfo("MemAvailable")
     limit, used = _read(CGROUP / "memory.max"), _read(CGROUP / "memory.current")
     if limit and used and limit != "max":
         free = min(free, int(limit) - int(used))
+    if _room is not None:
+        free = min(free, _room - resident_memory())
     return max(free, 0)
+
+
+def limit_memory(size: int | None) -> None:
+    """Count on no more than so many bytes for this process; None: on what the machine has."""
+    global _room
+    _room = size
+
+
+def resident_memory() -> int:
+    """Return how many bytes of this process lie in memory, those of files that it maps among them."""
+    return int((_read(Path("/proc/self/statm")) or "0 0").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def has_gpu_device() -> bool:
+    """Return whether there is a device on which models may lie beside the memory."""
+    return any(True for pattern in GPU_DEVICES for _ in Path("/dev").glob(pattern))
+
+
+def _meminfo(key: str) -> int:
+    lines = dict(line.split(":", 1) for line in (_read(Path("/proc/meminfo")) or "").splitlines())
+    return int(lines[key].split()[0]) * 1024
 
 
 def _quota() -> int:

@@ -39,6 +39,8 @@ class Header(msgspec.Struct, frozen=True):
     """Whether each token sees those behind it."""
     infills: bool = False
     sampling: Mapping[str, float] = {}
+    cached_bytes: int = 0
+    """What a token takes in a cache of 16-bit numbers."""
 
 
 def read_header(path: Path) -> Header | None:
@@ -120,4 +122,6 @@ def _read(path: Path, _mtime_ns: int, _size: int) -> Header | None:
     except ConfigError:  # loading the model will say what is wrong with it
         return None
     is_encoder = not found.is_causal or found.architecture in ENCODERS
-    return Header(found.context_length, found.pooling_type, is_encoder, found.infills, found.sampling)
+    return Header(
+        found.context_length, found.pooling_type, is_encoder, found.infills, found.sampling, found.cached_bytes
+    )

@@ -20,6 +20,7 @@ from localai_flask.config.functions import FunctionOptions
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 NotBelowZero = Annotated[float, Meta(ge=0)]
+Duration = Annotated[float, Meta(ge=-1, extra={"is_duration": True})]
 NotNegative = Annotated[int, Meta(ge=0)]
 OrAll = Annotated[int, Meta(ge=-1)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -196,6 +197,12 @@ class ModelConfig(EngineConfig, frozen=True, kw_only=True, omit_defaults=True, d
     """Another model's name, of which this one is only a second name."""
     template: Template = Template()
     limits: Limits = Limits()
+    pinned: bool = False
+    """Whether it is never unloaded but on demand."""
+    keep_alive: Duration | None = None
+    """How many seconds it stays loaded that nobody uses; -1: for ever."""
+    concurrency_groups: tuple[str, ...] = ()
+    """Models that share one of these are never loaded together."""
     system_prompt: str = ""
     roles: dict[str, str] = {}
     chat_template_kwargs: dict[str, Any] = {}

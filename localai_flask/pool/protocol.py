@@ -1,6 +1,6 @@
 """What manager, model workers and web workers tell each other about workers; no tokens pass here.
 
-The manager is a `multiprocessing.managers.BaseManager` on an AF_UNIX socket. Its one object has four methods, and what
+The manager is a `multiprocessing.managers.BaseManager` on an AF_UNIX socket. Its one object has six methods, and what
 they take and give is msgpack of the structs below, so that the two ends may run from different virtual environments.
 """
 
@@ -20,9 +20,12 @@ from typing import Any
 
 import msgspec
 
+from localai_flask.config import model as model_config
 from localai_flask.config.look import Look
+from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo
 from localai_flask.generation import ModelInfo
+from localai_flask.pool.memory_need import estimate_need
 from localai_flask.pool.runtime import Runtime
 
 LOG_FORMAT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s"
@@ -48,10 +51,24 @@ class ModelState(enum.StrEnum):
 
 
 class Wanted(msgspec.Struct, frozen=True, array_like=True):
-    """A model that somebody asks for, as the models folder showed it at a look."""
+    """A model that somebody asks for, as the models folder showed it at a look, and what its files let expect."""
 
     config: bytes
     look: Look
+    need_bytes: int = 0
+
+
+def wanted(config: ModelConfig, look: Look) -> Wanted:
+    """Describe a model that somebody asks for."""
+    return Wanted(model_config.encode(config), look, estimate_need(config))
+
+
+class News(msgspec.Struct, frozen=True, array_like=True):
+    """What a web worker tells of its requests: the models that they wait for, and how long others are to be kept."""
+
+    wanted: list[Wanted]
+    kept: dict[str, float] = {}
+    """By config key, in seconds (-1: for ever), of requests that have ended."""
 
 
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +85,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """As in `ReportAnswer`."""
     is_cautious: bool = False
     """Whether to load without optional speed-ups."""
+    room_bytes: int | None = None
+    """How much memory it may take; None: what the machine has."""
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +109,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     engine_silent_s: float = 0.0
     running: int = 0
     waiting: int = 0
+    taken: int = 0
+    """How many requests it has had."""
+    idle_s: float = 0.0
+    """How long it has had none."""
+    fruitless_s: float = 0.0
+    """How long those it has have brought forth nothing."""
+    memory_bytes: int = 0
+    """What of it lies in memory."""
+    cpu_s: float = 0.0
+    """The processor time that it has taken."""
     leaving: bool = False
     """Whether it was told to leave, and takes no more requests."""
 
@@ -121,16 +150,71 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorInfo | None = None
 
 
-Directory = dict[str, ModelStatus]
-"""From a config's key to what is known of it."""
+class WorkerLoad(msgspec.Struct, frozen=True, array_like=True):
+    """How much a worker had to do when it last said so, and how many requests it had had by then."""
+
+    running: int
+    waiting: int
+    taken: int
+
+
+class Directory(msgspec.Struct, frozen=True):
+    """What the manager tells web workers: models by config key, and the loads of their workers by worker id."""
+
+    models: dict[str, ModelStatus]
+    loads: dict[str, WorkerLoad]
+
+
+class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator may want to know of a worker."""
+
+    pid: int
+    is_ready: bool
+    is_leaving: bool
+    memory_bytes: int
+    cpu_s: float
+    up_s: float
+    running: int
+    waiting: int
+    taken: int
+
+
+class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator may want to know of a model; of the times None is what is not the case."""
+
+    name: str
+    backend: str
+    state: ModelState
+    is_pinned: bool
+    is_required: bool
+    need_bytes: int
+    memory_bytes: int
+    ready_s: float | None
+    idle_s: float | None
+    expires_s: float | None
+    """How long until it is unloaded, if nobody uses it."""
+    waited_s: float | None
+    """How long requests have waited for it."""
+    error: ErrorInfo | None
+    workers: list[WorkerReport]
+
+
+class PoolReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator may want to know of the pool; a limit that is None or 0 is none."""
+
+    models: list[ModelReport]
+    memory_budget: int | None
+    max_models: int
+
 
 encode = msgspec.msgpack.Encoder().encode
-decode_wanted = msgspec.msgpack.Decoder(list[Wanted]).decode
+decode_news = msgspec.msgpack.Decoder(News).decode
 decode_spec = msgspec.msgpack.Decoder(WorkerSpec).decode
 decode_registration = msgspec.msgpack.Decoder(Registration).decode
 decode_report = msgspec.msgpack.Decoder(Report).decode
 decode_report_answer = msgspec.msgpack.Decoder(ReportAnswer).decode
 decode_error = msgspec.msgpack.Decoder(ErrorInfo).decode
+decode_pool_report = msgspec.msgpack.Decoder(PoolReport).decode
 decode_directory = msgspec.msgpack.Decoder(Directory).decode
 
 
@@ -162,11 +246,18 @@ class PoolProxy(BaseProxy):
     _id: str
     _connect: Any
 
-    _exposed_ = ("sync", "register", "report", "fail")
+    _exposed_ = ("sync", "register", "report", "fail", "describe", "unload")
 
-    def sync(self, wanted: list[Wanted]) -> Directory:
-        """Ask for these models to be loaded, and read the whole directory; returns at once."""
-        return decode_directory(self._callmethod("sync", (encode(wanted),)))
+    def sync(self, news: News) -> Directory:
+        """Tell what requests want, and read the whole directory; returns at once."""
+        return decode_directory(self._callmethod("sync", (encode(news),)))
+
+    def describe(self) -> PoolReport:
+        return decode_pool_report(self._callmethod("describe"))
+
+    def unload(self, name: str, *, by_force: bool) -> bool:
+        """Let a model's workers leave, by force at once; return whether it had any."""
+        return bool(self._callmethod("unload", (name, by_force)))
 
     def register(self, registration: Registration) -> None:
         self._callmethod("register", (encode(registration),))

@@ -9,7 +9,7 @@ import gguf
 import numpy as np
 import pytest
 
-from localai_flask.errors import ConfigError, ModelLoadFailed
+from localai_flask.errors import ConfigError, ModelLoadFailed, OutOfMemory
 from tests.engine.conftest import load_engine
 from tests.support import gguf_models as models
 
@@ -195,8 +195,11 @@ def test_what_the_yaml_leaves_open_is_fitted_into_memory(model, scarce, free, op
     engine.backend.close()
 
 
-def test_what_cannot_be_fitted_is_refused(model, scarce):
+def test_what_cannot_be_fitted_is_refused(model, scarce, monkeypatch):
     scarce(900 * TOKEN)
+    with pytest.raises(OutOfMemory, match="1 × 2000 tokens"):
+        load_engine(model, context_size=2000)
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.context.total_memory", lambda: 900 * TOKEN)
     assert "1 × 1024 tokens" in refusal(model, "fit_target:0", "fit_ctx:1024", context_size=None)
     assert "4 × 4096 tokens" in refusal(model, "fit_params:false", context_size=None)
     assert "1 × 2000 tokens" in refusal(model, context_size=2000)

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from localai_flask.config import model as model_config
 from localai_flask.config.look import NEVER, Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, Unavailable
@@ -20,7 +19,7 @@ from localai_flask.pool import protocol
 from localai_flask.pool.client.pool_client import PoolClient
 from localai_flask.pool.manager.manager import PoolManager
 from localai_flask.pool.manager.worker_process import WorkerProcess
-from localai_flask.pool.protocol import Wanted
+from localai_flask.pool.protocol import News
 from localai_flask.pool.runtime import ENV, Runtime
 from localai_flask.server.kept_process import KeptProcess, Service
 from localai_flask.settings import Settings
@@ -108,16 +107,16 @@ class TestForms:
 
     @pytest.fixture
     def manager(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PoolManager:
-        process = SimpleNamespace(pid=1, has_ended=False, exit_status=None, terminate=lambda: None)
+        process = SimpleNamespace(pid=1, has_ended=False, exit_status=None, terminate=lambda: None, retire=lambda: None)
         monkeypatch.setattr(WorkerProcess, "start", lambda *_, **__: process)
         return PoolManager(Settings(), Runtime(tmp_path))
 
     def ask(self, manager: PoolManager, config: ModelConfig, begun: float, ended: float) -> dict[str, str]:
         """Ask for a form as seen at a look, and return the state of each known form, by its key."""
-        manager.sync(protocol.encode([Wanted(model_config.encode(config), Look(begun, ended))]))
+        manager.sync(protocol.encode(News([protocol.wanted(config, Look(begun, ended))])))
         manager.tick()
-        statuses = protocol.decode_directory(manager.sync(protocol.encode([])))
-        return {key: status.state for key, status in statuses.items()}
+        statuses = protocol.decode_directory(manager.sync(protocol.encode(News([]))))
+        return {key: status.state for key, status in statuses.models.items()}
 
     def test_the_later_look_is_right(self, manager: PoolManager) -> None:
         assert self.ask(manager, self.OLD, 1.0, 1.1) == {self.OLD.key: "loading"}
@@ -146,7 +145,7 @@ class TestForms:
         assert self.ask(manager, self.OLD, *NEVER)[self.NEW.key] == "loading"
 
     def test_what_is_required_stays_so_in_its_new_form(self, manager: PoolManager) -> None:
-        manager.require("echo", self.OLD, Look(1.0, 1.1))
+        manager.require("echo", protocol.wanted(self.OLD, Look(1.0, 1.1)))
         self.ask(manager, self.NEW, 2.0, 2.1)
         models = manager.table.models
         assert models[self.NEW.key].intent.required and not models[self.OLD.key].intent.required
@@ -217,9 +216,9 @@ def test_a_worker_that_cannot_be_started_is_the_models_error(tmp_path: Path, mon
     monkeypatch.setattr(WorkerProcess, "start", start)
     manager = PoolManager(Settings(), Runtime(tmp_path))
     config = echo()
-    manager.sync(protocol.encode([Wanted(model_config.encode(config), NOW)]))
+    manager.sync(protocol.encode(News([protocol.wanted(config, NOW)])))
     manager.tick()
-    status = protocol.decode_directory(manager.sync(protocol.encode([])))[config.key]
+    status = protocol.decode_directory(manager.sync(protocol.encode(News([])))).models[config.key]
     assert status.error is not None
     assert "Cannot start a worker for model echo" in status.error.message
 
@@ -234,7 +233,7 @@ def test_a_manager_that_hangs_blocks_no_client_for_ever(pool: Pool, monkeypatch:
             with pytest.raises(BlockingIOError):
                 protocol.connect(pool.runtime)
         with pytest.raises(BlockingIOError):
-            client.sync([])
+            client.sync(News([]))
         del client  # which tells the manager, or tries to
         assert time.monotonic() - begun < 3
     finally:

@@ -12,11 +12,14 @@ from localai_flask.config.model import ModelConfig
 from localai_flask.config.model import encode as encode_config
 from localai_flask.errors import LoadCrashed, Unavailable
 from localai_flask.generation import ModelInfo
+from localai_flask.pool.manager.actions import Action, Forget, Kill, Retire, SendAway, Start
 from localai_flask.pool.manager.death import Death
-from localai_flask.pool.manager.entries import Intent, ModelEntry, WorkerEntry
+from localai_flask.pool.manager.entries import Intent, ModelEntry
 from localai_flask.pool.manager.model_table import ModelTable
-from localai_flask.pool.manager.planner import Action, Forget, Kill, Rules, SendAway, Start, plan
-from localai_flask.pool.protocol import ModelState, Registration, Report
+from localai_flask.pool.manager.planner import plan
+from localai_flask.pool.manager.rules import Rules
+from localai_flask.pool.manager.worker_entry import WorkerEntry
+from localai_flask.pool.protocol import ModelState, Registration, Report, Wanted
 
 NOW = 1000.0
 RULES = Rules(worker_silence_s=10, load_stall_s=120, engine_stall_s=300, grace_s=30)
@@ -70,9 +73,14 @@ PLANS = [
     ("or a replica serves", failed(model(ready(), replicas=2), 11), RULES, [START]),
     ("but not before", failed(model(ready(), required=True, replicas=2), 9), RULES, []),
     ("a leaving worker is replaced", model(ready(leaving_since=NOW)), RULES, [START]),
-    ("surplus workers leave, the loading first", model(worker("a"), ready("b")), RULES, [SendAway("a")]),
-    ("all leave when the pool stops", model(ready("a"), worker("b"), replicas=2), STOPPING, ["a", "b"]),
-    ("and when the model is withdrawn", model(ready("a"), wanted=False, withdrawn_at=NOW), RULES, ["a"]),
+    ("surplus workers leave, the loading first", model(worker("a"), ready("b")), RULES, [Retire("a")]),
+    (
+        "all leave when the pool stops",
+        model(ready("a"), worker("b"), replicas=2),
+        STOPPING,
+        [SendAway("a"), SendAway("b")],
+    ),
+    ("and when the model is withdrawn", model(ready("a"), wanted=False, withdrawn_at=NOW), RULES, [Retire("a")]),
     ("which is forgotten", model(wanted=False, withdrawn_at=NOW - 3), RULES, [Forget("k")]),
     ("but not at once", model(wanted=False, withdrawn_at=NOW - 2), RULES, []),
     (
@@ -86,7 +94,7 @@ PLANS = [
 
 @pytest.mark.parametrize(("what", "entry", "rules", "expected"), PLANS, ids=[case[0] for case in PLANS])
 def test_workers_are_started_and_sent_away(what: str, entry: ModelEntry, rules: Rules, expected: list[Any]) -> None:
-    assert planned(entry, rules) == [SendAway(each) if isinstance(each, str) else each for each in expected]
+    assert planned(entry, rules) == expected
 
 
 DEAD_AT = Rules(worker_silence_s=10, load_stall_s=120, engine_stall_s=300, grace_s=30, kill_at=NOW - 1)
@@ -99,8 +107,13 @@ KILLS = [
     ("a load that stalls", worker(stalled_s=121), RULES, "loading made no progress for 121 s"),
     ("a load long behind it", ready(stalled_s=500), RULES, None),
     ("an engine at a long step", ready(engine_silent_s=301), RULES, "its engine has been at one step for 301 s"),
-    ("one that takes its leave", ready(leaving_since=NOW - 34, engine_silent_s=301), RULES, None),
-    ("for longer than it may", ready(leaving_since=NOW - 35), RULES, "it was told to leave and did not"),
+    ("one that takes its leave", ready(leaving_since=NOW - 34, leaves_by=NOW - 4, engine_silent_s=301), RULES, None),
+    (
+        "for longer than it may",
+        ready(leaving_since=NOW - 35, leaves_by=NOW - 5),
+        RULES,
+        "it was told to leave and did not",
+    ),
     ("one that was killed and lives", ready(ended_because="so"), RULES, "so"),
     ("the pool's time is over", ready(leaving_since=NOW), DEAD_AT, ""),
 ]
@@ -157,7 +170,7 @@ class TestTable:
     @pytest.fixture
     def table(self) -> ModelTable:
         table = ModelTable(cooldown_s=10)
-        table.want(config(), Look(1, 1), NOW)
+        table.ask(Wanted(encode_config(config()), Look(1, 1)), NOW)
         return table
 
     def start(self, table: ModelTable, worker_id: str = "w") -> ModelEntry:
@@ -203,7 +216,7 @@ class TestTable:
         entry = self.start(table)
         table.ended("w", Death(exit_status=1), NOW)
         assert entry.state(NOW) is ModelState.COOLING
-        table.want(entry.config, Look(2, 2), NOW + 11)
+        table.ask(Wanted(encode_config(entry.config), Look(2, 2)), NOW + 11)
         self.start(table)
         self.register(table, now=NOW + 11)
         table.ended("w", Death(exit_status=1), NOW + 11)

@@ -31,6 +31,8 @@ UNUSABLE = {
     "LOCALAI_LOAD_STALL_TIMEOUT": "inf",
     "LOCALAI_F16": "maybe",
     "LOCALAI_LOG_LEVEL": "loud",
+    "LOCALAI_MEMORY_BUDGET": "much",
+    "LOCALAI_MAX_ACTIVE_BACKENDS": "-1",
     "LOCALAI_ADDRESS": "localhost",
 }
 
@@ -112,7 +114,13 @@ def other_than_default(field: dataclasses.Field[Any]) -> Any:
         return default + 1
     if isinstance(default, tuple):
         return ("10.0.0.1", "10.0.0.2")  # texts like any other, but where only addresses count
-    others = {"address": "127.0.0.1:9", "log_level": "debug", "settings_file": os.devnull, "access_log": "json"}
+    others = {
+        "address": "127.0.0.1:9",
+        "log_level": "debug",
+        "settings_file": os.devnull,
+        "access_log": "json",
+        "memory_budget": "12GB",
+    }
     return type(default)(others.get(field.name, "other"))
 
 

@@ -147,7 +147,7 @@ class Edit(msgspec.Struct):
 
 
 class Model(msgspec.Struct):
-    """A model; `state` tells whether it is loaded: cold, loading, ready or failed.
+    """A model; `state` tells whether it is loaded: cold, loading, ready, unloading or failed.
 
     `given_up` is there if it runs without something, as loading it in full has failed, and says how to get that back.
     `context_length` is that of one request, in tokens, None if nobody knows it before the model is loaded. Anthropic's

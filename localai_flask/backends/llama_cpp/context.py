@@ -15,9 +15,9 @@ from typing import Any
 from localai_flask.backends.llama_cpp.library import ggml, has_gpu, lib
 from localai_flask.backends.llama_cpp.option_kinds import UNQUANTIZED
 from localai_flask.backends.llama_cpp.options import EngineOptions
-from localai_flask.backends.machine import available_memory
+from localai_flask.backends.machine import available_memory, total_memory
 from localai_flask.config.facts import choose_context
-from localai_flask.errors import ConfigError
+from localai_flask.errors import ConfigError, OutOfMemory
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,8 @@ def metadata(handle: Any, key: str) -> str:
 def choose_size(handle: Any, path: Path, options: EngineOptions) -> tuple[int, int]:
     """Choose how many slots of how many tokens there will be; what the YAML leaves open is made to fit into memory.
 
-    Raises `ConfigError` if the cache cannot fit: Linux would hand out the memory and kill the process when it is used.
+    Raises `ConfigError` or `OutOfMemory` if the cache cannot fit: Linux would hand out the memory and kill the process
+    when it is used.
     """
     trained = lib.llama_model_n_ctx_train(handle)
     context_size = choose_context(options.context_size, trained)
@@ -86,7 +87,9 @@ def choose_size(handle: Any, path: Path, options: EngineOptions) -> tuple[int, i
         slots, context_size = _fit(options, shape, free, slots, context_size)
     needed = shape.cache_bytes(options, slots * context_size)
     if needed > free and lib.llama_model_n_swa(handle) == 0:
-        raise ConfigError(
+        # Beside other models it has no room now, and would have alone.
+        kind = OutOfMemory if needed <= total_memory() else ConfigError
+        raise kind(
             f"The cache for {path} needs {needed / 2**30:.1f} GiB ({slots} × {context_size} tokens) "
             f"and {free / 2**30:.1f} GiB of memory are free; lower `context_size` or the option parallel.",
             param="context_size",

@@ -29,10 +29,10 @@ from localai_flask.backends.llama_cpp.options import EngineOptions
 from localai_flask.backends.llama_cpp.threads import Choice, candidates, choose_threads
 from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
 from localai_flask.backends.llama_cpp.waiting import WORTH_IT, WaitChoice
-from localai_flask.backends.llama_cpp.weights import load_weights
+from localai_flask.backends.llama_cpp.weights import is_out_of_memory, load_weights
 from localai_flask.backends.machine import physical_cores
 from localai_flask.config.files.gguf import inspect
-from localai_flask.errors import ConfigError, ModelLoadFailed
+from localai_flask.errors import ConfigError, ModelLoadFailed, OutOfMemory
 
 log = logging.getLogger(__name__)
 
@@ -211,7 +211,8 @@ class Model:
             advice = f"lower `context_size` ({self.context_size}) or the option parallel ({self.slots})"
             if "cache type" in cause:
                 advice = "choose another `cache_type_k` or `cache_type_v`"
-            raise ModelLoadFailed(f"llama.cpp cannot make a context for {self.path}: {cause}; {advice}.")
+            kind = OutOfMemory if is_out_of_memory(cause) else ModelLoadFailed
+            raise kind(f"llama.cpp cannot make a context for {self.path}: {cause}; {advice}.")
         self.apply_adapters(self.context, options)
         self.memory = lib.llama_get_memory(self.context)
         if self.memory is None:

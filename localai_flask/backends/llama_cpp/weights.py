@@ -17,7 +17,7 @@ from localai_flask.backends.llama_cpp.devices import choose_devices, cpu_buffer_
 from localai_flask.backends.llama_cpp.library import LogCapture, lib
 from localai_flask.backends.llama_cpp.options import EngineOptions
 from localai_flask.backends.llama_cpp.rpc_client import connect
-from localai_flask.errors import ConfigError, ModelLoadFailed
+from localai_flask.errors import ConfigError, ModelLoadFailed, OutOfMemory
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class _BufferOverride(ctypes.Structure):
 
 
 def load_weights(path: Path, options: EngineOptions, progress: LoadProgress, capture: LogCapture) -> Any:
-    """Load a GGUF file and give the C handle; raise `ConfigError` or `ModelLoadFailed` with one sentence."""
+    """Load a GGUF file and give the C handle; raise `ConfigError`, `ModelLoadFailed` or `OutOfMemory`."""
     if options.numa:
         lib.llama_numa_init(NUMA[options.numa])
     params, kept = _params(options)
@@ -51,8 +51,14 @@ def load_weights(path: Path, options: EngineOptions, progress: LoadProgress, cap
     handle = lib.llama_model_load_from_file(str(path).encode(), params)
     del callback, kept  # until here: the library reads them during the load only
     if handle is None:
-        raise ModelLoadFailed(_explain(path, capture))
+        kind = OutOfMemory if is_out_of_memory(capture.cause()) else ModelLoadFailed
+        raise kind(_explain(path, capture))
     return handle
+
+
+def is_out_of_memory(cause: str) -> bool:
+    """Return whether the library failed for want of memory, be it the processor's or a GPU's."""
+    return re.search(r"alloc|out of memory", cause, re.IGNORECASE) is not None
 
 
 def _params(options: EngineOptions) -> tuple[Any, list[Any]]:

@@ -120,6 +120,8 @@ class GGUFInfo(msgspec.Struct, frozen=True, kw_only=True):
     tensor_count: int
     split_count: int
     data_end: int
+    cached_bytes: int
+    """What a token takes in a cache of 16-bit numbers: too much for layers that keep less, 0 if the file is silent."""
 
 
 def inspect(path: Path, *, with_vocabulary: bool = False, named_by: str = "parameters.model") -> GGUFInfo:
@@ -275,6 +277,15 @@ def _describe(metadata: dict[str, Any], tokens: _Tokens, tensor_count: int, data
         return value if isinstance(value, int) else 0
 
     architecture = text("general.architecture")
+
+    def cached_bytes() -> int:
+        width, heads = number(f"{architecture}.embedding_length"), number(f"{architecture}.attention.head_count")
+        # One number for each layer is read as how many layers there are.
+        kept = min(number(f"{architecture}.attention.head_count_kv") or heads, heads)
+        lengths = (number(f"{architecture}.attention.{each}_length") for each in ("key", "value"))
+        per_layer = sum(length or width // max(heads, 1) for length in lengths) * kept
+        return 2 * number(f"{architecture}.block_count") * per_layer
+
     return GGUFInfo(
         architecture=architecture,
         kind=text("general.type") or "model",
@@ -294,6 +305,7 @@ def _describe(metadata: dict[str, Any], tokens: _Tokens, tensor_count: int, data
         tensor_count=tensor_count,
         split_count=number("split.count"),
         data_end=data_end,
+        cached_bytes=cached_bytes(),
     )
 
 

@@ -55,7 +55,6 @@ KEY_FATES: dict[str, Fate] = {
     **_quiet("is for images, sound and speech", "mmproj", "limit_mm_per_prompt", "parameters.clip_skip"),
     **_quiet("is for images, sound and speech", "parameters.language", "parameters.translate"),
     **_quiet("is for LocalAI's own processes", "grpc", "debug", "disable_log_stats"),
-    **_quiet("is needless, as no model is unloaded to make room", "pinned"),
     **_quiet("is needless, as prompts are cached in memory", "prompt_cache_path", "prompt_cache_ro"),
     **_quiet("is needless, as prompts are cached in memory", "prompt_cache_all"),
     **_quiet("is needless, as llama.cpp adds adapters to the model as it is", "lora_base"),
@@ -70,7 +69,6 @@ KEY_FATES: dict[str, Fate] = {
     **_warned("has no effect, as it is a matter of the request", "parameters.encoding_format", "parameters.logprobs",
               "parameters.top_logprobs"),
     **_warned("is not fetched yet; download the files into the models folder", "artifacts"),
-    **_warned("is not kept yet: its models may be loaded together", "concurrency_groups"),
     **_warned("has no effect; name the model in LOCALAI_LOAD_TO_MEMORY to load it at start", "preload"),
     **_warned("is not supported yet: this server calls no tools by itself", "mcp", "agent"),
     **_warned("is not supported yet: a conversation that has become too long is refused", "compression"),
@@ -92,7 +90,7 @@ KEY_FATES: dict[str, Fate] = {
 }  # fmt: skip
 """Keys by their general path. A key below one of these shares its fate."""
 
-RENAMED = {"stop": "stopwords", "parameters.stop": "stopwords"}
+RENAMED = {"stop": "stopwords", "parameters.stop": "stopwords", "ttl": "keep_alive"}
 """Other words for keys that we read, with general paths; the right word wins."""
 
 MOST = {"parameters.top_p": 1.0, "parameters.typical_p": 1.0}
@@ -104,7 +102,7 @@ SPARED = frozenset(
     (
         *("threads", "batch", "gpu_layers", "f16", "mmap", "mmlock", "tensor_split", "main_gpu", "numa"),
         *("flash_attention", "no_kv_offloading", "cache_type_k", "cache_type_v", "n_draft", "replicas"),
-        *("description", "known_usecases"),
+        *("description", "known_usecases", "pinned", "keep_alive"),
     )
 )
 """Keys of speed, memory and description: a value that cannot be used is passed over with a warning."""

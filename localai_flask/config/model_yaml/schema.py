@@ -15,6 +15,7 @@ from msgspec import inspect
 
 from localai_flask.config import model, scalars
 from localai_flask.config.model_yaml.keypaths import KeyPath
+from localai_flask.sizes import parse_duration
 
 FILLED_IN = frozenset({"models_path", "source", "file_stamp"})
 """Fields of `ModelConfig` that the registry writes; in YAML they are unknown keys."""
@@ -28,6 +29,7 @@ _SCALARS: dict[type[inspect.Type], Callable[..., Any]] = {
     inspect.FloatType: scalars.number,
     inspect.StrType: scalars.text,
     inspect.BoolType: lambda value, kind: scalars.flag(value),
+    inspect.Metadata: lambda value, kind: parse_duration(value),  # model.Duration is the one that has any
 }
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping
 
-from localai_flask.config import model as model_config
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.pool import protocol
-from localai_flask.pool.protocol import ModelStatus, PoolProxy, Wanted
+from localai_flask.pool.protocol import Directory, ModelStatus, News, PoolProxy, Wanted, WorkerLoad
 from localai_flask.pool.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
+NO_LOAD = WorkerLoad(0, 0, 0)
 REFRESH_S = 0.5
 IMPATIENT_REFRESH_S = 0.05
 """How often to look while a request waits for a model."""
@@ -34,7 +35,8 @@ class DirectoryThread(threading.Thread):
         self._lock = threading.Lock()
         self._answered, self._changed = threading.Condition(self._lock), threading.Condition(self._lock)
         self._wanted: dict[str, tuple[Wanted, int]] = {}
-        self._statuses: protocol.Directory = {}
+        self._kept: dict[str, float] = {}
+        self._directory = Directory({}, {})
         self._synced_at = -float("inf")
         self.answers = 0
         """How often the manager has answered."""
@@ -44,16 +46,16 @@ class DirectoryThread(threading.Thread):
         """Seconds since the manager last answered."""
         return time.monotonic() - self._synced_at
 
-    def statuses(self) -> protocol.Directory:
-        """The table as last seen, by config key; the caller must not change it."""
-        return self._statuses
+    def statuses(self) -> Mapping[str, ModelStatus]:
+        """The table as last seen, by config key."""
+        return self._directory.models
 
     def status(self, key: str) -> ModelStatus | None:
-        return self._statuses.get(key)
+        return self._directory.models.get(key)
 
     def want(self, config: ModelConfig, look: Look) -> None:
         """Keep asking for a model, seen at that look, until `unwant`; one request waits per call."""
-        wanted = Wanted(model_config.encode(config), look)
+        wanted = protocol.wanted(config, look)
         with self._lock:
             known, waiting = self._wanted.get(config.key, (wanted, 0))
             self._wanted[config.key] = max(known, wanted, key=lambda each: each.look), waiting + 1
@@ -66,6 +68,16 @@ class DirectoryThread(threading.Thread):
                 self._wanted[config.key] = wanted, waiting - 1
             else:
                 del self._wanted[config.key]
+
+    def keep(self, key: str, seconds: float) -> None:
+        """Have a model kept loaded for so long after a request that has just ended; -1: for ever."""
+        with self._lock:
+            self._kept[key] = seconds
+        self._wake.set()
+
+    def load(self, worker_id: str) -> WorkerLoad:
+        """Return what a worker had to do when it last said so."""
+        return self._directory.loads.get(worker_id, NO_LOAD)
 
     def await_answer(self, timeout_s: float) -> None:
         """Wait until the manager has answered once more."""
@@ -87,18 +99,21 @@ class DirectoryThread(threading.Thread):
     def _sync(self) -> None:
         with self._lock:
             wanted = [each for each, _ in self._wanted.values()]
+            kept, self._kept = self._kept, {}
         try:
             if self._proxy is None:
                 self._proxy = protocol.connect(self._runtime)
-            statuses = self._proxy.sync(wanted)
+            directory = self._proxy.sync(News(wanted, kept))
         except (OSError, EOFError):
             self._proxy = None
+            with self._lock:
+                self._kept = kept | self._kept
             time.sleep(0.1)
             return
         with self._lock:
-            if statuses != self._statuses:
+            if directory.models != self._directory.models:
                 self._changed.notify_all()
-            self._statuses = statuses
+            self._directory = directory
             self._synced_at = time.monotonic()
             self.answers += 1
             self._answered.notify_all()

@@ -29,7 +29,7 @@ PUBLIC_STATES = {
     ModelState.ABSENT: "cold",
     ModelState.LOADING: "loading",
     ModelState.READY: "ready",
-    ModelState.DRAINING: "cold",
+    ModelState.DRAINING: "unloading",
     ModelState.FAILED: "failed",
     ModelState.COOLING: "failed",
 }
@@ -64,7 +64,7 @@ class PoolClient:
         return status is not None and status.info is not None
 
     def states(self) -> dict[str, str]:
-        """Return the state of every model that was ever asked for: loading, ready, failed or cold."""
+        """Return the state of every model that was ever asked for: cold, loading, ready, unloading or failed."""
         directory, _ = self._started()
         if directory.age_s > MANAGER_ABSENCE_S:
             directory.await_answer(1.0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import queue
 import time
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
@@ -18,6 +17,7 @@ from localai_flask.errors import ApiError, Unavailable, WorkerDied, WorkerLeavin
 from localai_flask.generation import Failed, ModelInfo, Prompt, Reply, SamplingParams
 from localai_flask.inquiry import EmbeddedPart, Fact, Question, Score
 from localai_flask.pool.channel import ChannelGone
+from localai_flask.pool.client.balance import Choice, choose
 from localai_flask.pool.client.directory import DirectoryThread
 from localai_flask.pool.client.inbox import Inbox
 from localai_flask.pool.client.worker_links import WorkerLink, WorkerLinks
@@ -53,6 +53,8 @@ class Session:
         self._links = links
         self._info: ModelInfo | None = None
         self._avoided: set[str] = set()
+        self.keep_alive_s: float | None = None
+        """How long the model is to stay loaded after this request (-1: for ever); None: as long as usual."""
 
     @property
     def info(self) -> ModelInfo:
@@ -113,6 +115,11 @@ class Session:
         """Do not pick this worker again: it is leaving, or dead."""
         self._avoided.add(link.worker.worker_id)
 
+    def leave(self) -> None:
+        """Say how long the model is to be kept, now that the request has ended; may be called again."""
+        if self.keep_alive_s is not None:
+            self._directory.keep(self.config.key, self.keep_alive_s)
+
     def generate(self, requests: list[tuple[Prompt, SamplingParams]], timeout_s: float | None = None) -> Generation:
         """Start these sequences together on the least busy worker; the caller closes what it gets."""
         return Generation(
@@ -124,7 +131,7 @@ class Session:
         return Generation(self, [Ask(question, timeout_s, self.config.limits) for question in questions])
 
     def pick(self, text: str) -> WorkerLink:
-        """Choose the worker with the least outstanding work, and among equals the one that saw this text's beginning.
+        """Choose the worker that a request with this text goes to.
 
         Raises `Unavailable` if none can be reached.
         """
@@ -135,9 +142,10 @@ class Session:
             raise Unavailable(
                 f"The worker of model {self.config.name} has just ended; it is being restarted, so try again."
             )
-        least = min(link.outstanding for link in links)
-        idle = [link for link in links if link.outstanding == least]
-        return idle[zlib.crc32(text[:1024].encode()) % len(idle)]
+        choices = [
+            Choice(link.worker.worker_id, link.load(self._directory.load(link.worker.worker_id))) for link in links
+        ]
+        return links[choose(choices, text)]
 
 
 class Generation:
@@ -242,6 +250,7 @@ class Generation:
             ids[link].append(request_id)
         for link, request_ids in ids.items():
             link.cancel_all(request_ids)
+        self._session.leave()
 
 
 def _text(command: Generate | Ask) -> str:

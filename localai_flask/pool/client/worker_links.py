@@ -16,7 +16,7 @@ from localai_flask.pool.channel import Channel, ChannelFull, ChannelGone, Hub, H
 from localai_flask.pool.client.inbox import Inbox
 from localai_flask.pool.messages import Answer, Cancel, Command, Message
 from localai_flask.pool.outbox import Outbox
-from localai_flask.pool.protocol import WorkerAddress
+from localai_flask.pool.protocol import WorkerAddress, WorkerLoad
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +33,19 @@ class WorkerLink:
         self.outbox = Outbox(channel, hub)
         self._ids = count(1)
         self._inboxes: dict[int, tuple[Inbox, int]] = {}
+        self._told: WorkerLoad | None = None
+        self._then = 0
+        """How many requests this process had there when it heard that."""
 
     @property
     def outstanding(self) -> int:
         return len(self._inboxes)
+
+    def load(self, told: WorkerLoad) -> int:
+        """Return how many requests the worker has: as it told last, and what was sent and has ended here since."""
+        if told != self._told:
+            self._told, self._then = told, self.outstanding
+        return max(told.running + told.waiting + self.outstanding - self._then, self.outstanding)
 
     def send(self, command: Command, inbox: Inbox, tag: int) -> int:
         """Send a command whose answers go to `inbox` as (tag, answer); return its request id.

@@ -6,6 +6,7 @@ no tokens, and runs no model. If it is killed, its successor learns of the worke
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import secrets
 import threading
@@ -16,12 +17,15 @@ from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo, LoadCrashed
 from localai_flask.pool import protocol
+from localai_flask.pool.manager.actions import Action, Forget, Kill, Refuse, Retire, SendAway, Start, Unload
 from localai_flask.pool.manager.death import Death
+from localai_flask.pool.manager.description import describe_model
 from localai_flask.pool.manager.entries import ModelEntry
 from localai_flask.pool.manager.model_table import ModelTable
-from localai_flask.pool.manager.planner import FAREWELL_S, Action, Forget, Kill, Rules, SendAway, Start, plan
+from localai_flask.pool.manager.planner import FAREWELL_S, plan
+from localai_flask.pool.manager.rules import Rules
 from localai_flask.pool.manager.worker_process import WorkerProcess
-from localai_flask.pool.protocol import WorkerSpec
+from localai_flask.pool.protocol import PoolReport, Wanted, WorkerSpec
 from localai_flask.pool.runtime import Runtime
 from localai_flask.settings import Settings
 
@@ -39,6 +43,7 @@ class PoolManager:
     def __init__(self, settings: Settings, runtime: Runtime, *, adopt: bool = False):
         self.settings = settings
         self.table = ModelTable(settings.model_load_failure_cooldown)
+        self._rules = Rules.of(settings)
         self._runtime = runtime
         self._lock = threading.Lock()
         self._processes: dict[str, WorkerProcess] = {}
@@ -51,11 +56,14 @@ class PoolManager:
     # What clients and workers call (protocol.PoolProxy).
 
     def sync(self, encoded: bytes) -> bytes:
-        """Want these models, and return what is known of all."""
+        """Take what a web worker's requests want, and return what is known of all models."""
         now = time.monotonic()
         with self._lock:
-            for wanted in protocol.decode_wanted(encoded):
-                self.table.want(model_config.decode(wanted.config), wanted.look, now)
+            news = protocol.decode_news(encoded)
+            for key, seconds in news.kept.items():
+                self.table.keep(key, seconds, now)
+            for wanted in news.wanted:
+                self.table.ask(wanted, now)
             return protocol.encode(self.table.directory(now))
 
     def register(self, encoded: bytes) -> None:
@@ -77,12 +85,38 @@ class PoolManager:
         with self._lock:
             self.table.fail(worker_id, protocol.decode_error(encoded), time.monotonic())
 
+    def describe(self) -> bytes:
+        """Return what an operator may want to know."""
+        now = time.monotonic()
+        with self._lock:
+            models = [describe_model(model, self._rules, now) for model in self.table.models.values()]
+        budget, most = self._rules.memory_budget, self._rules.max_models
+        return protocol.encode(PoolReport(models=models, memory_budget=budget, max_models=most))
+
+    def unload(self, name: str, by_force: bool) -> bool:
+        """Let the workers of a model leave, by force at once, and start none before somebody asks for it."""
+        now = time.monotonic()
+        with self._lock:
+            known = [(key, model) for key, model in self.table.models.items() if model.config.name == name]
+            found = [(key, model) for key, model in known if model.workers]
+            for key, model in found:
+                self._unload(Unload(key, "is unloaded on demand"), now)
+                if by_force:
+                    for worker in model.workers.values():
+                        self._kill(worker.id, "it was unloaded by force")
+            return bool(found)
+
     # What the thread of the required models calls.
 
-    def require(self, name: str, config: ModelConfig, look: Look) -> None:
+    def require(self, name: str, wanted: Wanted) -> None:
         """Want a model without which the server is not ready."""
         with self._lock:
-            self.table.require(name, config, look, time.monotonic())
+            self.table.require(name, wanted, time.monotonic())
+
+    def update(self, config: ModelConfig, look: Look) -> None:
+        """Take over what a model's YAML says now and needs no load."""
+        with self._lock:
+            self.table.update(config, look)
 
     def require_only(self, keys: frozenset[str]) -> None:
         """Be ready without all other models from now on."""
@@ -109,7 +143,7 @@ class PoolManager:
     def take_up(self, settings: Settings) -> None:
         """Go on with other settings."""
         with self._lock:
-            self.settings = settings
+            self.settings, self._rules = settings, Rules.of(settings)
             self.table.cooldown_s = settings.model_load_failure_cooldown
 
     def tick(self) -> None:
@@ -120,7 +154,8 @@ class PoolManager:
             if self._is_adopting and now >= self._may_start_at:
                 self._end_adoption()
             self._reap(now)
-            for action in plan(self.table.models, self._rules(), now):
+            rules = dataclasses.replace(self._rules, kill_at=self._kill_at, is_adopting=self._is_adopting)
+            for action in plan(self.table.models, rules, now):
                 self._carry_out(action, now)
 
     def stop(self, grace_s: float) -> None:
@@ -141,16 +176,6 @@ class PoolManager:
         return time.monotonic() >= self._kill_at + FAREWELL_S or not self._processes
 
     # Under the lock.
-
-    def _rules(self) -> Rules:
-        return Rules(
-            worker_silence_s=self.settings.worker_silence_timeout,
-            load_stall_s=self.settings.load_stall_timeout,
-            engine_stall_s=self.settings.engine_stall_timeout,
-            grace_s=self.settings.graceful_timeout,
-            kill_at=self._kill_at,
-            is_adopting=self._is_adopting,
-        )
 
     def _forgive_pause(self, now: float) -> None:
         """Hold the time in which this process itself stood still against no worker."""
@@ -177,14 +202,40 @@ class PoolManager:
             model = self.table.models[action.key]
             if model.should_run(now):  # not if another replica has just failed to start
                 self._start(model, now)
+        elif isinstance(action, Retire):
+            self._retire(action.worker_id, now)
         elif isinstance(action, SendAway):
-            self._processes[action.worker_id].terminate()
-            self.table.sent_away(action.worker_id, now)
+            self._send_away(action.worker_id, now)
         elif isinstance(action, Kill):
-            self._processes[action.worker_id].kill()
-            self.table.killed(action.worker_id, action.because)
+            self._kill(action.worker_id, action.because)
+        elif isinstance(action, Unload):
+            self._unload(action, now)
+        elif isinstance(action, Refuse):
+            self.table.refused(action.key, action.error, now)
         elif isinstance(action, Forget):
             del self.table.models[action.key]
+
+    def _retire(self, worker_id: str, now: float) -> None:
+        self._processes[worker_id].retire()
+        self.table.sent_away(worker_id, now)
+
+    def _send_away(self, worker_id: str, now: float) -> None:
+        self._processes[worker_id].terminate()
+        self.table.sent_away(worker_id, now, self._rules.grace_s)
+
+    def _kill(self, worker_id: str, because: str) -> None:
+        self._processes[worker_id].kill()
+        self.table.killed(worker_id, because)
+
+    def _unload(self, action: Unload, now: float) -> None:
+        model = self.table.models[action.key]
+        log.info("model %s %s", model.config.name, action.because)
+        for worker in model.current:
+            if action.is_forced:
+                self._send_away(worker.id, now)
+            else:
+                self._retire(worker.id, now)
+        self.table.unloaded(action.key, action.in_favour_of)
 
     def _start(self, model: ModelEntry, now: float) -> None:
         worker_id, config = secrets.token_hex(6), model.config
@@ -197,6 +248,7 @@ class PoolManager:
             grace_s=float(self.settings.graceful_timeout),
             is_cautious=model.is_cautious,
             suspects=model.suspects.digests(now),
+            room_bytes=self._room_for(model),
         )
         try:
             process = WorkerProcess.start(spec, self._runtime)
@@ -208,3 +260,10 @@ class PoolManager:
         log.info("loading model %s with backend %s (pid %d)", config.name, config.backend, process.pid)
         self._processes[worker_id] = process
         self.table.started(model, worker_id, process.pid, now)
+
+    def _room_for(self, model: ModelEntry) -> int | None:
+        """Return how much memory a new worker may take beside all others; None if there is no budget."""
+        budget = self._rules.memory_budget
+        if budget is None:
+            return None
+        return max(model.need_bytes, budget - sum(each.held_bytes for each in self.table.models.values()))

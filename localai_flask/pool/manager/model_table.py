@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator
 
 from localai_flask.config import model as model_config
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ErrorInfo, Unavailable
+from localai_flask.errors import ErrorInfo, OutOfMemory, Unavailable
 from localai_flask.pool.manager.death import Death, describe_death
-from localai_flask.pool.manager.entries import Intent, ModelEntry, WorkerEntry
-from localai_flask.pool.protocol import Directory, Registration, Report, ReportAnswer
+from localai_flask.pool.manager.entries import Intent, ModelEntry
+from localai_flask.pool.manager.worker_entry import WorkerEntry
+from localai_flask.pool.protocol import Directory, Registration, Report, ReportAnswer, Wanted, WorkerLoad
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +27,10 @@ class ModelTable:
         self.cooldown_s = cooldown_s
 
     def directory(self, now: float) -> Directory:
-        return {key: model.status(now) for key, model in self.models.items()}
+        loads = {
+            each.id: WorkerLoad(each.running, each.waiting, each.taken) for _, each in self.workers() if each.ready
+        }
+        return Directory({key: model.status(now) for key, model in self.models.items()}, loads)
 
     def workers(self) -> Iterator[tuple[ModelEntry, WorkerEntry]]:
         return ((model, worker) for model in self.models.values() for worker in model.workers.values())
@@ -35,32 +40,57 @@ class ModelTable:
 
     # What clients want.
 
-    def want(self, config: ModelConfig, look: Look, now: float, *, required: bool = False) -> None:
-        """Want a model as the models folder showed it at that look.
+    def ask(self, wanted: Wanted, now: float) -> None:
+        """Note that requests wait for a model, as the models folder showed it at a look."""
+        model = self._find_current(model_config.decode(wanted.config), wanted.look, now)
+        if model is not None:
+            model.need_bytes = wanted.need_bytes or model.need_bytes
+            model.ask(now)
+
+    def _find_current(self, config: ModelConfig, look: Look, now: float) -> ModelEntry | None:
+        """Find or make the entry of a config, unless it is out of date.
 
         Where the table has it in another form, the later look is right: who asks for it as it was before its YAML
         changed is told so, and a change that is undone is a change.
         """
         others = [each for each in self.models.values() if each.is_other_form_of(config)]
         if not all(look.is_after(other.look) for other in others):
-            self.models.setdefault(config.key, ModelEntry(config)).withdraw(_has_changed(config), now)
-            return
+            self._entry(config).withdraw(_has_changed(config), now)
+            return None
+        was_required = any(other.intent.required for other in others)
         for other in others:
-            required = required or other.intent.required
             other.withdraw(_has_changed(config), now)
-        model = self.models.setdefault(config.key, ModelEntry(config))
+        model = self._entry(config)
         if model.is_withdrawn and not look.is_after(model.look):
-            return  # it has left the folder since
-        model.confirm(look)
-        model.intent.required = model.intent.required or required
-        model.want(now)
+            return None  # it has left the folder since
+        model.confirm(config, look)
+        model.intent.required = model.intent.required or was_required
+        return model
+
+    def _entry(self, config: ModelConfig) -> ModelEntry:
+        return self.models.setdefault(config.key, ModelEntry(config, Intent(wanted=False)))
+
+    def keep(self, key: str, seconds: float, now: float) -> None:
+        """Note how long a request that has ended wants its model to be kept."""
+        if (model := self.models.get(key)) is not None:
+            model.intent.keep_alive_s, model.intent.kept_at = seconds, now
 
     # What the models folder shows.
 
-    def require(self, name: str, config: ModelConfig, look: Look, now: float) -> None:
-        """Want a model without which the server is not ready."""
+    def require(self, name: str, wanted: Wanted, now: float) -> None:
+        """Want a model without which the server is not ready, unless it was unloaded on purpose."""
         self.models.pop(name, None)
-        self.want(config, look, now, required=True)
+        model = self._find_current(model_config.decode(wanted.config), wanted.look, now)
+        if model is not None:
+            model.need_bytes, model.intent.required = wanted.need_bytes, True
+            if not model.intent.unloaded:
+                model.want(now)
+
+    def update(self, config: ModelConfig, look: Look) -> None:
+        """Take over what a model's YAML says now and needs no load."""
+        model = self.models.get(config.key)
+        if model is not None and not model.is_withdrawn and look.is_after(model.look):
+            model.confirm(config, look)
 
     def require_only(self, keys: frozenset[str]) -> None:
         """Require none but these models, by key, or by name those that cannot be used."""
@@ -105,9 +135,7 @@ class ModelTable:
         worker.address, worker.heard = registration.address, now
         if registration.info is not None:
             worker.ready, worker.progress = True, 1.0
-            model.info, model.error = registration.info, None
-            model.is_cautious = bool(registration.info.given_up)
-            model.loads.succeeded()
+            model.loaded(registration.info, now, now - worker.since)
         if registration.leaving:
             worker.will_leave(now)
 
@@ -117,13 +145,9 @@ class ModelTable:
         if found is None:
             return ReportAnswer(known=False)
         model, worker = found
-        worker.heard = now
-        if report.progress > worker.progress:
-            worker.progress, worker.advanced = report.progress, now
-        worker.running, worker.waiting = report.running, report.waiting
-        worker.engine_silent_s = report.engine_silent_s
-        if report.leaving:
-            worker.will_leave(now)
+        worker.hear(report, now)
+        if report.taken:
+            model.used_at = max(model.used_at, now - report.idle_s)
         return ReportAnswer(known=True, suspects=model.suspects.digests(now))
 
     def fail(self, worker_id: str, error: ErrorInfo, now: float) -> None:
@@ -131,19 +155,36 @@ class ModelTable:
         if (found := self.find(worker_id)) is not None:
             model, worker = found
             worker.will_leave(now)
-            self.load_failed(model, error, now)
+            self._load_failed_for_room(model, error, now, is_for_room=error.code == OutOfMemory.code)
 
     # What becomes of processes.
 
     def started(self, model: ModelEntry, worker_id: str, pid: int, now: float) -> None:
         """Note that a worker has been started."""
-        model.intent.wanted, model.error = True, None
+        model.intent.wanted, model.intent.unloaded, model.error = True, False, None
         model.workers[worker_id] = WorkerEntry(worker_id, pid, now, model.is_cautious)
 
-    def sent_away(self, worker_id: str, now: float) -> None:
-        """Note that a worker has been told to leave."""
+    def sent_away(self, worker_id: str, now: float, grace_s: float = math.inf) -> None:
+        """Note that a worker has been told to leave, and how long it may take."""
         if (found := self.find(worker_id)) is not None:
-            found[1].will_leave(now)
+            found[1].will_leave(now, grace_s)
+
+    def unloaded(self, key: str, in_favour_of: str) -> None:
+        """Note that a model was unloaded, and for whom."""
+        self.models[key].unload()
+        if (newcomer := self.models.get(in_favour_of)) is not None:
+            newcomer.awaits.add(key)
+            newcomer.room_error = None
+
+    def refused(self, key: str, error: ErrorInfo, now: float) -> None:
+        """Note that there is no room for a model; where a load has found that out, it has to cool down."""
+        model = self.models[key]
+        if model.error != error:
+            log.error("%s", error.message)
+        if model.room_error is not None:
+            self.load_failed(model, model.room_error, now)
+        else:
+            model.refuse(error)
 
     def killed(self, worker_id: str, because: str) -> None:
         """Note why a worker has been ended at once."""
@@ -152,6 +193,15 @@ class ModelTable:
 
     def load_failed(self, model: ModelEntry, error: ErrorInfo, now: float) -> None:
         model.load_failed(error, self.cooldown_s, now)
+
+    def _load_failed_for_room(self, model: ModelEntry, error: ErrorInfo, now: float, *, is_for_room: bool) -> None:
+        """Try a load that failed for want of memory once more, after another model has left, if one is there."""
+        others = [each for each in self.models.values() if each is not model and each.current]
+        if is_for_room and others and not model.has_retried and not model.usable:
+            log.warning("%s It is tried again when another model has left.", error.message)
+            model.room_error, model.has_retried = error, True
+        else:
+            self.load_failed(model, error, now)
 
     def ended(self, worker_id: str, death: Death, now: float, *, is_stopping: bool = False) -> None:
         """Note that the process of a worker has ended; if it was not to end, draw the conclusions."""
@@ -178,7 +228,9 @@ class ModelTable:
             model.is_cautious = False  # it has not helped, so the next try is a full one again
         if worker.ready:
             model.loads.crashed(now)
-        if not worker.ready or model.loads.crashes_often(now):
+        if not worker.ready:
+            self._load_failed_for_room(model, error, now, is_for_room=death.was_killed and not worker.ended_because)
+        elif model.loads.crashes_often(now):
             self.load_failed(model, error, now)
 
     def forgive(self, seconds: float) -> None:

@@ -14,6 +14,7 @@ from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ApiError, ErrorInfo, ServerConfigError
+from localai_flask.pool.protocol import Wanted, wanted
 from localai_flask.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,9 @@ LOOK_S = 1.0
 class Table(Protocol):
     """What the thread does with the manager's table."""
 
-    def require(self, name: str, config: ModelConfig, look: Look) -> None: ...
+    def require(self, name: str, wanted: Wanted) -> None: ...
     def require_only(self, keys: frozenset[str]) -> None: ...
+    def update(self, config: ModelConfig, look: Look) -> None: ...
     def mark_missing(self, name: str, error: ErrorInfo) -> None: ...
     def names_in_use(self) -> frozenset[str]: ...
     def retire(self, names: frozenset[str], look: Look) -> None: ...
@@ -49,6 +51,7 @@ class RequiredModels(threading.Thread):
             self._table.require_only(frozenset(self._look(registry, name) for name in self.settings.load_to_memory))
             said = self._log_findings(registry, said)
             absent = self._retire_absent(registry, absent)
+            self._pass_on_edits(registry)
             time.sleep(LOOK_S)
 
     def _check_default(self, registry: Registry) -> None:
@@ -85,11 +88,20 @@ class RequiredModels(threading.Thread):
             self._table.retire(gone, look)
         return absent
 
+    def _pass_on_edits(self, registry: Registry) -> None:
+        """Have models that are in use go by what their YAML says now, where that needs no load."""
+        try:
+            configs, names = registry.models(), self._table.names_in_use()
+        except (ApiError, OSError):
+            return
+        for name in names & configs.keys():
+            self._table.update(configs[name], registry.last_look(configs[name]))
+
     def _look(self, registry: Registry, name: str) -> str:
         """Require a model; return its key, or its name as long as it cannot be used."""
         try:
             config = registry.get(name)
-            self._table.require(name, config, registry.last_look(config))
+            self._table.require(name, wanted(config, registry.last_look(config)))
         except ApiError as error:
             self._table.mark_missing(name, error.info)
         except OSError as error:

@@ -41,8 +41,12 @@ class WorkerProcess(Child):
         """Take over a worker that another manager started; its parent is then the arbiter, or init."""
         return cls(worker_id, pid, runtime)
 
+    def retire(self) -> None:
+        """Ask it to take no more requests, and to leave when it has none."""
+        self.send(signal.SIGUSR1)
+
     def terminate(self) -> None:
-        """Ask it to finish what it runs and leave."""
+        """Ask it to finish what it runs within its grace, and leave."""
         self.send(signal.SIGTERM)
 
     def kill(self) -> None:

@@ -15,7 +15,7 @@ from typing import TypeVar
 from localai_flask.backends import create
 from localai_flask.backends.base import Backend, Event, Inquiry, Job
 from localai_flask.config.model import EngineConfig, Limits
-from localai_flask.errors import ApiError, InvalidRequest, LoadCrashed, Overloaded, RemoteLost, SuspectedRequest
+from localai_flask.errors import ApiError, InvalidRequest, OutOfMemory, Overloaded, RemoteLost, SuspectedRequest
 from localai_flask.gallery.files import fetch_files
 from localai_flask.gallery.progress import Progress
 from localai_flask.generation import Failed, ModelInfo
@@ -23,6 +23,7 @@ from localai_flask.inquiry import Fact
 from localai_flask.pool.channel import Channel
 from localai_flask.pool.in_hand import InHand, digest_of
 from localai_flask.pool.messages import NOT_LAST, Answer, Ask, Generate, Queued, Taken
+from localai_flask.pool.worker.activity import Activity
 from localai_flask.pool.worker.requests import Requests
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class EngineThread(threading.Thread):
         """Whether a step raised, after which the engine's state is unknown."""
         self.progress = 0.0
         self.load_counts = (0, 0)
+        self.activity = Activity()
         self.busy_since: float | None = None
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._ids = count(1)
@@ -140,7 +142,7 @@ class EngineThread(threading.Thread):
         except ApiError as error:
             self.error = error
         except MemoryError:
-            self.error = LoadCrashed(
+            self.error = OutOfMemory(
                 f"Model {self.config.name} does not fit into memory; use a smaller model or context_size."
             )
         else:
@@ -203,6 +205,7 @@ class EngineThread(threading.Thread):
         deadline = None if command.timeout_s is None else arrived + command.timeout_s
         job = Job(next(self._ids), command.prompt, command.sampling, deadline, arrived)
         backend, digest = self._backend, digest_of(command)
+        self.activity.take()
         try:
             self._check_limit(command.limits)
             self._check_suspect(digest)
@@ -218,6 +221,7 @@ class EngineThread(threading.Thread):
         """Take in the questions of one group, which count as one request."""
         answers: list[tuple[int, Answer]] = []
         group = None
+        self.activity.take()
         self.publish(channel, [(request_id, Taken()) for request_id, _ in asked])
         for request_id, command in asked:
             deadline = None if command.timeout_s is None else arrived + command.timeout_s
@@ -289,6 +293,7 @@ class EngineThread(threading.Thread):
 
     def _cancel(self, channel: Channel, request_id: int) -> None:
         job_id = self._requests.withdraw((channel, request_id))
+        self.activity.bring()
         if job_id is not None and self._backend is not None:
             self._backend.cancel(job_id)
             log.debug("request %d was cancelled", request_id)
@@ -298,6 +303,8 @@ class EngineThread(threading.Thread):
             self._cancel(owner, request_id)
 
     def _hand_out(self, events: list[Event]) -> None:
+        if events:
+            self.activity.bring()
         batches: dict[Channel, list[tuple[int, Answer]]] = defaultdict(list)
         for job_id, reply in events:
             route = self._requests.route(job_id)

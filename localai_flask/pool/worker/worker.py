@@ -7,6 +7,7 @@ manager. It leaves when it is told to, when the arbiter is gone, or when no mana
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
 import signal
@@ -16,6 +17,7 @@ import time
 import msgspec
 
 from localai_flask import log_privacy
+from localai_flask.backends.machine import limit_memory, resident_memory
 from localai_flask.config import model as model_config
 from localai_flask.errors import ConfigError, WorkerLeaving
 from localai_flask.generation import Failed
@@ -93,10 +95,14 @@ class ModelWorker:
             return 0
         return None
 
+    def retire(self) -> None:
+        """Take no more requests, and leave when those taken are done."""
+        if self.leave_at is None:
+            self.leave_at = math.inf
+
     def leave(self) -> None:
         """Take no more requests, and leave when those taken are done or the grace is over."""
-        if self.leave_at is None:
-            self.leave_at = time.monotonic() + self.spec.grace_s
+        self.leave_at = min(self.leave_at or math.inf, time.monotonic() + self.spec.grace_s)
 
     def handle(self, event: HubEvent) -> None:
         channel = event.channel
@@ -176,6 +182,11 @@ class ModelWorker:
             engine_silent_s=self.engine.silent_s,
             running=running,
             waiting=waiting,
+            taken=self.engine.activity.taken,
+            idle_s=self.engine.activity.silence_s if self.engine.is_idle else 0.0,
+            fruitless_s=0.0 if self.engine.is_idle else self.engine.activity.silence_s,
+            memory_bytes=resident_memory(),
+            cpu_s=time.process_time(),
             leaving=self.leave_at is not None,
         )
 
@@ -185,11 +196,13 @@ def main() -> None:
     spec = protocol.decode_spec(sys.stdin.buffer.read())
     server_log = open(int(sys.argv[1]), "w", buffering=1)  # noqa: SIM115  open for as long as the process runs
     logging.basicConfig(level=spec.log_level.upper(), stream=server_log, format=LOG_FORMAT)
+    limit_memory(spec.room_bytes)
     worker = ModelWorker(spec)
     if not spec.log_prompts:
         worker.engine.when_ready = log_privacy.hide_messages
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: worker.leave())
+    signal.signal(signal.SIGUSR1, lambda *_: worker.retire())
     signal.set_wakeup_fd(worker.hub.wake_fd, warn_on_full_buffer=False)
     try:
         code = worker.serve()

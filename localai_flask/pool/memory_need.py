@@ -1,0 +1,66 @@
+"""How much memory a model will take, as far as its files and its YAML let expect before it is loaded.
+
+A low estimate: of a context that nobody has chosen, an engine takes what there is room for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from localai_flask.backends.machine import has_gpu_device
+from localai_flask.config import facts
+from localai_flask.config.model import EngineConfig
+
+PROCESS_BYTES = {"transformers": 512 << 20, "echo": 32 << 20}
+"""What a worker takes without a model, by engine."""
+COMPACT_PROCESS_BYTES = 128 << 20
+"""The same for the others."""
+CACHE_SHARES = {"f32": 2.0, "q8_0": 34 / 64, "q5_1": 24 / 64, "q5_0": 22 / 64, "q4_1": 20 / 64, "q4_0": 18 / 64}
+"""What a number of the cache takes, beside one of 16 bits."""
+WEIGHT_FILES = ("*.safetensors", "*.bin", "*.gguf", "*.pth")
+_PART = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
+
+
+def estimate_need(config: EngineConfig) -> int:
+    """Return how many bytes one worker of a model will take at least; 0 if nothing is known."""
+    base = PROCESS_BYTES.get(config.backend, COMPACT_PROCESS_BYTES)
+    if not config.parameters.model:
+        return base if config.backend in PROCESS_BYTES else 0
+    if config.backend != "echo" and has_gpu_device() and config.gpu_layers != 0:
+        return base  # how much of it lies on the GPU is seen when it is loaded
+    files = [config.parameters.model, config.draft_model, config.lora_adapter, *config.lora_adapters]
+    weights = sum(_weight_bytes(Path(config.models_path) / name) for name in files if name)
+    return base + weights + _cache_bytes(config)
+
+
+def _weight_bytes(path: Path) -> int:
+    try:
+        return sum(each.stat().st_size for each in _weight_files(path))
+    except OSError:  # the load will say what is wrong
+        return 0
+
+
+def _weight_files(path: Path) -> Iterator[Path]:
+    """Yield a model's files: one, the parts that it has been split into, or those of a folder."""
+    if path.is_dir():
+        first = next((kind for kind in WEIGHT_FILES if any(path.glob(kind))), "")
+        yield from path.glob(first) if first else ()
+    elif part := _PART.search(path.name):
+        stem, count = path.name[: part.start()], part[1]
+        yield from (
+            each
+            for each in path.parent.iterdir()
+            if re.fullmatch(rf"{re.escape(stem)}-\d+-of-{count}\.gguf", each.name)
+        )
+    else:
+        yield path
+
+
+def _cache_bytes(config: EngineConfig) -> int:
+    """Return what one request's context takes in the cache."""
+    if config.backend in PROCESS_BYTES or (header := facts.read_header(config.model_path)) is None:
+        return 0
+    share = sum(CACHE_SHARES.get(kind, 1.0) for kind in (config.cache_type_k, config.cache_type_v)) / 2
+    return int((facts.context_length(config) or 0) * header.cached_bytes * share)
