@@ -122,6 +122,23 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return
         self._await_request(conn)
 
+    def set_accept_enabled(self, enabled: bool) -> None:
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            self._close_doors()
+
+    def _close_doors(self) -> None:
+        """Take the connections that are there already, and have others refused, so that a proxy turns elsewhere.
+
+        As long as the socket was open, the kernel would make connections on it that nobody would ever accept.
+        """
+        for listener in self.sockets:
+            before = -1
+            while self.nr_conns > before:
+                before = self.nr_conns
+                self.accept(listener)
+            listener.close()
+
     def _make_room(self) -> bool:
         """Close the connection that has waited longest; return whether there was one."""
         conn = next(iter(self._leaving or self._waiting), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -187,6 +188,26 @@ def test_a_signal_lets_streams_end(own_server: Server, number: int, start: Start
     own_server.process.send_signal(number)
     assert "".join(content) == "bcde"
     assert own_server.process.wait(10) == 0
+
+
+def test_a_server_that_drains_refuses_connections_and_serves_those_that_there_are(
+    models_path: Path, tmp_path: Path, start: Start
+) -> None:
+    with Server(models_path, tmp_path, LOCALAI_LOAD_TO_MEMORY="echo", LOCALAI_GRACEFUL_TIMEOUT="20") as server:
+        content = start(server, "abcdefghij", pace_ms=600).content()
+        assert next(content) == "a"
+        assert server.process is not None
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as early:
+            server.process.terminate()
+            early.sendall(http(body("on")))
+            assert early.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
+
+        def is_refused() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", server.port)) == errno.ECONNREFUSED
+
+        wait_for(is_refused, 4, "connections are refused while the stream goes on, so that a proxy asks elsewhere")
+        assert "".join(content) == "bcdefghij"
 
 
 def test_streams_that_outlast_the_grace_are_told_so(models_path: Path, tmp_path: Path, start: Start) -> None:
