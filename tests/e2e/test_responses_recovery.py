@@ -217,25 +217,6 @@ def database() -> Iterator[str]:
         yield url
 
 
-def test_two_servers_on_one_database(start: Start, database: str) -> None:
-    one, other = (client_of(start(LOCALAI_DATABASE_URL=database)) for _ in range(2))
-    id = begin(one, {"say": "x" * 600, "pace_ms": 50})
-    seen = follow(one, id)
-    head = [next(seen) for _ in range(11)]
-    assert [event.sequence_number for event in head] == list(range(11))
-    rest = follow(other, id, after=10)
-    assert next(rest).sequence_number == 11
-    assert other.responses.retrieve(id).status == "in_progress"
-    cancelled = one.responses.cancel(id)
-    assert cancelled.status == "cancelled" and other.responses.retrieve(id) == cancelled
-    assert list(rest)[-1].type == "response.incomplete"
-    again = begin(one, LONG)
-    await_output(other, again)
-    assert other.responses.cancel(again).status == "cancelled"
-    chained = other.responses.create(model="echo", input="go on", previous_response_id=cancelled.id)
-    assert one.responses.retrieve(chained.id).output_text == "go on"
-
-
 def test_a_server_takes_over_from_another(start: Start, database: str) -> None:
     other = client_of(start(LOCALAI_DATABASE_URL=database))
     dying = start(LOCALAI_DATABASE_URL=database)
