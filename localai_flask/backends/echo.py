@@ -40,7 +40,7 @@ from localai_flask.generation import (
 )
 from localai_flask.inquiry import Detokenize, Detokenized, Embed, Embedded, Fact, Score, Scored, Tokenized
 
-LAST_MESSAGE = "{{ messages[-1]['content'] }}"
+LAST_MESSAGE = "{{ messages[-1]['content'] }}{# a scripted answer may think between <think> and </think> #}"
 OPTIONS = (
     *("slots", "tokens_per_second", "scripted"),
     *("load_seconds", "load_deaf_seconds", "load_error", "load_signal", "fatal_signal"),

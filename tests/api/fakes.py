@@ -54,7 +54,7 @@ class FakePool:
             engine_version="1",
             context_length=4096,
             capabilities=frozenset({"generate"}),
-            chat_template=CHATML,
+            chat_template=CHATML + "{# thoughts stand between <think> and </think> #}",
         )
         self.loading: list[float | ApiError | None] = []
         self.unready: ApiError | None = None

@@ -38,7 +38,7 @@ def test_templates_in_files(client: FlaskClient, pool: FakePool, models: Path) -
         pool.scripts = [says("x")]
         assert chat(client).status_code == 200
         assert pool.prompt.text == text.replace("{{.Input}}", "user=hello")
-    assert len({config.key for config in pool.configs}) == 2
+    assert len({config.key for config in pool.configs}) == 1, "an edited template had the model loaded again"
     pool.scripts = [says("x")]
     client.post("/v1/completions", json={"model": "m", "prompt": "a"})
     assert pool.prompt.text == "<a>"

@@ -6,10 +6,11 @@ import json
 
 import pytest
 
-from localai_flask.chat.constraints.constraint import Wanted, answer_constraint, json_form
-from localai_flask.chat.conversation import Tool
+from localai_flask.chat.constraints.constraint import Wanted, answer_constraint, json_form, with_no_action
+from localai_flask.chat.conversation import Conversation, Tool
 from localai_flask.chat.formats import TOOL_FORMATS, ToolFormat
 from localai_flask.chat.output.reasoning_marks import TagPair
+from localai_flask.config.functions import FunctionOptions
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
 from localai_flask.generation import Constraint, ModelInfo
 
@@ -160,3 +161,10 @@ def test_what_follows_a_marker():
     constraint = answer_constraint(Wanted(), ABLE, [WEATHER, CLOCK], HERMES)
     assert accepts(constraint, CALL.removeprefix("<tool_call>"))
     assert not accepts(constraint, " Hello")
+
+
+def test_a_tool_of_the_clients_is_not_taken_for_the_pseudo_function():
+    own = Tool(name="answer", parameters={"type": "object", "properties": {}})
+    talk = Conversation(messages=(), tools=(own,))
+    held = with_no_action(talk, Wanted(), FunctionOptions(function_name_key="function"))
+    assert held.no_action not in {"", "answer"} and [tool.name for tool in held.tools] == ["answer", held.no_action]

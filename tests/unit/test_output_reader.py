@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from localai_flask.chat.answer import Answer, Content, Event, ToolArguments, ToolCallStart
 from localai_flask.chat.formats import TOOL_FORMATS
 from localai_flask.chat.output.reader import OutputReader
+from localai_flask.chat.output.reasoning_marks import Reasoning
 from localai_flask.generation import Delta, Finished, FinishReason, TokenLogprob, Usage
 
 HERMES = TOOL_FORMATS["hermes"]
@@ -148,3 +149,30 @@ def test_a_mark_that_no_call_follows_is_not_held_for_ever() -> None:
     pieces = ["<tool_call>", *["word"] * 3000]
     said = [len(events) > 0 for events in (reader.feed(Delta(piece)) for piece in pieces)]
     assert not any(said[:1000]) and all(said[1500:])
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_a_thought_in_the_middle_counts_only_if_it_ends(size: int) -> None:
+    text = "Here is how.\n<think>\nIt opens a thought."
+    for ending, content, thought in (("", text, ""), ("\n</think>\nSo.", "Here is how.\nSo.", "It opens a thought.")):
+        reader, answer = OutputReader(HERMES, reasoning=Reasoning()), Answer()
+        whole = text + ending
+        for piece in [whole[at : at + size] for at in range(0, len(whole), size)]:
+            for event in reader.feed(Delta(piece, tokens=1)):
+                answer.add(event)
+        for event in reader.finish(Finished(FinishReason.EOS, Usage(1, 1))):
+            answer.add(event)
+        assert (answer.content, answer.reasoning) == (content, thought)
+        assert answer.finish is not None and bool(answer.finish.usage.reasoning_tokens) == bool(thought)
+
+
+@pytest.mark.parametrize("form", ["hermes", "kimi"])
+def test_arguments_that_are_no_json_are_no_whole_call(form: str) -> None:
+    written = TOOL_FORMATS[form].written
+    assert written is not None
+    name = '"f"' if written.is_json_name else "f"
+    text = written.opening + written.before + name + written.between + '{"a":1 "b":2}' + written.after + written.closing
+    reader, answer = OutputReader(TOOL_FORMATS[form], functions={"f": {}}), Answer()
+    for event in [*reader.feed(Delta(text)), *reader.finish(Finished(FinishReason.EOS, Usage(1, 1)))]:
+        answer.add(event)
+    assert answer.finish is not None and answer.finish.reason is FinishReason.EOS

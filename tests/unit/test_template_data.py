@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from localai_flask.chat.answer import Answer
 from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
 from localai_flask.chat.output.reasoning_marks import TagPair
 from localai_flask.chat.prompt.prompt import ChatPrompt, chat_prompt
-from localai_flask.config.model import ModelConfig, ReasoningOptions, ThinkingTags
-from localai_flask.generation import ModelInfo, SamplingParams
+from localai_flask.config.model import ModelConfig, ReasoningOptions, Template, ThinkingTags
+from localai_flask.generation import Delta, Finished, FinishReason, ModelInfo, SamplingParams, Usage
 
 USER = Message(role="user", content="hi")
 SHOW = "{{ enable_thinking }},{{ thinking }},{{ reasoning_effort }}"
@@ -24,6 +25,14 @@ def prompt(template: str, config: ModelConfig | None = None, **conversation: obj
     )
     talk = Conversation(**{"messages": (USER,), **conversation})  # type: ignore[arg-type]
     return chat_prompt(talk, config or ModelConfig(name="m"), info)
+
+
+def read(chat: ChatPrompt, text: str) -> tuple[str, str]:
+    """Return the content and the thoughts of an answer to a prompt."""
+    reader, answer = chat.reader(), Answer()
+    for event in [*reader.feed(Delta(text)), *reader.finish(Finished(FinishReason.EOS, Usage(1, 1)))]:
+        answer.add(event)
+    return answer.content, answer.reasoning
 
 
 def yaml(**keys: object) -> ModelConfig:
@@ -76,8 +85,20 @@ def test_what_the_reader_needs_reaches_the_engine() -> None:
     chat = prompt("{{ tools }}<|tool_call_start|>", tools=tools, parallel_tool_calls=False)
     params = chat.sampling(SamplingParams(stop=("x",)))
     assert params.stop == ("x", "<|tool_call_end|>")
-    assert {"<|tool_call_start|>", "<|tool_call_end|>", "<think>", "</think>"} <= set(params.preserved)
+    assert {"<|tool_call_start|>", "<|tool_call_end|>"} == set(params.preserved)
     assert "<|tool_call_start|>" not in prompt("{{ tools }}<|tool_call_start|>").preserved
+    assert {"<think>", "</think>"} == set(prompt("{{ messages[0].content.split('</think>') }}").preserved)
+
+
+def test_only_marks_that_a_template_knows_begin_a_thought() -> None:
+    text = "Models write\n<think>\nbefore they answer."
+    for template, thoughts in (("{{ messages[0].content }}", ""), ("{# <think> #}", "")):
+        assert read(prompt(template), text) == (text, thoughts)
+    assert read(prompt("{# <think> #}"), "<think>\nSo.\n</think>\nYes.") == ("Yes.", "So.")
+    own = ModelConfig(name="m", reasoning=ReasoningOptions(tag_pairs=(ThinkingTags(start="<mull>", end="</mull>"),)))
+    assert read(prompt("{{ messages[0].content }}", own), "<mull>So.</mull>Yes.") == ("Yes.", "So.")
+    template = Template(chat="{{.Input}}{{/* <think> */}}")
+    assert read(prompt("", ModelConfig(name="m", template=template)), "<think>So.</think>Yes.") == ("Yes.", "So.")
 
 
 def test_thinking_that_the_template_opens() -> None:

@@ -56,6 +56,8 @@ def with_no_action(conversation: Conversation, wanted: Wanted, options: Function
     if not options.is_json or free or asked or options.disable_no_action or not conversation.tools:
         return conversation
     name = options.no_action_function_name
+    while name in {tool.name for tool in conversation.tools}:
+        name += "_"
     schema = {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
     tool = Tool(name=name, description=options.no_action_description_name, parameters=schema)
     return dataclasses.replace(conversation, tools=(*conversation.tools, tool), no_action=name)

@@ -126,6 +126,17 @@ def value(body: Body, deepest: float = math.inf) -> Steps:
         yield None
 
 
+def object_value(body: Body) -> Steps:
+    """Say the object that begins here, as it comes; raise `CutOff` at its end if it was no JSON all the same."""
+    said = []
+    for step in value(body):
+        if isinstance(step, Said):
+            said.append(step.text)
+        yield step
+    if not is_json("".join(said)):
+        raise CutOff
+
+
 def collected(steps: Steps) -> Text:
     """Yield all that the steps say as one text."""
     said = []
@@ -157,7 +168,7 @@ def arguments(body: Body, begun: Iterator[Step]) -> Steps:
         raise NotACall
     if kind[1] == "{":
         yield from begun
-        yield from value(body)
+        yield from object_value(body)
         return
     text: str | None = "{}"
     if kind[1] == '"':
@@ -213,7 +224,7 @@ def _skip(body: Body) -> Text:
 def named_value(body: Body, name: str) -> Steps:
     """Say a call whose arguments are the object that begins here."""
     yield Begun(name)
-    yield from value(body)
+    yield from object_value(body)
     yield Ended()
 
 

@@ -66,7 +66,6 @@ class OutputReader:
         self._writer = EventWriter(new_id, once=once, lead=lead, drops_thoughts=drops_thoughts)
         self._grammar = _Grammar(tool_format, reasoning, functions, self._writer)
         self._state: State = self._grammar.content()
-        self._thought_tokens = _TokenCount()
         if reasoning and reasoning.opened:
             self._state = self._grammar.thought(reasoning.opened, is_opened=True)
         self._lead = "" if self._grammar.is_plain else lead
@@ -75,12 +74,12 @@ class OutputReader:
         """Take the next piece of text and return what it settles."""
         if delta.logprobs:
             self._writer.note_logprobs(delta.logprobs)
-        thoughts, was_thinking = self._grammar.thoughts, isinstance(self._state, _ThoughtState)
+        thoughts, was_thinking = self._grammar.thoughts, isinstance(self._state, _ThoughtState | _PossibleThoughtState)
         text, self._lead = self._lead + delta.text, ""
         self._follow(self._state.feed(text))
         events = self._writer.take()
         if was_thinking or self._grammar.thoughts > thoughts:
-            self._thought_tokens.add(delta, events)
+            self._grammar.thought_tokens.add(delta, events)
         return events
 
     def finish(self, finished: Finished) -> list[Event]:
@@ -90,7 +89,7 @@ class OutputReader:
         while change := self._state.finish(ended):
             self._follow(change)
         reason = FinishReason.TOOL_CALLS if self._writer.ends_with_call and ended else finished.reason
-        usage = msgspec.structs.replace(finished.usage, reasoning_tokens=self._thought_tokens.total)
+        usage = msgspec.structs.replace(finished.usage, reasoning_tokens=self._grammar.thought_tokens.total)
         finish = Finish(reason, usage, finished.timings, finished.stop_sequence, self._writer.take_logprobs())
         return [*self._writer.take(), finish]
 
@@ -119,6 +118,7 @@ class _Grammar:
         self.functions = functions
         self.thoughts = 0
         """How many have begun."""
+        self.thought_tokens = _TokenCount()
         self.syntaxes = {syntax.opening: syntax for syntax in (form.syntaxes if form else ())}
         self.pairs = {pair.start: pair for pair in reasoning.pairs} if reasoning else {}
         self.trailers = form.trailers if form else ()
@@ -135,6 +135,10 @@ class _Grammar:
     def thought(self, pair: TagPair, *, is_opened: bool = False) -> State:
         self.thoughts += 1
         return _ThoughtState(self, Thinking(pair, self._interrupts, is_opened))
+
+    def possible_thought(self, pair: TagPair) -> State:
+        self.thoughts += 1
+        return _PossibleThoughtState(self, Thinking(pair, self._interrupts, is_opened=False), pair.start)
 
     def call(self, syntax: CallSyntax, lead: str) -> State:
         return _CallState(self, CallReader(syntax, lead, self.functions))
@@ -197,7 +201,8 @@ class _ContentState:
         if syntax := self._grammar.syntaxes.get(marker):
             return Change(self._grammar.call(syntax, lead), rest)
         if pair := self._grammar.pairs.get(marker):
-            return Change(self._grammar.thought(pair), rest)
+            thought = self._grammar.thought if self._writer.is_start else self._grammar.possible_thought
+            return Change(thought(pair), rest)
         return Change(self._grammar.content(), rest)  # behind a trailer, which is dropped
 
 
@@ -225,6 +230,32 @@ class _ThoughtState:
         if text:
             self._grammar.writer.think(text, is_first=not self._is_told)
             self._is_told = True
+
+
+class _PossibleThoughtState:
+    """Text behind a mark of thinking in the middle of an answer: a thought if it ends, else content like the mark."""
+
+    def __init__(self, grammar: _Grammar, thinking: Thinking, mark: str):
+        self._grammar = grammar
+        self._thinking = thinking
+        self._thought: list[str] = []
+        self._read = [mark]
+        self._tokens_before = grammar.thought_tokens.total
+
+    def feed(self, text: str) -> Change | None:
+        thought, rest = self._thinking.feed(text)
+        self._thought.append(thought)
+        self._read.append(text)
+        if rest is None:
+            return None
+        self._grammar.writer.think("".join(self._thought), is_first=True)
+        self._grammar.writer.end_thought()
+        return Change(self._grammar.content(), rest)
+
+    def finish(self, ended: bool) -> Change | None:
+        self._grammar.thought_tokens.total = self._tokens_before
+        self._grammar.writer.say("".join(self._read))
+        return None
 
 
 class _CallState:

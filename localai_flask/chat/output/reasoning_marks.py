@@ -79,7 +79,7 @@ def left_open(text: str, pairs: Sequence[TagPair]) -> TagPair | None:
 
 
 def thinking_budget(tokens: int | None, reasoning: Reasoning | None, template: str) -> ThinkingBudget | None:
-    """Return the limit of a model's thinking, in tokens (None or below 0: no limit).
+    """Return the limit of a model's thinking, in tokens (None or below 0: no limit); None for one that does not think.
 
     The marks are those of the thinking that the prompt opened, or else the first ones that the template knows.
     """
@@ -88,5 +88,7 @@ def thinking_budget(tokens: int | None, reasoning: Reasoning | None, template: s
     if HARMONY_ANALYSIS.start.partition("analysis")[0] in template and "<|message|>" in template:
         return ThinkingBudget(tokens, HARMONY_ANALYSIS.start, HARMONY_FINAL)
     pairs = [pair for pair in reasoning.pairs if pair.start in template] or list(reasoning.pairs)
+    if not pairs:
+        return None
     pair = reasoning.opened or pairs[0]
     return ThinkingBudget(tokens, pair.start, f"\n{pair.end}\n\n", reasoning.opened is not None)

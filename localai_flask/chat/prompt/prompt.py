@@ -126,7 +126,7 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
             param="add_generation_prompt",
         )
     text, begun = prefill.written(conversation, functools.partial(_written, config, info, known))
-    reasoning = _reasoning(text, config, begun)
+    reasoning = _reasoning(text, config, info, begun)
     configured, native = configured_format(config.function), known or hermes.FORMAT
     budget = conversation.thinking_budget
     return ChatPrompt(
@@ -161,7 +161,7 @@ def edit_prompt(instruction: str, text: str, config: ModelConfig, info: ModelInf
     """
     if config.template.edit:
         written = yaml_templates.edit_text(instruction, text, config)
-        return ChatPrompt(Prompt(written), reasoning=_reasoning(written, config))
+        return ChatPrompt(Prompt(written), reasoning=_reasoning(written, config, info))
     content = f"{instruction}\n\n{text}" if text else instruction
     return chat_prompt(Conversation(messages=(Message(role="user", content=content),)), config, info)
 
@@ -231,13 +231,23 @@ def _as_plain_turn(message: Message) -> Message:
     return message
 
 
-def _reasoning(prompt: str, config: ModelConfig, begun: str = "") -> Reasoning | None:
-    """Return how an answer thinks; `begun` is the turn that the prompt has begun, if any."""
+def _reasoning(prompt: str, config: ModelConfig, info: ModelInfo, begun: str = "") -> Reasoning | None:
+    """Return how an answer thinks; `begun` is the turn that the prompt has begun, if any.
+
+    Only marks that the model's YAML or its template has begin a thought: another model that writes about them shows
+    them as text.
+    """
     options = config.reasoning
     if options.disable:
         return None
-    pairs = (*(TagPair(tags.start, tags.end) for tags in options.tag_pairs), *KNOWN_PAIRS)
+    own = tuple(TagPair(tags.start, tags.end) for tags in options.tag_pairs)
+    own_templates = (text for text in msgspec.structs.astuple(config.template) if isinstance(text, str))
+    templates = "\n".join((info.chat_template or "", *own_templates))
+    pairs = (*own, *(pair for pair in KNOWN_PAIRS if pair.start in templates or pair.end in templates))
     opened = None
     if not options.disable_reasoning_tag_prefill:
-        opened = opened_by(prompt, pairs, options.thinking_start_tokens) or left_open(begun, pairs)
+        known = (*own, *KNOWN_PAIRS)
+        opened = opened_by(prompt, known, options.thinking_start_tokens) or left_open(begun, known)
+    if opened is not None and opened not in pairs:
+        pairs = (*pairs, opened)
     return Reasoning(pairs, opened, options.strip_reasoning_only)
