@@ -45,7 +45,7 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     app.extensions["keys"] = WatchedKeys(settings, Runtime.keys_copy())
     registry = registry if registry is not None else Registry(settings)
     app.extensions["registry"] = registry
-    make_pool = OfProcess(lambda: PoolClient(Runtime.from_environment(), registry.last_look))
+    make_pool = OfProcess(lambda: PoolClient(Runtime.from_environment(), registry.look_to_load))
     app.extensions["pool"] = (lambda: pool) if pool is not None else make_pool
     store = OfProcess(lambda: Store.open(settings))
     app.extensions["store"] = store

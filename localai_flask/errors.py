@@ -168,6 +168,12 @@ class Unavailable(ApiError):
         super().__init__(message, param=param, retry_after=retry_after)
 
 
+class ModelFileChanging(Unavailable):
+    """Somebody is still writing the model's file."""
+
+    code = "model_file_changing"
+
+
 class Overloaded(Unavailable):
     code = "overloaded"
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from localai_flask.config.files.settling import Settling
+
 settings.register_profile("here", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("here")
 
@@ -18,3 +20,12 @@ def no_models_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def files_are_whole() -> Iterator[None]:
+    """Let files that tests have just written count as whole, in this process; servers of tests wait as all do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Settling, "quiet_s", 0.0)
+        patch.setattr(Settling, "patience_s", 0.0)
+        yield

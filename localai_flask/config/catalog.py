@@ -15,13 +15,14 @@ from typing import NamedTuple
 from msgspec import structs
 
 from localai_flask.config.files.listing import Entry
+from localai_flask.config.files.settling import Settling
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot
 from localai_flask.config.model import ModelConfig, Parameters
 from localai_flask.config.model_yaml import addresses, downloads, model_reader, templates, yamlfile
 from localai_flask.config.model_yaml.findings import Finding, Refused, fault
 from localai_flask.config.model_yaml.model_reader import Loaded
 from localai_flask.config.model_yaml.yamlfile import Document
-from localai_flask.errors import ConfigError
+from localai_flask.errors import ConfigError, ErrorInfo
 from localai_flask.settings import Settings
 
 BACKEND_ALIASES = {
@@ -75,6 +76,10 @@ class Catalog:
     nicknames: dict[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     templates: templates.Seen = field(default_factory=dict)
+    incomplete: dict[str, ErrorInfo] = field(default_factory=dict)
+    """Why files without YAML are no models yet, by their names and stems."""
+    is_changing: bool = False
+    """Whether files of models change, or have done so a moment ago."""
 
     def only(self, may_use: MayUse | None) -> Catalog:
         """Return what somebody sees who may use some models, whatever their names lead to; None: all."""
@@ -83,7 +88,8 @@ class Catalog:
         models = {name: config for name, config in self.models.items() if may_use(name)}
         problems = {name: problem for name, problem in self.problems.items() if may_use(name)}
         nicknames = {nickname: name for nickname, name in self.nicknames.items() if name in models}
-        return Catalog(models, problems, nicknames)
+        incomplete = {name: error for name, error in self.incomplete.items() if may_use(name)}
+        return Catalog(models, problems, nicknames, incomplete=incomplete)
 
 
 def read(file: Path) -> list[Loaded | Broken]:
@@ -138,13 +144,20 @@ def _check(config: ModelConfig, document: Document) -> None:
             raise document.error(("template", key), f"`template.{key}` {problem}")
 
 
-def build(entries: tuple[Entry, ...], items: dict[str, list[Loaded | Broken]], settings: Settings) -> Catalog:
+def build(
+    entries: tuple[Entry, ...],
+    items: dict[str, list[Loaded | Broken]],
+    settings: Settings,
+    settling: Settling | None = None,
+) -> Catalog:
     """Put together what `look` and `read` found; `items` holds each YAML file's content by its name."""
+    settling = settling or Settling()
     folder = settings.models_path.absolute()
     models: dict[str, ModelConfig] = {}
     problems: dict[str, ConfigError] = {}
     findings: list[Finding] = []
     seen: templates.Seen = {}
+    incomplete: dict[str, ErrorInfo] = {}
 
     def report(name: str, source: Path, error: ConfigError) -> None:
         problems.setdefault(name, error)
@@ -155,7 +168,7 @@ def build(entries: tuple[Entry, ...], items: dict[str, list[Loaded | Broken]], s
         config = loaded.config
         findings.extend(loaded.findings)
         try:
-            models[config.name] = templates.filled_in(_finished(config, source, settings), folder, seen)
+            models[config.name] = templates.filled_in(_finished(config, source, settings, settling), folder, seen)
         except ConfigError as error:
             report(config.name, source, error)
 
@@ -171,10 +184,18 @@ def build(entries: tuple[Entry, ...], items: dict[str, list[Loaded | Broken]], s
     used = {PurePosixPath(each) for each in _used_files(items)}
     for entry in entries:
         is_free = entry.kind != "yaml" and not _is_used(entry, used) and entry.name not in models
-        if is_free and not _NOT_A_MODEL.search(entry.name):
+        if not is_free or _NOT_A_MODEL.search(entry.name):
+            continue
+        file = folder / entry.name
+        if settling.is_incomplete(file) and (problem := settling.problem(entry.name, [file])):
+            incomplete |= {entry.name: problem.info, entry.stem: problem.info}
+        else:
             add(Loaded(ModelConfig(name=entry.name, parameters=Parameters(model=entry.name))), folder / entry.name)
     nicknames = _nicknames(models, entries, folder)
-    return Catalog(dict(sorted(models.items())), problems, nicknames, tuple(findings), seen)
+    is_changing = bool(incomplete) or any(settling.is_changing(loaded_from(each)) for each in models.values())
+    return Catalog(
+        *(dict(sorted(models.items())), problems, nicknames, tuple(findings), seen, incomplete), is_changing=is_changing
+    )
 
 
 def _duplicate(name: str, file: Path, first: str) -> ConfigError:
@@ -197,7 +218,7 @@ def _is_used(entry: Entry, used: set[PurePosixPath]) -> bool:
     return within or not used.isdisjoint((path, *path.parents[:-1]))
 
 
-def _finished(config: ModelConfig, source: Path, settings: Settings) -> ModelConfig:
+def _finished(config: ModelConfig, source: Path, settings: Settings, settling: Settling) -> ModelConfig:
     """Fill in where a config comes from, the backend that fits its files, and the server's defaults."""
     folder = settings.models_path.absolute()
     if config.backend in GGUF_ONLY and not config.parameters.model.lower().endswith(".gguf"):
@@ -216,7 +237,7 @@ def _finished(config: ModelConfig, source: Path, settings: Settings) -> ModelCon
         config,
         models_path=str(folder),
         source=str(source),
-        file_stamp=_stamp(config, folder),
+        file_stamp=settling.stamp(loaded_from(structs.replace(config, models_path=str(folder)))),
         backend=backend,
         type=config.type or kind,
         threads=config.threads or settings.threads or None,
@@ -225,16 +246,15 @@ def _finished(config: ModelConfig, source: Path, settings: Settings) -> ModelCon
     )
 
 
-def _stamp(config: ModelConfig, folder: Path) -> str:
-    """Return what changes when another file takes the place of one that answers depend on.
+def loaded_from(config: ModelConfig) -> list[Path]:
+    """List the files and folders that a model is loaded from.
 
-    Nothing for files that are fetched: they come after the model was asked for, and their sums are what they are.
+    None where files are fetched: they come after the model was asked for, and their sums are what they are.
     """
-    names = [config.parameters.model, config.lora_adapter, *config.lora_adapters]
+    names = [config.parameters.model, config.lora_adapter, *config.lora_adapters, config.draft_model]
     if config.alias or config.download_files:
-        return ""
-    stamps = [templates.stamp(folder / name) for name in names if name]
-    return " ".join(f"{stamp.mtime_ns}-{stamp.size}-{stamp.inode}" for stamp in stamps)
+        return []
+    return [Path(config.models_path) / name for name in names if name]
 
 
 def _kind_of(snapshot: Snapshot) -> str:

@@ -7,21 +7,25 @@ Names are compared as they are: never as patterns, and never with the order of a
 from __future__ import annotations
 
 import difflib
+import logging
 import threading
 import time
 from typing import ClassVar
 
 from localai_flask.config import facts
-from localai_flask.config.catalog import Broken, Catalog, MayUse, build, read
+from localai_flask.config.catalog import Broken, Catalog, MayUse, build, loaded_from, read
 from localai_flask.config.files.listing import Entry, look
+from localai_flask.config.files.settling import Settling
 from localai_flask.config.look import NEVER, Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml.downloads import check_files
 from localai_flask.config.model_yaml.findings import Finding
 from localai_flask.config.model_yaml.model_reader import Loaded
 from localai_flask.config.model_yaml.templates import has_changed
-from localai_flask.errors import ConfigError, InvalidRequest, ModelDisabled, ModelNotFound
+from localai_flask.errors import ApiError, ConfigError, InvalidRequest, ModelDisabled, ModelNotFound
 from localai_flask.settings import Settings
+
+log = logging.getLogger("gunicorn.error")
 
 TEXT_USES = frozenset({"chat", "completion", "edit"})
 NEEDED = {"embeddings": "embed", "rerank": "score"}
@@ -43,6 +47,9 @@ class Registry:
         self._checked = float("-inf")
         self._entries: tuple[Entry, ...] | None = None
         self._read: dict[Entry, list[Loaded | Broken]] = {}
+        self._settling = Settling()
+        self._said: dict[str, str] = {}
+        """What was last found of each model's files when it was to be loaded."""
         self._catalog = Catalog()
         self._seen: tuple[Catalog, Look] = self._catalog, NEVER
 
@@ -65,8 +72,8 @@ class Registry:
         """
         try:
             found = _find(self._current().only(may_use), name)
-        except ConfigError:
-            found = None  # perhaps the look fell into the middle of an editor's writing
+        except ApiError:
+            found = None  # perhaps the look fell into the middle of somebody's writing
         found = found or _find(self._current(0.0).only(may_use), name)  # its file may just have come
         if found is None:
             raise _not_found(name, self._catalog.only(may_use))
@@ -104,7 +111,7 @@ class Registry:
         catalog = self._current().only(may_use)
         try:
             return _find(catalog, name) is not None
-        except ConfigError:
+        except ApiError:
             return True
 
     def refresh(self) -> None:
@@ -117,6 +124,22 @@ class Registry:
         catalog, look = self._seen
         return look if catalog.models.get(config.name) == config else NEVER
 
+    def look_to_load(self, config: ModelConfig) -> Look:
+        """Do what `last_look` does, for who is about to load the model.
+
+        Raises `ModelFileChanging` if its files are still being copied, `ConfigError` if something is missing of them.
+        """
+        look = self.last_look(config)
+        with self._lock:
+            problem = self._settling.problem(config.name, loaded_from(config))
+            is_news = isinstance(problem, ConfigError) and self._said.get(config.name) != str(problem)
+            self._said[config.name] = str(problem)
+        if is_news:
+            log.error("cannot load model %s: %s", config.name, problem)
+        if problem is not None:
+            raise problem
+        return look
+
     def refresh_names(self) -> tuple[frozenset[str], Look]:
         """Look at the folder, and return all names that stand for something in it which is not switched off.
 
@@ -125,7 +148,7 @@ class Registry:
         self.refresh()
         catalog, look = self._seen
         enabled = {name for name, config in catalog.models.items() if not config.disabled}
-        return frozenset(enabled | catalog.problems.keys()), look
+        return frozenset(enabled | catalog.problems.keys() | catalog.incomplete.keys()), look
 
     def _current(self, max_age_s: float | None = None) -> Catalog:
         """Return the folder's state, at most `recheck_s` old; while one thread reads, the others get the state before.
@@ -144,18 +167,21 @@ class Registry:
     def _refresh(self) -> None:
         begun = time.monotonic()
         entries = look(self.settings.models_path)
-        if entries != self._entries or has_changed(self._catalog.templates):
+        if entries != self._entries or has_changed(self._catalog.templates) or self._catalog.is_changing:
             folder = self.settings.models_path.absolute()
             yamls = [entry for entry in entries if entry.kind == "yaml"]
             self._read = {entry: self._read.get(entry) or read(folder / entry.name) for entry in yamls}
-            self._catalog = build(entries, {entry.name: items for entry, items in self._read.items()}, self.settings)
+            items = {entry.name: items for entry, items in self._read.items()}
+            self._catalog = build(entries, items, self.settings, self._settling)
             self._entries = entries
         self._checked = time.monotonic()
         self._seen = self._catalog, Look(begun, self._checked)
 
-    def _nothing_here(self, catalog: Catalog) -> ModelNotFound | ConfigError:
+    def _nothing_here(self, catalog: Catalog) -> ApiError:
         for problem in catalog.problems.values():
             return _again(problem)
+        for error in catalog.incomplete.values():
+            return ApiError.from_info(error)
         folder = self.settings.models_path.absolute()
         return ModelNotFound(
             f"There is no model to use in {folder}; put a .gguf file or a YAML file there.", param="model"
@@ -163,7 +189,7 @@ class Registry:
 
 
 def _find(catalog: Catalog, name: str) -> ModelConfig | None:
-    """Look a name up as it is, then as a nickname, then without `:latest`; raise the `ConfigError` of broken YAML."""
+    """Look a name up as it is, then as a nickname, then without `:latest`; raise why it cannot be used."""
     for spelling in dict.fromkeys((name, name.removesuffix(":latest"))):
         if spelling in catalog.models:
             return catalog.models[spelling]
@@ -171,6 +197,8 @@ def _find(catalog: Catalog, name: str) -> ModelConfig | None:
             raise _again(catalog.problems[spelling])
         if spelling in catalog.nicknames:
             return catalog.models[catalog.nicknames[spelling]]
+        if spelling in catalog.incomplete:
+            raise ApiError.from_info(catalog.incomplete[spelling])
     return None
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import threading
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.test_life import Stream
+import pytest
+
+from tests.e2e.test_life import DEMO, Stream
 from tests.support.processes import wait_for
 from tests.support.server import Server
 
@@ -60,3 +66,50 @@ def test_the_engines_part_of_a_yaml_loads_the_model_anew(tmp_path: Path) -> None
         wait_for(lambda: before not in server.model_workers(), 10, "the old worker has left")
         time.sleep(0.5)
         assert len(server.model_workers()) == 1
+
+
+def copy_slowly(target: Path, steps: int = 8, pause_s: float = 0.4) -> None:
+    """Copy as `cp -p` does over a slow line: the first piece holds the header, and the time is set at the end."""
+    content = DEMO.read_bytes()
+    size = -(-len(content) // steps)
+    with open(target, "wb", buffering=0) as file:
+        for begin in range(0, len(content), size):
+            file.write(content[begin : begin + size])
+            time.sleep(pause_s)
+    os.utime(target, (1e9, 1e9))
+
+
+def listed(server: Server) -> list[str]:
+    with urllib.request.urlopen(f"{server.url}/v1/models", timeout=5) as answer:
+        return [model["id"] for model in json.load(answer)["data"]]
+
+
+@pytest.mark.parametrize("has_yaml", [False, True], ids=["bare", "yaml"])
+def test_a_model_that_is_being_copied_is_loaded_once_when_it_is_whole(tmp_path: Path, has_yaml: bool) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "echo.yaml").write_text("name: echo\nbackend: echo\n")
+    if has_yaml:
+        (models / "slow.yaml").write_text("name: slow\nparameters: {model: slow.gguf}\n")
+    with Server(models, tmp_path) as server:
+        copying = threading.Thread(target=copy_slowly, args=[models / "slow.gguf"])
+        copying.start()
+        wait_for((models / "slow.gguf").exists)
+        refusals: list[dict[str, Any]] = []
+
+        def is_served() -> bool:
+            status, answer = server.post("/v1/completions", {"model": "slow", "prompt": "a", "max_tokens": 2})
+            refusals.append({"status": status, **answer.get("error", {})})
+            offered = listed(server)
+            if not has_yaml and (models / "slow.gguf").stat().st_size < DEMO.stat().st_size:
+                assert offered == ["echo"], "a model that is not whole is not listed"
+            return status == 200
+
+        wait_for(is_served, 30, "the model is served")
+        assert not copying.is_alive()
+        *waits, served = refusals
+        assert served["status"] == 200 and len(waits) > 2
+        assert {(each["status"], each["code"]) for each in waits} == {(503, "model_file_changing")}
+        assert any("% of it is there" in each["message"] for each in waits)
+        assert server.log().count("loading model slow") == 1 and "cannot load" not in server.log()
+        assert "slow" in " ".join(listed(server))

@@ -92,6 +92,15 @@ _LOOKALIKES = (
 )
 
 
+class CutOffFile(ConfigError):
+    """A file ends before what its header promises."""
+
+    def __init__(self, message: str, share: float = 0.0):
+        """`share` is how much of it there is, from 0 to 1, as far as that is known."""
+        super().__init__(message)
+        self.share = share
+
+
 class GGUFInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The header's facts; a number is 0 and a text "" where the file is silent.
 
@@ -138,7 +147,7 @@ def inspect(path: Path, *, with_vocabulary: bool = False, named_by: str = "param
             size = file.seek(0, 2)
             file.seek(0)
             if size == 0:
-                raise ConfigError(f"{path} is empty; download it again.")
+                raise CutOffFile(f"{path} is empty; download it again.")
             return _inspect(path, file, size, _Tokens(with_vocabulary))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; put the model file there or correct `{named_by}`.") from None
@@ -153,11 +162,13 @@ def _inspect(path: Path, file: BinaryIO, size: int, tokens: _Tokens) -> GGUFInfo
     try:
         info = _parse(HeaderReader(file, size), tokens)
     except CutOff:
-        raise ConfigError(f"{path} is cut off inside its header, after {size} bytes; download it again.") from None
+        raise CutOffFile(f"{path} is cut off inside its header, after {size} bytes; download it again.") from None
     except Damaged as damage:
         raise ConfigError(f"{path} cannot be used: {damage}.") from None
     if info.data_end > size:
-        raise ConfigError(f"{path} is cut off: {size} of {info.data_end} bytes; download it again.")
+        raise CutOffFile(
+            f"{path} is cut off: {size} of {info.data_end} bytes; download it again.", size / info.data_end
+        )
     return info
 
 

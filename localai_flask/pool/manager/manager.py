@@ -128,6 +128,11 @@ class PoolManager:
         with self._lock:
             self.table.mark_missing(name, error)
 
+    def has_workers(self, key: str) -> bool:
+        """Return whether a model is loaded or being loaded."""
+        with self._lock:
+            return self.table.has_workers(key)
+
     def names_in_use(self) -> frozenset[str]:
         """Return the names of models of the models folder that are wanted or have workers."""
         with self._lock:

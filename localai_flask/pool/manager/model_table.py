@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from localai_flask.config import model as model_config
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ErrorInfo, OutOfMemory, Unavailable
+from localai_flask.errors import ErrorInfo, ModelFileChanging, OutOfMemory, Unavailable
 from localai_flask.pool.manager.death import Death, describe_death
 from localai_flask.pool.manager.entries import Intent, ModelEntry
 from localai_flask.pool.manager.worker_entry import WorkerEntry
@@ -103,9 +103,15 @@ class ModelTable:
         """Note that a required name stands for no usable model."""
         known = self.models.get(name)
         if known is None or known.error != error:
-            log.error("cannot load %s to memory: %s", name, error.message)
+            before = known.error.code if known is not None and known.error is not None else ""
+            if before != error.code or error.code != ModelFileChanging.code:  # of a copy once, not at each per cent
+                log.error("cannot load %s to memory: %s", name, error.message)
             intent = Intent(wanted=False, required=True)
             self.models[name] = ModelEntry(ModelConfig(name=name), intent, error=error)
+
+    def has_workers(self, key: str) -> bool:
+        """Return whether a model is loaded or being loaded, so that its file need not be whole any more."""
+        return key in self.models and bool(self.models[key].current)
 
     def names_in_use(self) -> frozenset[str]:
         """Return the names of models of the models folder that the table has."""
