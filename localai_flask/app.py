@@ -15,6 +15,7 @@ from localai_flask.api import auth, cors, docs, errors, health, hosts, metrics_p
 from localai_flask.api.anthropic import errors as anthropic_errors
 from localai_flask.api.anthropic import routes as anthropic_routes
 from localai_flask.api.limits import Places
+from localai_flask.api.localai import model_routes as localai_model_routes
 from localai_flask.api.localai import routes as localai_routes
 from localai_flask.api.openai import embeddings as openai_embeddings
 from localai_flask.api.openai import models as openai_models
@@ -107,7 +108,8 @@ def _register_blueprints(app: Flask) -> None:
     api.register_blueprint(health.bp)
     api.register_blueprint(metrics_page.bp)
     openai = (openai_routes.bp, openai_embeddings.bp, openai_models.bp)
-    for blueprint in (*openai, localai_routes.bp, anthropic_routes.bp, responses_routes.bp):
+    localai = (localai_routes.bp, localai_model_routes.bp)
+    for blueprint in (*openai, *localai, anthropic_routes.bp, responses_routes.bp):
         api.register_blueprint(blueprint, url_prefix="/v1")
         # The same paths without /v1, registered with Flask alone so that the OpenAPI page lists each operation once.
         app.register_blueprint(blueprint, url_prefix="/", name=f"{blueprint.name}-short")

@@ -45,6 +45,7 @@ def ask(config: ModelConfig, questions: Sequence[Question] | Plan, kind: type[T]
     record = current.record()
     try:
         session = current.pool().session(config)
+        session.keep_alive_s = current.keep_alive_s()
         record.await_model(config.name)
         for _ in session.wait_ready(BEAT_S):
             watch.check()

@@ -78,6 +78,7 @@ class Work:
         self._pool = current.pool()
         self._timeout_s = current.settings().request_timeout or None
         self._logs_prompts = current.settings().log_prompts
+        self._keep_alive_s = current.keep_alive_s()
         self._watch = watch or Watch(request.environ)
         self.record = current.record()
         self._counts = current.counts()
@@ -106,6 +107,7 @@ class Work:
 
     def _run(self) -> Generator[Item, None, None]:
         session = self._pool.session(self._config)
+        session.keep_alive_s = self._keep_alive_s
         self.record.await_model(self._config.name)
         for progress in session.wait_ready(BEAT_S):
             self._watch.check()

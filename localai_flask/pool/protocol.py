@@ -203,6 +203,8 @@ class PoolReport(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator may want to know of the pool; a limit that is None or 0 is none."""
 
     models: list[ModelReport]
+    backends: list[str]
+    """The engines that are installed."""
     memory_budget: int | None
     max_models: int
 

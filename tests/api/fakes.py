@@ -23,6 +23,7 @@ from localai_flask.generation import (
     Usage,
 )
 from localai_flask.inquiry import Question
+from localai_flask.pool.protocol import PoolReport
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -66,6 +67,17 @@ class FakePool:
         self.timeouts: list[float | None] = []
         self.open = 0
         self.cancelled = 0
+        self.kept: list[float | None] = []
+        self.reports: list[PoolReport] = []
+        self.unloaded: list[tuple[str, bool]] = []
+
+    def report(self) -> PoolReport:
+        """Return the next of the reports, the last one again and again."""
+        return self.reports.pop(0) if len(self.reports) > 1 else self.reports[0]
+
+    def unload(self, name: str, *, by_force: bool) -> bool:
+        self.unloaded.append((name, by_force))
+        return any(model.name == name and model.workers for model in self.reports[0].models)
 
     def is_loaded(self, config: ModelConfig) -> bool:
         return True
@@ -97,6 +109,7 @@ class FakeSession:
     def __init__(self, pool: FakePool):
         self._pool = pool
         self.info = pool.info
+        self.keep_alive_s: float | None = None
 
     def wait_ready(self, beat: float = 0.5) -> Iterator[float | None]:
         for progress in self._pool.loading:
@@ -104,15 +117,20 @@ class FakeSession:
                 raise progress
             yield progress
 
+    def leave(self) -> None:
+        self._pool.kept.append(self.keep_alive_s)
+
     def generate(self, requests: list[tuple[Prompt, SamplingParams]], timeout_s: float | None = None) -> FakeGeneration:
         self._pool.requests += requests
         self._pool.timeouts.append(timeout_s)
+        self.leave()
         scripts = [self._pool.scripts.pop(0) for _ in requests]
         return FakeGeneration(self._pool, scripts)
 
     def ask(self, questions: Sequence[Question], timeout_s: float | None = None) -> FakeGeneration:
         """Answer as the echo backend does, unless there are scripts, and the last question first."""
         self._pool.questions += questions
+        self.leave()
         self._pool.timeouts.append(timeout_s)
         if self._pool.scripts:
             return FakeGeneration(self._pool, [self._pool.scripts.pop(0) for _ in questions])

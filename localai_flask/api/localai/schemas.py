@@ -16,6 +16,36 @@ MAX_TOKEN_ID = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoadCall:
+    model: str
+
+
+class LoadRequest(RequestSchema):
+    model = Text(required=True, validate=not_empty())
+
+    @marshmallow.post_load
+    def make(self, data: dict[str, Any], **_: Any) -> LoadCall:
+        return LoadCall(model=data["model"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnloadCall:
+    """By `force` what the model runs is ended at once."""
+
+    model: str
+    force: bool
+
+
+class UnloadRequest(RequestSchema):
+    model = Text(required=True, validate=not_empty())
+    force = Flag(load_default=False)
+
+    @marshmallow.post_load
+    def make(self, data: dict[str, Any], **_: Any) -> UnloadCall:
+        return UnloadCall(model=data["model"], force=data["force"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenizeCall:
     """`whole` puts the special tokens around the text that the model wants."""
 

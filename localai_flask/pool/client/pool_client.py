@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
@@ -20,9 +21,10 @@ from localai_flask.pool.client.inbox import Inbox
 from localai_flask.pool.client.session import BEAT_S, MANAGER_ABSENCE_S, Session
 from localai_flask.pool.client.worker_links import WorkerLinks
 from localai_flask.pool.messages import Ping, Pong
-from localai_flask.pool.protocol import ModelState, ModelStatus, WorkerAddress
+from localai_flask.pool.protocol import ModelState, ModelStatus, PoolProxy, PoolReport, WorkerAddress, connect
 from localai_flask.pool.runtime import Runtime
 
+T = TypeVar("T")
 ENGINE_STALL_S = 60.0
 """How long one step of an engine may last before the model no longer counts as ready."""
 PUBLIC_STATES = {
@@ -74,6 +76,23 @@ class PoolClient:
         """Return what is known of the models that are loaded, by name."""
         directory, _ = self._started()
         return {status.name: status.info for status in directory.statuses().values() if status.info is not None}
+
+    def report(self) -> PoolReport:
+        """Return what an operator may want to know; raise `Unavailable` if the manager does not answer."""
+        return self._ask_manager(lambda manager: manager.describe())
+
+    def unload(self, name: str, *, by_force: bool) -> bool:
+        """Let a model's workers leave, by force at once; return whether it had any.
+
+        Raises `Unavailable` if the manager does not answer.
+        """
+        return self._ask_manager(lambda manager: manager.unload(name, by_force=by_force))
+
+    def _ask_manager(self, ask: Callable[[PoolProxy], T]) -> T:
+        try:
+            return ask(connect(self._runtime))
+        except (OSError, EOFError) as error:
+            raise Unavailable("The pool manager does not answer; it is being restarted, so try again.") from error
 
     def check(self, timeout: float) -> None:
         """Make a round trip through the manager and every model that must be ready.

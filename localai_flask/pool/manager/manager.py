@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 
+from localai_flask.backends import BACKENDS, is_installed
 from localai_flask.config import model as model_config
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
@@ -91,7 +92,9 @@ class PoolManager:
         with self._lock:
             models = [describe_model(model, self._rules, now) for model in self.table.models.values()]
         budget, most = self._rules.memory_budget, self._rules.max_models
-        return protocol.encode(PoolReport(models=models, memory_budget=budget, max_models=most))
+        backends = [name for name in BACKENDS if is_installed(name)]
+        report = PoolReport(models=models, backends=backends, memory_budget=budget, max_models=most)
+        return protocol.encode(report)
 
     def unload(self, name: str, by_force: bool) -> bool:
         """Let the workers of a model leave, by force at once, and start none before somebody asks for it."""

@@ -39,7 +39,7 @@ def _plan_model(key: str, model: ModelEntry, rules: Rules, now: float) -> Iterat
     else:
         yield from (Retire(worker.id) for worker in _surplus(model))
         if (idle_s := model.idle_s(now)) >= model.keep_alive_s(rules.idle_timeout_s) and not model.is_pinned:
-            yield Unload(key, f"was idle for {idle_s:.0f} s")
+            yield Unload(key, f"leaves, as nobody has used it for {idle_s:.0f} s")
     withdrawn_at = model.intent.withdrawn_at
     if not model.workers and withdrawn_at is not None and now >= withdrawn_at + FORGET_S:
         yield Forget(key)

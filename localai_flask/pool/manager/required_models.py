@@ -10,10 +10,12 @@ import threading
 import time
 from typing import Protocol
 
+from msgspec import structs
+
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.registry import Registry
-from localai_flask.errors import ApiError, ErrorInfo, ServerConfigError
+from localai_flask.errors import ApiError, ErrorInfo, ModelNotFound, ServerConfigError
 from localai_flask.pool.protocol import Wanted, wanted
 from localai_flask.settings import Settings
 
@@ -104,6 +106,9 @@ class RequiredModels(threading.Thread):
             config = registry.get(name)
             look = registry.last_look if self._table.has_workers(config.key) else registry.look_to_load
             self._table.require(name, wanted(config, look(config)))
+        except ModelNotFound as error:
+            advice = "LOCALAI_LOAD_TO_MEMORY names it: put its file there, or take the name out."
+            self._table.mark_missing(name, structs.replace(error.info, message=f"{error} {advice}"))
         except ApiError as error:
             self._table.mark_missing(name, error.info)
         except OSError as error:
