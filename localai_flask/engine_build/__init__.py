@@ -4,6 +4,7 @@ python3 -m localai_flask.engine_build flags [WORD…]      print the CMAKE_ARGS 
 python3 -m localai_flask.engine_build install [WORD…]    build and install for the Python that runs this
 
 targets     what the words mean, and CMake's flags for them
+nvidia      NVIDIA's cards and compiler
 compilers   the machine's compilers, and whether they can be trusted with AMX
 wheel       building it once for each set of flags, compilers and processor, and installing it
 progress    how far a build is

@@ -17,30 +17,49 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from localai_flask.engine_build import nvidia
 from localai_flask.engine_build.compilers import LINUX_ONLY, BuildError, describe_compilers
 from localai_flask.engine_build.progress import Progress
-from localai_flask.engine_build.targets import choose_flags, choose_targets, compilers_for
+from localai_flask.engine_build.targets import (
+    ARCHITECTURES,
+    CUDA,
+    EVERY_CARD,
+    EVERY_CARDS,
+    TARGETS,
+    choose_flags,
+    choose_targets,
+    choose_unasked,
+    compilers_for,
+    find_tool,
+)
 
 PACKAGE = "llama-cpp-python"
 RECORD = Path(sys.prefix) / "llama_cpp_build.json"
 LOG = Path(sys.prefix) / "llama_cpp_build.log"
 CHECKOUT = Path(__file__).resolve().parents[2]
-CORE_MINUTES = 8
-"""What a build for the CPU took, times the cores that took part."""
+CORE_MINUTES, CUDA_CORE_MINUTES = 8, 70
+"""What a build for the CPU took, and what one of NVIDIA's architectures took beside it, times the cores."""
 INSTRUCTION_SETS = re.compile(r"(s*sse|avx|amx|fma|f16c|bmi|gfni|v?aes|sha|asimd|sve|sme(?!p)|i8mm|bf16)\w*")
 
 
 def install(words: Sequence[str]) -> None:
     """Have this Python's llama-cpp-python built as asked; do nothing if it is.
 
-    Without words it is built for what it was, and without CMAKE_ARGS with those it was. Raises `BuildError`.
+    Without words it is built for what it was, at first for a card if there is all that takes, and without CMAKE_ARGS
+    with those it was. Raises `BuildError`.
     """
     if sys.platform != "linux":
         raise BuildError(f"{LINUX_ONLY}.")
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    if not words and not record:
+        words, why = choose_unasked()
+        if why:
+            print(why, file=sys.stderr)
     words = sorted(choose_targets(words or record.get("words", [])))
     own = os.environ.get("CMAKE_ARGS", record.get("cmake_args", ""))
     wanted = {"version": read_version(), "words": words, "cmake_args": own, "processor": _processor(words)}
+    if CUDA in words:  # where no card is seen, as while its driver is changed, it stays what it was built for
+        wanted["cards"] = nvidia.read_architectures() or record.get("cards", [])
     if record == wanted and _installed() == wanted["version"]:
         return
     flags = choose_flags(words, {**os.environ, "CMAKE_ARGS": own})
@@ -87,6 +106,8 @@ def _wheel_folder(version: str, flags: Sequence[str], words: Sequence[str]) -> P
     """Return where the wheel of such a build is kept."""
     compilers = compilers_for(choose_targets(words), os.environ)
     facts = [version, *flags, _processor(words), *describe_compilers(compilers)]
+    if CUDA in words:
+        facts.append(nvidia.describe_compiler(find_tool(CUDA)))
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "localai-flask" / "wheels" / hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
@@ -94,8 +115,9 @@ def _wheel_folder(version: str, flags: Sequence[str], words: Sequence[str]) -> P
 def _build(version: str, flags: Sequence[str], words: Sequence[str], folder: Path) -> None:
     """Build the wheel into its folder, where it appears when it is whole."""
     cores = int(os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL") or os.cpu_count() or 1)
-    minutes = -(-CORE_MINUTES // cores)
-    more = "" if words == ["cpu"] else f", and several times that for {', '.join(words)}"
+    minutes = -(-_core_minutes(flags) // cores)
+    others = sorted({*words} - {"cpu", CUDA})
+    more = f", and several times that for {', '.join(others)}" if others else ""
     print(f"Compiling llama.cpp {version}, once: about {minutes} min on {cores} cores{more}.", file=sys.stderr)
     print(f"CMAKE_ARGS: {shlex.join(flags)}\nLog: {LOG}", file=sys.stderr, flush=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,6 +128,14 @@ def _build(version: str, flags: Sequence[str], words: Sequence[str], folder: Pat
         _run(command, {**os.environ, "CMAKE_ARGS": shlex.join(flags)}, Progress(60.0 * minutes))
         for wheel in Path(made).glob("*.whl"):
             wheel.replace(folder / wheel.name)
+
+
+def _core_minutes(flags: Sequence[str]) -> int:
+    """Estimate a build for the CPU, and for each of NVIDIA's architectures that the flags name."""
+    named = [flag.partition("=")[2] for flag in flags if flag.startswith(f"-D{ARCHITECTURES}=")]
+    if not named:
+        return CORE_MINUTES
+    return CORE_MINUTES + CUDA_CORE_MINUTES * (EVERY_CARDS if named[-1] == EVERY_CARD else named[-1].count(";") + 1)
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str], progress: Progress) -> None:
@@ -139,5 +169,14 @@ def explain_failure(log: str) -> str:
     if re.search(r"Killed signal|out of memory|Cannot allocate memory", log):
         return (
             f"The compiler ran out of memory; set CMAKE_BUILD_PARALLEL_LEVEL=1 and try again. All it said: {LOG}{shown}"
+        )
+    if "unsupported GNU version" in log:
+        return (
+            "nvcc does not take this version of GCC; install an older one and name it, as in NVCC_CCBIN=g++-13. "
+            f"All it said: {LOG}{shown}"
+        )
+    if re.search(r"CUDA::cublas|cublas_v2\.h", log):
+        return (
+            f"CUDA's toolkit is there without cuBLAS; install {TARGETS[CUDA].remedy}. All that was said: {LOG}{shown}"
         )
     return f"llama.cpp could not be built. All that was said: {LOG}{shown}"

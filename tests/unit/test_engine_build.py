@@ -10,10 +10,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from localai_flask.engine_build import compilers, wheel
+from localai_flask.engine_build import compilers, nvidia, wheel
 from localai_flask.engine_build.compilers import BuildError, gets_amx_wrong
 from localai_flask.engine_build.progress import Progress
 from localai_flask.engine_build.targets import TARGETS, choose_flags
@@ -24,6 +25,13 @@ AMX_OFF = ["-DCMAKE_C_FLAGS=-mno-amx-int8", "-DCMAKE_CXX_FLAGS=-mno-amx-int8"]
 COMPILER = """#!/bin/sh
 while [ $# -gt 0 ]; do case $1 in -o) program=$2 ;; --version) echo {name} {outcome}; exit ;; esac; shift; done
 printf '#!/bin/sh\\n{outcome}\\n' > "$program" && chmod +x "$program"
+"""
+NVCC = """#!/bin/sh
+case $1 in
+--list-gpu-arch) printf '{known}\\n' ;;
+--version) echo release {release} ;;
+-v) echo '#$ TOP={toolkit}' >&2 ;;
+esac
 """
 
 
@@ -41,6 +49,14 @@ class Machine:
         path.chmod(0o755)
         return path
 
+    def add_cards(self, *capabilities: str) -> None:
+        lines = "\\n".join(capabilities)
+        self.add("nvidia-smi", f"#!/bin/sh\nprintf '{lines}\\n'\n")
+
+    def add_nvcc(self, *architectures: str, release: str = "13.0") -> None:
+        known = "\\n".join(f"compute_{each}" for each in architectures)
+        self.add("nvcc", NVCC.format(known=known, release=release, toolkit=self.folder.parent / "toolkit"))
+
     def add_compilers(self, outcome: str, *names: str) -> None:
         for name in names or ("cc", "c++"):
             self.add(name, COMPILER.format(name=name, outcome=outcome))
@@ -54,6 +70,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setenv("PATH", str(folder))
     for name in ("CC", "CXX", "CFLAGS", "CXXFLAGS", "CMAKE_ARGS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(nvidia, "FOLDERS", ())
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(sys, "platform", "linux")
     return machine
@@ -65,13 +82,76 @@ def test_each_word_has_its_flags(machine: Machine) -> None:
     for name in ("nvcc", "glslc", "hipcc"):
         machine.add(name)
     assert choose_flags([]) == choose_flags(["cpu"]) == ["-DGGML_RPC=ON"]
-    assert choose_flags(["cuda"]) == ["-DGGML_RPC=ON", "-DGGML_CUDA=ON"]
+    every_card = "-DCMAKE_CUDA_ARCHITECTURES=all-major"
+    assert choose_flags(["cuda"]) == ["-DGGML_RPC=ON", "-DGGML_CUDA=ON", every_card]
     assert choose_flags(["Vulkan"]) == ["-DGGML_RPC=ON", "-DGGML_VULKAN=ON"]
     assert choose_flags(["hip"]) == ["-DGGML_RPC=ON", "-DGGML_HIP=ON"]
     sycl = choose_flags(["sycl"])
     assert "-DGGML_SYCL=ON" in sycl and "-DCMAKE_C_COMPILER=icx" in sycl and "-DCMAKE_CXX_COMPILER=icpx" in sycl
     both = choose_flags(["cuda,portable"])
     assert {"-DGGML_CUDA=ON", "-DGGML_BACKEND_DL=ON", "-DGGML_CPU_ALL_VARIANTS=ON", "-DGGML_NATIVE=OFF"} < {*both}
+
+
+def test_kernels_are_compiled_for_the_cards_that_are_there(machine: Machine) -> None:
+    machine.add_compilers(RIGHT)
+    machine.add_nvcc("75", "86", "90")
+    machine.add_cards("9.0", "8.6", "9.0")
+    assert "-DCMAKE_CUDA_ARCHITECTURES=86;90" in choose_flags(["cuda"])
+    assert not [flag for flag in choose_flags(["cuda", "portable"]) if "ARCHITECTURES" in flag]
+    own = {"CMAKE_ARGS": "-DCMAKE_CUDA_ARCHITECTURES=75"}
+    assert [flag for flag in choose_flags(["cuda"], own) if "ARCHITECTURES" in flag] == [own["CMAKE_ARGS"]]
+    machine.add_cards("12.0")
+    with pytest.raises(BuildError, match=r"a card of NVIDIA's architecture 120, which .*/nvcc does not know"):
+        choose_flags(["cuda"])
+
+
+def test_a_first_build_takes_a_card_that_can_be_built_for(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    machine.add_compilers(RIGHT)
+    machine.add_nvcc("75", "90")
+    builds = Builds(monkeypatch, tmp_path)
+    wheel.install([])
+    assert builds.built == [("cpu",)] and not capsys.readouterr().err
+
+    def install_anew() -> str:
+        wheel.RECORD.unlink()
+        wheel.install([])
+        return capsys.readouterr().err
+
+    machine.add_cards("9.0")
+    assert "has an NVIDIA card and no cuBLAS" in install_anew() and builds.built == [("cpu",)]
+    (tmp_path / "toolkit" / "include").mkdir(parents=True)
+    (tmp_path / "toolkit" / "include" / "cublas_v2.h").touch()
+    machine.add_cards("12.0")
+    assert "architecture 120" in install_anew() and builds.built == [("cpu",)]
+    machine.add_cards("9.0")
+    assert "GPU=cpu leaves it out" in install_anew() and builds.built == [("cpu",), ("cuda",)]
+    (machine.folder / "nvcc").unlink()
+    monkeypatch.setattr("localai_flask.engine_build.targets.find_tool", lambda word: "")
+    assert "has an NVIDIA card and no nvcc" in install_anew() and builds.built == [("cpu",), ("cuda",)]
+
+
+def test_another_card_or_toolkit_needs_another_wheel(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.add_compilers(RIGHT)
+    machine.add_nvcc("75", "86", "90")
+    machine.add_cards("9.0")
+    builds = Builds(monkeypatch, tmp_path)
+    wheel.install(["cuda"])
+    wheel.install([])
+    assert len(builds.built) == 1
+    (machine.folder / "nvidia-smi").rename(tmp_path / "away")
+    wheel.install([])  # as while the driver is changed
+    assert len(builds.built) == 1
+    machine.add_cards("8.6")
+    wheel.install([])
+    assert len(builds.built) == 2
+    machine.add_nvcc("75", "86", "90", release="14.0")
+    wheel.RECORD.unlink()
+    wheel.install(["cuda"])
+    assert len(builds.built) == 3
 
 
 @pytest.mark.parametrize("wrong", ["cc", "c++"])
@@ -170,6 +250,15 @@ def test_progress_is_estimated_from_the_builds_own_pace(step: str) -> None:
     assert progress.left_s(230.0) == 0
 
 
+def test_a_build_for_cards_is_expected_to_take_longer() -> None:
+    plain = wheel._core_minutes(["-DGGML_RPC=ON"])
+    one, two, every = (
+        wheel._core_minutes(["-DGGML_CUDA=ON", f"-DCMAKE_CUDA_ARCHITECTURES={each}"])
+        for each in ("90", "86;90", "all-major")
+    )
+    assert one - plain == two - one > plain and every > two
+
+
 def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(capsys: pytest.CaptureFixture) -> None:
     progress = Progress(240.0, now=0.0)
     for now in range(61):
@@ -180,6 +269,10 @@ def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(capsys: pyte
 def test_a_failure_names_its_first_errors_and_the_log() -> None:
     said = explain_failure("a.cpp:1:2: error: no such thing\nnote: fine\nCMake Error at x: y\n")
     assert str(wheel.LOG) in said and "no such thing" in said and "CMake Error at x" in said and "fine" not in said
+    assert "NVCC_CCBIN" in explain_failure(
+        "#error -- unsupported GNU version! gcc versions later than 15 are not supported!"
+    )
+    assert "without cuBLAS" in explain_failure("CMake Error: The link interface contains: CUDA::cublas but not found")
     assert "CMAKE_BUILD_PARALLEL_LEVEL=1" in explain_failure(
         "c++: fatal error: Killed signal terminated program cc1plus"
     )
@@ -204,6 +297,7 @@ class Builds:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path):
         self.built: list[tuple[str, ...]] = []
         self.installed: list[str] = []
+        self._run_for_real = subprocess.run
         monkeypatch.setattr(wheel, "RECORD", folder / "record.json")
         monkeypatch.setattr(wheel, "_build", self._build)
         monkeypatch.setattr(wheel, "_installed", wheel.read_version)
@@ -215,7 +309,9 @@ class Builds:
         folder.mkdir(parents=True)
         (folder / "llama_cpp_python-1-py3-none-any.whl").touch()
 
-    def _run(self, command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+    def _run(self, command: list[str], **how: Any) -> subprocess.CompletedProcess[str]:
+        if Path(command[0]).name in ("nvcc", "nvidia-smi"):
+            return self._run_for_real(command, **how)
         if "install" in command:
             self.installed.append(command[-1])
         return subprocess.CompletedProcess(command, 0, stdout="a compiler", stderr="")
