@@ -21,8 +21,12 @@ TOKENS = 4
 
 
 class Device(msgspec.Struct, frozen=True):
+    """A GPU that the library can use, and its memory in bytes."""
+
     name: str
     description: str
+    free: int = 0
+    total: int = 0
 
 
 class Library(msgspec.Struct, frozen=True):
@@ -41,12 +45,15 @@ class Decoded(msgspec.Struct, frozen=True):
 
 def describe_library() -> Library:
     """Load the library and look at it."""
-    from localai_flask.backends.llama_cpp.devices import local_gpus
+    from localai_flask.backends.llama_cpp.devices import local_gpus, read_memory
     from localai_flask.backends.llama_cpp.library import ENGINE_VERSION, capture_log, ggml, lib
 
     capture_log()
     about = ggml("ggml_backend_dev_description", ctypes.c_char_p, ctypes.c_void_p)
-    gpus = [Device(name, about(device).decode(errors="replace")) for name, device in local_gpus().items()]
+    gpus = [
+        Device(name, about(device).decode(errors="replace"), *read_memory(device))
+        for name, device in local_gpus().items()
+    ]
     registry = ggml("ggml_backend_reg_by_name", ctypes.c_void_p, ctypes.c_char_p)
     variants = re.findall(r"libggml-cpu-\w+\.so\S*", Path("/proc/self/maps").read_text())
     features: bytes = lib.llama_print_system_info()

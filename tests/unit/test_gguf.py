@@ -108,6 +108,13 @@ def test_data_end_is_where_the_last_tensor_ends(written, alignment):
     assert inspect(written(content)).data_end == len(content)
 
 
+def test_each_layers_tensors_are_summed_up(written):
+    names = ("token_embd.weight", "blk.0.attn_q.weight", "blk.0.ffn_up.weight", "blk.2.attn_q.weight", "xblk.1.w")
+    content = gguf(TINY, tuple((name, (64, 2), F16) for name in names))
+    assert inspect(written(content)).layer_bytes == (512, 0, 256)
+    assert inspect(written(gguf(tensors=()))).layer_bytes == ()
+
+
 def test_file_without_tensors_ends_with_its_header(written):
     content = gguf(tensors=())
     assert inspect(written(content)).data_end == len(content)

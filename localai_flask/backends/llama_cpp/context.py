@@ -152,4 +152,10 @@ def choose_attention(params: Any, options: EngineOptions, slots: int, heads: int
 
 def is_elsewhere(options: EngineOptions) -> bool:
     """Return whether a model and its cache lie, at least in part, in other memory than the processor's."""
-    return bool(options.rpc_servers) or (options.gpu_layers != 0 and has_gpu())
+    return bool(options.rpc_servers) or uses_gpu(options)
+
+
+def uses_gpu(options: EngineOptions) -> bool:
+    """Return whether layers may lie on a GPU of this machine."""
+    names = {name.lower() for name in options.devices}
+    return options.gpu_layers != 0 and (not names or bool(names - {"none", "cpu"})) and has_gpu()

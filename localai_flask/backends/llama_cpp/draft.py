@@ -16,6 +16,7 @@ from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.llama_cpp.batch import Batch, Tokens
 from localai_flask.backends.llama_cpp.library import lib
 from localai_flask.backends.llama_cpp.model import Model
+from localai_flask.backends.llama_cpp.offload import fit_to_gpus
 from localai_flask.backends.llama_cpp.options import EngineOptions
 from localai_flask.backends.llama_cpp.sequence import Sequence
 from localai_flask.backends.llama_cpp.shifting import common_prefix
@@ -46,7 +47,7 @@ class DraftModel:
         """Load the model; raise `ConfigError` or `ModelLoadFailed` if it cannot guess for the target."""
         self.most, self._p_min = options.speculation.spec_n_max or MOST_GUESSES, options.speculation.spec_p_min
         inspect(path, named_by="draft_model")
-        self.model = Model(path, _own_options(options, target), progress, target.capture)
+        self.model = Model(path, fit_to_gpus(path, _own_options(options, target)), progress, target.capture)
         try:
             self._check(path, target)
         except ConfigError:

@@ -16,6 +16,7 @@ from localai_flask.backends.llama_cpp.constraint import make_tokenizer
 from localai_flask.backends.llama_cpp.inquiries import Inquiries
 from localai_flask.backends.llama_cpp.library import ENGINE_VERSION, capture_log
 from localai_flask.backends.llama_cpp.model import Model
+from localai_flask.backends.llama_cpp.offload import fit_to_gpus
 from localai_flask.backends.llama_cpp.options import read_options
 from localai_flask.backends.llama_cpp.pace import LEAST_CHUNK, Pace
 from localai_flask.backends.llama_cpp.rpc_client import tell_last_words
@@ -74,7 +75,9 @@ class LlamaCppBackend(Backend):
         settings = Settings.from_environment()
         options = replace(read_options(config, settings), repack=not self.is_cautious)
         tell_last_words(self.last_words)
-        self.model = model = Model(config.model_path, options, progress, capture_log(options.verbosity))
+        capture = capture_log(options.verbosity)
+        options = fit_to_gpus(config.model_path, options)
+        self.model = model = Model(config.model_path, options, progress, capture)
         model.choose_waiting(options)
         must_reuse = any("cache_reuse" in option.replace("-", "_") for option in config.options)
         self.cache = PrefixCache(model, options, must_reuse=must_reuse)

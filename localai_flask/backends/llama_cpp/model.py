@@ -23,6 +23,7 @@ from localai_flask.backends.llama_cpp.context import (
     context_params,
     is_elsewhere,
     metadata,
+    uses_gpu,
 )
 from localai_flask.backends.llama_cpp.library import LogCapture, lib, spin_switch
 from localai_flask.backends.llama_cpp.options import EngineOptions
@@ -72,6 +73,8 @@ class Model:
             self._make_context(options)
             if options.warmup and self.generates:
                 self._warm_up()
+                if uses_gpu(options):  # kernels are brought to it when they are first needed, and prompts need others
+                    self._warm_up(min(self.n_batch, self.context_size))
                 self._choose_threads(options)
             undo.pop_all()
         capture.errors.clear()
@@ -101,7 +104,7 @@ class Model:
 
         For one model of the process, since they wait in the same way for all.
         """
-        if spin_switch is None or not (self.generates and options.warmup) or is_elsewhere(options):
+        if spin_switch is None or not (self.generates and options.warmup) or self._is_offloaded(options):
             return
         spin_switch.set(spins=True)
         spinning = self._measure_decoding(options)
@@ -119,6 +122,7 @@ class Model:
             lib.llama_set_n_threads(self.context, threads, threads)
             self._threads_set = threads
         code = lib.llama_decode(self.context, batch.struct)
+        lib.llama_synchronize(self.context)  # a GPU has only been told what to do, and time is measured here
         if code != 0:
             raise RuntimeError(f"llama_decode failed with code {code} on {batch.size} tokens: {self.capture.cause()}")
 
@@ -155,6 +159,14 @@ class Model:
         parameters: int = lib.llama_model_n_params(self.handle)
         heads: int = lib.llama_model_n_layer(self.handle) * lib.llama_model_n_head(self.handle)
         return parameters // (CELL_SHARE * max(heads, 1))
+
+    def _is_offloaded(self, options: EngineOptions) -> bool:
+        """Return whether next to nothing is computed by this machine's processor."""
+        if options.rpc_servers:
+            return True
+        layers, stays = options.gpu_layers, options.cpu_moe or options.n_cpu_moe or options.override_tensor
+        is_whole = layers is None or layers < 0 or layers >= lib.llama_model_n_layer(self.handle)
+        return uses_gpu(options) and is_whole and not stays
 
     @property
     def forgets(self) -> bool:
@@ -261,11 +273,11 @@ class Model:
 
         return choose_threads(step, counts)
 
-    def _warm_up(self) -> None:
-        """Decode one token, so that the first request does not wait for pages of the file and for buffers."""
-        batch = Batch(1)
-        batch.add_tokens([max(self.vocabulary.bos, 0)], [0], [0])
-        self.decode(batch, with_prompt=False)
+    def _warm_up(self, size: int = 1) -> None:
+        """Decode a token or a prompt, so that the first request does not wait for pages of the file and for buffers."""
+        batch = Batch(size)
+        batch.add_chunk(np.full(size, max(self.vocabulary.bos, 0), np.int32), 0, 0, is_last=True)
+        self.decode(batch, with_prompt=size > 1)
         lib.llama_memory_clear(self.memory, True)
 
 

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from localai_flask.backends.llama_cpp.devices import choose_devices, free_memory, local_devices, local_gpus
+from localai_flask.backends.llama_cpp.devices import choose_devices, local_devices, local_gpus, read_memory
 from localai_flask.backends.llama_cpp.library import backend_function, capture_log
 from localai_flask.backends.machine import physical_cores
 from localai_flask.errors import ConfigError
@@ -67,7 +67,7 @@ def serve(address: str, *, threads: int = 0, devices: Sequence[str] = (), cache:
         )
     chosen = _choose(devices)
     for name, device in chosen.items():
-        log.info("offering %s with %.1f GiB of free memory", name, free_memory(device) / 2**30)
+        log.info("offering %s with %.1f GiB of free memory", name, read_memory(device)[0] / 2**30)
     if cache is not None:
         cache.mkdir(parents=True, exist_ok=True)
     folder = None if cache is None else str(cache.absolute()).encode()

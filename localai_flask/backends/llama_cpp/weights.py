@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from localai_flask.backends.base import LoadProgress
-from localai_flask.backends.llama_cpp.devices import choose_devices, cpu_buffer_type, find_buffer_type
+from localai_flask.backends.llama_cpp.devices import NONE, choose_devices, cpu_buffer_type, find_buffer_type
 from localai_flask.backends.llama_cpp.library import LogCapture, lib
 from localai_flask.backends.llama_cpp.options import EngineOptions
 from localai_flask.backends.llama_cpp.rpc_client import connect
@@ -30,6 +30,8 @@ SPLIT_MODES = {
     "tensor": lib.LLAMA_SPLIT_MODE_TENSOR,
 }
 NUMA = {"distribute": 1, "isolate": 2, "numactl": 3}  # ggml_numa_strategy
+NO_MEMORY = re.compile(r"out of memory|(unable|failed) to allocate (?!CPU)\w+ buffer")
+"""What llama.cpp says when weights do not fit onto a GPU."""
 _LONGEST_TEXT = 127  # bytes of a key or text in llama_model_kv_override, which ends with a zero
 
 
@@ -74,7 +76,9 @@ def _params(options: EngineOptions) -> tuple[Any, list[Any]]:
     params.check_tensors = options.check_tensors
     params.use_extra_bufts = options.repack
     remote = connect(options.rpc_servers)
-    devices = choose_devices(options.devices, remote)
+    # With none of its layers a GPU would still be sent the weights anew for each part of a prompt.
+    names = options.devices or ((NONE,) if options.gpu_layers == 0 else ())
+    devices = choose_devices(names, remote)
     kept: list[Any] = []
     if devices is not None:
         array = (ctypes.c_void_p * (len(devices) + 1))(*devices, None)
@@ -172,6 +176,11 @@ def _explain(path: Path, capture: LogCapture) -> str:
         return (
             f"{path} has the architecture {unknown[1]!r}, which this version of llama.cpp does not know; "
             "upgrade llama-cpp-python or choose another model."
+        )
+    if NO_MEMORY.search(cause):
+        return (
+            f"llama.cpp cannot load {path}: {cause}; end what else uses the GPU, or lower `gpu_layers`, which leaves "
+            "layers to the processor (left out, as many are chosen as fit)."
         )
     if "main_gpu" in cause or "SPLIT_MODE" in cause:
         return f"llama.cpp cannot load {path}: {cause}; correct `main_gpu` or the option split_mode."

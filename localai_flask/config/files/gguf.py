@@ -7,10 +7,11 @@ a file which is not what it should be. Knows no engine: weights are never read, 
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
@@ -77,6 +78,8 @@ _BLOCKS = {
 # fmt: on
 """ggml tensor type to (elements, bytes) of one block."""
 
+_BLOCK = re.compile(r"blk\.(\d{1,5})\.")
+
 _LOOKALIKES = (
     (b"version https://git-lfs", "a Git LFS pointer", "fetch the file itself with `git lfs pull`"),
     (b"PK\x03\x04", "a zip archive or PyTorch checkpoint", "unpack it, or convert the model to GGUF"),
@@ -127,6 +130,8 @@ class GGUFInfo(msgspec.Struct, frozen=True, kw_only=True):
     sampling: dict[str, float]
     """How the model wants to be sampled, by the names of `SamplingParams`; the values are not checked."""
     tensor_count: int
+    layer_bytes: tuple[int, ...]
+    """What the weights of each layer take; the rest are embeddings and output."""
     split_count: int
     data_end: int
     cached_bytes: int
@@ -246,8 +251,8 @@ def _parse(reader: HeaderReader, tokens: _Tokens) -> GGUFInfo:
     if tensor_count > MOST_TENSORS or entry_count > MOST_KEYS:
         raise Damaged(f"its header claims {tensor_count} tensors and {entry_count} metadata keys; download it again")
     metadata = dict(_entries(reader, entry_count, tokens))
-    ends = list(_tensor_ends(reader, tensor_count))
-    return _describe(metadata, tokens, tensor_count, _data_end(metadata, reader.at, ends))
+    tensors = list(_tensors(reader, tensor_count))
+    return _describe(metadata, tokens, tensors, _data_end(metadata, reader.at, tensors))
 
 
 def _entries(reader: HeaderReader, count: int, tokens: _Tokens) -> Iterator[tuple[str, Any]]:
@@ -258,27 +263,43 @@ def _entries(reader: HeaderReader, count: int, tokens: _Tokens) -> Iterator[tupl
         yield key, _value(reader, key, tokens)
 
 
-def _tensor_ends(reader: HeaderReader, count: int) -> Iterator[int]:
-    """Give each tensor's end, in bytes from the start of the data; a type we do not know counts as empty."""
+class _Tensor(NamedTuple):
+    """A tensor's place, in bytes from the start of the data; one of a type that we do not know counts as empty."""
+
+    name: str
+    begin: int
+    size: int
+
+
+def _tensors(reader: HeaderReader, count: int) -> Iterator[_Tensor]:
     for _ in range(count):
         name, n_dims = reader.name(), reader.number(U32)
         if not name or n_dims > 4:
             raise Damaged(f"its tensor {name[:SHOWN_BYTES]!r} claims {n_dims} dimensions; download it again")
         elements = math.prod(reader.number(U64) for _ in range(n_dims))
         per_block, block_bytes = _BLOCKS.get(reader.number(U32), (1, 0))
-        yield reader.number(U64) + -(-elements // per_block) * block_bytes
+        yield _Tensor(name, reader.number(U64), -(-elements // per_block) * block_bytes)
 
 
-def _data_end(metadata: dict[str, Any], header_end: int, ends: list[int]) -> int:
+def _layer_bytes(tensors: list[_Tensor]) -> tuple[int, ...]:
+    """Sum up each layer's tensors, up to the last layer that has any."""
+    sizes: dict[int, int] = {}
+    for tensor in tensors:
+        if block := _BLOCK.match(tensor.name):
+            sizes[int(block[1])] = sizes.get(int(block[1]), 0) + tensor.size
+    return tuple(sizes.get(layer, 0) for layer in range(min(max(sizes, default=-1) + 1, MOST_TENSORS)))
+
+
+def _data_end(metadata: dict[str, Any], header_end: int, tensors: list[_Tensor]) -> int:
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment <= 0:
         raise Damaged(f"its `general.alignment` is {alignment!r}; download it again")
-    if not ends:
+    if not tensors:
         return header_end
-    return -(-header_end // alignment) * alignment + max(ends)
+    return -(-header_end // alignment) * alignment + max(tensor.begin + tensor.size for tensor in tensors)
 
 
-def _describe(metadata: dict[str, Any], tokens: _Tokens, tensor_count: int, data_end: int) -> GGUFInfo:
+def _describe(metadata: dict[str, Any], tokens: _Tokens, tensors: list[_Tensor], data_end: int) -> GGUFInfo:
     def text(key: str) -> str:
         value = metadata.get(key, "")
         return value if isinstance(value, str) else ""
@@ -313,7 +334,8 @@ def _describe(metadata: dict[str, Any], tokens: _Tokens, tensor_count: int, data
         has_tokenizer="tokenizer.ggml.model" in metadata,
         chat_template=text(TEMPLATE) or None,
         sampling={name: metadata[key] for key, name in SAMPLING.items() if is_number(metadata.get(key))},
-        tensor_count=tensor_count,
+        tensor_count=len(tensors),
+        layer_bytes=_layer_bytes(tensors),
         split_count=number("split.count"),
         data_end=data_end,
         cached_bytes=cached_bytes(),
