@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -46,10 +46,10 @@ def heed(notes: Iterable[Note], config: EngineConfig) -> None:
         log.warning("model %s: %s", config.name, note.text)
 
 
-def llama_cpp_keys(config: EngineConfig, backend: str) -> Iterable[Note]:
-    """Find keys that only the llama-cpp backend honours; for all other engines."""
+def llama_cpp_keys(config: EngineConfig, backend: str, but: Collection[str] = ()) -> Iterable[Note]:
+    """Find keys that only the llama-cpp backend honours; for all other engines, `but` those that one honours too."""
     plain = EngineConfig(name=config.name)
-    for key in LLAMA_CPP_ANSWERS + LLAMA_CPP_SPEED:
+    for key in (each for each in LLAMA_CPP_ANSWERS + LLAMA_CPP_SPEED if each not in but):
         value = getattr(config, key)
         if value != getattr(plain, key) and value not in ASKS_NOTHING:
             said = f"`{key}` is for the llama-cpp backend, and this model runs with {backend}"

@@ -19,8 +19,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from localai_flask.backends.base import Job  # noqa: E402
+from localai_flask.backends.transformers import devices, loading  # noqa: E402
 from localai_flask.backends.transformers import engine as engine_module  # noqa: E402
-from localai_flask.backends.transformers import loading  # noqa: E402
 from localai_flask.backends.transformers.engine import TransformersBackend  # noqa: E402
 from localai_flask.backends.transformers.sampling import narrow, penalize  # noqa: E402
 from localai_flask.backends.transformers.tokens import TextDecoder, Tokens  # noqa: E402
@@ -566,3 +566,62 @@ def test_probe_refuses_a_model_that_differs_in_batches(folder: Path, monkeypatch
     monkeypatch.setattr(batching, "_plain_logprobs", lambda model: [value - 0.1 for value in honest(model)])
     with pytest.raises(ModelLoadFailed, match="other results"), opened(folder):
         pass
+
+
+# Devices
+
+
+@pytest.fixture
+def cards(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """A machine with so many GPUs, as far as the choice goes."""
+
+    def pretend(count: int) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("config", "device"),
+    [
+        ({}, "cuda:0"),
+        ({"main_gpu": "1"}, "cuda:1"),
+        ({"main_gpu": "cuda"}, "cuda:0"),
+        ({"main_gpu": "CUDA:1"}, "cuda:1"),
+        ({"main_gpu": "gpu1"}, "cuda:1"),
+        ({"main_gpu": "cpu"}, "cpu"),
+        ({"gpu_layers": 0}, "cpu"),
+        ({"gpu_layers": 99}, "cuda:0"),
+    ],
+)
+def test_a_gpu_is_taken_if_there_is_one(folder, cards, config, device):
+    cards(2)
+    assert str(devices.choose_device(configured(folder, **config).engine)) == device
+    cards(0)
+    assert str(devices.choose_device(configured(folder, **config).engine)) == "cpu"
+
+
+@pytest.mark.parametrize("name", ["2", "cuda:7", "npu", "cuda."])
+def test_a_gpu_that_is_not_there_is_passed_over(folder, cards, caplog, name):
+    cards(2)
+    assert str(devices.choose_device(configured(folder, main_gpu=name).engine)) == "cuda:0"
+    assert f"there is no GPU {name!r}; there is: cpu, cuda:0, cuda:1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("config", "on_gpu", "on_cpu"),
+    [
+        ({}, "auto", torch.float32),
+        ({"f16": True}, torch.float16, torch.bfloat16),
+        ({"f16": False}, torch.float32, torch.float32),
+        ({"dtype": "float16"}, torch.float16, torch.float16),
+        ({"dtype": "auto", "f16": True}, "auto", "auto"),
+    ],
+)
+def test_the_number_format_suits_the_device(folder, monkeypatch, config, on_gpu, on_cpu):
+    """The GPU is an old one, which computes in no bfloat16."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    asked = configured(folder, **config).engine
+    assert loading.choose_dtype(asked, torch.device("cuda", 0)) == on_gpu
+    assert loading.choose_dtype(asked, devices.CPU) == on_cpu

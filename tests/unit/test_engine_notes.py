@@ -84,7 +84,7 @@ def test_the_keys_exist():
         ({"options": ("cpu_moe", "n_cpu_moe:2")}, ("options",), "n_cpu_moe is less than cpu_moe", False),
         ({"options": ("context_shift:perhaps",)}, ("options", 0), "is neither true nor false", True),
         ({"options": ("reasoning_format:none",)}, ("options", 0), "is none of: auto, deepseek", True),
-        ({"backend": "transformers", "gpu_layers": 9}, ("gpu_layers",), "runs on the CPU", False),
+        ({"backend": "transformers", "gpu_layers": 9}, ("gpu_layers",), "all layers of a model on one device", False),
         ({"backend": "transformers", "options": ("paralel:1",)}, ("options", 0), "perhaps 'parallel' is", False),
         ({"backend": "transformers", "type": "OVModelForCausalLM"}, ("type",), "is for OpenVINO, an engine", True),
         ({"backend": "transformers", "type": "Nope"}, ("type",), "has no type 'Nope'", True),

@@ -103,6 +103,7 @@ def _layout(cache: CacheSize) -> ContinuousBatchingConfig:
         max_requests_per_batch=cache.sequences,
         use_async_batching=False,  # the sampler needs each forward pass to follow its preparation
         use_cuda_graph=False,
+        auto_switch_to_flash=False,  # it may fetch kernels from the internet, and takes no 32-bit floats
     )
 
 
@@ -111,7 +112,12 @@ def _plain_logprobs(model: Any) -> list[float]:
     """Compute the log-probabilities of two greedy tokens after the probe's prompt, without any cache."""
     ids, found = list(range(PROBE_TOKENS)), []
     for _ in range(2):
-        logprobs = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].float().log_softmax(-1)
+        logprobs = (
+            model(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
+            .logits[0, -1]
+            .float()
+            .log_softmax(-1)
+        )
         ids.append(int(logprobs.argmax()))
         found.append(float(logprobs[ids[-1]]))
     return found

@@ -15,6 +15,7 @@ import transformers
 from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.embedding import Embedder, Tokens, Vectors
 from localai_flask.backends.transformers import loading
+from localai_flask.backends.transformers.devices import choose_device
 from localai_flask.backends.transformers.tokens import Tokens as Tokenizer
 from localai_flask.config import facts
 from localai_flask.config.files.bounded import read_json
@@ -51,7 +52,9 @@ class Encoder:
         for row, tokens in enumerate(texts):  # what a causal model reads must stand at the left, as its positions do
             ids[row, : len(tokens)] = torch.from_numpy(tokens.astype(np.int64))
             mask[row, : len(tokens)] = 1
-        states = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.float().numpy()
+        device = self._model.device
+        states = self._model(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state
+        states = states.float().cpu().numpy()
         return [states[row, : len(tokens)] for row, tokens in enumerate(texts)]
 
 
@@ -73,7 +76,8 @@ def load_embedder(config: EngineConfig, progress: LoadProgress) -> tuple[Embedde
     loading.check_config(config)
     folder = loading.check_folder(config)
     loading.prepare(config, folder, progress)
-    tokenizer, model = loading.read_tokenizer(config, folder), _read_model(config, folder)
+    device = choose_device(config)
+    tokenizer, model = loading.read_tokenizer(config, folder), _read_model(config, folder, device)
     progress(0.95)
     trained = min(loading.trained_context(model) or facts.DEFAULT_CONTEXT, tokenizer.model_max_length)
     trained = min(trained, read_snapshot(folder).sentence_limit or trained)
@@ -103,21 +107,24 @@ def load_embedder(config: EngineConfig, progress: LoadProgress) -> tuple[Embedde
         capabilities=frozenset({"embed", "tokenize"}),
         trained_context=trained,
         memory_bytes=weights,
-        description=f"{model.config.model_type}, {model.num_parameters() / 1e6:.1f} M parameters, {model.dtype}",
+        description=loading.describe_model(model),
     )
     progress(1.0)
     return embedder, tokens, info
 
 
-def _read_model(config: EngineConfig, folder: Path) -> Any:
+def _read_model(config: EngineConfig, folder: Path, device: torch.device) -> Any:
     try:
         model, report = transformers.AutoModel.from_pretrained(
             folder,
-            dtype=loading.choose_dtype(config),
+            dtype=loading.choose_dtype(config, device),
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
         )
+        model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise loading.out_of_memory(config, device) from error
     except loading.UNREADABLE as error:
         raise ModelLoadFailed(f"Model {config.name}: cannot load {folder}: {loading.first_line(error)}") from error
     # BERT's pooler, which many files leave out, makes nothing that is used here.

@@ -13,7 +13,7 @@ MODEL_TYPES = ("AutoModelForCausalLM", "AutoModel", "SentenceTransformer")
 
 def check(config: EngineConfig) -> Iterator[Note]:
     """Find all that can be said of a model's YAML before it is loaded."""
-    yield from llama_cpp_keys(config, "transformers")
+    yield from llama_cpp_keys(config, "transformers", but=("main_gpu",))
     if config.type.startswith("OV"):
         said = f"`type: {config.type}` is for OpenVINO, an engine that is not installed"
         yield Note(("type",), f"{said}; use a model that is not converted for it", is_fault=True)
@@ -23,9 +23,10 @@ def check(config: EngineConfig) -> Iterator[Note]:
     if config.reranking:
         said = "the transformers backend does not score documents; remove `reranking`"
         yield Note(("reranking",), said, is_fault=True)
-    for key in ("gpu_layers", "mmlock"):
-        if getattr(config, key):
-            yield Note((key,), f"`{key}` is for the llama-cpp backend, and transformers runs on the CPU; {NO_EFFECT}")
+    if config.gpu_layers:
+        yield Note(("gpu_layers",), f"transformers puts all layers of a model on one device, or none; {NO_EFFECT}")
+    if config.mmlock:
+        yield Note(("mmlock",), f"`mmlock` is for the llama-cpp backend; {NO_EFFECT}")
     for index, entry in enumerate(config.options):
         name = entry.partition(":")[0].strip()
         if name not in OPTIONS:

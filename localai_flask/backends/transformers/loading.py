@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
 import torch
 import transformers
 from safetensors import SafetensorError  # type: ignore[import-not-found]
@@ -19,6 +18,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.notes import heed
 from localai_flask.backends.transformers import key_checks
+from localai_flask.backends.transformers.devices import choose_device, free_bytes, half_precision
 from localai_flask.backends.transformers.tokens import Tokens
 from localai_flask.config import facts
 from localai_flask.config.files.bounded import read_json
@@ -73,10 +73,13 @@ def load_model(config: EngineConfig, progress: LoadProgress) -> LoadedModel:
     check_config(config)
     sequences = whole_option(config, SEQUENCES, "parallel", "n_parallel")
     cache_bytes = whole_option(config, CACHE_MIB, "kv_cache_mib") << 20
+    device = choose_device(config)
+    if device.type != "cpu" and config.option("kv_cache_mib") is None:
+        cache_bytes = free_bytes(device)
     folder = check_folder(config)
     prepare(config, folder, progress)
     tokenizer = read_tokenizer(config, folder)
-    model = read_weights(config, folder)
+    model = read_weights(config, folder, device)
     progress(0.95)
     cache = size_cache(config, model, sequences, cache_bytes)
     tokens = Tokens(tokenizer, model.get_input_embeddings().num_embeddings, end_tokens(model, tokenizer))
@@ -147,12 +150,19 @@ def read_ahead(folder: Path, progress: LoadProgress) -> None:
                 progress(0.8 * done / total)
 
 
-def read_weights(config: EngineConfig, folder: Path) -> Any:
+def read_weights(config: EngineConfig, folder: Path, device: torch.device) -> Any:
     """Make the model in the wanted number format; raises `ModelLoadFailed` also if the files lack a weight."""
     try:
         model, report = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=choose_dtype(config), local_files_only=True, trust_remote_code=False, output_loading_info=True
+            folder,
+            dtype=choose_dtype(config, device),
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
+        model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(config, device) from error
     except UNREADABLE as error:
         raise ModelLoadFailed(f"{_about(config)} cannot load {folder}: {first_line(error)}") from error
     missing = sorted(report["missing_keys"])
@@ -168,11 +178,21 @@ def read_weights(config: EngineConfig, folder: Path) -> Any:
     return model.eval()
 
 
-def choose_dtype(config: EngineConfig) -> torch.dtype | str:
-    """`dtype` if the YAML has one ("auto" means the file's own), else bfloat16 with `f16`, else float32."""
-    if not config.dtype:
-        return torch.bfloat16 if config.f16 else torch.float32
-    if config.dtype == "auto":
+def out_of_memory(config: EngineConfig, device: torch.device) -> ModelLoadFailed:
+    """Return the error for a model that its GPU cannot hold."""
+    return ModelLoadFailed(
+        f"{_about(config)} cannot put the weights on {device}: they do not fit into {free_bytes(device) >> 20} MiB; "
+        "end what else uses the GPU, choose another with `main_gpu`, or write `main_gpu: cpu`."
+    )
+
+
+def choose_dtype(config: EngineConfig, device: torch.device) -> torch.dtype | str:
+    """Choose `dtype` if the YAML has one, else 16 bits with `f16` and 32 without; on GPUs the file's own by default."""
+    if not config.dtype and config.f16 is not None:
+        return half_precision(device) if config.f16 else torch.float32
+    if not config.dtype and device.type == "cpu":
+        return torch.float32
+    if config.dtype in ("", "auto"):
         return "auto"
     if config.dtype not in DTYPES:
         known = ", ".join(("auto", *DTYPES))
@@ -192,14 +212,14 @@ def size_cache(config: EngineConfig, model: Any, sequences: int, wanted_bytes: i
     head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     page_bytes = PAGE_TOKENS * 2 * text.num_hidden_layers * heads * head_size * model.dtype.itemsize
     pages = math.ceil(context / PAGE_TOKENS) + 1
-    free_bytes = int(MEMORY_SHARE * psutil.virtual_memory().available)
-    if pages * page_bytes > free_bytes:
+    room = int(MEMORY_SHARE * free_bytes(model.device))
+    if pages * page_bytes > room:
         raise ConfigError(
             f"{_about(config)} needs {pages * page_bytes >> 20} MiB of KV cache for one request of {context} tokens, "
-            f"but only {free_bytes >> 20} MiB can be used; lower `context_size`.",
+            f"but only {room >> 20} MiB can be used; lower `context_size`.",
             param="context_size",
         )
-    blocks = max(pages, min(pages * sequences, min(wanted_bytes, free_bytes) // page_bytes))
+    blocks = max(pages, min(pages * sequences, min(wanted_bytes, room) // page_bytes))
     return CacheSize(context, sequences, blocks, max(config.batch or BATCH_TOKENS, sequences), blocks * page_bytes)
 
 
@@ -240,8 +260,13 @@ def describe(model: Any, tokenizer: Any, cache: CacheSize) -> ModelInfo:
         eos_token=tokenizer.eos_token or "",
         trained_context=trained_context(model),
         memory_bytes=weights + cache.bytes,
-        description=f"{model.config.model_type}, {model.num_parameters() / 1e6:.1f} M parameters, {model.dtype}",
+        description=describe_model(model),
     )
+
+
+def describe_model(model: Any) -> str:
+    where = "" if model.device.type == "cpu" else f" on {model.device}"
+    return f"{model.config.model_type}, {model.num_parameters() / 1e6:.1f} M parameters, {model.dtype}{where}"
 
 
 def _about(config: EngineConfig) -> str:

@@ -108,7 +108,7 @@ class TokenSampler:
         raw, params = logits, self.params
         if self._biased:
             logits = logits.clone()
-            logits[self._biased] += self._bias
+            logits[self._biased] += self._bias.to(logits.device)
         if _penalizes(params):
             logits = penalize(logits, history(params.repeat_last_n), params)
         if not torch.isfinite(logits.max()):
@@ -166,6 +166,7 @@ class TokenSampler:
         params = self.params
         size = logits.shape[-1]
         logits, ids = logits.topk(params.top_k if 0 < params.top_k < size else size)
+        logits, ids = logits.cpu(), ids.cpu()  # where the random numbers are: a seed means the same on every device
         logits, ids = narrow(logits, ids, params)
         # Subtracting the largest first keeps the division by a tiny temperature finite where it matters.
         chances = ((logits - logits[0]) / params.temperature).softmax(-1)
@@ -174,7 +175,7 @@ class TokenSampler:
 
 def penalize(logits: Tensor, history: list[int], params: SamplingParams) -> Tensor:
     """Lower the logits (vocabulary,) of tokens that the history holds, as llama.cpp does."""
-    tokens, counts = torch.tensor(history, dtype=torch.int64).unique(return_counts=True)
+    tokens, counts = torch.tensor(history, dtype=torch.int64, device=logits.device).unique(return_counts=True)
     seen = logits[tokens]
     if params.repeat_penalty not in NO_REPEAT_PENALTY:
         seen = torch.where(seen > 0, seen / params.repeat_penalty, seen * params.repeat_penalty)
