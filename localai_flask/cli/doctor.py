@@ -43,7 +43,7 @@ def doctor(as_json: bool, model: Path | None, **given: Any) -> None:
 
 
 def _check(model: Path | None, given: dict[str, Any]) -> Iterator[Finding]:
-    from localai_flask.diagnosis.engine import check_engine
+    from localai_flask.diagnosis.engine import check_engine, check_torch
     from localai_flask.diagnosis.machine import check_machine, check_models, check_server, smallest_gguf
 
     if model is not None:
@@ -53,6 +53,7 @@ def _check(model: Path | None, given: dict[str, Any]) -> Iterator[Finding]:
     yield from check_machine()
     yield from check_models(settings)
     yield from check_engine(smallest_gguf(settings))
+    yield from check_torch()
     yield from check_server(settings)
 
 

@@ -13,7 +13,15 @@ import msgspec
 
 from localai_flask.backends import is_installed
 from localai_flask.diagnosis.findings import Finding
-from localai_flask.diagnosis.gpus import Gpu, build_command, built_for, find_gpus, library_folder, unused
+from localai_flask.diagnosis.gpus import (
+    Gpu,
+    build_command,
+    built_for,
+    find_gpus,
+    library_folder,
+    torch_without_cuda,
+    unused,
+)
 from localai_flask.diagnosis.trial import Decoded, Library
 
 TOPIC = "llama.cpp"
@@ -70,6 +78,17 @@ def check_engine(model: Path | None = None) -> Iterator[Finding]:
         yield from _describe(outcome.library)
 
 
+def check_torch() -> Iterator[Finding]:
+    """Compare the GPUs with what the transformers engine's torch was built for."""
+    version, gpu = torch_without_cuda(), next((gpu for gpu in find_gpus() if "cuda" in gpu.words), None)
+    if version and gpu is not None and is_installed("transformers"):
+        text = (
+            f"This machine has {gpu.name}, and torch {version} was built without CUDA; its models run on the processor."
+        )
+        advice = "pip uninstall torch, then pip install torch: the package index's own is built for CUDA"
+        yield Finding("warning", "transformers", text, advice)
+
+
 def explain_fault(first: Outcome, second: Outcome, model: Path) -> Finding:
     """Say what it means that a trial was killed, by what came of a cautious one."""
     killed = f"It is killed by {first.fault} when it decodes with {model.name}"
@@ -98,7 +117,8 @@ def _describe(library: Library) -> Iterator[Finding]:
 
 def _describe_gpus(gpus: list[Gpu], library: Library) -> Iterator[Finding]:
     for device in library.gpus:
-        yield Finding("ok", "GPU", f"llama.cpp uses {device.name} ({device.description}).")
+        memory = f"{device.free / 2**30:.1f} of {device.total / 2**30:.1f} GiB free"
+        yield Finding("ok", "GPU", f"llama.cpp uses {device.name} ({device.description}, {memory}).")
     folder = library_folder()
     words = built_for(folder) if folder else []
     for gpu in unused(gpus, words):

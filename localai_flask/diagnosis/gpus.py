@@ -86,3 +86,14 @@ def describe_unused_gpus() -> Iterator[str]:
             f"this machine has {gpu.name}, and llama.cpp was built without it: "
             f"`{build_command(gpu.words[0])}` builds it for {gpu.words[0]}"
         )
+
+
+def torch_without_cuda() -> str:
+    """Return the version of an installed torch that was built without CUDA, read off its files; "" if there is none."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return ""
+    text = (Path(spec.origin).parent / "version.py").read_text()
+    version = re.search(r"^__version__ = '(.+)'", text, re.MULTILINE)
+    has_none = re.search(r"^cuda\b.*= None$", text, re.MULTILINE)
+    return version[1] if version and has_none else ""

@@ -121,6 +121,22 @@ def test_an_engine_that_cannot_be_loaded_says_why(monkeypatch: pytest.MonkeyPatc
     assert found.status == "warning" and "localai-flask[llama-cpp]" in found.advice
 
 
+def test_a_torch_without_cuda_is_noticed_where_there_is_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "torch/__init__.py", "raise RuntimeError('this takes seconds')")
+    write(tmp_path, "torch/version.py", "__version__ = '2.13.0+cpu'\ncuda: Optional[str] = None\n")
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(engine, "is_installed", lambda name: True)
+    monkeypatch.setattr(engine, "find_gpus", lambda: [Gpu("NVIDIA L4", ("cuda", "vulkan"))])
+    [found] = engine.check_torch()
+    assert found.status == "warning" and "NVIDIA L4, and torch 2.13.0+cpu" in found.text and "pip" in found.advice
+    write(tmp_path, "torch/version.py", "__version__ = '2.13.0'\ncuda: Optional[str] = '13.0'\n")
+    assert not list(engine.check_torch())
+    write(tmp_path, "torch/version.py", "__version__ = '2.13.0+cpu'\ncuda: Optional[str] = None\n")
+    monkeypatch.setattr(engine, "find_gpus", list)
+    assert not list(engine.check_torch())
+
+
 def test_gpus_are_compared_with_what_the_engine_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "is_installed", lambda name: True)
     monkeypatch.setattr(engine, "find_gpus", lambda: [Gpu("NVIDIA L4", ("cuda", "vulkan"))])
@@ -132,9 +148,9 @@ def test_gpus_are_compared_with_what_the_engine_finds(tmp_path: Path, monkeypatc
     write(tmp_path, "libggml-cuda.so")
     blind = next(found for found in check_engine() if found.topic == "GPU")
     assert blind.status == "warning" and "built for cuda and finds no GPU" in blind.text
-    outcome = Outcome(library(gpus=[Device("CUDA0", "NVIDIA L4")]))
+    outcome = Outcome(library(gpus=[Device("CUDA0", "NVIDIA L4", 2 << 30, 22 << 30)]))
     used = [found for found in check_engine() if found.topic == "GPU"]
-    assert [found.status for found in used] == ["ok"] and "CUDA0 (NVIDIA L4)" in used[0].text
+    assert [found.status for found in used] == ["ok"] and "CUDA0 (NVIDIA L4, 2.0 of 22.0 GiB free)" in used[0].text
 
 
 def test_the_models_folder(tmp_path: Path) -> None:
