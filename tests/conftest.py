@@ -9,6 +9,10 @@ from hypothesis import settings
 
 from localai_flask.config.files.settling import Settling
 
+# Figures of memory are those of the processor. `CUDA_VISIBLE_DEVICES=0 make test` tries a card all the
+# same: what counts the host's memory fails there.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
 settings.register_profile("here", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("here")
 
