@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from flask import Flask
 
-from localai_flask.api import auth, cors, docs, errors, health, hosts, metrics_page, observation
+from localai_flask.api import auth, cors, docs, errors, health, hosts, metrics_page, observation, requests_page
 from localai_flask.api.anthropic import errors as anthropic_errors
 from localai_flask.api.anthropic import routes as anthropic_routes
 from localai_flask.api.limits import Places
@@ -56,8 +56,8 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     app.before_request(auth.require_key)
     app.before_request(cors.refuse_foreign_pages)
     app.after_request(cors.add_headers)
-    counts = app.extensions["counts"] = OfProcess(_open_counts)
-    observation.observe(app, counts)
+    app.extensions["counts"] = OfProcess(_open_counts)
+    observation.observe(app)
     errors.register(app, dict.fromkeys(anthropic_errors.PATHS, anthropic_errors.error_body))
     _register_blueprints(app)
     return app
@@ -107,6 +107,7 @@ def _register_blueprints(app: Flask) -> None:
     api = docs.create(app)
     api.register_blueprint(health.bp)
     api.register_blueprint(metrics_page.bp)
+    api.register_blueprint(requests_page.bp)
     openai = (openai_routes.bp, openai_embeddings.bp, openai_models.bp)
     localai = (localai_routes.bp, localai_model_routes.bp)
     for blueprint in (*openai, *localai, anthropic_routes.bp, responses_routes.bp):

@@ -42,7 +42,7 @@ def ask(config: ModelConfig, questions: Sequence[Question] | Plan, kind: type[T]
     """
     watch = Watch(request.environ)
     place = current.places().take()
-    record = current.record()
+    record = watch.record
     try:
         session = current.pool().session(config)
         session.keep_alive_s = current.keep_alive_s()

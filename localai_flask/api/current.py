@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from localai_flask.config.registry import Registry
     from localai_flask.keys.watched import WatchedKeys
     from localai_flask.metrics.counts import Counts
+    from localai_flask.metrics.in_flight import InFlight
     from localai_flask.pool.client.pool_client import PoolClient
     from localai_flask.settings import Settings
     from localai_flask.store.opened import Store
@@ -64,9 +65,13 @@ def keep_alive_s() -> float | None:
     return cast("float | None", g.get(KEEP_ALIVE)) if has_request_context() else None
 
 
+def in_flight() -> InFlight:
+    return cast("InFlight", current_app.extensions["in_flight"])
+
+
 def record() -> RequestRecord:
-    """What is noted of the present request; outside of one, of work that has none."""
-    return record_in(request.environ) if has_request_context() else RequestRecord(id="", family="background")
+    """What is noted of the present request."""
+    return record_in(request.environ)
 
 
 def record_in(environ: dict[str, Any]) -> RequestRecord:

@@ -18,12 +18,15 @@ from localai_flask.api.current import RECORD
 from localai_flask.metrics import access_line
 from localai_flask.metrics import families as f
 from localai_flask.metrics.counts import Counts
+from localai_flask.metrics.in_flight import InFlight
 from localai_flask.metrics.request_record import CLIENT_LEFT, RequestRecord
 from localai_flask.settings import Settings
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 """What of a client's request id is taken over: it is repeated in a header and in the log."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+RUN = "RUN"
+"""In the place of a method: a background run, whose request has been answered before."""
 OTHER = "other"
 UNKNOWN_ROUTE = "-"
 UNIX = "unix"
@@ -35,48 +38,34 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class Observed:
-    """The application, observed."""
+    """The application as a server calls it, observed."""
 
-    def __init__(self, application: Application, settings: Callable[[], Settings], counts: Callable[[], Counts]):
-        self._application = application
-        self._settings = settings
-        self._counts = counts
+    def __init__(self, app: Flask):
+        self._app = app
+        self._application: Application = app.wsgi_app
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        record = environ[RECORD] = _begin(environ)
-        self._counts().add(f.OPEN_REQUESTS)
+        record = environ[RECORD] = _record_of(environ)
+        begin(self._app, record)
 
         def start(status: str, *rest: Any) -> Any:
             record.status = int(status[:3])
             return start_response(status, *rest)
 
         try:
-            return Answer(self._application(environ, start), record, self._end)
+            return Answer(self._application(environ, start), record, lambda: end(self._app, record))
         except BaseException:
-            self._end(record)
+            end(self._app, record)
             raise
-
-    def _end(self, record: RequestRecord) -> None:
-        now = time.monotonic()
-        counts = self._counts()
-        counts.add(f.OPEN_REQUESTS, (), -1)
-        if record.stream:
-            counts.add(f.OPEN_STREAMS, (), -1)
-        count_answer(counts, record, now)
-        settings = self._settings()
-        render = access_line.FORMS[settings.access_log]
-        is_quiet = record.route in QUIET and record.status < 400 and settings.log_level.lower() != "debug"
-        if render is not None and not is_quiet:
-            access_line.write(render(record, now))
 
 
 class Answer:
     """The body of an answer, whose end is seen."""
 
-    def __init__(self, body: Iterable[bytes], record: RequestRecord, end: Callable[[RequestRecord], None]):
+    def __init__(self, body: Iterable[bytes], record: RequestRecord, end: Callable[[], None]):
         self._body = body
         self._record = record
-        self._end: Callable[[RequestRecord], None] | None = end
+        self._end: Callable[[], None] | None = end
         self._is_whole = False
 
     def __iter__(self) -> Iterator[bytes]:
@@ -93,14 +82,36 @@ class Answer:
             if end is not None:
                 if not self._is_whole and not self._record.code:
                     self._record.code = CLIENT_LEFT
-                end(self._record)
+                end()
 
 
-def count_answer(counts: Counts, record: RequestRecord, now: float) -> None:
-    """Count a request whose answer has ended."""
+def begin(app: Flask, record: RequestRecord) -> None:
+    """Count a request, or a background run, as one in flight."""
+    app.extensions["in_flight"].add(record)
+    app.extensions["counts"]().add(f.OPEN_REQUESTS)
+
+
+def end(app: Flask, record: RequestRecord) -> None:
+    """Count and log what has ended."""
+    now = time.monotonic()
+    app.extensions["in_flight"].remove(record)
+    counts: Counts = app.extensions["counts"]()
+    counts.add(f.OPEN_REQUESTS, (), -1)
+    if record.stream:
+        counts.add(f.OPEN_STREAMS, (), -1)
+    _count(counts, record, now)
+    settings: Settings = app.extensions["settings"]
+    render = access_line.FORMS[settings.access_log]
+    is_quiet = record.route in QUIET and record.status < 400 and settings.log_level.lower() != "debug"
+    if render is not None and not is_quiet:
+        access_line.write(render(record, now))
+
+
+def _count(counts: Counts, record: RequestRecord, now: float) -> None:
     method = record.method if record.method in METHODS else OTHER
-    counts.add(f.HTTP_REQUESTS, (record.family, method, record.route, str(record.status)))
-    counts.observe(f.API_CALL, (method, record.route), now - record.arrived)
+    if record.method != RUN:
+        counts.add(f.HTTP_REQUESTS, (record.family, method, record.route, str(record.status)))
+        counts.observe(f.API_CALL, (method, record.route), now - record.arrived)
     if record.code:
         counts.add(f.ERRORS, (record.family, record.code))
     if record.prompt_tokens:
@@ -109,9 +120,10 @@ def count_answer(counts: Counts, record: RequestRecord, now: float) -> None:
         counts.add(f.TOKENS_BY_USER, (record.key, record.model, "completion"), record.completion_tokens)
 
 
-def observe(app: Flask, counts: Callable[[], Counts]) -> None:
+def observe(app: Flask) -> None:
     """Have an application's requests observed."""
-    app.wsgi_app = Observed(app.wsgi_app, lambda: app.extensions["settings"], counts)  # type: ignore[method-assign]  # as Flask's docs have it
+    app.extensions["in_flight"] = InFlight()
+    app.wsgi_app = Observed(app)  # type: ignore[method-assign]  # as Flask's docs have it
     app.after_request(_note_route)
 
 
@@ -127,7 +139,7 @@ def _note_route(response: Response) -> Response:
     return response
 
 
-def _begin(environ: dict[str, Any]) -> RequestRecord:
+def _record_of(environ: dict[str, Any]) -> RequestRecord:
     sent = environ.get("HTTP_X_REQUEST_ID") or environ.get("HTTP_REQUEST_ID", "")
     record = RequestRecord(
         id=sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex,

@@ -40,20 +40,20 @@ class Watch:
 
     def __init__(self, environ: dict[str, Any]):
         sock = environ.get("gunicorn.socket")
-        self._record = record_in(environ)
+        self.record = record_in(environ)
         self._client = Client(sock, environ["SERVER_PROTOCOL"]) if isinstance(sock, socket.socket) else None
         self._next_look = 0.0
 
     def check(self) -> None:
         """Raise `ClientLeft` or an `ApiError` if the work has to stop; cheap enough for every token."""
-        self._record.check()
+        self.record.check()
         now = time.monotonic()
         if _drain_deadline is not None and now >= _drain_deadline:
             raise ServerShuttingDown("The server is shutting down and could not finish this answer; try again.")
         if now >= self._next_look:
             self._next_look = now + LOOK_S
             if self._client is not None and self._client.has_left():
-                self._record.code = CLIENT_LEFT
+                self.record.code = CLIENT_LEFT
                 raise ClientLeft
 
 

@@ -30,6 +30,7 @@ from localai_flask.generation import (
     SamplingParams,
     Started,
 )
+from localai_flask.metrics.request_record import RequestRecord
 from localai_flask.metrics.sequence_meter import SequenceMeter
 from localai_flask.pool.client.session import Session
 
@@ -52,7 +53,10 @@ Item = tuple[int, Event] | float | None
 
 
 class Watching(Protocol):
-    """Raises what has to stop the work, if anything has."""
+    """Raises what has to stop the work, if anything has; the record is that of whatever the work is for."""
+
+    @property
+    def record(self) -> RequestRecord: ...
 
     def check(self) -> None: ...
 
@@ -80,7 +84,7 @@ class Work:
         self._logs_prompts = current.settings().log_prompts
         self._keep_alive_s = current.keep_alive_s()
         self._watch = watch or Watch(request.environ)
-        self.record = current.record()
+        self.record = self._watch.record
         self._counts = current.counts()
         self._place = current.places().take()
         self._items = self._run()

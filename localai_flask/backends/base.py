@@ -117,5 +117,13 @@ class Backend(abc.ABC):
     def load_counts(self) -> tuple[int, int]:
         """How many jobs are running and how many are waiting."""
 
+    @property
+    def kv_usage(self) -> float | None:
+        """The share of the KV cache that running jobs hold (1: all of it); None if the engine does not know.
+
+        Read by another thread, so it may be that of the step before.
+        """
+        return None
+
     def close(self) -> None:  # noqa: B027  an engine without resources of its own need not say anything
         """Give everything back; called once, after the last step."""

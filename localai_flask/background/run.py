@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 
+from localai_flask.api.observation import RUN
 from localai_flask.api.responses import making
 from localai_flask.api.responses.telling import Telling, Told
 from localai_flask.errors import ServerShuttingDown
+from localai_flask.metrics.request_record import RequestRecord
 from localai_flask.store.runs import Batch, Claimed
 
 RENEW_S = 1.0
@@ -29,12 +31,14 @@ class Run:
         self.shutting_down = False
         self.gone = False
         """Nobody wants to hear of it: it belongs to another process, or to none."""
+        self.record = RequestRecord(id=claimed.id, method=RUN, route="/v1/responses", family="responses")
         self.renewed_at = time.monotonic()
         self._lock = threading.Lock()
         self._batch = Batch()
 
     def check(self) -> None:
         """Raise what has to stop the run, if anything has."""
+        self.record.check()
         if self.cancelled or self.gone:
             raise Stopped
         if self.shutting_down:

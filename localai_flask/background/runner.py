@@ -18,7 +18,7 @@ from collections.abc import Callable
 from flask import Flask
 
 from localai_flask import log_privacy
-from localai_flask.api import current
+from localai_flask.api import current, observation
 from localai_flask.api.errors import MISTAKE
 from localai_flask.api.responses import making
 from localai_flask.api.responses.telling import Telling
@@ -40,6 +40,8 @@ RETRY_S = 1.0
 CLAIM_S = 0.1
 FORGET_S = 30.0
 MOST_ATTEMPTS = 3
+STOPPED = "cancelled"
+"""In the access log, in the place of an error: its client has cancelled the run, or another process has it."""
 UNWRITTEN_S = 60.0
 """How long a database may be away before the process gives up; its runs are then recovered by the next one."""
 
@@ -127,7 +129,7 @@ class Runner:
             # Read here, as a database that fails now leaves the run to whoever claims it when its lease has run out.
             before = self._runs.events_after(claimed.id, -1, claimed.next_sequence) if claimed.begun else []
             run = self._running[claimed.id] = Run(claimed)
-            threading.Thread(target=self._work, args=(run, before), name=f"run-{run.id}", daemon=True).start()
+            threading.Thread(target=self._attend, args=(run, before), name=f"run-{run.id}", daemon=True).start()
 
     def _give_back(self) -> None:
         back = [id for id, run in self._running.items() if run.give_back()]
@@ -135,6 +137,13 @@ class Runner:
             del self._running[id]
             self._unwritten.pop(id, None)
         self._runs.release(self._owner, back)
+
+    def _attend(self, run: Run, before: list[StoredEvent]) -> None:
+        observation.begin(self._app, run.record)
+        try:
+            self._work(run, before)
+        finally:
+            observation.end(self._app, run.record)
 
     def _work(self, run: Run, before: list[StoredEvent]) -> None:
         try:
@@ -148,6 +157,7 @@ class Runner:
             with self._app.app_context():
                 self._answer(run, telling)
         except Stopped:
+            run.record.code = STOPPED
             if not run.gone:
                 run.tell(telling.cancel(), telling)
         except ApiError as error:
@@ -196,6 +206,7 @@ def _refuse_to_repeat(claimed: Claimed) -> None:
 
 
 def _fail(run: Run, telling: Telling, error: ApiError) -> None:
+    run.record.code = error.info.code
     try:
         run.tell(telling.fail(error), telling)
     except Stopped:
@@ -237,6 +248,7 @@ def main() -> None:
     app = create_app(settings)
     if not settings.log_prompts:
         log_privacy.hide_messages()
+    app.extensions["in_flight"].serve(runtime.path)
     if _await_database(app, stopping, beat_beside_arbiter):
         try:
             Runner(app, runtime.server_name).run(stopping, settings.graceful_timeout, beat_beside_arbiter)

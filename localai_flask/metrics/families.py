@@ -134,15 +134,23 @@ MODEL_STATE = _gauge(
     "localai_flask_model_state", "1 for the state that a model is in, of those asked for so far.", "model_name", "state"
 )
 MODEL_MEMORY = _gauge("localai_flask_model_memory_bytes", "Resident memory of a model's worker.", *MODEL)
+MODEL_CPU = _gauge("localai_flask_model_cpu_seconds", "Processor time that a model's worker has taken.", *MODEL)
 MODEL_WEIGHTS = _gauge(
     "localai_flask_model_loaded_bytes", "Weights and cache of a loaded model, as its engine says.", "model_name"
 )
 WORKER_UPTIME = _gauge("localai_flask_model_uptime_seconds", "Age of a model's worker.", *MODEL)
 ENGINE_SILENT = _gauge("localai_flask_engine_silent_seconds", "How long the engine has been at one step.", *MODEL)
-LOADS = _counter("localai_flask_model_loads_total", "Loads that have ended, by outcome.", "model_name", "outcome")
+LOADS = _counter(
+    "localai_flask_model_loads_total",
+    "Loads that have ended: ok, or failed; one that has killed its worker is among the ends of workers.",
+    *("model_name", "outcome"),
+)
 LOAD_TIME = _histogram("localai_flask_model_load_seconds", "Time that successful loads took.", LOAD_S, "model_name")
 WORKER_ENDS = _counter(
-    "localai_flask_worker_ends_total", "Model workers that have ended: left, killed or died.", "model_name", "how"
+    "localai_flask_worker_ends_total",
+    "Model workers that have ended: left, killed as they hung, or died.",
+    "model_name",
+    "how",
 )
 STORE_BYTES = _gauge("localai_flask_store_bytes", "Size of the SQLite file of stored responses.")
 BUILD = _gauge("localai_flask_build_info", "1, with what is running.", "version", "python")

@@ -201,6 +201,7 @@ def post_worker_init(worker: Any) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, drain)
+    worker.wsgi.extensions["in_flight"].serve(Runtime.from_environment().path)
     web_workers.take_over(worker.age)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from localai_flask.backends.base import Inquiry
@@ -70,6 +70,8 @@ class FakePool:
         self.kept: list[float | None] = []
         self.reports: list[PoolReport] = []
         self.unloaded: list[tuple[str, bool]] = []
+        self.on_event: Callable[[], object] = lambda: None
+        """Called before each of a generation's events."""
 
     def report(self) -> PoolReport:
         """Return the next of the reports, the last one again and again."""
@@ -164,6 +166,7 @@ class FakeGeneration:
                     continue
                 if isinstance(step, ApiError):
                     raise step
+                self._pool.on_event()
                 yield None if step is None else (index, step)
 
     def cancel(self, index: int) -> None:

@@ -71,6 +71,11 @@ class PrefixCache:
     def has_room(self) -> bool:
         return sum(slot.in_use for slot in self.slots) < self._most
 
+    @property
+    def usage(self) -> float:
+        """The share of the cells that sequences hold which run; what is kept for later ones gives way to them."""
+        return count_cells(slot for slot in self.slots if slot.in_use) / max(self._cells, 1)
+
     def heed(self, streams: int) -> None:
         """Note how many sequences wait for their next token while something is copied."""
         self._overflow.streams = streams

@@ -180,6 +180,10 @@ class LlamaCppBackend(Backend):
         running, waiting = self.inquiries.load_counts
         return self.scheduler.running + running, len(self.scheduler.waiting) + waiting
 
+    @property
+    def kv_usage(self) -> float | None:
+        return self.cache.usage
+
     def close(self) -> None:
         for sequence in [*self.scheduler.decoding, *self.scheduler.prefilling]:
             self.scheduler.remove(sequence)

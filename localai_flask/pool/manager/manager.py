@@ -17,6 +17,8 @@ from localai_flask.config import model as model_config
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo, LoadCrashed
+from localai_flask.metrics.counts import Counts
+from localai_flask.metrics.families import WORKER_ENDS
 from localai_flask.pool import protocol
 from localai_flask.pool.manager.actions import Action, Forget, Kill, Refuse, Retire, SendAway, Start, Unload
 from localai_flask.pool.manager.death import Death
@@ -46,6 +48,7 @@ class PoolManager:
         self.table = ModelTable(settings.model_load_failure_cooldown)
         self._rules = Rules.of(settings)
         self._runtime = runtime
+        self._counts = Counts.open(runtime.path)
         self._lock = threading.Lock()
         self._processes: dict[str, WorkerProcess] = {}
         """The processes of the table's workers, by worker id."""
@@ -202,8 +205,15 @@ class PoolManager:
             if process.has_ended:
                 del self._processes[worker_id]
                 death = Death(process.exit_status, process.last_words(), process.suspect())
+                self._count_end(worker_id, death)
                 self.table.ended(worker_id, death, now, is_stopping=self.stopping)
                 process.close()
+
+    def _count_end(self, worker_id: str, death: Death) -> None:
+        if (found := self.table.find(worker_id)) is not None:
+            model, worker = found
+            how = "killed" if worker.ended_because else "left" if worker.leaving or death.exit_status == 0 else "died"
+            self._counts.add(WORKER_ENDS, (model.config.name, how))
 
     def _carry_out(self, action: Action, now: float) -> None:
         if isinstance(action, Start):

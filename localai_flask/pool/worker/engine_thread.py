@@ -62,6 +62,8 @@ class EngineThread(threading.Thread):
         self.broke = False
         """Whether a step raised, after which the engine's state is unknown."""
         self.progress = 0.0
+        self.load_s = 0.0
+        """How long the load took, once there is an `info`."""
         self.load_counts = (0, 0)
         self.activity = Activity()
         self.busy_since: float | None = None
@@ -82,6 +84,11 @@ class EngineThread(threading.Thread):
         """Seconds that the current step or command has lasted; 0 when idle."""
         since = self.busy_since
         return 0.0 if since is None else time.monotonic() - since
+
+    @property
+    def kv_usage(self) -> float | None:
+        """The share of the KV cache that running requests hold; None if the engine does not know it."""
+        return None if self.info is None or self._backend is None else self._backend.kv_usage
 
     @property
     def is_idle(self) -> bool:
@@ -146,8 +153,9 @@ class EngineThread(threading.Thread):
                 f"Model {self.config.name} does not fit into memory; use a smaller model or context_size."
             )
         else:
+            self.load_s = time.monotonic() - begun
             self.progress, self.info = 1.0, info
-            log.info("model %s is ready after %.1f s", self.config.name, time.monotonic() - begun)
+            log.info("model %s is ready after %.1f s", self.config.name, self.load_s)
             if info.given_up:
                 log.warning("model %s runs without %s", self.config.name, info.given_up)
             return True

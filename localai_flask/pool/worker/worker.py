@@ -21,6 +21,7 @@ from localai_flask.backends.machine import limit_memory, resident_memory
 from localai_flask.config import model as model_config
 from localai_flask.errors import ConfigError, WorkerLeaving
 from localai_flask.generation import Failed
+from localai_flask.metrics.counts import Counts
 from localai_flask.pool import messages, protocol
 from localai_flask.pool.announced_settings import AnnouncedSettings
 from localai_flask.pool.channel import Channel, Hub, HubEvent, HubEventKind
@@ -30,6 +31,7 @@ from localai_flask.pool.outbox import Outbox
 from localai_flask.pool.protocol import LOG_FORMAT, Registration, Report, WorkerSpec
 from localai_flask.pool.runtime import Runtime
 from localai_flask.pool.worker.engine_thread import EngineThread
+from localai_flask.pool.worker.gauges import Gauges
 from localai_flask.pool.worker.manager_link import ManagerLink
 from localai_flask.settings import Settings
 
@@ -56,6 +58,7 @@ class ModelWorker:
         in_hand = InHand(runtime.worker_hand(spec.worker_id))
         self.engine = EngineThread(self.config, self.publish, self.hub.wake, in_hand, is_cautious=spec.is_cautious)
         self.engine.suspect(spec.suspects)
+        self.gauges = Gauges(Counts.open(runtime.path), self.config.name, spec.worker_id)
         self.manager = ManagerLink(runtime, self.describe, self.report, self.engine.suspect)
         self.channels: set[Channel] = set()
         self.leave_at: float | None = None
@@ -82,6 +85,7 @@ class ModelWorker:
 
     def reason_to_leave(self) -> int | None:
         if self.engine.error is not None:
+            self.gauges.count_load(self.engine)
             self.manager.fail(self.engine.error.info)
             return EXIT_BAD_CONFIG if isinstance(self.engine.error, ConfigError) else EXIT_LOAD_FAILED
         if self.engine.broke:
@@ -176,7 +180,7 @@ class ModelWorker:
 
     def report(self) -> Report:
         running, waiting = self.engine.load_counts
-        return Report(
+        report = Report(
             worker_id=self.spec.worker_id,
             progress=self.engine.progress,
             engine_silent_s=self.engine.silent_s,
@@ -189,6 +193,8 @@ class ModelWorker:
             cpu_s=time.process_time(),
             leaving=self.leave_at is not None,
         )
+        self.gauges.show(report, self.engine)
+        return report
 
 
 def main() -> None:

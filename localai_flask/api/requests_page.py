@@ -1,0 +1,67 @@
+"""Requests in flight, for administrators: a list over all processes of this server, and an end to one of them."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+from flask import Response
+
+from localai_flask.api import current, docs
+from localai_flask.api.auth import admin_only
+from localai_flask.api.observation import REQUEST_ID
+from localai_flask.api.parsing import Blueprint
+from localai_flask.errors import NotFound
+from localai_flask.metrics.in_flight import Question, Request, ask_all, by_age
+from localai_flask.pool.runtime import ENV, Runtime
+
+bp = Blueprint("requests", __name__, description="Requests in flight")
+
+
+class RequestList(msgspec.Struct):
+    """The requests that models work on, the oldest first, and the processes that did not say theirs in time."""
+
+    data: list[Request]
+    silent: list[int]
+    object: str = "list"
+
+
+class Cancelled(msgspec.Struct):
+    """How many requests with this id were cancelled; clients may give several the same."""
+
+    id: str
+    cancelled: int
+    object: str = "request.cancelled"
+
+
+@bp.get("/requests")
+@bp.response(200, docs.schema(RequestList), description="The requests in flight.")
+@bp.doc(operationId="listRequests")
+@admin_only
+def list_requests() -> Response:
+    """List the requests in flight"""
+    found, silent = _ask(Question())
+    return _json(RequestList(by_age(found), silent))
+
+
+@bp.delete("/requests/<path:request_id>")
+@bp.alias("/requests/<path:request_id>/cancel", methods=["POST"])
+@bp.response(200, docs.schema(Cancelled), description="It is cancelled, and its client is told so.")
+@bp.doc(operationId="cancelRequest")
+@admin_only
+def cancel_request(request_id: str) -> Response:
+    """Cancel a request in flight"""
+    found = _ask(Question(cancel=request_id))[0] if REQUEST_ID.fullmatch(request_id) else []
+    if not found:
+        raise NotFound(f"No request {request_id} is in flight; GET /requests lists those that are.")
+    return _json(Cancelled(request_id, len(found)))
+
+
+def _ask(question: Question) -> tuple[list[Request], list[int]]:
+    if ENV in os.environ:
+        return ask_all(Runtime.from_environment().path, question)
+    return current.in_flight().answer(question), []
+
+
+def _json(shape: msgspec.Struct) -> Response:
+    return Response(msgspec.json.encode(shape), mimetype="application/json")

@@ -1,0 +1,167 @@
+"""Requests in flight: those of this process, and those of the server's other processes, which one may ask.
+
+Each process that answers requests listens on a socket in the runtime directory, so that a request costs no more than an
+entry in a dictionary, what is listed is what is so, and a cancellation reaches the process that has the request.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from localai_flask.metrics.request_record import RequestRecord
+
+log = logging.getLogger("gunicorn.error")
+
+SUFFIX = ".web"
+ANSWER_S = 1.0
+"""How long all processes together may take to answer; who has not by then is stopped, or hangs."""
+QUESTION_S = 1.0
+LONGEST_QUESTION = 4096
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request in flight; `age_s` counts from its arrival."""
+
+    id: str
+    model: str
+    key: str
+    client: str
+    route: str
+    stream: bool
+    state: str
+    prompt_tokens: int
+    completion_tokens: int
+    age_s: float
+    pid: int
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What one process asks another: to list its requests, after it has cancelled those with an id, if there is one."""
+
+    cancel: str | None = None
+
+
+_decode_question = msgspec.msgpack.Decoder(Question).decode
+_decode_requests = msgspec.msgpack.Decoder(list[Request]).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class InFlight:
+    """The requests of this process."""
+
+    def __init__(self) -> None:
+        self._records: dict[int, RequestRecord] = {}
+
+    def add(self, record: RequestRecord) -> None:
+        self._records[id(record)] = record
+
+    def remove(self, record: RequestRecord) -> None:
+        self._records.pop(id(record), None)
+
+    def answer(self, question: Question) -> list[Request]:
+        """Return the requests that a model works on, or, if some are to be cancelled, those that are now."""
+        found = [record for record in list(self._records.values()) if record.model]
+        if question.cancel is not None:
+            found = [record for record in found if record.id == question.cancel]
+            for record in found:
+                record.is_cancelled = True
+        return [_describe(record) for record in found]
+
+    def serve(self, runtime: Path) -> None:
+        """Answer the other processes of this server from now on."""
+        path = runtime / f"{os.getpid()}{SUFFIX}"
+        path.unlink(missing_ok=True)  # of a process that had this pid before
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(str(path))
+            listener.listen(64)
+        except OSError as error:
+            listener.close()
+            log.warning("the requests of this process cannot be listed: %s", error)
+            return
+        threading.Thread(target=self._serve, args=(listener,), name="in-flight", daemon=True).start()
+
+    def _serve(self, listener: socket.socket) -> None:
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(QUESTION_S)
+                try:
+                    question = _decode_question(connection.recv(LONGEST_QUESTION))
+                    connection.sendall(_encode(self.answer(question)))
+                except (OSError, msgspec.MsgspecError) as error:
+                    log.debug("another process could not be answered: %s", error)
+
+
+def ask_all(runtime: Path, question: Question) -> tuple[list[Request], list[int]]:
+    """Ask every process of this server; return their requests, and the pids of those that do not answer."""
+    asked: dict[socket.socket, int] = {}
+    silent = []
+    for path in runtime.glob(f"*{SUFFIX}"):
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        try:
+            connection.connect(str(path))
+            connection.send(_encode(question))
+        except OSError:
+            connection.close()
+            if Path(f"/proc/{path.stem}").exists():
+                silent.append(int(path.stem))
+            else:
+                path.unlink(missing_ok=True)
+        else:
+            asked[connection] = int(path.stem)
+    try:
+        answered, late = _read_all(asked)
+    finally:
+        for connection in asked:
+            connection.close()
+    return [request for data in answered for request in _decode_requests(data)], sorted([*silent, *late])
+
+
+def _read_all(asked: dict[socket.socket, int]) -> tuple[list[bytes], list[int]]:
+    """Read what each connection has to say to its end; return it, and the pids of those that have not come to it."""
+    deadline = time.monotonic() + ANSWER_S
+    waiting = {connection.fileno(): connection for connection in asked}
+    data = {connection: bytearray() for connection in asked}
+    poll = select.poll()
+    for descriptor in waiting:
+        poll.register(descriptor, select.POLLIN)
+    while waiting and (left_s := deadline - time.monotonic()) > 0:
+        for descriptor, _ in poll.poll(1000 * left_s):
+            connection = waiting[descriptor]
+            try:
+                piece = connection.recv(65536)
+            except OSError:
+                piece = b""
+            data[connection] += piece
+            if not piece:
+                poll.unregister(descriptor)
+                del waiting[descriptor]
+    late = set(waiting.values())
+    # One that has ended without a word was killed, and its requests with it.
+    return [bytes(said) for each, said in data.items() if each not in late and said], [asked[each] for each in late]
+
+
+def _describe(record: RequestRecord) -> Request:
+    return Request(
+        *(record.id, record.model, record.key, record.client, record.route, record.stream, record.state),
+        prompt_tokens=record.prompt_tokens,
+        completion_tokens=record.completion_tokens,
+        age_s=round(time.monotonic() - record.arrived, 3),
+        pid=os.getpid(),
+    )
+
+
+def by_age(requests: Iterable[Request]) -> list[Request]:
+    """Return requests in order, the oldest first."""
+    return sorted(requests, key=lambda request: -request.age_s)

@@ -1,0 +1,47 @@
+"""What a model worker shows on /metrics: how its engine is now, and how its load went."""
+
+from __future__ import annotations
+
+import time
+
+from localai_flask.metrics import families as f
+from localai_flask.metrics.counts import Counts
+from localai_flask.pool.protocol import Report
+from localai_flask.pool.worker.engine_thread import EngineThread
+
+
+class Gauges:
+    """Written with each heartbeat; nobody has to ask a worker, which may hang or be busy."""
+
+    def __init__(self, counts: Counts, model: str, worker_id: str):
+        self._counts = counts
+        self._model = model
+        self._labels = (model, worker_id)
+        self._begun = time.monotonic()
+        self._has_told_load = False
+
+    def show(self, report: Report, engine: EngineThread) -> None:
+        """Show what is reported to the manager."""
+        values = {
+            f.RUNNING: report.running,
+            f.WAITING: report.waiting,
+            f.ENGINE_SILENT: report.engine_silent_s,
+            f.MODEL_MEMORY: report.memory_bytes,
+            f.MODEL_CPU: report.cpu_s,
+            f.WORKER_UPTIME: time.monotonic() - self._begun,
+        }
+        if (usage := engine.kv_usage) is not None:
+            values[f.KV_USAGE] = usage
+        for family, value in values.items():
+            self._counts.set(family, self._labels, value)
+        if engine.info is not None:
+            self.count_load(engine)
+
+    def count_load(self, engine: EngineThread) -> None:
+        """Count the load of the model, once."""
+        if self._has_told_load:
+            return
+        self._has_told_load = True
+        self._counts.add(f.LOADS, (self._model, "failed" if engine.info is None else "ok"))
+        if engine.info is not None:
+            self._counts.observe(f.LOAD_TIME, (self._model,), engine.load_s)

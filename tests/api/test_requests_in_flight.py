@@ -1,0 +1,72 @@
+"""Requests in flight: what an administrator sees of them, and how one that is cancelled ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from localai_flask.metrics.in_flight import InFlight, Question, ask_all
+from localai_flask.metrics.request_record import RequestRecord
+from tests.api.fakes import FakePool, says
+from tests.api.test_metrics import BODIES, CHAT, FAMILY, MESSAGES, RESPONSES
+
+SHAPES = {
+    CHAT: lambda told: told["error"]["code"] == "request_cancelled",
+    MESSAGES: lambda told: told["error"]["type"] == "permission_error" and told["request_id"] == "mine",
+    RESPONSES: lambda told: "request_cancelled" in told.get("response", told)["error"].values(),
+}
+
+
+def listed(client: FlaskClient) -> list[dict[str, Any]]:
+    return client.get("/requests").get_json()["data"]
+
+
+@pytest.mark.parametrize("path", FAMILY)
+def test_a_stream_is_listed_and_its_client_told_of_its_end(client: FlaskClient, pool: FakePool, path: str) -> None:
+    pool.scripts = [says("a", "b", "c", "d")]
+    body = {**BODIES[path], "stream": True}
+    stream = client.post(path, json=body, headers={"X-Request-Id": "mine"}, buffered=False)
+    frames = stream.iter_encoded()
+    next(frames)
+    (told,) = listed(client)
+    assert (told["id"], told["model"], told["route"], told["stream"]) == ("mine", "tiny", path, True)
+    assert told["state"] in ("prefill", "decode") and told["prompt_tokens"] == 5 and told["age_s"] >= 0
+    assert client.delete("/requests/yours").status_code == client.delete("/requests/" + "x" * 500).status_code == 404
+    assert client.delete("/requests/mine").get_json()["cancelled"] == 1
+    rest = b"".join(frames).decode()
+    last = [line.removeprefix("data: ") for line in rest.splitlines() if line.startswith("data: {")][-1]
+    assert SHAPES[path](json.loads(last)), last
+    stream.close()
+    assert listed(client) == [] and client.delete("/requests/mine").status_code == 404
+
+
+@pytest.mark.parametrize("path", FAMILY)
+def test_an_answer_that_is_cancelled_is_an_error(app: Flask, pool: FakePool, path: str) -> None:
+    def cancel() -> None:
+        pool.on_event = lambda: None
+        assert app.test_client().post("/requests/mine/cancel").get_json()["cancelled"] == 1
+
+    pool.scripts = [says("a", "b")]
+    pool.on_event = cancel
+    answer = app.test_client().post(path, json=BODIES[path], headers={"X-Request-Id": "mine"})
+    assert answer.status_code == 403 and SHAPES[path](answer.get_json())
+
+
+def test_processes_answer_each_other(tmp_path: Path) -> None:
+    here = InFlight()
+    here.serve(tmp_path)
+    for id, model in (("one", "m"), ("two", "m"), ("two", "m"), ("three", "")):
+        here.add(RequestRecord(id=id, model=model))
+    (tmp_path / "4194305.web").touch()  # above the largest pid: left behind by a process that was killed
+    (tmp_path / "1.web").touch()  # of a process that lives and does not answer
+    found, silent = ask_all(tmp_path, Question())
+    assert sorted(each.id for each in found) == ["one", "two", "two"] and silent == [1]
+    assert not (tmp_path / "4194305.web").exists()
+    found, _ = ask_all(tmp_path, Question(cancel="two"))
+    assert [each.id for each in found] == ["two", "two"]
+    assert [each.is_cancelled for each in here._records.values()] == [False, True, True, False]
