@@ -96,12 +96,41 @@ BIG = "{% set big = 'x' * 9999999 %}"
         BIG + "{{ big | list }}",
         "{{ ('a\n' * 999999) | indent(99999) }}",
         "{{ ([[1] * 9999] * 9999) | sum(start=[]) }}",
-        "{{ ('a ' * 999999) | wordwrap(1, true, 'x' * 99999) }}",
+        "{{ ('a' * 999999) | replace(old='a', new='x' * 99999) }}",
+        "{{ ('a' * 999999) | replace(new='x' * 99999, old='') }}",
+        "{{ ([1] * 99999) | join(d='x' * 99999) }}",
+        "{{ ('a\n' * 999999) | indent(width=99999) }}",
+        "{{ ([[1] * 99] * 2999) | tojson(indent=32) }}",
+        "{{ 'x' | center(width=999999999) }}",
+        DOUBLED % ("[1]", "[ns.x, ns.x]") + "{{ ns.x is eq ns.x }}",
+        DOUBLED % ("[1]", "[ns.x, ns.x]") + "{{ [ns.x] in [ns.x, ns.x] }}",
+        DOUBLED % ("[1]", "[ns.x, ns.x]") + "{{ [ns.x, ns.x] | sort }}",
+        DOUBLED % ("[1]", "[ns.x, ns.x]") + "{{ [ns.x, ns.x] | max }}",
     ],
 )
 def test_size_is_bounded(template: str) -> None:
     with pytest.raises(InvalidRequest, match=r"too (large|long)|no number"):
         render(template)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ('a'.encode() * 400000000) | length }}",
+        "{{ 'a'.translate({97: 'b'}) }}",
+        "{{ x.append }}{{ x.sort() }}",
+        "{{ 'a b' | wordwrap(1) }}",
+        "{{ [1, 2] | random }}",
+        "{{ 'a' | attr('upper') }}",
+        "{{ 'a' | pprint }}",
+        "{{ 5 .to_bytes(9) }}",
+        "{{ 1 is filter }}",
+        "{{ [1] | tojson(indent=33) }}",
+    ],
+)
+def test_what_is_not_on_the_list_is_refused(template: str) -> None:
+    with pytest.raises((InvalidRequest, ConfigError)):
+        render(template, x=[2, 1])
 
 
 def test_lists_of_the_template_may_grow_and_its_data_may_not() -> None:

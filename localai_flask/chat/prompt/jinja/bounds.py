@@ -6,10 +6,11 @@ estimated before it is evaluated; between expressions the clock is looked at.
 
 from __future__ import annotations
 
+import inspect
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jinja2.exceptions import SecurityError
@@ -126,6 +127,18 @@ def concat(pieces: Iterable[str]) -> str:
     return "".join(whole)
 
 
+def collected(pieces: Iterable[str]) -> str:
+    """Join pieces that are made one by one, and stop to make them when they are too many."""
+    made, length = [], 0
+    for piece in pieces:
+        length += len(piece)
+        if length > MAX_RENDERED:
+            raise SecurityError("it makes a value that is too large")
+        made.append(piece)
+    usage.make(length)
+    return "".join(made)
+
+
 def checked(result: Any) -> Any:
     """Pass on what an operation has made, unless it is too large to go on with."""
     if isinstance(result, str):
@@ -164,44 +177,89 @@ def check_form(form: str, values: Any, wide: re.Pattern[str] = _WIDE_BRACES) -> 
     usage.make(len(form) + weight.characters * holes)
 
 
-def check_call(name: str, owner: Any, args: tuple[Any, ...]) -> None:
-    """Refuse a call of a text's method, or of a filter on a text, whose result would be too large."""
-    if any(isinstance(arg, int) and abs(arg) > MAX_NUMBER for arg in args):
+def check_call(name: str, owner: Any, args: Mapping[str, Any]) -> None:
+    """Refuse a call of a text's method, or of a filter, whose result would be too large.
+
+    `args` are named as the filter's own parameters are; those of a method are named as those of its filter.
+    """
+    if any(isinstance(arg, int) and abs(arg) > MAX_NUMBER for arg in args.values()):
         raise SecurityError(f"it calls {name} with a number that is too large")
     match name:
         case "join":
-            entries, characters = weigh(args[0] if args and isinstance(owner, str) else owner)
-            glue = owner if isinstance(owner, str) and args else next(iter(args), "")
-            usage.make(characters + entries * (len(glue) if isinstance(glue, str) else 0))
-        case "replace" if isinstance(owner, str) and len(args) >= 2 and all(isinstance(a, str) for a in args[:2]):
-            usage.make(len(owner) + owner.count(args[0]) * len(args[1]))
-        case "format" if isinstance(owner, str):  # the filter, which is the operator % by another name
-            check_form(owner, list(args), _WIDE_PERCENT)
-        case "sum" if any(isinstance(arg, Container) for arg in args):
-            raise SecurityError("it sums what is no number")
-        case "indent" if isinstance(owner, str):
-            width = args[0] if args else 4
-            usage.make(len(owner) + owner.count("\n") * (len(width) if isinstance(width, str) else int(width)))
-        case "wordwrap" if isinstance(owner, str):
-            usage.make(len(owner) * (1 + sum(len(arg) for arg in args if isinstance(arg, str))))
+            values, glue = (args["values"], owner) if "values" in args else (owner, args.get("d", ""))
+            entries, characters = weigh(values)
+            usage.make(characters + entries * len(str(glue)))
+        case "replace":
+            text, old, new = str(owner), str(args.get("old", "")), str(args.get("new", ""))
+            usage.make(len(text) + (text.count(old) if old else len(text) + 1) * len(new))
+        case "format":  # the filter, which is the operator % by another name; the method is checked where it is made
+            check_form(str(owner), list(args.values()), _WIDE_PERCENT)
+        case "sum":
+            if any(isinstance(arg, Container) for arg in args.values()):
+                raise SecurityError("it sums what is no number")
+        case "indent":
+            width = args.get("width", 4)
+            usage.make(len(owner) + (owner.count("\n") + 1) * (len(width) if isinstance(width, str) else int(width)))
+
+
+_CONTEXTS = ("environment", "env", "eval_ctx", "context")
+"""What Jinja's filters call an argument that Jinja itself puts before the value."""
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_METHOD_PARAMETERS = {"join": ("values",), "replace": ("old", "new", "count")}
+
+
+def check_method(name: str, owner: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Refuse a call of a text's method whose result would be too large."""
+    names = _METHOD_PARAMETERS.get(name, ())
+    if name == "format":
+        return
+    check_call(name, owner, {**_named(names, args), **kwargs})
 
 
 def guarded(name: str, code: Callable[..., Any], takes: int) -> Callable[..., Any]:
     """Wrap a filter in the checks; its value is the argument at index `takes`."""
+    names = _names_of_options(code)
 
     def guard(*args: Any, **kwargs: Any) -> Any:
         usage.step()
-        value = args[takes] if len(args) > takes else None
+        value, *given = args[takes:]
         if name not in WALKS and isinstance(value, Container):
             written(value)
-        check_call(name, value, (*args[takes + 1 :], *kwargs.values()))
+        check_call(name, value, {**_named(names, given), **kwargs})
         return checked(code(*args, **kwargs))
 
     guard.__dict__.update(getattr(code, "__dict__", {}))
     return guard
 
 
-_TAKING = ("attr", "batch", "count", "d", "default", "first", "items", "join", "last", "length", "list", "random")
-_CHOOSING = ("dictsort", "groupby", "map", "max", "min", "reject", "rejectattr", "reverse", "select", "selectattr")
+def _names_of_options(code: Callable[..., Any]) -> list[str]:
+    """Return what a filter calls its arguments behind its value."""
+    names = [each.name for each in inspect.signature(code).parameters.values() if each.kind not in _VARIADIC]
+    return names[2 if names[0] in _CONTEXTS else 1 :]
+
+
+def _named(names: Sequence[str], args: Sequence[Any]) -> dict[str, Any]:
+    return {names[at] if at < len(names) else str(at): arg for at, arg in enumerate(args)}
+
+
+def guarded_test(name: str, code: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a test in the checks; those that compare walk through both values."""
+
+    def guard(*args: Any, **kwargs: Any) -> Any:
+        usage.step()
+        if len(args) > 1 and name not in PLAIN_TESTS:
+            for arg in args:
+                written(arg)
+        return code(*args, **kwargs)
+
+    guard.__dict__.update(getattr(code, "__dict__", {}))
+    return guard
+
+
+PLAIN_TESTS = frozenset(("sameas", "divisibleby"))
+"""Tests of two values that compare nothing."""
+
+_TAKING = ("batch", "count", "d", "default", "first", "items", "join", "last", "length", "list")
+_CHOOSING = ("map", "reject", "rejectattr", "reverse", "select", "selectattr")
 WALKS = frozenset((*_TAKING, *_CHOOSING, "slice", "sum"))
 """Filters that look at a list's entries and no deeper."""

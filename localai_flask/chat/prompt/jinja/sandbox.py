@@ -22,11 +22,10 @@ import jinja2.utils
 from jinja2 import nodes
 from jinja2.exceptions import SecurityError
 
-from localai_flask.chat.prompt.jinja import bounds
+from localai_flask.chat.prompt.jinja import allowed, bounds
 
-REFUSED_METHODS = frozenset({"translate", "maketrans", "expandtabs", "format_map"})
 GROWING = frozenset({"append", "pop"})
-DROPPED_FILTERS = ("urlize", "pprint", "xmlattr", "filesizeformat")
+WIDEST_INDENT = 32
 PASSING = {jinja2.utils._PassArg.context, jinja2.utils._PassArg.eval_context, jinja2.utils._PassArg.environment}
 
 
@@ -75,11 +74,13 @@ class Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
             finalize=bounds.written,
         )
         self.filters["tojson"] = _to_json
-        for name in DROPPED_FILTERS:
-            del self.filters[name]
-        for name, code in self.filters.items():
-            passes = jinja2.utils._PassArg.from_obj(code) in PASSING
-            self.filters[name] = bounds.guarded(name, code, takes=int(passes))
+        self.filters = {
+            name: bounds.guarded(name, code, takes=_context_arguments(code))
+            for name, code in self.filters.items()
+            if name in allowed.FILTERS
+        }
+        tests: dict[str, Any] = {name: code for name, code in self.tests.items() if name in allowed.TESTS}
+        self.tests = {name: bounds.guarded_test(name, code) for name, code in tests.items()}
         del self.globals["lipsum"]
         self.globals["dict"] = _make_dict
         self.globals["namespace"] = Namespace
@@ -118,7 +119,7 @@ class Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
         bounds.usage.step()
         owner = getattr(code, "__self__", None)
         if isinstance(owner, str):
-            bounds.check_call(getattr(code, "__name__", ""), owner, (*args, *kwargs.values()))
+            bounds.check_method(getattr(code, "__name__", ""), owner, args, kwargs)
         return bounds.checked(super().call(context, code, *args, **kwargs))
 
     def wrap_str_format(self, value: Any) -> Any:
@@ -137,11 +138,17 @@ class Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
         return bounds.checked(super().call_binop(context, operator, left, right))
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        if isinstance(obj, str) and attr in REFUSED_METHODS:
-            return False
         if type(obj) is list and attr in GROWING:
             return bounds.usage.is_own(obj)
-        return super().is_safe_attribute(obj, attr, value)
+        if not super().is_safe_attribute(obj, attr, value):
+            return False
+        methods = next((names for kind, names in allowed.METHODS.items() if isinstance(obj, kind)), None)
+        return methods is None or attr in methods
+
+
+def _context_arguments(code: Any) -> int:
+    """Return how many arguments Jinja puts before those of the template."""
+    return int(jinja2.utils._PassArg.from_obj(code) in PASSING)
 
 
 class _Checks(jinja2.visitor.NodeTransformer):
@@ -153,28 +160,34 @@ class _Checks(jinja2.visitor.NodeTransformer):
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
         self.generic_visit(node)
-        if not any(isinstance(each, nodes.Const) for each in (node.expr, *(operand.expr for operand in node.ops))):
-            compared = nodes.EnvironmentAttribute("compared")
-            node.expr = nodes.Call(compared, [node.expr], [], None, None, lineno=node.lineno)
+        sides: list[Any] = [node, *node.ops]
+        if not any(isinstance(side.expr, nodes.Const) for side in sides):
+            for side in sides:
+                compared = nodes.EnvironmentAttribute("compared")
+                side.expr = nodes.Call(compared, [side.expr], [], None, None, lineno=node.lineno)
         return node
 
 
 def _to_json(
     value: Any,
     ensure_ascii: bool = False,
-    indent: int | None = None,
+    indent: int | str | None = None,
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
     # Jinja's own filter escapes <, > and & for HTML, which no model was trained on.
-    return json.dumps(
-        value,
+    encoder = json.JSONEncoder(
         ensure_ascii=ensure_ascii,
         indent=indent,
         separators=separators,
         sort_keys=sort_keys,
         default=_listed,
     )
+    if indent is None:
+        return encoder.encode(value)
+    if (len(indent) if isinstance(indent, str) else int(indent)) > WIDEST_INDENT:
+        raise SecurityError(f"it indents JSON by more than {WIDEST_INDENT} characters")
+    return bounds.collected(encoder.iterencode(value))
 
 
 def _listed(value: Any) -> list[Any]:
