@@ -41,7 +41,7 @@ class Settings:
     settings_file: str = setting(
         "",
         "File with settings as `NAME=value` lines, for those that neither a flag nor a variable sets; read again when "
-        "it changes and on SIGHUP.",
+        "it changes and on SIGHUP. With a `-` before its name it need not be there.",
         metavar="FILE",
         needs_restart=True,
     )
@@ -154,7 +154,9 @@ class Settings:
         1024, "MB that stored responses may take together; the longest unused are deleted (0: no bound)."
     )
     log_prompts: bool = setting(
-        False, "Log what models are asked, and messages of failures that may have parts of it; for finding faults."
+        False,
+        "Log what models are asked, and messages of failures that may have parts of it; for finding faults.",
+        needs_restart=True,
     )
     access_log: str = setting(
         "plain",

@@ -22,8 +22,14 @@ LINE = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*)", re.ASCII)
 MOST_BYTES = 1 << 20
 
 
-def read(file: Path) -> dict[str, str]:
-    """Read the variables of a file; raise `ValueError` with the file, the line and what to do."""
+def read(named: str) -> dict[str, str]:
+    """Read the variables of a file; raise `ValueError` with the file, the line and what to do.
+
+    As for systemd, the file need not be there if a `-` stands before its name.
+    """
+    file = path_of(named)
+    if named.startswith("-") and not file.exists():
+        return {}
     values = {}
     for number, line in enumerate(_text(file).splitlines(), start=1):
         line = line.strip()
@@ -45,6 +51,11 @@ def read(file: Path) -> dict[str, str]:
     return values
 
 
+def path_of(named: str) -> Path:
+    """Return the file that the setting names."""
+    return Path(named.removeprefix("-"))
+
+
 def completed(environment: Mapping[str, str]) -> dict[str, str]:
     """Return an environment with what its settings file says as it is now; raise what `read` raises."""
     given = dict(environment)
@@ -52,7 +63,7 @@ def completed(environment: Mapping[str, str]) -> dict[str, str]:
         given.pop(name, None)
     if not given.get(FILE):
         return given
-    found = read(Path(given[FILE]))
+    found = read(given[FILE])
     added = {name: found[name] for name in NAMES.values() if found.get(name) and not given.get(name)}
     return {**given, **added, FROM_FILE: ",".join(added)}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from localai_flask.cli.options import load_settings, settings_options
+from localai_flask.cli.options import load_settings, settings_of_use
 
 if TYPE_CHECKING:
     from localai_flask.diagnosis.findings import Finding
@@ -26,7 +26,7 @@ COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Only try the llama.cpp engine, with this GGUF file.",
 )
-@settings_options
+@settings_of_use("models_path", "address", "api_key", "default_model")
 def doctor(as_json: bool, model: Path | None, **given: Any) -> None:
     """Find out what is wrong here, and say what to do about it.
 

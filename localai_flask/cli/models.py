@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localai_flask.cli.options import load_settings, settings_options
+from localai_flask.cli.options import load_settings, settings_of_use
 from localai_flask.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.group(invoke_without_command=True)
-@settings_options
+@settings_of_use("models_path")
 @click.pass_context
 def models(context: click.Context, /, **given: Any) -> None:
     """List the models that the server would offer, or check their YAML."""
@@ -27,7 +27,7 @@ def models(context: click.Context, /, **given: Any) -> None:
 
 
 @models.command("list")
-@settings_options
+@settings_of_use("models_path")
 @click.pass_obj
 def list_models(above: dict[str, Any], /, **given: Any) -> None:
     """List the models that the server would offer."""
@@ -38,7 +38,7 @@ def list_models(above: dict[str, Any], /, **given: Any) -> None:
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--strict", is_flag=True, help="Exit 1 on a warning too.")
 @click.option("--json", "as_json", is_flag=True, help="Print what is found as a JSON list.")
-@settings_options
+@settings_of_use("models_path")
 @click.pass_context
 def check(context: click.Context, /, files: tuple[Path, ...], strict: bool, as_json: bool, **given: Any) -> None:
     """List what is wrong in FILES, or in all YAML of the models folder, with its lines.

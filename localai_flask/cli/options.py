@@ -16,14 +16,24 @@ from localai_flask.settings import Settings
 
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add an option for every setting; the command gets what was given as text, by field name."""
+    return _with_options(command, frozenset(field.name for field in dataclasses.fields(Settings)))
+
+
+def settings_of_use(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Do what `settings_options` does for a command whose help shows these alone; it takes the others as well."""
+    return lambda command: _with_options(command, frozenset(("settings_file", *names)))
+
+
+def _with_options(command: Callable[..., Any], shown: frozenset[str]) -> Callable[..., Any]:
     for field in reversed(dataclasses.fields(Settings)):
         flag = f"--{field.name.replace('_', '-')}"
+        hidden = field.name not in shown
         about = f"{field.metadata['help']} [env: {env_name(field)}; default: {_shown(field.default)}]"
         if isinstance(field.default, bool):
-            option = click.option(f"{flag}/--no-{flag[2:]}", field.name, default=None, help=about)
+            option = click.option(f"{flag}/--no-{flag[2:]}", field.name, default=None, help=about, hidden=hidden)
         else:
             metavar = field.metadata["metavar"] or type(field.default).__name__.upper()
-            option = click.option(flag, field.name, metavar=metavar, default=None, help=about)
+            option = click.option(flag, field.name, metavar=metavar, default=None, help=about, hidden=hidden)
         command = option(command)
     return command
 

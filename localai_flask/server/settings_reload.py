@@ -54,12 +54,12 @@ class Reload:
         try:
             completed = settings_file.completed(self._environment)
             wanted = Settings.from_environment(completed)
-            settings = dataclasses.replace(
-                self.settings,
-                **{each.name: getattr(wanted, each.name) for each in FIELDS if not each.metadata["needs_restart"]},
-            )
+            settings = self._with_changes(wanted)
             faults = [*start_checks.find_key_faults(settings, addresses)]
-        except ValueError as error:
+            doubts = [*start_checks.find_vain_settings(wanted)]
+            if not faults:
+                announced_settings.announce(runtime_file, settings)
+        except (ValueError, OSError) as error:
             faults = [str(error)]
         for fault in faults:
             log.error("the settings stay as they were: %s", fault)
@@ -67,12 +67,16 @@ class Reload:
             return False
         for line in describe_changes(self.settings, wanted):
             log.info("%s", line)
-        for doubt in start_checks.find_vain_settings(wanted):
+        for doubt in doubts:
             log.warning("%s", doubt)
         self._adopt(completed)
         self.settings = settings
-        announced_settings.announce(runtime_file, settings)
         return True
+
+    def _with_changes(self, wanted: Settings) -> Settings:
+        """Return the settings that hold now, but for those that may change."""
+        changes = {each.name: getattr(wanted, each.name) for each in FIELDS if not each.metadata["needs_restart"]}
+        return dataclasses.replace(self.settings, **changes)
 
     def _adopt(self, completed: dict[str, str]) -> None:
         """Put what may change into the environment, from which new web workers read it."""
@@ -100,7 +104,7 @@ class Reload:
         if not self.settings.settings_file:
             return None
         try:
-            found = os.stat(self.settings.settings_file)
+            found = os.stat(settings_file.path_of(self.settings.settings_file))
         except OSError:
             return ()
         return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev

@@ -94,15 +94,15 @@ def find_vain_settings(settings: Settings) -> Iterator[str]:
     """Find what stands in the settings file without effect on these settings."""
     if not settings.settings_file:
         return
-    values = settings_file.read(Path(settings.settings_file))
+    file, values = settings_file.path_of(settings.settings_file), settings_file.read(settings.settings_file)
     said = Settings.from_environment({name: values[name] for name in settings_file.NAMES.values() if name in values})
     for attribute, name in settings_file.NAMES.items():
         if values.get(name) and getattr(said, attribute) != getattr(settings, attribute):
-            yield f"{settings.settings_file}: {name} has no effect, as a flag or a variable of the environment sets it"
+            yield f"{file}: {name} has no effect, as a flag or a variable of the environment sets it"
     for name in sorted(values.keys() - set(settings_file.NAMES.values())):
         near = difflib.get_close_matches(name, settings_file.NAMES.values(), n=1, cutoff=0.8)
         hint = f"; perhaps {near[0]} is meant" if near else ""
-        yield f"{settings.settings_file}: {name} is no setting of this server and has no effect{hint}"
+        yield f"{file}: {name} is no setting of this server and has no effect{hint}"
 
 
 def _find_models_faults(folder: Path) -> Iterator[str]:

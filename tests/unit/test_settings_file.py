@@ -25,7 +25,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_lines_are_read_as_in_other_environment_files(file: Path) -> None:
     file.write_text("\ufeff# a comment\n; another\n\nA=1\nexport B = \"two words\"\nC='#3'\r\nD=\nE=x=y # z\n")
-    assert read(file) == {"A": "1", "B": "two words", "C": "#3", "D": "", "E": "x=y # z"}
+    assert read(str(file)) == {"A": "1", "B": "two words", "C": "#3", "D": "", "E": "x=y # z"}
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,16 @@ def test_what_cannot_be_used_is_refused_with_the_file(file: Path, content: str, 
 def test_a_missing_file_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^/nowhere cannot be read .*LOCALAI_SETTINGS_FILE"):
         completed({FILE: "/nowhere"})
+
+
+def test_a_file_that_may_be_missing_may_come_later(file: Path) -> None:
+    environment = {FILE: f"-{file}"}
+    reload = Reload(read_first(environment), environment)
+    assert (reload.settings.queue_size, reload.is_due()) == (512, False)
+    file.write_text("LOCALAI_QUEUE_SIZE=3\n")
+    assert (reload.is_due(), reload.is_due()) == (False, True)
+    assert reload.take_up(LOOPBACK, file.with_suffix(".json"))
+    assert reload.settings.queue_size == 3
 
 
 def test_variables_win_and_what_came_from_the_file_is_known_as_such(file: Path) -> None:
@@ -94,6 +104,13 @@ def test_a_file_that_must_not_be_used_changes_nothing(
     assert (reload.settings, environment) == before
     assert not (tmp_path / "announced.json").exists()
     assert "the settings stay as they were" in caplog.text and "hunter2" not in caplog.text
+
+
+def test_a_reload_that_cannot_be_told_changes_nothing(file: Path, tmp_path: Path) -> None:
+    reload, environment = started(file, "LOCALAI_QUEUE_SIZE=1\n")
+    file.write_text("LOCALAI_QUEUE_SIZE=2\n")
+    assert not reload.take_up(LOOPBACK, tmp_path / "gone" / "announced.json")
+    assert (reload.settings.queue_size, environment["LOCALAI_QUEUE_SIZE"]) == (1, "1")
 
 
 def test_the_watch_waits_until_a_file_is_written(file: Path) -> None:
