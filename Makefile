@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 # Without the page of warnings that setuptools prints for an installation which uses this folder.
 PIP := PYTHONWARNINGS=ignore $(BIN)/pip --quiet
 # What llama.cpp is compiled for on this machine, a few minutes, once: cpu, cuda, vulkan, hip, sycl or portable
-# (docs/install.md). Without a word it stays what it was. CMAKE_ARGS, CC and CXX are honoured.
+# (docs/install.md). Without a word it stays what it was, and at first is cpu, or cuda where card and toolkit are there.
+# CMAKE_ARGS, CC and CXX are honoured.
 GPU ?=
 # Which torch the tests use. On a machine with PyPI's default index this is the CUDA build (gigabytes);
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu takes the small one.
