@@ -122,12 +122,12 @@ KILLS = [
 @pytest.mark.parametrize(("what", "entry", "rules", "because"), KILLS, ids=[case[0] for case in KILLS])
 def test_workers_are_killed(what: str, entry: WorkerEntry, rules: Rules, because: str | None) -> None:
     kills = [action for action in planned(model(entry), rules) if isinstance(action, Kill)]
-    assert kills == ([] if because is None else [Kill("w", because)])
+    assert kills == ([] if because is None else [Kill("w", because, is_silent="no sign of life" in because)])
 
 
 def test_the_plan_of_one_model_does_not_wait_for_anothers() -> None:
     models = {"a": model(ready("w", silent_s=11)), "b": model()}
-    assert plan(models, RULES, NOW) == [Kill("w", "it gave no sign of life for 11 s"), Start("b")]
+    assert plan(models, RULES, NOW) == [Kill("w", "it gave no sign of life for 11 s", True), Start("b")]
 
 
 STATES = [
@@ -237,6 +237,26 @@ class TestTable:
             table.ended("w", Death(exit_status=status, suspect=b"x"), NOW)
             assert entry.suspects.digests(NOW) == suspected
         assert entry.suspects.digests(NOW + 601) == []
+
+    def test_a_request_is_suspected_at_once_of_an_engine_that_hangs(self, table: ModelTable) -> None:
+        entry = self.start(table)
+        self.register(table)
+        table.report(Report(worker_id="w", progress=1.0, engine_silent_s=301), NOW)
+        self.kill(table, NOW)
+        assert entry.suspects.digests(NOW) == [b"x"]
+
+    def test_a_process_that_stands_still_may_be_stopped_from_outside(self, table: ModelTable) -> None:
+        for suspected in ([], [b"x"]):
+            entry = self.start(table)
+            self.register(table)
+            self.kill(table, NOW + 11)
+            assert entry.suspects.digests(NOW) == suspected
+
+    def kill(self, table: ModelTable, now: float) -> None:
+        """Have the planner end the worker, with a request in hand."""
+        (kill,) = [action for action in plan(table.models, RULES, now) if isinstance(action, Kill)]
+        table.killed("w", kill.because, is_silent=kill.is_silent)
+        table.ended("w", Death(exit_status=-signal.SIGKILL, suspect=b"x"), now)
 
     def test_workers_that_leave_are_no_crashes(self, table: ModelTable) -> None:
         for _ in range(5):

@@ -34,6 +34,8 @@ class Kill:
 
     worker_id: str
     because: str
+    is_silent: bool = False
+    """Whether the whole process has given no sign of life, which may come from outside."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ class Death:
 class Suspects:
     """Requests with which a worker died alone in hand: not run again for a while, as the next worker would die too.
 
-    A fault of code, or a hang, is the request's. SIGKILL may come from outside, so that it takes two.
+    A fault of code, or an engine that hangs, is the request's. SIGKILL, and a process that stands still, may come from
+    outside, so that it takes two.
     """
 
     def __init__(self) -> None:
@@ -46,13 +47,16 @@ class Suspects:
         self._killed: dict[bytes, float] = {}
         """When a worker was killed with a request in hand, once."""
 
-    def add(self, death: Death, because: str, now: float) -> None:
-        """Suspect the request that an ended worker had in hand, if it had one alone; `because`: why we ended it."""
+    def add(self, death: Death, now: float, *, is_certain: bool = False) -> None:
+        """Suspect the request that an ended worker had in hand, if it had one alone.
+
+        `is_certain`: the manager killed the worker for what its engine did.
+        """
         digest = death.suspect
         if digest is None:
             return
         is_first_kill = now - self._killed.pop(digest, -SUSPECTED_S) >= SUSPECTED_S
-        if death.was_killed and not because and is_first_kill:
+        if death.was_killed and not is_certain and is_first_kill:
             self._killed[digest] = now
         else:
             self._since.pop(digest, None)

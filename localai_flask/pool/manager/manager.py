@@ -225,7 +225,7 @@ class PoolManager:
         elif isinstance(action, SendAway):
             self._send_away(action.worker_id, now)
         elif isinstance(action, Kill):
-            self._kill(action.worker_id, action.because)
+            self._kill(action.worker_id, action.because, is_silent=action.is_silent)
         elif isinstance(action, Unload):
             self._unload(action, now)
         elif isinstance(action, Refuse):
@@ -241,9 +241,9 @@ class PoolManager:
         self._processes[worker_id].terminate()
         self.table.sent_away(worker_id, now, self._rules.grace_s)
 
-    def _kill(self, worker_id: str, because: str) -> None:
+    def _kill(self, worker_id: str, because: str, *, is_silent: bool = False) -> None:
         self._processes[worker_id].kill()
-        self.table.killed(worker_id, because)
+        self.table.killed(worker_id, because, is_silent=is_silent)
 
     def _unload(self, action: Unload, now: float) -> None:
         model = self.table.models[action.key]

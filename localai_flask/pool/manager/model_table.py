@@ -192,10 +192,10 @@ class ModelTable:
         else:
             model.refuse(error)
 
-    def killed(self, worker_id: str, because: str) -> None:
+    def killed(self, worker_id: str, because: str, *, is_silent: bool = False) -> None:
         """Note why a worker has been ended at once."""
         if (found := self.find(worker_id)) is not None:
-            found[1].ended_because = because
+            found[1].ended_because, found[1].was_silent = because, is_silent
 
     def load_failed(self, model: ModelEntry, error: ErrorInfo, now: float) -> None:
         model.load_failed(error, self.cooldown_s, now)
@@ -229,7 +229,7 @@ class ModelTable:
             return
         error = describe_death(name, death, not worker.ready, worker.ended_because, is_cautious=worker.is_cautious)
         log.error("%s", error.message)
-        model.suspects.add(death, worker.ended_because, now)
+        model.suspects.add(death, now, is_certain=bool(worker.ended_because) and not worker.was_silent)
         if worker.is_cautious and not worker.ready:
             model.is_cautious = False  # it has not helped, so the next try is a full one again
         if worker.ready:

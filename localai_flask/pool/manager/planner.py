@@ -31,7 +31,7 @@ def _plan_model(key: str, model: ModelEntry, rules: Rules, now: float) -> Iterat
     for worker in model.workers.values():
         because = worker.ended_because or _fault(worker, rules, now)
         if because or (rules.kill_at is not None and now > rules.kill_at):
-            yield Kill(worker.id, because)
+            yield Kill(worker.id, because, _is_silent(worker, rules, now))
     if rules.is_stopping:
         yield from (SendAway(worker.id) for worker in model.current)
     elif model.is_withdrawn:
@@ -48,9 +48,7 @@ def _plan_model(key: str, model: ModelEntry, rules: Rules, now: float) -> Iterat
 def _fault(worker: WorkerEntry, rules: Rules, now: float) -> str:
     """Return why a worker must be killed; "" if it need not."""
     silent_s, stalled_s = now - worker.heard, now - worker.advanced
-    # A library may hold the interpreter's lock while it loads, so that not even a heartbeat gets out.
-    patience_s = rules.worker_silence_s if worker.ready else max(rules.worker_silence_s, rules.load_stall_s)
-    if silent_s > patience_s:
+    if _is_silent(worker, rules, now):
         return f"it gave no sign of life for {silent_s:.0f} s"
     if worker.leaves_by is not None:
         return "it was told to leave and did not" if now >= worker.leaves_by + FAREWELL_S else ""
@@ -61,6 +59,12 @@ def _fault(worker: WorkerEntry, rules: Rules, now: float) -> str:
     if rules.busy_timeout_s is not None and worker.is_busy and worker.fruitless_s > rules.busy_timeout_s:
         return f"its requests have brought forth nothing for {worker.fruitless_s:.0f} s"
     return ""
+
+
+def _is_silent(worker: WorkerEntry, rules: Rules, now: float) -> bool:
+    # A library may hold the interpreter's lock while it loads, so that not even a heartbeat gets out.
+    patience_s = rules.worker_silence_s if worker.ready else max(rules.worker_silence_s, rules.load_stall_s)
+    return now - worker.heard > patience_s
 
 
 def _surplus(model: ModelEntry) -> list[WorkerEntry]:

@@ -31,6 +31,8 @@ class WorkerEntry:
     """When its grace is over, if it has one."""
     ended_because: str = ""
     """Why the manager itself ended it, if it did."""
+    was_silent: bool = False
+    """Whether that was for a process that gave no sign of life at all."""
     running: int = 0
     waiting: int = 0
     taken: int = 0
