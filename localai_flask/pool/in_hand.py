@@ -7,13 +7,17 @@ digests of requests, not what they say.
 from __future__ import annotations
 
 import hashlib
+import logging
 import mmap
+import os
 import struct
 from pathlib import Path
 
 import msgspec
 
 from localai_flask.pool.messages import Ask, Generate
+
+log = logging.getLogger(__name__)
 
 DIGEST_BYTES = 16
 _LAYOUT = struct.Struct(f"<I{DIGEST_BYTES}s{DIGEST_BYTES}s")
@@ -31,9 +35,7 @@ class InHand:
     """The engine thread's side: notes what it is about to do before it does it."""
 
     def __init__(self, path: Path):
-        with open(path, "w+b") as file:
-            file.truncate(_LAYOUT.size)
-            self._memory = mmap.mmap(file.fileno(), _LAYOUT.size)
+        self._memory = _map(path)
         self._held: dict[int, bytes] = {}
 
     def begin(self, digest: bytes) -> None:
@@ -59,6 +61,17 @@ class InHand:
     def _write(self, submitting: bytes) -> None:
         one = next(iter(self._held.values()), _NOBODY)
         _LAYOUT.pack_into(self._memory, 0, len(self._held), submitting, one)
+
+
+def _map(path: Path) -> mmap.mmap:
+    """Map a file; where its disk is full, memory that nobody else sees, as a model is worth more than a suspicion."""
+    try:
+        with open(path, "w+b") as file:
+            os.posix_fallocate(file.fileno(), 0, _LAYOUT.size)  # else the first write ends the process with SIGBUS
+            return mmap.mmap(file.fileno(), _LAYOUT.size)
+    except OSError as error:
+        log.warning("no request will be suspected should this worker crash: %s: %s", path, error.strerror)
+        return mmap.mmap(-1, _LAYOUT.size)
 
 
 def read_suspect(path: Path) -> bytes | None:
