@@ -14,7 +14,7 @@ GPU ?=
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu takes the small one.
 TORCH ?= torch==2.13.0
 
-.PHONY: serve test lint bench clean FORCE
+.PHONY: serve test lint chaos bench clean FORCE
 
 serve: $(VENV)/.serve
 	@exec $(BIN)/localai-flask serve --starter
@@ -27,6 +27,13 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Kills, stops and starves the processes of a running server, fills its disks and breaks its databases, for that long.
+# It prints its seed; with SEED it strikes in the same way again. Full disks need root.
+MINUTES ?= 10
+SEED ?=
+chaos: $(VENV)/.test
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks

@@ -24,29 +24,54 @@ def binaries() -> Path:
     return found[-1].parent if found else skip_without("postgresql")
 
 
+class PostgresServer:
+    """A server that can be stopped and started again over the same data."""
+
+    def __init__(self, bin: Path, folder: Path):
+        self.bin = bin
+        self.folder = folder
+        self.url = f"postgresql://{USER}@/postgres?host={folder}"
+        self._user = USER if os.getuid() == 0 else None
+        if self._user:
+            shutil.chown(folder, self._user)
+        initdb = [bin / "initdb", "--auth=trust", "--no-sync", f"--username={USER}", folder / "data"]
+        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, user=self._user, cwd="/")
+
+    def start(self) -> None:
+        options = ["-c", "listen_addresses=", "-c", "fsync=off"]
+        command = [self.bin / "postgres", "-D", self.folder / "data", "-k", self.folder, *options]
+        with open(self.folder / "log", "ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd="/")
+        ready = [self.bin / "pg_isready", "-q", "-h", self.folder, "-U", USER]
+        wait_for(lambda: subprocess.run(ready).returncode == 0, 30, "PostgreSQL is ready")
+
+    def stop(self) -> None:
+        """Hang up on all clients, and end."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(30)
+
+
 @contextmanager
-def running() -> Iterator[str]:
-    """Run a server, and give the URL of its database; the machine's other users cannot see its folder."""
+def controlled() -> Iterator[PostgresServer]:
+    """Run a server that the test may stop and start; the machine's other users cannot see its folder."""
     bin = binaries()
     folder = Path(tempfile.mkdtemp(prefix="pg-"))  # short, as a socket's path has to be
-    user = USER if os.getuid() == 0 else None
-    if user:
-        shutil.chown(folder, user)
     try:
-        initdb = [bin / "initdb", "--auth=trust", "--no-sync", f"--username={USER}", folder / "data"]
-        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, user=user, cwd="/")
-        command = [bin / "postgres", "-D", folder / "data", "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"]
-        with open(folder / "log", "wb") as log:
-            server = subprocess.Popen(command, stdout=log, stderr=log, user=user, cwd="/")
+        server = PostgresServer(bin, folder)
+        server.start()
         try:
-            ready = [bin / "pg_isready", "-q", "-h", folder, "-U", USER]
-            wait_for(lambda: subprocess.run(ready).returncode == 0, 30, "PostgreSQL is ready")
-            yield f"postgresql://{USER}@/postgres?host={folder}"
+            yield server
         finally:
-            server.send_signal(signal.SIGINT)
-            server.wait(30)
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def running() -> Iterator[str]:
+    """Run a server, and give the URL of its database."""
+    with controlled() as server:
+        yield server.url
 
 
 def processes(url: str) -> list[int]:
