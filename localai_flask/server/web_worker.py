@@ -124,7 +124,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def set_accept_enabled(self, enabled: bool) -> None:
         super().set_accept_enabled(enabled)
-        if not self.alive:
+        if not enabled and not self.alive:
             self._close_doors()
 
     def _close_doors(self) -> None:
@@ -132,7 +132,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
         As long as the socket was open, the kernel would make connections on it that nobody would ever accept.
         """
-        for listener in self.sockets:
+        while self.sockets:
+            listener = self.sockets.pop()
             before = -1
             while self.nr_conns > before:
                 before = self.nr_conns
