@@ -16,6 +16,8 @@ import time
 from types import FrameType
 from typing import Any
 
+from gunicorn import systemd
+
 from localai_flask import log_privacy
 from localai_flask.address import Address
 from localai_flask.pool.runtime import ENV, Runtime
@@ -87,7 +89,7 @@ def on_starting(server: Any) -> None:
     """Refuse to start where that could not work, or would be unsafe; take what descriptors there are."""
     for doubt in start_checks.find_doubts(_settings):
         server.log.warning("%s", doubt)
-    faults = list(start_checks.find_faults(_settings, map(_read_address, server.cfg.address)))
+    faults = list(start_checks.find_faults(_settings, _addresses(server)))
     for fault in faults:
         server.log.error("%s", fault)
     if faults:
@@ -95,6 +97,14 @@ def on_starting(server: Any) -> None:
     descriptors.raise_limit()
     if server.START_CTX["args"][1] == "localai-flask":  # as the command names itself: on SIGUSR2 this is run again
         server.START_CTX["args"] = [sys.executable, "-m", "localai_flask", "serve"]
+
+
+def _addresses(server: Any) -> list[Address]:
+    """Return where the server listens, or will: at the addresses of its settings, unless systemd listens for it."""
+    bound = [each.getsockname() for each in server.LISTENERS]
+    first = systemd.SD_LISTEN_FDS_START
+    inherited = range(first, first + systemd.listen_fds(unset_environment=False))
+    return [_read_address(each) for each in (bound or inherited or server.cfg.address)]
 
 
 def _read_address(bound: Any) -> Address:
@@ -138,7 +148,7 @@ def _take_up_settings(server: Any) -> bool:
     """Read the settings file again, for web workers to come and for the services; return False if it has a fault."""
     global forwarded_allow_ips, loglevel, threads, workers
     assert _runtime is not None
-    if not _reload.take_up([_read_address(each) for each in server.cfg.address], _runtime.settings_file):
+    if not _reload.take_up(_addresses(server), _runtime.settings_file):
         return False
     settings = _reload.settings
     workers, threads, loglevel = settings.workers, settings.http_threads + SPARE_THREADS, settings.log_level
