@@ -9,7 +9,7 @@ import abc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ApiError, UnsupportedParameter
@@ -30,10 +30,10 @@ class Job:
     id: int
     prompt: Prompt
     sampling: SamplingParams
-    deadline: float | None = None
-    """When to give up, on the clock of `time.monotonic()`."""
     created: float = field(default_factory=time.monotonic)
     prompt_tokens: list[int] = field(default_factory=list)
+    prepared: Any = None
+    """What the engine has made of it in `prepare`, for `start`."""
     output_tokens: list[int] = field(default_factory=list)
     num_cached: int = 0
     """How many leading prompt tokens were found in the cache."""
@@ -49,8 +49,6 @@ class Inquiry:
 
     id: int
     question: Question
-    deadline: float | None = None
-    """When to give up, on the clock of `time.monotonic()`."""
     group: int = 0
     """The id of the first inquiry that was asked together with this one."""
 
@@ -69,15 +67,17 @@ def refuse_constraint(job: Job, backend: str) -> None:
 class Backend(abc.ABC):
     """One engine holding one model.
 
-    Every submitted job gets its events from `step`: at most one `Started`, any number of `Progress` and `Delta`, and
-    exactly one `Finished` or `Failed`, unless it is cancelled, after which it gets nothing more.
+    Requests wait in front of it (`pool.worker.front`), which keeps limits and deadlines: an engine looks at each when
+    it comes, and is told when to start it. Every started job gets its events from `step`: at most one `Started`, any
+    number of `Progress` and `Delta`, and exactly one `Finished` or `Failed`, unless it is cancelled, after which it
+    gets nothing more.
     """
 
     capabilities: ClassVar[frozenset[str]] = frozenset({"generate"})
     last_words: Callable[[ApiError], None] | None = None
     """What to call, from any thread, when the engine's library is about to end the process, with the reason."""
     announce: Callable[[list[Event]], None] | None = None
-    """What to call, in a step, with events that must be out before the step can go wrong."""
+    """What to call with events that must be out before the next step can go wrong."""
     is_cautious: bool = False
     """Whether to load without optional speed-ups, as a load with them has killed the process; set before `load`."""
 
@@ -89,33 +89,46 @@ class Backend(abc.ABC):
         """
 
     @abc.abstractmethod
-    def submit(self, job: Job) -> None:
-        """Queue a job; raise an `ApiError` if it can never run (prompt too long, parameter not supported)."""
+    def prepare(self, job: Job) -> None:
+        """Look at a job before it waits; raise an `ApiError` if it can never run (prompt too long, and the like)."""
+
+    @property
+    @abc.abstractmethod
+    def room(self) -> int:
+        """How many more jobs could start now."""
+
+    @abc.abstractmethod
+    def start(self, job: Job) -> bool:
+        """Begin a prepared job, for which there is room; False leaves it waiting, as it had better start later."""
 
     def ask(self, inquiry: Inquiry) -> Fact | None:
-        """Answer a question at once, or queue it: then `step` gives one `Embedded` or `Scored`, or `Failed`.
+        """Answer a question at once; None if it takes time, and waits for `start_inquiry`.
 
         Only asked what the capabilities of the `ModelInfo` name. Raises an `ApiError` if there can be no answer.
         """
         raise NotImplementedError
 
+    @property
+    def inquiry_room(self) -> int:
+        """How many more inquiries could start now."""
+        return 0
+
+    def start_inquiry(self, inquiry: Inquiry) -> None:
+        """Begin with a question, for which there is room; `step` gives one `Embedded` or `Scored`, or `Failed`."""
+        raise NotImplementedError
+
     @abc.abstractmethod
     def cancel(self, job_id: int) -> None:
-        """Forget a job or an inquiry before the next step and free what it held; an unknown id is no error."""
+        """Forget what was started before the next step and free what it held; an unknown id is no error."""
 
     @abc.abstractmethod
     def step(self) -> list[Event]:
-        """Advance all jobs by about one token and tell what changed; return within some tens of milliseconds."""
+        """Advance all that was started by about one token; return what changed within some tens of milliseconds."""
 
     @property
     @abc.abstractmethod
     def is_idle(self) -> bool:
-        """Whether there is no job left, so that the loop may sleep until the next command."""
-
-    @property
-    @abc.abstractmethod
-    def load_counts(self) -> tuple[int, int]:
-        """How many jobs are running and how many are waiting."""
+        """Whether nothing is left that was started, so that the loop may sleep until the next command."""
 
     @property
     def kv_usage(self) -> float | None:

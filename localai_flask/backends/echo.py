@@ -13,7 +13,6 @@ import os
 import signal
 import struct
 import time
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -24,7 +23,7 @@ from localai_flask import __version__
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress, refuse_constraint
 from localai_flask.backends.text import TextStream
 from localai_flask.config.model import EngineConfig
-from localai_flask.errors import ApiError, ConfigError, ContextOverflow, DeadlineExceeded, Unavailable
+from localai_flask.errors import ApiError, ConfigError, ContextOverflow, Unavailable
 from localai_flask.generation import (
     Delta,
     Failed,
@@ -100,7 +99,7 @@ class Sequence:
 
 
 class EchoBackend(Backend):
-    """Runs up to `slots` scripts at a time, in order of arrival; its vectors are digests, its scores common words."""
+    """Runs up to `slots` scripts at a time; its vectors are digests, its scores common words."""
 
     capabilities = frozenset({"generate", "embed", "score", "tokenize"})
 
@@ -115,7 +114,6 @@ class EchoBackend(Backend):
         self.slots = int(config.option("slots") or 8)
         self.pace_ms = 1000.0 / float(config.option("tokens_per_second") or "inf")
         self.context_length = config.context_size or 8192
-        self.waiting: deque[Job] = deque()
         self.running: dict[int, Sequence] = {}
         self._load_slowly(float(config.option("load_seconds") or 0), progress)
         if deaf := config.option("load_deaf_seconds"):
@@ -139,14 +137,21 @@ class EchoBackend(Backend):
             progress(passed / seconds)
             time.sleep(0.05)
 
-    def submit(self, job: Job) -> None:
+    def prepare(self, job: Job) -> None:
         refuse_constraint(job, "echo")
         self._misbehave_on_submit(self._script(job.prompt.text))
         data = _bytes(job.prompt)
         job.prompt_tokens = list(data)
         if len(data) >= self.context_length:
             raise ContextOverflow(len(data), self.context_length)
-        self.waiting.append(job)
+
+    @property
+    def room(self) -> int:
+        return self.slots - len(self.running)
+
+    def start(self, job: Job) -> bool:
+        self.running[job.id] = self._begin(job)
+        return True
 
     def ask(self, inquiry: Inquiry) -> Fact | None:
         question = inquiry.question
@@ -165,20 +170,12 @@ class EchoBackend(Backend):
 
     def cancel(self, job_id: int) -> None:
         self.running.pop(job_id, None)
-        self.waiting = deque(job for job in self.waiting if job.id != job_id)
 
     @property
     def is_idle(self) -> bool:
-        return not self.running and not self.waiting
-
-    @property
-    def load_counts(self) -> tuple[int, int]:
-        return len(self.running), len(self.waiting)
+        return not self.running
 
     def step(self) -> list[Event]:
-        while self.waiting and len(self.running) < self.slots:
-            job = self.waiting.popleft()
-            self.running[job.id] = self._begin(job)
         self._await_next()
         events: list[Event] = []
         for sequence in list(self.running.values()):
@@ -215,10 +212,6 @@ class EchoBackend(Backend):
 
     def _advance(self, sequence: Sequence) -> list:
         job, now = sequence.job, time.monotonic()
-        if job.deadline is not None and now > job.deadline:
-            raise DeadlineExceeded(
-                "The request was not finished in the time it was given; raise the timeout or ask for less."
-            )
         if not sequence.started:
             sequence.started = True
             started: list = [Started(len(job.prompt_tokens))]

@@ -1,6 +1,6 @@
-"""Questions for vectors and scores: a queue of texts, packed side by side into batches.
+"""Questions for vectors and scores: texts packed side by side into batches.
 
-Owns what is the same for all engines: queue, packing, pooling, normalization. Knows no model, only a `Vectorizer`, and
+Owns what is the same for all engines: packing, pooling, normalization. Knows no model, only a `Vectorizer`, and
 no sequence that generates: it is told how many run beside it, and then computes less in one step.
 """
 
@@ -16,14 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from localai_flask.backends.base import Event, Inquiry
-from localai_flask.errors import ApiError, ContextOverflow, DeadlineExceeded, InvalidRequest, Overloaded
+from localai_flask.errors import ApiError, ContextOverflow, InvalidRequest
 from localai_flask.generation import Failed
 from localai_flask.inquiry import ALL_IT_TAKES, Embed, Embedded, EmbeddedPart, Question, Scored
-
-TOO_LATE = Failed(
-    DeadlineExceeded("The text was not embedded in the time it was given; send fewer or ask with more time.").info
-)
-
 
 Tokens = npt.NDArray[np.int32]
 Vectors = npt.NDArray[np.float32]
@@ -99,7 +94,6 @@ class Embedder:
         *,
         norm: int,
         trained: int,
-        queue_size: int,
         closing: Collection[int] = (),
     ):
         """`closing` are special tokens that stay where they are at the end of a text that is cut."""
@@ -108,10 +102,7 @@ class Embedder:
         self._norm = norm
         self._trained = trained
         self._closing = closing
-        self._queue_size = queue_size
         self._waiting: dict[int, Item] = {}
-        self._groups: dict[int, int] = {}
-        """How many texts of each group wait."""
         self._pace = pace
 
     def warm_up(self) -> None:
@@ -131,32 +122,20 @@ class Embedder:
         return not self._waiting
 
     @property
-    def load_counts(self) -> tuple[int, int]:
-        """How many requests run and wait, each of which may be about many texts."""
-        return min(1, len(self._groups)), max(0, len(self._groups) - 1)
+    def room(self) -> int:
+        """How many more texts are of use for packing the next batch."""
+        return self._context.side_by_side - len(self._waiting)
 
     def add(self, inquiry: Inquiry) -> None:
-        """Queue a text; raise `Overloaded` if the queue is full, except for one of a request that waits already."""
-        if inquiry.group not in self._groups and len(self._groups) > self._queue_size:
-            raise Overloaded(
-                f"{len(self._groups)} requests already wait for this model, as many as may; "
-                "try again later or raise LOCALAI_QUEUE_SIZE."
-            )
+        """Take a text in."""
         self._waiting[inquiry.id] = Item(inquiry)
-        self._groups[inquiry.group] = self._groups.get(inquiry.group, 0) + 1
 
     def cancel(self, inquiry_id: int) -> None:
-        item = self._waiting.pop(inquiry_id, None)
-        if item is None:
-            return
-        group = item.inquiry.group
-        self._groups[group] -= 1
-        if not self._groups[group]:
-            del self._groups[group]
+        self._waiting.pop(inquiry_id, None)
 
     def step(self, streams: int) -> list[Event]:
         """Compute one batch, a smaller one if so many streams run beside; raise `RuntimeError` if the library fails."""
-        events = self._expire()
+        events: list[Event] = []
         budget = self._pace.budget(streams)
         if not streams:
             budget = min(max(budget, ALONE_TOKENS), self._context.n_batch)
@@ -169,14 +148,6 @@ class Embedder:
             events += self._take(item, piece, vectors)
         self._pace.observe(sum(map(len, pieces)), 0, time.perf_counter() - begun)
         return events
-
-    def _expire(self) -> list[Event]:
-        now = time.monotonic()
-        deadlines = [(item.inquiry.deadline, key) for key, item in self._waiting.items()]
-        late = [key for deadline, key in deadlines if deadline is not None and deadline <= now]
-        for key in late:
-            self.cancel(key)
-        return [(key, TOO_LATE) for key in late]
 
     def _plan(self, budget: int, events: list[Event]) -> list[tuple[Item, Tokens]]:
         """Choose the next texts: the oldest in any case, or a piece of it, and those behind it while they fit."""

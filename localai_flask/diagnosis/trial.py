@@ -85,7 +85,8 @@ def decode(path: Path, *, is_cautious: bool) -> Decoded:
     )
     backend.load(config, lambda fraction: None)
     job = Job(1, Prompt(PROMPT), SamplingParams(max_tokens=TOKENS, ignore_eos=True))
-    backend.submit(job)
+    backend.prepare(job)
+    backend.start(job)
     while not backend.is_idle:
         backend.step()
     return Decoded(len(job.output_tokens))

@@ -12,27 +12,38 @@ from localai_flask.config.model import Limits
 from localai_flask.generation import Delta, Failed, Finished, Progress, Prompt, PromptLogprobs, SamplingParams, Started
 from localai_flask.inquiry import Detokenized, Embedded, EmbeddedPart, Question, Scored, Tokenized
 
-WIRE_VERSION = 4
+WIRE_VERSION = 5
+
+
+class Terms(msgspec.Struct, frozen=True, array_like=True):
+    """How a request waits: whose share of the engine it uses, how urgent it is, and how long it may take.
+
+    `limits` are those of the model's YAML as it is now, since a worker outlives its changes. The lowest priority starts
+    first. `timeout_s` counts from arrival, and covers waiting and running (None: no limit).
+    With `tells_place` the request hears of its place in the line.
+    """
+
+    timeout_s: float | None = None
+    caller: str = ""
+    priority: int = 0
+    is_background: bool = False
+    tells_place: bool = False
+    limits: Limits = Limits()
 
 
 class Generate(msgspec.Struct, frozen=True, array_like=True, tag="generate"):
-    """Run one sequence; `timeout_s` counts from arrival and covers waiting and decoding (None: no limit).
-
-    `limits` are those of the model's YAML as it is now, since a worker outlives its changes.
-    """
+    """Run one sequence."""
 
     prompt: Prompt
     sampling: SamplingParams
-    timeout_s: float | None = None
-    limits: Limits = Limits()
+    terms: Terms = Terms()
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
     """Answer one question; the questions that come in one frame are admitted together."""
 
     question: Question
-    timeout_s: float | None = None
-    limits: Limits = Limits()
+    terms: Terms = Terms()
 
 
 class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
@@ -48,7 +59,12 @@ class Taken(msgspec.Struct, frozen=True, array_like=True, tag="taken"):
 
 
 class Queued(msgspec.Struct, frozen=True, array_like=True, tag="queued"):
-    """The engine has looked at the request and lets it wait: another worker may have it if this one dies."""
+    """The engine has looked at the request and lets it wait: another worker may have it if this one dies.
+
+    `place` is the one in the line, 1 for the next, to those who asked for it; else 0.
+    """
+
+    place: int = 0
 
 
 class Pong(msgspec.Struct, frozen=True, array_like=True, tag="pong"):

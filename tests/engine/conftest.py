@@ -8,13 +8,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from localai_flask.backends.base import Job
 from localai_flask.config.model import ModelConfig, Parameters
 from localai_flask.generation import Delta, Failed, Finished, Prompt, Reply, SamplingParams
+from tests.support.fronted import Fronted
 
 if TYPE_CHECKING:
     from localai_flask.backends.llama_cpp.engine import LlamaCppBackend
@@ -24,17 +25,17 @@ class Engine:
     """A loaded backend with everything it said so far."""
 
     def __init__(self, backend: LlamaCppBackend):
-        self.backend = backend
+        self.backend = cast("LlamaCppBackend", Fronted(backend))
         self.replies: dict[int, list[Reply]] = {}
         self._ids = itertools.count(1)
 
-    def submit(self, prompt: str | list[int] | Prompt, deadline: float | None = None, **sampling) -> Job:
+    def submit(self, prompt: str | list[int] | Prompt, **sampling) -> Job:
         """Queue a job; greedy unless told otherwise."""
         if isinstance(prompt, str):
             prompt = Prompt(prompt)
         elif isinstance(prompt, list):
             prompt = Prompt(tokens=prompt)
-        job = Job(next(self._ids), prompt, SamplingParams(**{"temperature": 0.0, **sampling}), deadline)
+        job = Job(next(self._ids), prompt, SamplingParams(**{"temperature": 0.0, **sampling}))
         self.backend.submit(job)
         self.replies[job.id] = []
         return job

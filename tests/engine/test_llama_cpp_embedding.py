@@ -15,7 +15,7 @@ pytest.importorskip("llama_cpp")
 from localai_flask.backends.base import Inquiry
 from localai_flask.backends.embedding import normalize
 from localai_flask.backends.llama_cpp.pooling import KINDS
-from localai_flask.errors import ApiError, ConfigError, InvalidRequest, Overloaded
+from localai_flask.errors import ApiError, ConfigError, InvalidRequest
 from localai_flask.generation import Failed, Prompt
 from localai_flask.inquiry import (
     Detokenize,
@@ -63,9 +63,9 @@ def load(files: dict[str, Path]) -> Iterator[Open]:
         engine.backend.close()
 
 
-def put(engine: Engine, *questions: Question, deadline: float | None = None) -> list[int]:
+def put(engine: Engine, *questions: Question) -> list[int]:
     """Ask questions that are to be queued, as one group."""
-    inquiries = [Inquiry(next(_ids), question, deadline) for question in questions]
+    inquiries = [Inquiry(next(_ids), question) for question in questions]
     for inquiry in inquiries:
         inquiry.group = inquiries[0].id
         assert engine.backend.ask(inquiry) is None
@@ -216,30 +216,16 @@ def test_texts_beside_a_running_generation(load: Open) -> None:
     engine.check_books()
 
 
-def test_cancelled_and_late_questions_are_forgotten(load: Open) -> None:
+def test_cancelled_questions_are_forgotten(load: Open) -> None:
     engine = load("llama", batch=16)
-    long, late, good = Embed(Prompt("hello world " * 15)), Embed(Prompt("b")), Embed(Prompt("c"))
-    [first], [second], [third] = put(engine, long), put(engine, late, deadline=0.0), put(engine, good)
+    long, good = Embed(Prompt("hello world " * 15)), Embed(Prompt("c"))
+    [first], [third] = put(engine, long), put(engine, good)
     engine.step()
     engine.backend.cancel(first)
     engine.run()
     assert engine.replies[first] == []
-    [failed] = engine.replies[second]
-    assert isinstance(failed, Failed) and failed.error.status == 504
     [answer] = engine.replies[third]
     assert np.allclose(np.frombuffer(answer.data, "<f4"), vectors(engine, "c")[0], atol=1e-6)
-
-
-def test_a_full_queue_refuses_requests_not_texts(load: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOCALAI_QUEUE_SIZE", "1")
-    engine = load("bert")
-    put(engine, *(Embed(Prompt("a")) for _ in range(100)))
-    put(engine, *(Embed(Prompt("a")) for _ in range(100)))
-    with pytest.raises(Overloaded, match="LOCALAI_QUEUE_SIZE"):
-        put(engine, Embed(Prompt("a")))
-    assert engine.backend.load_counts == (1, 1)
-    engine.run()
-    assert engine.backend.load_counts == (0, 0)
 
 
 def test_tokens_and_back(load: Open) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from localai_flask.backends.llama_cpp.library import lib
 from localai_flask.errors import ContextOverflow, InvalidRequest
-from localai_flask.generation import Delta, Failed, FinishReason, Prompt, Started
+from localai_flask.generation import Delta, FinishReason, Prompt
 from tests.support import gguf_models as models
 
 SAID = "Theé€<tool_call> cat😀"
@@ -212,20 +212,6 @@ def test_prompts_that_can_never_run_are_refused_at_once(open_engine):
         engine.submit("a" * 2_000_000)
     assert engine.backend.is_idle
     assert engine.end(engine.generate("a" * 38)).usage.total_tokens == 40
-
-
-def test_a_passed_deadline_fails_running_and_waiting_jobs(open_engine):
-    engine = open_engine("llama", "parallel:1", context_size=8192)
-    deadline = time.monotonic() + 0.05
-    late = [engine.submit(prompt, ignore_eos=True, deadline=deadline) for prompt in ("abc", "abd")]
-    patient = engine.submit("abe", ignore_eos=True, max_tokens=3, deadline=deadline + 3600)
-    engine.run()
-
-    for job in late:
-        (failed,) = engine.of(job, Failed)
-        assert (failed.error.status, failed.error.code) == (504, "deadline_exceeded")
-    assert not engine.of(late[1], Started)
-    assert engine.end(patient).reason is FinishReason.MAX_TOKENS
 
 
 def test_every_sampler_is_freed(open_engine, monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from typing import Any
 
 import pytest
@@ -71,19 +70,17 @@ def random_request(chance: random.Random) -> tuple[str, dict[str, Any]]:
     return prompt, sampling
 
 
-def play(engine, chance: random.Random, actions: int) -> tuple[list[tuple[Job, str, dict[str, Any], bool]], set[int]]:
+def play(engine, chance: random.Random, actions: int) -> tuple[list[tuple[Job, str, dict[str, Any]]], set[int]]:
     """Submit, ask, cancel and step at random, then to the end; give the jobs and what was cancelled."""
-    jobs: list[tuple[Job, str, dict[str, Any], bool]] = []
+    jobs: list[tuple[Job, str, dict[str, Any]]] = []
     cancelled: set[int] = set()
     for _ in range(actions):
         match chance.choices(["submit", "cancel", "ask", "step"], [30, 8, 8, 54])[0]:
             case "submit":
                 prompt, sampling = random_request(chance)
-                late = chance.random() < 0.15
-                deadline = time.monotonic() + chance.choice([-1, 0.01]) if late else None
                 for _ in range(chance.choice([1, 1, 3])):
                     try:
-                        jobs.append((engine.submit(prompt, deadline, **sampling), prompt, sampling, late))
+                        jobs.append((engine.submit(prompt, **sampling), prompt, sampling))
                     except ApiError as error:
                         assert error.info.status in (400, 429, 503)
             case "cancel" if jobs:
@@ -123,7 +120,6 @@ def check_replies(engine, job: Job, sampling: dict[str, Any]) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("way", WAYS)
 def test_requests_of_all_kinds_do_not_disturb_each_other(open_engine, monkeypatch, way, seed):
-    monkeypatch.setenv("LOCALAI_QUEUE_SIZE", "6")
     monkeypatch.setattr("localai_flask.backends.llama_cpp.overflow.COPIED_BYTES", 9000)
     monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.IDLE_CELLS", 60)
     model, options, config = WAYS[way]
@@ -139,8 +135,8 @@ def test_requests_of_all_kinds_do_not_disturb_each_other(open_engine, monkeypatc
         ends = [reply for reply in replies if isinstance(reply, Finished | Failed | Embedded)]
         assert ends == ([] if number in cancelled else replies[-1:])
         assert number in ours or isinstance(ends[0], Embedded)
-    for job, prompt, sampling, late in jobs:
-        if job.id in cancelled or (late and engine.of(job, Failed)):
+    for job, prompt, sampling in jobs:
+        if job.id in cancelled:
             continue
         check_replies(engine, job, sampling)
         if "temperature" not in sampling and way != "shifting":

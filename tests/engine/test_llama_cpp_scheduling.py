@@ -7,7 +7,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from localai_flask.backends.llama_cpp.pace import FIRST_CHUNK
-from localai_flask.errors import Overloaded
 from localai_flask.generation import Delta, Finished, FinishReason, Progress, Started
 
 PROMPTS = ["a", "bc", "the quick brown fox", "x" * 70, "<|im_start|>user", "12", "é€😀", "~" * 33]
@@ -46,12 +45,12 @@ def test_jobs_start_in_order_and_the_rest_wait(open_engine):
     started: list[int] = []
     while not engine.backend.is_idle:
         engine.step()
-        running, waiting = engine.backend.load_counts
+        running, waiting = engine.backend.scheduler.running, engine.backend.waiting
         assert running <= 2 and (running == 2 or waiting == 0 or engine.of(jobs[0], Finished))
         started += [job.id for job in jobs if engine.of(job, Started) and job.id not in started]
 
     assert started == [job.id for job in jobs]
-    assert engine.backend.load_counts == (0, 0)
+    assert engine.backend.scheduler.running == 0
 
 
 def test_without_continuous_batching_the_next_wait_for_all_that_run(open_engine):
@@ -65,16 +64,6 @@ def test_without_continuous_batching_the_next_wait_for_all_that_run(open_engine)
     assert engine.of(short, Finished)
     engine.run()
     assert engine.text(third) == engine.text(fourth) != ""
-
-
-def test_a_full_queue_refuses_the_next(open_engine, monkeypatch):
-    monkeypatch.setenv("LOCALAI_QUEUE_SIZE", "2")
-    engine = open_engine("llama", "parallel:1")
-    jobs = [engine.submit("a", max_tokens=1) for _ in range(2)]
-    with pytest.raises(Overloaded, match="2 requests already wait"):
-        engine.submit("a")
-    engine.run()
-    assert all(engine.end(job) for job in jobs)
 
 
 def test_a_long_prompt_goes_in_chunks_beside_a_stream(open_engine):
@@ -118,7 +107,7 @@ def test_cancelling_at_each_stage_frees_the_slot_and_changes_nobody_else(open_en
         engine.backend.cancel(job.id)
     heard = {job.id: len(engine.replies[job.id]) for job in (decoding, prefilling, queued)}
     engine.check_books()
-    assert engine.backend.load_counts == (2, 0)
+    assert (engine.backend.scheduler.running, engine.backend.waiting) == (2, 0)
     engine.run()
 
     assert {job.id: len(engine.replies[job.id]) for job in (decoding, prefilling, queued)} == heard
@@ -162,7 +151,7 @@ def test_any_order_of_events_leaves_the_cache_consistent(shared_engines, model, 
     engine.run()
     engine.check_books()
 
-    assert engine.backend.load_counts == (0, 0)
+    assert engine.backend.scheduler.running == 0
     assert not any(slot.in_use for slot in engine.backend.cache.slots)
     full = [engine.submit(chr(65 + i) * 50, ignore_eos=True) for i in range(4)]
     engine.run()

@@ -25,7 +25,7 @@ from localai_flask.backends.transformers.engine import TransformersBackend  # no
 from localai_flask.backends.transformers.sampling import narrow, penalize  # noqa: E402
 from localai_flask.backends.transformers.tokens import TextDecoder, Tokens  # noqa: E402
 from localai_flask.config.model import ModelConfig, Parameters  # noqa: E402
-from localai_flask.errors import ConfigError, ContextOverflow, InvalidRequest, ModelLoadFailed, Overloaded  # noqa: E402
+from localai_flask.errors import ConfigError, ContextOverflow, InvalidRequest, ModelLoadFailed  # noqa: E402
 from localai_flask.generation import (  # noqa: E402
     Delta,
     Failed,
@@ -38,6 +38,7 @@ from localai_flask.generation import (  # noqa: E402
     Started,
 )
 from tests.support import hf_models  # noqa: E402
+from tests.support.fronted import Fronted  # noqa: E402
 
 PROMPT = "The quick brown fox"
 GREEDY = SamplingParams(temperature=0.0, max_tokens=40, ignore_eos=True)
@@ -68,8 +69,8 @@ def reference(folder: Path) -> Callable[[list[int], int], list[int]]:
 
 
 @contextmanager
-def opened(folder: Path, **config: Any) -> Iterator[TransformersBackend]:
-    backend = TransformersBackend()
+def opened(folder: Path, **config: Any) -> Iterator[Any]:
+    backend = Fronted(TransformersBackend())
     backend.load(configured(folder, **config), lambda fraction: None)
     try:
         yield backend
@@ -109,7 +110,7 @@ def ending(replies: list[Reply]) -> Finished:
 
 
 def test_info_describes_the_folder(folder: Path) -> None:
-    backend = TransformersBackend()
+    backend: Any = Fronted(TransformersBackend())
     seen: list[float] = []
     info = backend.load(configured(folder, context_size=128, dtype="bfloat16"), seen.append)
     assert len(run(backend, *jobs(1))[0]) > 1
@@ -152,11 +153,10 @@ def test_many_at_once_are_what_each_is_alone(backend: TransformersBackend) -> No
 def test_eight_run_in_one_batch_and_the_rest_wait(backend: TransformersBackend) -> None:
     for job in jobs(10):
         backend.submit(job)
-    assert backend.load_counts == (0, 10)
     backend.step()
-    assert backend.load_counts == (8, 2)
+    assert (len(backend.running), backend.waiting) == (8, 2)
     run(backend)
-    assert backend.load_counts == (0, 0)
+    assert len(backend.running) == 0
 
 
 def test_greedy_beside_sampling_stays_greedy(backend: TransformersBackend, reference: Any) -> None:
@@ -211,15 +211,6 @@ def test_a_control_token_is_shown_to_the_job_that_asks(backend: TransformersBack
     marker = backend.tokens.tokenizer.convert_tokens_to_ids("<|im_start|>")
     asking = SamplingParams(temperature=0.0, max_tokens=2, logit_bias={marker: 1e9}, preserved=("<|im_start|>",))
     assert text_of(run(backend, Job(1, Prompt(PROMPT), asking))[1]) == "<|im_start|>" * 2
-
-
-def test_full_queue_is_refused(backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "_queue_size", 2)
-    for job in jobs(2):
-        backend.submit(job)
-    with pytest.raises(Overloaded, match="2 requests"):
-        backend.submit(Job(9, Prompt(PROMPT), GREEDY))
-    assert len(run(backend)) == 2
 
 
 def test_cancelled_job_says_nothing_more_and_makes_room(backend: TransformersBackend) -> None:
@@ -283,15 +274,6 @@ def test_requests_that_outgrow_the_cache_are_computed_again(folder: Path, monkey
         run(backend, *together)
         run(backend, *alone)
         assert {tuple(job.output_tokens) for job in together} == {tuple(alone[0].output_tokens)}
-
-
-def test_deadline_fails_running_and_waiting_jobs(backend: TransformersBackend) -> None:
-    endless = SamplingParams(temperature=0.0, ignore_eos=True)
-    late = jobs(10, endless)
-    for job in late:
-        job.deadline = time.monotonic() + 0.05
-    replies = run(backend, *late)
-    assert [replies[job.id][-1].error.code for job in late] == ["deadline_exceeded"] * 10  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -405,7 +387,7 @@ def test_dead_loop_fails_every_job_and_then_the_backend(
         monkeypatch.setattr(backend.batcher._manager.model, "forward", explode)
         failed: dict[int, str] = {}
         give_up = time.monotonic() + 10
-        while len(failed) < count:
+        while len(failed) < min(count, 8):  # the others wait, and may run elsewhere
             assert time.monotonic() < give_up, "jobs hang after the loop died"
             failed |= {job_id: reply.error.message for job_id, reply in backend.step() if isinstance(reply, Failed)}
         assert all("the model exploded" in message for message in failed.values())

@@ -28,6 +28,7 @@ from localai_flask.generation import (  # noqa: E402
     ThinkingBudget,
 )
 from tests.support import hf_models  # noqa: E402
+from tests.support.fronted import Fronted  # noqa: E402
 
 PERSON = {
     "type": "object",
@@ -51,16 +52,16 @@ SCHEMAS = [
 
 
 @pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TransformersBackend]:
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fronted]:
     folder = hf_models.make_model(tmp_path_factory.mktemp("models") / "tiny")
-    backend = TransformersBackend()
+    backend = Fronted(TransformersBackend())
     config = ModelConfig(name="tiny", parameters=Parameters(model="tiny"), models_path=str(folder.parent))
     backend.load(config, lambda done: None)
     yield backend
     backend.close()
 
 
-def run(backend: TransformersBackend, *params: SamplingParams) -> list[tuple[str, Finished | Failed]]:
+def run(backend: Fronted, *params: SamplingParams) -> list[tuple[str, Finished | Failed]]:
     """Run one job for each set of parameters and give its text and its end."""
     texts = [""] * len(params)
     ends: dict[int, Finished | Failed] = {}
@@ -80,7 +81,7 @@ def schema(value: object) -> Constraint:
 
 
 @pytest.mark.parametrize("form", SCHEMAS, ids=lambda form: json.dumps(form)[:40])
-def test_random_weights_keep_to_a_schema(backend: TransformersBackend, form: dict) -> None:
+def test_random_weights_keep_to_a_schema(backend: Fronted, form: dict) -> None:
     tries = [
         SamplingParams(temperature=2.0, top_k=0, top_p=1.0, seed=seed, max_tokens=90, constraint=schema(form))
         for seed in range(8)
@@ -101,7 +102,7 @@ def test_random_weights_keep_to_a_schema(backend: TransformersBackend, form: dic
         (Constraint("lark", 'start: "x" @n\n', parts={"n": schema({"type": "boolean"})}), "x(true|false)"),
     ],
 )
-def test_other_grammars(backend: TransformersBackend, constraint: Constraint, pattern: str, ignore_eos: bool) -> None:
+def test_other_grammars(backend: Fronted, constraint: Constraint, pattern: str, ignore_eos: bool) -> None:
     tries = [
         SamplingParams(temperature=1.5, seed=seed, max_tokens=60, constraint=constraint, ignore_eos=ignore_eos)
         for seed in range(4)
@@ -111,7 +112,7 @@ def test_other_grammars(backend: TransformersBackend, constraint: Constraint, pa
         assert re.fullmatch(pattern, text)
 
 
-def test_a_trigger_arms_the_constraint(backend: TransformersBackend) -> None:
+def test_a_trigger_arms_the_constraint(backend: Fronted) -> None:
     armed = Constraint("regex", "<[ab]{3}>", trigger=" ")
     for text, _ in run(
         backend, *(SamplingParams(temperature=1.0, seed=s, max_tokens=60, constraint=armed) for s in range(6))
@@ -121,7 +122,7 @@ def test_a_trigger_arms_the_constraint(backend: TransformersBackend) -> None:
         assert any(re.match("<[ab]{3}>", piece) for piece in pieces) or len(pieces) <= 1
 
 
-def test_neighbours_are_free(backend: TransformersBackend) -> None:
+def test_neighbours_are_free(backend: Fronted) -> None:
     alone = run(backend, SamplingParams(temperature=0.0, max_tokens=12, ignore_eos=True))[0][0]
     both = run(
         backend,
@@ -131,14 +132,14 @@ def test_neighbours_are_free(backend: TransformersBackend) -> None:
     assert both[0][0] == alone and both[1][0] in ("true", "false")
 
 
-def test_a_form_that_cannot_be_kept_is_refused(backend: TransformersBackend) -> None:
+def test_a_form_that_cannot_be_kept_is_refused(backend: Fronted) -> None:
     for form in (schema({"not": {"type": "string"}}), Constraint("regex", "a(", "grammar")):
         with pytest.raises(InvalidRequest, match="cannot be enforced"):
             backend.submit(Job(1, Prompt("a"), SamplingParams(constraint=form)))
     assert backend.is_idle
 
 
-def test_a_sequence_that_cannot_go_on_fails_alone(backend: TransformersBackend) -> None:
+def test_a_sequence_that_cannot_go_on_fails_alone(backend: Fronted) -> None:
     nothing = SamplingParams(
         temperature=0.0, logit_bias=dict.fromkeys(range(400), -float("inf")), constraint=schema({"type": "boolean"})
     )

@@ -22,9 +22,10 @@ from localai_flask.errors import ConfigError
 from localai_flask.generation import Failed, Prompt
 from localai_flask.inquiry import Detokenize, Detokenized, Embed, Embedded, Fact, Tokenize, Tokenized
 from tests.support import hf_models
+from tests.support.fronted import Fronted
 
 TEXTS = ["The quick brown fox", "été", "A long time ago in a galaxy far, far away, there was a small model."]
-Load = Callable[..., TransformersBackend]
+Load = Callable[..., Fronted]
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +42,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def load() -> Iterator[Load]:
-    backends: list[TransformersBackend] = []
+    backends: list[Fronted] = []
 
-    def load(folder: Path, **config: Any) -> TransformersBackend:
-        backends.append(TransformersBackend())
+    def load(folder: Path, **config: Any) -> Fronted:
+        backends.append(Fronted(TransformersBackend()))
         parameters = Parameters(model=folder.name)
         backends[-1].load(
             ModelConfig(name="tiny", models_path=str(folder.parent), parameters=parameters, **config), lambda _: None
@@ -56,7 +57,7 @@ def load() -> Iterator[Load]:
         backend.close()
 
 
-def ask(backend: TransformersBackend, *texts: str) -> list[Any]:
+def ask(backend: Fronted, *texts: str) -> list[Any]:
     found: dict[int, Any] = {}
     for number, text in enumerate(texts):
         assert backend.ask(Inquiry(number, Embed(Prompt(text)), group=0)) is None

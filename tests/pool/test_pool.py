@@ -13,6 +13,7 @@ import pytest
 from localai_flask.config.model import Limits
 from localai_flask.errors import ApiError, ConfigError, DeadlineExceeded, Unavailable, WorkerDied
 from localai_flask.generation import Finished, FinishReason, Prompt, SamplingParams
+from localai_flask.pool.messages import Terms
 from tests.support.pool import Pool, ask, echo, texts, whole
 from tests.support.processes import state, wait_for
 
@@ -90,7 +91,7 @@ def test_a_queued_request_that_is_closed_never_starts(pool: Pool) -> None:
 
 def test_a_deadline_ends_a_queued_or_running_request(pool: Pool) -> None:
     session = pool.session(echo())
-    generation = session.generate([(Prompt(script("abc", pace_ms=200)), SamplingParams())], timeout_s=0.3)
+    generation = session.generate([(Prompt(script("abc", pace_ms=200)), SamplingParams())], Terms(timeout_s=0.3))
     with pytest.raises(ApiError) as caught:
         whole(generation)
     assert caught.value.info.code == DeadlineExceeded.code

@@ -68,8 +68,9 @@ class PrefixCache:
             self._check(model, "cache_reuse", wanted=must_reuse and options.cache_reuse > 0)
 
     @property
-    def has_room(self) -> bool:
-        return sum(slot.in_use for slot in self.slots) < self._most
+    def room(self) -> int:
+        """How many more slots can be lent."""
+        return self._most - sum(slot.in_use for slot in self.slots)
 
     @property
     def usage(self) -> float:

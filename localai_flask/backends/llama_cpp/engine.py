@@ -25,7 +25,7 @@ from localai_flask.backends.llama_cpp.scheduler import Chunk, Scheduler, Share
 from localai_flask.backends.llama_cpp.sequence import Sequence
 from localai_flask.backends.llama_cpp.speculation import Speculator
 from localai_flask.config.model import EngineConfig
-from localai_flask.errors import ContextOverflow, DeadlineExceeded, InvalidRequest, advise_shorter
+from localai_flask.errors import ContextOverflow, InvalidRequest, advise_shorter
 from localai_flask.generation import (
     Failed,
     Finished,
@@ -39,10 +39,6 @@ from localai_flask.generation import (
 )
 from localai_flask.inquiry import Fact
 from localai_flask.settings import Settings
-
-TOO_LATE = Failed(
-    DeadlineExceeded("The answer was not complete in the time it was given; ask for fewer tokens or more time.").info
-)
 
 HUGE_TEXT = 1 << 20
 GIVEN_UP = (
@@ -88,13 +84,13 @@ class LlamaCppBackend(Backend):
             *(self.cache, self._pace, self._make_sampler),
             n_batch=model.n_batch,
             n_outputs=model.n_outputs,
-            queue_size=settings.queue_size,
             joins=options.cont_batching,
         )
         self._batch = Batch(model.n_batch)
+        self._unannounced: list[Event] = []
         if model.generates:
             self._grammars = Grammars(model.vocabulary, make_tokenizer(model.vocabulary))
-        self.inquiries = Inquiries(model, options, settings.queue_size)
+        self.inquiries = Inquiries(model, options)
         vocabulary = model.vocabulary
         return ModelInfo(
             backend="llama-cpp",
@@ -110,12 +106,11 @@ class LlamaCppBackend(Backend):
             given_up=GIVEN_UP if self.is_cautious else "",
         )
 
-    def submit(self, job: Job) -> None:
-        """Tokenize and queue a job.
+    def prepare(self, job: Job) -> None:
+        """Tokenize a job's prompt and compile its constraint.
 
-        Raises `ContextOverflow`, `InvalidRequest` or `Overloaded`.
+        Raises `ContextOverflow` or `InvalidRequest`.
         """
-        self.scheduler.check_room()
         check_sampling(job.sampling, self.model.vocabulary)
         limit, trained = self.model.context_size, self.model.trained_context
         if self._is_hopeless(job.prompt):
@@ -129,10 +124,33 @@ class LlamaCppBackend(Backend):
         sequence = Sequence.of(job, self.model.context_size, guide, shown)
         if self._n_keep is not None:
             sequence.may_shift(self.model.context_size, self.model.vocabulary, self._n_keep)
-        self.scheduler.add(sequence)
+        job.prepared = sequence
+
+    @property
+    def room(self) -> int:
+        return self.scheduler.room
+
+    def start(self, job: Job) -> bool:
+        sequence: Sequence = job.prepared
+        self.cache.heed(len(self.scheduler.decoding))
+        if not self.scheduler.start(sequence):
+            return False
+        started: list[Event] = [(job.id, Started(len(sequence.prompt), job.num_cached))]
+        if self.announce is not None:
+            self.announce(started)
+        else:
+            self._unannounced += started
+        return True
 
     def ask(self, inquiry: Inquiry) -> Fact | None:
         return self.inquiries.ask(inquiry)
+
+    @property
+    def inquiry_room(self) -> int:
+        return self.inquiries.room
+
+    def start_inquiry(self, inquiry: Inquiry) -> None:
+        self.inquiries.start(inquiry)
 
     def cancel(self, job_id: int) -> None:
         self.inquiries.cancel(job_id)
@@ -143,15 +161,9 @@ class LlamaCppBackend(Backend):
     def step(self) -> list[Event]:
         """Plan, decode, sample, commit; raise `RuntimeError` if the library fails."""
         scheduler, batch = self.scheduler, self._batch
-        events = self.inquiries.step(scheduler.running)
-        events += [(sequence.job.id, TOO_LATE) for sequence in scheduler.expire()]
+        events = [*self._unannounced, *self.inquiries.step(scheduler.running)]
+        self._unannounced.clear()
         self.cache.heed(len(scheduler.decoding))
-        if scheduler.waiting:
-            started: list[Event] = [(s.job.id, Started(len(s.prompt), s.job.num_cached)) for s in scheduler.admit()]
-            if self.announce is not None:
-                self.announce(started)
-            else:
-                events += started
         if self._speculator is not None:
             self._speculator.guess(scheduler.decoding)
         shares, chunks = scheduler.plan(batch)
@@ -173,12 +185,7 @@ class LlamaCppBackend(Backend):
     @property
     def is_idle(self) -> bool:
         scheduler = self.scheduler
-        return not (scheduler.decoding or scheduler.prefilling or scheduler.waiting) and self.inquiries.is_idle
-
-    @property
-    def load_counts(self) -> tuple[int, int]:
-        running, waiting = self.inquiries.load_counts
-        return self.scheduler.running + running, len(self.scheduler.waiting) + waiting
+        return not (scheduler.decoding or scheduler.prefilling) and self.inquiries.is_idle
 
     @property
     def kv_usage(self) -> float | None:

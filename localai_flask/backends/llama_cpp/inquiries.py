@@ -25,7 +25,7 @@ PLACES = re.compile(r"(\{query\}|\{document\})")
 class Inquiries:
     """Answers questions about one model; it has an embedder if the YAML or the file asks for vectors or scores."""
 
-    def __init__(self, model: Model, options: EngineOptions, queue_size: int):
+    def __init__(self, model: Model, options: EngineOptions):
         """Make the embedder's context; raise `ConfigError` or `ModelLoadFailed` with one sentence."""
         self._model = model
         self._vocabulary = model.vocabulary
@@ -37,7 +37,6 @@ class Inquiries:
                 *(context, self._tokens, Pace(context.n_batch)),
                 norm=options.embd_normalize,
                 trained=model.trained_context,
-                queue_size=queue_size,
                 closing={model.vocabulary.eos, lib.llama_vocab_sep(model.vocabulary.handle)},
             )
             if options.warmup:
@@ -61,22 +60,21 @@ class Inquiries:
         return self._embedder is None or self._embedder.is_idle
 
     @property
-    def load_counts(self) -> tuple[int, int]:
-        return (0, 0) if self._embedder is None else self._embedder.load_counts
+    def room(self) -> int:
+        return 0 if self._embedder is None else self._embedder.room
 
     def ask(self, inquiry: Inquiry) -> Fact | None:
-        """Answer about tokens, queue the rest.
-
-        Raises `InvalidRequest` or `Overloaded`.
-        """
+        """Answer about tokens; None for all else. Raises `InvalidRequest`."""
         question = inquiry.question
         if isinstance(question, Tokenize):
             return self._tokenize(question)
         if isinstance(question, Detokenize):
             return Detokenized(self._vocabulary.decode(question.tokens))
+        return None
+
+    def start(self, inquiry: Inquiry) -> None:
         assert self._embedder is not None, "capabilities come first"
         self._embedder.add(inquiry)
-        return None
 
     def cancel(self, inquiry_id: int) -> None:
         if self._embedder is not None:

@@ -1,14 +1,11 @@
-"""What each step computes: the next token of every running sequence first, then prompts in the order of arrival.
+"""What each step computes: the next token of every running sequence first, then prompts in the order of their start.
 
-Owns the queue and the list of running sequences. Knows no model: it fills a batch and is told when that was computed.
+Owns the list of running sequences. Knows no model: it fills a batch and is told when that was computed.
 """
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Callable
-from itertools import islice
 from typing import NamedTuple
 
 from localai_flask.backends.llama_cpp.batch import Batch, Tokens
@@ -16,11 +13,6 @@ from localai_flask.backends.llama_cpp.cache import PrefixCache
 from localai_flask.backends.llama_cpp.pace import LEAST_CHUNK, Pace
 from localai_flask.backends.llama_cpp.sampler import Sampler
 from localai_flask.backends.llama_cpp.sequence import Sequence
-from localai_flask.errors import Overloaded
-
-LOOK_AHEAD = 64
-"""How far down the queue a sequence is looked for that need not wait for another's prompt."""
-
 
 MOST_FORCED = 64
 """How many forced tokens a sequence computes in one step, so that the others need not wait for a long text."""
@@ -43,7 +35,7 @@ class Share(NamedTuple):
 
 
 class Scheduler:
-    """Keeps sequences in `waiting`; with a slot, in `prefilling` until their prompt is computed, then in `decoding`."""
+    """Keeps sequences in `prefilling` until their prompt is computed, then in `decoding`."""
 
     def __init__(
         self,
@@ -53,11 +45,9 @@ class Scheduler:
         *,
         n_batch: int,
         n_outputs: int,
-        queue_size: int,
         joins: bool = True,
     ):
         """`n_outputs` of a batch of `n_batch` tokens may ask for logits; with `joins`, sequences join the running."""
-        self.waiting: deque[Sequence] = deque()
         self.prefilling: list[Sequence] = []
         self.decoding: list[Sequence] = []
         self._cache = cache
@@ -65,74 +55,46 @@ class Scheduler:
         self._make_sampler = make_sampler
         self._n_batch = n_batch
         self._n_outputs = n_outputs
-        self._queue_size = queue_size
         self._joins = joins
-        self._first_deadline = float("inf")
+        self._is_under_way = False
+        """Whether something of those that run has been computed."""
 
     @property
     def running(self) -> int:
         return len(self.prefilling) + len(self.decoding)
 
-    def check_room(self) -> None:
-        """Raise `Overloaded` if the queue is full."""
-        if len(self.waiting) >= self._queue_size:
-            raise Overloaded(
-                f"{len(self.waiting)} requests already wait for this model, as many as may; "
-                "try again later or raise LOCALAI_QUEUE_SIZE."
-            )
-
-    def add(self, sequence: Sequence) -> None:
-        self.waiting.append(sequence)
-        if sequence.job.deadline is not None:
-            self._first_deadline = min(self._first_deadline, sequence.job.deadline)
+    @property
+    def room(self) -> int:
+        """How many more sequences could start now."""
+        return self._cache.room if self._joins or not (self._is_under_way and self.running) else 0
 
     def find(self, job_id: int) -> Sequence | None:
         return next((sequence for sequence in self._all() if sequence.job.id == job_id), None)
 
     def remove(self, sequence: Sequence) -> None:
         """Forget a sequence, whatever its stage, and give back what it holds; its tokens stay cached."""
-        for place in (self.decoding, self.prefilling, self.waiting):
+        for place in (self.decoding, self.prefilling):
             if sequence in place:
                 place.remove(sequence)
-        if sequence.is_admitted:
-            sequence.sampler.close()
-            self._cache.give_back(sequence.slot)
+        sequence.sampler.close()
+        self._cache.give_back(sequence.slot)
 
-    def expire(self) -> list[Sequence]:
-        """Remove and give the sequences whose deadline has passed."""
-        now = time.monotonic()
-        if now < self._first_deadline:
-            return []
-        deadlines = [(sequence.job.deadline, sequence) for sequence in self._all()]
-        expired = [sequence for deadline, sequence in deadlines if deadline is not None and deadline <= now]
-        for sequence in expired:
-            self.remove(sequence)
-        left = (sequence.job.deadline for sequence in self._all())
-        self._first_deadline = min((deadline for deadline in left if deadline is not None), default=float("inf"))
-        return expired
+    def start(self, sequence: Sequence) -> bool:
+        """Assign a slot, of which there must be one, unless the sequence can start from a prompt still being computed.
 
-    def admit(self) -> list[Sequence]:
-        """Assign slots to waiting sequences in the order of arrival, and return those that got one.
-
-        A sequence that can start from a prompt still being computed waits for that and is passed by others.
+        Then it waits for that, and others pass it.
         """
-        admitted: list[Sequence] = []
-        if self.running and not self._joins:
-            return admitted
-        for sequence in list(islice(self.waiting, LOOK_AHEAD)):
-            if not self._cache.has_room:
-                break
-            if self._cache.should_wait(sequence.reusable, [(other.prompt, other.slot) for other in self.prefilling]):
-                continue
-            self.waiting.remove(sequence)
-            sequence.admit(self._cache.take(sequence.reusable), self._make_sampler(sequence))
-            self.prefilling.append(sequence)
-            admitted.append(sequence)
-        return admitted
+        if self._cache.should_wait(sequence.reusable, [(other.prompt, other.slot) for other in self.prefilling]):
+            return False
+        self._is_under_way = self._is_under_way and self.running > 0
+        sequence.admit(self._cache.take(sequence.reusable), self._make_sampler(sequence))
+        self.prefilling.append(sequence)
+        return True
 
     def plan(self, batch: Batch) -> tuple[list[Share], list[Chunk]]:
         """Fill the batch: with each share of a running sequence, then with these chunks of prompts."""
         batch.clear()
+        self._is_under_way = self.running > 0
         outputs = self._n_outputs - self.running
         """How many logits may be asked for beside those that are sampled from anyway."""
         for sequence in self.decoding:
@@ -192,4 +154,4 @@ class Scheduler:
         return True
 
     def _all(self) -> list[Sequence]:
-        return [*self.decoding, *self.prefilling, *self.waiting]
+        return [*self.decoding, *self.prefilling]

@@ -42,7 +42,6 @@ class Sequence:
     kept: int = 0
     slot: Slot = field(init=False)
     sampler: Sampler = field(init=False)
-    is_admitted: bool = False
     pending: list[int] = field(default_factory=list)
     """The last tokens, which are not computed yet: one, and what was forced behind it."""
     forced: deque[int] = field(default_factory=deque)
@@ -101,7 +100,6 @@ class Sequence:
     def admit(self, slot: Slot, sampler: Sampler) -> None:
         """Take a slot that holds the beginning of the prompt already, and a sampler."""
         self.slot, self.sampler = slot, sampler
-        self.is_admitted = True
         self.job.num_cached = slot.length
         self.admitted_at = time.monotonic()
 

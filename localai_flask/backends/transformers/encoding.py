@@ -24,7 +24,6 @@ from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError, InvalidRequest, ModelLoadFailed
 from localai_flask.generation import ModelInfo
 from localai_flask.inquiry import Embed, Question
-from localai_flask.settings import Settings
 
 BATCH_TOKENS = 2048
 SIDE_BY_SIDE = 64
@@ -91,12 +90,10 @@ def load_embedder(config: EngineConfig, progress: LoadProgress) -> tuple[Embedde
             raise InvalidRequest(f"The model {config.name!r} makes embeddings only.", param="model")
         return tokens.encode_whole(question.prompt)
 
-    queue_size = Settings.from_environment().queue_size
     embedder = Embedder(
         *(encoder, tokenize, Steady(n_batch)),
         norm=EUCLIDEAN,
         trained=trained,
-        queue_size=queue_size,
         closing=frozenset(tokenizer.all_special_ids),
     )
     weights = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])

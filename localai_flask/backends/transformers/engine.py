@@ -1,13 +1,12 @@
 """The backend's verbs on the library's continuous batching.
 
 The library runs its own thread, which batches, decodes and samples; `step` collects what that thread has made, turns
-ids into text and ends sequences. Requests wait here, not in the library, so that one whose client left never starts.
+ids into text and ends sequences. The library gets no more requests than it runs at once, so that none waits in it.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -27,7 +26,7 @@ from localai_flask.backends.transformers.thinking import LimitedThinking
 from localai_flask.backends.transformers.tokens import TextDecoder
 from localai_flask.config.facts import makes_vectors
 from localai_flask.config.model import EngineConfig
-from localai_flask.errors import ApiError, ContextOverflow, DeadlineExceeded, Overloaded, WorkerDied
+from localai_flask.errors import ApiError, ContextOverflow, WorkerDied
 from localai_flask.generation import (
     Delta,
     Failed,
@@ -43,9 +42,7 @@ from localai_flask.generation import (
     TokenLogprob,
 )
 from localai_flask.inquiry import Detokenize, Detokenized, Fact, Tokenize, Tokenized
-from localai_flask.settings import Settings
 
-TOO_LATE = "The request was not finished in the time it was given; raise the timeout or ask for less."
 WAIT_S = 0.02
 """The longest that a step waits for the library, hence how late a cancellation or a new request is seen."""
 
@@ -71,9 +68,6 @@ class TransformersBackend(Backend):
 
     def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
         self.name = config.name
-        self.waiting: deque[Job] = deque()
-        self.guides: dict[int, Guide] = {}
-        """What the waiting jobs with a constraint may say, by their ids."""
         self.running: dict[str, Sequence] = {}
         self.broken = ""
         """Why the library's thread ended, once all jobs have been told."""
@@ -88,25 +82,39 @@ class TransformersBackend(Backend):
         self.cache = loaded.cache
         self._trained = loaded.info.trained_context
         self._keys = count()
-        self._queue_size = Settings.from_environment().queue_size
         self.batcher = Batcher(loaded.model, loaded.cache)
         progress(1.0)
         return loaded.info
 
-    def submit(self, job: Job) -> None:
-        if len(self.waiting) >= self._queue_size:
-            raise Overloaded(
-                f"{len(self.waiting)} requests already wait for this model, as many as may; "
-                "try again later or raise LOCALAI_QUEUE_SIZE."
-            )
+    def prepare(self, job: Job) -> None:
         check_sampling(job.sampling, self.tokens.size)
-        guide = self.grammars.guide(job.sampling)
+        job.prepared = self.grammars.guide(job.sampling)
         job.prompt_tokens = self.tokens.encode(job.prompt)
         if len(job.prompt_tokens) >= self.cache.context_length:
             raise ContextOverflow(len(job.prompt_tokens), self.cache.context_length, trained=self._trained)
-        self.waiting.append(job)
-        if guide is not None:
-            self.guides[job.id] = guide
+
+    @property
+    def room(self) -> int:
+        if self.broken or self.embedder is not None:  # whoever waits may still run in the next worker
+            return 0
+        return self.cache.sequences - len(self.running)
+
+    def start(self, job: Job) -> bool:
+        """Hand a job to the library."""
+        key, guide = f"request {next(self._keys)}", job.prepared
+        assert guide is None or isinstance(guide, Guide)
+        room = self.cache.context_length - len(job.prompt_tokens)
+        limit = min(job.sampling.max_tokens or room, room)
+        decoder = TextDecoder(self.tokens, job.prompt_tokens, job.sampling.preserved)
+        sampler = TokenSampler(
+            job.sampling,
+            banned=self.tokens.eos if job.sampling.ignore_eos else (),
+            guide=guide,
+            thinking=self._thinking(job.sampling),
+        )
+        self.running[key] = Sequence(job, limit, sampler, decoder, TextStream(job.sampling.stop))
+        self.batcher.add(key, job.prompt_tokens, sampler, limit, self.tokens.eos)
+        return True
 
     def ask(self, inquiry: Inquiry) -> Fact | None:
         question = inquiry.question
@@ -117,26 +125,26 @@ class TransformersBackend(Backend):
             if not question.tokens:
                 return Detokenized("")
             return Detokenized(self.tokens.decode(self.tokens.encode(Prompt(tokens=question.tokens))))
+        return None
+
+    @property
+    def inquiry_room(self) -> int:
+        return 0 if self.embedder is None else self.embedder.room
+
+    def start_inquiry(self, inquiry: Inquiry) -> None:
         assert self.embedder is not None, "capabilities come first"
         self.embedder.add(inquiry)
-        return None
 
     def cancel(self, job_id: int) -> None:
         if self.embedder is not None:
             self.embedder.cancel(job_id)
-        self.waiting = deque(job for job in self.waiting if job.id != job_id)
-        self.guides.pop(job_id, None)
         for key in [key for key, sequence in self.running.items() if sequence.job.id == job_id]:
             self._drop(key)
 
     @property
     def is_idle(self) -> bool:
         embedding = self.embedder is not None and not self.embedder.is_idle
-        return not self.running and not self.waiting and not self.broken and not embedding
-
-    @property
-    def load_counts(self) -> tuple[int, int]:
-        return (len(self.running), len(self.waiting)) if self.embedder is None else self.embedder.load_counts
+        return not self.running and not self.broken and not embedding
 
     def step(self) -> list[Event]:
         """Collect what the library has made; raise `RuntimeError` once its thread is gone and every job was told."""
@@ -144,9 +152,8 @@ class TransformersBackend(Backend):
             raise RuntimeError(f"the engine of model {self.name} stopped: {self.broken}")
         if self.embedder is not None:
             return self.embedder.step(0)
-        events = list(self._expire())
-        self._admit()
-        outputs, alive = self.batcher.collect(WAIT_S if self.running and not events else 0)
+        events: list[Event] = []
+        outputs, alive = self.batcher.collect(WAIT_S if self.running else 0)
         errors = [output.error for output in outputs if output.error is not None]
         for output in outputs:
             sequence = self.running.get(output.request_id)
@@ -162,30 +169,6 @@ class TransformersBackend(Backend):
     def close(self) -> None:
         if hasattr(self, "batcher"):  # neither after a failed load, nor for a model that makes vectors
             self.batcher.stop()
-
-    def _expire(self) -> Iterator[Event]:
-        """Give up the jobs whose time is over."""
-        now = time.monotonic()
-        for job in [*self.waiting, *(sequence.job for sequence in self.running.values())]:
-            if job.deadline is not None and now > job.deadline:
-                self.cancel(job.id)
-                yield job.id, Failed(DeadlineExceeded(TOO_LATE).info)
-
-    def _admit(self) -> None:
-        """Hand the oldest waiting jobs to the library."""
-        while self.waiting and len(self.running) < self.cache.sequences:
-            job, key = self.waiting.popleft(), f"request {next(self._keys)}"
-            room = self.cache.context_length - len(job.prompt_tokens)
-            limit = min(job.sampling.max_tokens or room, room)
-            decoder = TextDecoder(self.tokens, job.prompt_tokens, job.sampling.preserved)
-            sampler = TokenSampler(
-                job.sampling,
-                banned=self.tokens.eos if job.sampling.ignore_eos else (),
-                guide=self.guides.pop(job.id, None),
-                thinking=self._thinking(job.sampling),
-            )
-            self.running[key] = Sequence(job, limit, sampler, decoder, TextStream(job.sampling.stop))
-            self.batcher.add(key, job.prompt_tokens, sampler, limit, self.tokens.eos)
 
     def _thinking(self, params: SamplingParams) -> LimitedThinking | None:
         return LimitedThinking(params.thinking, self.tokens, params.preserved) if params.thinking is not None else None
@@ -254,10 +237,8 @@ class TransformersBackend(Backend):
     def _fail_all(self) -> list[Event]:
         """End every job because the library's thread is gone; the next step raises, so that the worker is replaced."""
         error = WorkerDied(f"The engine of model {self.name} stopped: {self.broken}; it is being started again.")
-        jobs = [*(sequence.job for sequence in self.running.values()), *self.waiting]
+        jobs = [sequence.job for sequence in self.running.values()]
         self.running.clear()
-        self.waiting.clear()
-        self.guides.clear()
         return [(job.id, Failed(error.info)) for job in jobs]
 
 

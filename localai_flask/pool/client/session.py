@@ -11,6 +11,8 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
+import msgspec
+
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, Unavailable, WorkerDied, WorkerLeaving
@@ -21,7 +23,7 @@ from localai_flask.pool.client.balance import Choice, choose
 from localai_flask.pool.client.directory import DirectoryThread
 from localai_flask.pool.client.inbox import Inbox
 from localai_flask.pool.client.worker_links import WorkerLink, WorkerLinks
-from localai_flask.pool.messages import NOT_LAST, Ask, Generate, Ping, Pong, Queued, Taken
+from localai_flask.pool.messages import NOT_LAST, Ask, Generate, Ping, Pong, Queued, Taken, Terms
 from localai_flask.pool.protocol import ModelStatus, WorkerAddress
 
 BEAT_S = 0.5
@@ -33,6 +35,7 @@ SILENCE_S = 60.0
 """How long a worker may say nothing at all, not even that, before a request is given up."""
 PONG = -1
 """The tag of answers that belong to no sequence."""
+ANY_TERMS = Terms()
 RESUBMISSIONS = 3
 """How often one sequence may be moved from a worker that leaves or dies before it began."""
 
@@ -120,15 +123,15 @@ class Session:
         if self.keep_alive_s is not None:
             self._directory.keep(self.config.key, self.keep_alive_s)
 
-    def generate(self, requests: list[tuple[Prompt, SamplingParams]], timeout_s: float | None = None) -> Generation:
+    def generate(self, requests: list[tuple[Prompt, SamplingParams]], terms: Terms = ANY_TERMS) -> Generation:
         """Start these sequences together on the least busy worker; the caller closes what it gets."""
-        return Generation(
-            self, [Generate(prompt, sampling, timeout_s, self.config.limits) for prompt, sampling in requests]
-        )
+        terms = msgspec.structs.replace(terms, limits=self.config.limits)
+        return Generation(self, [Generate(prompt, sampling, terms) for prompt, sampling in requests])
 
-    def ask(self, questions: Sequence[Question], timeout_s: float | None = None) -> Generation:
+    def ask(self, questions: Sequence[Question], terms: Terms = ANY_TERMS) -> Generation:
         """Ask these questions together of the least busy worker; the caller closes what it gets."""
-        return Generation(self, [Ask(question, timeout_s, self.config.limits) for question in questions])
+        terms = msgspec.structs.replace(terms, limits=self.config.limits)
+        return Generation(self, [Ask(question, terms) for question in questions])
 
     def pick(self, text: str) -> WorkerLink:
         """Choose the worker that a request with this text goes to.
@@ -176,8 +179,10 @@ class Generation:
     def _submit(self, index: int, link: WorkerLink) -> None:
         self._running[index] = link, link.send(self._commands[index], self._inbox, index)
 
-    def events(self, beat: float = BEAT_S) -> Iterator[tuple[int, Reply | EmbeddedPart | Fact] | None]:
+    def events(self, beat: float = BEAT_S) -> Iterator[tuple[int, Reply | Queued | EmbeddedPart | Fact] | None]:
         """Yield (index of the sequence, reply) as they come, None after each `beat` seconds of silence.
+
+        A `Queued` tells a place in the line.
 
         Ends after the last `Finished`, or fact; raises the error of the first that failed, after cancelling the others.
         """
@@ -204,7 +209,7 @@ class Generation:
                 self._begun.discard(index)
             elif not isinstance(answer, Pong):
                 self._begun.add(index)
-            if not isinstance(answer, Pong | Queued | Taken):
+            if not isinstance(answer, Pong | Taken) and answer != Queued():
                 yield index, answer
 
     def _check_workers(self) -> None:

@@ -7,34 +7,27 @@ import logging
 import queue
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from itertools import count
 from typing import TypeVar
 
 from localai_flask.backends import create
 from localai_flask.backends.base import Backend, Event, Inquiry, Job
-from localai_flask.config.model import EngineConfig, Limits
-from localai_flask.errors import ApiError, InvalidRequest, OutOfMemory, Overloaded, RemoteLost, SuspectedRequest
-from localai_flask.gallery.files import fetch_files
-from localai_flask.gallery.progress import Progress
+from localai_flask.config.model import EngineConfig
+from localai_flask.errors import ApiError, InvalidRequest, RemoteLost, SuspectedRequest
 from localai_flask.generation import Failed, ModelInfo
 from localai_flask.inquiry import Fact
 from localai_flask.pool.channel import Channel
 from localai_flask.pool.in_hand import InHand, digest_of
-from localai_flask.pool.messages import NOT_LAST, Answer, Ask, Generate, Queued, Taken
+from localai_flask.pool.messages import Answer, Ask, Generate, Taken
 from localai_flask.pool.worker.activity import Activity
-from localai_flask.pool.worker.requests import Requests
+from localai_flask.pool.worker.front import Front, Publish
+from localai_flask.pool.worker.loading import Loading
+from localai_flask.pool.worker.requests import Request
 
 log = logging.getLogger(__name__)
 
-FETCHING_SHARE = 0.9
-"""How much of the progress is the download, where a model has to be fetched before it can be loaded."""
-TELL_PROGRESS_S = 5.0
-"""Seconds between two lines of the log on a download."""
-
 T = TypeVar("T")
-Publish = Callable[[Channel, list[tuple[int, Answer]]], None]
 
 
 class EngineThread(threading.Thread):
@@ -46,6 +39,7 @@ class EngineThread(threading.Thread):
         publish: Publish,
         wake_main: Callable[[], None],
         in_hand: InHand,
+        queue_size: Callable[[], int],
         *,
         is_cautious: bool = False,
     ):
@@ -54,30 +48,35 @@ class EngineThread(threading.Thread):
         self.is_cautious = is_cautious
         self.publish = publish
         self.wake_main = wake_main
-        self.info: ModelInfo | None = None
-        self.error: ApiError | None = None
-        """Why the model could not be loaded."""
         self.when_ready: Callable[[], None] = lambda: None
         """Called between the load and the first request."""
         self.broke = False
         """Whether a step raised, after which the engine's state is unknown."""
-        self.progress = 0.0
-        self.load_s = 0.0
-        """How long the load took, once there is an `info`."""
         self.load_counts = (0, 0)
         self.activity = Activity()
         self.busy_since: float | None = None
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._ids = count(1)
         self._in_hand = in_hand
-        self._requests = Requests(in_hand)
+        self._front = Front(config.name, queue_size, publish, in_hand)
         self._suspects: frozenset[bytes] = frozenset()
-        self._unanswered: defaultdict[Channel, set[int]] = defaultdict(set)
-        """Requests that the engine has taken since the last step."""
+        self._loading = Loading(config)
         self._backend: Backend | None = None
-        self._told_progress = -float("inf")
 
     # Any thread.
+
+    @property
+    def info(self) -> ModelInfo | None:
+        return self._loading.info
+
+    @property
+    def error(self) -> ApiError | None:
+        """Why the model could not be loaded."""
+        return self._loading.error
+
+    @property
+    def progress(self) -> float:
+        return self._loading.progress
 
     @property
     def silent_s(self) -> float:
@@ -86,13 +85,18 @@ class EngineThread(threading.Thread):
         return 0.0 if since is None else time.monotonic() - since
 
     @property
+    def load_s(self) -> float:
+        """How long the load took, once there is an `info`."""
+        return self._loading.seconds
+
+    @property
     def kv_usage(self) -> float | None:
         """The share of the KV cache that running requests hold; None if the engine does not know it."""
         return None if self.info is None or self._backend is None else self._backend.kv_usage
 
     @property
     def is_idle(self) -> bool:
-        return not len(self._requests) and self._inbox.empty()
+        return not len(self._front) and self._inbox.empty()
 
     @property
     def can_stop(self) -> bool:
@@ -138,61 +142,40 @@ class EngineThread(threading.Thread):
         self.wake_main()
 
     def _load(self) -> bool:
-        begun = time.monotonic()
         try:
-            self._backend = create(self.config.backend)
-            self._backend.last_words = self._tell_all
-            self._backend.announce = self._hand_out
-            self._backend.is_cautious = self.is_cautious
-            fetched = fetch_files(self.config, self._fetched_so_far)
-            info = self._backend.load(self.config, self._loaded_behind if fetched else self._loaded_so_far)
+            self._backend = backend = create(self.config.backend)
         except ApiError as error:
-            self.error = error
-        except MemoryError:
-            self.error = OutOfMemory(
-                f"Model {self.config.name} does not fit into memory; use a smaller model or context_size."
-            )
-        else:
-            self.load_s = time.monotonic() - begun
-            self.progress, self.info = 1.0, info
-            log.info("model %s is ready after %.1f s", self.config.name, self.load_s)
-            if info.given_up:
-                log.warning("model %s runs without %s", self.config.name, info.given_up)
-            return True
-        log.error("cannot load model %s: %s", self.config.name, self.error)
-        return False
+            self._loading.fail(error)
+            return False
+        backend.last_words = self._tell_all
+        backend.announce = self._hand_out
+        backend.is_cautious = self.is_cautious
+        return self._loading.load(backend)
 
     def _tell_all(self, error: ApiError) -> None:
         """Tell every request why this process is about to end; called while the engine thread sits in a C call."""
         if isinstance(error, RemoteLost):
             self._in_hand.clear()
-        for channel, request_id in self._requests.routes():
+        for channel, request_id in self._front.routes():
             self.publish(channel, [(request_id, Failed(error.info))])
 
-    def _loaded_so_far(self, fraction: float) -> None:
-        self.progress = min(fraction, 0.99)
-
-    def _fetched_so_far(self, progress: Progress) -> None:
-        self._loaded_so_far(progress.fraction * FETCHING_SHARE)
-        now = time.monotonic()
-        if now - self._told_progress >= TELL_PROGRESS_S:
-            self._told_progress = now
-            log.info("fetching model %s: %s", self.config.name, progress)
-
-    def _loaded_behind(self, fraction: float) -> None:
-        """Take the progress of a load whose model had to be fetched first."""
-        self._loaded_so_far(FETCHING_SHARE + (1 - FETCHING_SHARE) * fraction)
-
     def _loop(self) -> None:
-        backend = self._backend
+        backend, front = self._backend, self._front
         assert backend is not None
-        while self._take_commands(wait=backend.is_idle):
+        while self._take_commands(wait=backend.is_idle and not front.has_waiting):
             self.busy_since = time.monotonic()
+            front.expire(backend)
+            front.start(backend)
             self._hand_out(backend.step())
             self.busy_since = None
-            self._tell_queued()
-            self.load_counts = backend.load_counts
+            front.tell_waiting()
+            self.load_counts = front.counts
         backend.close()
+
+    def _hand_out(self, events: list[Event]) -> None:
+        if events:
+            self.activity.bring()
+            self._front.hand_out(events)
 
     def _take_commands(self, wait: bool) -> bool:
         """Carry out what has arrived, waiting for the first if there is nothing to step; False when told to stop."""
@@ -209,21 +192,21 @@ class EngineThread(threading.Thread):
         return False
 
     def _submit(self, channel: Channel, request_id: int, command: Generate, arrived: float) -> None:
-        assert self._backend is not None
-        deadline = None if command.timeout_s is None else arrived + command.timeout_s
-        job = Job(next(self._ids), command.prompt, command.sampling, deadline, arrived)
-        backend, digest = self._backend, digest_of(command)
+        backend = self._backend
+        assert backend is not None
         self.activity.take()
+        job = Job(next(self._ids), command.prompt, command.sampling, arrived)
+        request = Request(job, (channel, request_id), command.terms, digest_of(command), arrived)
         try:
-            self._check_limit(command.limits)
-            self._check_suspect(digest)
+            self._front.check_limit(command.terms.limits)
+            self._front.check_room(command.terms.limits, backend.room)
+            self._check_suspect(request.digest)
             self.publish(channel, [(request_id, Taken())])
-            self._have_taken(digest, lambda: backend.submit(job))
+            self._have_looked_at(request.digest, lambda: backend.prepare(job))
         except ApiError as error:
             self.publish(channel, [(request_id, Failed(error.info))])
             return
-        self._requests.add(job.id, (channel, request_id), digest)
-        self._unanswered[channel].add(request_id)
+        self._front.add(request)
 
     def _ask(self, channel: Channel, asked: list[tuple[int, Ask]], arrived: float) -> None:
         """Take in the questions of one group, which count as one request."""
@@ -232,23 +215,23 @@ class EngineThread(threading.Thread):
         self.activity.take()
         self.publish(channel, [(request_id, Taken()) for request_id, _ in asked])
         for request_id, command in asked:
-            deadline = None if command.timeout_s is None else arrived + command.timeout_s
-            inquiry = Inquiry(next(self._ids), command.question, deadline)
-            digest = digest_of(command)
+            inquiry = Inquiry(next(self._ids), command.question)
+            request = Request(inquiry, (channel, request_id), command.terms, digest_of(command), arrived)
             try:
                 if group is None:
-                    self._check_limit(command.limits)
-                self._check_suspect(digest)
-                inquiry.group = group = group or inquiry.id
-                answer = self._have_taken(digest, functools.partial(self._answer, inquiry))
+                    self._front.check_limit(command.terms.limits)
+                self._check_suspect(request.digest)
+                answer = self._have_looked_at(request.digest, functools.partial(self._answer, inquiry))
+                if answer is None and group is None:
+                    self._front.check_inquiry_room(command.terms.limits)
             except ApiError as error:
                 answers.append((request_id, Failed(error.info)))
                 continue
+            inquiry.group = group = group or inquiry.id
             if answer is not None:
                 answers.append((request_id, answer))
-                continue
-            self._requests.add(inquiry.id, (channel, request_id), digest, group)
-            self._unanswered[channel].add(request_id)
+            else:
+                self._front.add(request)
         if answers:
             self.publish(channel, answers)
 
@@ -259,14 +242,14 @@ class EngineThread(threading.Thread):
                 "again for some minutes; change the request, and report this with the server's log."
             )
 
-    def _have_taken(self, digest: bytes, take: Callable[[], T]) -> T:
-        """Let the engine take one request, whose own error any exception is, so that no other ends with it.
+    def _have_looked_at(self, digest: bytes, look: Callable[[], T]) -> T:
+        """Let the engine look at one request, whose own error any exception is, so that no other ends with it.
 
         Should the process die of it, the client has been told that it was taken, and the manager finds it in hand.
         """
         self._in_hand.begin(digest)
         try:
-            return take()
+            return look()
         except ApiError:
             raise
         except BaseException as error:  # also what compiled code raises beside Exception, as pyo3's panics
@@ -275,13 +258,6 @@ class EngineThread(threading.Thread):
         finally:
             self._in_hand.drop()
 
-    def _tell_queued(self) -> None:
-        """Tell the requests that have waited for a whole step that another worker may have them."""
-        for channel, request_ids in self._unanswered.items():
-            if request_ids:
-                self.publish(channel, [(request_id, Queued()) for request_id in request_ids])
-        self._unanswered.clear()
-
     def _answer(self, inquiry: Inquiry) -> Fact | None:
         assert self._backend is not None and self.info is not None
         capability = inquiry.question.capability
@@ -289,38 +265,11 @@ class EngineThread(threading.Thread):
             raise InvalidRequest(f"The model {self.config.name!r} does not {capability}.", param="model")
         return self._backend.ask(inquiry)
 
-    def _check_limit(self, limits: Limits) -> None:
-        """Refuse a request beyond the model's `limits.max_concurrent`, which counts running and waiting ones alike."""
-        if not limits.max_concurrent:
-            return
-        if len(self._requests) >= limits.max_concurrent:
-            raise Overloaded(
-                f"Model {self.config.name} takes {limits.max_concurrent} requests at once, and has them; try again.",
-                retry_after=float(limits.retry_after_seconds),
-            )
-
     def _cancel(self, channel: Channel, request_id: int) -> None:
-        job_id = self._requests.withdraw((channel, request_id))
         self.activity.bring()
-        if job_id is not None and self._backend is not None:
-            self._backend.cancel(job_id)
+        if self._backend is not None and self._front.cancel_at(channel, request_id, self._backend):
             log.debug("request %d was cancelled", request_id)
 
     def _forget(self, channel: Channel) -> None:
-        for owner, request_id in self._requests.of_channel(channel):
-            self._cancel(owner, request_id)
-
-    def _hand_out(self, events: list[Event]) -> None:
-        if events:
-            self.activity.bring()
-        batches: dict[Channel, list[tuple[int, Answer]]] = defaultdict(list)
-        for job_id, reply in events:
-            route = self._requests.route(job_id)
-            if route is None:
-                continue
-            if not isinstance(reply, NOT_LAST):
-                self._requests.end(job_id)
-            self._unanswered[route[0]].discard(route[1])
-            batches[route[0]].append((route[1], reply))
-        for channel, answers in batches.items():
-            self.publish(channel, answers)
+        if self._backend is not None:
+            self._front.cancel_all(channel, self._backend)

@@ -1,53 +1,80 @@
-"""The requests that a worker's engine holds: for whom each of its jobs is, and which belong together."""
+"""The requests that a worker has taken: for whom each is, on what terms, and which belong together."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from localai_flask.backends.base import Inquiry, Job
 from localai_flask.pool.channel import Channel
-from localai_flask.pool.in_hand import InHand
+from localai_flask.pool.messages import Terms
 
 Route = tuple[Channel, int]
 """The channel that a request came over, and its id there."""
 
 
-class Requests:
-    """Both ways between jobs and routes; for the engine thread alone, but for `routes`."""
+@dataclass(eq=False, slots=True)
+class Request:
+    """A job or an inquiry, and what the engine need not know of it."""
 
-    def __init__(self, in_hand: InHand):
-        self._in_hand = in_hand
-        self._routes: dict[int, Route] = {}
-        self._jobs: dict[Route, int] = {}
+    work: Job | Inquiry
+    route: Route
+    terms: Terms
+    digest: bytes
+    arrived: float
+    has_started: bool = False
+    is_told_to_wait: bool = False
+    place: int = 0
+    """The place in the line that it was last told."""
+
+    @property
+    def id(self) -> int:
+        return self.work.id
+
+    @property
+    def group(self) -> int:
+        """What those share that came together, and count as one."""
+        return self.work.group if isinstance(self.work, Inquiry) else self.work.id
+
+    @property
+    def deadline(self) -> float:
+        """When to give up, on the clock of `time.monotonic()`."""
+        return float("inf") if self.terms.timeout_s is None else self.arrived + self.terms.timeout_s
+
+
+class Requests:
+    """Finds requests by their ids and by their routes; for the engine thread alone, but for `routes`."""
+
+    def __init__(self) -> None:
+        self._requests: dict[int, Request] = {}
+        self._ids: dict[Route, int] = {}
         self._groups: dict[int, int] = {}
+        """How many of each group there are."""
 
     def __len__(self) -> int:
-        """How many requests there are; the jobs of a group count as one."""
-        return len(self._routes) - len(self._groups) + len(set(self._groups.values()))
+        """How many requests there are; those of a group count as one."""
+        return len(self._groups)
 
-    def add(self, job_id: int, route: Route, digest: bytes, group: int | None = None) -> None:
-        """Keep a job that the engine has taken; `group` is the id of the first of several that came together."""
-        self._routes[job_id] = route
-        self._jobs[route] = job_id
-        if group is not None:
-            self._groups[job_id] = group
-        self._in_hand.keep(job_id, digest)
+    def __iter__(self) -> Iterator[Request]:
+        return iter(list(self._requests.values()))
 
-    def route(self, job_id: int) -> Route | None:
-        return self._routes.get(job_id)
+    def add(self, request: Request) -> None:
+        self._requests[request.id] = request
+        self._ids[request.route] = request.id
+        self._groups[request.group] = self._groups.get(request.group, 0) + 1
+
+    def find(self, id: int) -> Request | None:
+        return self._requests.get(id)
+
+    def at(self, route: Route) -> Request | None:
+        return self._requests.get(self._ids.get(route, 0))
 
     def routes(self) -> list[Route]:
-        return list(self._routes.values())
+        return list(self._ids)
 
-    def of_channel(self, channel: Channel) -> list[Route]:
-        return [route for route in self._jobs if route[0] is channel]
-
-    def end(self, job_id: int) -> None:
-        """Forget a job that has ended."""
-        del self._jobs[self._routes.pop(job_id)]
-        self._groups.pop(job_id, None)
-        self._in_hand.drop(job_id)
-
-    def withdraw(self, route: Route) -> int | None:
-        """Forget the job of a route, and return its id; None if it has ended."""
-        job_id = self._jobs.get(route)
-        if job_id is not None:
-            self.end(job_id)
-        return job_id
+    def remove(self, request: Request) -> None:
+        del self._requests[request.id]
+        del self._ids[request.route]
+        self._groups[request.group] -= 1
+        if not self._groups[request.group]:
+            del self._groups[request.group]

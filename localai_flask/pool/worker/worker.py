@@ -56,7 +56,10 @@ class ModelWorker:
         runtime = Runtime.from_environment()
         self.settings = AnnouncedSettings(runtime.settings_file, Settings.from_environment())
         in_hand = InHand(runtime.worker_hand(spec.worker_id))
-        self.engine = EngineThread(self.config, self.publish, self.hub.wake, in_hand, is_cautious=spec.is_cautious)
+        self.engine = EngineThread(
+            *(self.config, self.publish, self.hub.wake, in_hand, lambda: self.settings.now.queue_size),
+            is_cautious=spec.is_cautious,
+        )
         self.engine.suspect(spec.suspects)
         self.gauges = Gauges(Counts.open(runtime.path), self.config.name, spec.worker_id)
         self.manager = ManagerLink(runtime, self.describe, self.report, self.engine.suspect)

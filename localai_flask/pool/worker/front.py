@@ -1,0 +1,238 @@
+"""What stands in front of the engine: who is let in, who waits, who starts next, and whose time is over.
+
+Owns the limits, the deadlines and the lines; knows neither how the engine computes nor how answers travel. For the
+engine thread alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+from localai_flask.backends.base import Backend, Event, Inquiry, Job
+from localai_flask.config.model import Limits
+from localai_flask.errors import DeadlineExceeded, ErrorInfo, Overloaded
+from localai_flask.generation import Failed
+from localai_flask.pool.channel import Channel
+from localai_flask.pool.in_hand import InHand
+from localai_flask.pool.messages import NOT_LAST, Answer, Queued, Taken
+from localai_flask.pool.worker.line import Line
+from localai_flask.pool.worker.requests import Request, Requests
+
+Publish = Callable[[Channel, list[tuple[int, Answer]]], None]
+
+LOOK_AHEAD = 64
+"""How far down the line the engine is asked whether it would start somebody now."""
+PLACES_S = 0.5
+"""How often those who wait and want to know are told of their place in the line."""
+LONGEST_RETRY_S = 600.0
+"""An estimate beyond this says no more than that it will take long."""
+
+
+class Front:
+    """Takes requests in, starts them when the engine has room, and hands out what becomes of them."""
+
+    def __init__(self, name: str, queue_size: Callable[[], int], publish: Publish, in_hand: InHand):
+        self._name = name
+        self._queue_size = queue_size
+        self._publish = publish
+        self._in_hand = in_hand
+        self._requests = Requests()
+        self._jobs, self._inquiries = Line(), Line()
+        self._first_deadline = float("inf")
+        self._unanswered: list[Request] = []
+        """Those that have come since the last step and wait."""
+        self._told_places = 0.0
+
+    def __len__(self) -> int:
+        """How many requests there are."""
+        return len(self._requests)
+
+    @property
+    def has_waiting(self) -> bool:
+        return bool(len(self._jobs) or len(self._inquiries))
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many requests run and how many wait, where those that came together count as one."""
+        running, waiting = self._jobs.running, len(self._jobs)
+        if groups := len(self._requests) - running - waiting:
+            begun = {each.group for each in self._requests if each.has_started and isinstance(each.work, Inquiry)}
+            running, waiting = running + len(begun), waiting + groups - len(begun)
+        return running, waiting
+
+    # Requests come.
+
+    def check_limit(self, limits: Limits) -> None:
+        """Raise `Overloaded` if the model takes no more requests at once (`limits.max_concurrent`)."""
+        most = limits.max_concurrent
+        if most and len(self._requests) >= most:
+            raise Overloaded(
+                f"Model {self._name} takes {most} requests at once, and has them; try again.",
+                retry_after=_retry_after(limits, self._jobs, most),
+            )
+
+    def check_room(self, limits: Limits, room: int) -> None:
+        """Raise `Overloaded` if as many jobs wait as may, beside those for which the engine has room."""
+        if len(self._jobs) >= self._queue_size() + max(room, 0):
+            raise self._queue_full(limits, self._jobs, self._jobs.running)
+
+    def check_inquiry_room(self, limits: Limits) -> None:
+        """Raise `Overloaded` if as many groups of inquiries wait as may, beside the one that is computed."""
+        groups = len(self._requests) - self._jobs.running - len(self._jobs)
+        if groups > self._queue_size():
+            raise self._queue_full(limits, self._inquiries, 1)
+
+    def _queue_full(self, limits: Limits, line: Line, places: int) -> Overloaded:
+        return Overloaded(
+            f"{self._queue_size()} requests already wait for this model, as many as may; "
+            "try again later or raise LOCALAI_QUEUE_SIZE.",
+            retry_after=_retry_after(limits, line, places),
+        )
+
+    def add(self, request: Request) -> None:
+        """Let a request wait that the engine has looked at."""
+        self._requests.add(request)
+        terms = request.terms
+        self._line_of(request).add(request.id, terms.caller, (int(terms.is_background), terms.priority))
+        self._first_deadline = min(self._first_deadline, request.deadline)
+        self._unanswered.append(request)
+
+    def _line_of(self, request: Request) -> Line:
+        return self._jobs if isinstance(request.work, Job) else self._inquiries
+
+    # They start.
+
+    def start(self, backend: Backend) -> None:
+        """Have the engine begin with those next in line, as far as it has room."""
+        if len(self._jobs) and backend.room > 0:
+            for id in self._jobs.first(LOOK_AHEAD):
+                if backend.room <= 0:
+                    break
+                self._start_job(id, backend)
+        if len(self._inquiries) and (room := backend.inquiry_room) > 0:
+            for id in self._inquiries.first(room):
+                inquiry = self._begin(id, self._inquiries).work
+                assert isinstance(inquiry, Inquiry)
+                backend.start_inquiry(inquiry)
+
+    def _start_job(self, id: int, backend: Backend) -> None:
+        request = self._requests.find(id)
+        assert request is not None and isinstance(request.work, Job)
+        self._in_hand.begin(request.digest)
+        if not backend.start(request.work):
+            self._in_hand.drop()
+            return
+        self._begin(id, self._jobs)
+        if request.is_told_to_wait:  # from here on it may be why its worker dies
+            self._publish(request.route[0], [(request.route[1], Taken())])
+
+    def _begin(self, id: int, line: Line) -> Request:
+        request = self._requests.find(id)
+        assert request is not None
+        request.has_started = True
+        line.begin(id)
+        self._in_hand.keep(id, request.digest)
+        return request
+
+    def tell_waiting(self) -> None:
+        """Tell those that have waited for a whole step that another worker may have them, and, asked, their place."""
+        told: defaultdict[Channel, list[tuple[int, Answer]]] = defaultdict(list)
+        for request in self._unanswered:
+            if not request.has_started and self._requests.find(request.id) is request:
+                request.is_told_to_wait = True
+                told[request.route[0]].append((request.route[1], Queued()))
+        self._unanswered.clear()
+        now = time.monotonic()
+        if now - self._told_places >= PLACES_S:
+            self._told_places = now
+            self._tell_places(told)
+        for channel, answers in told.items():
+            self._publish(channel, answers)
+
+    def _tell_places(self, told: defaultdict[Channel, list[tuple[int, Answer]]]) -> None:
+        if not any(each.terms.tells_place and each.id in self._jobs for each in self._requests):
+            return
+        for place, id in enumerate(self._jobs.order(), 1):
+            request = self._requests.find(id)
+            assert request is not None
+            if request.terms.tells_place and request.place != place:
+                request.place = place
+                told[request.route[0]].append((request.route[1], Queued(place)))
+
+    # They end.
+
+    def hand_out(self, events: list[Event]) -> None:
+        """Send what the engine has said to those whom it is for."""
+        batches: defaultdict[Channel, list[tuple[int, Answer]]] = defaultdict(list)
+        for id, reply in events:
+            request = self._requests.find(id)
+            if request is None:
+                continue
+            if not isinstance(reply, NOT_LAST):
+                self._forget(request, is_usual=not isinstance(reply, Failed))
+            batches[request.route[0]].append((request.route[1], reply))
+        for channel, answers in batches.items():
+            self._publish(channel, answers)
+
+    def expire(self, backend: Backend) -> None:
+        """End the requests whose time is over, and tell how far they had come."""
+        now = time.monotonic()
+        if now < self._first_deadline:
+            return
+        late = [request for request in self._requests if request.deadline <= now]
+        for request in late:
+            error = self._too_late(request)
+            self.cancel(request, backend)
+            self._publish(request.route[0], [(request.route[1], Failed(error))])
+        self._first_deadline = min((request.deadline for request in self._requests), default=float("inf"))
+
+    def _too_late(self, request: Request) -> ErrorInfo:
+        work = request.work
+        if not request.has_started:
+            stage = "it still waited for its turn"
+        elif isinstance(work, Inquiry):
+            stage = "its text was being computed"
+        elif not work.output_tokens:
+            stage = "its prompt was being processed"
+        else:
+            stage = f"{len(work.output_tokens)} tokens were generated"
+        return DeadlineExceeded(
+            f"The request was not finished in the time it was given, which ended when {stage}; "
+            "allow more time or ask for less."
+        ).info
+
+    def cancel(self, request: Request, backend: Backend) -> None:
+        """Forget a request whatever its stage."""
+        self._forget(request, is_usual=False)
+        if request.has_started:
+            backend.cancel(request.id)
+
+    def cancel_at(self, channel: Channel, request_id: int, backend: Backend) -> bool:
+        """Forget what came over a channel under an id; return whether there was something."""
+        request = self._requests.at((channel, request_id))
+        if request is not None:
+            self.cancel(request, backend)
+        return request is not None
+
+    def cancel_all(self, channel: Channel, backend: Backend) -> None:
+        """Forget everything that came over a channel."""
+        for request in self._requests:
+            if request.route[0] is channel:
+                self.cancel(request, backend)
+
+    def routes(self) -> list[tuple[Channel, int]]:
+        """Return where all requests came from; from any thread."""
+        return self._requests.routes()
+
+    def _forget(self, request: Request, *, is_usual: bool) -> None:
+        line = self._line_of(request)
+        line.remove(request.id)
+        line.end(request.id, is_usual=is_usual)
+        self._requests.remove(request)
+        self._in_hand.drop(request.id)
+
+
+def _retry_after(limits: Limits, line: Line, places: int) -> float:
+    return max(limits.retry_after_seconds, min(line.seconds_to_room(places), LONGEST_RETRY_S))
