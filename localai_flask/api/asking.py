@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -10,6 +11,7 @@ from typing import TypeVar
 from flask import request
 
 from localai_flask.api import current
+from localai_flask.api.waiting import NO_WISHES, Waiting, check_loading_time, terms_of, time_left
 from localai_flask.api.watch import Watch
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, InvalidRequest
@@ -17,6 +19,7 @@ from localai_flask.generation import ModelInfo
 from localai_flask.inquiry import Embedded, EmbeddedPart, Fact, Question
 from localai_flask.metrics.question_meter import QuestionMeter
 from localai_flask.pool.client.session import Session
+from localai_flask.pool.messages import Terms
 
 log = logging.getLogger("gunicorn.error")
 
@@ -35,20 +38,23 @@ Plan = Callable[[ModelInfo], Sequence[Question]]
 """Makes the questions once the model is ready."""
 
 
-def ask(config: ModelConfig, questions: Sequence[Question] | Plan, kind: type[T]) -> list[T]:
+def ask(
+    config: ModelConfig, questions: Sequence[Question] | Plan, kind: type[T], waiting: Waiting = NO_WISHES
+) -> list[T]:
     """Load the model if need be, ask it and wait; all answers must be of one kind.
 
     Raises whatever `ApiError` ends the work, and `ClientLeft`.
     """
-    watch = Watch(request.environ)
+    watch, terms, begun = Watch(request.environ), terms_of(waiting), time.monotonic()
     place = current.places().take()
     record = watch.record
     try:
         session = current.pool().session(config)
         session.keep_alive_s = current.keep_alive_s()
         record.await_model(config.name)
-        for _ in session.wait_ready(BEAT_S):
+        for progress in session.wait_ready(BEAT_S):
             watch.check()
+            check_loading_time(config, terms, begun, progress)
         questions = questions(session.info) if callable(questions) else questions
         capability = questions[0].capability
         if capability not in session.info.capabilities:
@@ -58,7 +64,7 @@ def ask(config: ModelConfig, questions: Sequence[Question] | Plan, kind: type[T]
                 log.info("model %s is asked: %r", config.name, question)
         meter = QuestionMeter(current.counts(), record, config.name)
         try:
-            answers = _collect(session, questions, watch)
+            answers = _collect(session, questions, watch, time_left(terms, begun))
             meter.finish(answers.values())
         except ApiError as error:
             meter.fail(error.info)
@@ -71,10 +77,10 @@ def ask(config: ModelConfig, questions: Sequence[Question] | Plan, kind: type[T]
     return [answer for answer in found if isinstance(answer, kind)]
 
 
-def _collect(session: Session, questions: Sequence[Question], watch: Watch) -> dict[int, Fact]:
+def _collect(session: Session, questions: Sequence[Question], watch: Watch, terms: Terms) -> dict[int, Fact]:
     answers: dict[int, Fact] = {}
     parts: dict[int, list[bytes]] = defaultdict(list)
-    asked = session.ask(questions, current.settings().request_timeout or None)
+    asked = session.ask(questions, terms)
     try:
         for event in asked.events(BEAT_S):
             watch.check()

@@ -15,6 +15,7 @@ import msgspec
 from flask import request
 
 from localai_flask.api import current
+from localai_flask.api.waiting import NO_WISHES, Waiting, check_loading_time, terms_of, time_left
 from localai_flask.api.watch import Watch
 from localai_flask.chat.answer import Answer, Enough, Event
 from localai_flask.chat.output.text_filters import Reader, finished_as
@@ -75,12 +76,14 @@ class Work:
         plan: Callable[[ModelInfo], Sequences],
         shrink: Callable[[ModelInfo, ErrorInfo], Sequences | None] | None = None,
         watch: Watching | None = None,
+        waiting: Waiting = NO_WISHES,
     ):
         self._config = config
         self._plan = plan
         self._shrink = shrink
         self._pool = current.pool()
-        self._timeout_s = current.settings().request_timeout or None
+        self._terms = terms_of(waiting)
+        self._begun = time.monotonic()
         self._logs_prompts = current.settings().log_prompts
         self._keep_alive_s = current.keep_alive_s()
         self._watch = watch or Watch(request.environ)
@@ -115,6 +118,7 @@ class Work:
         self.record.await_model(self._config.name)
         for progress in session.wait_ready(BEAT_S):
             self._watch.check()
+            check_loading_time(self._config, self._terms, self._begun, progress)
             yield progress
         if "generate" not in session.info.capabilities:
             raise InvalidRequest(f"The model {self._config.name!r} does not generate text.", param="model")
@@ -160,7 +164,7 @@ class Work:
         if self._logs_prompts:
             for prompt, _ in sequences.requests:
                 log.info("model %s is asked: %r", self._config.name, prompt)
-        generation = session.generate(sequences.requests, self._timeout_s)
+        generation = session.generate(sequences.requests, time_left(self._terms, self._begun))
         try:
             for beat in generation.events(BEAT_S):
                 self._watch.check()

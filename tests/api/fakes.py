@@ -23,6 +23,8 @@ from localai_flask.generation import (
     Usage,
 )
 from localai_flask.inquiry import Question
+from localai_flask.pool.client.session import ANY_TERMS
+from localai_flask.pool.messages import Terms
 from localai_flask.pool.protocol import PoolReport
 
 CHATML = (
@@ -64,7 +66,7 @@ class FakePool:
         self.configs: list[ModelConfig] = []
         self.requests: list[tuple[Prompt, SamplingParams]] = []
         self.questions: list[Question] = []
-        self.timeouts: list[float | None] = []
+        self.terms: list[Terms] = []
         self.open = 0
         self.cancelled = 0
         self.kept: list[float | None] = []
@@ -122,18 +124,18 @@ class FakeSession:
     def leave(self) -> None:
         self._pool.kept.append(self.keep_alive_s)
 
-    def generate(self, requests: list[tuple[Prompt, SamplingParams]], timeout_s: float | None = None) -> FakeGeneration:
+    def generate(self, requests: list[tuple[Prompt, SamplingParams]], terms: Terms = ANY_TERMS) -> FakeGeneration:
         self._pool.requests += requests
-        self._pool.timeouts.append(timeout_s)
+        self._pool.terms.append(terms)
         self.leave()
         scripts = [self._pool.scripts.pop(0) for _ in requests]
         return FakeGeneration(self._pool, scripts)
 
-    def ask(self, questions: Sequence[Question], timeout_s: float | None = None) -> FakeGeneration:
+    def ask(self, questions: Sequence[Question], terms: Terms = ANY_TERMS) -> FakeGeneration:
         """Answer as the echo backend does, unless there are scripts, and the last question first."""
         self._pool.questions += questions
+        self._pool.terms.append(terms)
         self.leave()
-        self._pool.timeouts.append(timeout_s)
         if self._pool.scripts:
             return FakeGeneration(self._pool, [self._pool.scripts.pop(0) for _ in questions])
         echo = EchoBackend()

@@ -249,17 +249,6 @@ def test_work_ends_when_the_client_has_left(client: FlaskClient, pool: FakePool,
     assert len(pool.requests) == (0 if loading else 1), "a request whose client has left must not be started"
 
 
-class TestTimeout:
-    @pytest.fixture
-    def settings(self, settings: dict[str, Any]) -> dict[str, Any]:
-        return {**settings, "request_timeout": 5.0}
-
-    def test_is_passed_on(self, client: FlaskClient, pool: FakePool) -> None:
-        pool.scripts = [says("a")]
-        client.post("/v1/chat/completions", json=HELLO)
-        assert pool.timeouts == [5.0]
-
-
 def test_model_that_does_not_generate(client: FlaskClient, pool: FakePool) -> None:
     pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"embed"}))
     response = client.post("/v1/chat/completions", json=HELLO)

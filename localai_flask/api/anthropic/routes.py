@@ -27,7 +27,7 @@ def create_message(call: MessagesCall) -> Response:
     """Answer a conversation"""
     name, config = chosen_model("chat", call.model)
     params = sampling.merge(config, call.asked, CALLED)
-    work = Work(config, chat_plan(call.conversation, call.wanted, config, params))
+    work = Work(config, chat_plan(call.conversation, call.wanted, config, params), waiting=call.waiting)
     id, stops = render.new_message_id(), call.asked.get("stop", ())
     thinking = {"shows_thinking": call.shows_thinking, "hides_thoughts": call.hides_thoughts}
     if call.stream:

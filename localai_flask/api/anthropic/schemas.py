@@ -28,6 +28,7 @@ from localai_flask.api.fields import (
     one_of,
 )
 from localai_flask.api.parsing import Unsupported
+from localai_flask.api.waiting import NO_WISHES, ProgressFields, Waiting, waiting_of
 from localai_flask.chat.constraints.constraint import Wanted, json_form
 from localai_flask.chat.conversation import Conversation, Message, Tool
 from localai_flask.generation import Constraint
@@ -50,6 +51,7 @@ class MessagesCall:
     shows_thinking: bool = True
     hides_thoughts: bool = False
     """The thinking is shown as an empty block."""
+    waiting: Waiting = NO_WISHES
 
 
 class ContentField(Either):
@@ -186,7 +188,7 @@ class CountRequest(PromptRequest):
         return self.call(data, asked={})
 
 
-class MessagesRequest(PromptRequest):
+class MessagesRequest(PromptRequest, ProgressFields):
     max_tokens = Whole(1, required=True)
     stop_sequences = Many(Text(validate=not_empty()))
     stream = Flag(load_default=False)
@@ -204,7 +206,7 @@ class MessagesRequest(PromptRequest):
         budget = data.get("thinking", {}).get("budget_tokens", 0)
         if budget >= data["max_tokens"]:
             raise ValidationError({"thinking": {"budget_tokens": ["must be less than `max_tokens`."]}})
-        return self.call(data, asked=asked, stream=data["stream"])
+        return self.call(data, asked=asked, stream=data["stream"], waiting=waiting_of(data))
 
 
 def _chosen(tools: list[Tool], choice: dict[str, Any]) -> tuple[Tool, ...]:

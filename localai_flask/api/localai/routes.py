@@ -100,7 +100,7 @@ def detokenize(call: DetokenizeCall) -> Response:
 def rerank(call: RerankCall) -> Response:
     """Order documents by how well they answer a query"""
     name, config = chosen_model("rerank", call.model)
-    found = ask(config, [Score(call.query, document) for document in call.documents], Scored)
+    found = ask(config, [Score(call.query, document) for document in call.documents], Scored, call.waiting)
     best = sorted(range(len(found)), key=lambda index: -found[index].score)[: call.top_n]
     results = [
         Reranked(

@@ -9,6 +9,7 @@ import marshmallow
 from marshmallow import ValidationError
 
 from localai_flask.api.fields import Either, Flag, Many, Refused, RequestSchema, Text, Whole, not_empty
+from localai_flask.api.waiting import Waiting, WaitingFields, waiting_of
 
 MAX_DOCUMENTS = 2048
 MAX_TOKENS = 1 << 20
@@ -128,9 +129,10 @@ class RerankCall:
     documents: tuple[str, ...]
     top_n: int | None
     with_documents: bool
+    waiting: Waiting
 
 
-class RerankRequest(RequestSchema):
+class RerankRequest(WaitingFields):
     model = Text()
     query = Text(required=True, validate=not_empty())
     documents = Many(Document(metadata=DOCUMENT), required=True, validate=not_empty(most=MAX_DOCUMENTS))
@@ -146,4 +148,5 @@ class RerankRequest(RequestSchema):
             documents=tuple(data["documents"]),
             top_n=data.get("top_n"),
             with_documents=data["return_documents"],
+            waiting=waiting_of(data),
         )

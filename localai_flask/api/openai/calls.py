@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from localai_flask.api.waiting import NO_WISHES, Waiting
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Conversation
 
@@ -22,6 +23,7 @@ class Call:
     n: int | None = None
     stream: bool = False
     include_usage: bool = False
+    waiting: Waiting = NO_WISHES
     wanted: Wanted = field(default_factory=Wanted)
 
 

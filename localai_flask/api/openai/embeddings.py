@@ -17,10 +17,11 @@ from marshmallow import ValidationError
 
 from localai_flask.api import docs
 from localai_flask.api.asking import ask
-from localai_flask.api.fields import Flag, Refused, RequestSchema, Text, Whole, one_of
+from localai_flask.api.fields import Flag, Refused, Text, Whole, one_of
 from localai_flask.api.naming import chosen_model
 from localai_flask.api.openai.schemas import PromptField
 from localai_flask.api.parsing import Blueprint
+from localai_flask.api.waiting import Waiting, WaitingFields, waiting_of
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import Prompt
 from localai_flask.inquiry import ALL_IT_TAKES, Embed, Embedded
@@ -49,6 +50,7 @@ class EmbeddingCall:
     as_base64: bool
     cut_to: int | None
     """As in `Embed`."""
+    waiting: Waiting
 
 
 class InputField(PromptField):
@@ -63,7 +65,7 @@ class InputField(PromptField):
         return inputs
 
 
-class EmbeddingRequest(RequestSchema):
+class EmbeddingRequest(WaitingFields):
     model = Text()
     input = InputField(required=True, metadata={"anyOf": INPUT_KINDS})
     encoding_format = Text(load_default="float", validate=one_of("float", "base64"))
@@ -87,6 +89,7 @@ class EmbeddingRequest(RequestSchema):
             dimensions=data.get("dimensions"),
             as_base64=data["encoding_format"] == "base64",
             cut_to=data.get("truncate_prompt_tokens", ALL_IT_TAKES if data["truncate"] else None),
+            waiting=waiting_of(data),
         )
 
 
@@ -121,7 +124,7 @@ class EmbeddingList(msgspec.Struct):
 def create_embedding(call: EmbeddingCall, model: str | None = None) -> Response:
     """Turn texts into vectors"""
     name, config = chosen_model("embeddings", call.model, model)
-    found = ask(config, [Embed(_prompt(text), call.cut_to) for text in call.inputs], Embedded)
+    found = ask(config, [Embed(_prompt(text), call.cut_to) for text in call.inputs], Embedded, call.waiting)
     tokens = sum(one.tokens for one in found)
     data = [Embedding(index, _render(one, call)) for index, one in enumerate(found)]
     return Response(

@@ -40,7 +40,7 @@ def create_chat_completion(call: ChatCall, model: str | None = None) -> Response
     params = sampling.merge(config, call.asked)
 
     identity = Identity.new("chatcmpl", name, config)
-    work = Work(config, chat_plan(call.conversation, call.wanted, config, params, n, "messages"))
+    work = Work(config, chat_plan(call.conversation, call.wanted, config, params, n, "messages"), waiting=call.waiting)
     if call.stream:
         chunks = LegacyChatChunks if call.is_legacy else ChatChunks
         return sse.respond(work, chunks(identity, n, call.include_usage))
@@ -80,7 +80,7 @@ def create_completion(call: CompletionCall, model: str | None = None) -> Respons
         return Sequences(choices(prompts, ending, count), readers, "prompt")
 
     identity = Identity.new("cmpl", name, config)
-    work = Work(config, plan)
+    work = Work(config, plan, waiting=call.waiting)
     if call.stream:
         return sse.respond(work, CompletionChunks(identity, n, call.include_usage, echoed))
     made = work.answers()
@@ -110,7 +110,7 @@ def create_edit(call: EditCall, model: str | None = None) -> Response:
         return Sequences(requests, [chat.reader() for chat in chats for _ in range(n)])
 
     identity = Identity.new("edit", name, config)
-    return _json(render.edit(identity, Work(config, plan).answers(), n))
+    return _json(render.edit(identity, Work(config, plan, waiting=call.waiting).answers(), n))
 
 
 def _how_many(call: CompletionCall, n: int) -> int:

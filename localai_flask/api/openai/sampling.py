@@ -24,6 +24,7 @@ from localai_flask.api.fields import (
     one_of,
 )
 from localai_flask.api.openai.forms import FormFields, asked_form
+from localai_flask.api.waiting import ProgressFields, WaitingFields, waiting_of
 from localai_flask.chat.constraints.constraint import Wanted, json_form
 from localai_flask.generation import Constraint
 
@@ -87,7 +88,7 @@ class StreamOptions(RequestSchema):
     include_obfuscation = Refused("asks for padding, which this server does not add; leave it out or send false.")
 
 
-class SamplingRequest(FormFields):
+class SamplingRequest(FormFields, WaitingFields):
     """A request that runs a model."""
 
     model = Text()
@@ -133,7 +134,7 @@ class SamplingRequest(FormFields):
     rope_freq_scale = Refused("cannot be set by a request; it belongs to loading the model.")
 
 
-class StreamingRequest(SamplingRequest):
+class StreamingRequest(SamplingRequest, ProgressFields):
     """One whose answer may come as a stream."""
 
     stream = Flag(load_default=False)
@@ -183,6 +184,7 @@ def common(data: dict[str, Any]) -> dict[str, Any]:
         "n": data.get("n"),
         "stream": data.get("stream", False),
         "include_usage": data.get("stream_options", {}).get("include_usage", False),
+        "waiting": waiting_of(data),
         "wanted": Wanted(form=asked_form(data)),
         "asked": {name: data[name] for name in SAMPLING if name in data},
     }

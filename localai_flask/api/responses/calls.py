@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from localai_flask.api.responses.items import Item
+from localai_flask.api.waiting import Waiting
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Conversation, Message, Tool
 
@@ -44,6 +45,7 @@ class ResponseCall(Context):
     """
 
     asked: Mapping[str, Any]
+    waiting: Waiting
     wanted: Wanted
     body: Mapping[str, Any]
     max_tool_calls: int | None = None

@@ -132,7 +132,7 @@ def work_on(
     """Begin to have the model answer."""
     plan = chat_plan(call.conversation(messages), call.wanted, config, params)
     shrink = Shrinking(call, messages, config, params, telling.response) if call.truncates else None
-    return Work(config, plan, shrink, watch)
+    return Work(config, plan, shrink, watch, call.waiting)
 
 
 class Shrinking:

@@ -259,6 +259,7 @@ class ResponseRequest(StreamingRequest, ContextRequest):
                 "parallel": False if once else context["parallel"],
             },
             asked=asked,
+            waiting=shared["waiting"],
             wanted=wanted,
             body=original,
             max_tool_calls=data.get("max_tool_calls"),

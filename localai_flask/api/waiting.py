@@ -1,0 +1,88 @@
+"""What a request says of how it waits: how urgent it is, how long it may take, and whether it tells how far it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from flask import has_request_context
+
+from localai_flask.api import auth, current
+from localai_flask.api.fields import Decimal, Flag, RequestSchema, Whole
+from localai_flask.config.model import ModelConfig
+from localai_flask.errors import DeadlineExceeded
+from localai_flask.keys.key import ANYONE
+from localai_flask.pool.messages import Terms
+
+LONGEST_S = 10_000_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The wishes of one request; None where it has none."""
+
+    priority: int | None = None
+    timeout_s: float | None = None
+    tells_progress: bool = False
+
+
+NO_WISHES = Waiting()
+
+
+class WaitingFields(RequestSchema):
+    priority = Whole(
+        -(2**31), 2**31 - 1, metadata={"description": "The lowest is served first; never before what the key allows."}
+    )
+    timeout = Decimal(
+        0.001, LONGEST_S, metadata={"description": "Seconds that loading, waiting and answering may take together."}
+    )
+
+
+class ProgressFields(WaitingFields):
+    return_progress = Flag(
+        load_default=False,
+        metadata={"description": "Tell in the stream how far loading, waiting and the prompt are, as llama-server."},
+    )
+
+
+def waiting_of(data: Mapping[str, Any]) -> Waiting:
+    """Read the wishes from a loaded body."""
+    return Waiting(data.get("priority"), data.get("timeout"), data.get("return_progress", False))
+
+
+def terms_of(waiting: Waiting) -> Terms:
+    """Return on what terms the present request waits, or a background run outside of requests.
+
+    A key's priority is what its requests have that name none, and the most urgent that they may name.
+    """
+    key, longest = auth.key(), current.settings().request_timeout
+    priority = key.priority if waiting.priority is None else waiting.priority
+    limits = [seconds for seconds in (waiting.timeout_s, longest) if seconds]
+    return Terms(
+        timeout_s=min(limits, default=None),
+        caller=key.keeper,
+        priority=priority if key == ANYONE else max(priority, key.priority),
+        is_background=not has_request_context(),
+        tells_place=waiting.tells_progress,
+    )
+
+
+def time_left(terms: Terms, begun: float) -> Terms:
+    """Return the terms of a request once it has waited for its model since `begun`."""
+    if terms.timeout_s is None:
+        return terms
+    left_s = terms.timeout_s - (time.monotonic() - begun)
+    return msgspec.structs.replace(terms, timeout_s=max(left_s, 0.0))
+
+
+def check_loading_time(config: ModelConfig, terms: Terms, begun: float, progress: float | None) -> None:
+    """Raise `DeadlineExceeded` if the time of a request is over that waits for its model."""
+    if terms.timeout_s is not None and time.monotonic() - begun >= terms.timeout_s:
+        far = "" if progress is None else f" ({100 * progress:.0f} %)"
+        raise DeadlineExceeded(
+            f"The request was not finished in the time it was given, which ended when model {config.name} was still "
+            f"loading{far}; allow more time."
+        )
