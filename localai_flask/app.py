@@ -15,6 +15,7 @@ from localai_flask.api import auth, cors, docs, errors, health, hosts, metrics_p
 from localai_flask.api.anthropic import errors as anthropic_errors
 from localai_flask.api.anthropic import routes as anthropic_routes
 from localai_flask.api.limits import Places
+from localai_flask.api.localai import log_routes
 from localai_flask.api.localai import model_routes as localai_model_routes
 from localai_flask.api.localai import routes as localai_routes
 from localai_flask.api.openai import embeddings as openai_embeddings
@@ -108,6 +109,7 @@ def _register_blueprints(app: Flask) -> None:
     api.register_blueprint(health.bp)
     api.register_blueprint(metrics_page.bp)
     api.register_blueprint(requests_page.bp)
+    api.register_blueprint(log_routes.bp)
     openai = (openai_routes.bp, openai_embeddings.bp, openai_models.bp)
     localai = (localai_routes.bp, localai_model_routes.bp)
     for blueprint in (*openai, *localai, anthropic_routes.bp, responses_routes.bp):

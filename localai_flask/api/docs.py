@@ -90,6 +90,12 @@ def schema(shape: type[msgspec.Struct]) -> dict[str, Any]:
     return inlined
 
 
+def schema_of_list(shape: type) -> dict[str, Any]:
+    """The JSON Schema of a list."""
+    items: dict[str, Any] = {"type": "string"} if shape is str else schema(shape)
+    return {"type": "array", "items": items}
+
+
 def streamed(shape: type[msgspec.Struct]) -> dict[str, Any]:
     """Document the answers of a request that may ask for a stream of events."""
     kinds = {"application/json": {"schema": schema(shape)}, "text/event-stream": {"schema": EVENT}}

@@ -1,7 +1,7 @@
 """The runtime directory: where the pool's processes of one server find each other.
 
 Made by gunicorn's arbiter (mode 0700), named after its pid, and removed when it leaves; what a killed server left
-is swept at the next start. It holds the manager's socket and key, and each model worker's standard error.
+is swept at the next start. It holds the manager's socket and key, the counts of all processes, and each model's log.
 """
 
 from __future__ import annotations
@@ -85,9 +85,6 @@ class Runtime:
     def manager_socket(self) -> Path:
         return self.path / "manager.sock"
 
-    def worker_log(self, worker_id: str) -> Path:
-        return self.path / f"{worker_id}.log"
-
     def worker_hand(self, worker_id: str) -> Path:
         """Return the file that tells which request a worker had in hand (in_hand.py)."""
         return self.path / f"{worker_id}.hand"
@@ -95,7 +92,7 @@ class Runtime:
     def remove_worker_files(self, but: set[str]) -> None:
         """Remove what workers left, except for these."""
         for path in self.path.iterdir():
-            if path.suffix in (".log", ".hand") and path.stem not in but:
+            if path.suffix == ".hand" and path.stem not in but:
                 path.unlink(missing_ok=True)
 
     @property

@@ -53,6 +53,9 @@ def watched(tmp_path: Path) -> Iterator[Server]:
     models = tmp_path / "models"
     models.mkdir()
     (models / "echo.yaml").write_text(ECHO)
+    for name, options in {"idle": [], "jammed": ["load_error:paper jam"], "crashing": ["fatal_signal:SIGKILL"]}.items():
+        (models / f"{name}.yaml").write_text(json.dumps({"name": name, "backend": "echo", "options": options}))
+    (models / "broken.yaml").write_text("name: broken\n  backend: [\n")
     environment = {"LOCALAI_ACCESS_LOG": "json", "LOCALAI_HTTP_THREADS": "4", "LOCALAI_GRACEFUL_TIMEOUT": "4"}
     with Server(models, tmp_path, LOCALAI_LOAD_TO_MEMORY="echo", **environment) as server:
         yield server
@@ -188,3 +191,26 @@ def _cancel_all(server: Server) -> None:
     for request in wait_for(lambda: listed(server), 5, "a request is in flight"):
         ask = urllib.request.Request(f"{server.url}/requests/{request['id']}", method="DELETE")
         urllib.request.urlopen(ask, timeout=5).close()
+
+
+def test_what_a_model_says_is_read_over_http_also_if_it_cannot_be_loaded(watched: Server) -> None:
+    for model in ("jammed", "crashing"):
+        assert watched.post(CHAT, {**body("x"), "model": model})[0] >= 422
+    jammed = [line["text"] for line in _get(watched, "/api/backend-logs/jammed?lines=5")]
+    assert any("cannot load model jammed" in text and "paper jam" in text for text in jammed), jammed
+    crashing = [line["text"] for line in _get(watched, "/api/backend-logs/crashing")]
+    assert any("ended while loading the model: killed by SIGKILL" in text for text in crashing), crashing
+    lines = _get(watched, "/backend/logs/echo")
+    assert any("model echo is ready" in line["text"] and line["timestamp"].endswith("Z") for line in lines)
+    assert len(_get(watched, "/api/backend-logs/echo?lines=1")) == 1
+    assert _get(watched, "/api/backend-logs") == ["crashing", "echo", "jammed"]
+    assert watched.status("/api/backend-logs/nobody") == 404
+    assert watched.status("/api/backend-logs/broken") == 422, "its YAML says why it has no log"
+    assert _get(watched, "/api/backend-logs/idle") == []
+    for wrong in ("0", "x", "10001", "9" * 50):
+        assert watched.status(f"/api/backend-logs/echo?lines={wrong}") == 400
+
+
+def _get(server: Server, path: str) -> Any:
+    with urllib.request.urlopen(server.url + path, timeout=5) as answer:
+        return json.load(answer)

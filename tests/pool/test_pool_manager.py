@@ -19,6 +19,7 @@ from localai_flask.pool import protocol
 from localai_flask.pool.client.pool_client import PoolClient
 from localai_flask.pool.manager.manager import PoolManager
 from localai_flask.pool.manager.worker_process import WorkerProcess
+from localai_flask.pool.model_logs import ModelLogs
 from localai_flask.pool.protocol import News
 from localai_flask.pool.runtime import ENV, Runtime
 from localai_flask.server.kept_process import KeptProcess, Service
@@ -56,14 +57,14 @@ def test_a_load_goes_on_under_the_next_manager(pool: Pool) -> None:
     assert seen == {worker}, "the model was loaded twice"
 
 
-def test_what_died_with_its_manager_leaves_no_log(pool: Pool) -> None:
+def test_what_died_with_its_manager_leaves_nothing(pool: Pool) -> None:
     pool.session(echo())
     for pid in [pool.manager.pid, *pool.workers()]:
         os.kill(pid, signal.SIGKILL)
     pool.manager.wait()
-    assert len(list(pool.runtime.path.glob("*.log"))) == 1
+    assert len(list(pool.runtime.path.glob("*.hand"))) == 1
     pool.manager = pool.start_manager()
-    wait_for(lambda: not list(pool.runtime.path.glob("*.log")), 5, "the log removed")
+    wait_for(lambda: not list(pool.runtime.path.glob("*.hand")), 5, "the file removed")
 
 
 def test_surplus_workers_are_sent_away(pool: Pool) -> None:
@@ -177,12 +178,15 @@ def test_a_death_is_told_with_the_last_words(pool: Pool) -> None:
     waiting = session.wait_ready(0.1)
     while not next(waiting):
         pass
-    (log,) = pool.runtime.path.glob("*.log")
-    log.write_text("ggml: out of paper\n")
+    logs = ModelLogs(pool.runtime.path)
+    with logs.open("slow") as log:
+        log.write(b"ggml: out of paper\n[2026-11-26 17:20:12,520] [7] [INFO] not the last word\n")
     os.kill(pool.workers()[0], signal.SIGKILL)
     with pytest.raises(ApiError, match=r"killed by SIGKILL.* It last said: ggml: out of paper"):
         list(waiting)
-    assert not list(pool.runtime.path.glob("*.log"))
+    assert not list(pool.runtime.path.glob("*.hand"))
+    *_, before, end = logs.read("slow", 10)
+    assert "ended while loading" in end.text and before.text.endswith("not the last word")
 
 
 def test_a_required_model_is_missed_and_found_when_its_file_appears(tmp_path: Path) -> None:

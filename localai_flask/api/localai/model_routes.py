@@ -33,6 +33,7 @@ def load_model(call: LoadCall) -> Response:
     """Load a model"""
     config = find_model(call.model, "chat")
     watch = Watch(request.environ)
+    watch.record.await_model(config.name)
     session = current.pool().session(config)
     session.keep_alive_s = current.keep_alive_s()
     place = current.places().take()

@@ -28,6 +28,7 @@ from localai_flask.pool.manager.model_table import ModelTable
 from localai_flask.pool.manager.planner import FAREWELL_S, plan
 from localai_flask.pool.manager.rules import Rules
 from localai_flask.pool.manager.worker_process import WorkerProcess
+from localai_flask.pool.model_logs import ModelLogs
 from localai_flask.pool.protocol import PoolReport, Wanted, WorkerSpec
 from localai_flask.pool.runtime import Runtime
 from localai_flask.settings import Settings
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 PAUSE_S = 1.0
 """Time between two ticks from which the manager takes it that it was stopped, or starved, itself."""
+BOUND_LOGS_S = 5.0
 ADOPTION_S = 2.0
 """How long a manager that replaces a killed one waits for running workers to register before it starts new ones."""
 
@@ -49,6 +51,8 @@ class PoolManager:
         self._rules = Rules.of(settings)
         self._runtime = runtime
         self._counts = Counts.open(runtime.path)
+        self._logs = ModelLogs(runtime.path)
+        self._bound_logs_at = 0.0
         self._lock = threading.Lock()
         self._processes: dict[str, WorkerProcess] = {}
         """The processes of the table's workers, by worker id."""
@@ -76,7 +80,8 @@ class PoolManager:
         worker_id = registration.worker_id
         with self._lock:
             if worker_id not in self._processes:
-                self._processes[worker_id] = WorkerProcess.adopt(worker_id, registration.pid, self._runtime)
+                name = model_config.decode(registration.config).name
+                self._processes[worker_id] = WorkerProcess.adopt(worker_id, registration.pid, name, self._runtime)
             self.table.register(registration, time.monotonic())
 
     def report(self, encoded: bytes) -> bytes:
@@ -165,6 +170,7 @@ class PoolManager:
             if self._is_adopting and now >= self._may_start_at:
                 self._end_adoption()
             self._reap(now)
+            self._bound_logs(now)
             rules = dataclasses.replace(self._rules, kill_at=self._kill_at, is_adopting=self._is_adopting)
             for action in plan(self.table.models, rules, now):
                 self._carry_out(action, now)
@@ -206,8 +212,17 @@ class PoolManager:
                 del self._processes[worker_id]
                 death = Death(process.exit_status, process.last_words(), process.suspect())
                 self._count_end(worker_id, death)
-                self.table.ended(worker_id, death, now, is_stopping=self.stopping)
+                if message := self.table.ended(worker_id, death, now, is_stopping=self.stopping):
+                    process.note_end(message)
                 process.close()
+
+    def _bound_logs(self, now: float) -> None:
+        if now >= self._bound_logs_at:
+            self._bound_logs_at = now + BOUND_LOGS_S
+            try:
+                self._logs.bound()
+            except OSError as error:
+                log.warning("the logs of models cannot be kept short: %s", error)
 
     def _count_end(self, worker_id: str, death: Death) -> None:
         if (found := self.table.find(worker_id)) is not None:
@@ -269,7 +284,7 @@ class PoolManager:
             room_bytes=self._room_for(model),
         )
         try:
-            process = WorkerProcess.start(spec, self._runtime)
+            process = WorkerProcess.start(spec, config.name, self._runtime)
         except OSError as error:
             message = f"Cannot start a worker for model {config.name}: {error}."
             log.error("%s", message)

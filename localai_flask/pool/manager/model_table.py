@@ -209,24 +209,26 @@ class ModelTable:
         else:
             self.load_failed(model, error, now)
 
-    def ended(self, worker_id: str, death: Death, now: float, *, is_stopping: bool = False) -> None:
-        """Note that the process of a worker has ended; if it was not to end, draw the conclusions."""
+    def ended(self, worker_id: str, death: Death, now: float, *, is_stopping: bool = False) -> str:
+        """Note that a worker's process has ended; if it was not to, draw the conclusions, and return why it did."""
         found = self.find(worker_id)
         if found is None:
-            return
+            return ""
         model, worker = found
         del model.workers[worker_id]
-        if not (is_stopping or worker.leaving or death.exit_status == 0):
-            self._died(model, worker, death, now)
+        if is_stopping or worker.leaving or death.exit_status == 0:
+            return ""
+        return self._died(model, worker, death, now)
 
-    def _died(self, model: ModelEntry, worker: WorkerEntry, death: Death, now: float) -> None:
+    def _died(self, model: ModelEntry, worker: WorkerEntry, death: Death, now: float) -> str:
         name = model.config.name
         if model.give_up_speedups(worker, death):
-            log.warning(
-                "the worker of model %s was killed by %s while loading; loading it again without optional speed-ups",
-                *(name, death.fault),
+            message = (
+                f"The worker of model {name} was killed by {death.fault} while loading; "
+                "loading it again without optional speed-ups."
             )
-            return
+            log.warning("%s", message)
+            return message
         error = describe_death(name, death, not worker.ready, worker.ended_because, is_cautious=worker.is_cautious)
         log.error("%s", error.message)
         model.suspects.add(death, now, is_certain=bool(worker.ended_because) and not worker.was_silent)
@@ -238,6 +240,7 @@ class ModelTable:
             self._load_failed_for_room(model, error, now, is_for_room=death.was_killed and not worker.ended_because)
         elif model.loads.crashes_often(now):
             self.load_failed(model, error, now)
+        return error.message
 
     def forgive(self, seconds: float) -> None:
         """Hold time in which nobody could hear them against no worker."""

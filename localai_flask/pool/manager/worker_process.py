@@ -2,44 +2,57 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import sys
+from datetime import datetime
 
 from localai_flask.pool import protocol
 from localai_flask.pool.in_hand import read_suspect
+from localai_flask.pool.model_logs import LOGGED, ModelLogs, read_end
 from localai_flask.pool.protocol import WorkerSpec
 from localai_flask.pool.runtime import Runtime
 from localai_flask.server.child import Child, popen
 
+log = logging.getLogger(__name__)
+
 
 class WorkerProcess(Child):
-    """A child with a log: what it prints on standard output and error."""
+    """A child that prints to its model's log."""
 
-    def __init__(self, worker_id: str, pid: int, runtime: Runtime, child: subprocess.Popen[bytes] | None = None):
+    def __init__(
+        self, worker_id: str, pid: int, model: str, runtime: Runtime, child: subprocess.Popen[bytes] | None = None
+    ):
         super().__init__(pid, child)
-        self._log = runtime.worker_log(worker_id)
+        self._model = model
+        self._logs = ModelLogs(runtime.path)
+        self._log_begin = 0
+        """Where in the log this process began."""
         self._hand = runtime.worker_hand(worker_id)
 
     @classmethod
-    def start(cls, spec: WorkerSpec, runtime: Runtime) -> WorkerProcess:
+    def start(cls, spec: WorkerSpec, model: str, runtime: Runtime) -> WorkerProcess:
         with (
             os.fdopen(os.memfd_create("localai-flask-spec"), "w+b") as stdin,  # unlike a pipe it never fills up
-            open(runtime.worker_log(spec.worker_id), "wb") as output,
+            ModelLogs(runtime.path).open(model) as output,
             open(os.dup(sys.stderr.fileno()), "wb", buffering=0) as server_log,
         ):
             stdin.write(protocol.encode(spec))
             stdin.seek(0)
             number = server_log.fileno()
             command = [sys.executable, "-m", "localai_flask.pool.worker", str(number)]
+            begin = os.fstat(output.fileno()).st_size
             child = popen(command, stdin=stdin, output=output, pass_fds=[number])
-        return cls(spec.worker_id, child.pid, runtime, child)
+        process = cls(spec.worker_id, child.pid, model, runtime, child)
+        process._log_begin = begin
+        return process
 
     @classmethod
-    def adopt(cls, worker_id: str, pid: int, runtime: Runtime) -> WorkerProcess:
+    def adopt(cls, worker_id: str, pid: int, model: str, runtime: Runtime) -> WorkerProcess:
         """Take over a worker that another manager started; its parent is then the arbiter, or init."""
-        return cls(worker_id, pid, runtime)
+        return cls(worker_id, pid, model, runtime)
 
     def retire(self) -> None:
         """Ask it to take no more requests, and to leave when it has none."""
@@ -54,14 +67,18 @@ class WorkerProcess(Child):
         self.send(signal.SIGKILL)
 
     def last_words(self, limit: int = 300) -> str:
-        """Read the end of what it printed, on one line."""
+        """Read the end of what it printed, but for what it logged, on one line."""
+        lines = read_end(self._logs.path(self._model), 4096, self._log_begin)
+        return " | ".join(line.strip() for line in lines if not LOGGED.match(line))[-limit:]
+
+    def note_end(self, message: str) -> None:
+        """Write how it ended into its model's log, for whoever reads that."""
+        now = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
         try:
-            with open(self._log, "rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-                lines = file.read().decode(errors="replace").split("\n")
-        except FileNotFoundError:
-            return ""
-        return " | ".join(line.strip() for line in lines if line.strip())[-limit:]
+            with self._logs.open(self._model) as file:
+                file.write(f"[{now}] [{os.getpid()}] [ERROR] {message}\n".encode(errors="replace"))
+        except OSError as error:
+            log.warning("the log of model %s cannot be written: %s", self._model, error)
 
     def suspect(self) -> bytes | None:
         """Return the digest of the request that the ended process had in hand alone, if there was one."""
@@ -70,5 +87,4 @@ class WorkerProcess(Child):
     def close(self) -> None:
         """Forget an ended process and what it left."""
         super().close()
-        self._log.unlink(missing_ok=True)
         self._hand.unlink(missing_ok=True)

@@ -204,7 +204,9 @@ def main() -> None:
     """Read the spec from standard input, serve, and end with a code that says whether another try makes sense."""
     spec = protocol.decode_spec(sys.stdin.buffer.read())
     server_log = open(int(sys.argv[1]), "w", buffering=1)  # noqa: SIM115  open for as long as the process runs
-    logging.basicConfig(level=spec.log_level.upper(), stream=server_log, format=LOG_FORMAT)
+    # Standard error is the model's log, for whoever asks for that of one model.
+    handlers: list[logging.Handler] = [logging.StreamHandler(server_log), logging.StreamHandler(sys.stderr)]
+    logging.basicConfig(level=spec.log_level.upper(), handlers=handlers, format=LOG_FORMAT)
     limit_memory(spec.room_bytes)
     worker = ModelWorker(spec)
     if not spec.log_prompts:
