@@ -192,6 +192,7 @@ def build(
         else:
             add(Loaded(ModelConfig(name=entry.name, parameters=Parameters(model=entry.name))), folder / entry.name)
     nicknames = _nicknames(models, entries, folder)
+    models = _with_variants(models)
     is_changing = bool(incomplete) or any(settling.is_changing(loaded_from(each)) for each in models.values())
     return Catalog(
         *(dict(sorted(models.items())), problems, nicknames, tuple(findings), seen, incomplete), is_changing=is_changing
@@ -262,6 +263,16 @@ def _kind_of(snapshot: Snapshot) -> str:
     if not snapshot.makes_vectors:
         return ""
     return "SentenceTransformer" if snapshot.is_sentence_transformer else "AutoModel"
+
+
+def _with_variants(models: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
+    """Note which models need no worker of their own: those whose engine is that of one before them in the alphabet."""
+    firsts: dict[str, str] = {}
+    noted = dict(models)
+    for name, config in sorted(models.items()):
+        if not (config.alias or config.disabled) and (first := firsts.setdefault(config.key, name)) != name:
+            noted[name] = structs.replace(config, variant_of=first)
+    return noted
 
 
 def _nicknames(models: dict[str, ModelConfig], entries: tuple[Entry, ...], folder: Path) -> dict[str, str]:

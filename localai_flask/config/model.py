@@ -224,6 +224,8 @@ class ModelConfig(EngineConfig, frozen=True, kw_only=True, omit_defaults=True, d
     disabled: bool = False
     source: str = ""
     """The YAML file this came from, or the bare model file; filled in by the registry, not a YAML key."""
+    variant_of: str = ""
+    """The model with whose worker this one is served, as their engines are alike; filled in by the registry."""
 
     @property
     def thinking_budget(self) -> int | None:
@@ -239,12 +241,17 @@ class ModelConfig(EngineConfig, frozen=True, kw_only=True, omit_defaults=True, d
     def engine(self) -> EngineConfig:
         """The part that decides how the model is loaded."""
         part = {name: getattr(self, name) for name in EngineConfig.__struct_fields__}
-        return EngineConfig(**{**part, "parameters": ModelFile(model=self.parameters.model)})
+        part |= {"name": self.variant_of or self.name, "parameters": ModelFile(model=self.parameters.model)}
+        return EngineConfig(**part)
 
     @functools.cached_property
     def key(self) -> str:
-        """A digest of the engine's part: configs with one key are served by the same workers."""
-        return hashlib.sha256(encode(self.engine)).hexdigest()[:16]
+        """A digest of the engine's part: configs with one key are served by the same workers.
+
+        The name counts only for engines that are loaded from no file, as there is nothing to share.
+        """
+        engine = msgspec.structs.replace(self.engine, name="") if self.parameters.model else self.engine
+        return hashlib.sha256(encode(engine)).hexdigest()[:16]
 
 
 encode = msgspec.msgpack.Encoder(order="sorted").encode

@@ -59,8 +59,9 @@ class Wanted(msgspec.Struct, frozen=True, array_like=True):
 
 
 def wanted(config: ModelConfig, look: Look) -> Wanted:
-    """Describe a model that somebody asks for."""
-    return Wanted(model_config.encode(config), look, estimate_need(config))
+    """Describe a model that somebody asks for; the pool knows variants by the name of the one that they share."""
+    named = msgspec.structs.replace(config, name=config.engine.name, variant_of="")
+    return Wanted(model_config.encode(named), look, estimate_need(config))
 
 
 class News(msgspec.Struct, frozen=True, array_like=True):

@@ -113,3 +113,31 @@ def test_a_model_that_is_being_copied_is_loaded_once_when_it_is_whole(tmp_path: 
         assert any("% of it is there" in each["message"] for each in waits)
         assert server.log().count("loading model slow") == 1 and "cannot load" not in server.log()
         assert "slow" in " ".join(listed(server))
+
+
+VARIANT = "- name: {name}\n  parameters: {{model: toy.gguf, temperature: 0, max_tokens: {tokens}}}\n"
+
+
+def test_variants_of_a_model_share_its_worker(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "toy.gguf").symlink_to(DEMO)
+    brief, long = VARIANT.format(name="toy", tokens=3), VARIANT.format(name="'toy:long'", tokens=9)
+    (models / "toys.yaml").write_text(brief + long)
+    with Server(models, tmp_path) as server:
+
+        def tokens(model: str) -> int:
+            asked = {"model": model, "prompt": "Once upon a time", "ignore_eos": True}
+            status, answer = server.post("/v1/completions", asked)
+            return int(answer["usage"]["completion_tokens"]) if status == 200 else 0
+
+        assert (tokens("toy:long"), tokens("toy")) == (9, 3)
+        (worker,) = server.model_workers()
+        with urllib.request.urlopen(f"{server.url}/v1/models", timeout=5) as answer:
+            states = {each["id"]: each["state"] for each in json.load(answer)["data"]}
+        assert states == {"toy": "ready", "toy:long": "ready"}
+        (models / "toys.yaml").write_text(long)
+        wait_for(lambda: tokens("toy") == 0, 5, "the first one is gone")
+        time.sleep(2.5)  # the manager lets models leave that are absent at two looks
+        assert tokens("toy:long") == 9
+        assert server.model_workers() == [worker], "the other one keeps its worker"

@@ -11,8 +11,8 @@ import pytest
 
 from localai_flask.config.model import EngineConfig, Limits, ModelConfig, ModelFile, Parameters, Template
 
-PLAIN = ModelConfig(name="plain")
-LOADED_ANEW = {*EngineConfig.__struct_fields__} - {"parameters"}
+PLAIN = ModelConfig(name="plain", parameters=Parameters(model="a.gguf"))
+LOADED_ANEW = {*EngineConfig.__struct_fields__} - {"parameters", "name"}
 
 
 def other(kind: Any, value: Any) -> Any:
@@ -72,3 +72,7 @@ def test_what_an_engine_gets_has_nothing_that_it_may_not_use() -> None:
     assert config.engine.threads == 4
     assert str(config.engine.model_path) == "/models/a.gguf"
     assert not {"template", "limits", "system_prompt"} & set(config.engine.__struct_fields__)
+
+
+def test_without_a_file_there_is_nothing_to_share() -> None:
+    assert ModelConfig(name="a", backend="echo").key != ModelConfig(name="b", backend="echo").key

@@ -520,3 +520,20 @@ def test_names_are_those_of_models_that_are_not_switched_off(tmp_path: Path) -> 
         (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nbackend: echo\n{more}")
     names, look = Registry(Settings(models_path=tmp_path)).refresh_names()
     assert names == {"on", "faulty"} and look.is_after(NEVER)
+
+
+def test_models_of_one_engine_share_the_first_ones_worker(folder):
+    path = folder(
+        a__yaml="- {name: q, parameters: {model: q.gguf}}\n"
+        "- {name: 'q:precise', parameters: {model: q.gguf, temperature: 0}, template: {chat: '{{.Input}}'}}\n"
+        "- {name: 'q:long', parameters: {model: q.gguf}, context_size: 99}\n"
+        "- {name: a, parameters: {model: q.gguf}, disabled: true}\n"
+        "- {name: e1, backend: echo}\n- {name: e2, backend: echo}\n",
+        q__gguf="",
+    )
+    models = Registry(Settings(models_path=path)).models()
+    assert {name: each.variant_of for name, each in models.items() if each.variant_of} == {"q:precise": "q"}
+    first, variant = models["q"], models["q:precise"]
+    assert (variant.key, variant.engine.name) == (first.key, "q")
+    assert (variant.name, variant.parameters.temperature) == ("q:precise", 0)
+    assert models["q:long"].key != first.key

@@ -54,7 +54,7 @@ def load_model(call: LoadCall) -> Response:
 @bp.doc(operationId="unloadModel")
 def unload_model(call: UnloadCall) -> Response:
     """Unload a model, when its requests have ended or by force"""
-    name = find_model(call.model, "chat").name
+    name = find_model(call.model, "chat").engine.name
     if not current.pool().unload(name, by_force=call.force):
         raise NotFound(f"The model {name!r} is not loaded.", param="model")
     place = current.places().take()
@@ -88,7 +88,7 @@ def _await_leave(name: str) -> bool:
 def monitor_model() -> Response:
     """Tell the state of one model, and its memory"""
     config = find_model(_asked_model(), "chat")
-    found = _find(config.name)
+    found = _find(config.engine.name)
     return _json(shapes.Monitored(0, shapes.Memory(0, {})) if found is None else shapes.monitored(found))
 
 

@@ -57,7 +57,7 @@ def _describer() -> Callable[[ModelConfig], shapes.Model]:
 
     def describe(config: ModelConfig) -> shapes.Model:
         target = models.get(config.alias, config) if config.alias else config
-        info = infos.get(target.name)
+        info = infos.get(target.engine.name)
         able = facts.capabilities(target) if info is None else info.capabilities
         modified = _modified(Path(config.source))
         return shapes.Model(
@@ -65,7 +65,7 @@ def _describer() -> Callable[[ModelConfig], shapes.Model]:
             display_name=config.name,
             created=modified,
             created_at=datetime.fromtimestamp(modified, UTC).isoformat().replace("+00:00", "Z"),
-            state=states.get(target.name, "cold"),
+            state=states.get(target.engine.name, "cold"),
             context_length=facts.context_length(target) if info is None else info.context_length,
             capabilities=sorted(word for each in able for word in PUBLIC.get(each, (each,))),
             given_up=(info and info.given_up) or msgspec.UNSET,

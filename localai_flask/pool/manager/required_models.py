@@ -53,8 +53,8 @@ class RequiredModels(threading.Thread):
         while True:
             self._table.require_only(frozenset(self._look(registry, name) for name in self.settings.load_to_memory))
             said = self._log_findings(registry, said)
-            absent = self._retire_absent(registry, absent)
             self._pass_on_edits(registry)
+            absent = self._retire_absent(registry, absent)
             time.sleep(LOOK_S)
 
     def _check_default(self, registry: Registry) -> None:
@@ -94,11 +94,12 @@ class RequiredModels(threading.Thread):
     def _pass_on_edits(self, registry: Registry) -> None:
         """Have models that are in use go by what their YAML says now, where that needs no load."""
         try:
-            configs, names = registry.models(), self._table.names_in_use()
+            firsts = [each for each in registry.models().values() if not (each.variant_of or each.alias)]
+            for config in firsts:
+                if self._table.has_workers(config.key):
+                    self._table.update(config, registry.last_look(config))
         except (ApiError, OSError):
             return
-        for name in names & configs.keys():
-            self._table.update(configs[name], registry.last_look(configs[name]))
 
     def _look(self, registry: Registry, name: str) -> str:
         """Require a model; return its key, or its name as long as it cannot be used."""
