@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -11,12 +13,13 @@ import pytest
 VARIABLE = "TESTS_NEED"
 """The environment variable in which `.ci/run` names the programs without which tests fail."""
 PLACES = "/usr/local/sbin:/usr/sbin:/opt/homebrew/bin"
-"""Where programs lie that not everybody has on the path."""
+"""Where programs lie that not everybody has on the path, beside those of the virtual environment."""
 
 
 def need_program(name: str) -> str:
     """Return the path of a program, or skip the test."""
-    return shutil.which(name) or shutil.which(name, path=PLACES) or skip_without(name)
+    places = f"{Path(sys.executable).parent}:{PLACES}"
+    return shutil.which(name) or shutil.which(name, path=places) or skip_without(name)
 
 
 def skip_without(program: str) -> NoReturn:
