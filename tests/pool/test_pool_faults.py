@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from localai_flask.errors import ApiError
-from tests.support.pool import Pool, ask, echo, whole
+from tests.support.pool import LoggedPool, ask, echo, whole
 from tests.support.processes import wait_for
 
 FAULTS = ("SIGILL", "SIGSEGV", "SIGBUS")
 RETRY = "killed by SIGILL while loading; loading it again without optional speed-ups"
-
-
-class LoggedPool(Pool):
-    """A pool whose log can be read: appended to a file, so that no process writes over another's words."""
-
-    def start_manager(self) -> subprocess.Popen[bytes]:
-        self.log_file = self.runtime.path.parent / "pool.log"
-        with open(self.log_file, "ab") as log:
-            command = [sys.executable, "-m", "localai_flask.pool.manager"]
-            return subprocess.Popen(command, env=self.environment, stderr=log)
-
-    def count(self, text: str) -> int:
-        return self.log_file.read_text().count(text)
 
 
 @pytest.fixture

@@ -52,6 +52,19 @@ class Pool:
         self.runtime.remove()
 
 
+class LoggedPool(Pool):
+    """A pool whose log can be read: appended to a file, so that no process writes over another's words."""
+
+    def start_manager(self) -> subprocess.Popen[bytes]:
+        self.log_file = self.runtime.path.parent / "pool.log"
+        with open(self.log_file, "ab") as log:
+            command = [sys.executable, "-m", "localai_flask.pool.manager"]
+            return subprocess.Popen(command, env=self.environment, stderr=log)
+
+    def count(self, text: str) -> int:
+        return self.log_file.read_text().count(text)
+
+
 def echo(name: str = "echo", *options: str, **fields: Any) -> ModelConfig:
     """A scripted echo model."""
     return ModelConfig(name=name, backend="echo", options=("scripted", *options), **fields)

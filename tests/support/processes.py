@@ -49,6 +49,11 @@ def state(pid: int) -> str:
         return ""
 
 
+def resident_bytes(pid: int) -> int:
+    """How many bytes of a process lie in memory."""
+    return int((Path("/proc") / str(pid) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def command(pid: int) -> str:
     try:
         return (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()

@@ -12,6 +12,7 @@ from localai_flask.errors import ErrorInfo, OutOfMemory
 from localai_flask.generation import ModelInfo
 from localai_flask.pool.manager.actions import Action, Kill, Refuse, Start, Unload
 from localai_flask.pool.manager.entries import Intent, ModelEntry
+from localai_flask.pool.manager.model_table import ModelTable
 from localai_flask.pool.manager.planner import plan
 from localai_flask.pool.manager.rules import Rules, choose_budget
 from localai_flask.pool.manager.worker_entry import WorkerEntry
@@ -153,6 +154,29 @@ def test_a_model_that_nobody_waits_for_takes_no_place() -> None:
     assert planned(table(loaded(), required), ONE) == ["refuse new"]
     required.unload()
     assert planned(table(required), ONE) == [], "it was unloaded, and comes back when it is asked for"
+
+
+def test_who_waits_for_a_refused_model_hears_of_it_and_may_ask_again() -> None:
+    models = ModelTable(cooldown_s=10)
+    models.models |= table(loaded(pinned=True), asked())
+    [refusal] = plan(models.models, ONE, NOW)
+    assert isinstance(refusal, Refuse)
+    models.refused(refusal, NOW)
+    new = models.models["new"]
+    for seconds, state, error in (
+        (0.05, "failed", refusal.error),
+        (0.9, "failed", refusal.error),
+        (1.1, "loading", None),
+    ):
+        new.ask(NOW + seconds)
+        assert (new.state(NOW + seconds), new.status(NOW + seconds).error) == (state, error)
+    models.refused(Refuse("new", refusal.error, until_asked=True), NOW + 5)
+    new.ask(NOW + 5)
+    assert new.state(NOW + 5) == "loading", "now somebody waits"
+    models.refused(refusal, NOW + 9)
+    models.unloaded("old", "", NOW + 9)
+    new.ask(NOW + 9)
+    assert new.state(NOW + 9) == "loading", "now there may be room"
 
 
 def test_replicas_come_as_far_as_there_is_memory() -> None:

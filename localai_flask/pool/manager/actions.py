@@ -53,10 +53,11 @@ class Unload:
 
 @dataclass(frozen=True)
 class Refuse:
-    """Tell who waits for a model that there is no room for it."""
+    """Tell who waits for a model that there is no room for it; `until_asked`: where that is so as nobody waits."""
 
     key: str
     error: ErrorInfo
+    until_asked: bool = False
 
 
 @dataclass(frozen=True)

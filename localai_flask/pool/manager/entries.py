@@ -59,6 +59,8 @@ class ModelEntry:
     info: ModelInfo | None = None
     error: ErrorInfo | None = None
     """Why the last load failed, or why the model cannot be had."""
+    refused_until: float = -math.inf
+    """Until when it is not tried although somebody asks, as there was no room for it."""
     loads: Backoff = field(default_factory=Backoff)
     suspects: Suspects = field(default_factory=Suspects)
     is_cautious: bool = False
@@ -135,7 +137,10 @@ class ModelEntry:
         """Return whether workers are to be started where some are missing."""
         intent = self.intent
         is_intended = intent.wanted or (intent.required and not intent.unloaded) or bool(self.usable)
-        return is_intended and bool(self.config.backend) and not self.is_withdrawn and self.loads.may_try(now)
+        return is_intended and bool(self.config.backend) and not self.is_withdrawn and self._may_try(now)
+
+    def _may_try(self, now: float) -> bool:
+        return now >= self.refused_until and self.loads.may_try(now)
 
     def state(self, now: float) -> ModelState:
         if self.usable:
@@ -175,8 +180,8 @@ class ModelEntry:
         self.want(now)
 
     def want(self, now: float) -> None:
-        """Load it, unless a failed load has still to cool down."""
-        if not self.intent.wanted and self.loads.may_try(now):
+        """Load it, unless it was just refused or a failed load has still to cool down."""
+        if not self.intent.wanted and self._may_try(now):
             self.intent.wanted, self.error = True, None
 
     def loaded(self, info: ModelInfo, now: float, load_s: float) -> None:
@@ -192,14 +197,19 @@ class ModelEntry:
     def load_failed(self, error: ErrorInfo, cooldown_s: float, now: float) -> None:
         """Try no more until the cool-down is over or longer; replicas that run go on."""
         self.loads.failed(cooldown_s, now)
-        self.refuse(error)
+        self.refuse(error, until=now)
         if not self.usable:
             self.info = None
 
-    def refuse(self, error: ErrorInfo) -> None:
-        """Try no more until somebody asks again."""
-        self.intent.wanted, self.error = False, error
+    def refuse(self, error: ErrorInfo, until: float) -> None:
+        """Try no more until somebody asks again after that time."""
+        self.intent.wanted, self.error, self.refused_until = False, error, until
         self.room_error, self.awaits, self.has_retried = None, set(), False
+
+    def forget_refusal(self, now: float) -> None:
+        """Let it be asked for again, as another has left."""
+        if now < self.refused_until:
+            self.refused_until, self.error = -math.inf, None
 
     def unload(self) -> None:
         """Start no more workers until somebody asks; those that run are for the caller to send away."""

@@ -244,7 +244,7 @@ class PoolManager:
         elif isinstance(action, Unload):
             self._unload(action, now)
         elif isinstance(action, Refuse):
-            self.table.refused(action.key, action.error, now)
+            self.table.refused(action, now)
         elif isinstance(action, Forget):
             del self.table.models[action.key]
 
@@ -268,7 +268,7 @@ class PoolManager:
                 self._send_away(worker.id, now)
             else:
                 self._retire(worker.id, now)
-        self.table.unloaded(action.key, action.in_favour_of)
+        self.table.unloaded(action.key, action.in_favour_of, now)
 
     def _start(self, model: ModelEntry, now: float) -> None:
         worker_id, config = secrets.token_hex(6), model.config

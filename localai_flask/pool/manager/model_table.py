@@ -10,12 +10,16 @@ from localai_flask.config import model as model_config
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo, ModelFileChanging, OutOfMemory, Unavailable
+from localai_flask.pool.manager.actions import Refuse
 from localai_flask.pool.manager.death import Death, describe_death
 from localai_flask.pool.manager.entries import Intent, ModelEntry
 from localai_flask.pool.manager.worker_entry import WorkerEntry
 from localai_flask.pool.protocol import Directory, Registration, Report, ReportAnswer, Wanted, WorkerLoad
 
 log = logging.getLogger(__name__)
+
+REFUSED_S = 1.0
+"""How long a model for which there is no room counts as refused, so that all who wait for it hear of it."""
 
 
 class ModelTable:
@@ -175,22 +179,24 @@ class ModelTable:
         if (found := self.find(worker_id)) is not None:
             found[1].will_leave(now, grace_s)
 
-    def unloaded(self, key: str, in_favour_of: str) -> None:
+    def unloaded(self, key: str, in_favour_of: str, now: float) -> None:
         """Note that a model was unloaded, and for whom."""
         self.models[key].unload()
+        for model in self.models.values():
+            model.forget_refusal(now)
         if (newcomer := self.models.get(in_favour_of)) is not None:
             newcomer.awaits.add(key)
             newcomer.room_error = None
 
-    def refused(self, key: str, error: ErrorInfo, now: float) -> None:
+    def refused(self, refusal: Refuse, now: float) -> None:
         """Note that there is no room for a model; where a load has found that out, it has to cool down."""
-        model = self.models[key]
-        if model.error != error:
-            log.error("%s", error.message)
+        model = self.models[refusal.key]
+        if model.error != refusal.error:
+            log.error("%s", refusal.error.message)
         if model.room_error is not None:
             self.load_failed(model, model.room_error, now)
         else:
-            model.refuse(error)
+            model.refuse(refusal.error, until=now if refusal.until_asked else now + REFUSED_S)
 
     def killed(self, worker_id: str, because: str, *, is_silent: bool = False) -> None:
         """Note why a worker has been ended at once."""

@@ -76,7 +76,7 @@ class _Room:
         """Take no place from others for a model that nobody waits for."""
         model = self._models[key]
         if model.intent.required:
-            yield Refuse(key, self._no_room(key))
+            yield Refuse(key, self._no_room(key), until_asked=True)
         else:
             yield Unload(key, "finds no room, and nobody waits for it")
 
