@@ -216,8 +216,9 @@ Reply = Started | Progress | PromptLogprobs | Delta | Finished | Failed
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What the web side needs to know of a loaded model, told once so as not to ask again.
 
-    `context_length` is per request, in tokens; `memory_bytes` counts weights and KV cache. `given_up` names what the
-    model runs without, and how to get it back, where loading it in full had killed its process.
+    `context_length` is per request, in tokens; `memory_bytes` counts weights and KV cache. `tool_template` is the chat
+    template for conversations with tools, where the model has one of its own. `given_up` names what the model runs
+    without, and how to get it back, where loading it in full had killed its process.
     """
 
     backend: str
@@ -225,6 +226,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int
     capabilities: frozenset[str]
     chat_template: str | None = None
+    tool_template: str | None = None
     bos_token: str = ""
     eos_token: str = ""
     trained_context: int = 0

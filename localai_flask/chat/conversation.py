@@ -81,5 +81,10 @@ class Conversation:
     opens_answer: bool = True
 
     @property
+    def uses_tools(self) -> bool:
+        """Whether there are tools, or calls and their results among the messages."""
+        return bool(self.tools) or any(message.tool_calls or message.role == "tool" for message in self.messages)
+
+    @property
     def has_system_message(self) -> bool:
         return any(message.role in ("system", "developer") for message in self.messages)

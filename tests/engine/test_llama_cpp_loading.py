@@ -27,6 +27,16 @@ def refusal(path, *options, error=ConfigError, **config) -> str:
     return sentence
 
 
+def test_a_template_for_tools_is_found(tmp_path):
+    models.random_llama(tmp_path / "a.gguf", tool_template="{{ tools }}")
+    backend = create("llama-cpp")
+    info = backend.load(
+        ModelConfig(name="a", models_path=str(tmp_path), parameters=Parameters(model="a.gguf")), lambda fraction: None
+    )
+    backend.close()
+    assert (info.chat_template, info.tool_template) == (models.CHAT_TEMPLATE, "{{ tools }}")
+
+
 def test_info_is_filled(gguf):
     progress: list[float] = []
     config = ModelConfig(name="tiny", models_path=str(gguf["llama"].parent), parameters=Parameters(model="llama.gguf"))
@@ -37,7 +47,7 @@ def test_info_is_filled(gguf):
     assert (info.backend, info.context_length, info.trained_context) == ("llama-cpp", 4096, models.TRAINED_CONTEXT)
     assert re.fullmatch(r"\d+\.\d+\.\d+", info.engine_version)
     assert (info.bos_token, info.eos_token) == ("<s>", "<|im_end|>")
-    assert info.chat_template == models.CHAT_TEMPLATE
+    assert (info.chat_template, info.tool_template) == (models.CHAT_TEMPLATE, None)
     cells = 4 * 4096  # slots × context; two layers, keys and values, two heads of eight, two bytes
     assert info.memory_bytes == pytest.approx(backend.model.weight_bytes + cells * 2 * 2 * 16 * 2, rel=0.01)
     assert progress == sorted(progress) and progress[-1] == 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import random
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -107,6 +108,17 @@ def ending(replies: list[Reply]) -> Finished:
     assert [isinstance(reply, Finished | Failed) for reply in replies].count(True) == 1
     assert isinstance(replies[-1], Finished), replies[-1]
     return replies[-1]
+
+
+def test_a_template_for_tools_is_found(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    tokenizer = hf_models.make_tokenizer()
+    tokenizer.chat_template = {"default": "plain", "tool_use": "{{ tools }}"}
+    tokenizer.save_pretrained(tmp_path)
+    backend = TransformersBackend()
+    info = backend.load(configured(tmp_path), lambda fraction: None)
+    backend.close()
+    assert (info.chat_template, info.tool_template) == ("plain", "{{ tools }}")
 
 
 def test_info_describes_the_folder(folder: Path) -> None:

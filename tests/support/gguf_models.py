@@ -57,7 +57,12 @@ def byte(value: int) -> int:
 
 
 def write_gguf(
-    path: Path, architecture: str, metadata: Mapping[str, float], weights: Weights, bos: bool = True
+    path: Path,
+    architecture: str,
+    metadata: Mapping[str, float],
+    weights: Weights,
+    bos: bool = True,
+    tool_template: str = "",
 ) -> Path:
     """Write a model with the common vocabulary; `metadata` lacks the architecture's prefix."""
     writer = gguf.GGUFWriter(path, architecture)
@@ -66,6 +71,8 @@ def write_gguf(
         add = writer.add_uint32 if isinstance(value, int) else writer.add_float32
         add(f"{architecture}.{key}", value)
     _write_vocabulary(writer, bos)
+    if tool_template:
+        writer.add_string("tokenizer.chat_template.tool_use", tool_template)
     for name, array in weights:
         writer.add_tensor(name, array)
     writer.write_header_to_file()
@@ -92,7 +99,14 @@ def _matrix(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
     return (rng.standard_normal((rows, columns)) / np.sqrt(columns)).astype(np.float32)
 
 
-def random_llama(path: Path, seed: int = 0, layers: int = 2, width: int = 32, architecture: str = "llama") -> Path:
+def random_llama(
+    path: Path,
+    seed: int = 0,
+    layers: int = 2,
+    width: int = 32,
+    architecture: str = "llama",
+    tool_template: str = "",
+) -> Path:
     """Write a Llama with random weights; its greedy text wanders through the vocabulary."""
     heads, kv_heads, ff = 4, 2, 2 * width
     head = width // heads
@@ -113,7 +127,7 @@ def random_llama(path: Path, seed: int = 0, layers: int = 2, width: int = 32, ar
         for layer in range(layers):
             yield from _llama_block(rng, f"blk.{layer}", width, kv_heads * head, ff)
 
-    return write_gguf(path, architecture, metadata, weights())
+    return write_gguf(path, architecture, metadata, weights(), tool_template=tool_template)
 
 
 def _llama_block(rng: np.random.Generator, block: str, width: int, kv_width: int, ff: int) -> Weights:

@@ -19,9 +19,16 @@ CALLS = (
 CALLS += "{%% endfor %%}"
 
 
-def prompt(template: str, config: ModelConfig | None = None, **conversation: object) -> ChatPrompt:
+def prompt(
+    template: str, config: ModelConfig | None = None, tool_template: str | None = None, **conversation: object
+) -> ChatPrompt:
     info = ModelInfo(
-        backend="x", engine_version="1", context_length=1, capabilities=frozenset(), chat_template=template
+        backend="x",
+        engine_version="1",
+        context_length=1,
+        capabilities=frozenset(),
+        chat_template=template,
+        tool_template=tool_template,
     )
     talk = Conversation(**{"messages": (USER,), **conversation})  # type: ignore[arg-type]
     return chat_prompt(talk, config or ModelConfig(name="m"), info)
@@ -72,6 +79,16 @@ def test_ids_of_calls_as_templates_want_them() -> None:
     kimi = prompt(CALLS % "<|tool_calls_section_begin|>", messages=talk).prompt.text.split()
     assert kimi == ["functions.add:0"] * 2
     assert prompt(CALLS % "<tool_call>", messages=talk).prompt.text.split() == ["call_0123"] * 2
+
+
+def test_a_template_for_tools_is_used_where_there_are_some() -> None:
+    called = Message(role="assistant", tool_calls=(ToolCall("1", "add", "{}"),))
+    for conversation, text in (
+        ({}, "plain"),
+        ({"tools": (Tool(name="add"),)}, "tools"),
+        ({"messages": (called,)}, "tools"),
+    ):
+        assert prompt("plain", tool_template="tools{# tools tool_calls #}", **conversation).prompt.text == text
 
 
 def test_arguments_as_text_for_templates_that_join_them() -> None:

@@ -133,9 +133,9 @@ class Model:
         lib.llama_model_desc(self.handle, buffer, len(buffer))
         return buffer.value.decode("utf-8", "replace")
 
-    @property
-    def chat_template(self) -> str | None:
-        template = lib.llama_model_chat_template(self.handle, None)
+    def chat_template(self, name: str | None = None) -> str | None:
+        """Return the model's chat template, or the sibling of that name; None if it has none."""
+        template = lib.llama_model_chat_template(self.handle, name.encode() if name is not None else None)
         return template.decode("utf-8", "replace") if template is not None else None
 
     def _load_weights(self, options: EngineOptions, progress: LoadProgress) -> None:

@@ -248,14 +248,16 @@ def end_tokens(model: Any, tokenizer: Any) -> set[int]:
 
 
 def describe(model: Any, tokenizer: Any, cache: CacheSize) -> ModelInfo:
-    template = tokenizer.chat_template
+    templates = tokenizer.chat_template
+    named = templates if isinstance(templates, dict) else {"default": templates}
     weights = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
     return ModelInfo(
         backend="transformers",
         engine_version=LIBRARY,
         context_length=cache.context_length,
         capabilities=frozenset({"generate", "constrain", "end_thinking", "tokenize"}),
-        chat_template=template.get("default") if isinstance(template, dict) else template,
+        chat_template=named.get("default"),
+        tool_template=named.get("tool_use"),
         bos_token=tokenizer.bos_token or "",
         eos_token=tokenizer.eos_token or "",
         trained_context=trained_context(model),

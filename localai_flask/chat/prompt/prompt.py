@@ -110,6 +110,8 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
 
     Raises `InvalidRequest` with the template's own words if it refuses the messages or fails on them.
     """
+    if info.tool_template is not None and conversation.uses_tools:
+        info = msgspec.structs.replace(info, chat_template=info.tool_template)
     from_yaml = yaml_templates.apply_to_chats(config)
     if not (from_yaml and yaml_templates.mention(config, "SystemPrompt", bool(conversation.tools))):
         conversation = _with_system_prompt(conversation, config.system_prompt)
