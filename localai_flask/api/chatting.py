@@ -15,6 +15,7 @@ from localai_flask.chat.constraints.constraint import (
     with_default_form,
     with_no_action,
 )
+from localai_flask.chat.constraints.tool_checks import check_tools
 from localai_flask.chat.conversation import Conversation
 from localai_flask.chat.prompt.prompt import chat_prompt
 from localai_flask.config import sampling
@@ -36,6 +37,7 @@ def chat_plan(
 
     `prompt_field` is the request's field that a conversation which is too long is to be blamed on.
     """
+    check_tools(conversation.tools)
 
     def plan(info: ModelInfo) -> Sequences:
         bounds = with_default_form(wanted, config)
@@ -51,6 +53,7 @@ def chat_plan(
 
 def count_prompt_tokens(conversation: Conversation, wanted: Wanted, config: ModelConfig) -> int:
     """Count the tokens of a conversation's prompt, as a generation would."""
+    check_tools(conversation.tools)
 
     def plan(info: ModelInfo) -> list[Tokenize]:
         talk = _as_said(conversation, with_default_form(wanted, config), config, info)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass
 from typing import Any
@@ -211,8 +210,6 @@ class MessagesRequest(PromptRequest, ProgressFields):
 
 def _chosen(tools: list[Tool], choice: dict[str, Any]) -> tuple[Tool, ...]:
     kind, names = choice["type"], [tool.name for tool in tools]
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise ValidationError({"tools": [f"has two tools named {twice[0]}."]})
     if kind == "none":
         return ()
     if kind in ("any", "tool") and not tools:

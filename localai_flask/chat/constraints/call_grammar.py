@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from localai_flask.chat.constraints.strict_schemas import closed
+from localai_flask.chat.constraints.tool_checks import find_fault
 from localai_flask.chat.conversation import Tool
 from localai_flask.chat.formats.base import Written
 from localai_flask.chat.formats.tagged_calls import types_of
@@ -39,11 +40,15 @@ GEMMA = (
 )
 
 
-def json_form(schema: Any, param: str, is_lax: bool = False) -> Constraint:
-    """Bind a text to a JSON Schema, with no more properties than it lists.
+def json_form(schema: Any, param: str) -> Constraint:
+    """Bind a text to a JSON Schema, with no more properties than it lists; raise `InvalidRequest` if it is none."""
+    if fault := find_fault(schema):
+        raise InvalidRequest(f"`{param}` is no JSON Schema: {fault}.", param=param)
+    return _form(schema, param)
 
-    With `is_lax`, a schema that cannot be enforced means any object or value.
-    """
+
+def _form(schema: Any, param: str, is_lax: bool = False) -> Constraint:
+    """Bind a text to a schema that has been checked; with `is_lax`, one that cannot be enforced means any value."""
     return Constraint("json_schema", json.dumps(closed(schema), ensure_ascii=False), param, is_lax=is_lax)
 
 
@@ -133,7 +138,7 @@ class CallGrammar:
     def _arguments(self, id: str, schema: dict[str, Any], param: str, is_lax: bool) -> str:
         """Return the expression for a function's arguments."""
         if self.written.parameters is None and self.written.values == "json":
-            self.parts[f"arguments_{id}"] = json_form(schema, param, is_lax)
+            self.parts[f"arguments_{id}"] = _form(schema, param, is_lax)
             return f"@arguments_{id}"
         return self._object(id, schema, param, is_lax)
 
@@ -173,7 +178,7 @@ class CallGrammar:
         return f"{head}{_near(tags.json)} {self._json(schema, id, param, is_lax)} NL {quoted(end)} WS"
 
     def _json(self, schema: Any, id: str, param: str, is_lax: bool) -> str:
-        self.parts[f"value_{id}"] = json_form(schema, param, is_lax)
+        self.parts[f"value_{id}"] = _form(schema, param, is_lax)
         return f"@value_{id}"
 
     def _text(self, schema: Any, id: str, end: str, param: str, is_lax: bool) -> str:
