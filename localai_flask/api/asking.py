@@ -45,7 +45,8 @@ def ask(
 
     Raises whatever `ApiError` ends the work, and `ClientLeft`.
     """
-    watch, terms, begun = Watch(request.environ), terms_of(waiting), time.monotonic()
+    watch, begun = Watch(request.environ), time.monotonic()
+    terms = terms_of(waiting, watch.record.trace)
     place = current.places().take()
     record = watch.record
     try:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from flask import Flask, Response, request
 
 from localai_flask.api import auth
 from localai_flask.api.current import RECORD
-from localai_flask.metrics import access_line
+from localai_flask.metrics import access_line, tracing
 from localai_flask.metrics import families as f
 from localai_flask.metrics.counts import Counts
 from localai_flask.metrics.in_flight import InFlight
@@ -24,6 +24,7 @@ from localai_flask.settings import Settings
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 """What of a client's request id is taken over: it is repeated in a header and in the log."""
+NOTHING: Mapping[str, Any] = {}
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 RUN = "RUN"
 """In the place of a method: a background run, whose request has been answered before."""
@@ -46,7 +47,7 @@ class Observed:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         record = environ[RECORD] = _record_of(environ)
-        begin(self._app, record)
+        begin(self._app, record, environ)
 
         def start(status: str, *rest: Any) -> Any:
             record.status = int(status[:3])
@@ -85,9 +86,11 @@ class Answer:
                 end()
 
 
-def begin(app: Flask, record: RequestRecord) -> None:
+def begin(app: Flask, record: RequestRecord, environ: Mapping[str, Any] = NOTHING) -> None:
     """Count a request, or a background run, as one in flight."""
     app.extensions["in_flight"].add(record)
+    if (traced := tracing.of_process()) is not None and environ.get("PATH_INFO") not in QUIET:
+        traced.begin_request(record, environ.get("HTTP_TRACEPARENT", ""), environ.get("HTTP_TRACESTATE", ""))
     app.extensions["counts"]().add(f.OPEN_REQUESTS)
 
 
@@ -100,6 +103,8 @@ def end(app: Flask, record: RequestRecord) -> None:
     if record.stream:
         counts.add(f.OPEN_STREAMS, (), -1)
     _count(counts, record, now)
+    if record.span is not None and (traced := tracing.of_process()) is not None:
+        traced.end_request(record, now)
     settings: Settings = app.extensions["settings"]
     render = access_line.FORMS[settings.access_log]
     is_quiet = record.route in QUIET and record.status < 400 and settings.log_level.lower() != "debug"

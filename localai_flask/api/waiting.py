@@ -53,8 +53,8 @@ def waiting_of(data: Mapping[str, Any]) -> Waiting:
     return Waiting(data.get("priority"), data.get("timeout"), data.get("return_progress", False))
 
 
-def terms_of(waiting: Waiting) -> Terms:
-    """Return on what terms the present request waits, or a background run outside of requests.
+def terms_of(waiting: Waiting, trace: str) -> Terms:
+    """Return on what terms the present request waits, or a background run outside of requests; `trace` is its span.
 
     A key's priority is what its requests have that name none, and the most urgent that they may name.
     """
@@ -67,6 +67,7 @@ def terms_of(waiting: Waiting) -> Terms:
         priority=priority if key == ANYONE else max(priority, key.priority),
         is_background=not has_request_context(),
         tells_place=waiting.tells_progress,
+        trace=trace,
     )
 
 

@@ -82,12 +82,12 @@ class Work:
         self._plan = plan
         self._shrink = shrink
         self._pool = current.pool()
-        self._terms = terms_of(waiting)
         self._begun = time.monotonic()
         self._logs_prompts = current.settings().log_prompts
         self._keep_alive_s = current.keep_alive_s()
         self._watch = watch or Watch(request.environ)
         self.record = self._watch.record
+        self._terms = terms_of(waiting, self.record.trace)
         self._counts = current.counts()
         self._place = current.places().take()
         self._items = self._run()

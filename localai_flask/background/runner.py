@@ -26,6 +26,7 @@ from localai_flask.api.work import Work
 from localai_flask.app import create_app, take_up_settings
 from localai_flask.background.run import Run, Stopped
 from localai_flask.errors import ApiError, Overloaded, Unavailable
+from localai_flask.metrics import tracing
 from localai_flask.pool.announced_settings import AnnouncedSettings
 from localai_flask.pool.runtime import Runtime, is_alive
 from localai_flask.server.child import beat
@@ -254,6 +255,8 @@ def main() -> None:
             Runner(app, runtime.server_name).run(stopping, settings.graceful_timeout, beat_beside_arbiter)
         except Unavailable:
             log.error("background responses are left to whoever finds them when their database is back")
+    if (traced := tracing.of_process()) is not None:
+        traced.flush()
     os._exit(0)  # threads whose model does not answer must not keep the process
 
 

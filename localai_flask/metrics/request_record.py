@@ -54,6 +54,10 @@ class RequestRecord:
     cached_tokens: int = 0
     completion_tokens: int = 0
     is_cancelled: bool = False
+    span: object = None
+    """What OpenTelemetry knows it by, if it is traced."""
+    trace: str = ""
+    """The span as W3C has it (traceparent), for whoever works on the request elsewhere."""
     awaited: float | None = None
     """When it began to wait for its model to be loaded; each of the following, for what comes next."""
     submitted: float | None = None

@@ -12,7 +12,7 @@ from localai_flask.config.model import Limits
 from localai_flask.generation import Delta, Failed, Finished, Progress, Prompt, PromptLogprobs, SamplingParams, Started
 from localai_flask.inquiry import Detokenized, Embedded, EmbeddedPart, Question, Scored, Tokenized
 
-WIRE_VERSION = 5
+WIRE_VERSION = 6
 
 
 class Terms(msgspec.Struct, frozen=True, array_like=True):
@@ -20,7 +20,7 @@ class Terms(msgspec.Struct, frozen=True, array_like=True):
 
     `limits` are those of the model's YAML as it is now, since a worker outlives its changes. The lowest priority starts
     first. `timeout_s` counts from arrival, and covers waiting and running (None: no limit).
-    With `tells_place` the request hears of its place in the line.
+    With `tells_place` the request hears of its place in the line. `trace` is its span, as W3C has it (traceparent).
     """
 
     timeout_s: float | None = None
@@ -29,6 +29,7 @@ class Terms(msgspec.Struct, frozen=True, array_like=True):
     is_background: bool = False
     tells_place: bool = False
     limits: Limits = Limits()
+    trace: str = ""
 
 
 class Generate(msgspec.Struct, frozen=True, array_like=True, tag="generate"):

@@ -20,6 +20,7 @@ from prometheus_client import parser
 from localai_flask.metrics.request_record import Phases
 from tests.e2e.conftest import ECHO
 from tests.e2e.test_life import CHAT, FAMILIES, Stream, StreamError, body
+from tests.support.collector import Collector
 from tests.support.processes import wait_for
 from tests.support.server import Server
 
@@ -214,3 +215,26 @@ def test_what_a_model_says_is_read_over_http_also_if_it_cannot_be_loaded(watched
 def _get(server: Server, path: str) -> Any:
     with urllib.request.urlopen(server.url + path, timeout=5) as answer:
         return json.load(answer)
+
+
+def test_a_trace_goes_from_the_client_through_to_the_model_worker(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "echo.yaml").write_text(ECHO)
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    with Collector() as collector:
+        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+        with Server(models, tmp_path, LOCALAI_LOAD_TO_MEMORY="echo", **environment) as server:
+            ask = body("fine", prefill_ms=50, pace_ms=20)
+            assert server.post(CHAT, ask, headers={"traceparent": f"00-{trace}-{parent}-01"})[0] == 200
+            wait_for(lambda: collector.named("decode") and collector.named("chat echo"), 10, "the spans arrive")
+        assert collector.services == {"localai-flask"}
+        (request,) = collector.named("chat echo")
+        assert request.trace_id.hex() == trace and request.parent_span_id.hex() == parent
+        begun = 0
+        for name, least_ms in (("queue", 0), ("prefill", 40), ("decode", 50)):
+            (phase,) = collector.named(name)
+            assert phase.trace_id.hex() == trace and phase.parent_span_id == request.span_id
+            assert phase.start_time_unix_nano >= begun and phase.end_time_unix_nano <= request.end_time_unix_nano + 5e6
+            begun = phase.end_time_unix_nano
+            assert begun - phase.start_time_unix_nano >= least_ms * 1e6

@@ -18,6 +18,7 @@ from localai_flask.pool.channel import Channel
 from localai_flask.pool.in_hand import InHand
 from localai_flask.pool.messages import NOT_LAST, Answer, Queued, Taken
 from localai_flask.pool.worker.line import Line
+from localai_flask.pool.worker.request_trace import RequestTrace
 from localai_flask.pool.worker.requests import Request, Requests
 
 Publish = Callable[[Channel, list[tuple[int, Answer]]], None]
@@ -95,6 +96,8 @@ class Front:
         """Let a request wait that the engine has looked at."""
         self._requests.add(request)
         terms = request.terms
+        if terms.trace:
+            request.trace = RequestTrace(terms.trace, self._name, request.arrived)
         self._line_of(request).add(request.id, terms.caller, (int(terms.is_background), terms.priority))
         self._first_deadline = min(self._first_deadline, request.deadline)
         self._unanswered.append(request)
@@ -132,6 +135,8 @@ class Front:
         request = self._requests.find(id)
         assert request is not None
         request.has_started = True
+        if request.trace is not None:
+            request.trace.begin()
         line.begin(id)
         self._in_hand.keep(id, request.digest)
         return request
@@ -170,6 +175,8 @@ class Front:
             request = self._requests.find(id)
             if request is None:
                 continue
+            if request.trace is not None:
+                request.trace.note(reply)
             if not isinstance(reply, NOT_LAST):
                 self._forget(request, is_usual=not isinstance(reply, Failed))
             batches[request.route[0]].append((request.route[1], reply))
@@ -232,6 +239,8 @@ class Front:
         line.end(request.id, is_usual=is_usual)
         self._requests.remove(request)
         self._in_hand.drop(request.id)
+        if request.trace is not None:
+            request.trace.end()
 
 
 def _retry_after(limits: Limits, line: Line, places: int) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from localai_flask.backends.base import Inquiry, Job
 from localai_flask.pool.channel import Channel
 from localai_flask.pool.messages import Terms
+from localai_flask.pool.worker.request_trace import RequestTrace
 
 Route = tuple[Channel, int]
 """The channel that a request came over, and its id there."""
@@ -26,6 +27,7 @@ class Request:
     is_told_to_wait: bool = False
     place: int = 0
     """The place in the line that it was last told."""
+    trace: RequestTrace | None = None
 
     @property
     def id(self) -> int:

@@ -21,6 +21,7 @@ from localai_flask.backends.machine import limit_memory, resident_memory
 from localai_flask.config import model as model_config
 from localai_flask.errors import ConfigError, WorkerLeaving
 from localai_flask.generation import Failed
+from localai_flask.metrics import tracing
 from localai_flask.metrics.counts import Counts
 from localai_flask.pool import messages, protocol
 from localai_flask.pool.announced_settings import AnnouncedSettings
@@ -221,6 +222,8 @@ def main() -> None:
         log.exception("the worker of model %s broke", worker.config.name)
         code = EXIT_ENGINE_BROKE
     worker.engine.stop(timeout_s=5 if code == 0 and worker.engine.can_stop else 0)
+    if (traced := tracing.of_process()) is not None:
+        traced.flush()
     logging.shutdown()
     # The engine thread may sit in a C call for minutes, and destructors of C libraries are no place to wait.
     os._exit(code)
