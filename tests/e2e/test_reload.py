@@ -69,6 +69,32 @@ def test_a_public_address_never_loses_its_keys(tmp_path: Path) -> None:
         assert (chat(server, "first"), chat(server, "none")) == (200, 401)
 
 
+def test_a_loaded_model_goes_by_the_new_length_of_its_queue(tmp_path: Path) -> None:
+    models, file = models_with_echo(tmp_path), tmp_path / "settings.env"
+    (models / "single.yaml").write_text("name: single\nbackend: echo\noptions: [scripted, 'slots:1']\n")
+    file.write_text("LOCALAI_QUEUE_SIZE=1\n")
+    with Server(models, tmp_path, LOCALAI_SETTINGS_FILE=str(file)) as server:
+        running = Stream(server, "abc", model="single", stall_after=1)
+        assert next(running.content()) == "a"
+        waiting = Stream(server, "waits", model="single")
+        assert waiting.socket.recv(12) == b"HTTP/1.1 200", "it waits, and is told so now and then"
+        workers = server.model_workers()
+
+        def status() -> int:
+            try:
+                return server.post(CHAT, body("hello", model="single"), timeout=1)[0]
+            except TimeoutError:
+                return 0  # it waits
+
+        assert status() == 503, "the queue is full"
+        file.write_text("LOCALAI_QUEUE_SIZE=9\nLOCALAI_LOG_LEVEL=debug\n")
+        wait_for(lambda: status() == 0, 15, "one more may wait")
+        assert server.model_workers() == workers
+        wait_for(lambda: f"[{workers[0]}] [DEBUG]" in server.log(), 5, "the worker's log level is the new one")
+        for stream in (running, waiting):
+            stream.hang_up()
+
+
 def test_no_request_is_lost_in_reloads(tmp_path: Path) -> None:
     """Streams longer than the reloads run through them, while short requests come one after the other."""
     models, file = models_with_echo(tmp_path), tmp_path / "settings.env"
