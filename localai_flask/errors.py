@@ -178,6 +178,12 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
+class CallerSuspended(Unavailable):
+    """The caller's requests have killed a model's worker again and again, so that others come first."""
+
+    code = "caller_suspended"
+
+
 class WorkerDied(Unavailable):
     code = "model_worker_died"
 

@@ -12,6 +12,7 @@ import mmap
 import os
 import struct
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,15 +21,35 @@ from localai_flask.pool.messages import Ask, Generate
 log = logging.getLogger(__name__)
 
 DIGEST_BYTES = 16
-_LAYOUT = struct.Struct(f"<I{DIGEST_BYTES}s{DIGEST_BYTES}s")
+_MARK_BYTES = 2 * DIGEST_BYTES
+_LAYOUT = struct.Struct(f"<I{_MARK_BYTES}s{_MARK_BYTES}s")
 """How many requests the engine holds, the one that is being submitted, and one of those held."""
-_NOBODY = bytes(DIGEST_BYTES)
+_NOBODY = bytes(_MARK_BYTES)
 
 
-def digest_of(command: Generate | Ask) -> bytes:
-    """Return the digest of what an engine is asked to do: its prompt and form, or its question."""
-    asked = (command.prompt, command.sampling.constraint) if isinstance(command, Generate) else command.question
-    return hashlib.blake2b(msgspec.msgpack.encode(asked), digest_size=DIGEST_BYTES).digest()
+class Mark(NamedTuple):
+    """Digests of what an engine is asked to do, its prompt and form or its question, and of who asks; b"": nobody."""
+
+    request: bytes
+    caller: bytes = b""
+
+    @classmethod
+    def of(cls, command: Generate | Ask) -> Mark:
+        asked = (command.prompt, command.sampling.constraint) if isinstance(command, Generate) else command.question
+        caller = command.terms.caller
+        return cls(_digest(msgspec.msgpack.encode(asked)), _digest(caller.encode()) if caller else b"")
+
+    def pack(self) -> bytes:
+        return self.request + self.caller.ljust(DIGEST_BYTES, b"\0")
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Mark:
+        request, caller = packed[:DIGEST_BYTES], packed[DIGEST_BYTES:]
+        return cls(request, caller if any(caller) else b"")
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
 class InHand:
@@ -38,13 +59,13 @@ class InHand:
         self._memory = _map(path)
         self._held: dict[int, bytes] = {}
 
-    def begin(self, digest: bytes) -> None:
+    def begin(self, mark: Mark) -> None:
         """Note the request that is being submitted now."""
-        self._write(digest)
+        self._write(mark.pack())
 
-    def keep(self, number: int, digest: bytes) -> None:
+    def keep(self, number: int, mark: Mark) -> None:
         """Note that the engine has taken the request, under a number by which it is dropped."""
-        self._held[number] = digest
+        self._held[number] = mark.pack()
         self._write(_NOBODY)
 
     def drop(self, *numbers: int) -> None:
@@ -74,12 +95,12 @@ def _map(path: Path) -> mmap.mmap:
         return mmap.mmap(-1, _LAYOUT.size)
 
 
-def read_suspect(path: Path) -> bytes | None:
-    """Return the digest of the request that a dead worker had in hand alone; None if there is none to suspect."""
+def read_suspect(path: Path) -> Mark | None:
+    """Return the mark of the request that a dead worker had in hand alone; None if there is none to suspect."""
     try:
         count, submitting, one = _LAYOUT.unpack(path.read_bytes())
     except (OSError, struct.error):  # it died before it had a file
         return None
     if submitting != _NOBODY:
-        return bytes(submitting)
-    return bytes(one) if count == 1 else None
+        return Mark.unpack(submitting)
+    return Mark.unpack(one) if count == 1 else None

@@ -12,9 +12,10 @@ import pytest
 
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError
-from localai_flask.generation import Delta
+from localai_flask.generation import Delta, Prompt, SamplingParams
 from localai_flask.pool.client import session as pool_session
 from localai_flask.pool.client.session import Generation
+from localai_flask.pool.messages import Terms
 from tests.support.pool import Pool, ask, echo, whole
 from tests.support.processes import wait_for
 
@@ -60,6 +61,23 @@ def test_a_request_that_kills_its_worker_kills_no_second_one(pool: Pool, how: st
         whole(ask(pool.session(config), poison))
     assert pool.workers() == [worker]
     assert whole(ask(pool.session(config), "fine"))[0] == "fine"
+
+
+def test_a_caller_who_varies_what_kills_the_worker_does_not_take_the_model_from_others(pool: Pool) -> None:
+    config, eve, bob = echo(), Terms(caller="eve"), Terms(caller="bob")
+
+    def ask_as(terms: Terms, text: str) -> str:
+        prompts = [(Prompt(text), SamplingParams())]
+        return whole(pool.session(config).generate(prompts, terms))[0]
+
+    for number in range(4):
+        with pytest.raises(ApiError, match="worker ended"):
+            ask_as(eve, f'{{"say": "{number}", "crash_after": 0}}')
+        assert ask_as(bob, "fine") == "fine"
+    with pytest.raises(ApiError, match="has died of several requests of this key") as refused:
+        ask_as(eve, "innocent")
+    assert (refused.value.info.status, refused.value.info.code) == (503, "caller_suspended")
+    assert ask_as(bob, "fine") == "fine"
 
 
 def test_a_worker_that_is_killed_from_outside_blames_its_request_the_second_time(pool: Pool) -> None:

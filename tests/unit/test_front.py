@@ -12,7 +12,7 @@ from localai_flask.config.model import Limits
 from localai_flask.errors import ApiError, Overloaded
 from localai_flask.generation import Failed, Finished, FinishReason, Prompt, SamplingParams, Usage
 from localai_flask.inquiry import Embed, Embedded
-from localai_flask.pool.in_hand import InHand, read_suspect
+from localai_flask.pool.in_hand import InHand, Mark, read_suspect
 from localai_flask.pool.messages import Queued, Taken, Terms
 from localai_flask.pool.worker import front as front_module
 from localai_flask.pool.worker.front import Front
@@ -71,14 +71,14 @@ class Desk:
         job = Job(id, Prompt(f"prompt {id}"), SamplingParams())
         self.front.check_limit(self.limits)
         self.front.check_room(self.limits, self.engine.room)
-        self.front.add(Request(job, (channel, id), Terms(**terms), b"%016d" % id, self.now))
+        self.front.add(Request(job, (channel, id), Terms(**terms), Mark(b"%016d" % id), self.now))
         return job
 
     def ask(self, first: int, count: int) -> None:
         self.front.check_inquiry_room(self.limits)
         for id in range(first, first + count):
             inquiry = Inquiry(id, Embed(Prompt("text")), first)
-            self.front.add(Request(inquiry, ("web", id), Terms(), b"%016d" % id, self.now))  # type: ignore[arg-type]
+            self.front.add(Request(inquiry, ("web", id), Terms(), Mark(b"%016d" % id), self.now))  # type: ignore[arg-type]
 
     def turn(self, *events: Event) -> None:
         for id, _ in events:
@@ -173,7 +173,7 @@ def test_only_what_runs_can_be_suspected(desk: Desk) -> None:
     desk.engine.later = {2, 3}
     desk.come(2), desk.come(3)
     desk.turn()
-    assert read_suspect(desk.path) == b"%016d" % 1, "those who wait have an alibi"
+    assert read_suspect(desk.path) == Mark(b"%016d" % 1), "those who wait have an alibi"
     desk.turn((1, DONE))
     assert read_suspect(desk.path) is None
 
@@ -191,7 +191,7 @@ def test_a_deadline_tells_how_far_the_request_had_come(desk: Desk, stage: str, m
         desk.come(1), desk.come(2)
     if stage == "text":
         inquiry = Inquiry(5, Embed(Prompt("text")), 5)
-        desk.front.add(Request(inquiry, ("web", 5), Terms(2.0), b"5" * 16, desk.now))  # type: ignore[arg-type]
+        desk.front.add(Request(inquiry, ("web", 5), Terms(2.0), Mark(b"5" * 16), desk.now))  # type: ignore[arg-type]
     else:
         job = desk.come(5, timeout_s=2.0)
         job.output_tokens = [7, 8, 9] if stage == "decoding" else []

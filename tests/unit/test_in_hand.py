@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from localai_flask.pool.in_hand import DIGEST_BYTES, InHand, read_suspect
+from localai_flask.pool.in_hand import DIGEST_BYTES, InHand, Mark, read_suspect
 
-ONE, OTHER = bytes([1]) * DIGEST_BYTES, bytes([2]) * DIGEST_BYTES
+ONE, OTHER = Mark(bytes([1]) * DIGEST_BYTES), Mark(bytes([2]) * DIGEST_BYTES, bytes([3]) * DIGEST_BYTES)
 
 
 def test_what_is_alone_in_hand_can_be_suspected(tmp_path: Path) -> None:

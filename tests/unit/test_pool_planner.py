@@ -12,6 +12,7 @@ from localai_flask.config.model import ModelConfig
 from localai_flask.config.model import encode as encode_config
 from localai_flask.errors import LoadCrashed, Unavailable
 from localai_flask.generation import ModelInfo
+from localai_flask.pool.in_hand import Mark
 from localai_flask.pool.manager.actions import Action, Forget, Kill, Retire, SendAway, Start
 from localai_flask.pool.manager.death import Death
 from localai_flask.pool.manager.entries import Intent, ModelEntry
@@ -234,7 +235,7 @@ class TestTable:
         for status, suspected in ((-signal.SIGKILL, []), (-signal.SIGKILL, [b"x"])):
             entry = self.start(table)
             self.register(table)
-            table.ended("w", Death(exit_status=status, suspect=b"x"), NOW)
+            table.ended("w", Death(exit_status=status, suspect=Mark(b"x")), NOW)
             assert entry.suspects.digests(NOW) == suspected
         assert entry.suspects.digests(NOW + 601) == []
 
@@ -256,7 +257,26 @@ class TestTable:
         """Have the planner end the worker, with a request in hand."""
         (kill,) = [action for action in plan(table.models, RULES, now) if isinstance(action, Kill)]
         table.killed("w", kill.because, is_silent=kill.is_silent)
-        table.ended("w", Death(exit_status=-signal.SIGKILL, suspect=b"x"), now)
+        table.ended("w", Death(exit_status=-signal.SIGKILL, suspect=Mark(b"x")), now)
+
+    def test_crashes_of_one_caller_are_held_against_that_caller_and_not_the_model(self, table: ModelTable) -> None:
+        entry = self.start(table)
+        for number in range(6):
+            self.register(table)
+            assert (b"eve" in entry.suspects.digests(NOW)) == (number > 3)
+            death = Death(exit_status=-signal.SIGSEGV, suspect=Mark(bytes([number]), b"eve"))
+            table.ended("w", death, NOW)
+            assert plan(table.models, RULES, NOW) == [Start(entry.config.key)], "others wait for it"
+            self.start(table)
+        assert b"eve" in entry.suspects.digests(NOW + 39)
+        assert b"eve" not in entry.suspects.digests(NOW + 41), "it waits 10 s, 20 s, 40 s"
+
+    def test_crashes_of_nobody_in_particular_are_held_against_the_model(self, table: ModelTable) -> None:
+        for number in range(4):
+            entry = self.start(table)
+            self.register(table)
+            table.ended("w", Death(exit_status=-signal.SIGSEGV, suspect=Mark(bytes([number]))), NOW)
+            assert (entry.state(NOW) is ModelState.COOLING) == (number == 3)
 
     def test_workers_that_leave_are_no_crashes(self, table: ModelTable) -> None:
         for _ in range(5):

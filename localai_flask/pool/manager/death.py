@@ -6,6 +6,8 @@ import signal
 from dataclasses import dataclass
 
 from localai_flask.errors import ErrorInfo, LoadCrashed, WorkerDied
+from localai_flask.pool.in_hand import Mark
+from localai_flask.pool.manager.backoff import Backoff
 
 SUSPECTED_S = 600.0
 MOST_SUSPECTS = 64
@@ -21,8 +23,8 @@ class Death:
     """Exit code, or minus the signal's number; None if a former manager had started the process."""
     last_words: str = ""
     """The end of what it printed."""
-    suspect: bytes | None = None
-    """The digest of the request that it had in hand alone, if there was one."""
+    suspect: Mark | None = None
+    """The request that it had in hand alone, if there was one, and who had sent it."""
 
     @property
     def fault(self) -> str:
@@ -43,6 +45,7 @@ class Suspects:
     """
 
     def __init__(self) -> None:
+        self._callers: dict[bytes, Backoff] = {}
         self._since: dict[bytes, float] = {}
         self._killed: dict[bytes, float] = {}
         """When a worker was killed with a request in hand, once."""
@@ -52,9 +55,9 @@ class Suspects:
 
         `is_certain`: the manager killed the worker for what its engine did.
         """
-        digest = death.suspect
-        if digest is None:
+        if death.suspect is None:
             return
+        digest = death.suspect.request
         is_first_kill = now - self._killed.pop(digest, -SUSPECTED_S) >= SUSPECTED_S
         if death.was_killed and not is_certain and is_first_kill:
             self._killed[digest] = now
@@ -65,8 +68,19 @@ class Suspects:
             for oldest in list(suspected)[:-MOST_SUSPECTS]:
                 del suspected[oldest]
 
+    def blame(self, caller: bytes, cooldown_s: float, now: float) -> None:
+        """Count a crash against a caller, from whom no requests are taken for a while if there are more than a few."""
+        crashes = self._callers.setdefault(caller, Backoff())
+        crashes.crashed(now)
+        if crashes.crashes_often(now):
+            crashes.failed(cooldown_s, now)
+        for oldest in list(self._callers)[:-MOST_SUSPECTS]:
+            del self._callers[oldest]
+
     def digests(self, now: float) -> list[bytes]:
-        return [digest for digest, since in self._since.items() if now - since < SUSPECTED_S]
+        """Return the digests of requests, and of callers, that are not to be taken."""
+        callers = [caller for caller, crashes in self._callers.items() if not crashes.may_try(now)]
+        return [digest for digest, since in self._since.items() if now - since < SUSPECTED_S] + callers
 
 
 def describe_death(

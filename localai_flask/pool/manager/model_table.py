@@ -240,12 +240,14 @@ class ModelTable:
         model.suspects.add(death, now, is_certain=bool(worker.ended_because) and not worker.was_silent)
         if worker.is_cautious and not worker.ready:
             model.is_cautious = False  # it has not helped, so the next try is a full one again
-        if worker.ready:
-            model.loads.crashed(now)
         if not worker.ready:
             self._load_failed_for_room(model, error, now, is_for_room=death.was_killed and not worker.ended_because)
-        elif model.loads.crashes_often(now):
-            self.load_failed(model, error, now)
+        elif death.suspect is not None and death.suspect.caller:
+            model.suspects.blame(death.suspect.caller, self.cooldown_s, now)  # so that others keep the model
+        else:
+            model.loads.crashed(now)
+            if model.loads.crashes_often(now):
+                self.load_failed(model, error, now)
         return error.message
 
     def forgive(self, seconds: float) -> None:

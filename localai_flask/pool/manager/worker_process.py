@@ -10,7 +10,7 @@ import sys
 from datetime import datetime
 
 from localai_flask.pool import protocol
-from localai_flask.pool.in_hand import read_suspect
+from localai_flask.pool.in_hand import Mark, read_suspect
 from localai_flask.pool.model_logs import LOGGED, ModelLogs, read_end
 from localai_flask.pool.protocol import WorkerSpec
 from localai_flask.pool.runtime import Runtime
@@ -80,8 +80,8 @@ class WorkerProcess(Child):
         except OSError as error:
             log.warning("the log of model %s cannot be written: %s", self._model, error)
 
-    def suspect(self) -> bytes | None:
-        """Return the digest of the request that the ended process had in hand alone, if there was one."""
+    def suspect(self) -> Mark | None:
+        """Return the mark of the request that the ended process had in hand alone, if there was one."""
         return read_suspect(self._hand)
 
     def close(self) -> None:

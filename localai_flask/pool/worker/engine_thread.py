@@ -14,11 +14,11 @@ from typing import TypeVar
 from localai_flask.backends import create
 from localai_flask.backends.base import Backend, Event, Inquiry, Job
 from localai_flask.config.model import EngineConfig
-from localai_flask.errors import ApiError, InvalidRequest, RemoteLost, SuspectedRequest
+from localai_flask.errors import ApiError, CallerSuspended, InvalidRequest, RemoteLost, SuspectedRequest
 from localai_flask.generation import Failed, ModelInfo
 from localai_flask.inquiry import Fact
 from localai_flask.pool.channel import Channel
-from localai_flask.pool.in_hand import InHand, digest_of
+from localai_flask.pool.in_hand import InHand, Mark
 from localai_flask.pool.messages import Answer, Ask, Generate, Taken
 from localai_flask.pool.worker.activity import Activity
 from localai_flask.pool.worker.front import Front, Publish
@@ -26,6 +26,9 @@ from localai_flask.pool.worker.loading import Loading
 from localai_flask.pool.worker.requests import Request
 
 log = logging.getLogger(__name__)
+
+SUSPENDED_S = 10.0
+"""When a caller may try again whose requests are not taken: the manager knows, and this is its usual time."""
 
 T = TypeVar("T")
 
@@ -104,7 +107,7 @@ class EngineThread(threading.Thread):
         return self.info is not None and self.busy_since is None
 
     def suspect(self, digests: list[bytes]) -> None:
-        """Run none of the requests with these digests any more."""
+        """Run none of the requests, and none of the callers', with these digests any more."""
         self._suspects = frozenset(digests)
 
     def submit(self, channel: Channel, request_id: int, command: Generate) -> None:
@@ -196,13 +199,13 @@ class EngineThread(threading.Thread):
         assert backend is not None
         self.activity.take()
         job = Job(next(self._ids), command.prompt, command.sampling, arrived)
-        request = Request(job, (channel, request_id), command.terms, digest_of(command), arrived)
+        request = Request(job, (channel, request_id), command.terms, Mark.of(command), arrived)
         try:
             self._front.check_limit(command.terms.limits)
             self._front.check_room(command.terms.limits, backend.room)
-            self._check_suspect(request.digest)
+            self._check_suspect(request.mark)
             self.publish(channel, [(request_id, Taken())])
-            self._have_looked_at(request.digest, lambda: backend.prepare(job))
+            self._have_looked_at(request.mark, lambda: backend.prepare(job))
         except ApiError as error:
             self.publish(channel, [(request_id, Failed(error.info))])
             return
@@ -216,12 +219,12 @@ class EngineThread(threading.Thread):
         self.publish(channel, [(request_id, Taken()) for request_id, _ in asked])
         for request_id, command in asked:
             inquiry = Inquiry(next(self._ids), command.question)
-            request = Request(inquiry, (channel, request_id), command.terms, digest_of(command), arrived)
+            request = Request(inquiry, (channel, request_id), command.terms, Mark.of(command), arrived)
             try:
                 if group is None:
                     self._front.check_limit(command.terms.limits)
-                self._check_suspect(request.digest)
-                answer = self._have_looked_at(request.digest, functools.partial(self._answer, inquiry))
+                self._check_suspect(request.mark)
+                answer = self._have_looked_at(request.mark, functools.partial(self._answer, inquiry))
                 if answer is None and group is None:
                     self._front.check_inquiry_room(command.terms.limits)
             except ApiError as error:
@@ -235,19 +238,25 @@ class EngineThread(threading.Thread):
         if answers:
             self.publish(channel, answers)
 
-    def _check_suspect(self, digest: bytes) -> None:
-        if digest in self._suspects:
+    def _check_suspect(self, mark: Mark) -> None:
+        if mark.caller in self._suspects:
+            raise CallerSuspended(
+                f"The worker of model {self.config.name} has died of several requests of this key, so none is taken "
+                "from it for some time; report this with the server's log.",
+                retry_after=SUSPENDED_S,
+            )
+        if mark.request in self._suspects:
             raise SuspectedRequest(
                 f"The worker of model {self.config.name} died when it last ran this request alone, so it is not run "
                 "again for some minutes; change the request, and report this with the server's log."
             )
 
-    def _have_looked_at(self, digest: bytes, look: Callable[[], T]) -> T:
+    def _have_looked_at(self, mark: Mark, look: Callable[[], T]) -> T:
         """Let the engine look at one request, whose own error any exception is, so that no other ends with it.
 
         Should the process die of it, the client has been told that it was taken, and the manager finds it in hand.
         """
-        self._in_hand.begin(digest)
+        self._in_hand.begin(mark)
         try:
             return look()
         except ApiError:

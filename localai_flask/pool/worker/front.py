@@ -123,7 +123,7 @@ class Front:
     def _start_job(self, id: int, backend: Backend) -> None:
         request = self._requests.find(id)
         assert request is not None and isinstance(request.work, Job)
-        self._in_hand.begin(request.digest)
+        self._in_hand.begin(request.mark)
         if not backend.start(request.work):
             self._in_hand.drop()
             return
@@ -138,7 +138,7 @@ class Front:
         if request.trace is not None:
             request.trace.begin()
         line.begin(id)
-        self._in_hand.keep(id, request.digest)
+        self._in_hand.keep(id, request.mark)
         return request
 
     def tell_waiting(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from localai_flask.backends.base import Inquiry, Job
 from localai_flask.pool.channel import Channel
+from localai_flask.pool.in_hand import Mark
 from localai_flask.pool.messages import Terms
 from localai_flask.pool.worker.request_trace import RequestTrace
 
@@ -21,7 +22,7 @@ class Request:
     work: Job | Inquiry
     route: Route
     terms: Terms
-    digest: bytes
+    mark: Mark
     arrived: float
     has_started: bool = False
     is_told_to_wait: bool = False
