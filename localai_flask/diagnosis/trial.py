@@ -68,10 +68,11 @@ def describe_library() -> Library:
 
 def decode(path: Path, *, is_cautious: bool) -> Decoded:
     """Load a model as the server does, and decode a few tokens."""
-    from localai_flask.backends.base import Job
+    from localai_flask.backends.base import Event, Inquiry, Job
     from localai_flask.backends.llama_cpp.engine import LlamaCppBackend
     from localai_flask.config.model import ModelConfig, Parameters
     from localai_flask.generation import Prompt, SamplingParams
+    from localai_flask.inquiry import Embed, Embedded, Score, Scored
 
     backend = LlamaCppBackend()
     backend.is_cautious = is_cautious
@@ -83,7 +84,15 @@ def decode(path: Path, *, is_cautious: bool) -> Decoded:
         context_size=256,
         options=("parallel:1",),
     )
-    backend.load(config, lambda fraction: None)
+    able = backend.load(config, lambda fraction: None).capabilities
+    if "generate" not in able:  # it was made for vectors or scores
+        inquiry = Inquiry(1, Embed(Prompt(PROMPT)) if "embed" in able else Score(PROMPT, PROMPT))
+        if backend.ask(inquiry) is None:
+            backend.start_inquiry(inquiry)
+        events: list[Event] = []
+        while not backend.is_idle:
+            events += backend.step()
+        return Decoded(sum(reply.tokens for _, reply in events if isinstance(reply, Embedded | Scored)))
     job = Job(1, Prompt(PROMPT), SamplingParams(max_tokens=TOKENS, ignore_eos=True))
     backend.prepare(job)
     backend.start(job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,6 +117,30 @@ def test_nothing_of_a_request_is_logged(models_path: Path, tmp_path: Path) -> No
     assert "could not take a request" in log and "RuntimeError: (what it says" in log and "no proper HTTP" in log
     found = [line for line in log.splitlines() if any(mark in line for mark in (PROMPT, *SECRETS))]
     assert found == [] and "\n[ERROR] forged" not in log
+
+
+BUGS = """
+from localai_flask.api.openai import render
+from localai_flask.api.responses import making
+def edit(identity, answers, n):
+    raise ValueError(f"cannot render {answers}")
+def work_of(claimed, telling, watch):
+    raise KeyError(claimed.request)
+render.edit, making.work_of = edit, work_of
+"""
+
+
+def test_bugs_of_the_server_itself_tell_nothing_either(models_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(BUGS)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with make_server(models_path, tmp_path, PYTHONPATH=path) as server:
+        edit = {"model": "echo", "input": PROMPT, "instruction": PROMPT}
+        assert ask(server, "/v1/edits", edit, KEY) == 500
+        assert ask(server, RESPONSES, {"model": "echo", "input": PROMPT, "background": True}, KEY) == 200
+        wait_for(lambda: "a background run failed" in server.log(), 20)
+    assert "[ERROR] POST /v1/edits" in server.log() and "ValueError: (what it says" in server.log()
+    assert "KeyError: (what it says" in server.log()
+    assert not any(mark in server.log() for mark in (PROMPT, *SECRETS))
 
 
 def test_no_password_of_the_database_is_logged(models_path: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ pytest.importorskip("llama_cpp")
 from localai_flask.backends.base import Inquiry
 from localai_flask.backends.embedding import normalize
 from localai_flask.backends.llama_cpp.pooling import KINDS
+from localai_flask.diagnosis.trial import decode
 from localai_flask.errors import ApiError, ConfigError, InvalidRequest
 from localai_flask.generation import Failed, Prompt
 from localai_flask.inquiry import (
@@ -273,3 +274,8 @@ def test_a_text_is_cut_before_the_tokens_that_end_it(load):
         [found], [expected] = engine.replies[cut], engine.replies[short]
         assert isinstance(found, Embedded) and found.tokens == (kept + 2 if kept else 1)
         assert (found.data == expected.data) == (kept is not None)
+
+
+@pytest.mark.parametrize("name", ["bert", "reranker"])
+def test_a_trial_asks_for_what_the_model_was_made_for(files: dict[str, Path], name: str) -> None:
+    assert decode(files[name], is_cautious=False).tokens > 2
