@@ -33,8 +33,8 @@ def available_memory() -> int:
     limit, used = _read(CGROUP / "memory.max"), _read(CGROUP / "memory.current")
     if limit and used and limit != "max":
         free = min(free, int(limit) - int(used))
-    if _room is not None:
-        free = min(free, _room - resident_memory())
+    if _room is not None:  # the pool spares the rest of the machine already, and whoever asks here does it again
+        free = min(free, _room - resident_memory() + SPARED_BYTES)
     return max(free, 0)
 
 
