@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from localai_flask.settings import Settings
 from tests.support.nginx import SHIPPED, Nginx
 from tests.support.processes import wait_for
 from tests.support.required import need_program
@@ -222,6 +223,45 @@ def test_a_body_that_is_too_large_is_refused_in_json(doors: Doors, megabytes: fl
     status, answer = post(doors.ports["shipped"], padded(megabytes))
     assert (status, answer["error"]["code"]) == (413, "request_too_large")
     assert who in answer["error"]["message"]
+
+
+# --- sockets
+
+
+def test_over_a_unix_socket(models_path: Path, tmp_path: Path) -> None:
+    port = free_port()
+    server = Server(models_path, tmp_path, LOCALAI_ADDRESS=f"unix:{tmp_path}/http.sock")
+    server.port, server.url = (
+        port,
+        f"http://127.0.0.1:{port}",
+    )  # those of nginx, through which it is asked whether it runs
+    changes = {
+        "upstream.conf": {"server 127.0.0.1:8080;": f"server unix:{tmp_path}/http.sock;"},
+        "http.conf": {"listen 80": f"listen 127.0.0.1:{port}", "listen [::]:80;": ""},
+    }
+    blocks = "include localai-flask/upstream.conf; include localai-flask/http.conf;"
+    with Nginx(tmp_path / "nginx", blocks, changes, [port]), server:
+        assert post(port, chat("over there", stream=False))[1]["choices"][0]["message"]["content"] == "over there"
+        # A Unix socket has no addresses: that of the client is nginx's word.
+        wait_for(lambda: "127.0.0.1 POST" in server.log(), 5, "the client's address in the access log")
+
+
+def seconds(text: str) -> int:
+    """Read a time as nginx writes it."""
+    return int(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1]]
+
+
+def test_shipped_times_fit_the_servers() -> None:
+    from localai_flask.server import gunicorn_settings
+
+    for file in ("upstream.conf", "several.conf"):
+        (idle,) = re.findall(r"keepalive_timeout (\w+);", (SHIPPED / file).read_text())
+        assert seconds(idle) < gunicorn_settings.keepalive, "the server would close connections on which nginx sends"
+    (silence,) = re.findall(r"proxy_read_timeout (\w+);", (SHIPPED / "proxy.conf").read_text())
+    assert seconds(silence) > 90
+    for file in ("server.conf", "prefix.conf"):
+        (megabytes,) = re.findall(r"client_max_body_size (\d+)m;", (SHIPPED / file).read_text())
+        assert int(megabytes) >= max(20, Settings().upload_limit)
 
 
 # --- names
