@@ -129,7 +129,7 @@ def _make() -> Tracing | None:
 
 
 def _make_exporter() -> Any:
-    """Make what OTEL_TRACES_EXPORTER names: console, or otlp, over HTTP unless OTEL_EXPORTER_OTLP_PROTOCOL says grpc."""
+    """Make what OTEL_TRACES_EXPORTER names: console, or otlp (HTTP unless OTEL_EXPORTER_OTLP_PROTOCOL says grpc)."""
     if os.environ.get("OTEL_TRACES_EXPORTER") == "console":
         from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
