@@ -37,6 +37,12 @@ def require_key() -> None:
         raise AdminRequired(f"{request.method} {request.path} needs the key of an administrator; this is none.")
 
 
+def require_all_models() -> None:
+    """Raise `AdminRequired` for a key of some models only: what is told of all would name the others to it."""
+    if key().model_filter is not None:
+        raise AdminRequired(f"{request.method} {request.path} is about all models, and this key may use some only.")
+
+
 def key() -> Key:
     """Return the key of the present request; `ANYONE` on a server without keys, and outside of requests."""
     found: Key = g.get("key", ANYONE) if has_request_context() else ANYONE

@@ -9,6 +9,7 @@ from flask import Response, request
 
 from localai_flask import __version__
 from localai_flask.api import current
+from localai_flask.api.auth import require_all_models
 from localai_flask.api.parsing import Blueprint
 from localai_flask.errors import NotFound
 from localai_flask.metrics import families as f
@@ -24,6 +25,7 @@ bp = Blueprint("metrics", __name__, description="Counts for Prometheus")
 @bp.doc(operationId="metrics")
 def metrics() -> Response:
     """Return the counts of this server"""
+    require_all_models()
     if current.settings().disable_metrics_endpoint:
         raise NotFound("The metrics of this server are switched off; LOCALAI_DISABLE_METRICS_ENDPOINT says so.")
     page = Page()

@@ -1,5 +1,6 @@
 """What named keys may do: which models there are for them, who is an administrator, and whose stored responses are."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,38 @@ class TestAdministrators:
     def test_everybody_is_one_on_a_server_without_keys(self, app: Flask, client: FlaskClient) -> None:
         app.extensions["keys"].required = False
         assert client.post("/above").status_code == 200
+
+
+ADMINISTRATIVE = re.compile(
+    r"(/v1)?/(backend/|backends\b|system$|requests\b|logs\b|models/(apply|delete|reload|import|edit|toggle|available|jobs)"
+    r"|api/(?!chat|generate|embed|tags|show|ps|version))"
+)
+"""The paths that change or show what is not the caller's own; the exceptions under /api are Ollama's."""
+
+
+def test_what_is_not_the_callers_own_is_the_administrators(app: Flask) -> None:
+    client = app.test_client()
+    marked = [rule for rule in app.url_map.iter_rules() if is_marked(app, rule.endpoint)]
+    unmarked = [rule.rule for rule in app.url_map.iter_rules() if not is_marked(app, rule.endpoint)]
+    assert len(marked) >= 10 and [rule.rule for rule in marked if not ADMINISTRATIVE.match(rule.rule)] == []
+    assert [rule for rule in unmarked if ADMINISTRATIVE.match(rule)] == []
+    for rule in marked:
+        path = re.sub(r"<[^>]+>", "x", rule.rule)
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            assert client.open(path, method=method).status_code == 401
+            assert client.open(path, method=method, headers=SMALL).status_code == 403
+            assert client.open(path, method=method, headers=ADMIN).status_code not in (401, 403)
+
+
+def is_marked(app: Flask, endpoint: str) -> bool:
+    return getattr(app.view_functions[endpoint], auth.ADMIN_ONLY, False)
+
+
+def test_a_key_of_some_models_reads_no_metrics_of_all(client: FlaskClient, file: Path) -> None:
+    assert client.get("/metrics", headers=SMALL).status_code == 403
+    assert client.get("/metrics", headers=ADMIN).status_code == client.get("/metrics", headers=ROOT).status_code == 200
+    wrote(file, small=Entry(digest("small's")))
+    assert client.get("/metrics", headers=SMALL).status_code == 200
 
 
 def test_the_record_of_the_key_is_at_hand(app: Flask, client: FlaskClient) -> None:
