@@ -91,7 +91,9 @@ def begin(app: Flask, record: RequestRecord, environ: Mapping[str, Any] = NOTHIN
     app.extensions["in_flight"].add(record)
     if (traced := tracing.of_process()) is not None and environ.get("PATH_INFO") not in QUIET:
         traced.begin_request(record, environ.get("HTTP_TRACEPARENT", ""), environ.get("HTTP_TRACESTATE", ""))
-    app.extensions["counts"]().add(f.OPEN_REQUESTS)
+    counts: Counts = app.extensions["counts"]()
+    counts.prepare(f.OPEN_STREAMS)
+    counts.add(f.OPEN_REQUESTS)
 
 
 def end(app: Flask, record: RequestRecord) -> None:

@@ -55,6 +55,11 @@ class Counts:
             if begin is not None:
                 self._numbers[begin] += amount
 
+    def prepare(self, family: Family, labels: Labels = ()) -> None:
+        """Have a series be there before anything is counted, so that its first increase is seen as one."""
+        if (family, labels) not in self._begins:
+            self.add(family, labels, 0.0)
+
     def set(self, family: Family, labels: Labels, value: float) -> None:
         """Set a gauge, which counts for as long as this process lives."""
         with self._lock:

@@ -38,7 +38,8 @@ class SequenceMeter:
         self._labels = (model, "0")
         self._max_tokens = max_tokens
         self._started = Started(0)
-        self._tokens = 0
+        self._tokens = self._observed = 0
+        """How many were generated, and of how many of them it is known how long after the one before they came."""
         self._submitted = time.monotonic()
         self._begun: float | None = None
         self._first: float | None = None
@@ -46,6 +47,10 @@ class SequenceMeter:
         self._measured: tuple[float, float, float] | None = None
         """Queue, prefill and decode in seconds, as the engine says."""
         self._has_ended = False
+        for reason in (*sorted(set(FINISHED.values())), "abort", "error"):
+            counts.prepare(f.SUCCESS, (*self._labels, reason))
+        for family in (f.DRAFTED, f.ACCEPTED):
+            counts.prepare(family, self._labels)
 
     def add(self, reply: object) -> None:
         """Take one reply of the engine."""
@@ -95,6 +100,7 @@ class SequenceMeter:
             self._counts.observe(f.FIRST_TOKEN, self._labels, now - self._record.arrived)
         elif tokens:
             self._counts.observe(f.INTER_TOKEN, self._labels, (now - self._last) / tokens, tokens)
+            self._observed += tokens
         self._last = now
         self._count_tokens(tokens)
 
@@ -136,7 +142,10 @@ class SequenceMeter:
         if self._max_tokens:
             counts.observe(f.REQUEST_MAX_TOKENS, labels, self._max_tokens)
         if self._tokens > 1:
-            counts.observe(f.PER_OUTPUT_TOKEN, labels, decode / (self._tokens - 1))
+            per_token = decode / (self._tokens - 1)
+            counts.observe(f.PER_OUTPUT_TOKEN, labels, per_token)
+            # Tokens that came together, as they were generated faster than they were read, take what is usual.
+            counts.observe(f.INTER_TOKEN, labels, per_token, max(0, self._tokens - 1 - self._observed))
 
     def _phases(self, now: float) -> tuple[float, float, float]:
         first = self._first or now

@@ -101,6 +101,8 @@ def test_mixed_fates_are_counted_exactly(
     written = 17 if streams else 11  # a client that left has read the first of them at least
     assert 11 <= seen["vllm:generation_tokens_total", "0", "tiny"] <= written
     assert seen["vllm:prefix_cache_hits_total", "0", "tiny"] == 6
+    if not streams:
+        assert seen["vllm:inter_token_latency_seconds_count", "0", "tiny"] == 2 * (2 - 1) + 2 * (3 - 1)
     assert seen["vllm:prompt_tokens_total", "0", "tiny"] == 14 + 10 + 5 + (5 if streams else 0)
     errors = {key[1]: value for key, value in seen.items() if key[0] == "localai_flask_request_errors_total"}
     expected = {"model_worker_died": 2, "overloaded": 1, "context_length_exceeded": 1, "model_not_found": 1}

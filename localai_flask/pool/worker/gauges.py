@@ -19,6 +19,10 @@ class Gauges:
         self._labels = (model, worker_id)
         self._begun = time.monotonic()
         self._has_told_load = False
+        for outcome in ("ok", "failed"):
+            counts.prepare(f.LOADS, (model, outcome))
+        for how in ("left", "killed", "died"):
+            counts.prepare(f.WORKER_ENDS, (model, how))
 
     def show(self, report: Report, engine: EngineThread) -> None:
         """Show what is reported to the manager."""
