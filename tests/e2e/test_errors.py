@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from tests.support.processes import wait_for
 from tests.support.server import Server
 
 CHAT = "/v1/chat/completions"
@@ -21,14 +20,9 @@ BROKEN = {
 }
 
 
-def await_quiet(server: Server, model: str) -> None:
-    """Wait until a file that the tests have just written no longer counts as one that is being copied."""
-    wait_for(lambda: server.post(CHAT, {"model": model, "messages": HELLO})[0] != 503, 20)
-
-
 @pytest.mark.parametrize("model", list(BROKEN))
 def test_a_model_that_cannot_be_loaded_says_why(server: Server, model: str) -> None:
-    await_quiet(server, model)
+    server.await_quiet(model)
     begun = time.monotonic()
     status, answer = server.post(CHAT, {"model": model, "messages": HELLO})
     assert time.monotonic() - begun < 2
@@ -45,7 +39,7 @@ def test_an_unknown_architecture_is_named(server: Server, models_path: object) -
     from tests.support.gguf_models import random_llama
 
     random_llama(models_path / "alien.gguf", architecture="alien")  # type: ignore[operator]
-    await_quiet(server, "alien.gguf")
+    server.await_quiet("alien.gguf")
     status, answer = server.post(CHAT, {"model": "alien.gguf", "messages": HELLO})
     assert status == 422
     assert "alien" in answer["error"]["message"]

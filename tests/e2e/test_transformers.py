@@ -8,14 +8,17 @@ from pathlib import Path
 import openai
 import pytest
 
+from tests.support.server import Server
+
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 
-def test_a_dropped_folder_is_served_to_eight_at_once(client: openai.OpenAI, models_path: Path) -> None:
+def test_a_dropped_folder_is_served_to_eight_at_once(server: Server, client: openai.OpenAI, models_path: Path) -> None:
     from tests.support.hf_models import make_model
 
     make_model(models_path / "tiny")
+    server.await_quiet("tiny")
 
     def ask(_: int) -> str:
         pieces = client.completions.create(

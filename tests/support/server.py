@@ -119,6 +119,11 @@ class Server:
         except OSError:
             return 0
 
+    def await_quiet(self, model: str) -> None:
+        """Wait until a model's file, which the test has just written, no longer counts as one that is being copied."""
+        asked = {"model": model, "prompt": "a", "max_tokens": 1}
+        wait_for(lambda: self.post("/v1/completions", asked)[0] != 503, 20, f"the file of {model} is quiet")
+
     def post(self, path: str, body: Any, headers: dict[str, str] | None = None, timeout: float = 30) -> tuple[int, Any]:
         """The status and JSON of a POST; `body` may be bytes to send them as they are."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()

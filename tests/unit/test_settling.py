@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import struct
 import time
 from pathlib import Path
 
@@ -117,8 +119,34 @@ def test_a_folder_is_whole_when_all_its_files_are(model: Path) -> None:
     (folder / "model.safetensors.part").write_bytes(b"half")
     looks = Looks()
     assert [looks.at(second, folder) for second in (0, 5, 30)] == ["wait", "wait", "faulty"]
-    (folder / "model.safetensors.part").rename(folder / "model.safetensors")
+    (folder / "model.safetensors.part").rename(folder / "model.bin")
     assert looks.at(31, folder) == "whole"
+
+
+def test_the_weights_of_a_folder_have_to_be_as_long_as_their_headers_say(tmp_path: Path) -> None:
+    header = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "__metadata__": {"x": "y"}})
+    whole = struct.pack("<Q", len(header)) + header.encode() + bytes(8)
+    (tmp_path / "config.json").write_text("{}")
+    weights = tmp_path / "model-1.safetensors"
+    for length in (3, 8, 20, len(whole) - 1):
+        weights.write_bytes(whole[:length])
+        assert Looks().at(30, tmp_path) == "faulty", length
+    weights.write_bytes(whole)
+    assert Looks().at(30, tmp_path) == "whole"
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    looks = Looks()
+    assert looks.at(30, tmp_path) == "faulty"
+    assert "model-2.safetensors, which" in str(looks.problem("m", [tmp_path]))
+    (tmp_path / "model-2.safetensors").write_bytes(whole)
+    assert Looks().at(30, tmp_path) == "whole"
+
+
+@pytest.mark.parametrize("content", [b"<html>", b"\0" * 40, b"\x04" + bytes(7) + b"null", bytes(8)])
+def test_what_are_no_weights_is_left_to_who_loads_them(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(content)
+    assert Looks().at(30, tmp_path) == ("faulty" if content == b"<html>" else "whole")
 
 
 def test_a_model_goes_on_as_it_was_until_the_new_file_is_whole(model: Path) -> None:

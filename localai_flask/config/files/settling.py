@@ -16,6 +16,7 @@ from typing import ClassVar, NamedTuple
 
 from localai_flask.config.files.gguf import CutOffFile, inspect
 from localai_flask.config.files.listing import UNFINISHED
+from localai_flask.config.files.safetensors import find_gap
 from localai_flask.errors import ConfigError, ModelFileChanging
 
 PART = re.compile(r"(.*)-([0-9]{5})-of-([0-9]{5})\.gguf", re.IGNORECASE | re.DOTALL)
@@ -124,6 +125,8 @@ def _missing_of(file: Path) -> ConfigError | None:
     else:
         # aria2 gives a file its full length at the beginning, and removes its own file at the end.
         unfinished = control if (control := file.with_name(f"{file.name}.aria2")).exists() else None
+    if unfinished is None and file.is_dir() and (gap := find_gap(files_of(file))):
+        return ConfigError(gap)
     if unfinished is not None:
         return ConfigError(f"{unfinished} says that a download was not finished; go on with it, or remove that file.")
     cut_off = _find_cut(file, _state(file))
