@@ -14,6 +14,7 @@ from flask import Flask
 from localai_flask.api import auth, cors, docs, errors, health, hosts, metrics_page, observation, requests_page
 from localai_flask.api.anthropic import errors as anthropic_errors
 from localai_flask.api.anthropic import routes as anthropic_routes
+from localai_flask.api.key_places import KeyPlaces
 from localai_flask.api.limits import Places
 from localai_flask.api.localai import log_routes
 from localai_flask.api.localai import model_routes as localai_model_routes
@@ -53,13 +54,14 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     app.extensions["store"] = store
     app.extensions["store_probe"] = Probe(store)
     app.extensions["places"] = Places(settings.http_threads)
+    app.extensions["key_places"] = OfProcess(lambda: KeyPlaces(Runtime.from_environment().path))
     app.before_request(hosts.require_known_host)
     app.before_request(auth.require_key)
     app.before_request(cors.refuse_foreign_pages)
     app.after_request(cors.add_headers)
     app.extensions["counts"] = OfProcess(_open_counts)
     observation.observe(app)
-    errors.register(app, dict.fromkeys(anthropic_errors.PATHS, anthropic_errors.error_body))
+    errors.register(app, dict.fromkeys(anthropic_errors.PATHS, anthropic_errors.encode_error))
     _register_blueprints(app)
     return app
 

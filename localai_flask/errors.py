@@ -184,6 +184,12 @@ class CallerSuspended(Unavailable):
     code = "caller_suspended"
 
 
+class TooManyRequests(ApiError):
+    """A caller has as many requests at work as it may have; the others' go on."""
+
+    status, type, code = 429, "requests", "rate_limit_exceeded"
+
+
 class WorkerDied(Unavailable):
     code = "model_worker_died"
 

@@ -84,7 +84,7 @@ class Settings:
         needs_restart=True,
     )
     workers: int = setting(2, "Web worker processes.", minimum=1)
-    http_threads: int = setting(64, "Requests that each web worker serves at once; more are answered 503.", minimum=1)
+    http_threads: int = setting(256, "Requests that each web worker serves at once; more are answered 503.", minimum=1)
     upload_limit: int = setting(15, "Largest request body, in MB.")
     client_timeout: float = setting(
         30.0,

@@ -11,6 +11,7 @@ from typing import TypeVar
 from flask import request
 
 from localai_flask.api import current
+from localai_flask.api.limits import take_place
 from localai_flask.api.waiting import NO_WISHES, Waiting, check_loading_time, terms_of, time_left
 from localai_flask.api.watch import Watch
 from localai_flask.config.model import ModelConfig
@@ -47,7 +48,7 @@ def ask(
     """
     watch, begun = Watch(request.environ), time.monotonic()
     terms = terms_of(waiting, watch.record.trace)
-    place = current.places().take()
+    place = take_place()
     record = watch.record
     try:
         session = current.pool().session(config)

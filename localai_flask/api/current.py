@@ -9,6 +9,7 @@ from flask import current_app, g, has_request_context, request
 from localai_flask.metrics.request_record import RequestRecord
 
 if TYPE_CHECKING:
+    from localai_flask.api.key_places import KeyPlaces
     from localai_flask.api.limits import Places
     from localai_flask.config.registry import Registry
     from localai_flask.keys.watched import WatchedKeys
@@ -53,6 +54,11 @@ def store_probe() -> Probe:
 
 def places() -> Places:
     return cast("Places", current_app.extensions["places"])
+
+
+def key_places() -> KeyPlaces:
+    """This process's view of the places of keys, made at the first call."""
+    return cast("KeyPlaces", current_app.extensions["key_places"]())
 
 
 def counts() -> Counts:

@@ -56,7 +56,8 @@ def encode_error(info: ErrorInfo) -> bytes:
     return msgspec.json.encode(ErrorResponse(ErrorBody(info.message, info.type, info.param, info.code)))
 
 
-Shape = Callable[[ErrorInfo], bytes]
+Shape = Callable[[ErrorInfo, str], bytes]
+"""Renders an error, for a request of that id."""
 
 
 def register(app: Flask, shapes: Mapping[str, Shape]) -> None:
@@ -84,13 +85,19 @@ def error_response(info: ErrorInfo, headers: dict[str, str] | None = None) -> Re
         headers["WWW-Authenticate"] = "Bearer"
     if info.status >= 500 and info.code in LASTING:
         headers["X-Should-Retry"] = "false"  # no standard, but the official clients heed it
-    return Response(_shape_here()(info), info.status, headers, mimetype="application/json")
+    body = shape_of(current_app, request.path)(info, current.record().id)
+    return Response(body, info.status, headers, mimetype="application/json")
 
 
-def _shape_here() -> Shape:
-    shapes: Mapping[str, Shape] = current_app.extensions["error_shapes"]
-    path = request.path.rstrip("/") + "/"
-    return next((shape for prefix, shape in shapes.items() if path.startswith(f"{prefix}/")), encode_error)
+def shape_of(app: Flask, path: str) -> Shape:
+    """Return how errors are rendered under a path."""
+    shapes: Mapping[str, Shape] = app.extensions["error_shapes"]
+    path = path.rstrip("/") + "/"
+    return next((shape for prefix, shape in shapes.items() if path.startswith(f"{prefix}/")), _encode_plainly)
+
+
+def _encode_plainly(info: ErrorInfo, _: str) -> bytes:
+    return encode_error(info)
 
 
 def _on_http_error(error: HTTPException) -> Any:

@@ -1,4 +1,4 @@
-"""How much model work one web worker takes on at once.
+"""How much model work one web worker takes on at once, and all of them together for one key.
 
 gunicorn has some threads more than there are places, so probes, listings and refusals are served while every place is
 taken.
@@ -6,36 +6,106 @@ taken.
 
 from __future__ import annotations
 
-import threading
+import time
+from collections.abc import Callable
+from threading import Lock
+from typing import Any, TypeVar
 
-from localai_flask.errors import Overloaded
+from flask import has_request_context, request
+
+from localai_flask.api import auth, current
+from localai_flask.errors import Overloaded, TooManyRequests
+
+LONGEST_RETRY_S = 600.0
+SMOOTHING = 0.2
+TAKES_PLACE = "takes_place"
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def takes_place(view: View) -> View:
+    """Mark a view that works on a model, so that the server's door refuses its requests when every place is taken."""
+    setattr(view, TAKES_PLACE, True)
+    return view
 
 
 class Places:
     """A fixed number of places for requests that occupy a thread for as long as a model works."""
 
-    def __init__(self, count: int):
+    def __init__(self, count: int, clock: Callable[[], float] = time.monotonic):
         self._count = count
-        self._free = threading.BoundedSemaphore(count)
+        self._clock = clock
+        self._lock = Lock()
+        self._taken = 0
+        self._usual_s = 0.0
+        """How long a place is taken, by those that were given back lately."""
+
+    def try_take(self) -> Place | None:
+        """Take a place, if there is one."""
+        with self._lock:
+            if self._taken >= self._count:
+                return None
+            self._taken += 1
+        begun = self._clock()
+        return Place(lambda: self._give_back(begun))
 
     def take(self) -> Place:
         """Take a place; raise `Overloaded` at once if there is none."""
-        if not self._free.acquire(blocking=False):
-            raise Overloaded(
-                f"This server process is busy with {self._count} requests, which is its limit; "
-                "try again in a moment, or raise LOCALAI_HTTP_THREADS or LOCALAI_WORKERS."
-            )
-        return Place(self._free)
+        place = self.try_take()
+        if place is None:
+            raise self.refusal()
+        return place
+
+    def refusal(self) -> Overloaded:
+        """Say that every place is taken, and when one will probably be free."""
+        return Overloaded(
+            f"This server process is busy with {self._count} requests, which is its limit; "
+            "try again in a moment, or raise LOCALAI_HTTP_THREADS or LOCALAI_WORKERS.",
+            retry_after=max(1.0, min(self._usual_s / self._count, LONGEST_RETRY_S)),
+        )
+
+    def _give_back(self, begun: float) -> None:
+        with self._lock:
+            self._taken -= 1
+            taken_s = self._clock() - begun
+            self._usual_s += (SMOOTHING if self._usual_s else 1.0) * (taken_s - self._usual_s)
 
 
 class Place:
     """A place that was taken."""
 
-    def __init__(self, free: threading.BoundedSemaphore):
-        self._free: threading.BoundedSemaphore | None = free
+    def __init__(self, give_back: Callable[[], None]):
+        self._give_back: Callable[[], None] | None = give_back
 
     def release(self) -> None:
         """Give the place back; may be called again."""
-        free, self._free = self._free, None
-        if free is not None:
-            free.release()
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            give_back()
+
+
+def take_place() -> Place:
+    """Take a place for the present request, or for a background run outside of requests.
+
+    Raises `Overloaded` if there is none, and `TooManyRequests` if the request's key has as many as it may.
+    """
+    of_server = None if _has_come_through_door() else current.places().take()
+    key = auth.key()
+    try:
+        of_key = current.key_places().take(key.name, key.max_requests) if key.max_requests else None
+    except TooManyRequests:
+        if of_server is not None:
+            of_server.release()
+        raise
+
+    def give_back() -> None:
+        for place in (of_key, of_server):
+            if place is not None:
+                place.release()
+
+    return Place(give_back)
+
+
+def _has_come_through_door() -> bool:
+    """Return whether the server has taken a place for the present request before it got a thread, and gives it back."""
+    return has_request_context() and getattr(request.environ.get("gunicorn.socket"), "place", None) is not None

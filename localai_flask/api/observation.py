@@ -146,10 +146,14 @@ def _note_route(response: Response) -> Response:
     return response
 
 
+def name_of(sent: str) -> str:
+    """Return the id that a client has sent for its request, or make one."""
+    return sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+
+
 def _record_of(environ: dict[str, Any]) -> RequestRecord:
-    sent = environ.get("HTTP_X_REQUEST_ID") or environ.get("HTTP_REQUEST_ID", "")
     record = RequestRecord(
-        id=sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex,
+        id=name_of(environ.get("HTTP_X_REQUEST_ID") or environ.get("HTTP_REQUEST_ID", "")),
         method=environ["REQUEST_METHOD"],
         route=UNKNOWN_ROUTE,
     )

@@ -15,6 +15,7 @@ import msgspec
 from flask import request
 
 from localai_flask.api import current
+from localai_flask.api.limits import take_place
 from localai_flask.api.waiting import NO_WISHES, Waiting, check_loading_time, terms_of, time_left
 from localai_flask.api.watch import Watch
 from localai_flask.chat.answer import Answer, Enough, Event
@@ -89,7 +90,7 @@ class Work:
         self.record = self._watch.record
         self._terms = terms_of(waiting, self.record.trace)
         self._counts = current.counts()
-        self._place = current.places().take()
+        self._place = take_place()
         self._items = self._run()
 
     def __iter__(self) -> Iterator[Item]:

@@ -95,6 +95,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if self._reads_itself:
             self.worker_connections = self.max_keepalived = sys.maxsize  # gunicorn would stop accepting, probes too
         self._probes: dict[str, ThreadPoolExecutor] = {}
+        self._door: Any = None
 
     def init_process(self) -> None:
         self._probes = {path: ThreadPoolExecutor(count, f"probe{path}") for path, count in PROBES.items()}
@@ -220,8 +221,29 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             conn.sock.is_answering = False
             conn.sock.arrived = time.monotonic()
             conn.sock.patience_s = self._patience_s if pool is None else PROBE_PATIENCE_S
+            if pool is None and not self._admit(conn):
+                return
         future = (pool or self.tpool).submit(self.handle, conn)
         future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
+
+    def _admit(self, conn: Connection) -> bool:
+        """Take a place for a request that needs one; answer it at once if there is none."""
+        if self._door is None:
+            from localai_flask.api.door import Door  # the arbiter imports this module, and needs no Flask
+
+            self._door = Door(self.wsgi)
+        request = conn.arrival.request
+        admitted = self._door.admit(request, conn.client[0] if isinstance(conn.client, tuple) else "")
+        if not isinstance(admitted, bytes):
+            conn.sock.place = admitted
+            return True
+        self._send(conn, admitted)
+        self._hold(conn, 0)
+        if request.should_close() or conn.rest:  # what came behind it would be answered within this call, and so on
+            self._say_goodbye(conn)
+        else:
+            self._await_request(conn)
+        return False
 
     def finish_request(self, conn: Any, fs: Any) -> None:
         """Wait for the next request on the connection, or part from it."""
@@ -229,6 +251,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             super().finish_request(conn, fs)
             return
         self._hold(conn, 0)
+        if (place := conn.sock.place) is not None:
+            conn.sock.place = None
+            place.release()
         if not fs.cancelled() and fs.exception() is None and fs.result():
             self._await_request(conn)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from localai_flask.api import current, docs
+from localai_flask.api import docs
 from localai_flask.api.anthropic.shapes import ErrorDetail, ErrorResponse
 from localai_flask.errors import ErrorInfo
 
@@ -21,11 +21,6 @@ TYPES = {
 _documented = {"description": "An error.", "content": {"application/json": {"schema": docs.schema(ErrorResponse)}}}
 DOCUMENTED = {"400": _documented, "default": _documented}
 """For the OpenAPI page: what stands for OpenAI's shape on these routes."""
-
-
-def error_body(info: ErrorInfo) -> bytes:
-    """Render an error of the current request as the JSON of Anthropic's API."""
-    return encode_error(info, current.record().id)
 
 
 def encode_error(info: ErrorInfo, request_id: str) -> bytes:

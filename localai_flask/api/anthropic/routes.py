@@ -10,6 +10,7 @@ from localai_flask.api.anthropic.errors import DOCUMENTED
 from localai_flask.api.anthropic.schemas import CountRequest, MessagesCall, MessagesRequest
 from localai_flask.api.anthropic.stream import MessageEvents
 from localai_flask.api.chatting import chat_plan, count_prompt_tokens
+from localai_flask.api.limits import takes_place
 from localai_flask.api.naming import chosen_model
 from localai_flask.api.parsing import Blueprint
 from localai_flask.api.work import Work
@@ -23,6 +24,7 @@ CALLED = {"stop": "stop_sequences"}
 @bp.arguments(MessagesRequest)
 @bp.response(200, description="The message; with `stream`, as server-sent events.")
 @bp.doc(operationId="createMessage", responses={**docs.streamed(shapes.Message), **DOCUMENTED})
+@takes_place
 def create_message(call: MessagesCall) -> Response:
     """Answer a conversation"""
     name, config = chosen_model("chat", call.model)
@@ -40,6 +42,7 @@ def create_message(call: MessagesCall) -> Response:
 @bp.arguments(CountRequest)
 @bp.response(200, docs.schema(shapes.TokenCount), description="The count.")
 @bp.doc(operationId="countMessageTokens", responses=DOCUMENTED)
+@takes_place
 def count_tokens(call: MessagesCall) -> Response:
     """Count the tokens of a message's prompt"""
     _, config = chosen_model("chat", call.model)

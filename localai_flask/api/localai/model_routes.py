@@ -10,6 +10,7 @@ from flask import Response, request
 
 from localai_flask.api import current, docs
 from localai_flask.api.auth import admin_only
+from localai_flask.api.limits import take_place, takes_place
 from localai_flask.api.localai import system_shapes as shapes
 from localai_flask.api.localai.schemas import LoadCall, LoadRequest, UnloadCall, UnloadRequest
 from localai_flask.api.naming import find_model
@@ -29,6 +30,7 @@ LOOK_S = 0.1
 @bp.arguments(LoadRequest)
 @bp.response(200, docs.schema(shapes.Loaded), description="The model is loaded.")
 @bp.doc(operationId="loadModel")
+@takes_place
 def load_model(call: LoadCall) -> Response:
     """Load a model"""
     config = find_model(call.model, "chat")
@@ -36,7 +38,7 @@ def load_model(call: LoadCall) -> Response:
     watch.record.await_model(config.name)
     session = current.pool().session(config)
     session.keep_alive_s = current.keep_alive_s()
-    place = current.places().take()
+    place = take_place()
     try:
         for _ in session.wait_ready(BEAT_S):
             watch.check()
@@ -57,7 +59,7 @@ def unload_model(call: UnloadCall) -> Response:
     name = find_model(call.model, "chat").engine.name
     if not current.pool().unload(name, by_force=call.force):
         raise NotFound(f"The model {name!r} is not loaded.", param="model")
-    place = current.places().take()
+    place = take_place()
     try:
         has_left = _await_leave(name)
     finally:

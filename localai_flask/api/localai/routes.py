@@ -10,6 +10,7 @@ from flask import Response
 
 from localai_flask.api import docs
 from localai_flask.api.asking import ask
+from localai_flask.api.limits import takes_place
 from localai_flask.api.localai.schemas import (
     DetokenizeCall,
     DetokenizeRequest,
@@ -71,6 +72,7 @@ class RerankList(msgspec.Struct):
 @bp.arguments(TokenizeRequest)
 @bp.response(200, docs.schema(TokenList), description="The text's tokens.")
 @bp.doc(operationId="tokenize")
+@takes_place
 def tokenize(call: TokenizeCall) -> Response:
     """Turn a text into a model's tokens"""
     _, config = chosen_model("tokenize", call.model)
@@ -85,6 +87,7 @@ def tokenize(call: TokenizeCall) -> Response:
 @bp.arguments(DetokenizeRequest)
 @bp.response(200, docs.schema(Content), description="The tokens' text.")
 @bp.doc(operationId="detokenize")
+@takes_place
 def detokenize(call: DetokenizeCall) -> Response:
     """Turn a model's tokens into text"""
     _, config = chosen_model("tokenize", call.model)
@@ -97,6 +100,7 @@ def detokenize(call: DetokenizeCall) -> Response:
 @bp.arguments(RerankRequest)
 @bp.response(200, docs.schema(RerankList), description="The documents, the best first.")
 @bp.doc(operationId="rerank")
+@takes_place
 def rerank(call: RerankCall) -> Response:
     """Order documents by how well they answer a query"""
     name, config = chosen_model("rerank", call.model)

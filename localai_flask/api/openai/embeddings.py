@@ -18,6 +18,7 @@ from marshmallow import ValidationError
 from localai_flask.api import docs
 from localai_flask.api.asking import ask
 from localai_flask.api.fields import Flag, Refused, Text, Whole, one_of
+from localai_flask.api.limits import takes_place
 from localai_flask.api.naming import chosen_model
 from localai_flask.api.openai.schemas import PromptField
 from localai_flask.api.parsing import Blueprint
@@ -121,6 +122,7 @@ class EmbeddingList(msgspec.Struct):
 @bp.arguments(EmbeddingRequest)
 @bp.response(200, docs.schema(EmbeddingList), description="The vectors, in the order of the inputs.")
 @bp.doc(operationId="createEmbedding")
+@takes_place
 def create_embedding(call: EmbeddingCall, model: str | None = None) -> Response:
     """Turn texts into vectors"""
     name, config = chosen_model("embeddings", call.model, model)

@@ -7,6 +7,7 @@ from flask import Response
 
 from localai_flask.api import docs, sse
 from localai_flask.api.chatting import bound, chat_plan, choices
+from localai_flask.api.limits import takes_place
 from localai_flask.api.naming import chosen_model
 from localai_flask.api.openai import render, shapes
 from localai_flask.api.openai.bestof import best, judged
@@ -33,6 +34,7 @@ bp = Blueprint("openai", __name__, description="OpenAI's API")
 @bp.arguments(ChatRequest)
 @bp.response(200, description="The answer; with `stream`, as server-sent events.")
 @bp.doc(operationId="createChatCompletion", responses=docs.streamed(shapes.ChatCompletion))
+@takes_place
 def create_chat_completion(call: ChatCall, model: str | None = None) -> Response:
     """Answer a conversation"""
     name, config = chosen_model("chat", call.model, model)
@@ -53,6 +55,7 @@ def create_chat_completion(call: ChatCall, model: str | None = None) -> Response
 @bp.arguments(CompletionRequest)
 @bp.response(200, description="The texts; with `stream`, as server-sent events.")
 @bp.doc(operationId="createCompletion", responses=docs.streamed(shapes.Completion))
+@takes_place
 def create_completion(call: CompletionCall, model: str | None = None) -> Response:
     """Continue one or more texts"""
     name, config = chosen_model("completion", call.model, model)
@@ -94,6 +97,7 @@ def create_completion(call: CompletionCall, model: str | None = None) -> Respons
 @bp.arguments(EditRequest)
 @bp.response(200, docs.schema(shapes.Edit), description="The edited texts.")
 @bp.doc(operationId="createEdit")
+@takes_place
 def create_edit(call: EditCall, model: str | None = None) -> Response:
     """Edit one or more texts as an instruction says"""
     name, config = chosen_model("edit", call.model, model)

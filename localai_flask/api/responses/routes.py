@@ -13,6 +13,7 @@ from flask import Response, request
 from localai_flask.api import auth, current, docs, sse
 from localai_flask.api.chatting import count_prompt_tokens
 from localai_flask.api.errors import error_response
+from localai_flask.api.limits import takes_place
 from localai_flask.api.naming import chosen_model
 from localai_flask.api.parsing import Blueprint
 from localai_flask.api.responses import compacting, making, shapes
@@ -42,6 +43,7 @@ def _query(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
 @bp.arguments(ResponseRequest)
 @bp.response(200, description="The response; with `stream`, as server-sent events.")
 @bp.doc(operationId="createResponse", responses=docs.streamed(shapes.Response))
+@takes_place
 def create_response(call: ResponseCall) -> Response:
     """Answer a conversation"""
     name, config = chosen_model("chat", call.model)
@@ -197,6 +199,7 @@ def delete_response(response_id: str) -> Response:
 @bp.arguments(InputTokensRequest)
 @bp.response(200, docs.schema(shapes.InputTokens), description="The count.")
 @bp.doc(operationId="countInputTokens")
+@takes_place
 def count_input_tokens(context: Context) -> Response:
     """Count the tokens of what a response would be made from"""
     _, config = chosen_model("chat", context.model)
@@ -208,6 +211,7 @@ def count_input_tokens(context: Context) -> Response:
 @bp.arguments(CompactRequest)
 @bp.response(200, docs.schema(shapes.Compaction), description="The conversation in short.")
 @bp.doc(operationId="compactResponse")
+@takes_place
 def compact(context: Context) -> Response:
     """Make a conversation short, to go on with"""
     _, config = chosen_model("chat", context.model)

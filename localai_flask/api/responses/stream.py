@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from flask import Response, request
 
 from localai_flask.api import current, sse
+from localai_flask.api.limits import take_place
 from localai_flask.api.responses.telling import Telling, Told, encode
 from localai_flask.api.watch import Watch
 from localai_flask.chat.answer import Event
@@ -80,7 +81,7 @@ class Following:
         self._after = after
         self._store = current.store()
         self._watch = Watch(request.environ)
-        self._place = current.places().take()
+        self._place = take_place()
         self._frames = sse.guarded(self._tell(), self._end, current.record())
 
     def __iter__(self) -> Iterator[bytes]:
