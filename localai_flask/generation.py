@@ -35,7 +35,8 @@ class Prompt(msgspec.Struct, frozen=True, array_like=True):
 
     `special` lets the tokenizer read markers such as `<|im_end|>` in the text as control tokens; `add_bos` puts the
     model's begin-of-sequence token first if its vocabulary wants one and the text does not begin with it already.
-    With a `suffix` the model writes what stands between the text and it; engines that say "infill" can.
+    With a `suffix` the model writes what stands between the text and it; engines that say "infill" can. `plain` are
+    ranges of the text, in order, in which no marker is a control token; each ends at one, or at the text's end.
     """
 
     text: str = ""
@@ -43,6 +44,16 @@ class Prompt(msgspec.Struct, frozen=True, array_like=True):
     special: bool = True
     add_bos: bool = True
     suffix: str | None = None
+    plain: list[tuple[int, int]] = []
+
+    @property
+    def pieces(self) -> list[tuple[str, bool]]:
+        """The text in the pieces that are tokenized apart, and whether markers in them are control tokens."""
+        pieces, at = [], 0
+        for begin, end in self.plain:
+            pieces += [(self.text[at:begin], self.special), (self.text[begin:end], False)]
+            at = end
+        return [(text, special) for text, special in (*pieces, (self.text[at:], self.special)) if text]
 
 
 class Constraint(msgspec.Struct, frozen=True, array_like=True):
@@ -217,7 +228,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What the web side needs to know of a loaded model, told once so as not to ask again.
 
     `context_length` is per request, in tokens; `memory_bytes` counts weights and KV cache. `tool_template` is the chat
-    template for conversations with tools, where the model has one of its own. `given_up` names what the model runs
+    template for conversations with tools, where the model has one of its own; `control_tokens` are the names of those
+    that mark turns and the like, which no text of a message may become. `given_up` names what the model runs
     without, and how to get it back, where loading it in full had killed its process.
     """
 
@@ -227,6 +239,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: frozenset[str]
     chat_template: str | None = None
     tool_template: str | None = None
+    control_tokens: tuple[str, ...] = ()
     bos_token: str = ""
     eos_token: str = ""
     trained_context: int = 0

@@ -99,6 +99,7 @@ class LlamaCppBackend(Backend):
             capabilities=self.inquiries.capabilities | (self.capabilities if model.generates else frozenset()),
             chat_template=model.chat_template(),
             tool_template=model.chat_template("tool_use"),
+            control_tokens=vocabulary.control_tokens,
             bos_token=vocabulary.text(vocabulary.bos),
             eos_token=vocabulary.text(vocabulary.eos),
             trained_context=model.trained_context,

@@ -48,6 +48,11 @@ class Vocabulary:
         """Return whether a token is a marker such as `<|im_start|>` rather than text."""
         return bool(lib.llama_vocab_is_control(self.handle, token))
 
+    @property
+    def control_tokens(self) -> tuple[str, ...]:
+        """The names of the tokens that mark turns and the like, and are no text."""
+        return tuple(self.text(token) for token in range(self.size) if self.is_control(token))
+
     def piece(self, token: int) -> bytes:
         """Return the bytes that a token stands for in the output; none for a control token."""
         piece = self._pieces.get(token)
@@ -161,7 +166,7 @@ class Vocabulary:
         return self.piece(token) or self.text(token).encode()
 
     def _tokenize(self, prompt: Prompt) -> list[int]:
-        tokens = self._tokenize_text(prompt.text.encode(), prompt.special)
+        tokens = [each for text, special in prompt.pieces for each in self._tokenize_text(text.encode(), special)]
         if prompt.add_bos and self.wants_bos and tokens[:1] != [self.bos]:
             tokens.insert(0, self.bos)
         return tokens

@@ -258,6 +258,7 @@ def describe(model: Any, tokenizer: Any, cache: CacheSize) -> ModelInfo:
         capabilities=frozenset({"generate", "constrain", "end_thinking", "tokenize"}),
         chat_template=named.get("default"),
         tool_template=named.get("tool_use"),
+        control_tokens=tuple(each.content for each in tokenizer.added_tokens_decoder.values() if each.special),
         bos_token=tokenizer.bos_token or "",
         eos_token=tokenizer.eos_token or "",
         trained_context=trained_context(model),

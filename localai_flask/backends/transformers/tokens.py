@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import functools
 import json
 from collections.abc import Iterable
 from functools import cached_property
@@ -76,9 +77,8 @@ class Tokens:
         return self.piece(token) or str(self.tokenizer.convert_ids_to_tokens(token) or "").encode()
 
     def _encode_text(self, prompt: Prompt) -> list[int]:
-        ids: list[int] = self.tokenizer.encode(
-            prompt.text, add_special_tokens=False, split_special_tokens=not prompt.special, verbose=False
-        )
+        encode = functools.partial(self.tokenizer.encode, add_special_tokens=False, verbose=False)
+        ids = [id for text, special in prompt.pieces for id in encode(text, split_special_tokens=not special)]
         bos = self.first_token
         return [bos, *ids] if prompt.add_bos and bos is not None and ids[:1] != [bos] else ids
 

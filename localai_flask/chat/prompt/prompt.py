@@ -31,6 +31,7 @@ from localai_flask.chat.output.repeats import DistinctCallsReader
 from localai_flask.chat.output.text_filters import PrefixedReader, Reader
 from localai_flask.chat.output.yaml_patterns import NoActionReader, PatternReader
 from localai_flask.chat.prompt import prefill, template_data, yaml_templates
+from localai_flask.chat.prompt.plain_text import control_names, mark_conversation, unmark
 from localai_flask.chat.prompt.shown_calls import shows_several_calls
 from localai_flask.config.functions import FunctionOptions
 from localai_flask.config.model import ModelConfig
@@ -112,10 +113,12 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
     """
     if info.tool_template is not None and conversation.uses_tools:
         info = msgspec.structs.replace(info, chat_template=info.tool_template)
+    functions = {tool.name: tool.parameters or {} for tool in conversation.tools}
+    names = control_names(info.control_tokens)
+    conversation = mark_conversation(conversation, names)
     from_yaml = yaml_templates.apply_to_chats(config)
     if not (from_yaml and yaml_templates.mention(config, "SystemPrompt", bool(conversation.tools))):
         conversation = _with_system_prompt(conversation, config.system_prompt)
-    functions = {tool.name: tool.parameters or {} for tool in conversation.tools}
     known = _tool_format(config, info)
     parallel = _calls_in_parallel(conversation, config, info, known)
     conversation = dataclasses.replace(conversation, parallel_tool_calls=parallel)
@@ -128,11 +131,12 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
             param="add_generation_prompt",
         )
     text, begun = prefill.written(conversation, functools.partial(_written, config, info, known))
+    (text, plain), (begun, _) = unmark(text, names), unmark(begun, names)
     reasoning = _reasoning(text, config, info, begun)
     configured, native = configured_format(config.function), known or hermes.FORMAT
     budget = conversation.thinking_budget
     return ChatPrompt(
-        Prompt(text),
+        Prompt(text, plain=plain),
         (configured or native) if functions or native.frames_text else None,
         reasoning,
         functions,
@@ -162,8 +166,10 @@ def edit_prompt(instruction: str, text: str, config: ModelConfig, info: ModelInf
     Without a template for edits it is a chat: one user message with the instruction and, below it, the text.
     """
     if config.template.edit:
-        written = yaml_templates.edit_text(instruction, text, config)
-        return ChatPrompt(Prompt(written), reasoning=_reasoning(written, config, info))
+        names = control_names(info.control_tokens)
+        written = yaml_templates.edit_text(names.mark(instruction), names.mark(text), config)
+        written, plain = unmark(written, names)
+        return ChatPrompt(Prompt(written, plain=plain), reasoning=_reasoning(written, config, info))
     content = f"{instruction}\n\n{text}" if text else instruction
     return chat_prompt(Conversation(messages=(Message(role="user", content=content),)), config, info)
 
