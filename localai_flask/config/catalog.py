@@ -151,52 +151,74 @@ def build(
     settling: Settling | None = None,
 ) -> Catalog:
     """Put together what `look` and `read` found; `items` holds each YAML file's content by its name."""
-    settling = settling or Settling()
-    folder = settings.models_path.absolute()
-    models: dict[str, ModelConfig] = {}
-    problems: dict[str, ConfigError] = {}
-    findings: list[Finding] = []
-    seen: templates.Seen = {}
-    incomplete: dict[str, ErrorInfo] = {}
-
-    def report(name: str, source: Path, error: ConfigError) -> None:
-        problems.setdefault(name, error)
-        findings.append(fault(source, name, error))
-        findings.extend(error.others if isinstance(error, Refused) else ())
-
-    def add(loaded: Loaded, source: Path) -> None:
-        config = loaded.config
-        findings.extend(loaded.findings)
-        try:
-            models[config.name] = templates.filled_in(_finished(config, source, settings, settling), folder, seen)
-        except ConfigError as error:
-            report(config.name, source, error)
-
+    builder = _Builder(settings, settling or Settling())
     for entry in entries:
-        source = folder / entry.name
         for item in items.get(entry.name, ()):
-            if isinstance(item, Broken):
-                report(item.name, source, item.error)
-            elif item.config.name in models:
-                report(entry.stem, source, _duplicate(item.config.name, source, models[item.config.name].source))
-            else:
-                add(item, source)
+            builder.add_item(item, entry)
     used = {PurePosixPath(each) for each in _used_files(items)}
     for entry in entries:
-        is_free = entry.kind != "yaml" and not _is_used(entry, used) and entry.name not in models
-        if not is_free or _NOT_A_MODEL.search(entry.name):
-            continue
-        file = folder / entry.name
-        if settling.is_incomplete(file) and (problem := settling.problem(entry.name, [file])):
-            incomplete |= {entry.name: problem.info, entry.stem: problem.info}
+        is_free = entry.kind != "yaml" and not _is_used(entry, used) and entry.name not in builder.models
+        if is_free and not _NOT_A_MODEL.search(entry.name):
+            builder.add_bare(entry)
+    return builder.finish(entries)
+
+
+class _Builder:
+    """A catalog as it comes together."""
+
+    def __init__(self, settings: Settings, settling: Settling):
+        self.models: dict[str, ModelConfig] = {}
+        self._settings, self._settling = settings, settling
+        self._folder = settings.models_path.absolute()
+        self._problems: dict[str, ConfigError] = {}
+        self._findings: list[Finding] = []
+        self._seen: templates.Seen = {}
+        self._incomplete: dict[str, ErrorInfo] = {}
+
+    def add_item(self, item: Loaded | Broken, entry: Entry) -> None:
+        """Add a mapping of a YAML file."""
+        source = self._folder / entry.name
+        if isinstance(item, Broken):
+            self._report(item.name, source, item.error)
+        elif item.config.name in self.models:
+            error = _duplicate(item.config.name, source, self.models[item.config.name].source)
+            self._report(entry.stem, source, error)
         else:
-            add(Loaded(ModelConfig(name=entry.name, parameters=Parameters(model=entry.name))), folder / entry.name)
-    nicknames = _nicknames(models, entries, folder)
-    models = _with_variants(models)
-    is_changing = bool(incomplete) or any(settling.is_changing(loaded_from(each)) for each in models.values())
-    return Catalog(
-        *(dict(sorted(models.items())), problems, nicknames, tuple(findings), seen, incomplete), is_changing=is_changing
-    )
+            self._add(item, source)
+
+    def add_bare(self, entry: Entry) -> None:
+        """Add a file or folder without YAML, if it is whole."""
+        file = self._folder / entry.name
+        if self._settling.is_incomplete(file) and (problem := self._settling.problem(entry.name, [file])):
+            self._incomplete |= {entry.name: problem.info, entry.stem: problem.info}
+        else:
+            self._add(Loaded(ModelConfig(name=entry.name, parameters=Parameters(model=entry.name))), file)
+
+    def finish(self, entries: tuple[Entry, ...]) -> Catalog:
+        models = _with_variants(dict(sorted(self.models.items())))
+        is_changing = any(self._settling.is_changing(loaded_from(each)) for each in models.values())
+        return Catalog(
+            models=models,
+            problems=self._problems,
+            nicknames=_nicknames(self.models, entries, self._folder),
+            findings=tuple(self._findings),
+            templates=self._seen,
+            incomplete=self._incomplete,
+            is_changing=is_changing or bool(self._incomplete),
+        )
+
+    def _add(self, loaded: Loaded, source: Path) -> None:
+        self._findings.extend(loaded.findings)
+        try:
+            config = _finished(loaded.config, source, self._settings, self._settling)
+            self.models[config.name] = templates.filled_in(config, self._folder, self._seen)
+        except ConfigError as error:
+            self._report(loaded.config.name, source, error)
+
+    def _report(self, name: str, source: Path, error: ConfigError) -> None:
+        self._problems.setdefault(name, error)
+        self._findings.append(fault(source, name, error))
+        self._findings.extend(error.others if isinstance(error, Refused) else ())
 
 
 def _duplicate(name: str, file: Path, first: str) -> ConfigError:
