@@ -285,3 +285,19 @@ class TestTable:
             table.sent_away("w", NOW)
             table.ended("w", Death(exit_status=-signal.SIGKILL), NOW)
         assert plan(table.models, RULES, NOW) == [Start(entry.config.key)]
+
+
+def test_what_a_serving_worker_printed_is_logged_and_told_to_no_client(caplog: pytest.LogCaptureFixture) -> None:
+    table = ModelTable(cooldown_s=10)
+    entry = table.models["k"] = model(*(ready(f"w{number}") for number in range(5)))
+    for name in list(entry.workers):
+        table.ended(name, Death(-signal.SIGSEGV, "somebody's prompt"), NOW)
+    assert entry.error is not None and "killed by SIGSEGV" in entry.error.message
+    assert "somebody's prompt" in caplog.text and "somebody's prompt" not in entry.error.message
+
+
+def test_what_a_loading_worker_printed_is_why_the_load_failed() -> None:
+    table = ModelTable(cooldown_s=10)
+    entry = table.models["k"] = model(worker("w", is_cautious=True))
+    table.ended("w", Death(-signal.SIGSEGV, "GGML_ASSERT(x) failed"), NOW)
+    assert entry.error is not None and "It last said: GGML_ASSERT(x) failed" in entry.error.message

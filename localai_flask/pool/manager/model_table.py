@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from collections.abc import Iterable, Iterator
@@ -247,7 +248,9 @@ class ModelTable:
         else:
             model.loads.crashed(now)
             if model.loads.crashes_often(now):
-                self.load_failed(model, error, now)
+                # Every client hears this, and what it printed may be of one client's request.
+                silent = dataclasses.replace(death, last_words="")
+                self.load_failed(model, describe_death(name, silent, False, worker.ended_because), now)
         return error.message
 
     def forgive(self, seconds: float) -> None:
