@@ -179,6 +179,22 @@ def test_who_waits_for_a_refused_model_hears_of_it_and_may_ask_again() -> None:
     assert new.state(NOW + 9) == "loading", "now there may be room"
 
 
+def test_a_model_that_has_come_to_take_more_than_expected_is_expected_to_do_so_again() -> None:
+    grown = asked(gib=3)
+    grown.peak_bytes = 6 * GIB
+    assert planned(table(loaded(gib=5), grown), MEMORY) == ["unload old"]
+    assert planned(table(loaded(gib=5, pinned=True), grown), MEMORY) == ["start new"], "it has managed with less"
+
+
+def test_a_model_is_loaded_beside_its_own_worker_that_still_leaves_if_there_is_room() -> None:
+    model = leaving("new", gib=6)
+    model.need_bytes = 3 * GIB
+    model.ask(NOW)
+    assert planned(table(model), MEMORY) == ["start new"]
+    model.need_bytes = 5 * GIB
+    assert planned(table(model), MEMORY) == []
+
+
 def test_replicas_come_as_far_as_there_is_memory() -> None:
     assert planned(table(asked(gib=4, replicas=3)), MEMORY) == ["start new", "start new"]
     assert planned(table(loaded(gib=4, replicas=3)), rules(memory_budget=5 * GIB)) == []
@@ -245,6 +261,9 @@ def test_the_time_of_a_kept_model_counts_from_the_request_that_said_it() -> None
     model = loaded(used_s=100, keep_alive=50)
     model.intent.kept_at = NOW - 40
     assert planned(table(model), NO_LIMIT) == []
+    model = loaded(used_s=1e9, ready_s=500, keep_alive=50)
+    model.intent.kept_at = NOW - 40
+    assert planned(table(model), NO_LIMIT) == [], "it was loaded by hand, for so long"
     model = loaded(used_s=1e9, ready_s=1, keep_alive=0)
     assert planned(table(model), NO_LIMIT) == [], "those who have waited for it have had no time to ask"
 

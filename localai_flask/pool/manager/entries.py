@@ -55,6 +55,8 @@ class ModelEntry:
     """The latest look at the models folder that showed it as it is here."""
     need_bytes: int = 0
     """What a worker is expected to take, from the model's files."""
+    peak_bytes: int = 0
+    """The most that a worker of it has taken."""
     workers: dict[str, WorkerEntry] = field(default_factory=dict)
     info: ModelInfo | None = None
     error: ErrorInfo | None = None
@@ -120,8 +122,8 @@ class ModelEntry:
         """Return how long it has been there for nobody; below zero while it is not there, or not idle."""
         if self.ready_s(now) is None or self.ready_at is None or self.is_busy(now):
             return -1.0
-        since = max(self.used_at, self.intent.kept_at) if self.is_used else self.ready_at + SETTLE_S
-        return now - since
+        settled_at = self.ready_at if self.is_used else self.ready_at + SETTLE_S
+        return now - max(self.used_at, self.intent.kept_at, settled_at)
 
     @property
     def has_keep_alive(self) -> bool:

@@ -51,7 +51,7 @@ class _Room:
     def let_in(self, key: str) -> Iterator[Action]:
         """Start the workers that a model lacks, or see to it that it can have its first one soon."""
         model = self._models[key]
-        if model.current or not (self._lacks(key, set()) or self._waits_for_its_own(model)):
+        if model.current or not (self._lacks(key, set()) or self._waits_for_its_own(key)):
             yield from self._start(key, self.missing(key))
         elif not self._lacks(key, set()):
             self._take(key)
@@ -165,20 +165,24 @@ class _Room:
         return self._free_bytes(gone | {key}) < self._need(key)
 
     def _need(self, key: str) -> float:
-        """Return how much memory a model is to find free.
+        """Return how much memory a model is to find free: what its files let expect, or what it has come to take.
 
         Where nobody has set a budget, a model that is larger than the machine's memory is let try: its weights may be
         read from the disk as they are used.
         """
-        budget, need = self._rules.memory_budget, self._models[key].need_bytes
-        if budget is None or self._rules.is_budget_firm:
-            return need
+        budget, model = self._rules.memory_budget, self._models[key]
+        if budget is None:
+            return model.need_bytes
         pinned = sum(size for other, size in self._bytes.items() if other != key and self._models[other].is_pinned)
-        return min(need, max(0, budget - pinned))
+        most = max(0, budget - pinned)
+        if self._rules.is_budget_firm:
+            return max(model.need_bytes, min(model.peak_bytes, most))
+        return min(max(model.need_bytes, model.peak_bytes), most)
 
-    def _waits_for_its_own(self, model: ModelEntry) -> bool:
-        """Return whether workers of a model are still leaving, beside which there may be no room for another."""
-        return bool(model.workers) and self._rules.memory_budget is not None
+    def _waits_for_its_own(self, key: str) -> bool:
+        """Return whether workers of a model are still leaving, beside which there is no room for another."""
+        model = self._models[key]
+        return bool(model.workers) and self._free_bytes(set()) < self._need(key)
 
     def _free_bytes(self, gone: set[str]) -> float:
         budget = self._rules.memory_budget
