@@ -104,7 +104,9 @@ CASES: list[tuple[str, list[ModelEntry], Rules, list[str]]] = [
     ("the least recently used leaves", [loaded("a", 10), loaded("b", 99), asked()], TWO, ["unload b"]),
     ("what never was used is as old as its load", [loaded("a", 10), loaded("b", 1e9, 5), asked()], TWO, ["unload a"]),
     ("nothing is loaded beside what leaves", [leaving(), asked()], ONE, []),
-    ("nor does another leave meanwhile", [leaving("a"), loaded("b"), asked()], TWO, []),
+    ("nor does another leave meanwhile", [leaving("a"), loaded("b", 400), asked()], TWO, []),
+    ("what is to be kept leaves last", [loaded("a", 99, keep_alive=-1), loaded("b", 1), asked()], TWO, ["unload b"]),
+    ("but it leaves", [loaded(keep_alive=-1), asked()], ONE, ["unload old"]),
     ("a busy model is waited for", [loaded(running=1), asked(waited_s=29)], ONE, []),
     ("an idle one leaves in its stead", [loaded("a", running=1), loaded("b", 1), asked()], TWO, ["unload b"]),
     ("until it has had its turn", [loaded(running=1), asked(waited_s=31)], ONE, ["unload old"]),
@@ -149,6 +151,9 @@ def test_a_model_that_nobody_waits_for_takes_no_place() -> None:
     crashed = entry("new")
     crashed.intent.wanted = True
     assert planned(table(loaded(), crashed), ONE) == ["unload new"]
+    left = asked()
+    left.intent.asked_at = NOW - 3
+    assert planned(table(loaded(), left), ONE) == ["unload new"], "those who waited have gone"
     required = entry("new")
     required.intent.required = True
     assert planned(table(loaded(), required), ONE) == ["refuse new"]

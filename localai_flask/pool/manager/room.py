@@ -115,11 +115,10 @@ class _Room:
         may_leave = [each for each in self._others(key) if each in self._going or self._may_leave(each, key)]
         return sorted(may_leave, key=self._precedence)
 
-    def _precedence(self, key: str) -> tuple[bool, bool, bool, float]:
+    def _precedence(self, key: str) -> tuple[bool, bool, float]:
         model = self._models[key]
         return (
             key not in self._going,
-            model.is_busy(self._now),
             math.isinf(model.keep_alive_s(self._rules.idle_timeout_s)) and model.has_keep_alive,
             max(model.used_at, model.ready_at or 0.0),
         )
