@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 
-RENEWED, READY = range(2)
+OUTDATED, RENEWED, READY = range(3)
 
 
 class Succession:
@@ -20,11 +20,15 @@ class Succession:
 
     def renew(self, age: int) -> None:
         """Have the workers up to this age leave as soon as there is one after them. The arbiter alone does so."""
-        self._ages[RENEWED] = age
+        self._ages[OUTDATED], self._ages[RENEWED] = self._ages[RENEWED], age
 
     def is_renewed(self, age: int) -> bool:
         """Return whether the worker of this age has been, or is being, replaced."""
         return age <= self._ages[RENEWED]
+
+    def is_outdated(self, age: int) -> bool:
+        """Return whether the worker of this age has been renewed, and so have those that came after it."""
+        return age <= self._ages[OUTDATED]
 
     def take_over(self, age: int) -> None:
         """Say that the worker of this age serves."""

@@ -19,11 +19,12 @@ from typing import Any
 
 from gunicorn import util
 from gunicorn.http import errors
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.workers.gthread import ThreadWorker
 
 from localai_flask.server import refusal
 from localai_flask.server.arrival import Arrival
 from localai_flask.server.client_socket import ClientSocket
+from localai_flask.server.connection import Arrived, Connection
 from localai_flask.server.succession import web_workers
 from localai_flask.settings import Settings
 
@@ -49,33 +50,6 @@ GOODBYE_BODIES = 4
 STOP_S = 2.0
 """How long a stopping worker waits for another request on a connection that is open."""
 OUT_OF_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-
-class Connection(TConn):  # type: ignore[misc]
-    """A client's connection: a request arrives on it, or is worked on, or it says goodbye."""
-
-    arrival: Arrival
-    deadline: float
-    held = 0
-    """Bytes of its request that are counted in what the worker holds."""
-    rest: bytes = b""
-    """What came behind the request that is worked on."""
-    discarded = 0
-    last_deadline = 0.0
-    """Until when it is listened to after its last answer, whatever comes."""
-
-
-class Arrived:
-    """Stands in for gunicorn's parser where the request has been parsed."""
-
-    def __init__(self, request: Any):
-        self._request = request
-
-    def __next__(self) -> Any:
-        return self._request
-
-    def finish_body(self, deadline: float | None = None) -> bool:
-        return True
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -331,9 +305,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _retire(self) -> None:
         """Take no more connections, and leave when the last one has ended; its next answer says that it is its last.
 
-        Idle connections stay as long as ever, so that none closes while a request is sent on it.
+        Idle connections stay as long as ever, so that none closes while a request is sent on it; but where one reload
+        follows the other, workers that are still there for these alone would add up.
         """
         self.worker_connections = self.max_keepalived = 0
+        if web_workers.is_outdated(self.age):
+            self._cap_keepalive(time.monotonic() + STOP_S)
         if self.nr_conns == 0:
             self.alive = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import http.client as http_client
 import json
 import os
 import shutil
@@ -72,6 +73,10 @@ class Stream:
             for choice in chunk["choices"]:
                 if choice["delta"].get("content"):
                     yield choice["delta"]["content"]
+
+    def rest(self) -> bytes:
+        """What comes until the server closes the connection."""
+        return self._file.read()
 
     def hang_up(self) -> None:
         self._file.close()
@@ -258,10 +263,27 @@ def test_a_hang_up_signal_renews_the_web_workers_and_breaks_nothing(
         with stopped(new):
             assert server.status("/healthz") == 200, "nobody serves while the new web workers start"
         assert "".join(content) == "bcdefghij"
-        stream.hang_up()
+        wait_for(lambda: len({*before} & {*server.web_workers()}) == 1, 20, "the one without a connection has left")
+        # The connection that is idle now is not closed under a request's feet: it is answered, as the last one.
+        stream.socket.sendall(b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = stream.rest()
+        assert b"HTTP/1.1 200 OK" in answer and b"Connection: close" in answer
         wait_for(lambda: set(server.web_workers()) == new, 10, "the old web workers have left")
         assert server.post(CHAT, body("on"))[0] == 200
         assert server.model_workers() == workers
+
+
+def test_idle_connections_keep_no_worker_through_two_reloads(own_server: Server) -> None:
+    assert own_server.process is not None
+    with contextlib.closing(http_client.HTTPConnection("127.0.0.1", own_server.port, timeout=20)) as idle:
+        before = wait_for(lambda: len(own_server.web_workers()) == 2 and set(own_server.web_workers()), 10)
+        idle.request("GET", "/version")
+        assert idle.getresponse().read()
+        for _ in range(2):
+            young = set(own_server.web_workers())
+            own_server.process.send_signal(signal.SIGHUP)
+            wait_for(lambda young=young: len(set(own_server.web_workers()) - young) == 2, 20, "two new ones")
+        wait_for(lambda: not before & set(own_server.web_workers()), 30, "what is idle has been closed")
 
 
 def test_a_web_worker_is_replaced_while_others_retire(own_server: Server, start: Start) -> None:
