@@ -15,6 +15,7 @@ from flask import Response
 
 from localai_flask.api import current
 from localai_flask.api.errors import MISTAKE
+from localai_flask.api.progress import ProgressReports, Report, Waits
 from localai_flask.api.watch import ClientLeft, drain_until
 from localai_flask.api.work import Item, Work
 from localai_flask.chat.answer import Event
@@ -42,6 +43,9 @@ class Dialect(Protocol):
 
     def feed(self, index: int, event: Event) -> bytes:
         """Frames for one event; empty if there is nothing to say."""
+
+    def progress(self, index: int, report: Report) -> bytes:
+        """Frames that tell how far a sequence is that has nothing to say yet; only called for those who ask."""
 
     def closing(self) -> bytes:
         """Frames after the last event."""
@@ -91,6 +95,7 @@ class EventStream:
     def __init__(self, work: Work, dialect: Dialect):
         self._work = work
         self._dialect = dialect
+        self._reports = ProgressReports() if work.tells_progress else None
         try:
             self._first = _first_event(work)
         except BaseException:
@@ -111,10 +116,10 @@ class EventStream:
 
     def _tell(self) -> Iterator[bytes]:
         # Headers leave with the first bytes, so a stream without an event yet begins with a beat.
-        yield (self._first is not None and self._dialect.feed(*self._first)) or PING
+        yield self._frame(self._first) or _beat(self._first)
         spoke = time.monotonic()
         for item in self._work:
-            frame = self._dialect.feed(*item) if isinstance(item, tuple) else b""
+            frame = self._frame(item)
             now = time.monotonic()
             if not frame:
                 if now - spoke < PING_S:
@@ -124,16 +129,25 @@ class EventStream:
             yield frame
         yield self._dialect.closing()
 
+    def _frame(self, item: Item) -> bytes:
+        """Render an item; the end of a prompt is told before the text behind it."""
+        reports = self._reports.feed(item) if self._reports is not None else ()
+        progress = b"".join(self._dialect.progress(*report) for report in reports)
+        if not isinstance(item, tuple) or isinstance(item[1], Waits):
+            return progress
+        return progress + self._dialect.feed(item[0], item[1])
 
-def _first_event(work: Work) -> tuple[int, Event] | None:
-    """Wait for the first event, but not longer than headers should."""
+
+def _first_event(work: Work) -> Item:
+    """Wait for the first event, but not longer than headers should; else return what was told last."""
     deadline = time.monotonic() + PATIENCE_S
+    latest: Item = None
     for item in work:
-        if isinstance(item, tuple):
-            return item
-        if time.monotonic() >= deadline:
+        latest = latest if item is None else item
+        is_event = isinstance(item, tuple) and not isinstance(item[1], Waits)
+        if is_event or time.monotonic() >= deadline:
             break
-    return None
+    return latest
 
 
 def _beat(item: Item) -> bytes:

@@ -16,6 +16,7 @@ from flask import request
 
 from localai_flask.api import current
 from localai_flask.api.limits import take_place
+from localai_flask.api.progress import Waits
 from localai_flask.api.waiting import NO_WISHES, Waiting, check_loading_time, terms_of, time_left
 from localai_flask.api.watch import Watch
 from localai_flask.chat.answer import Answer, Enough, Event
@@ -38,7 +39,7 @@ from localai_flask.pool.client.session import Session
 
 log = logging.getLogger("gunicorn.error")
 
-BEAT_S = 0.5
+BEAT_S, TELLING_BEAT_S = 0.5, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,11 @@ class Sequences:
     prompt_field: str | None = None
 
 
-Item = tuple[int, Event] | float | None
-"""An event and its sequence's index; or the progress of loading (0 to 1); or nothing new."""
+Item = tuple[int, Event | Waits] | float | None
+"""An event and its sequence's index; or the progress of loading (0 to 1); or nothing new.
+
+To those who ask, with `tells_progress`, also how far a sequence is that has nothing to say yet.
+"""
 
 
 class Watching(Protocol):
@@ -83,6 +87,8 @@ class Work:
         self._plan = plan
         self._shrink = shrink
         self._pool = current.pool()
+        self.tells_progress = waiting.tells_progress
+        self._beat_s = TELLING_BEAT_S if waiting.tells_progress else BEAT_S
         self._begun = time.monotonic()
         self._logs_prompts = current.settings().log_prompts
         self._keep_alive_s = current.keep_alive_s()
@@ -101,14 +107,18 @@ class Work:
         self._items.close()
         self._place.release()
 
+    def events(self) -> Iterator[tuple[int, Event]]:
+        """Run, and yield what belongs to the answers."""
+        for item in self._items:
+            if isinstance(item, tuple) and not isinstance(item[1], Waits):
+                yield item[0], item[1]
+
     def answers(self) -> list[Answer]:
         """Run to the end and collect the whole answers, one for each sequence."""
         collected: dict[int, Answer] = {}
         try:
-            for item in self._items:
-                if isinstance(item, tuple):
-                    index, event = item
-                    collected.setdefault(index, Answer()).add(event)
+            for index, event in self.events():
+                collected.setdefault(index, Answer()).add(event)
         finally:
             self.close()
         return [collected[index] for index in sorted(collected)]
@@ -117,7 +127,7 @@ class Work:
         session = self._pool.session(self._config)
         session.keep_alive_s = self._keep_alive_s
         self.record.await_model(self._config.name)
-        for progress in session.wait_ready(BEAT_S):
+        for progress in session.wait_ready(self._beat_s):
             self._watch.check()
             check_loading_time(self._config, self._terms, self._begun, progress)
             yield progress
@@ -167,7 +177,7 @@ class Work:
                 log.info("model %s is asked: %r", self._config.name, prompt)
         generation = session.generate(sequences.requests, time_left(self._terms, self._begun))
         try:
-            for beat in generation.events(BEAT_S):
+            for beat in generation.events(self._beat_s):
                 self._watch.check()
                 if beat is None:
                     yield None
@@ -181,7 +191,9 @@ class Work:
                 for event in events:
                     if not isinstance(event, Enough):
                         yield index, event
-                if not events:
+                if isinstance(reply, Waits):
+                    yield index, reply
+                elif not events:
                     yield None
         finally:
             generation.close()

@@ -183,9 +183,8 @@ class Runner:
 def _attempt(run: Run, telling: Telling) -> None:
     work: Work = making.work_of(run.claimed, telling, run)
     try:
-        for item in work:
-            if isinstance(item, tuple):
-                run.tell(telling.feed(item[1]), telling)
+        for _, event in work.events():
+            run.tell(telling.feed(event), telling)
         run.tell(telling.close(), telling)
     finally:
         work.close()

@@ -11,7 +11,7 @@ from localai_flask.api.key_places import KeyPlaces
 from localai_flask.api.limits import TAKES_PLACE, Places
 from localai_flask.errors import Overloaded, TooManyRequests
 
-NEED_NONE = {"cancelRequest", "cancelResponse", "unloadModel"}
+NEED_NONE = {"clearLog", "cancelRequest", "cancelResponse", "unloadModel"}
 """Posts that wait for no model."""
 
 

@@ -66,6 +66,7 @@ class Items:
         self.record = RequestRecord(id="x")
         self.items = iter(items)
         self.closed = False
+        self.tells_progress = False
 
     def __iter__(self) -> Iterator[object]:
         for item in self.items:

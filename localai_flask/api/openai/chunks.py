@@ -20,6 +20,7 @@ from localai_flask.api.openai.render import (
     usage,
 )
 from localai_flask.api.openai.timings import timings
+from localai_flask.api.progress import Report
 from localai_flask.chat.answer import Content, Event, Finish, Thought, ToolArguments, ToolCallStart
 from localai_flask.errors import ApiError
 from localai_flask.generation import PromptLogprobs, Started, TokenLogprob
@@ -53,6 +54,11 @@ class Chunks:
         self._n = n
         self._include_usage = include_usage
         self._finishes: dict[int, Finish] = {}
+
+    def _progress(self, choice: bytes, report: Report) -> bytes:
+        """Return a chunk of an empty choice that tells how far a sequence is."""
+        usage = b'"usage":null,' if self._include_usage else b""
+        return b"%s%s],%s%s\n\n" % (self._head, choice, usage, encode(report)[1:])
 
     def closing(self) -> bytes:
         """The usage, if it was asked for, and the end."""
@@ -90,6 +96,13 @@ class ChatChunks(Chunks):
             return self._tell(index, event)
         self._begun.add(index)
         return self._chunk(index, b'{"role":"assistant","content":null}') + self._tell(index, event)
+
+    def progress(self, index: int, report: Report) -> bytes:
+        """Return a chunk as llama-server makes it."""
+        choice = (
+            b'{"index":%d,"delta":{"role":"assistant","content":null},"logprobs":null,"finish_reason":null}' % index
+        )
+        return self._progress(choice, report)
 
     def _tell(self, index: int, event: Event) -> bytes:
         match event:
@@ -161,6 +174,10 @@ class CompletionChunks(Chunks):
                 return frame + self._chunk(index, "", event.logprobs, event)
             case _:
                 return frame
+
+    def progress(self, index: int, report: Report) -> bytes:
+        """Return a chunk as llama-server makes it."""
+        return self._progress(b'{"index":%d,"text":"","logprobs":null,"finish_reason":null}' % index, report)
 
     def _echo(self, index: int) -> bytes:
         prompt, text = self._prompts.get(index, []), self._echoed.pop(index)

@@ -65,9 +65,8 @@ def create_response(call: ResponseCall) -> Response:
     if call.stream:
         return sse.respond(work, ResponseEvents(telling, keep))
     try:
-        for item in work:
-            if isinstance(item, tuple):
-                telling.feed(item[1])
+        for _, event in work.events():
+            telling.feed(event)
     finally:
         work.close()
     telling.close()

@@ -10,6 +10,7 @@ from flask import Response, request
 
 from localai_flask.api import current, sse
 from localai_flask.api.limits import take_place
+from localai_flask.api.progress import Report
 from localai_flask.api.responses.telling import Telling, Told, encode
 from localai_flask.api.watch import Watch
 from localai_flask.chat.answer import Event
@@ -35,6 +36,10 @@ class ResponseEvents:
     def feed(self, index: int, event: Event) -> bytes:
         """Frames for one event."""
         return _frames([*self._begin(), *self._telling.feed(event)])
+
+    def progress(self, index: int, report: Report) -> bytes:
+        """Return an event as llama-server makes it."""
+        return _frames([*self._begin(), self._telling.progress(report)])
 
     def closing(self) -> bytes:
         """The rest of the events; the response is stored before its client hears of its end."""

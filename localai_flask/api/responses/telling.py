@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,10 @@ class Telling:
         """Tell that the model works on it."""
         self.response.status = "in_progress"
         return [self._snapshot("response.in_progress")]
+
+    def progress(self, report: Mapping[str, Any]) -> Told:
+        """Tell how far the model is that has nothing to say yet."""
+        return self._tell("response.in_progress", response=self.response, **report)
 
     def feed(self, event: Event) -> list[Told]:
         """Return what one event of the answer changes."""

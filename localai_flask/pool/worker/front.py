@@ -204,7 +204,8 @@ class Front:
         elif not work.output_tokens:
             stage = "its prompt was being processed"
         else:
-            stage = f"{len(work.output_tokens)} tokens were generated"
+            count = len(work.output_tokens)
+            stage = "1 token was generated" if count == 1 else f"{count} tokens were generated"
         return DeadlineExceeded(
             f"The request was not finished in the time it was given, which ended when {stage}; "
             "allow more time or ask for less."
