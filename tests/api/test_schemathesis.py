@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from localai_flask.app import create_app
+from localai_flask.pool.protocol import PoolReport
+from localai_flask.pool.runtime import ENV
 from localai_flask.settings import Settings
 from tests.api.fakes import FakePool, Step, says
 
@@ -40,12 +43,21 @@ class TalkativePool(FakePool):
     def __init__(self) -> None:
         super().__init__()
         self.scripts = self.Scripts()
+        self.reports = [PoolReport(models=[], backends=["echo"], memory_budget=None, max_models=0)]
 
 
 MODELS = Path(__file__).parents[2] / "models"
 APP = create_app(Settings(models_path=MODELS), pool=TalkativePool())
 DOCUMENT = schemathesis.openapi.from_wsgi("/swagger/openapi.json", APP)
 OPERATIONS = {operation.label: operation for operation in (found.ok() for found in DOCUMENT.get_all_operations())}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The folder of a running server, in which the logs of models and requests in flight are looked for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(ENV, str(tmp_path_factory.mktemp("runtime")))
+        yield
 
 
 @pytest.mark.parametrize("label", OPERATIONS)
