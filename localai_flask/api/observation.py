@@ -29,7 +29,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 RUN = "RUN"
 """In the place of a method: a background run, whose request has been answered before."""
 OTHER = "other"
-UNKNOWN_ROUTE = "-"
+UNKNOWN_ROUTE = UNKNOWN_METHOD = "-"
 UNIX = "unix"
 """Whoever calls over a Unix socket, without a proxy that names its client."""
 QUIET = frozenset({"/health", "/healthz", "/readyz", "/metrics"})
@@ -84,6 +84,14 @@ class Answer:
                 if not self._is_whole and not self._record.code:
                     self._record.code = CLIENT_LEFT
                 end()
+
+
+def note_refusal(app: Flask, client: str, method: str, status: int, code: str) -> None:
+    """Count and log a request that was refused before the application could see it."""
+    record = RequestRecord(id=uuid.uuid4().hex, client=client or UNIX, method=method or UNKNOWN_METHOD)
+    record.route, record.status, record.code = UNKNOWN_ROUTE, status, code
+    begin(app, record)
+    end(app, record)
 
 
 def begin(app: Flask, record: RequestRecord, environ: Mapping[str, Any] = NOTHING) -> None:

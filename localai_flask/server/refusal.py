@@ -18,6 +18,7 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
     errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
 }
 """Other mistakes of the client are a 400."""
+MALFORMED = "invalid_http"
 OURS = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName, errors.ConfigurationProblem)
 
 
@@ -28,8 +29,12 @@ def is_clients_mistake(error: Exception) -> bool:
 def refuse_malformed(exc: Exception) -> bytes:
     """Render the answer to what is no proper HTTP."""
     log.warning("refused what is no proper HTTP: %s", type(exc).__name__)  # the rest may be part of a key or a prompt
-    status = STATUSES.get(type(exc), HTTPStatus.BAD_REQUEST)
-    return render(status, "invalid_http", f"The request is no proper HTTP: {exc}.")
+    return render(status_of(exc), MALFORMED, f"The request is no proper HTTP: {exc}.")
+
+
+def status_of(exc: Exception) -> HTTPStatus:
+    """Return the status that a client's mistake is answered with."""
+    return STATUSES.get(type(exc), HTTPStatus.BAD_REQUEST)
 
 
 def admit_mistake(request: Any, exc: Exception) -> bytes:

@@ -157,6 +157,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             rest = conn.arrival.feed(data)
         except errors.ParseException as error:
             self._send(conn, refusal.refuse_malformed(error))
+            self._note(conn.client, None, refusal.status_of(error), refusal.MALFORMED)
             self._say_goodbye(conn)
             return
         self._hold(conn, conn.arrival.size)
@@ -338,7 +339,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer a request that gunicorn could not read, or that the application could not even refuse."""
-        answer = refusal.refuse_malformed(exc) if refusal.is_clients_mistake(exc) else refusal.admit_mistake(req, exc)
+        if refusal.is_clients_mistake(exc):
+            answer = refusal.refuse_malformed(exc)
+            self._note(addr, req, refusal.status_of(exc), refusal.MALFORMED)
+        else:
+            answer = refusal.admit_mistake(req, exc)
         try:
             util.write_nonblock(client, answer)
         except OSError as error:
@@ -347,7 +352,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _refuse(self, conn: Connection, status: HTTPStatus, code: str, message: str) -> None:
         """Say why the request is not answered, as far as the client takes that at once."""
         self._send(conn, refusal.render(status, code, message))
+        self._note(conn.client, conn.arrival.request if conn in self._waiting else None, status, code)
         self._say_goodbye(conn)
+
+    def _note(self, address: Any, request: Any, status: HTTPStatus, code: str) -> None:
+        """Count and log what has been refused, which the application never sees."""
+        from localai_flask.api import observation
+
+        client = address[0] if isinstance(address, tuple) else ""
+        observation.note_refusal(self.wsgi, client, request.method if request is not None else "", status, code)
 
     @staticmethod
     def _send(conn: Connection, data: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 import time
 import urllib.request
@@ -128,7 +129,7 @@ def test_a_full_server_is_scraped_and_its_requests_are_listed_and_cancelled(watc
             with pytest.raises(StreamError, match="request_cancelled"):
                 list(stream.content())
         wait_for(lambda: not listed(watched), 5, "nothing is in flight")
-        assert ends(watched) == {"abort": 8}
+        assert ends(watched) == Counter({"abort": 8})
     finally:
         for stream in streams:
             stream.hang_up()
@@ -210,6 +211,15 @@ def test_what_a_model_says_is_read_over_http_also_if_it_cannot_be_loaded(watched
     assert _get(watched, "/api/backend-logs/idle") == []
     for wrong in ("0", "x", "10001", "9" * 50):
         assert watched.status(f"/api/backend-logs/echo?lines={wrong}") == 400
+
+
+def test_what_never_reaches_the_application_leaves_a_line_too(watched: Server) -> None:
+    with socket.create_connection(("127.0.0.1", watched.port), timeout=5) as client:
+        client.sendall(b"NONSENSE\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 400 ")
+    (line,) = [each for each in access_lines(watched) if each["error"] == "invalid_http"]
+    assert (line["status"], line["route"], line["client"]) == (400, "-", "127.0.0.1")
+    assert scrape(watched)["localai_flask_request_errors_total", "invalid_http", "other"] == 1
 
 
 def _get(server: Server, path: str) -> Any:
