@@ -70,7 +70,7 @@ class FakePool:
         self.open = 0
         self.cancelled = 0
         self.kept: list[float | None] = []
-        self.reports: list[PoolReport] = []
+        self.reports = [PoolReport(models=[], backends=[], memory_budget=None, max_models=0)]
         self.unloaded: list[tuple[str, bool]] = []
         self.on_event: Callable[[], object] = lambda: None
         """Called before each of a generation's events."""
