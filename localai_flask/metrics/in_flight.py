@@ -80,6 +80,7 @@ class InFlight:
         """Answer the other processes of this server from now on."""
         path = runtime / f"{os.getpid()}{SUFFIX}"
         path.unlink(missing_ok=True)  # of a process that had this pid before
+        remove_sockets_of_dead(runtime)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             listener.bind(str(path))
@@ -92,7 +93,12 @@ class InFlight:
 
     def _serve(self, listener: socket.socket) -> None:
         while True:
-            connection, _ = listener.accept()
+            try:
+                connection, _ = listener.accept()
+            except OSError as error:  # as when there is no descriptor to spare
+                log.debug("another process could not be heard: %s", error)
+                time.sleep(QUESTION_S)
+                continue
             with connection:
                 connection.settimeout(QUESTION_S)
                 try:
@@ -100,6 +106,13 @@ class InFlight:
                     connection.sendall(_encode(self.answer(question)))
                 except (OSError, msgspec.MsgspecError) as error:
                     log.debug("another process could not be answered: %s", error)
+
+
+def remove_sockets_of_dead(runtime: Path) -> None:
+    """Remove what killed processes have left, so that there is never more of it than one generation's."""
+    for path in runtime.glob(f"*{SUFFIX}"):
+        if not Path(f"/proc/{path.stem}").exists():
+            path.unlink(missing_ok=True)
 
 
 def ask_all(runtime: Path, question: Question) -> tuple[list[Request], list[int]]:

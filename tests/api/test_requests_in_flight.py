@@ -59,7 +59,9 @@ def test_an_answer_that_is_cancelled_is_an_error(app: Flask, pool: FakePool, pat
 
 def test_processes_answer_each_other(tmp_path: Path) -> None:
     here = InFlight()
+    (tmp_path / "4194302.web").touch()
     here.serve(tmp_path)
+    assert not (tmp_path / "4194302.web").exists(), "nobody has to list requests for that"
     for id, model in (("one", "m"), ("two", "m"), ("two", "m"), ("three", "")):
         here.add(RequestRecord(id=id, model=model))
     (tmp_path / "4194305.web").touch()  # above the largest pid: left behind by a process that was killed
