@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import importlib
 import os
 import signal
 import socket
@@ -125,6 +126,7 @@ def when_ready(server: Any) -> None:
     except OSError as error:
         server.log.error("cannot start the pool of model workers: %s; XDG_RUNTIME_DIR names its folder", error)
         sys.exit(1)
+    importlib.import_module("localai_flask.app")  # so that a web worker in a dead one's place serves at once
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: _drain(server))
     server.reload = lambda: _renew(server)
