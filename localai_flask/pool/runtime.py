@@ -25,6 +25,7 @@ ENV = "LOCALAI_FLASK_RUNTIME_DIR"
 LOCK = "lock"
 SETTLED_S = 10.0
 """A directory younger than this may not have its lock yet."""
+REMOVALS, REMOVAL_PAUSE_S = 20, 0.05
 _held: dict[Path, int] = {}
 """The descriptors of this process's locks."""
 
@@ -105,7 +106,12 @@ class Runtime:
         return f"{socket.gethostname()}:{self.path.name}"
 
     def remove(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove the directory, whatever a process that is ending still puts there meanwhile."""
+        for _ in range(REMOVALS):
+            shutil.rmtree(self.path, ignore_errors=True)
+            if not self.path.exists():
+                break
+            time.sleep(REMOVAL_PAUSE_S)
         if (lock := _held.pop(self.path, None)) is not None:
             os.close(lock)
 
