@@ -215,6 +215,16 @@ def test_a_server_that_drains_refuses_connections_and_serves_those_that_there_ar
         assert "".join(content) == "bcdefghij"
 
 
+def test_a_stream_outlasts_the_web_workers_watchdog_and_the_application_may_be_preloaded(
+    models_path: Path, tmp_path: Path, start: Start
+) -> None:
+    arguments = {"LOCALAI_LOAD_TO_MEMORY": "echo", "GUNICORN_CMD_ARGS": "--timeout 2 --preload"}
+    with Server(models_path, tmp_path, **arguments) as server:
+        before = wait_for(lambda: len(server.web_workers()) == 2 and server.web_workers(), 10)
+        assert "".join(start(server, "abcde", pace_ms=900, prefill_ms=2500).content()) == "abcde"
+        assert server.web_workers() == before
+
+
 def test_streams_that_outlast_the_grace_are_told_so(models_path: Path, tmp_path: Path, start: Start) -> None:
     with Server(models_path, tmp_path, LOCALAI_LOAD_TO_MEMORY="echo", LOCALAI_GRACEFUL_TIMEOUT="4") as server:
         contents = [
@@ -366,6 +376,21 @@ def is_served_soon(server: Server) -> bool:
         return server.post(CHAT, body("x", model="single"), timeout=0.5)[0] == 200
     except TimeoutError:
         return False
+
+
+def test_a_queued_request_whose_client_has_left_is_never_started(server: Server) -> None:
+    wait_for(lambda: server.post(CHAT, body("loaded", model="single"))[0] == 200, 20)
+    before = server.model_workers()
+    with socket.create_connection(("127.0.0.1", server.port)) as running:
+        running.sendall(http(body("abc", model="single", stall_after=1)))
+        wait_for(lambda: not is_served_soon(server), 20, "the slot is busy")
+        deadly = http(body("x", model="single", crash_after=0))
+        with socket.create_connection(("127.0.0.1", server.port)) as waiting:
+            waiting.sendall(deadly)
+            time.sleep(1)  # it waits for the slot
+        time.sleep(2)  # and its client has left for as long as that may take to be noticed
+    assert server.post(CHAT, body("x", model="single"))[0] == 200
+    assert server.model_workers() == before, "the worker has run what nobody waits for"
 
 
 STAGES = {"decode": {"stall_after": 1}, "prefill": {"prefill_ms": 60_000}, "queued": {"stall_after": 1}}
