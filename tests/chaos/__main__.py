@@ -91,7 +91,7 @@ def stage_in(folder: Path, database: str) -> Iterator[Stage]:
 
 def describe(blow: Blow, findings: Findings, took_s: float) -> str:
     endings = ", ".join(f"{count} {ending}" for ending, count in sorted(findings.endings.items()))
-    times = f"told in {findings.told_s:4.1f} s, back in {findings.back_s:4.1f} s"
+    times = f"told in {findings.told_s:.1f} s, back in {findings.back_s:.1f} s, probed in {findings.probed_s:.1f} s"
     head = f"{blow.name:<40} {times}, {endings} ({took_s:.0f} s)"
     notes = [f"    late: {late}" for late in findings.late[:5]]
     faults = [f"    BROKEN {promise.name}: {what}" for promise, what in findings.broken[:20]]

@@ -125,8 +125,12 @@ def _hang_engine(stage: Stage, rng: random.Random) -> Iterator[None]:
 ALL = tuple(FAMILIES)
 STOPPED = {role: seconds + TICK_S for role, seconds in SILENCES.items()}
 BLOWS = [
-    Blow("kill a model worker", _kill("model worker"), Effects(ALL, replaces=("model worker",))),
-    Blow("kill all model workers", _kill("model worker", all_of_them=True), Effects(ALL, replaces=("model worker",))),
+    Blow("kill a model worker", _kill("model worker"), Effects(ALL, unready=True, replaces=("model worker",))),
+    Blow(
+        "kill all model workers",
+        _kill("model worker", all_of_them=True),
+        Effects(ALL, unready=True, replaces=("model worker",)),
+    ),
     Blow("kill a web worker", _kill("web worker"), Effects(cuts=True, replaces=("web worker",))),
     Blow("kill all web workers", _kill("web worker", all_of_them=True), Effects(cuts=True, replaces=("web worker",))),
     Blow("kill the manager", _kill("manager"), Effects(replaces=("manager",))),
@@ -145,7 +149,7 @@ BLOWS = [
     Blow(
         "stop a model worker",
         _stop("model worker"),
-        Effects(ALL, watchdog_s=STOPPED["model worker"], replaces=("model worker",)),
+        Effects(ALL, unready=True, watchdog_s=STOPPED["model worker"], replaces=("model worker",)),
         lasts_s=STOPPED["model worker"],
     ),
     Blow(

@@ -76,7 +76,14 @@ def take(server: Server) -> Census:
     found = [_look_at(pid, "arbiter" if pid == server.process.pid else _role(pid)) for pid in _pids(server, runtime)]
     paths = [path for folder in server.scratch.glob("localai-flask-*") for path in folder.rglob("*")]
     files = Counter(path.suffix or path.name for path in paths)
+    if has_own_shared_memory():
+        files["shared memory"] = len(list(Path("/dev/shm").iterdir()))
     return Census([process for process in found if process is not None], files)
+
+
+def has_own_shared_memory() -> bool:
+    """Return whether what lies in /dev/shm is of this run."""
+    return "CHAOS_HAS_MOUNTS" in os.environ
 
 
 def _pids(server: Server, runtime: str) -> list[int]:

@@ -46,6 +46,7 @@ def _may_mount() -> bool:
 
 
 def has_mounts() -> bool:
+    """Return whether this process has mounts of its own, shared memory among them."""
     return INSIDE in os.environ
 
 

@@ -11,6 +11,7 @@ from enum import Enum
 
 from tests.chaos.census import Census
 from tests.chaos.families import Ending, Request
+from tests.chaos.probes import Probed
 
 
 class Promise(Enum):
@@ -19,12 +20,14 @@ class Promise(Enum):
     TOLD = "What a blow ends is told so within 2 s; with a process that hangs, within its watchdog's time and 2 s."
     BACK = "Service is back within 5 s, in all API families and for every model."
     SPARED = "What a blow does not touch goes on, and no process is replaced that only was slow."
+    PROBED = "Probes answer within 1 s, and /readyz says 503 while a model that has to be loaded does not answer."
     NOTHING_LEFT = "No process, descriptor, channel, or runtime file is left behind."
     CAPACITY = "Every slot and every cell of the KV cache is free again."
     WHOLE = "Stored responses stay whole, and none stays in progress for ever."
 
 
 TOLD_S = 2.0
+PROBED_S = 1.0
 BACK_S = 5.0
 SETTLED_S = 10.0
 """How long what has been given up may take to be gone."""
@@ -40,6 +43,8 @@ class Effects:
     """API families in which requests may end with an error."""
     hurts: bool = False
     """Whether some request must have seen one, as the blow else was none."""
+    unready: bool = False
+    """Whether /readyz has to say 503 at some time."""
     watchdog_s: float = 0.0
     """How long it takes until somebody notices that a process hangs."""
     cuts: bool = False
@@ -61,6 +66,7 @@ class Findings:
     broken: list[tuple[Promise, str]] = field(default_factory=list)
     told_s: float = 0.0
     back_s: float = 0.0
+    probed_s: float = 0.0
     endings: dict[str, int] = field(default_factory=dict)
     late: list[str] = field(default_factory=list)
     """What was kept with the slack for a busy machine only."""
@@ -105,6 +111,23 @@ def check_requests(
         findings.breaks(Promise.TOLD, "no request was told of the blow")
 
 
+def check_probes(seen: Iterable[Probed], effects: Effects, slack: float, findings: Findings) -> None:
+    """Check how long probes took, and what they said; where connections may end, theirs may too."""
+    statuses: dict[str, set[int]] = {}
+    for probed in seen:
+        statuses.setdefault(probed.path, set()).add(probed.status)
+        if not effects.refuses and (probed.status or not effects.cuts):
+            findings.probed_s = max(findings.probed_s, probed.took_s)
+            limit_s = BACK_S if effects.cuts else PROBED_S  # nobody can answer while there is no web worker
+            findings.check_time(Promise.PROBED, probed.path, probed.took_s, limit_s, slack)
+    allowed = {"/healthz": {200}, "/readyz": {200, 503}}
+    for path, said in statuses.items():
+        if wrong := said - allowed[path] - ({0} if effects.cuts else set()):
+            findings.breaks(Promise.PROBED, f"{path} said {sorted(wrong)}")
+    if effects.unready and 503 not in statuses["/readyz"]:
+        findings.breaks(Promise.PROBED, "/readyz did not say that a model was away")
+
+
 def _unseemly(effects: Effects) -> set[Ending]:
     """Return the ways in which no request may end."""
     cut = set() if effects.cuts else {Ending.CUT}
@@ -114,7 +137,7 @@ def _unseemly(effects: Effects) -> set[Ending]:
 
 def check_nothing_left(before: Census, after: Census, spare_sockets: int, findings: Findings) -> None:
     for name, (then, now) in after.above(before, spare_sockets).items():
-        findings.breaks(Promise.NOTHING_LEFT, f"{name}: {now}, before the blow {then}")
+        findings.breaks(Promise.NOTHING_LEFT, f"{name}: {now}, before the first blow {then}")
 
 
 def check_spared(before: Census, after: Census, effects: Effects, findings: Findings) -> None:

@@ -10,6 +10,7 @@ from tests.chaos import census
 from tests.chaos.blows import Blow
 from tests.chaos.families import Ending, Request, run
 from tests.chaos.load import ECHO, TOY, Load, await_service
+from tests.chaos.probes import Prober
 from tests.chaos.promises import (
     BACK_S,
     RECOVERY_S,
@@ -17,6 +18,7 @@ from tests.chaos.promises import (
     Findings,
     Promise,
     check_nothing_left,
+    check_probes,
     check_requests,
     check_spared,
 )
@@ -32,9 +34,11 @@ RUNS = 2
 def play(stage: Stage, blow: Blow, seed: int, slack: float) -> Findings:
     """Strike once and check everything; `slack` is by how much a busy machine may be slower than what is promised."""
     rng, findings = random.Random(f"{seed}/{blow.name}"), Findings()
-    before = stage.counted or warm_and_count(stage, None)
+    before = stage.counted = stage.counted or warm_and_count(stage, None)
+    stage.baseline = stage.baseline or before
     runs = stage.queue_runs(RUNS)
-    with Load(stage.server.port, rng.randrange(2**32)) as load:
+    port = stage.server.port
+    with Load(port, rng.randrange(2**32)) as load, Prober(port) as prober:
         time.sleep(BEFORE_S + rng.random() / 2)
         struck = time.monotonic()
         with blow.strike(stage, rng):
@@ -42,7 +46,7 @@ def play(stage: Stage, blow: Blow, seed: int, slack: float) -> Findings:
         if blow.ends_server:
             stage.start_anew()
         over = time.monotonic()
-        back, last = await_service(stage.server.port, over + BACK_S * slack)
+        back, last = await_service(port, over + BACK_S * slack)
         if back is None:
             findings.breaks(Promise.BACK, f"not within {BACK_S * slack:g} s: {last}")
         else:
@@ -50,10 +54,11 @@ def play(stage: Stage, blow: Blow, seed: int, slack: float) -> Findings:
             findings.check_time(Promise.BACK, "service", back - over, BACK_S, slack)
         time.sleep(AFTER_S)
     check_requests(load.done, struck, blow.effects, slack, findings)
+    check_probes(prober.seen, blow.effects, slack, findings)
     check_stored(stage, blow, load.stored(), runs, slack, findings)
     check_capacity(stage, findings)
-    after = stage.counted = warm_and_count(stage, before)
-    check_nothing_left(before, after, stage.spare_sockets, findings)
+    after = stage.counted = warm_and_count(stage, stage.baseline)
+    check_nothing_left(stage.baseline, after, stage.spare_sockets, findings)
     if not blow.ends_server:
         check_spared(before, after, blow.effects, findings)
     return findings

@@ -47,11 +47,13 @@ class Stage:
         )
         (self.models / f"{TOY}.yaml").write_text(
             f"name: {TOY}\nbackend: llama-cpp\ncontext_size: {TOY_CONTEXT}\nthreads: 1\n"
-            f"parameters: {{model: demo.gguf, temperature: 0}}\noptions: ['parallel:{TOY_SLOTS}']\n"
+            f"parameters: {{model: demo.gguf, temperature: 0}}\noptions: ['parallel:{TOY_SLOTS}', 'cache_ram:8']\n"
         )
         self.postgres = postgres
+        self.baseline: Census | None = None
+        """What was there before the first blow."""
         self.counted: Census | None = None
-        """What the last count has found."""
+        """What was there after the last one."""
         self.spare_sockets = 0 if postgres is None else WEB_WORKERS * POOLED
         self.server = self._new_server()
 
