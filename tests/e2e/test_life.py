@@ -239,7 +239,7 @@ def test_streams_that_outlast_the_grace_are_told_so(models_path: Path, tmp_path:
             with pytest.raises(StreamError, match="shutting down"):
                 list(content)
         assert server.process.wait(10) == 0
-        assert time.monotonic() - begun < 4 + 1
+        assert time.monotonic() - begun < 4 + 6
 
 
 def test_a_load_does_not_hold_up_the_end(tmp_path: Path) -> None:
