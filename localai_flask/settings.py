@@ -94,7 +94,9 @@ class Settings:
     graceful_timeout: int = setting(
         30, "Seconds that running streams get to end when the server stops.", needs_restart=True
     )
-    queue_size: int = setting(512, "Requests that may wait for one model, beside those that run; more are answered 503.")
+    queue_size: int = setting(
+        512, "Requests that may wait for one model, beside those that run; more are answered 503."
+    )
     request_timeout: float = setting(0.0, "Seconds after which a request is given up (0: never).")
     max_active_backends: int = setting(
         0, "Models that may be loaded at once; the least recently used leaves for another (0: no limit)."
