@@ -52,7 +52,7 @@ def ask(
     record = watch.record
     try:
         session = current.pool().session(config)
-        session.keep_alive_s = current.keep_alive_s()
+        session.keep_alive_s = waiting.keep_alive_s
         record.await_model(config.name)
         for progress in session.wait_ready(BEAT_S):
             watch.check()

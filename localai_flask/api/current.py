@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from flask import current_app, g, has_request_context, request
+from flask import current_app, request
 
 from localai_flask.metrics.request_record import RequestRecord
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 RECORD = "localai_flask.record"
 """The key of a request's record in its environment."""
-KEEP_ALIVE = "keep_alive_s"
-"""What is noted of a request's body in `flask.g`."""
 
 
 def settings() -> Settings:
@@ -64,11 +62,6 @@ def key_places() -> KeyPlaces:
 def counts() -> Counts:
     """This process's counts, opened at the first call."""
     return cast("Counts", current_app.extensions["counts"]())
-
-
-def keep_alive_s() -> float | None:
-    """How long the present request wants its model to be kept loaded (-1: for ever); None if it does not say."""
-    return cast("float | None", g.get(KEEP_ALIVE)) if has_request_context() else None
 
 
 def in_flight() -> InFlight:

@@ -8,6 +8,7 @@ import marshmallow
 from marshmallow import ValidationError, fields
 
 from localai_flask.api.parsing import Unsupported
+from localai_flask.sizes import parse_duration
 
 COMMON: dict[str, Any] = {"required": "is required.", "null": "must not be null.", "validator_failed": "is not valid."}
 MAX_INTEGER = 2**63 - 1
@@ -52,6 +53,22 @@ class Decimal(fields.Float):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.make_error("invalid")
         return super()._validated(value)
+
+
+class Duration(fields.Field):
+    """Seconds, or a text as `parse_duration` reads it."""
+
+    default_error_messages = COMMON
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.metadata = {"anyOf": [{"type": "number"}, {"type": "string"}], **self.metadata}
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> float:
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            raise ValidationError(f"{error}.") from None
 
 
 class Many(fields.List):

@@ -17,10 +17,8 @@ from gunicorn.http.errors import ParseException
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
-from localai_flask.api.current import KEEP_ALIVE
 from localai_flask.api.json_bounds import check_bounds
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
-from localai_flask.sizes import parse_duration
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -43,7 +41,6 @@ class JsonParser(FlaskParser):
         value = decode_json(body)
         if not isinstance(value, dict):
             raise InvalidRequest("The body must be a JSON object.")
-        note_keep_alive(value)
         return value
 
     def handle_error(self, error: marshmallow.ValidationError, *_: Any, **__: Any) -> NoReturn:
@@ -109,19 +106,6 @@ def read_body(request: flask.Request) -> bytes:
     if request.content_length is None and len(body) == request.max_content_length:
         raise RequestEntityTooLarge
     return body
-
-
-def note_keep_alive(body: dict[str, Any]) -> None:
-    """Note how long a request wants its model to be kept, a field that all APIs take, as Ollama's does.
-
-    Raises `InvalidRequest` if it is no duration.
-    """
-    if (said := body.get("keep_alive")) is None:
-        return
-    try:
-        setattr(flask.g, KEEP_ALIVE, parse_duration(said))
-    except ValueError as error:
-        raise InvalidRequest(f"`keep_alive` {error}.", param="keep_alive") from None
 
 
 def decode_json(body: bytes) -> Any:

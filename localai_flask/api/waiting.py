@@ -1,4 +1,7 @@
-"""What a request says of how it waits: how urgent it is, how long it may take, and whether it tells how far it is."""
+"""What a request says of how it waits: how urgent it is, how long it may take, whether it tells how far it is.
+
+And how long its model is to wait for the next one.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import msgspec
 from flask import has_request_context
 
 from localai_flask.api import auth, current
-from localai_flask.api.fields import Decimal, Flag, RequestSchema, Whole
+from localai_flask.api.fields import Decimal, Duration, Flag, RequestSchema, Whole
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import DeadlineExceeded
 from localai_flask.keys.key import ANYONE
@@ -27,6 +30,8 @@ class Waiting:
     priority: int | None = None
     timeout_s: float | None = None
     tells_progress: bool = False
+    keep_alive_s: float | None = None
+    """How long the model is to stay loaded after it (-1: for ever)."""
 
 
 NO_WISHES = Waiting()
@@ -40,6 +45,10 @@ class WaitingFields(RequestSchema):
         0.001, LONGEST_S, metadata={"description": "Seconds that loading, waiting and answering may take together."}
     )
 
+    keep_alive = Duration(
+        metadata={"description": "How long the model stays loaded then: seconds or 10m; -1: for ever, 0: not at all."}
+    )
+
 
 class ProgressFields(WaitingFields):
     return_progress = Flag(
@@ -50,7 +59,8 @@ class ProgressFields(WaitingFields):
 
 def waiting_of(data: Mapping[str, Any]) -> Waiting:
     """Read the wishes from a loaded body."""
-    return Waiting(data.get("priority"), data.get("timeout"), data.get("return_progress", False))
+    progress, keep_alive_s = data.get("return_progress", False), data.get("keep_alive")
+    return Waiting(data.get("priority"), data.get("timeout"), progress, keep_alive_s)
 
 
 def terms_of(waiting: Waiting, trace: str) -> Terms:

@@ -91,7 +91,7 @@ class Work:
         self._beat_s = TELLING_BEAT_S if waiting.tells_progress else BEAT_S
         self._begun = time.monotonic()
         self._logs_prompts = current.settings().log_prompts
-        self._keep_alive_s = current.keep_alive_s()
+        self._keep_alive_s = waiting.keep_alive_s
         self._watch = watch or Watch(request.environ)
         self.record = self._watch.record
         self._terms = terms_of(waiting, self.record.trace)

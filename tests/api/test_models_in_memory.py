@@ -140,7 +140,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "/v1/messages": {"messages": [{"role": "user", "content": "x"}], "max_tokens": 5},
     "/v1/responses": {"input": "x", "store": False},
     "/v1/embeddings": {"input": "x"},
-    "/v1/tokenize": {"content": "x"},
+    "/v1/rerank": {"query": "x", "documents": ["y"]},
 }
 
 
@@ -150,7 +150,7 @@ def test_every_api_takes_how_long_a_model_is_kept(
     client: FlaskClient, pool: FakePool, path: str, said: Any, seconds: float | None
 ) -> None:
     pool.info = _able(pool)
-    pool.scripts = [says("hi")] if "embed" not in path and "token" not in path else []
+    pool.scripts = [says("hi")] if "embed" not in path and "rank" not in path else []
     answer = client.post(path, json={"model": "tiny", "keep_alive": said, **REQUESTS[path]})
     assert answer.status_code == 200, answer.text
     assert pool.kept == [seconds]
@@ -172,4 +172,4 @@ def test_a_manager_that_is_away_is_a_503(client: FlaskClient, pool: FakePool, mo
 
 
 def _able(pool: FakePool) -> Any:
-    return msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", "embed", "tokenize"}))
+    return msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", "embed", "score"}))

@@ -37,7 +37,7 @@ def load_model(call: LoadCall) -> Response:
     watch = Watch(request.environ)
     watch.record.await_model(config.name)
     session = current.pool().session(config)
-    session.keep_alive_s = current.keep_alive_s()
+    session.keep_alive_s = call.keep_alive_s
     place = take_place()
     try:
         for _ in session.wait_ready(BEAT_S):

@@ -8,7 +8,7 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError
 
-from localai_flask.api.fields import Either, Flag, Many, Refused, RequestSchema, Text, Whole, not_empty
+from localai_flask.api.fields import Duration, Either, Flag, Many, Refused, RequestSchema, Text, Whole, not_empty
 from localai_flask.api.waiting import Waiting, WaitingFields, waiting_of
 
 MAX_DOCUMENTS = 2048
@@ -19,14 +19,16 @@ MAX_TOKEN_ID = 2**31 - 1
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadCall:
     model: str
+    keep_alive_s: float | None
 
 
 class LoadRequest(RequestSchema):
     model = Text(required=True, validate=not_empty())
+    keep_alive = Duration()
 
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> LoadCall:
-        return LoadCall(model=data["model"])
+        return LoadCall(model=data["model"], keep_alive_s=data.get("keep_alive"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
