@@ -15,7 +15,9 @@ import yaml
 from localai_flask.app import create_app
 from localai_flask.setting_fields import env_name
 from localai_flask.settings import Settings
+from tests.support.nginx import Nginx
 from tests.support.required import need_program
+from tests.support.server import free_port
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "deploy" / "docker"
@@ -89,6 +91,13 @@ def test_compose_names_what_there_is() -> None:
     for file in ("compose.yaml", "compose.cuda.yaml"):
         build = yaml.safe_load((DOCKER / file).read_text())["services"]["server"]["build"]
         assert (ROOT / build["dockerfile"]).is_file()
+
+
+def test_nginx_takes_composes_configuration(tmp_path: Path) -> None:
+    listening = {"listen 80": f"listen 127.0.0.1:{free_port()}", "listen [::]:80;": ""}
+    nginx = Nginx(tmp_path / "nginx", "include localai-flask/site.conf;", {"http.conf": listening}, [])
+    nginx.add("upstream.conf", (DOCKER / "upstream.conf").read_text().replace("server:8080", "127.0.0.1:8080"))
+    assert nginx.check() == ""
 
 
 def test_compose_can_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
