@@ -39,7 +39,7 @@ from localai_flask.errors import UnsupportedParameter
 from localai_flask.generation import Constraint, ModelInfo, Prompt, SamplingParams, ThinkingBudget
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatPrompt:
     """What the model reads, and how its answer is to be read.
 
@@ -136,16 +136,18 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
     configured, native = configured_format(config.function), known or hermes.FORMAT
     budget = conversation.thinking_budget
     return ChatPrompt(
-        Prompt(text, plain=plain),
-        (configured or native) if functions or native.frames_text else None,
-        reasoning,
-        functions,
-        not parallel,
-        config.template.reply_prefix,
-        thinking_budget(config.thinking_budget if budget is None else budget, reasoning, info.chat_template or text),
-        config.function,
-        conversation.no_action,
-        native,
+        prompt=Prompt(text, plain=plain),
+        tool_format=(configured or native) if functions or native.frames_text else None,
+        reasoning=reasoning,
+        functions=functions,
+        once=not parallel,
+        reply_prefix=config.template.reply_prefix,
+        thinking=thinking_budget(
+            config.thinking_budget if budget is None else budget, reasoning, info.chat_template or text
+        ),
+        options=config.function,
+        no_action=conversation.no_action,
+        native=native,
     )
 
 
@@ -169,7 +171,7 @@ def edit_prompt(instruction: str, text: str, config: ModelConfig, info: ModelInf
         names = control_names(info.control_tokens)
         written = yaml_templates.edit_text(names.mark(instruction), names.mark(text), config)
         written, plain = unmark(written, names)
-        return ChatPrompt(Prompt(written, plain=plain), reasoning=_reasoning(written, config, info))
+        return ChatPrompt(prompt=Prompt(written, plain=plain), reasoning=_reasoning(written, config, info))
     content = f"{instruction}\n\n{text}" if text else instruction
     return chat_prompt(Conversation(messages=(Message(role="user", content=content),)), config, info)
 
