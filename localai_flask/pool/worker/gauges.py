@@ -38,11 +38,9 @@ class Gauges:
             values[f.KV_USAGE] = usage
         for family, value in values.items():
             self._counts.set(family, self._labels, value)
-        if engine.info is not None:
-            self.count_load(engine)
 
     def count_load(self, engine: EngineThread) -> None:
-        """Count the load of the model, once."""
+        """Count the load of the model, once, however soon the worker has to leave."""
         if self._has_told_load:
             return
         self._has_told_load = True

@@ -88,8 +88,9 @@ class ModelWorker:
                 return code
 
     def reason_to_leave(self) -> int | None:
-        if self.engine.error is not None:
+        if self.engine.info is not None or self.engine.error is not None:
             self.gauges.count_load(self.engine)
+        if self.engine.error is not None:
             self.manager.fail(self.engine.error.info)
             return EXIT_BAD_CONFIG if isinstance(self.engine.error, ConfigError) else EXIT_LOAD_FAILED
         if self.engine.broke:
