@@ -14,7 +14,7 @@ GPU ?=
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu takes the small one.
 TORCH ?= torch==2.13.0
 
-.PHONY: serve test lint chaos bench clean FORCE
+.PHONY: serve test lint chaos soak bench clean FORCE
 
 serve: $(VENV)/.serve
 	@exec $(BIN)/localai-flask serve --starter
@@ -34,6 +34,10 @@ MINUTES ?= 10
 SEED ?=
 chaos: $(VENV)/.test
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+# Asks and loads thousands of times, and looks for what grows.
+soak: $(VENV)/.test
+	$(BIN)/python -m tests.chaos.soak
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
