@@ -136,13 +136,14 @@ def _count(counts: Counts, record: RequestRecord, now: float) -> None:
 
 
 def observe(app: Flask) -> None:
-    """Have an application's requests observed."""
+    """Have an application's requests observed; called when all that may refuse them is registered."""
     app.extensions["in_flight"] = InFlight()
     app.wsgi_app = Observed(app)  # type: ignore[method-assign]  # as Flask's docs have it
-    app.after_request(_note_route)
+    app.before_request(_note_route)
+    app.after_request(_tell_id)
 
 
-def _note_route(response: Response) -> Response:
+def _note_route() -> None:
     """Note what Flask has found out; a path is known by its rule, so that there are as many as there are rules."""
     record: RequestRecord = request.environ[RECORD]
     rule, blueprint = request.url_rule, request.blueprint
@@ -150,6 +151,11 @@ def _note_route(response: Response) -> Response:
     record.family = blueprint.removesuffix("-short") if blueprint else OTHER
     record.key = auth.key().name
     record.client = request.remote_addr or UNIX
+
+
+def _tell_id(response: Response) -> Response:
+    _note_route()  # again, for what was refused before it was noted
+    record: RequestRecord = request.environ[RECORD]
     response.headers["X-Request-Id"] = response.headers["Request-Id"] = record.id
     return response
 

@@ -49,6 +49,8 @@ def test_a_stream_is_listed_and_its_client_told_of_its_end(client: FlaskClient, 
 def test_an_answer_that_is_cancelled_is_an_error(app: Flask, pool: FakePool, path: str) -> None:
     def cancel() -> None:
         pool.on_event = lambda: None
+        (told,) = listed(app.test_client())
+        assert (told["id"], told["route"], told["client"], told["stream"]) == ("mine", path, "127.0.0.1", False)
         assert app.test_client().post("/requests/mine/cancel").get_json()["cancelled"] == 1
 
     pool.scripts = [says("a", "b")]

@@ -99,7 +99,12 @@ def test_counts_are_exact_over_all_processes_and_their_deaths(watched: Server) -
     assert ends(watched) == expected
     assert len(list(Path(watched.runtime_dir()).glob("counts/*"))) <= 8
 
-    lines = [line for line in access_lines(watched) if line["route"] in FAMILIES]
+    def lines_of_models() -> list[dict[str, Any]]:
+        return [line for line in access_lines(watched) if line["route"] in FAMILIES]
+
+    # A line is written when its answer has ended, which its client may see a moment before.
+    wait_for(lambda: len(lines_of_models()) >= sum(expected.values()), 5, "the last line")
+    lines = lines_of_models()
     assert len(lines) == sum(expected.values()) and len({line["id"] for line in lines}) == len(lines)
     for line in lines:
         assert sum(line[f"{phase}_ms"] for phase in Phases._fields) == pytest.approx(line["total_ms"])
@@ -186,7 +191,8 @@ def test_the_official_client_hears_of_a_cancellation_and_sends_no_second_request
         pytest.raises(openai.PermissionDeniedError, match="administrator"),
     ):
         client.chat.completions.create(**body("x" * 400, pace_ms=50))  # type: ignore[call-overload]
-    assert [line["status"] for line in access_lines(watched) if line["route"] == CHAT] == [403]
+    lines = wait_for(lambda: [line for line in access_lines(watched) if line["route"] == CHAT], 5, "a line")
+    assert [line["status"] for line in lines] == [403]
 
 
 def _cancel_all(server: Server) -> None:
@@ -217,7 +223,7 @@ def test_what_never_reaches_the_application_leaves_a_line_too(watched: Server) -
     with socket.create_connection(("127.0.0.1", watched.port), timeout=5) as client:
         client.sendall(b"NONSENSE\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.1 400 ")
-    (line,) = [each for each in access_lines(watched) if each["error"] == "invalid_http"]
+    (line,) = wait_for(lambda: [each for each in access_lines(watched) if each["error"] == "invalid_http"], 5, "a line")
     assert (line["status"], line["route"], line["client"]) == (400, "-", "127.0.0.1")
     assert scrape(watched)["localai_flask_request_errors_total", "invalid_http", "other"] == 1
 
