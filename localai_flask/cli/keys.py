@@ -84,7 +84,7 @@ def remove(name: str, file: Path) -> None:
 
 def _opened(file: Path) -> tuple[str, dict[str, Entry]]:
     """Read the file's text and keys; none if it has still to be made."""
-    if not file.exists():
+    if not file.exists() or not file.stat().st_size:
         return "", {}
     try:
         return read_text(file, MOST_BYTES), key_file.read(file)

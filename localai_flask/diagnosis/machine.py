@@ -117,7 +117,8 @@ def check_server(settings: Settings) -> Iterator[Finding]:
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         text = f"What listens at {settings.address} does not answer as this server does ({error})."
         advice = (
-            "if it is this server, set the LOCALAI_API_KEY it has, or see its log; else name another LOCALAI_ADDRESS"
+            "if it is this server, set LOCALAI_API_KEY to one of its keys, or see its log; else name another "
+            "LOCALAI_ADDRESS"
         )
         yield Finding("warning", "Server", text, advice)
         return

@@ -15,6 +15,7 @@ import yaml  # type: ignore[import-untyped]
 
 from localai_flask.config.files.bounded import read_text
 from localai_flask.config.model_yaml import yamlfile
+from localai_flask.errors import ConfigError
 from localai_flask.keys.key import Key
 from localai_flask.keys.keyring import Keyring
 
@@ -41,7 +42,10 @@ class Entry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 def read(file: Path) -> dict[str, Entry]:
     """Read the entries by name; raise `ConfigError` with the file, the line, and what is wrong there."""
-    if _is_blank(read_text(file, MOST_BYTES)):
+    text = read_text(file, MOST_BYTES)
+    if not text.strip():  # as a file is for a moment that is written anew
+        raise ConfigError(f"{file} is empty; a file without keys has a line with a comment at least.")
+    if _has_only_comments(text):
         return {}
     found: dict[str, Entry] = {}
     owners: dict[str, str] = {}
@@ -74,7 +78,7 @@ def _entry(document: yamlfile.Document, name: Any, content: Any) -> Entry:
         raise document.error((name, key) if key else (name,), f"{said}; `localai-flask keys add` makes keys") from error
 
 
-def _is_blank(text: str) -> bool:
+def _has_only_comments(text: str) -> bool:
     return all(line.lstrip().startswith("#") or not line.strip() for line in text.splitlines())
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from localai_flask.keys.keyring import Keyring
 from localai_flask.settings import Settings
 
 log = logging.getLogger("gunicorn.error")
+
+SETTLED_S = 0.2
+"""How long a file that is written in place has to be as it is before it is read."""
 
 
 def are_required(settings: Settings) -> bool:
@@ -45,27 +49,39 @@ class WatchedKeys:
     def _current(self) -> Keyring:
         if self._file is None:
             return self._fixed
-        keys, state = self._keys, _state(self._file)
-        if (keys is None or state != self._seen) and self._lock.acquire(blocking=keys is None):
+        state = _state(self._file)
+        if self._keys is None:
+            with self._lock:
+                return self._keys if self._keys is not None else self._read(self._file, state)
+        if state != self._seen and not self._is_being_written(state) and self._lock.acquire(blocking=False):
             try:
-                if self._keys is None or state != self._seen:
-                    self._read(self._file, state)
+                return self._keys if state == self._seen else self._read(self._file, state)
             finally:
                 self._lock.release()
-        return self._keys if self._keys is not None else self._fixed
+        return self._keys
 
-    def _read(self, file: Path, state: tuple[int, ...] | None) -> None:
+    def _is_being_written(self, state: tuple[int, ...] | None) -> bool:
+        """Return whether the same file has just changed, so that what stands there now may be half of it.
+
+        One that is put in the place of another, as the command and most editors do, is whole at once.
+        """
+        if state is None or self._seen is None or state[2:] != self._seen[2:]:
+            return False
+        return 0 <= time.time() - state[0] / 1e9 < SETTLED_S
+
+    def _read(self, file: Path, state: tuple[int, ...] | None) -> Keyring:
         try:
             entries = key_file.read(file)
         except ConfigError as error:
             log.error("the keys stay as they were: %s", error)
-            self._keys = self._keys if self._keys is not None else self._fixed | self._last_good()
+            keys = self._keys if self._keys is not None else self._fixed | self._last_good()
         else:
             if self._keys is not None:
                 log.info("read %d keys from %s", len(entries), file)
-            self._keys = self._fixed | key_file.keyring(entries)
+            keys = self._fixed | key_file.keyring(entries)
             self._keep(entries)
-        self._seen = state
+        self._keys, self._seen = keys, state
+        return keys
 
     def _last_good(self) -> Keyring:
         try:

@@ -25,7 +25,7 @@ from tests.api.fakes import FakePool
 from tests.support.server import Server
 
 COUNT = int(os.environ.get("MUTATED_GGUFS", "100"))
-"""`make soak` loads 500."""
+"""A longer run loads more of them, and those of other seeds."""
 SEED = os.environ.get("MUTATED_GGUFS_SEED", "7")
 FAULTS = (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL)
 CHAT = "/v1/chat/completions"

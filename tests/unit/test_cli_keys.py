@@ -52,6 +52,12 @@ def test_a_key_is_removed(file: Path) -> None:
     assert gone.exit_code == 1 and "has no key 'alice'" in gone.output
 
 
+def test_an_empty_file_is_filled(file: Path) -> None:
+    file.touch(mode=0o640)
+    assert run(file, "add", "alice").exit_code == 0
+    assert run(file, "list").stdout == "alice\tmodels *\n" and file.stat().st_mode & 0o777 == 0o640
+
+
 def test_mistakes_change_nothing(file: Path) -> None:
     assert run(file, "add", "a/b").exit_code == 2 and not file.exists()
     file.write_text("alice: [\n")

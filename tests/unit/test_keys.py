@@ -1,6 +1,9 @@
 """Keys: what their file may say, how it is edited, and that a change counts while one that cannot be used does not."""
 
 import logging
+import os
+import random
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from localai_flask.keys import file as key_file
 from localai_flask.keys.file import Entry
 from localai_flask.keys.key import Key
 from localai_flask.keys.keyring import Keyring, digest, new_secret
-from localai_flask.keys.watched import WatchedKeys
+from localai_flask.keys.watched import SETTLED_S, WatchedKeys
 from localai_flask.settings import Settings
 
 ALICE, BOB = digest("alice's"), digest("bob's")
@@ -32,6 +35,13 @@ bob:
 def wrote(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
+
+
+def settled(file: Path) -> Path:
+    """Make a file look as if it was written a moment ago."""
+    changed = time.time() - SETTLED_S - random.random()
+    os.utime(file, (changed, changed))
+    return file
 
 
 def watched(file: Path, spare: Path | None = None, *, api_key: tuple[str, ...] = ()) -> WatchedKeys:
@@ -76,6 +86,7 @@ def test_models() -> None:
         (f"'#1':\n  sha256: {ALICE}\n", 1, "'#1' is no name"),
         (f"alice:\n  sha256: {ALICE}\nalice:\n  sha256: {BOB}\n", 3, "twice"),
         ("- one\n- two\n", 0, "must hold keys"),
+        ("\n", 0, "is empty"),
         ("alice: [\n", 2, "correct the YAML"),
     ],
 )
@@ -98,8 +109,8 @@ def test_a_change_counts_at_once_and_a_fault_changes_nothing(tmp_path: Path, cap
     assert keys.find("alice's") and keys.find("root")
     key_file.write(file, key_file.without_entry(TWO, "alice"))
     assert keys.find("alice's") is None and keys.find("bob's") and keys.find("root")
-    for fault in ("bob: [\n", "bob: {}\n"):
-        wrote(file, fault)
+    for fault in ("bob: [\n", "bob: {}\n", ""):
+        settled(wrote(file, fault))
         with caplog.at_level(logging.ERROR):
             assert keys.find("bob's") and keys.find("root")
             assert keys.find("bob's")
@@ -110,6 +121,18 @@ def test_a_change_counts_at_once_and_a_fault_changes_nothing(tmp_path: Path, cap
     assert keys.find("bob's")
     wrote(file, TWO)
     assert keys.find("alice's")
+
+
+def test_a_file_that_is_written_in_place_is_read_when_that_is_done(tmp_path: Path) -> None:
+    file = wrote(tmp_path / "keys.yaml", TWO)
+    keys = watched(file)
+    assert keys.find("bob's")
+    wrote(file, TWO[: TWO.index("# The second")])
+    assert keys.find("bob's"), "it may be half of what comes"
+    settled(file)
+    assert keys.find("bob's") is None and keys.find("alice's")
+    os.utime(wrote(file, TWO), (time.time() + 3600,) * 2)  # by a clock that is ahead
+    assert keys.find("bob's")
 
 
 def test_a_process_that_starts_beside_a_broken_file_has_the_keys_before(tmp_path: Path) -> None:
