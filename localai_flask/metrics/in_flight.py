@@ -80,6 +80,9 @@ class InFlight:
         """Answer the other processes of this server from now on."""
         path = runtime / f"{os.getpid()}{SUFFIX}"
         path.unlink(missing_ok=True)  # of a process that had this pid before
+        for other in runtime.glob(f"*{SUFFIX}"):
+            if not _lives(other):
+                other.unlink(missing_ok=True)
         remove_sockets_of_dead(runtime)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -127,7 +130,7 @@ def ask_all(runtime: Path, question: Question) -> tuple[list[Request], list[int]
             connection.send(_encode(question))
         except OSError:
             connection.close()
-            if Path(f"/proc/{path.stem}").exists():
+            if _lives(path):
                 silent.append(int(path.stem))
             else:
                 path.unlink(missing_ok=True)
@@ -139,6 +142,11 @@ def ask_all(runtime: Path, question: Question) -> tuple[list[Request], list[int]
         for connection in asked:
             connection.close()
     return [request for data in answered for request in _decode_requests(data)], sorted([*silent, *late])
+
+
+def _lives(path: Path) -> bool:
+    """Return whether the process whose socket this is still runs."""
+    return Path(f"/proc/{path.stem}").exists()
 
 
 def _read_all(asked: dict[socket.socket, int]) -> tuple[list[bytes], list[int]]:
