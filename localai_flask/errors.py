@@ -63,7 +63,7 @@ class SuspectedRequest(InvalidRequest):
 
 
 def advise_shorter(limit: int, trained: int) -> str:
-    """Say what helps a prompt that does not fit; no setting helps beyond what the model was trained for."""
+    """Describe what helps a prompt that does not fit; no setting helps beyond what the model was trained for."""
     if 0 < trained <= limit:
         return "shorten the prompt or choose a model for longer ones"
     return "shorten the prompt or raise `context_size` in the model's YAML"

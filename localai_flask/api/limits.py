@@ -57,7 +57,7 @@ class Places:
         return place
 
     def refusal(self) -> Overloaded:
-        """Say that every place is taken, and when one will probably be free."""
+        """Return the error that every place is taken, and when one will probably be free."""
         return Overloaded(
             f"This server process is busy with {self._count} requests, which is its limit; "
             "try again in a moment, or raise LOCALAI_HTTP_THREADS or LOCALAI_WORKERS.",
@@ -78,7 +78,7 @@ class Place:
         self._give_back: Callable[[], None] | None = give_back
 
     def release(self) -> None:
-        """Give the place back; may be called again."""
+        """Release the place; may be called again."""
         give_back, self._give_back = self._give_back, None
         if give_back is not None:
             give_back()

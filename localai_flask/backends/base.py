@@ -139,4 +139,4 @@ class Backend(abc.ABC):
         return None
 
     def close(self) -> None:  # noqa: B027  an engine without resources of its own need not say anything
-        """Give everything back; called once, after the last step."""
+        """Release everything; called once, after the last step."""

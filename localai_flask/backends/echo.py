@@ -64,7 +64,7 @@ class Script(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     fail_after: int | None = None
     """Fail with an error the client sees."""
     stall_after: int | None = None
-    """Say nothing more until cancelled."""
+    """Stay silent until cancelled."""
     block_after: int | None = None
     """Block the engine thread, like a C call that never returns."""
     raise_after: int | None = None

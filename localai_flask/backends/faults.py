@@ -21,7 +21,7 @@ MOST_PROBES = 64
 
 
 def locate(schema: dict[str, Any], message: str, explain: Callable[[dict[str, Any]], str]) -> str:
-    """Give the path of the deepest schema, and the keyword in it if one alone is to blame, that has the same error.
+    """Return the path of the deepest schema, and the keyword in it if one alone is to blame, that has the same error.
 
     `explain` compiles a schema and gives its error, "" for none.
     """

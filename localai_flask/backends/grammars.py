@@ -104,7 +104,7 @@ class Grammars:
             raise _refusal(constraint, "numbers between bounds so close would reach it", f" at {path}")
 
     def _explain(self, grammars: list[Grammar]) -> str:
-        """Tell why grammars cannot be compiled; "" if they can."""
+        """Return why grammars cannot be compiled; "" if they can."""
         text = json.dumps({"grammars": grammars})
         is_error, messages = LLMatcher.validate_grammar_with_warnings(text, self._tokenizer)
         return messages[0] if is_error else ""
@@ -158,7 +158,7 @@ class Guide:
         return self._matcher.validate_tokens(tokens) == len(tokens)
 
     def forced(self) -> list[int]:
-        """Give the tokens that have to follow, as the vocabulary cuts the only text that can."""
+        """Return the tokens that have to follow, as the vocabulary cuts the only text that can."""
         return self._matcher.compute_ff_tokens() if self.is_armed and not self._matcher.is_stopped() else []
 
     def allowed(self) -> Allowed:

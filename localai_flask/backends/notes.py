@@ -60,6 +60,6 @@ def llama_cpp_keys(config: EngineConfig, backend: str, but: Collection[str] = ()
 
 
 def unknown_option(name: str, known: Iterable[str], backend: str) -> str:
-    """Say that an engine has no such option, and which one is meant perhaps."""
+    """Explain that an engine has no such option, and which one is meant perhaps."""
     near = get_close_matches(name.lstrip("-").replace("-", "_"), known, n=1)
     return f"the {backend} backend has no option {name!r}" + (f"; perhaps {near[0]!r} is meant" if near else "")

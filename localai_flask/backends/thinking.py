@@ -39,7 +39,7 @@ class ThinkingWatch:
         return self._end[next((n for n in lengths if self._tail.endswith(self._end[:n])), 0) :]
 
     def ending(self, tokenize: Callable[[str], list[int]], permits: Callable[[list[int]], bool]) -> list[int]:
-        """Give the tokens that have to be written now, unless the answer's form does not permit them; mostly none."""
+        """Return the tokens that have to be written now, unless the answer's form does not permit them; mostly none."""
         rest = self.rest().decode("utf-8", "ignore")
         for end in (rest, rest.rstrip()) if rest else ():  # the form may begin at once
             tokens = tokenize(end)

@@ -90,7 +90,7 @@ def check_torch() -> Iterator[Finding]:
 
 
 def explain_fault(first: Outcome, second: Outcome, model: Path) -> Finding:
-    """Say what it means that a trial was killed, by what came of a cautious one."""
+    """Explain what it means that a trial was killed, by what came of a cautious one."""
     killed = f"It is killed by {first.fault} when it decodes with {model.name}"
     if second.decoded is not None:
         text = f"{killed}, but not without repacked weights: the server does without them, and prompts take longer."

@@ -78,7 +78,7 @@ def unused(gpus: Sequence[Gpu], words: Sequence[str]) -> list[Gpu]:
 
 
 def describe_unused_gpus() -> Iterator[str]:
-    """Say for what GPU the engine was not built, and the command that does it."""
+    """Describe for what GPU the engine was not built, and the command that does it."""
     folder = library_folder()
     idle = unused(find_gpus(), built_for(folder)) if folder is not None else []
     for gpu in dict.fromkeys(idle):

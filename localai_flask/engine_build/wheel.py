@@ -163,7 +163,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], progress: Progr
 
 
 def explain_failure(log: str) -> str:
-    """Say why a build failed, with the first errors that it printed."""
+    """Explain why a build failed, with the first errors that it printed."""
     said = [line.strip() for line in log.splitlines() if re.search(r"\berror\b", line, re.IGNORECASE)]
     shown = "".join(f"\n    {line[:200]}" for line in said[:5])
     if re.search(r"Killed signal|out of memory|Cannot allocate memory", log):

@@ -83,7 +83,7 @@ def _check_sum(found: str, wanted: str, target: Path) -> None:
 
 
 def _put_in_place(file: Path, target: Path) -> None:
-    """Give a finished file its name, also if the machine loses power in this moment."""
+    """Move a finished file to its name, also if the machine loses power in this moment."""
     descriptor = os.open(file, os.O_RDONLY)
     try:
         os.fsync(descriptor)

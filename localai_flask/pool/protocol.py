@@ -252,7 +252,7 @@ class PoolProxy(BaseProxy):
     _exposed_ = ("sync", "register", "report", "fail", "describe", "unload")
 
     def sync(self, news: News) -> Directory:
-        """Tell what requests want, and read the whole directory; returns at once."""
+        """Send what requests want, and read the whole directory; returns at once."""
         return decode_directory(self._callmethod("sync", (encode(news),)))
 
     def describe(self) -> PoolReport:
@@ -270,7 +270,7 @@ class PoolProxy(BaseProxy):
         return decode_report_answer(self._callmethod("report", (encode(report),)))
 
     def fail(self, worker_id: str, error: ErrorInfo) -> None:
-        """Tell why the model could not be loaded, as a worker's last word."""
+        """Report why the model could not be loaded, as a worker's last word."""
         self._callmethod("fail", (worker_id, encode(error)))
 
     def _callmethod(self, methodname: str, args: Any = (), kwds: Any = None) -> Any:

@@ -57,7 +57,7 @@ class Child:
         return self.wait(grace_s)
 
     def close(self) -> None:
-        """Give back the descriptors of an ended process."""
+        """Release the descriptors of an ended process."""
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
@@ -124,7 +124,7 @@ class WatchedChild(Child):
 
 
 def beat(pulse: int) -> None:
-    """Give the sign of life that `WatchedChild.outlives` waits for."""
+    """Send the sign of life that `WatchedChild.outlives` waits for."""
     try:
         os.write(pulse, b"\0")
     except (BlockingIOError, BrokenPipeError):

@@ -77,7 +77,7 @@ class KeptProcess:
         self._thread.start()
 
     def ask_to_leave(self) -> None:
-        """Tell the process that the server is stopping, so that it drains meanwhile; safe in a signal handler."""
+        """Inform the process that the server is stopping, so that it drains meanwhile; safe in a signal handler."""
         self._stopping.set()
         child = self._child  # without the lock, which the interrupted thread may hold
         self._asked_at = self._asked_at or time.monotonic()

@@ -126,7 +126,7 @@ class ReloadWatch(threading.Thread):
 
 
 def describe_changes(before: Settings, wanted: Settings) -> Iterator[str]:
-    """Say what a reload changes, and what it cannot."""
+    """Log what a reload changes, and what it cannot."""
     for field in FIELDS:
         old, new = getattr(before, field.name), getattr(wanted, field.name)
         if old == new:

@@ -31,7 +31,7 @@ class Succession:
         return age <= self._ages[OUTDATED]
 
     def take_over(self, age: int) -> None:
-        """Say that the worker of this age serves."""
+        """Note that the worker of this age serves."""
         self._ages[READY] = max(age, self._ages[READY])
 
     def is_relieved(self, age: int) -> bool:

@@ -251,7 +251,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.close()
 
     def _say_goodbye(self, conn: Connection) -> None:
-        """Say that nothing more comes, and close when the client has done so too, or a moment later."""
+        """Signal that nothing more comes, and close when the client has done so too, or a moment later."""
         self._hold(conn, 0)
         self._forget(conn)
         try:
@@ -350,7 +350,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             log.debug("the refusal could not be sent: %s", error)
 
     def _refuse(self, conn: Connection, status: HTTPStatus, code: str, message: str) -> None:
-        """Say why the request is not answered, as far as the client takes that at once."""
+        """Answer why the request is not answered, as far as the client takes that at once."""
         self._send(conn, refusal.render(status, code, message))
         self._note(conn.client, conn.arrival.request if conn in self._waiting else None, status, code)
         self._say_goodbye(conn)

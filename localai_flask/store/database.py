@@ -130,7 +130,7 @@ class Database:
 
 
 def _add_columns(connection: Connection) -> None:
-    """Give tables of an older version the columns that they lack."""
+    """Add to tables of an older version the columns that they lack."""
     for table in metadata.sorted_tables:
         known = {column["name"] for column in inspect(connection).get_columns(table.name)}
         for column in table.columns:

@@ -136,7 +136,7 @@ class Runs:
         return Told(frozenset(lost), cancelled)
 
     def release(self, owner: str, ids: Sequence[str]) -> None:
-        """Give runs back to the queue of which no client has seen output."""
+        """Return runs to the queue of which no client has seen output."""
         with self._database.writing() as connection:
             ours = and_(responses.c.id.in_(ids), responses.c.owner == owner, responses.c.begun.is_(False))
             connection.execute(

@@ -30,7 +30,7 @@ class Turn:
         self.calls: list[ToolCall] = []
 
     def close(self) -> list[Message]:
-        """Give the messages that the blocks add up to."""
+        """Return the messages that the blocks add up to."""
         if self.role == "assistant":
             reasoning = "\n\n".join(self.thoughts)
             content, calls = "".join(self.texts), tuple(self.calls)

@@ -64,7 +64,7 @@ def usage(used: Usage) -> shapes.UsageShape:
 
 
 def stop_reason(finish: Finish, stops: Container[str]) -> tuple[shapes.StopWord, str | None]:
-    """Tell why a message ended, and by which of the client's own stop sequences if by one."""
+    """Return why a message ended, and by which of the client's own stop sequences if by one."""
     if finish.reason is FinishReason.STOP_SEQUENCE and finish.stop_sequence not in stops:
         return "end_turn", None  # one of the model's YAML, of which the client knows nothing
     sequence = finish.stop_sequence if finish.reason is FinishReason.STOP_SEQUENCE else None

@@ -228,7 +228,7 @@ def _asked_by(tools: tuple[Tool, ...], must_call: bool) -> str:
 
 
 def _is_to_be_continued(messages: list[Message], thinking: dict[str, Any], config: dict[str, Any]) -> bool:
-    """Return whether the model goes on with the assistant's last message; take that away if it is empty."""
+    """Return whether the model continues the assistant's last message; take that away if it is empty."""
     last = messages[-1]
     if not last.content and not last.reasoning and len(messages) > 1:
         messages.pop()

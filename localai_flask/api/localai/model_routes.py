@@ -88,7 +88,7 @@ def _await_leave(name: str) -> bool:
     parameters=[{"in": "query", "name": "model", "schema": {"type": "string"}, "description": "The model's name."}],
 )
 def monitor_model() -> Response:
-    """Tell the state of one model, and its memory"""
+    """Return the state of one model, and its memory"""
     config = find_model(_asked_model(), "chat")
     found = _find(config.engine.name)
     return _json(shapes.Monitored(0, shapes.Memory(0, {})) if found is None else shapes.monitored(found))
@@ -99,7 +99,7 @@ def monitor_model() -> Response:
 @bp.response(200, docs.schema(shapes.System))
 @bp.doc(operationId="system")
 def system() -> Response:
-    """Tell which models are in memory, what they do and take, and the limits"""
+    """List which models are in memory, what they do and take, and the limits"""
     return _json(shapes.system(current.pool().report()))
 
 

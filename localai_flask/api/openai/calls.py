@@ -39,7 +39,7 @@ class ChatCall(Call):
 class CompletionCall(Call):
     """Each prompt is text or token ids; with `is_prompt_only` nothing is wanted behind it.
 
-    With `best_of` so many answers are made, of which the `n` best are wanted.
+    With `best_of`, that number of answers are made, of which the `n` best are wanted.
     """
 
     prompts: tuple[str | tuple[int, ...], ...]

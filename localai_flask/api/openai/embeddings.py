@@ -73,7 +73,8 @@ class EmbeddingRequest(WaitingFields):
     dimensions = Whole(1)
     truncate = Flag(load_default=False, metadata={"description": "Cut a text that is too long, not refuse it."})
     truncate_prompt_tokens = Whole(
-        ALL_IT_TAKES, metadata={"description": "Cut a text to so many tokens; -1: to as many as the model takes."}
+        ALL_IT_TAKES,
+        metadata={"description": "Cut a text to this number of tokens; -1: to as many as the model takes."},
     )
     user = Text()
     messages = Refused("is not possible here; send the text as `input`.")

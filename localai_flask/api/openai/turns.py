@@ -67,7 +67,7 @@ def _with_ids(message: Message, index: int) -> Message:
 
 
 def _legacy_result(message: Message, calls: _Calls, index: int) -> Message:
-    """Give a result that names its function the id of that function's call."""
+    """Put into a result that names its function the id of that function's call."""
     if (id := calls.first_unanswered(message.name)) is not None:
         return dataclasses.replace(message, tool_call_id=id)
     problem = f"is the result of {message.name!r}, of which no call stands in the message before it."

@@ -193,7 +193,7 @@ def _length(message: Message) -> int:
 
 
 def as_stored(response: shapes.Response) -> Stored:
-    """Give a response in the form in which it is kept."""
+    """Return a response in the form in which it is kept."""
     body = encode(msgspec.structs.replace(response, output=[]))
     output = [Kept(item.id, encode(item)) for item in response.output]
     return Stored(response.id, response.status, response.background, body, output)
@@ -216,7 +216,7 @@ def whole(stored: Stored) -> bytes:
 
 
 def request_of(call: ResponseCall, items: Sequence[Item], name: str) -> bytes:
-    """Give a request as a run reads it again: by the name of the model that was found, and with its items whole."""
+    """Return a request as a run reads it again: by the name of the model that was found, and with its items whole."""
     return encode({**call.body, "model": name, "input": items})
 
 

@@ -125,7 +125,7 @@ flask.Blueprint.add_url_rule(bp, "/responses", "websocket", refuse_websocket, me
     ],
 )
 def get_response(response_id: str) -> Response:
-    """Give a stored response, or the events of a background one"""
+    """Return a stored response, or the events of a background one"""
     after = _whole("starting_after", -1, 0, 2**31 - 1)
     stored = making.kept().get(response_id)
     if request.args.get("stream", "false").lower() not in ("true", "1"):

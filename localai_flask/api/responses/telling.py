@@ -72,21 +72,21 @@ class Telling:
         self._finish: Finish | None = None
 
     def begin(self) -> list[Told]:
-        """Tell that the response exists."""
+        """Announce that the response exists."""
         return [self._snapshot("response.created")]
 
     def queue(self) -> list[Told]:
-        """Tell that it waits."""
+        """Announce that it waits."""
         self.response.status = "queued"
         return [self._snapshot("response.created"), self._snapshot("response.queued")]
 
     def start(self) -> list[Told]:
-        """Tell that the model works on it."""
+        """Announce that the model works on it."""
         self.response.status = "in_progress"
         return [self._snapshot("response.in_progress")]
 
     def progress(self, report: Mapping[str, Any]) -> Told:
-        """Tell how far the model is that has nothing to say yet."""
+        """Announce how far the model is that has nothing to say yet."""
         return self._tell("response.in_progress", response=self.response, **report)
 
     def feed(self, event: Event) -> list[Told]:
@@ -118,7 +118,7 @@ class Telling:
         return [*told, self._end("completed", "response.completed")]
 
     def fail(self, error: ApiError) -> list[Told]:
-        """Tell that the response ends with an error."""
+        """Announce that the response ends with an error."""
         told, info = self._close_item("incomplete"), error.info
         code = ERROR_CODES.get(info.status, "server_error")
         self.response.error = shapes.ResponseError(code, info.message, info.code, info.param)
@@ -128,7 +128,7 @@ class Telling:
         return [*told, self._end("failed", "response.failed")]
 
     def cancel(self) -> list[Told]:
-        """Tell that a client has cancelled the response; no event has a name for that."""
+        """Announce that a client has cancelled the response; no event has a name for that."""
         return [*self._close_item("incomplete"), self._end("cancelled", "response.incomplete")]
 
     def take_back(self, told: Told) -> None:

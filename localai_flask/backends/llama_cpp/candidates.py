@@ -80,7 +80,7 @@ class Candidates:
         return token
 
     def at_least(self, row: Row, threshold: float) -> Ids:
-        """Give the tokens with no lower logit, by rising ids; those that are impossible never belong to them."""
+        """Return the tokens with no lower logit, by rising ids; those that are impossible never belong to them."""
         if threshold > -np.inf:
             np.greater_equal(row, threshold, out=self._is_chosen)
         else:
@@ -125,7 +125,7 @@ class Candidates:
         return math.sqrt(float(np.dot(numbers, numbers)) / count)
 
     def weights(self, row: Row, highest: float, temperature: float = 1.0) -> Row:
-        """Give each token's chance as a part of the likeliest one's, in memory that is used again."""
+        """Return each token's chance as a part of the likeliest one's, in memory that is used again."""
         numbers = self._numbers
         np.subtract(row, highest, out=numbers)
         if temperature != 1:
@@ -134,7 +134,7 @@ class Candidates:
         return np.exp(numbers, out=numbers)
 
     def draw_block(self, weights: Row, chance: float) -> Ids:
-        """Give the tokens of a block, each of which is drawn as often as its weights; `chance` is from 0 to 1."""
+        """Return the tokens of a block, each of which is drawn as often as its weights; `chance` is from 0 to 1."""
         if not self.blocks:
             return self._all
         sums = np.add.reduce(self._in_blocks(weights), axis=0, out=self._of_blocks)

@@ -32,7 +32,7 @@ class Chain:
             lib.llama_sampler_chain_add(self.handle, sampler)
 
     def accept(self, token: int) -> None:
-        """Tell the samplers which token came next."""
+        """Inform the samplers which token came next."""
         lib.llama_sampler_accept(self.handle, token)
 
     def close(self) -> None:

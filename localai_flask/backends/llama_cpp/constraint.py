@@ -13,7 +13,7 @@ from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
 
 
 def make_tokenizer(vocabulary: Vocabulary) -> LLTokenizer:
-    """Tell llguidance every token's bytes in the output, so that markers which are text are text to grammars too."""
+    """Show llguidance every token's bytes in the output, so that markers which are text are text to grammars too."""
     tokens = []
     for token in range(vocabulary.size):
         piece = vocabulary.read_piece(token)

@@ -10,7 +10,7 @@ from localai_flask.generation import TokenLogprob
 
 
 def token_logprob(candidates: Candidates, row: Row, vocabulary: Vocabulary, token: int, top: int) -> TokenLogprob:
-    """Give a token's log-probability by the logits (vocabulary,) before it, and the `top` best ones."""
+    """Return a token's log-probability by the logits (vocabulary,) before it, and the `top` best ones."""
     highest, piece = float(row.max()), vocabulary.piece
     scale = highest + float(np.log(candidates.weights(row, highest).sum(dtype=np.float64)))
     alternatives = []

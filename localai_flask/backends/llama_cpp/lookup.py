@@ -38,7 +38,7 @@ class HistoryLookup:
             sequence.draft = self.guess(sequence.known_tokens(), count)
 
     def guess(self, history: Tokens, count: int) -> list[int]:
-        """Give up to `count` tokens that may follow."""
+        """Return up to `count` tokens that may follow."""
         ends = self._find(history)
         if len(ends) < self.min_hits:
             return []

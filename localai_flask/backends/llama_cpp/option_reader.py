@@ -28,7 +28,7 @@ def read_entries(entries: Iterable[str], draft_model: str = "") -> Entries:
 
 
 def defaults() -> dict[str, Any]:
-    """Give every option's default by its field."""
+    """Return every option's default by its field."""
     return {option.field: option.default for option in OPTIONS}
 
 

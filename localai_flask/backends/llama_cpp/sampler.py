@@ -96,7 +96,7 @@ class Sampler:
             self._guide.accept(token)
 
     def logprob(self, index: int, token: int, top: int) -> TokenLogprob:
-        """Give a token's log-probability and the `top` best ones, before sampling, from the logits at a batch index."""
+        """Return a token's log-probability and the `top` best ones, by the logits at a batch index, before sampling."""
         return token_logprob(self._logits.candidates, self._logits.row(index), self._vocabulary, token, top)
 
     def close(self) -> None:

@@ -51,7 +51,7 @@ LOOKUPS: dict[str, Callable[[SpeculationOptions], Drafter]] = {
 
 
 def _most(own: SpeculationOptions, size: int) -> int:
-    """Give the most tokens to guess: what this way takes over at once, or fewer if all ways may guess but these."""
+    """Return the most tokens to guess: what this way takes over at once, or fewer if all ways may guess but these."""
     return min(size, own.spec_n_max or size)
 
 
@@ -107,7 +107,7 @@ class Speculator:
 
 
 def _obstacle(options: EngineOptions, model: Model) -> str:
-    """Say why the model cannot go back behind a wrong guess; "" if it can."""
+    """Return why the model cannot go back behind a wrong guess; "" if it can."""
     if model.is_recurrent:
         return "this model keeps a state that cannot go back behind a wrong guess"
     if model.window and not options.swa_full:

@@ -41,7 +41,7 @@ class Vocabulary:
         return max(len(text(self.handle, token)) for token in range(self.size))
 
     def text(self, token: int) -> str:
-        """Give a token's name, such as `<s>`; "" for the negative id of a token that does not exist."""
+        """Return a token's name, such as `<s>`; "" for the negative id of a token that does not exist."""
         return lib.llama_vocab_get_text(self.handle, token).decode("utf-8", "replace") if token >= 0 else ""
 
     def is_control(self, token: int) -> bool:

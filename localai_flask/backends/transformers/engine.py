@@ -209,7 +209,7 @@ class TransformersBackend(Backend):
         return [*replies, *self._rest(sequence), self._finish(sequence, full)]
 
     def _rest(self, sequence: Sequence) -> list[Reply]:
-        """Give out what was held back."""
+        """Emit what was held back."""
         rest = sequence.text.feed(sequence.decoder.flush().encode()) + sequence.text.flush()
         return [_delta(sequence, rest)] if rest else []
 
@@ -249,7 +249,7 @@ def _delta(sequence: Sequence, text: str, logprobs: Iterable[TokenLogprob] = ())
 
 
 def _news(sequence: Sequence) -> Iterator[Reply]:
-    """Tell that the library has begun a sequence, and how much of its prompt is done."""
+    """Report that the library has begun a sequence, and how much of its prompt is done."""
     sampler, job = sequence.sampler, sequence.job
     if sampler.begun is None:
         return

@@ -22,7 +22,7 @@ class LimitedThinking:
         self._forced: deque[int] = deque()
 
     def forced(self, guide: Guide | None) -> int | None:
-        """Give the token that has to come next, if one has to."""
+        """Return the token that has to come next, if one has to."""
         if not self._forced:
             permits = guide.permits if guide is not None else bool
             self._forced.extend(self._watch.ending(lambda text: self._tokens.tokenize(_bare(text)), permits))

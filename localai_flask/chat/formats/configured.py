@@ -25,7 +25,7 @@ UNKNOWN = ToolFormat("regular expressions", ())
 
 
 def configured_format(options: FunctionOptions) -> ToolFormat | None:
-    """Give the format that a YAML describes; None if it leaves that to the model's template."""
+    """Return the format that a YAML describes; None if it leaves that to the model's template."""
     if options.is_json:
         return named_calls.FUNCTION if options.grammar.schema_type == "llama3.1" else _json_format(options)
     if options.has_patterns:

@@ -113,7 +113,7 @@ so that deeper ones could take time in proportion to the square of the text."""
 
 
 def value(body: Body, deepest: float = math.inf) -> Steps:
-    """Say the object, list or string that begins here, as it comes; raise `NotACall` if it is too deep."""
+    """Emit the object, list or string that begins here, as it comes; raise `NotACall` if it is too deep."""
     scanner = _Scanner(deepest)
     while True:
         text, body.at, is_end = scanner.scan(body.text, body.at)
@@ -127,7 +127,7 @@ def value(body: Body, deepest: float = math.inf) -> Steps:
 
 
 def object_value(body: Body) -> Steps:
-    """Say the object that begins here, as it comes; raise `CutOff` at its end if it was no JSON all the same."""
+    """Emit the object that begins here, as it comes; raise `CutOff` at its end if it was no JSON all the same."""
     said = []
     for step in value(body):
         if isinstance(step, Said):
@@ -159,7 +159,7 @@ def string(body: Body) -> Text:
 
 
 def arguments(body: Body, begun: Iterator[Step]) -> Steps:
-    """Say a call's arguments, `begun` first; raise `NotACall` if they are no object.
+    """Emit a call's arguments, `begun` first; raise `NotACall` if they are no object.
 
     Some models write null where a function takes none, or a string that holds the JSON.
     """
@@ -182,7 +182,7 @@ def arguments(body: Body, begun: Iterator[Step]) -> Steps:
 
 
 def call_object(body: Body, functions: Functions, must_exist: bool, keys: Keys = KEYS) -> Steps:
-    """Say the call that an object with a name and arguments stands for, whichever comes first."""
+    """Emit the call that an object with a name and arguments stands for, whichever comes first."""
     name, held, is_told, is_first = "", "{}", False, True
     if not (yield from body.match(_BRACE)):
         raise NotACall
@@ -222,7 +222,7 @@ def _skip(body: Body) -> Text:
 
 
 def named_value(body: Body, name: str) -> Steps:
-    """Say a call whose arguments are the object that begins here."""
+    """Emit a call whose arguments are the object that begins here."""
     yield Begun(name)
     yield from object_value(body)
     yield Ended()

@@ -108,7 +108,7 @@ def _behind_quoted(body: Body, quote: _Quote, offset: int) -> Generator[None, No
 def _pairs(
     body: Body, key: regex.Pattern[str], quotes: Sequence[_Quote], end: str, read: Callable[[str], str]
 ) -> Steps:
-    """Say an object of keys and values up to `end`, one by one."""
+    """Emit an object of keys and values up to `end`, one by one."""
     before, stop = "", ","
     closing = regex.compile(rf"\s*{regex.escape(end)}")
     yield Said("{")

@@ -42,7 +42,7 @@ class Step(Protocol):
 
 
 def finished_as(config: ModelConfig, reader: Reader) -> Reader:
-    """Give a reader whose content is finished as the model's YAML says; the same one if it says nothing."""
+    """Return a reader whose content is finished as the model's YAML says; the same one if it says nothing."""
     make_steps = steps_for(config.cutstrings, config.extract_regex, config.trimspace, config.trimsuffix)
     return FinishingReader(reader, make_steps) if make_steps else reader
 
@@ -215,7 +215,7 @@ class Search:
         return self._run(self._pattern.search, text, start)
 
     def can_go_on(self, text: str, start: int) -> bool:
-        """Tell whether a match that begins at `start` could reach the end of the text, and so hang on what follows."""
+        """Return whether a match that begins at `start` could reach the text's end, and so hang on what follows."""
         fullmatch, end = self._pattern.fullmatch, len(text)
         return bool(
             self._run(fullmatch, text, start, partial=True)
@@ -223,7 +223,7 @@ class Search:
         )
 
     def may_go_on(self, text: str, start: int) -> bool:
-        """Tell, in one go, whether that could be so anywhere from `start` on."""
+        """Return, in one go, whether that could be so anywhere from `start` on."""
         return self._looks_ahead or bool(self._run(self._pattern.search, text, start, partial=True))
 
     def _run(
@@ -286,7 +286,7 @@ class Cut:
         return "".join(said)
 
     def _hold_from(self, text: str, at: int, end: int) -> int | None:
-        """Give the first place, up to `end`, where a match may begin that more text could change."""
+        """Return the first place, up to `end`, where a match may begin that more text could change."""
         if not self._search.may_go_on(text, at):
             return None
         places = range(at, min(end + 1, len(text)))

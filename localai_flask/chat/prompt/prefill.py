@@ -1,4 +1,4 @@
-"""The assistant's last message, where the model is to go on with it: left open at the end of the prompt.
+"""The assistant's last message, where the model is to continue it: left open at the end of the prompt.
 
 No template knows how to do that, so the message's text is marked at its end, and the prompt cut at the mark.
 """
@@ -17,9 +17,9 @@ Write = Callable[[Conversation], str]
 
 
 def written(conversation: Conversation, write: Write) -> tuple[str, str]:
-    """Write a prompt; give it, and what of the answer's turn stands in it already, if that is to be gone on with.
+    """Write a prompt; return it, and what of the answer's turn stands in it already, if that is to be continued.
 
-    Raises `UnsupportedParameter` if the template leaves out the text that is to be gone on with.
+    Raises `UnsupportedParameter` if the template leaves out the text that is to be continued.
     """
     field = conversation.continued_by
     if not field:
@@ -41,6 +41,6 @@ def written(conversation: Conversation, write: Write) -> tuple[str, str]:
 
 
 def _differing(text: str, other: str) -> str:
-    """Give a text from where it is not the other any more."""
+    """Return a text from where it is not the other any more."""
     pairs = enumerate(zip(text, other, strict=False))
     return text[next((at for at, (one, two) in pairs if one != two), min(len(text), len(other))) :]

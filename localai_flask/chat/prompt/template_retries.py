@@ -24,7 +24,7 @@ class Concession:
 
 
 def ladder(messages: list[Turn]) -> Iterator[Concession]:
-    """Give the concessions to try, one after the other; the first is none."""
+    """Return the concessions to try, one after the other; the first is none."""
     calls = any(turn.get("tool_calls") for turn in messages)
     folds = len(folded(messages)) < len(messages)
     for folding in (False, True) if folds else (False,):

@@ -21,7 +21,7 @@ WEIGHTS = ".safetensors"
 
 
 def find_gap(files: Iterable[Path]) -> str:
-    """Say in a sentence what is missing of a folder with these files; "" if that can be seen of nothing."""
+    """Return in a sentence what is missing of a folder with these files; "" if that can be seen of nothing."""
     files = list(files)
     names = {file.name for file in files}
     for file in files:

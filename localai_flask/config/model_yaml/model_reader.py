@@ -227,7 +227,7 @@ def _check_it_travels(config: model.ModelConfig, reading: _Reading) -> None:
 
 
 def _nearest(path: KeyPath) -> str:
-    """Say what an unknown key was probably meant to be."""
+    """Suggest what an unknown key was probably meant to be."""
     block = tuple(part for part in path[:-1] if isinstance(part, str))
     key = str(path[-1])
     for home in BLOCKS:

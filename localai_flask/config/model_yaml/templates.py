@@ -52,7 +52,7 @@ def has_changed(seen: Seen) -> bool:
 
 
 def filled_in(config: ModelConfig, folder: Path, seen: Seen) -> ModelConfig:
-    """Give a config with the texts of its template files, noting in `seen` where they were looked for.
+    """Return a config with the texts of its template files, noting in `seen` where they were looked for.
 
     Raises `ConfigError` naming a key whose file is not there, cannot be read, or is outside of the folder.
     """
@@ -80,7 +80,7 @@ def inline(config: ModelConfig) -> dict[str, str]:
 
 
 def syntax_problem(key: str, text: str) -> str:
-    """Say what is wrong with a template, as the rest of a sentence; "" if it is one."""
+    """Return what is wrong with a template, as the rest of a sentence; "" if it is one."""
     try:
         gotemplate.parse(text, key)
     except gotemplate.TemplateError as error:

@@ -119,7 +119,7 @@ class Session:
         self._avoided.add(link.worker.worker_id)
 
     def leave(self) -> None:
-        """Say how long the model is to be kept, now that the request has ended; may be called again."""
+        """Report how long the model is to be kept, now that the request has ended; may be called again."""
         if self.keep_alive_s is not None:
             self._directory.keep(self.config.key, self.keep_alive_s)
 

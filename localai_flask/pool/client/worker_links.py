@@ -102,7 +102,7 @@ class WorkerLinks(threading.Thread):
         self._connecting = threading.Lock()
 
     def to(self, worker: WorkerAddress) -> WorkerLink:
-        """Give the link to a worker; raise `ChannelGone` if it cannot be reached."""
+        """Return the link to a worker; raise `ChannelGone` if it cannot be reached."""
         link = self._alive(worker)
         if link is not None:
             return link

@@ -86,7 +86,7 @@ class Suspects:
 def describe_death(
     name: str, death: Death, loading: bool, because: str = "", *, is_cautious: bool = False
 ) -> ErrorInfo:
-    """Say in one sentence how a worker ended that did not explain itself, with the last lines it printed."""
+    """Describe in one sentence how a worker ended that did not explain itself, with the last lines it printed."""
     cause = because or _cause(death.exit_status)
     doing = "while loading the model" if loading else "while serving"
     if loading and is_cautious:

@@ -190,7 +190,7 @@ class _Room:
         return budget - sum(size for key, size in self._bytes.items() if key not in gone)
 
     def _no_room(self, key: str) -> ErrorInfo:
-        """Say what a model needs, and who has it."""
+        """Describe what a model needs, and who has it."""
         model, rules = self._models[key], self._rules
         name, groups = model.config.name, set(model.config.concurrency_groups)
         beside = [self._models[each] for each in self._present - {key}]

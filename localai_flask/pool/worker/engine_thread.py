@@ -156,7 +156,7 @@ class EngineThread(threading.Thread):
         return self._loading.load(backend)
 
     def _tell_all(self, error: ApiError) -> None:
-        """Tell every request why this process is about to end; called while the engine thread sits in a C call."""
+        """Inform every request why this process is about to end; called while the engine thread sits in a C call."""
         if isinstance(error, RemoteLost):
             self._in_hand.clear()
         for channel, request_id in self._front.routes():

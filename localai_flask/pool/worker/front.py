@@ -142,7 +142,7 @@ class Front:
         return request
 
     def tell_waiting(self) -> None:
-        """Tell those that have waited for a whole step that another worker may have them, and, asked, their place."""
+        """Inform those that have waited for a whole step that another worker may have them, and, asked, their place."""
         told: defaultdict[Channel, list[tuple[int, Answer]]] = defaultdict(list)
         for request in self._unanswered:
             if not request.has_started and self._requests.find(request.id) is request:

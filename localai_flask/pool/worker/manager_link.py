@@ -56,7 +56,7 @@ class ManagerLink(threading.Thread):
                 time.sleep(HEARTBEAT_S if self._registered else LOADING_HEARTBEAT_S)
 
     def fail(self, error: ErrorInfo) -> None:
-        """Tell the reason why the model could not be loaded; the manager guesses from the exit code if this fails."""
+        """Report why the model could not be loaded; the manager guesses from the exit code if this fails."""
         with self._lock:
             try:
                 self._connected().fail(self._report().worker_id, error)

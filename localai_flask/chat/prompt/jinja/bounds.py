@@ -59,7 +59,7 @@ class Usage(threading.local):
             raise SecurityError(f"it takes longer than the allowed {MAX_SECONDS:g} s")
 
     def make(self, length: int) -> None:
-        """Count a text of so many characters that is about to be made."""
+        """Count a text of `length` characters that is about to be made."""
         if length < _SHORT:
             return
         self.made += length
