@@ -9,6 +9,9 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
+START_S = 60.0
+"""How long a process may take to its first sign of life."""
+
 
 class Child:
     """A process that was started here, or adopted from a parent that is gone.
@@ -106,12 +109,17 @@ class WatchedChild(Child):
         super().__init__(child.pid, child)
 
     def outlives(self, silence_s: float) -> bool:
-        """Wait for the end, and return True; return False if the process gives no sign of life for that long."""
+        """Wait for the end, and return True; return False if the process gives no sign of life for that long.
+
+        The first one may take longer, as a busy machine starts a process as slowly every time.
+        """
         watched = [] if self._pidfd is None else [self._pulse, self._pidfd]
+        patience_s = max(silence_s, START_S)
         while watched:
-            ready = wait_readable(watched, silence_s)
+            ready = wait_readable(watched, patience_s)
             if not ready:
                 return False
+            patience_s = silence_s
             if self._pidfd in ready:
                 break
             if not os.read(self._pulse, 4096):

@@ -22,6 +22,7 @@ from localai_flask.pool.manager.worker_process import WorkerProcess
 from localai_flask.pool.model_logs import ModelLogs
 from localai_flask.pool.protocol import News
 from localai_flask.pool.runtime import ENV, Runtime
+from localai_flask.server import child
 from localai_flask.server.kept_process import KeptProcess, Service
 from localai_flask.settings import Settings
 from tests.support import processes
@@ -245,8 +246,9 @@ def test_a_manager_that_hangs_blocks_no_client_for_ever(pool: Pool, monkeypatch:
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Runtime]:
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
     """A manager that is kept running, with this process as the arbiter."""
+    monkeypatch.setattr(child, "START_S", 10.0)
     runtime = Runtime.create(tmp_path)
     service = Service(name="the manager", module="localai_flask.pool.manager", silence_s=1.0, grace_s=8.0)
     guard = KeptProcess(service, {**os.environ, ENV: str(runtime.path)})
@@ -259,11 +261,11 @@ def watched(tmp_path: Path) -> Iterator[Runtime]:
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGTERM, signal.SIGKILL])
 def test_a_manager_that_hangs_or_ends_is_replaced(watched: Runtime, number: int) -> None:
-    (manager,) = wait_for(lambda: processes.belonging_to(str(watched.path)), 5)
-    wait_for(watched.manager_socket.exists, 5, "the manager listens")
+    (manager,) = wait_for(lambda: processes.belonging_to(str(watched.path)), 20)
+    wait_for(watched.manager_socket.exists, 20, "the manager listens")
     os.kill(manager, number)
-    wait_for(lambda: processes.belonging_to(str(watched.path)) not in ([], [manager]), 5, "another manager")
-    wait_for(lambda: _connected(watched), 5, "the new manager answers")
+    wait_for(lambda: processes.belonging_to(str(watched.path)) not in ([], [manager]), 30, "another manager")
+    wait_for(lambda: _connected(watched), 20, "the new manager answers")
     assert processes.state(manager) == "", "the ended manager was not reaped"
 
 
