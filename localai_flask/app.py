@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from flask import Flask
 
 from localai_flask.api import auth, cors, docs, errors, health, hosts, metrics_page, observation, requests_page
+from localai_flask.api import models as model_routes
 from localai_flask.api.anthropic import errors as anthropic_errors
 from localai_flask.api.anthropic import routes as anthropic_routes
 from localai_flask.api.key_places import KeyPlaces
@@ -20,7 +21,6 @@ from localai_flask.api.localai import log_routes
 from localai_flask.api.localai import model_routes as localai_model_routes
 from localai_flask.api.localai import routes as localai_routes
 from localai_flask.api.openai import embeddings as openai_embeddings
-from localai_flask.api.openai import models as openai_models
 from localai_flask.api.openai import routes as openai_routes
 from localai_flask.api.proxies import Proxied
 from localai_flask.api.responses import routes as responses_routes
@@ -61,7 +61,7 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     app.after_request(cors.add_headers)
     app.extensions["counts"] = OfProcess(_open_counts)
     observation.observe(app)
-    errors.register(app, dict.fromkeys(anthropic_errors.PATHS, anthropic_errors.encode_error))
+    errors.register(app, dict.fromkeys(anthropic_errors.MARKS, anthropic_errors.encode_error))
     _register_blueprints(app)
     return app
 
@@ -112,7 +112,7 @@ def _register_blueprints(app: Flask) -> None:
     api.register_blueprint(metrics_page.bp)
     api.register_blueprint(requests_page.bp)
     api.register_blueprint(log_routes.bp)
-    openai = (openai_routes.bp, openai_embeddings.bp, openai_models.bp)
+    openai = (openai_routes.bp, openai_embeddings.bp, model_routes.bp)
     localai = (localai_routes.bp, localai_model_routes.bp)
     for blueprint in (*openai, *localai, anthropic_routes.bp, responses_routes.bp):
         api.register_blueprint(blueprint, url_prefix="/v1")

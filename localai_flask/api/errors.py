@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -61,7 +61,10 @@ Shape = Callable[[ErrorInfo, str], bytes]
 
 
 def register(app: Flask, shapes: Mapping[str, Shape]) -> None:
-    """Make the application answer every error; `shapes` has the path prefixes of families with a shape of their own."""
+    """Make the application answer every error; `shapes` has what marks a request of a family with its own.
+
+    A mark is a prefix of paths, or the name of a header.
+    """
     app.extensions["error_shapes"] = shapes
     app.register_error_handler(ApiError, _on_api_error)
     app.register_error_handler(HTTPException, _on_http_error)
@@ -85,15 +88,17 @@ def error_response(info: ErrorInfo, headers: dict[str, str] | None = None) -> Re
         headers["WWW-Authenticate"] = "Bearer"
     if info.status >= 500 and info.code in LASTING:
         headers["X-Should-Retry"] = "false"  # no standard, but the official clients heed it
-    body = shape_of(current_app, request.path)(info, current.record().id)
+    names = {name.lower() for name in request.headers.keys()}  # noqa: SIM118
+    body = shape_of(current_app, request.path, names)(info, current.record().id)
     return Response(body, info.status, headers, mimetype="application/json")
 
 
-def shape_of(app: Flask, path: str) -> Shape:
-    """Return how errors are rendered under a path."""
+def shape_of(app: Flask, path: str, headers: Container[str] = ()) -> Shape:
+    """Return how errors are rendered under a path, for a request with such headers."""
     shapes: Mapping[str, Shape] = app.extensions["error_shapes"]
     path = path.rstrip("/") + "/"
-    return next((shape for prefix, shape in shapes.items() if path.startswith(f"{prefix}/")), _encode_plainly)
+    marked = (shape for mark, shape in shapes.items() if path.startswith(f"{mark}/") or mark in headers)
+    return next(marked, _encode_plainly)
 
 
 def _encode_plainly(info: ErrorInfo, _: str) -> bytes:

@@ -1,13 +1,22 @@
-"""Which tools a request lets the model call, and which field of it wants calls to be enforced."""
+"""Which tools a request lets the model call, which field of it wants calls to be enforced, and which are left out.
+
+What a server would have to run itself, such as a web search, is no reason to refuse a request that has other tools.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from flask import Response
 from marshmallow import ValidationError
 
 from localai_flask.chat.conversation import Tool
+
+LEFT_OUT = "X-Tools-Left-Out"
+"""The response header that lists the types of such tools."""
+
+MOST_KINDS, LONGEST_KIND = 20, 60
 
 
 class Choice(NamedTuple):
@@ -40,3 +49,11 @@ def asked_by(tools: Sequence[Tool], choice: Choice, strict: str) -> str:
     if choice.mode == "none":
         return ""
     return next((strict.format(index) for index, tool in enumerate(tools) if tool.strict), "")
+
+
+def with_left_out(response: Response, kinds: Sequence[str]) -> Response:
+    """Say in a response's head which tools the model was not given, if any."""
+    if kinds:
+        named = [kind for kind in kinds if kind.isascii() and kind.isprintable() and len(kind) <= LONGEST_KIND]
+        response.headers[LEFT_OUT] = ", ".join(named[:MOST_KINDS]) or "others"
+    return response

@@ -151,6 +151,10 @@ def test_a_conversation_with_tools(client: FlaskClient, pool: FakePool) -> None:
     )
 
 
+SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+CITED = {"type": "document", "source": {"type": "text", "data": "a"}, "citations": {"enabled": True}}
+
+
 @pytest.mark.parametrize(
     ("change", "where"),
     [
@@ -160,7 +164,11 @@ def test_a_conversation_with_tools(client: FlaskClient, pool: FakePool) -> None:
         ({"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}, "messages[0].content[0]"),
         ({"messages": [{"role": "user", "content": [{"type": "tool_use"}]}]}, "messages[0].content[0].type"),
         ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content"),
-        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
+        ({"tools": [SEARCH], "tool_choice": {"type": "tool", "name": "web_search"}}, "tool_choice"),
+        ({"tools": [SEARCH, TOOL], "tool_choice": {"type": "tool", "name": "web_search"}}, "tool_choice.name"),
+        ({"tools": [SEARCH], "tool_choice": "any"}, "tool_choice"),
+        ({"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}, "context_management.edits[0].type"),
+        ({"messages": [{"role": "user", "content": [CITED]}]}, "messages[0].content[0].citations"),
         ({"tools": [{"name": "x"}]}, "tools[0].input_schema"),
         ({"tool_choice": {"type": "any"}}, "tool_choice"),
         ({"tool_choice": "any"}, "tool_choice"),
@@ -333,7 +341,7 @@ USER: dict[str, Any] = {"role": "user", "content": "hello"}
     ("messages", "where"),
     [
         ([USER, USE], "messages[1]"),
-        ([USER, USE, USER], "messages[1]"),
+        ([USER, {**USE, "content": [*USE["content"], {**USE["content"][0], "id": "t2"}]}, RESULT], "messages[1]"),
         ([USER, RESULT], "messages[1]"),
         ([USER, USE, RESULT, {"role": "assistant", "content": "3"}, RESULT], "messages[4]"),
     ],

@@ -141,9 +141,9 @@ def test_tools(client: FlaskClient, pool: FakePool) -> None:
 def test_a_result_without_its_call_is_refused(client: FlaskClient, pool: FakePool) -> None:
     call = {"type": "function_call", "call_id": "call_1", "name": "add", "arguments": "{}"}
     result = {"type": "function_call_output", "call_id": "call_1", "output": "two"}
-    error = create(client, 400, input=[result, call])["error"]
+    error = create(client, 400, input=[{"role": "user", "content": "1+1"}, result])["error"]
     assert (
-        error["param"] == "input[0].call_id" and "'call_1' is not the `call_id` of a function_call" in error["message"]
+        error["param"] == "input[1].call_id" and "'call_1' is not the `call_id` of a function_call" in error["message"]
     )
     pool.scripts = [says("1")]
     first = create(client, input=[call, result])
@@ -419,14 +419,18 @@ def test_no_websocket(client: FlaskClient) -> None:
         ({"input": [{"type": "web_search_call", "id": "x"}]}, "input[0].type"),
         ({"input": [{"type": "function_call", "call_id": "c", "name": "f"}]}, "input[0].arguments"),
         ({"input": [{"type": "compaction", "encrypted_content": "theirs"}]}, "input[0].encrypted_content"),
-        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"tools": [{"type": "web_search"}], "tool_choice": {"type": "web_search"}}, "tool_choice.type"),
+        ({"tools": [{"type": "web_search"}], "tool_choice": "required"}, "tool_choice"),
+        ({"tools": [{"type": "function"}]}, "tools[0].name"),
+        ({"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "custom"}]}]}, "tools[0].tools[0].name"),
+        ({"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}]}, "input"),
+        ({"reasoning": {"mode": "pro"}}, "reasoning.mode"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "file_search"}}, "tool_choice.type"),
         ({"tools": [ADD], "tool_choice": {"type": "function", "name": "f"}}, "tool_choice"),
         ({"background": True, "store": False}, "background"),
         ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "p"}}, "prompt"),
-        ({"text": {"verbosity": "low"}}, "text.verbosity"),
         ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.schema"),
         ({"text": {"format": {"type": "json_schema", "name": "x", "schema": {}}}}, "text.format.schema"),
         ({"reasoning": {"summary": "concise"}}, "reasoning.summary"),
@@ -436,7 +440,6 @@ def test_no_websocket(client: FlaskClient) -> None:
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"max_tokens": 5}, "max_tokens"),
         ({"n": 2}, "n"),
-        ({"service_tier": "gold"}, "service_tier"),
         ({"metadata": {"a": 1}}, "metadata.a"),
         ({"stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
     ],

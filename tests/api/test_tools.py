@@ -71,6 +71,10 @@ def test_a_call_that_was_cut(client: FlaskClient, pool: FakePool, reason: Finish
 
 
 RESULT = {"role": "tool", "tool_call_id": "c1", "content": "2"}
+TWICE_CALLED = {
+    "role": "assistant",
+    "tool_calls": [{"id": id, "type": "function", "function": {"name": "add"}} for id in ("c1", "c2")],
+}
 CALLED = {"role": "assistant", "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "add"}}]}
 
 
@@ -80,7 +84,7 @@ CALLED = {"role": "assistant", "tool_calls": [{"id": "c1", "type": "function", "
         ([USER, RESULT], "messages[1].tool_call_id"),
         ([USER, CALLED, {**RESULT, "tool_call_id": "c2"}], "messages[2].tool_call_id"),
         ([USER, CALLED, RESULT, USER, RESULT], "messages[4].tool_call_id"),
-        ([USER, CALLED, USER], "messages[1].tool_calls"),
+        ([USER, TWICE_CALLED, RESULT], "messages[1].tool_calls"),
         ([USER, CALLED], "messages[1].tool_calls"),
     ],
 )

@@ -20,9 +20,9 @@ from localai_flask.api.anthropic import schemas as anthropic_schemas
 from localai_flask.api.anthropic import stream as anthropic_stream
 from localai_flask.api.fields import Noted, Refused
 from localai_flask.api.openai import embeddings, schemas
+from localai_flask.api.responses import call_items, telling
 from localai_flask.api.responses import schemas as responses_schemas
 from localai_flask.api.responses import stream as responses_stream
-from localai_flask.api.responses import telling
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "compatibility.md"
@@ -67,7 +67,7 @@ NEVER = {
     "refusal": "models that people run themselves refuse in their own words",
     "annotation": "annotations come from hosted tools",
     "compaction": "compaction is a request of its own here",
-    "": "belongs to a hosted tool, which is refused in requests",
+    "": "belongs to a hosted tool, which is left out",
 }
 
 
@@ -119,7 +119,7 @@ def page() -> str:
     for title, types, schema in REQUESTS:
         lines += [f"\n## {title}\n", "| parameter | | |", "|---|---|---|", *rows(types, schema)]
     lines += events("Anthropic: events", anthropic.types.RawMessageStreamEvent, told_in(anthropic_stream))
-    lines += events("Open Responses: events", ResponseStreamEvent, told_in(responses_stream, telling))
+    lines += events("Open Responses: events", ResponseStreamEvent, told_in(responses_stream, telling, call_items))
     return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
 
 

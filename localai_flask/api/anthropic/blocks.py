@@ -1,6 +1,7 @@
 """Content blocks of Anthropic's messages, and the house's messages that they become.
 
-One message of Anthropic's may be several of ours: each tool result is a message of its own, in the role `tool`.
+One message of Anthropic's may be several of ours: each tool result is a message of its own, in the role `tool`. What
+this server cannot read is refused in a message that is asked now; in the past and in results it is shown as text.
 """
 
 from __future__ import annotations
@@ -12,18 +13,21 @@ from typing import Any
 from marshmallow import ValidationError
 
 from localai_flask.api.parsing import Unsupported
+from localai_flask.api.past import foreign_text
 from localai_flask.chat.conversation import Message, Role, ToolCall
 
 FAILED = "Error: "
 """What stands before the result of a call that failed, as chat templates have no other place for it."""
+CHANGES = ("tool_addition", "tool_removal")
 TEXT_ONLY = "but this model reads text only."
 
 
 class Turn:
     """Collects the blocks of one message."""
 
-    def __init__(self, role: Role):
+    def __init__(self, role: Role, is_now: bool):
         self.role = role
+        self.is_now = is_now
         self.messages: list[Message] = []
         self.texts: list[str] = []
         self.thoughts: list[str] = []
@@ -48,8 +52,8 @@ class Turn:
         self.texts = []
 
 
-def read_messages(role: Role, content: Any) -> list[Message]:
-    """Read one message's content: text or blocks.
+def read_messages(role: Role, content: Any, is_now: bool) -> list[Message]:
+    """Read one message's content: text or blocks; `is_now` if it is what the request asks.
 
     Raises `ValidationError` with the index of the block that is wrong.
     """
@@ -57,7 +61,7 @@ def read_messages(role: Role, content: Any) -> list[Message]:
         return [Message(role=role, content=content)]
     if not isinstance(content, list):
         raise ValidationError("must be a string or a list of content blocks.")
-    turn = Turn(role)
+    turn = Turn(role, is_now)
     for index, block in enumerate(content):
         try:
             _read_block(turn, block)
@@ -66,7 +70,7 @@ def read_messages(role: Role, content: Any) -> list[Message]:
     return turn.close()
 
 
-def read_text(content: Any) -> str:
+def read_text(content: Any, is_now: bool = True) -> str:
     """Read content that can only be text: a string or a list of text blocks."""
     if isinstance(content, str):
         return content
@@ -75,7 +79,7 @@ def read_text(content: Any) -> str:
     texts = []
     for index, block in enumerate(content):
         try:
-            texts.append(_plain_text(block))
+            texts.append(_plain_text(block, is_now))
         except ValidationError as error:
             raise ValidationError({index: error.messages}) from None
     return "\n".join(texts)
@@ -86,33 +90,52 @@ def _read_block(turn: Turn, block: Any) -> None:
     readers = ASSISTANT_BLOCKS if turn.role == "assistant" else USER_BLOCKS
     if kind in readers:
         readers[kind](turn, block)
-    elif kind in ASSISTANT_BLOCKS or kind in USER_BLOCKS:
+    elif turn.is_now and (kind in ASSISTANT_BLOCKS or kind in USER_BLOCKS):
         raise ValidationError({"type": [f"{kind} is not possible in the role {turn.role}."]})
     else:
-        turn.texts.append(_plain_text(block))
+        turn.texts.append(_plain_text(block, turn.is_now))
 
 
-def _plain_text(block: Any) -> str:
-    """Return the text of a block that is nothing else."""
+def _plain_text(block: Any, is_now: bool) -> str:
+    """Return the text of a block that is nothing else, or of one that cannot be read, in the past."""
     kind = _kind(block)
     if kind == "text":
         return _text(block, "text")
-    if kind == "document":
-        return _document(block)
-    if kind == "search_result":
-        return f"{_text(block, 'title')} ({_text(block, 'source')})\n{read_text(block.get('content'))}"
+    try:
+        if kind == "document":
+            return _document(block, is_now)
+        if kind == "search_result":
+            _check_citations(block, is_now)
+            return f"{_text(block, 'title')} ({_text(block, 'source')})\n{read_text(block.get('content'), is_now)}"
+    except ValidationError:
+        if is_now:
+            raise
+    if kind == "compaction" and not is_now:
+        return f"Summary of the conversation so far:\n{block.get('content') or ''}"
+    if kind in CHANGES:  # read by the tools' side
+        return ""
+    if not is_now:
+        return foreign_text(kind, block)
     if kind == "image":
         raise ValidationError([Unsupported(f"is an image, {TEXT_ONLY}")])
     raise ValidationError({"type": [Unsupported(f"{kind} is not supported by this server; leave it out.")]})
 
 
-def _document(block: dict[str, Any]) -> str:
+def _check_citations(block: dict[str, Any], is_now: bool) -> None:
+    citations = block.get("citations")
+    if is_now and isinstance(citations, dict) and citations.get("enabled"):
+        problem = "asks for citations, which this server does not make; leave it out."
+        raise ValidationError({"citations": [Unsupported(problem)]})
+
+
+def _document(block: dict[str, Any], is_now: bool) -> str:
+    _check_citations(block, is_now)
     source = block.get("source")
     kind = source.get("type") if isinstance(source, dict) else None
     if kind == "text":
         text = _text(source, "data")  # type: ignore[arg-type]
     elif kind == "content":
-        text = read_text(source.get("content"))  # type: ignore[union-attr]
+        text = read_text(source.get("content"), is_now)  # type: ignore[union-attr]
     else:
         raise ValidationError({"source": [Unsupported(f"is a document of type {kind}, {TEXT_ONLY}")]})
     heads = [block[key] for key in ("title", "context") if isinstance(block.get(key), str) and block[key]]
@@ -130,7 +153,7 @@ def _tool_use(turn: Turn, block: dict[str, Any]) -> None:
 def _tool_result(turn: Turn, block: dict[str, Any]) -> None:
     call_id = _text(block, "tool_use_id", least=1)
     try:
-        content = read_text(block.get("content") or "")
+        content = read_text(block.get("content") or "", is_now=False)
     except ValidationError as error:
         raise ValidationError({"content": error.messages}) from None
     failed = block.get("is_error") or False
@@ -143,15 +166,17 @@ def _thinking(turn: Turn, block: dict[str, Any]) -> None:
     turn.thoughts.append(_text(block, "thinking"))
 
 
-def _unreadable(turn: Turn, block: dict[str, Any]) -> None:
-    """Pass over thinking that was encrypted by another server: nobody here can read it."""
+def _pass_over(turn: Turn, block: dict[str, Any]) -> None:
+    """Pass over what no model reads, such as thinking that another server has encrypted."""
 
 
 Reader = Callable[[Turn, dict[str, Any]], None]
 ASSISTANT_BLOCKS: dict[str, Reader] = {
     "tool_use": _tool_use,
     "thinking": _thinking,
-    "redacted_thinking": _unreadable,
+    "redacted_thinking": _pass_over,
+    "fallback": _pass_over,
+    "mcp_tool_listing": _pass_over,
 }
 USER_BLOCKS: dict[str, Reader] = {"tool_result": _tool_result}
 

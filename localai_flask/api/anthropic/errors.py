@@ -8,7 +8,8 @@ from localai_flask.api import docs
 from localai_flask.api.anthropic.shapes import ErrorDetail, ErrorResponse
 from localai_flask.errors import ErrorInfo
 
-PATHS = ("/v1/messages", "/messages")
+MARKS = ("/v1/messages", "/messages", "anthropic-version")
+"""What marks a request of this family: prefixes of its paths, and a header that its clients send with all requests."""
 TYPES = {
     401: "authentication_error",
     403: "permission_error",

@@ -32,7 +32,14 @@ def new_message_id() -> str:
 
 
 def message(
-    id: str, model: str, answer: Answer, stops: Container[str], *, shows_thinking: bool, hides_thoughts: bool
+    id: str,
+    model: str,
+    answer: Answer,
+    stops: Container[str],
+    *,
+    shows_thinking: bool,
+    hides_thoughts: bool,
+    writes_cache: bool,
 ) -> bytes:
     """Render a whole message; `stops` are the client's own stop sequences."""
     assert answer.finish is not None, "a collected answer has an end"
@@ -45,7 +52,7 @@ def message(
     for call in answer.tool_calls:
         content.append(shapes.ToolUseBlock(tool_use_id(call.id), call.name, _input(call.arguments)))
     reason, sequence = stop_reason(answer.finish, stops)
-    return encode(shapes.Message(id, model, content, reason, sequence, usage(answer.finish.usage)))
+    return encode(shapes.Message(id, model, content, reason, sequence, usage(answer.finish.usage, writes_cache)))
 
 
 def _input(arguments: str) -> dict[str, Any]:
@@ -57,10 +64,12 @@ def _input(arguments: str) -> dict[str, Any]:
     return read
 
 
-def usage(used: Usage) -> shapes.UsageShape:
+def usage(used: Usage, writes_cache: bool) -> shapes.UsageShape:
+    """Count tokens; what is computed counts as written to the cache where a request has asked for that."""
     details = shapes.OutputTokensDetails(used.reasoning_tokens)
     computed = used.prompt_tokens - used.cached_tokens
-    return shapes.UsageShape(computed, used.completion_tokens, used.cached_tokens, output_tokens_details=details)
+    written = computed if writes_cache else 0
+    return shapes.UsageShape(computed - written, used.completion_tokens, used.cached_tokens, written, details)
 
 
 def stop_reason(finish: Finish, stops: Container[str]) -> tuple[shapes.StopWord, str | None]:

@@ -13,6 +13,7 @@ from localai_flask.api.chatting import chat_plan, count_prompt_tokens
 from localai_flask.api.limits import takes_place
 from localai_flask.api.naming import chosen_model
 from localai_flask.api.parsing import Blueprint
+from localai_flask.api.tools import with_left_out
 from localai_flask.api.work import Work
 from localai_flask.config import sampling
 
@@ -31,11 +32,17 @@ def create_message(call: MessagesCall) -> Response:
     params = sampling.merge(config, call.asked, CALLED)
     work = Work(config, chat_plan(call.conversation, call.wanted, config, params), waiting=call.waiting)
     id, stops = render.new_message_id(), call.asked.get("stop", ())
-    thinking = {"shows_thinking": call.shows_thinking, "hides_thoughts": call.hides_thoughts}
+    manner = {
+        "shows_thinking": call.shows_thinking,
+        "hides_thoughts": call.hides_thoughts,
+        "writes_cache": call.marks_cache and params.cache_prompt,
+    }
     if call.stream:
-        return sse.respond(work, MessageEvents(id, name, stops, request_id=current.record().id, **thinking))
+        events = MessageEvents(id, name, stops, request_id=current.record().id, **manner)
+        return with_left_out(sse.respond(work, events), call.left_out)
     (answer,) = work.answers()
-    return Response(render.message(id, name, answer, stops, **thinking), mimetype="application/json")
+    body = render.message(id, name, answer, stops, **manner)
+    return with_left_out(Response(body, mimetype="application/json"), call.left_out)
 
 
 @bp.post("/messages/count_tokens")

@@ -9,8 +9,10 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError, fields
 
-from localai_flask.api.anthropic.blocks import read_messages, read_text
-from localai_flask.api.anthropic.turns import check_paired
+from localai_flask.api.anthropic.blocks import read_text
+from localai_flask.api.anthropic.history import read_conversation, with_thoughts_cleared
+from localai_flask.api.anthropic.tools import ToolSchema, shown_tools, tool_changes
+from localai_flask.api.anthropic.volatile import without_volatile_lines
 from localai_flask.api.fields import (
     Decimal,
     Either,
@@ -51,46 +53,38 @@ class MessagesCall:
     hides_thoughts: bool = False
     """The thinking is shown as an empty block."""
     waiting: Waiting = NO_WISHES
+    left_out: tuple[str, ...] = ()
+    """The types of tools that a server would have to run."""
+    marks_cache: bool = False
+    """The request says what of its prompt to cache."""
 
 
 class ContentField(Either):
     """Text or blocks; read once the role is known."""
 
 
+class EffortSchema(RequestSchema):
+    effort = Text(validate=one_of(*EFFORTS))
+
+
 class MessageSchema(RequestSchema):
     role = Text(required=True, validate=one_of("user", "assistant", "system"))
-    content = ContentField(required=True, metadata=TEXT_OR_BLOCKS)
+    content = ContentField(metadata=TEXT_OR_BLOCKS)
+    clear_at = Text(validate=one_of("next_user_message", "never"))
+    output_config = Object(EffortSchema)
 
     @marshmallow.post_load
-    def make(self, data: dict[str, Any], **_: Any) -> list[Message]:
-        try:
-            return read_messages(data["role"], data["content"])
-        except ValidationError as error:
-            raise ValidationError({"content": error.messages}) from None
+    def check(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        if "content" not in data and data["role"] != "system":
+            raise ValidationError({"content": ["is required."]})
+        return data
 
 
 class SystemField(Either):
     """Text or text blocks."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
-        return read_text(value)
-
-
-class ToolSchema(RequestSchema):
-    type = Text(load_default="custom")
-    name = Text(required=True, validate=not_empty())
-    description = Text(load_default="")
-    input_schema = Mapping()
-    strict = Flag(load_default=False)
-
-    @marshmallow.post_load
-    def make(self, data: dict[str, Any], **_: Any) -> Tool:
-        if data["type"] != "custom":
-            raise ValidationError({"type": [Unsupported(f"{data['type']} {HOSTED}")]})
-        if "input_schema" not in data:
-            raise ValidationError({"input_schema": ["is required."]})
-        description, schema = data["description"], data["input_schema"]
-        return Tool(name=data["name"], description=description, parameters=schema, strict=data["strict"])
+        return read_text(without_volatile_lines(value))
 
 
 class ToolChoiceSchema(RequestSchema):
@@ -123,7 +117,32 @@ class OutputFormatSchema(RequestSchema):
 
 class OutputConfigSchema(RequestSchema):
     effort = Text(validate=one_of(*EFFORTS))
+    task_budget = Refused("is kept by Anthropic's servers; send `max_tokens`.")
     format = Object(OutputFormatSchema)
+
+
+class ContextEdit(RequestSchema):
+    """What is taken out of the conversation: here, the thoughts of all turns but the last ones."""
+
+    type = Text(required=True)
+    keep = Either()
+
+    @marshmallow.post_load
+    def make(self, data: dict[str, Any], **_: Any) -> int | None:
+        """Return how many turns keep their thoughts; None for all."""
+        if data["type"] != "clear_thinking_20251015":
+            raise ValidationError({"type": [Unsupported(f"is {data['type']}, which this server does not do.")]})
+        keep = data.get("keep", {"type": "thinking_turns", "value": 1})
+        if keep == "all" or (isinstance(keep, dict) and keep.get("type") == "all"):
+            return None
+        value = keep.get("value") if isinstance(keep, dict) else None
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValidationError({"keep": ["must be `all`, or how many `thinking_turns` to keep, 1 or more."]})
+        return value
+
+
+class ContextManagement(RequestSchema):
+    edits = Many(fields.Nested(ContextEdit), load_default=list)
 
 
 class PromptRequest(RequestSchema):
@@ -136,10 +155,15 @@ class PromptRequest(RequestSchema):
     tool_choice = ToolChoiceField(metadata=TOOL_CHOICE)
     thinking = Object(ThinkingSchema)
     output_config = Object(OutputConfigSchema)
+    output_format = Object(OutputFormatSchema)
+    context_management = Object(ContextManagement)
+    compaction = Refused("is not done by this server; shorten the conversation.")
+    thread = Refused("is kept by Anthropic's servers, which this is not.")
+    fallbacks = Noted("names other models, for which there is no need here.")
     chat_template_kwargs = Mapping()
     mcp_servers = Refused(HOSTED)
     container = Refused(HOSTED)
-    speed = Refused("cannot be chosen here; leave it out.", harmless=("standard",))
+    speed = Noted("is a hint: the model runs as fast as it can.")
     cache_control = Noted("is about the prompt cache, which finds by itself what prompts have in common.")
     diagnostics = Noted("is for Anthropic's own servers.")
     user_profile_id = Noted("is for Anthropic's own servers.")
@@ -148,15 +172,18 @@ class PromptRequest(RequestSchema):
 
     def call(self, data: dict[str, Any], **more: Any) -> MessagesCall:
         """Make the call from loaded data."""
-        check_paired(data["messages"])
-        messages = [message for group in data["messages"] for message in group]
+        messages = read_conversation(data["messages"])
+        for keep in data.get("context_management", {}).get("edits", ()):
+            messages = with_thoughts_cleared(messages, keep)
         if data["system"]:
             messages.insert(0, Message(role="system", content=data["system"]))
         choice = data.get("tool_choice", {"type": "auto"})
-        tools = _chosen(data["tools"], choice)
+        chosen = choice.get("name") if choice["type"] == "tool" else None
+        shown = shown_tools(data["tools"], tool_changes(data["messages"]), chosen)
+        tools = _chosen(shown, choice, [each.type for each in data["tools"] if each.tool is None])
         must_call = choice["type"] in ("any", "tool")
         disabled = choice["type"] == "tool" or choice.get("disable_parallel_tool_use")
-        config, thinking = data.get("output_config", {}), data.get("thinking", {})
+        config, thinking = _output_config(data), data.get("thinking", {})
         if continues := messages[-1].role == "assistant":
             continues = _is_to_be_continued(messages, thinking, config)
         conversation = Conversation(
@@ -177,6 +204,7 @@ class PromptRequest(RequestSchema):
             wanted=wanted,
             shows_thinking=thinking.get("type") != "disabled",
             hides_thoughts=thinking.get("display") == "omitted",
+            left_out=tuple(dict.fromkeys(each.type for each in data["tools"] if each.tool is None)),
             **more,
         )
 
@@ -195,29 +223,56 @@ class MessagesRequest(PromptRequest, ProgressFields):
     top_k = Whole(0)
     top_p = Decimal(0, 1)
     metadata = Mapping()
-    service_tier = Text(validate=one_of("auto", "standard_only"))
+    service_tier = Text()
 
-    @marshmallow.post_load
-    def make(self, data: dict[str, Any], **_: Any) -> MessagesCall:
+    @marshmallow.post_load(pass_original=True)
+    def make(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> MessagesCall:
         names = {"max_tokens": "max_tokens", "stop_sequences": "stop"}
         names |= {name: name for name in ("temperature", "top_k", "top_p")}
         asked = {ours: data[theirs] for theirs, ours in names.items() if theirs in data}
         budget = data.get("thinking", {}).get("budget_tokens", 0)
         if budget >= data["max_tokens"]:
             raise ValidationError({"thinking": {"budget_tokens": ["must be less than `max_tokens`."]}})
-        return self.call(data, asked=asked, stream=data["stream"], waiting=waiting_of(data))
+        more = {"stream": data["stream"], "waiting": waiting_of(data), "marks_cache": _marks_cache(original)}
+        return self.call(data, asked=asked, **more)
 
 
-def _chosen(tools: list[Tool], choice: dict[str, Any]) -> tuple[Tool, ...]:
+def _output_config(data: dict[str, Any]) -> dict[str, Any]:
+    """Return what is asked of the output; its format has stood in a field of its own before."""
+    config: dict[str, Any] = data.get("output_config", {})
+    for message in data["messages"]:
+        config = {**config, **message.get("output_config", {})}
+    if "output_format" not in data:
+        return config
+    if "format" in config:
+        raise ValidationError({"output_format": ["is not possible together with `output_config.format`."]})
+    return {**config, "format": data["output_format"]}
+
+
+def _marks_cache(body: dict[str, Any]) -> bool:
+    """Return whether a request has a `cache_control` where Anthropic's API takes one."""
+    holders = [body, *_objects(body.get("system")), *_objects(body.get("tools"))]
+    for message in _objects(body.get("messages")):
+        blocks = _objects(message.get("content"))
+        holders += [*blocks, *(inner for block in blocks for inner in _objects(block.get("content")))]
+    return any(holder.get("cache_control") for holder in holders)
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _chosen(tools: tuple[Tool, ...], choice: dict[str, Any], left_out: list[str]) -> tuple[Tool, ...]:
     kind, names = choice["type"], [tool.name for tool in tools]
     if kind == "none":
         return ()
     if kind in ("any", "tool") and not tools:
-        raise ValidationError({"tool_choice": ["asks for a call, but there are no `tools`."]})
+        reason = f": {left_out[0]} {HOSTED}" if left_out else "."
+        raise ValidationError({"tool_choice": ["asks for a call, but there are no `tools`" + reason]})
     if kind != "tool":
-        return tuple(tools)
+        return tools
     if choice.get("name") not in names:
-        raise ValidationError({"tool_choice": {"name": ["must be the name of one of the `tools`."]}})
+        raise ValidationError({"tool_choice": {"name": ["must be the name of one of the `tools` that it may call."]}})
     return tuple(tool for tool in tools if tool.name == choice["name"])
 
 

@@ -14,12 +14,16 @@ class OutputTokensDetails(msgspec.Struct):
 
 
 class UsageShape(msgspec.Struct):
-    """`input_tokens` are those that had to be computed; the prompt's others are in `cache_read_input_tokens`."""
+    """`cache_read_input_tokens` are those of the prompt that came out of the cache.
+
+    The others were computed: they are `cache_creation_input_tokens` if the request has a `cache_control`, as all that
+    is computed goes into the cache, and else `input_tokens`.
+    """
 
     input_tokens: int
     output_tokens: int
     cache_read_input_tokens: int
-    cache_creation_input_tokens: int = 0
+    cache_creation_input_tokens: int
     output_tokens_details: OutputTokensDetails | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -63,3 +67,20 @@ class ErrorResponse(msgspec.Struct):
     error: ErrorDetail
     request_id: str
     type: Literal["error"] = "error"
+
+
+class Model(msgspec.Struct):
+    id: str
+    display_name: str
+    created_at: str
+    max_input_tokens: int | None
+    max_tokens: int | None
+    lifecycle: Literal["active"] = "active"
+    type: Literal["model"] = "model"
+
+
+class ModelList(msgspec.Struct):
+    data: list[Model]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool

@@ -27,9 +27,11 @@ class MessageEvents:
         request_id: str,
         shows_thinking: bool,
         hides_thoughts: bool,
+        writes_cache: bool,
     ):
         self._id, self._model, self._stops, self._request_id = id, model, stops, request_id
         self._shows_thinking, self._hides_thoughts = shows_thinking, hides_thoughts
+        self._writes_cache = writes_cache
         self._is_begun = False
         self._index = -1
         self._open = ""
@@ -76,7 +78,7 @@ class MessageEvents:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": usage(used),
+            "usage": usage(used, self._writes_cache),
         }
         return _frame("message_start", {"message": message}) + PING
 
@@ -93,7 +95,11 @@ class MessageEvents:
             frames += self._block("text", {"text": "", "citations": None})
         reason, sequence = stop_reason(finish, self._stops)
         delta = {"stop_reason": reason, "stop_sequence": sequence}
-        return frames + self._close() + _frame("message_delta", {"delta": delta, "usage": usage(finish.usage)})
+        return (
+            frames
+            + self._close()
+            + _frame("message_delta", {"delta": delta, "usage": usage(finish.usage, self._writes_cache)})
+        )
 
     def _block(self, kind: str, empty: dict[str, Any]) -> bytes:
         """Open a block unless it is open."""

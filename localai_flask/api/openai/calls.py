@@ -33,6 +33,10 @@ class ChatCall(Call):
 
     conversation: Conversation
     is_legacy: bool = False
+    customs: frozenset[str] = frozenset()
+    """The names of the tools that are called with a text."""
+    left_out: tuple[str, ...] = ()
+    """The types of tools that a server would have to run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

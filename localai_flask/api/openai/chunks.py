@@ -6,8 +6,10 @@ else.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import ClassVar
 
+from localai_flask.api.custom_tools import read_input
 from localai_flask.api.errors import encode_error
 from localai_flask.api.openai.render import (
     FINISH_REASONS,
@@ -86,9 +88,12 @@ class ChatChunks(Chunks):
     kind = "chat.completion.chunk"
     more: ClassVar[dict[str, str]] = {"service_tier": "default"}
 
-    def __init__(self, identity: Identity, n: int, include_usage: bool):
+    def __init__(self, identity: Identity, n: int, include_usage: bool, customs: Container[str] = ()):
         super().__init__(identity, n, include_usage)
         self._begun: set[int] = set()
+        self._customs = customs
+        self._texts: dict[tuple[int, int], list[str]] = {}
+        """Arguments so far of calls with a text, by choice and number; it is told when its JSON is whole."""
 
     def feed(self, index: int, event: Event) -> bytes:
         """Frames for one event."""
@@ -112,16 +117,31 @@ class ChatChunks(Chunks):
                 thought = encode(text)  # clients read it under one of two names
                 delta = b'{"reasoning_content":%s,"reasoning":%s}' % (thought, thought)
                 return self._chunk(index, delta, _logprobs(logprobs))
+            case ToolCallStart(number, id, name) if name in self._customs:
+                self._texts[index, number] = []
+                call = {"index": number, "id": id, "type": "custom", "custom": {"name": name, "input": ""}}
+                return self._chunk(index, b'{"tool_calls":[%s]}' % encode(call))
             case ToolCallStart(number, id, name):
                 call = {"index": number, "id": id, "type": "function", "function": {"name": name, "arguments": ""}}
                 return self._chunk(index, b'{"tool_calls":[%s]}' % encode(call))
+            case ToolArguments(number, text) if (index, number) in self._texts:
+                self._texts[index, number].append(text)
+                return b""
             case ToolArguments(number, text):
                 piece = {"index": number, "function": {"arguments": text}}
                 return self._chunk(index, b'{"tool_calls":[%s]}' % encode(piece))
             case Finish():
-                return self._chunk(index, b"{}", _logprobs(event.logprobs), event)
+                return self._custom_inputs(index) + self._chunk(index, b"{}", _logprobs(event.logprobs), event)
             case _:
                 return b""
+
+    def _custom_inputs(self, index: int) -> bytes:
+        """Tell the texts of all calls that have one."""
+        frames = b""
+        for choice, number in [place for place in self._texts if place[0] == index]:
+            piece = {"index": number, "custom": {"input": read_input("".join(self._texts.pop((choice, number))))}}
+            frames += self._chunk(index, b'{"tool_calls":[%s]}' % encode(piece))
+        return frames
 
     def _chunk(self, index: int, delta: bytes, logprobs: bytes = NULL, finish: Finish | None = None) -> bytes:
         told = self._head, index, delta, logprobs, *self._ending(index, finish)

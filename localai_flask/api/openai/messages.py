@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import marshmallow
 from marshmallow import ValidationError, fields
 
+from localai_flask.api.custom_tools import InputFormat, as_arguments, custom_tool
 from localai_flask.api.fields import (
     Either,
     Flag,
     Many,
     Mapping,
+    Noted,
     Object,
-    Refused,
     RequestSchema,
     Text,
     not_empty,
     one_of,
 )
 from localai_flask.api.parsing import Unsupported
+from localai_flask.api.past import foreign_text
 from localai_flask.api.tools import Choice
 from localai_flask.chat.conversation import Message, Tool, ToolCall
 
@@ -31,7 +33,7 @@ OTHER_PARTS |= {"file", "input_file"}
 
 
 class ContentField(Either):
-    """Text, or a list of parts, whose texts are joined."""
+    """Text, or a list of parts, whose texts are joined; what is no text is shown by its name."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
         if isinstance(value, str):
@@ -45,14 +47,22 @@ def _text_of(index: int, part: Any) -> str:
     kind = part.get("type") if isinstance(part, dict) else None
     if not isinstance(kind, str):
         raise ValidationError({index: ["must be an object with a `type`."]})
-    if kind in OTHER_PARTS:
-        raise ValidationError({index: [Unsupported(f"is of type {kind}, but this model reads text only.")]})
     if kind not in TEXT_PARTS:
-        raise ValidationError({index: {"type": [f"must be one of: {', '.join(TEXT_PARTS)}."]}})
+        return foreign_text(kind, part)
     text = part.get(TEXT_PARTS[kind])
     if not isinstance(text, str):
         raise ValidationError({index: {TEXT_PARTS[kind]: ["must be a string."]}})
     return text
+
+
+def check_readable(content: Any) -> None:
+    """Raise `ValidationError` if content, of the message that is asked now, has parts that the model cannot read."""
+    for index, part in enumerate(content if isinstance(content, list) else ()):
+        kind = part["type"]
+        if kind in OTHER_PARTS:
+            raise ValidationError({index: [Unsupported(f"is of type {kind}, but this model reads text only.")]})
+        if kind not in TEXT_PARTS:
+            raise ValidationError({index: {"type": [f"must be one of: {', '.join(TEXT_PARTS)}."]}})
 
 
 class FunctionCallSchema(RequestSchema):
@@ -60,13 +70,23 @@ class FunctionCallSchema(RequestSchema):
     arguments = Text(load_default="")
 
 
+class CustomCallSchema(RequestSchema):
+    name = Text(required=True, validate=not_empty())
+    input = Text(load_default="")
+
+
 class ToolCallSchema(RequestSchema):
     id = Text(load_default="")
-    type = Text(load_default="function", validate=one_of("function"))
-    function = Object(FunctionCallSchema, required=True)
+    type = Text(load_default="function", validate=one_of("function", "custom"))
+    function = Object(FunctionCallSchema)
+    custom = Object(CustomCallSchema)
 
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> ToolCall:
+        if data["type"] not in data:
+            raise ValidationError({data["type"]: ["is required."]})
+        if data["type"] == "custom":
+            return ToolCall(data["id"], data["custom"]["name"], as_arguments(data["custom"]["input"]))
         return ToolCall(data["id"], data["function"]["name"], data["function"]["arguments"])
 
 
@@ -81,7 +101,8 @@ class MessageSchema(RequestSchema):
     tool_calls = Many(fields.Nested(ToolCallSchema))
     function_call = Object(FunctionCallSchema)
     tool_call_id = Text(load_default="")
-    audio = Refused("refers to audio, but this server speaks text only.")
+    refusal = Text(load_default="")
+    audio = Noted("refers to an answer of the past, as another server has spoken it.")
 
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> Message:
@@ -90,15 +111,13 @@ class MessageSchema(RequestSchema):
             calls.append(ToolCall("", call["name"], call["arguments"]))
         if "content" not in data and role != "assistant":
             raise ValidationError({"content": ["must be a string or a list of content parts."]})
-        if "content" not in data and not calls:
-            raise ValidationError({"content": ["is required in an assistant message without `tool_calls`."]})
         if role == "tool" and not data["tool_call_id"]:
             raise ValidationError({"tool_call_id": ["is required in a tool message."]})
         if role == "function" and not data["name"]:
             raise ValidationError({"name": ["is required in a function message."]})
         return Message(
             role="tool" if role == "function" else role,
-            content=data.get("content", ""),
+            content=data.get("content", "") or data["refusal"],
             name=data["name"],
             reasoning=data["reasoning"] or data["reasoning_content"],
             tool_calls=tuple(calls) if role == "assistant" else (),
@@ -130,13 +149,37 @@ def _tool(function: dict[str, Any]) -> Tool:
     )
 
 
+class CustomToolSchema(RequestSchema):
+    name = Text(required=True, validate=not_empty())
+    description = Text(load_default="")
+    format = InputFormat()
+
+
 class ToolSchema(RequestSchema):
-    type = Text(required=True, validate=one_of("function"))
-    function = Object(FunctionSchema, required=True)
+    """A function or a custom tool; of other types, which a server would have to run, the name only."""
+
+    type = Text(required=True, validate=not_empty())
+    function = Object(FunctionSchema)
+    custom = Object(CustomToolSchema)
 
     @marshmallow.post_load
-    def make(self, data: dict[str, Any], **_: Any) -> Tool:
-        return _tool(data["function"])
+    def make(self, data: dict[str, Any], **_: Any) -> OfferedTool:
+        kind = data["type"]
+        if kind not in ("function", "custom"):
+            return OfferedTool(kind, None)
+        if kind not in data:
+            raise ValidationError({kind: ["is required."]})
+        if kind == "function":
+            return OfferedTool(kind, _tool(data["function"]))
+        custom = data["custom"]
+        return OfferedTool(kind, custom_tool(custom["name"], custom["description"], custom.get("format")))
+
+
+class OfferedTool(NamedTuple):
+    """A tool by its type; None where a server would have to run it."""
+
+    type: str
+    tool: Tool | None
 
 
 class ToolChoice(Either):
@@ -147,13 +190,14 @@ class ToolChoice(Either):
             return Choice(value)
         if not isinstance(value, dict):
             raise ValidationError("must be `auto`, `none`, `required` or an object.")
-        if value.get("type") == "function":
-            return Choice("required", frozenset({_function_name(value)}), once=True)
-        if value.get("type") == "allowed_tools":
+        kind = value.get("type")
+        if kind in ("function", "custom"):
+            return Choice("required", frozenset({_chosen_name(value)}), once=True)
+        if kind == "allowed_tools":
             return self._allowed(value.get("allowed_tools"))
-        if value.get("type") == "custom":
-            raise ValidationError([Unsupported("names a custom tool, which this server does not have.")])
-        raise ValidationError({"type": ["must be one of: function, allowed_tools."]})
+        if isinstance(kind, str) and kind:
+            raise ValidationError({"type": [Unsupported(f"is {kind}, of a tool that this server does not host.")]})
+        raise ValidationError({"type": ["must be one of: function, custom, allowed_tools."]})
 
     def _allowed(self, value: Any) -> Choice:
         tools = value.get("tools") if isinstance(value, dict) else None
@@ -162,11 +206,11 @@ class ToolChoice(Either):
         mode = value.get("mode", "auto")
         if mode not in ("auto", "required"):
             raise ValidationError({"allowed_tools": {"mode": ["must be one of: auto, required."]}})
-        return Choice(mode, frozenset(map(_function_name, tools)))
+        return Choice(mode, frozenset(map(_chosen_name, tools)))
 
 
-def _function_name(value: Any) -> str:
-    function = value.get("function") if isinstance(value, dict) else None
+def _chosen_name(value: Any) -> str:
+    function = value.get("custom" if value.get("type") == "custom" else "function") if isinstance(value, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(name, str) or not name:
         raise ValidationError('must name functions as `{"type": "function", "function": {"name": …}}`.')

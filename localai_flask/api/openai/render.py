@@ -7,12 +7,13 @@ import hashlib
 import math
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from localai_flask import __version__
+from localai_flask.api.custom_tools import read_input
 from localai_flask.api.openai import shapes
 from localai_flask.api.openai.timings import timings
 from localai_flask.chat.answer import Answer, Finish
@@ -54,14 +55,22 @@ class Identity:
 
 
 def chat_completion(
-    identity: Identity, answers: Sequence[Answer], n: int, with_logprobs: bool, is_legacy: bool = False
+    identity: Identity,
+    answers: Sequence[Answer],
+    n: int,
+    with_logprobs: bool,
+    is_legacy: bool = False,
+    customs: Container[str] = (),
 ) -> bytes:
-    """Render a whole chat completion; with `is_legacy`, calls as they were before there were tools."""
+    """Render a whole chat completion; with `is_legacy`, calls as they were before there were tools.
+
+    `customs` are the tools that are called with a text.
+    """
     choices = []
     words = LEGACY_FINISH_REASONS if is_legacy else FINISH_REASONS
     for index, answer in enumerate(answers):
         logprobs = chat_logprobs(answer.logprobs) if with_logprobs else None
-        choices.append(shapes.ChatChoice(index, _message(answer, is_legacy), logprobs, _word(answer, words)))
+        choices.append(shapes.ChatChoice(index, _message(answer, is_legacy, customs), logprobs, _word(answer, words)))
     finishes = finishes_of(answers)
     head = identity.id, identity.created, identity.model, identity.fingerprint
     return encode(shapes.ChatCompletion(*head, choices, usage(finishes, n), timings(finishes)))
@@ -163,16 +172,21 @@ def tool_call(call: ToolCall) -> shapes.ToolCallShape:
     return shapes.ToolCallShape(call.id, shapes.FunctionShape(call.name, call.arguments))
 
 
-def _message(answer: Answer, is_legacy: bool) -> shapes.AssistantMessage:
+def custom_call(call: ToolCall) -> shapes.CustomCallShape:
+    return shapes.CustomCallShape(call.id, shapes.CustomShape(call.name, read_input(call.arguments)))
+
+
+def _message(answer: Answer, is_legacy: bool, customs: Container[str]) -> shapes.AssistantMessage:
     thoughts = answer.reasoning or msgspec.UNSET
     message = shapes.AssistantMessage(answer.content, reasoning_content=thoughts, reasoning=thoughts)
     if answer.tool_calls:
         message.content = answer.content or None
-        calls = [tool_call(call) for call in answer.tool_calls]
         if is_legacy:
-            message.function_call = calls[0].function
+            message.function_call = tool_call(answer.tool_calls[0]).function
         else:
-            message.tool_calls = calls
+            message.tool_calls = [
+                custom_call(call) if call.name in customs else tool_call(call) for call in answer.tool_calls
+            ]
     return message
 
 

@@ -16,6 +16,7 @@ from localai_flask.api.openai.chunks import ChatChunks, CompletionChunks, Legacy
 from localai_flask.api.openai.render import Identity
 from localai_flask.api.openai.schemas import ChatRequest, CompletionRequest, EditRequest
 from localai_flask.api.parsing import Blueprint
+from localai_flask.api.tools import with_left_out
 from localai_flask.api.work import Sequences, Work
 from localai_flask.chat.constraints.constraint import answer_constraint, with_default_form
 from localai_flask.chat.output.prompt_only import PromptOnly
@@ -45,9 +46,11 @@ def create_chat_completion(call: ChatCall, model: str | None = None) -> Response
     work = Work(config, chat_plan(call.conversation, call.wanted, config, params, n, "messages"), waiting=call.waiting)
     if call.stream:
         chunks = LegacyChatChunks if call.is_legacy else ChatChunks
-        return sse.respond(work, chunks(identity, n, call.include_usage))
+        streamed = sse.respond(work, chunks(identity, n, call.include_usage, call.customs))
+        return with_left_out(streamed, call.left_out)
     with_logprobs = params.top_logprobs is not None
-    return _json(render.chat_completion(identity, work.answers(), n, with_logprobs, call.is_legacy))
+    body = render.chat_completion(identity, work.answers(), n, with_logprobs, call.is_legacy, call.customs)
+    return with_left_out(_json(body), call.left_out)
 
 
 @bp.post("/completions")

@@ -149,7 +149,7 @@ class ClientFields(RequestSchema):
     prompt_cache_key = Text()
     prompt_cache_options = Noted(CACHED)
     prompt_cache_retention = Noted(CACHED)
-    service_tier = Text(validate=one_of("auto", "default"))
+    service_tier = Text()
 
 
 class JsonSchemaFormat(RequestSchema):
@@ -177,8 +177,6 @@ class ResponseFormat(RequestSchema):
 
 def common(data: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `Call` from loaded data."""
-    if "stream_options" in data and not data["stream"]:
-        raise invalid("stream_options", "needs `stream` to be true.")
     return {
         "model": data.get("model") or None,
         "n": data.get("n"),

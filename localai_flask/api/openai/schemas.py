@@ -13,7 +13,7 @@ from marshmallow import ValidationError, fields
 
 from localai_flask.api.fields import Either, Flag, Many, Mapping, Noted, Object, Refused, Text, Whole, not_empty
 from localai_flask.api.openai.calls import ChatCall, CompletionCall, EditCall
-from localai_flask.api.openai.messages import MessageSchema, ToolFields
+from localai_flask.api.openai.messages import MessageSchema, ToolFields, check_readable
 from localai_flask.api.openai.sampling import (
     MAX_CHOICES,
     MAX_SEQUENCES,
@@ -24,10 +24,10 @@ from localai_flask.api.openai.sampling import (
     common,
     invalid,
 )
-from localai_flask.api.openai.turns import paired
+from localai_flask.api.pairing import UnansweredCalls, UnknownResult, paired
 from localai_flask.api.tools import Choice, asked_by, chosen_tools
 from localai_flask.chat.constraints.constraint import Wanted
-from localai_flask.chat.conversation import Conversation, Tool
+from localai_flask.chat.conversation import Conversation, Message, Tool
 
 MAX_TOP_LOGPROBS = 20
 MAX_TOKEN_ID = 2**31 - 1
@@ -54,11 +54,11 @@ class ChatRequest(StreamingRequest, ToolFields, ClientFields):
     web_search_options = Refused("asks for a web search, which this server does not do.")
     moderation = Refused("is not done by this server.")
     store = Refused("asks to keep the answer, which only /v1/responses does.")
-    verbosity = Refused("asks for longer or shorter texts; say so in a message.", harmless=("medium",))
+    verbosity = Noted("is a hint, for which local models have no place; say so in a message.")
     prediction = Noted("could only make the same answer come sooner.")
 
-    @marshmallow.post_load
-    def make(self, data: dict[str, Any], **_: Any) -> ChatCall:
+    @marshmallow.post_load(pass_original=True)
+    def make(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> ChatCall:
         shared = common(data)
         if "max_completion_tokens" in data:
             shared["asked"]["max_tokens"] = data["max_completion_tokens"]
@@ -71,6 +71,7 @@ class ChatRequest(StreamingRequest, ToolFields, ClientFields):
         if not isinstance(effort, str):
             raise invalid("metadata", "must have text for `reasoning_effort`.")
         is_legacy = bool(data.get("functions"))
+        _check_asked(data["messages"][-1], original)
         field, choice, known = _choice(data)
         try:
             tools = chosen_tools(known, choice)
@@ -81,7 +82,7 @@ class ChatRequest(StreamingRequest, ToolFields, ClientFields):
         if continues:
             _check_continues(data, shared["wanted"])
         conversation = Conversation(
-            messages=paired(data["messages"]),
+            messages=_paired(data["messages"]),
             tools=tools,
             parallel_tool_calls=parallel,
             template_kwargs=data.get("chat_template_kwargs", {}),
@@ -98,7 +99,37 @@ class ChatRequest(StreamingRequest, ToolFields, ClientFields):
             must_call=choice.mode == "required",
             asked_by=_asked_by(known, choice, field),
         )
-        return ChatCall(conversation=conversation, is_legacy=is_legacy, **shared)
+        return ChatCall(
+            conversation=conversation,
+            is_legacy=is_legacy,
+            customs=frozenset(each.tool.name for each in data["tools"] if each.tool and each.type == "custom"),
+            left_out=tuple(dict.fromkeys(each.type for each in data["tools"] if each.tool is None)),
+            **shared,
+        )
+
+
+def _check_asked(last: Message, original: dict[str, Any]) -> None:
+    """Refuse what cannot be read where it is asked now; results of tools do not keep an agent from going on."""
+    if last.role == "tool":
+        return
+    index = len(original["messages"]) - 1
+    try:
+        check_readable(original["messages"][index].get("content"))
+    except ValidationError as error:
+        raise ValidationError({"messages": {index: {"content": error.messages}}}) from None
+
+
+def _paired(messages: list[Message]) -> tuple[Message, ...]:
+    try:
+        return paired(messages)
+    except UnansweredCalls as error:
+        problem = f"must be followed by tool messages with the results; there are none for: {error}."
+        raise ValidationError({"messages": {error.index: {"tool_calls": [problem]}}}) from None
+    except UnknownResult as error:
+        field, problem = "name", f"is the result of {str(error)!r}, of which no call stands before it."
+        if error.message.tool_call_id:
+            field, problem = "tool_call_id", f"{str(error)!r} is not the id of a call before it that has no result yet."
+        raise ValidationError({"messages": {error.index: {field: [problem]}}}) from None
 
 
 def _check_continues(data: dict[str, Any], wanted: Wanted) -> None:
@@ -118,7 +149,8 @@ def _choice(data: dict[str, Any]) -> tuple[str, Choice, list[Tool]]:
     if not data.get("functions"):
         if "function_call" in data and data["function_call"].mode == "required":
             raise invalid("function_call", "names a function, but there are no `functions`.")
-        return "tool_choice", data.get("tool_choice", Choice()), data["tools"]
+        served = [each.tool for each in data["tools"] if each.tool is not None]
+        return "tool_choice", data.get("tool_choice", Choice()), served
     for newer in ("tools", "tool_choice"):
         if data.get(newer):
             raise invalid(newer, "is not possible together with `functions`; send one of them.")

@@ -75,15 +75,24 @@ class FunctionShape(msgspec.Struct):
     arguments: str
 
 
-class ToolCallShape(msgspec.Struct):
+class ToolCallShape(msgspec.Struct, tag="function"):
     id: str
     function: FunctionShape
-    type: Literal["function"] = "function"
+
+
+class CustomShape(msgspec.Struct):
+    name: str
+    input: str
+
+
+class CustomCallShape(msgspec.Struct, tag="custom"):
+    id: str
+    custom: CustomShape
 
 
 class AssistantMessage(msgspec.Struct):
     content: str | None
-    tool_calls: list[ToolCallShape] | msgspec.UnsetType = msgspec.UNSET
+    tool_calls: list[ToolCallShape | CustomCallShape] | msgspec.UnsetType = msgspec.UNSET
     function_call: FunctionShape | msgspec.UnsetType = msgspec.UNSET
     reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
     reasoning: str | msgspec.UnsetType = msgspec.UNSET

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from localai_flask.api.responses.items import Item
+from localai_flask.api.responses.tools import Offered
 from localai_flask.api.waiting import Waiting
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Conversation, Message, Tool
@@ -21,6 +22,10 @@ class Context:
     previous_id: str | None = None
     instructions: str = ""
     tools: tuple[Tool, ...] = ()
+    offered: tuple[Offered, ...] = ()
+    """All tools of the request, also those that it may not call now, as the client knows them."""
+    left_out: tuple[str, ...] = ()
+    """The types of tools that a server would have to run."""
     parallel: bool | None = None
     effort: str = ""
     truncates: bool = False
@@ -55,7 +60,7 @@ class ResponseCall(Context):
     stream: bool = False
     store: bool = True
     background: bool = False
-    shown_tools: list[dict[str, Any]] = field(default_factory=list)
+    shown_tools: list[Mapping[str, Any]] = field(default_factory=list)
     shown_choice: Any = "auto"
     shown_format: dict[str, Any] = field(default_factory=lambda: {"type": "text"})
     shown_reasoning: dict[str, Any] = field(default_factory=lambda: {"effort": None, "summary": None})

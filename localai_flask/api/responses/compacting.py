@@ -6,9 +6,11 @@ import time
 from collections.abc import Sequence
 
 from localai_flask.api.chatting import chat_plan
+from localai_flask.api.pairing import paired
 from localai_flask.api.responses import shapes
 from localai_flask.api.responses.calls import Context
-from localai_flask.api.responses.items import Item, new_id, seal, to_messages
+from localai_flask.api.responses.items import Item, new_id, seal
+from localai_flask.api.responses.messages import to_messages
 from localai_flask.api.responses.telling import usage
 from localai_flask.api.work import Work
 from localai_flask.chat.constraints.constraint import Wanted
@@ -25,7 +27,7 @@ REQUEST = (
 def compacted(context: Context, items: Sequence[Item], config: ModelConfig) -> shapes.Compaction:
     """Keep what users said, and have the model write a summary that stands for all of it."""
     request = Message(role="user", content=REQUEST)
-    conversation = context.conversation([*to_messages(items), request])
+    conversation = context.conversation(paired([*to_messages(items), request]))
     work = Work(config, chat_plan(conversation, Wanted(), config, sampling.merge(config, {})))
     (answer,) = work.answers()
     assert answer.finish is not None, "a collected answer has an end"

@@ -1,7 +1,8 @@
-"""The items of a request's input: how they are read, kept, and turned into messages.
+"""The items of a request's input: how they are read and kept.
 
 An item is kept as the JSON object that a client reads back later: complete, and with an id. Items that refer to others
-stay as they are until the store has been asked.
+stay as they are until the store has been asked. What this server cannot read is refused where it is the last item, as
+that is what is asked; before that it is kept as it came.
 """
 
 from __future__ import annotations
@@ -9,16 +10,17 @@ from __future__ import annotations
 import base64
 import binascii
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from marshmallow import ValidationError
 
 from localai_flask.api.fields import Either
 from localai_flask.api.parsing import Unsupported
-from localai_flask.chat.conversation import Message, ToolCall
 
 Item = dict[str, Any]
+Reader = Callable[[Item, bool], Item]
+"""Reads an entry of its type; the flag says whether it is what is asked now."""
 
 ROLES = ("user", "assistant", "system", "developer")
 TEXTS = {
@@ -32,7 +34,7 @@ TEXTS = {
 """Types of content parts that are text, and the key it stands under."""
 MEDIA = {"input_image", "input_file", "input_audio", "input_video", "computer_screenshot"}
 PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco"}
-PREFIXES |= {"compaction": "cmp"}
+PREFIXES |= {"compaction": "cmp", "custom_tool_call": "ctc", "custom_tool_call_output": "ctco"}
 LONGEST_ID = 255
 """As the store's column for it."""
 SEALED = "localai-flask.1."
@@ -49,14 +51,14 @@ def seal(text: str) -> str:
     return SEALED + base64.urlsafe_b64encode(text.encode()).decode()
 
 
-def unseal(sealed: str) -> str:
-    """Read what `seal` has made; raise `ValueError` if it is something else."""
-    if not sealed.startswith(SEALED):
-        raise ValueError
+def unsealed(sealed: Any) -> str | None:
+    """Return what `seal` has made opaque; None if it is something else, as what another server has encrypted."""
+    if not isinstance(sealed, str) or not sealed.startswith(SEALED):
+        return None
     try:
         return base64.urlsafe_b64decode(sealed.removeprefix(SEALED).encode()).decode()
-    except (binascii.Error, UnicodeError) as error:
-        raise ValueError from error
+    except (binascii.Error, UnicodeError):
+        return None
 
 
 class Input(Either):
@@ -64,19 +66,19 @@ class Input(Either):
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> list[Item]:
         if isinstance(value, str):
-            return [_message({"role": "user", "content": value})]
+            return [_message({"role": "user", "content": value}, True)]
         if not isinstance(value, list):
             raise ValidationError("must be a string or a list of items.")
         items = []
         for index, entry in enumerate(value):
             try:
-                items.append(_item(entry))
+                items.append(_item(entry, is_now=index == len(value) - 1))
             except ValidationError as error:
                 raise ValidationError({index: error.messages}) from None
         return items
 
 
-def _item(entry: Any) -> Item:
+def _item(entry: Any, is_now: bool) -> Item:
     if not isinstance(entry, dict):
         raise ValidationError("must be an object.")
     kind = entry.get("type")
@@ -84,57 +86,79 @@ def _item(entry: Any) -> Item:
         kind = "message" if "role" in entry else "item_reference"
     if not isinstance(kind, str):
         raise ValidationError({"type": ["must be a string."]})
-    if kind not in READERS:
-        if kind.endswith(("_call", "_call_output")) or kind.startswith("mcp_"):
-            raise ValidationError({"type": [Unsupported(f"is {kind}, of a tool that this server does not host.")]})
-        raise ValidationError({"type": [f"must be one of: {', '.join(READERS)}."]})
-    return READERS[kind](entry)
+    if kind in READERS:
+        return READERS[kind](entry, is_now)
+    if not is_now or kind.endswith("_output"):
+        return {**entry, **_head(entry, kind), "status": entry.get("status") or "completed"}
+    if kind.endswith("_call") or kind.startswith("mcp_"):
+        raise ValidationError({"type": [Unsupported(f"is {kind}, of a tool that this server does not host.")]})
+    raise ValidationError({"type": [Unsupported(f"is {kind}, which this server does not take as what is asked.")]})
 
 
-def _message(entry: Item) -> Item:
+def _message(entry: Item, is_now: bool) -> Item:
     role = _text(entry, "role")
     if role not in ROLES:
         raise ValidationError({"role": [f"must be one of: {', '.join(ROLES)}."]})
-    parts = _parts(entry.get("content"), "content", "output_text" if role == "assistant" else "input_text")
+    usual = "output_text" if role == "assistant" else "input_text"
+    parts = _parts(entry.get("content"), "content", usual, is_now and role != "assistant")
     return {**_head(entry, "message"), "role": role, "content": parts}
 
 
-def _function_call(entry: Item) -> Item:
-    names = {key: _text(entry, key) for key in ("call_id", "name")}
-    arguments = entry.get("arguments")
-    if not isinstance(arguments, str):
-        raise ValidationError({"arguments": ["must be a string."]})
-    return {**_head(entry, "function_call"), **names, "arguments": arguments}
+def _call(kind: str, key: str) -> Reader:
+    """Make the reader of a call, whose text stands under `key`."""
+
+    def read(entry: Item, _: bool) -> Item:
+        names = {name: _text(entry, name) for name in ("call_id", "name")}
+        if isinstance(namespace := entry.get("namespace"), str) and namespace:
+            names["namespace"] = namespace
+        text = entry.get(key)
+        if not isinstance(text, str):
+            raise ValidationError({key: ["must be a string."]})
+        return {**_head(entry, kind), **names, key: text}
+
+    return read
 
 
-def _function_call_output(entry: Item) -> Item:
-    output = entry.get("output")
-    if not isinstance(output, str):
-        output = _parts(output, "output", "input_text")
-    return {**_head(entry, "function_call_output"), "call_id": _text(entry, "call_id"), "output": output}
+def _output(kind: str) -> Reader:
+    """Make the reader of a result; parts of it that are no text do not keep an agent from going on."""
+
+    def read(entry: Item, is_now: bool) -> Item:
+        output = entry.get("output")
+        if not isinstance(output, str):
+            output = _parts(output, "output", "input_text")
+        names = {key: entry[key] for key in ("name", "namespace") if isinstance(entry.get(key), str)}
+        call_id = _text(entry, "call_id") if is_now and not names.get("name") else entry.get("call_id")
+        return {**_head(entry, kind), **names, "call_id": call_id if isinstance(call_id, str) else "", "output": output}
+
+    return read
 
 
-def _reasoning(entry: Item) -> Item:
+def _reasoning(entry: Item, _: bool) -> Item:
     item = {**_head(entry, "reasoning"), "summary": _parts(entry.get("summary") or [], "summary", "summary_text")}
     if entry.get("content") is not None:
         item["content"] = _parts(entry["content"], "content", "reasoning_text")
-    if entry.get("encrypted_content") is not None:
-        item["encrypted_content"] = _sealed(entry)
+    if isinstance(entry.get("encrypted_content"), str):
+        item["encrypted_content"] = entry["encrypted_content"]
     return item
 
 
-def _compaction(entry: Item) -> Item:
-    return {**_head(entry, "compaction"), "encrypted_content": _sealed(entry)}
+def _compaction(entry: Item, is_now: bool) -> Item:
+    sealed = entry.get("encrypted_content")
+    if unsealed(sealed) is None and is_now:
+        raise ValidationError({"encrypted_content": ["must be what this server has given out."]})
+    return {**_head(entry, "compaction"), "encrypted_content": sealed if isinstance(sealed, str) else ""}
 
 
-def _item_reference(entry: Item) -> Item:
+def _item_reference(entry: Item, _: bool) -> Item:
     return {"type": "item_reference", "id": _text(entry, "id")}
 
 
-READERS: dict[str, Callable[[Item], Item]] = {
+READERS: dict[str, Reader] = {
     "message": _message,
-    "function_call": _function_call,
-    "function_call_output": _function_call_output,
+    "function_call": _call("function_call", "arguments"),
+    "function_call_output": _output("function_call_output"),
+    "custom_tool_call": _call("custom_tool_call", "input"),
+    "custom_tool_call_output": _output("custom_tool_call_output"),
     "reasoning": _reasoning,
     "compaction": _compaction,
     "item_reference": _item_reference,
@@ -143,9 +167,9 @@ READERS: dict[str, Callable[[Item], Item]] = {
 
 def _head(entry: Item, kind: str) -> Item:
     id = entry.get("id")
-    if id is not None and not (isinstance(id, str) and len(id) <= LONGEST_ID and "\0" not in id):
-        raise ValidationError({"id": [f"must be a string of at most {LONGEST_ID} characters, without NUL."]})
-    return {"type": kind, "id": id or new_id(PREFIXES[kind]), "status": "completed"}
+    if not (isinstance(id, str) and 0 < len(id) <= LONGEST_ID and "\0" not in id):
+        id = new_id(PREFIXES.get(kind, "item"))
+    return {"type": kind, "id": id, "status": "completed"}
 
 
 def _text(entry: Item, key: str) -> str:
@@ -155,29 +179,21 @@ def _text(entry: Item, key: str) -> str:
     return value
 
 
-def _sealed(entry: Item) -> str:
-    sealed = entry.get("encrypted_content")
-    try:
-        unseal(sealed if isinstance(sealed, str) else "")
-    except ValueError:
-        raise ValidationError({"encrypted_content": ["must be what this server has given out."]}) from None
-    assert isinstance(sealed, str)
-    return sealed
-
-
-def _parts(content: Any, key: str, kind: str) -> list[Item]:
+def _parts(content: Any, key: str, kind: str, is_now: bool = False) -> list[Item]:
     """Read content; a string becomes one part of this kind."""
     if isinstance(content, str):
         content = [{"type": kind, "text": content}]
     if not isinstance(content, list):
         raise ValidationError({key: ["must be a string or a list of content parts."]})
-    return [_part(part, key, index, kind) for index, part in enumerate(content)]
+    return [_part(part, key, index, kind, is_now) for index, part in enumerate(content)]
 
 
-def _part(part: Any, key: str, index: int, usual: str) -> Item:
+def _part(part: Any, key: str, index: int, usual: str, is_now: bool) -> Item:
     kind = part.get("type") if isinstance(part, dict) else None
     if not isinstance(kind, str):
         raise ValidationError({key: {index: ["must be an object with a `type`."]}})
+    if kind not in TEXTS and not is_now:
+        return dict(part)
     if kind in MEDIA:
         raise ValidationError({key: {index: [Unsupported(f"is of type {kind}, but this model reads text only.")]}})
     if kind not in TEXTS:
@@ -189,73 +205,3 @@ def _part(part: Any, key: str, index: int, usual: str) -> Item:
         return {"type": kind, "refusal": text}
     read = {"type": usual, "text": text}
     return {**read, "annotations": []} if usual == "output_text" else read
-
-
-def to_messages(items: Sequence[Item]) -> list[Message]:
-    """Turn items into messages; what an assistant thought, said and called in a row is one message.
-
-    Raises `KeyError` for no item that was read by `Input`.
-    """
-    messages: list[Message] = []
-    names: dict[str, str] = {}
-    turn = _Turn()
-    for item in items:
-        match item["type"]:
-            case "reasoning":
-                turn = turn if not turn.has_spoken else _end(turn, messages)
-                turn.thoughts.append(_thoughts(item))
-            case "message" if item["role"] == "assistant":
-                turn = turn if not turn.has_spoken else _end(turn, messages)
-                turn.texts.append(_joined(item["content"]))
-            case "function_call":
-                turn.calls.append(ToolCall(item["call_id"], item["name"], item["arguments"]))
-                names[item["call_id"]] = item["name"]
-            case "function_call_output":
-                turn = _end(turn, messages)
-                call_id, output = item["call_id"], item["output"]
-                text = output if isinstance(output, str) else _joined(output)
-                messages.append(Message(role="tool", content=text, tool_call_id=call_id, name=names.get(call_id, "")))
-            case "compaction":
-                turn = _end(turn, messages)
-                text = f"Summary of the conversation so far:\n{unseal(item['encrypted_content'])}"
-                messages.append(Message(role="user", content=text))
-            case "message":
-                turn = _end(turn, messages)
-                messages.append(Message(role=item["role"], content=_joined(item["content"])))
-    _end(turn, messages)
-    return messages
-
-
-class _Turn:
-    """What an assistant did in a row."""
-
-    def __init__(self) -> None:
-        self.thoughts: list[str] = []
-        self.texts: list[str] = []
-        self.calls: list[ToolCall] = []
-
-    @property
-    def has_spoken(self) -> bool:
-        return bool(self.texts or self.calls)
-
-
-def _end(turn: _Turn, messages: list[Message]) -> _Turn:
-    if turn.has_spoken or turn.thoughts:
-        message = Message(
-            role="assistant",
-            content="".join(turn.texts),
-            reasoning="\n".join(filter(None, turn.thoughts)),
-            tool_calls=tuple(turn.calls),
-        )
-        messages.append(message)
-    return _Turn()
-
-
-def _thoughts(item: Item) -> str:
-    if sealed := item.get("encrypted_content"):
-        return unseal(sealed)
-    return _joined(item.get("content") or item["summary"])
-
-
-def _joined(parts: Iterable[Item]) -> str:
-    return "".join(part[TEXTS[part["type"]]] for part in parts)

@@ -12,10 +12,12 @@ from marshmallow import ValidationError
 from localai_flask.api import auth, current
 from localai_flask.api.chatting import chat_plan
 from localai_flask.api.naming import find_model
+from localai_flask.api.pairing import UnansweredCalls, UnknownResult, paired
 from localai_flask.api.parsing import first_error
 from localai_flask.api.responses import shapes
 from localai_flask.api.responses.calls import Context, ResponseCall
-from localai_flask.api.responses.items import Item, new_id, to_messages
+from localai_flask.api.responses.items import Item, new_id
+from localai_flask.api.responses.messages import to_messages
 from localai_flask.api.responses.schemas import ResponseRequest
 from localai_flask.api.responses.telling import Manner, Telling, Told, encode
 from localai_flask.api.work import Sequences, Watching, Work
@@ -62,7 +64,8 @@ def new_response(call: ResponseCall, name: str, params: SamplingParams) -> shape
 
 
 def manner_of(call: ResponseCall) -> Manner:
-    return Manner(call.with_logprobs, call.summarizes, call.seals_thoughts, call.max_tool_calls)
+    offered = {each.tool.name: each for each in call.offered}
+    return Manner(call.with_logprobs, call.summarizes, call.seals_thoughts, call.max_tool_calls, offered)
 
 
 def kept() -> Responses:
@@ -71,12 +74,16 @@ def kept() -> Responses:
 
 
 def with_references_resolved(items: Sequence[Item]) -> list[Item]:
-    """Put stored items in the place of references; raise `NotFound` for one that nothing has."""
+    """Put stored items in the place of references.
+
+    Raises `NotFound` for a last one that nothing has; before that, such references are passed over.
+    """
     asked = [item["id"] for item in items if item["type"] == "item_reference"]
     found = kept().find_items(asked) if asked else {}
     return [
         _referenced(item["id"], index, found) if item["type"] == "item_reference" else item
         for index, item in enumerate(items)
+        if item["type"] != "item_reference" or item["id"] in found or index == len(items) - 1
     ]
 
 
@@ -96,29 +103,32 @@ def all_items(context: Context, items: Iterable[Item]) -> list[Item]:
 
 
 def messages_of(context: Context, items: Sequence[Item]) -> list[Message]:
-    """Return the messages of the whole chain; raise `InvalidRequest` if there is none, or a result without its call."""
+    """Return the messages of the whole chain.
+
+    Raises `InvalidRequest` if there is none, or if calls and results do not belong together.
+    """
     whole = all_items(context, items)
-    _check_results(whole, len(whole) - len(items))
     messages = to_messages(whole)
     if not messages and not context.instructions:
         raise InvalidRequest("`input` has no message.", param="input")
-    return messages
+    has_summary = any(item["type"] == "compaction" for item in whole)
+    try:
+        return list(paired(messages, len(messages) if has_summary else None))
+    except UnknownResult as error:
+        id = error.message.tool_call_id
+        raise InvalidRequest(
+            f"{id!r} is not the `call_id` of a function_call before it; send that item too, or the "
+            "`previous_response_id` of the response that it stands in.",
+            param=_place_of(id, items),
+        ) from None
+    except UnansweredCalls as error:
+        raise InvalidRequest(f"`input` has no output for these calls: {error}; send them too.", param="input") from None
 
 
-def _check_results(items: Sequence[Item], begin: int) -> None:
-    """Refuse results, from this item on, whose call nobody has seen; a summary may have had it."""
-    calls: set[str] = set()
-    for index, item in enumerate(items):
-        if item["type"] == "compaction":
-            return
-        if item["type"] == "function_call":
-            calls.add(item["call_id"])
-        elif item["type"] == "function_call_output" and index >= begin and item["call_id"] not in calls:
-            raise InvalidRequest(
-                f"{item['call_id']!r} is not the `call_id` of a function_call before it; send that item too, or the "
-                "`previous_response_id` of the response that it stands in.",
-                param=f"input[{index - begin}].call_id",
-            )
+def _place_of(id: str, items: Sequence[Item]) -> str:
+    """Return the path of the last item with this `call_id`."""
+    places = [index for index, item in enumerate(items) if item.get("call_id") == id]
+    return f"input[{places[-1]}].call_id" if places else "input"
 
 
 def work_on(

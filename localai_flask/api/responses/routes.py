@@ -22,6 +22,7 @@ from localai_flask.api.responses.items import Item
 from localai_flask.api.responses.schemas import CompactRequest, InputTokensRequest, ResponseRequest
 from localai_flask.api.responses.stream import ResponseEvents, follow
 from localai_flask.api.responses.telling import TERMINAL, Telling, encode
+from localai_flask.api.tools import with_left_out
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.config import sampling
 from localai_flask.errors import ErrorInfo, InvalidRequest
@@ -52,7 +53,7 @@ def create_response(call: ResponseCall) -> Response:
     messages = making.messages_of(call, items)
     telling = Telling(making.new_response(call, name, params), making.manner_of(call))
     if call.background:
-        return _queue(call, items, telling)
+        return with_left_out(_queue(call, items, telling), call.left_out)
 
     # A database that cannot be reached is told before the model has worked.
     store = making.kept() if call.store else None
@@ -63,7 +64,7 @@ def create_response(call: ResponseCall) -> Response:
 
     work = making.work_on(call, messages, config, params, telling)
     if call.stream:
-        return sse.respond(work, ResponseEvents(telling, keep))
+        return with_left_out(sse.respond(work, ResponseEvents(telling, keep)), call.left_out)
     try:
         for _, event in work.events():
             telling.feed(event)
@@ -71,7 +72,7 @@ def create_response(call: ResponseCall) -> Response:
         work.close()
     telling.close()
     keep()
-    return _json(encode(telling.response))
+    return with_left_out(_json(encode(telling.response)), call.left_out)
 
 
 def _queue(call: ResponseCall, items: Sequence[Item], telling: Telling) -> Response:

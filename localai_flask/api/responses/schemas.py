@@ -6,13 +6,13 @@ A field that we know and cannot honour is refused by name; one that we do not kn
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import marshmallow
-from marshmallow import ValidationError, fields
+from marshmallow import ValidationError
 
 from localai_flask.api.fields import (
-    Either,
     Flag,
     Many,
     Mapping,
@@ -22,21 +22,28 @@ from localai_flask.api.fields import (
     RequestSchema,
     Text,
     Whole,
-    not_empty,
     one_of,
 )
 from localai_flask.api.openai.sampling import StreamingRequest, common, invalid
 from localai_flask.api.parsing import Unsupported
 from localai_flask.api.responses.calls import Context, ResponseCall
 from localai_flask.api.responses.items import Input
+from localai_flask.api.responses.tools import (
+    LeftOut,
+    Offered,
+    ToolChoice,
+    Tools,
+    added_tools,
+    allowed,
+    named_for_model,
+    shown_tools,
+)
 from localai_flask.api.tools import Choice, asked_by, chosen_tools
 from localai_flask.chat.constraints.constraint import json_form
-from localai_flask.chat.conversation import Tool
 from localai_flask.generation import Constraint
 
 MAX_TOP_LOGPROBS = 20
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
 LOGPROBS = "message.output_text.logprobs"
 SEALED_THOUGHTS = "reasoning.encrypted_content"
 OF_HOSTED_TOOLS = (
@@ -50,65 +57,6 @@ OF_HOSTED_TOOLS = (
 """What `include` may ask of items that no response of this server has."""
 MAX_METADATA = 16
 ELSEWHERE = "is kept by OpenAI's servers, which this is not; leave it out."
-
-
-class FunctionTool(RequestSchema):
-    type = Text(required=True)
-    name = Text(validate=not_empty())
-    description = Text(load_default="")
-    parameters = Mapping()
-    strict = Flag(load_default=False)
-
-    @marshmallow.post_load
-    def make(self, data: dict[str, Any], **_: Any) -> Tool:
-        if data["type"] != "function":
-            reason = f"is {data['type']}, which this server does not host; only `function` tools are possible."
-            raise ValidationError({"type": [Unsupported(reason)]})
-        if "name" not in data:
-            raise ValidationError({"name": ["is required."]})
-        return Tool(
-            name=data["name"],
-            description=data["description"],
-            parameters=data.get("parameters"),
-            strict=data["strict"],
-        )
-
-
-class ToolChoice(Either):
-    """A word, a function by its name, or a list of allowed functions."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[Choice, Any]:
-        if value in ("auto", "none", "required"):
-            return Choice(value), value
-        if not isinstance(value, dict):
-            raise ValidationError("must be `auto`, `none`, `required` or an object.")
-        kind = value.get("type")
-        if kind == "function":
-            name = _function_name(value)
-            return Choice("required", frozenset({name}), once=True), {"type": "function", "name": name}
-        if kind == "allowed_tools":
-            return _allowed(value)
-        if isinstance(kind, str) and kind:
-            raise ValidationError({"type": [Unsupported(f"is {kind}, of a tool that this server does not host.")]})
-        raise ValidationError({"type": ["must be one of: function, allowed_tools."]})
-
-
-def _allowed(value: dict[str, Any]) -> tuple[Choice, Any]:
-    tools, mode = value.get("tools"), value.get("mode", "auto")
-    if not isinstance(tools, list) or not tools:
-        raise ValidationError({"tools": ["must be a list that is not empty."]})
-    if mode not in ("auto", "required", "none"):
-        raise ValidationError({"mode": ["must be one of: auto, required, none."]})
-    names = [_function_name(tool) for tool in tools]
-    shown = {"type": "allowed_tools", "mode": mode, "tools": [{"type": "function", "name": name} for name in names]}
-    return Choice(mode, frozenset(names)), shown
-
-
-def _function_name(value: Any) -> str:
-    name = value.get("name") if isinstance(value, dict) else None
-    if not isinstance(name, str) or not name:
-        raise ValidationError('must name functions as `{"type": "function", "name": …}`.')
-    return name
 
 
 class NamedSchema(RequestSchema):
@@ -146,13 +94,17 @@ class TextFormat(RequestSchema):
 
 class TextOptions(RequestSchema):
     format = Object(TextFormat)
-    verbosity = Refused("asks for longer or shorter texts; say so in `instructions`.", harmless=("medium",))
+    verbosity = Noted("is a hint, for which local models have no place; say so in `instructions`.")
 
 
 class ReasoningOptions(RequestSchema):
     """`summary` puts the thinking, as it is, where clients look for a summary of it."""
 
     effort = Text(validate=one_of(*EFFORTS))
+    mode = Refused("asks for another way to run a model than this server has.", harmless=("standard",))
+    context = Refused(
+        "asks for other thoughts in the prompt than the model's template takes.", harmless=("auto", "all_turns")
+    )
     summary = Text(validate=one_of("auto", "concise", "detailed"))
     generate_summary = Text(validate=one_of("auto", "concise", "detailed"))
 
@@ -172,7 +124,7 @@ class ContextRequest(RequestSchema):
     input = Input(metadata={"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]})
     instructions = Text(load_default="")
     previous_response_id = Text()
-    tools = Many(fields.Nested(FunctionTool), load_default=list)
+    tools = Tools(load_default=list, metadata={"type": "array", "items": {"type": "object"}})
     tool_choice = ToolChoice(
         metadata={"oneOf": [{"type": "string", "enum": ["auto", "none", "required"]}, {"type": "object"}]}
     )
@@ -217,10 +169,10 @@ class ResponseRequest(StreamingRequest, ContextRequest):
     user = Text()
     safety_identifier = Text()
     prompt_cache_key = Text()
-    service_tier = Text(validate=one_of(*TIERS))
+    service_tier = Text()
     n = Refused("is not possible here: a response has one answer.", harmless=(1,))  # type: ignore[assignment]
     max_tokens = Refused("is not possible here; send `max_output_tokens`.")  # type: ignore[assignment]
-    prompt_cache_retention = Refused("is not in our hands: the cache keeps what fits.", harmless=("in_memory",))
+    prompt_cache_retention = Noted("is about the prompt cache, which keeps what fits, for all alike.")
     context_management = Refused("is not done by this server; send `truncation`, or call /v1/responses/compact.")
     moderation = Refused("is not done by this server.")
     access_programs = Refused("is for OpenAI's own servers.")
@@ -239,23 +191,23 @@ class ResponseRequest(StreamingRequest, ContextRequest):
         with_logprobs = LOGPROBS in data["include"] or bool(data.get("top_logprobs"))
         if with_logprobs:
             asked["top_logprobs"] = data.get("top_logprobs", 0)
-        choice, shown_choice = _choice(data)
+        context = _context(data)
+        choice, shown_choice = _choice(data, context["offered"])
         form, shown_format = _form(data)
         if form is not None and (other := shared["wanted"].form) is not None:
             raise invalid(other.param, f"is not possible together with `{form.param}`; send one of them.")
         reasoning = data.get("reasoning", {"effort": None, "summary": None})
-        context = _context(data)
         once = choice.once or data.get("max_tool_calls") == 1
         wanted = dataclasses.replace(
             shared["wanted"],
             form=form or shared["wanted"].form,
             must_call=choice.mode == "required",
-            asked_by=asked_by(data["tools"], choice, "tools[{}].strict"),
+            asked_by=asked_by([each.tool for each in _given(data)], choice, "tools[{}].strict"),
         )
         return ResponseCall(
             **{
                 **context,
-                "tools": chosen_tools(data["tools"], choice),
+                "tools": chosen_tools([each.tool for each in context["offered"]], choice),
                 "parallel": False if once else context["parallel"],
             },
             asked=asked,
@@ -269,7 +221,7 @@ class ResponseRequest(StreamingRequest, ContextRequest):
             stream=shared["stream"],
             store=data["store"],
             background=data["background"],
-            shown_tools=[_shown(tool) for tool in data["tools"]],
+            shown_tools=shown_tools(context["offered"]),
             shown_choice=shown_choice,
             shown_format=shown_format,
             shown_reasoning=reasoning,
@@ -282,27 +234,45 @@ class ResponseRequest(StreamingRequest, ContextRequest):
 
 def _context(data: dict[str, Any]) -> dict[str, Any]:
     choice = data.get("tool_choice", (Choice(), "auto"))[0]
+    offered = _offered(data)
     return {
         "model": data.get("model") or None,
         "items": data.get("input") or [],
         "previous_id": data.get("previous_response_id") or None,
         "instructions": data["instructions"],
-        "tools": chosen_tools(data["tools"], choice),
+        "tools": chosen_tools([each.tool for each in offered], named_for_model(choice, offered)),
+        "offered": offered,
+        "left_out": tuple(dict.fromkeys(each.kind for each in data["tools"] if isinstance(each, LeftOut))),
         "parallel": False if choice.once else data.get("parallel_tool_calls"),
         "effort": (data.get("reasoning") or {}).get("effort") or "",
         "truncates": data["truncation"] == "auto",
     }
 
 
-def _choice(data: dict[str, Any]) -> tuple[Choice, Any]:
+def _offered(data: dict[str, Any]) -> tuple[Offered, ...]:
+    """Return the request's tools, and those that items of its input have added since."""
+    offered = _given(data)
+    names = {each.tool.name for each in offered}
+    for item in data.get("input") or []:
+        for each in added_tools(item):
+            if each.tool.name not in names:
+                names.add(each.tool.name)
+                offered.append(each)
+    return tuple(offered)
+
+
+def _given(data: dict[str, Any]) -> list[Offered]:
+    return [each for each in data["tools"] if isinstance(each, Offered)]
+
+
+def _choice(data: dict[str, Any], offered: Sequence[Offered]) -> tuple[Choice, Any]:
     """Join `tool_choice` with LocalAI's list of allowed tools."""
     choice, shown = data.get("tool_choice", (Choice(), "auto"))
-    names = data.get("allowed_tools")
-    if not names:
-        return choice, shown
-    if choice.names is not None:
-        raise invalid("allowed_tools", "is not possible together with a `tool_choice` that names tools.")
-    return _allowed({"mode": choice.mode, "tools": [{"name": name} for name in names]})
+    if names := data.get("allowed_tools"):
+        if choice.names is not None:
+            raise invalid("allowed_tools", "is not possible together with a `tool_choice` that names tools.")
+        choice, shown = allowed({"mode": choice.mode, "tools": [{"name": name} for name in names]})
+    return named_for_model(choice, offered), shown
 
 
 def _form(data: dict[str, Any]) -> tuple[Constraint | None, dict[str, Any]]:
@@ -314,16 +284,6 @@ def _form(data: dict[str, Any]) -> tuple[Constraint | None, dict[str, Any]]:
     if shown["type"] == "json_schema":
         return json_form(shown["schema"], f"{field}.schema"), shown
     return (json_form({"type": "object"}, field) if shown["type"] == "json_object" else None), shown
-
-
-def _shown(tool: Tool) -> dict[str, Any]:
-    return {
-        "type": "function",
-        "name": tool.name,
-        "description": tool.description or None,
-        "parameters": tool.parameters,
-        "strict": tool.strict,
-    }
 
 
 def _metadata(metadata: dict[str, str]) -> dict[str, str]:

@@ -61,9 +61,41 @@ class FunctionCall(msgspec.Struct, tag="function_call"):
     name: str
     arguments: str = ""
     status: ItemStatus = "in_progress"
+    namespace: str | msgspec.UnsetType = msgspec.UNSET
 
 
-OutputItem = Message | Reasoning | FunctionCall
+class CustomToolCall(msgspec.Struct, tag="custom_tool_call"):
+    id: str
+    call_id: str
+    name: str
+    input: str = ""
+    status: ItemStatus = "in_progress"
+    namespace: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class LocalShellCall(msgspec.Struct, tag="local_shell_call"):
+    id: str
+    call_id: str
+    action: dict[str, Any]
+    status: ItemStatus = "in_progress"
+
+
+class ShellCall(msgspec.Struct, tag="shell_call"):
+    id: str
+    call_id: str
+    action: dict[str, Any]
+    status: ItemStatus = "in_progress"
+
+
+class ApplyPatchCall(msgspec.Struct, tag="apply_patch_call"):
+    id: str
+    call_id: str
+    operation: dict[str, Any]
+    status: ItemStatus = "in_progress"
+
+
+Call = FunctionCall | CustomToolCall | LocalShellCall | ShellCall | ApplyPatchCall
+OutputItem = Message | Reasoning | Call
 
 
 class InputTokensDetails(msgspec.Struct):
@@ -130,7 +162,7 @@ class Response(msgspec.Struct, kw_only=True):
     frequency_penalty: float
     text: TextOptions
     tool_choice: Any = "auto"
-    tools: list[dict[str, Any]] = []
+    tools: list[Any] = []
     top_logprobs: int = 0
     truncation: Literal["auto", "disabled"] = "disabled"
     usage: UsageShape | None = None

@@ -9,16 +9,17 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from localai_flask.api.openai.render import finite
 from localai_flask.api.responses import shapes
+from localai_flask.api.responses.call_items import begin_call, finish_call
 from localai_flask.api.responses.items import new_id, seal
+from localai_flask.api.responses.tools import Offered
 from localai_flask.chat.answer import Content, Event, Finish, Thought, ToolArguments, ToolCallStart
-from localai_flask.chat.output.partial_json import is_object
 from localai_flask.errors import ApiError
 from localai_flask.generation import FinishReason, TokenLogprob, Usage
 
@@ -58,6 +59,8 @@ class Manner:
     summarizes: bool = False
     seals_thoughts: bool = False
     max_tool_calls: int | None = None
+    offered: Mapping[str, Offered] = field(default_factory=dict)
+    """The tools, by the model's names."""
 
 
 class Telling:
@@ -68,7 +71,7 @@ class Telling:
         self.manner = manner
         self._sequence = next_sequence
         self._open: _Open | None = None
-        self._calls: dict[int, shapes.FunctionCall] = {}
+        self._calls: dict[int, shapes.Call] = {}
         self._finish: Finish | None = None
 
     def begin(self) -> list[Told]:
@@ -207,7 +210,7 @@ class Telling:
     def _open_call(self, index: int, id: str, name: str) -> Iterator[Told]:
         if self.manner.max_tool_calls is not None and len(self._calls) >= self.manner.max_tool_calls:
             return
-        item = self._calls[index] = shapes.FunctionCall(new_id("fc"), id, name)
+        item = self._calls[index] = begin_call(self.manner.offered.get(name), id, name)
         yield from self._begin_item(item)
 
     # Deltas: pieces are kept apart until the item is closed, as text would be copied with every token.
@@ -234,6 +237,8 @@ class Telling:
         assert self._open is not None
         assert self._open.item is self._calls[index], "the calls of an answer come one after the other"
         self._open.pieces.append(text)
+        if not isinstance(self._open.item, shapes.FunctionCall):
+            return []  # its text stands in the JSON, and comes when that is whole
         return [self._tell("response.function_call_arguments.delta", **self._open.place, delta=text)]
 
     def _close_item(self, status: shapes.ItemStatus) -> list[Told]:
@@ -246,18 +251,10 @@ class Telling:
                 told = self._close_text(opened, opened.item.content[0], text)
             case shapes.Reasoning():
                 told = self._close_thoughts(opened.item, text)
-            case shapes.FunctionCall():
-                told = self._close_call(opened, opened.item, text)
+            case call:
+                told = [self._tell(kind, **opened.place, **more) for kind, more in finish_call(call, text)]
         self._open = None
         return [*told, self._tell("response.output_item.done", output_index=opened.index, item=opened.item)]
-
-    def _close_call(self, opened: _Open, call: shapes.FunctionCall, text: str) -> list[Told]:
-        call.arguments = text
-        if not is_object(text):  # cut, or broken off by the model itself: nobody shall take it for done
-            call.status = "incomplete"
-            return []
-        kind = "response.function_call_arguments.done"
-        return [self._tell(kind, **opened.place, name=call.name, arguments=text)]
 
     def _close_text(self, opened: _Open, part: shapes.OutputText, text: str) -> list[Told]:
         if self.manner.with_logprobs and self._finish is not None:

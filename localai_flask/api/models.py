@@ -1,4 +1,4 @@
-"""The list of models. Nothing is loaded to answer it."""
+"""The list of models, in OpenAI's shape or in Anthropic's. Nothing is loaded to answer it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-from flask import Response
+from flask import Response, request
 
 from localai_flask.api import auth, current, docs
+from localai_flask.api.anthropic import shapes as anthropic_shapes
 from localai_flask.api.openai import shapes
 from localai_flask.api.parsing import Blueprint
 from localai_flask.config import facts
 from localai_flask.config.model import ModelConfig
+from localai_flask.errors import InvalidRequest
 
 bp = Blueprint("models", __name__, description="The models that this server has")
 
+VERSION = "anthropic-version"
+"""The header that Anthropic's clients send."""
+LONGEST_PAGE = 1000
 PUBLIC = {
     "generate": ("chat", "completion", "edit"),
     "embed": ("embeddings",),
@@ -33,11 +38,35 @@ PUBLIC = {
 @bp.doc(operationId="listModels")
 def list_models() -> Response:
     """List the models"""
-    describe = _describer()
     usable = [config for name, config in current.registry().models().items() if auth.key().may_use(name)]
-    models = sorted(map(describe, usable), key=lambda model: model.id)
+    models = sorted(map(_describer(), usable), key=lambda model: model.id)
+    if VERSION in request.headers:
+        return _json(_page([_as_anthropics(model) for model in models]))
     first, last = (models[0].id, models[-1].id) if models else (None, None)
     return _json(shapes.ModelList(models, first, last))
+
+
+def _as_anthropics(model: shapes.Model) -> anthropic_shapes.Model:
+    length = model.context_length
+    return anthropic_shapes.Model(model.id, model.display_name, model.created_at, length, length)
+
+
+def _page(models: list[anthropic_shapes.Model]) -> anthropic_shapes.ModelList:
+    """Return the part of the list that the query asks for: all, unless it has a `limit`."""
+    ids = [model.id for model in models]
+    begin, end = 0, len(models)
+    if (after := request.args.get("after_id")) in ids:
+        begin = ids.index(after) + 1
+    if (before := request.args.get("before_id")) in ids:
+        end = ids.index(before)
+    limit = request.args.get("limit", "")
+    if limit and not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= LONGEST_PAGE):
+        raise InvalidRequest(f"`limit` must be a whole number between 1 and {LONGEST_PAGE}.", param="limit")
+    found = models[begin:end]
+    count = int(limit or len(found))
+    page = found[-count:] if before in ids else found[:count]
+    first, last = (page[0].id, page[-1].id) if page else (None, None)
+    return anthropic_shapes.ModelList(page, first, last, has_more=len(found) > len(page))
 
 
 @bp.get("/models/<path:model>")
@@ -47,7 +76,8 @@ def retrieve_model(model: str) -> Response:
     """Return what is known of one model"""
     registry, key = current.registry(), auth.key()
     listed = registry.models().get(model) if key.may_use(model) else None
-    return _json(_describer()(listed or registry.get(model, key.model_filter)))
+    described = _describer()(listed or registry.get(model, key.model_filter))
+    return _json(_as_anthropics(described) if VERSION in request.headers else described)
 
 
 def _describer() -> Callable[[ModelConfig], shapes.Model]:
