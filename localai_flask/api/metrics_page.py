@@ -17,6 +17,9 @@ from localai_flask.metrics.exposition import Page, read_folder
 from localai_flask.pool.runtime import ENV, Runtime
 from localai_flask.store.database import sqlite_path
 
+MANAGER_PATIENCE_S = 0.2
+"""How long a scrape waits for a manager that has just started, or hangs."""
+
 bp = Blueprint("metrics", __name__, description="Counts for Prometheus")
 
 
@@ -42,7 +45,7 @@ def metrics() -> Response:
 
 def _add_models(page: Page) -> None:
     pool = current.pool()
-    for name, state in pool.states().items():
+    for name, state in pool.states(MANAGER_PATIENCE_S).items():
         page.set(f.MODEL_STATE, (name, str(state)), 1)
     for name, info in pool.infos().items():
         if info.memory_bytes:

@@ -90,7 +90,7 @@ class FakePool:
         self.configs.append(config)
         return FakeSession(self)
 
-    def states(self) -> dict[str, str]:
+    def states(self, patience_s: float = 1.0) -> dict[str, str]:
         return self.state
 
     def infos(self) -> dict[str, ModelInfo]:

@@ -144,19 +144,22 @@ def test_a_stopped_model_and_a_stopped_web_worker_hold_up_no_scrape(watched: Ser
     stream = Stream(watched, "x" * 400, pace_ms=50)
     next(stream.content())
     model, web = watched.model_workers()[0], listed(watched)[0]["pid"]
+    (manager,) = watched.managers()
     os.kill(model, signal.SIGSTOP)
+    os.kill(manager, signal.SIGSTOP)
     try:
         begun = time.monotonic()
         assert scrape(watched)["localai_flask_open_streams",] == 1
         assert time.monotonic() - begun < 2
+        os.kill(manager, signal.SIGCONT)
         os.kill(web, signal.SIGSTOP)
         other = next(pid for pid in watched.web_workers() if pid != web)
         answers = [_requests_from_any(watched) for _ in range(6)]
         told = next(answer for answer in answers if answer is not None)
         assert web in told["silent"] and other not in told["silent"]
     finally:
-        os.kill(web, signal.SIGCONT)
-        os.kill(model, signal.SIGCONT)
+        for pid in (web, model, manager):
+            os.kill(pid, signal.SIGCONT)
         stream.hang_up()
 
 

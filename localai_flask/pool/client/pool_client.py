@@ -65,11 +65,14 @@ class PoolClient:
         status = self._started()[0].status(config.key)
         return status is not None and status.info is not None
 
-    def states(self) -> dict[str, str]:
-        """Return the state of every model that was ever asked for: cold, loading, ready, unloading or failed."""
+    def states(self, patience_s: float = 1.0) -> dict[str, str]:
+        """Return the state of every model that was ever asked for: cold, loading, ready, unloading or failed.
+
+        A manager that has not answered for long gets that time to do so; then what was last known is returned.
+        """
         directory, _ = self._started()
         if directory.age_s > MANAGER_ABSENCE_S:
-            directory.await_answer(1.0)
+            directory.await_answer(patience_s)
         return {status.name: PUBLIC_STATES[status.state] for status in directory.statuses().values()}
 
     def infos(self) -> dict[str, ModelInfo]:
