@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import selectors
 import socket
 import statistics
@@ -118,10 +119,16 @@ def memory(server: Server) -> float:
     return sum(map(memory_mb, [*server.web_workers(), *server.model_workers()]))
 
 
+def processor_s(server: Server) -> float:
+    """How much processor time the web workers have had."""
+    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in server.web_workers()]
+    return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
+
+
 def flood(server: Server, count: int, promised: int) -> None:
     script = {"say": "abc", "stall_after": 1}
     paths = list(PATHS)
-    before = memory(server)
+    before, spent = memory(server), processor_s(server)
     clients = Clients(server.port, [request(paths[n % 3], "four", script) for n in range(count)])
     clients.follow(60, until_all_began=True)
     refused = [answer for answer in clients.answers if answer.status == 503]
@@ -132,6 +139,7 @@ def flood(server: Server, count: int, promised: int) -> None:
     print(
         f"  refused after {statistics.median(waits):.0f} ms at the median, {waits[int(0.99 * len(waits))]:.0f} ms p99"
     )
+    print(f"  the web workers took {processor_s(server) - spent:.2f} s of processor time for it")
     prober = Prober(server.port)
     prober.start()
     late = []

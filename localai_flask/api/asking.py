@@ -11,7 +11,7 @@ from typing import TypeVar
 from flask import request
 
 from localai_flask.api import current
-from localai_flask.api.limits import take_place
+from localai_flask.api.limits import settle, take_place
 from localai_flask.api.waiting import NO_WISHES, Waiting, check_loading_time, terms_of, time_left
 from localai_flask.api.watch import Watch
 from localai_flask.config.model import ModelConfig
@@ -54,6 +54,8 @@ def ask(
         session = current.pool().session(config)
         session.keep_alive_s = waiting.keep_alive_s
         record.await_model(config.name)
+        if not current.pool().is_loaded(config):
+            settle()
         for progress in session.wait_ready(BEAT_S):
             watch.check()
             check_loading_time(config, terms, begun, progress)
@@ -83,6 +85,7 @@ def _collect(session: Session, questions: Sequence[Question], watch: Watch, term
     answers: dict[int, Fact] = {}
     parts: dict[int, list[bytes]] = defaultdict(list)
     asked = session.ask(questions, terms)
+    settle()
     try:
         for event in asked.events(BEAT_S):
             watch.check()

@@ -1,15 +1,19 @@
 """The server's door: which requests get a thread to work on a model in, decided before they have any.
 
 A request that is refused here costs a fraction of what it takes the application to parse and to refuse it, so that
-refusals come at once also when a thousand requests do.
+refusals come at once also when a thousand requests do. For that, a few requests at a time are looked at until the model
+has them; and what a model has refused as it is full is refused here for a moment, without asking it again.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from http import HTTPStatus
-from typing import Any
+from threading import Semaphore
+from typing import Any, NamedTuple
 
+import msgspec
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Rule
@@ -20,15 +24,65 @@ from localai_flask.api.limits import TAKES_PLACE, Place, Places
 from localai_flask.errors import ErrorInfo
 from localai_flask.metrics.request_record import RequestRecord
 
+TURNS, TURN_S = 4, 0.25
+"""How many requests are looked at together, as more only take the processor from each other; and how long another one
+waits for that at most, as some may have to wait for a disk or a database."""
+FULL_S = 0.1
+"""How long a model counts as full that has said so: not longer than nobody would mind to be refused in error."""
+MOST_FULL = 1000
+CREDENTIALS = ("AUTHORIZATION", "X-API-KEY", "XI-API-KEY")
+SHORT = 64 * 1024
+"""Bytes of the longest body that is searched for its model's name here."""
+
+
+class _Named(msgspec.Struct):
+    """What of a body says which line it would have to wait in."""
+
+    model: str = ""
+    background: bool = False
+
+
+class Asked(NamedTuple):
+    """Requests for which this is the same are refused for the same reason."""
+
+    path: str
+    named: bytes
+    credentials: tuple[str, ...]
+
+
+class Admitted:
+    """A request that was let in: its place, its turn to be looked at, and why it was refused after all."""
+
+    def __init__(self, place: Place, rule: Rule, client: str, asked: Asked | None):
+        self.place = place
+        self.rule = rule
+        self.client = client
+        self.asked = asked
+        self.overload: ErrorInfo | None = None
+        self.turns: Semaphore | None = None
+        """Where its turn is given back, as long as it has one."""
+
+    def settle(self) -> None:
+        """Let another one be looked at, since this one only waits from here on; may be called again."""
+        turns, self.turns = self.turns, None
+        if turns is not None:
+            turns.release()
+
+    def release(self) -> None:
+        self.place.release()
+
 
 class Door:
-    """Decides about the requests of one web worker; for its main thread."""
+    """Decides about the requests of one web worker: `admit` in its main thread, the rest in the request's own."""
 
     def __init__(self, app: Flask):
         self._app = app
         self._urls = app.url_map.bind("")
+        self._turns = Semaphore(TURNS)
+        self._full: dict[Asked, tuple[float, ErrorInfo]] = {}
+        """Until when what is asked is refused, and with which words."""
 
-    def admit(self, request: Any, client: str) -> Place | bytes | None:
+    def admit(self, request: Any, body: bytes, client: str) -> Admitted | bytes | None:
         """Take a place for one of gunicorn's requests, or return the answer if there is none.
 
         None is for all that does not work on a model, and for what only the application can refuse.
@@ -36,8 +90,33 @@ class Door:
         rule = self._rule_of(request)
         if rule is None:
             return None
+        asked = _asked(request, body)
+        if (info := self._known_full(asked)) is not None:
+            return self._refuse(request, rule, client, info)
         places: Places = self._app.extensions["places"]
-        return places.try_take() or self._refuse(request, rule, client, places.refusal().info)
+        place = places.try_take()
+        if place is None:
+            return self._refuse(request, rule, client, places.refusal().info)
+        return Admitted(place, rule, client, asked)
+
+    def enter(self, request: Any, admitted: Admitted) -> bytes | None:
+        """Wait for the turn of a request that has its thread; return the answer if its model is full meanwhile."""
+        if self._turns.acquire(timeout=TURN_S):
+            admitted.turns = self._turns
+        info = self._known_full(admitted.asked)
+        return None if info is None else self._refuse(request, admitted.rule, admitted.client, info)
+
+    def leave(self, admitted: Admitted) -> None:
+        """Note what has become of a request."""
+        if admitted.overload is not None and admitted.asked is not None:
+            if len(self._full) >= MOST_FULL:
+                self._full.clear()
+            self._full[admitted.asked] = time.monotonic() + FULL_S, admitted.overload
+        admitted.settle()
+
+    def _known_full(self, asked: Asked | None) -> ErrorInfo | None:
+        until, info = self._full.get(asked, (0.0, None)) if asked is not None else (0.0, None)
+        return info if time.monotonic() < until else None
 
     def _rule_of(self, request: Any) -> Rule | None:
         """Find the rule of a request that needs a place."""
@@ -73,3 +152,15 @@ class Door:
             f"Connection: {'close' if request.should_close() else 'keep-alive'}\r\n\r\n"
         )
         return head.encode() + body
+
+
+def _asked(request: Any, body: bytes) -> Asked | None:
+    """Return what a request asks, if that is to be seen without much ado."""
+    try:
+        named = msgspec.json.decode(body, type=_Named) if len(body) <= SHORT else None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if named is None:
+        return None
+    credentials = tuple(value for name, value in request.headers if name in CREDENTIALS)
+    return Asked(request.path, msgspec.json.encode(named), credentials)

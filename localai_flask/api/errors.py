@@ -17,7 +17,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 
 from localai_flask.api import current
 from localai_flask.api.watch import ClientLeft
-from localai_flask.errors import ApiError, ErrorInfo, LoadCrashed, ServerConfigError
+from localai_flask.errors import ApiError, ErrorInfo, LoadCrashed, Overloaded, ServerConfigError
 
 log = logging.getLogger("gunicorn.error")
 
@@ -81,6 +81,9 @@ def _on_api_error(error: ApiError) -> Response:
 def error_response(info: ErrorInfo, headers: dict[str, str] | None = None) -> Response:
     """Make the response for an error, with the headers that its status asks for."""
     current.record().code = info.code
+    admitted = getattr(request.environ.get("gunicorn.socket"), "admitted", None)
+    if admitted is not None and info.code == Overloaded.code:
+        admitted.overload = info
     headers = dict(headers or {})
     if info.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(info.retry_after))

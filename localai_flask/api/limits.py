@@ -9,12 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from threading import Lock
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import has_request_context, request
 
 from localai_flask.api import auth, current
 from localai_flask.errors import Overloaded, TooManyRequests
+
+if TYPE_CHECKING:
+    from localai_flask.api.door import Admitted
 
 LONGEST_RETRY_S = 600.0
 SMOOTHING = 0.2
@@ -89,7 +92,7 @@ def take_place() -> Place:
 
     Raises `Overloaded` if there is none, and `TooManyRequests` if the request's key has as many as it may.
     """
-    of_server = None if _has_come_through_door() else current.places().take()
+    of_server = None if admitted_at_door() is not None else current.places().take()
     key = auth.key()
     try:
         of_key = current.key_places().take(key.name, key.max_requests) if key.max_requests else None
@@ -106,6 +109,15 @@ def take_place() -> Place:
     return Place(give_back)
 
 
-def _has_come_through_door() -> bool:
-    """Return whether the server has taken a place for the present request before it got a thread, and gives it back."""
-    return has_request_context() and getattr(request.environ.get("gunicorn.socket"), "place", None) is not None
+def settle() -> None:
+    """Say that the present request only waits from here on."""
+    if (admitted := admitted_at_door()) is not None:
+        admitted.settle()
+
+
+def admitted_at_door() -> Admitted | None:
+    """What the server has let the present request in with, and takes back itself; None if it was not asked."""
+    if not has_request_context():
+        return None
+    found: Admitted | None = getattr(request.environ.get("gunicorn.socket"), "admitted", None)
+    return found

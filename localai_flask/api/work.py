@@ -15,7 +15,7 @@ import msgspec
 from flask import request
 
 from localai_flask.api import current
-from localai_flask.api.limits import take_place
+from localai_flask.api.limits import settle, take_place
 from localai_flask.api.progress import Waits
 from localai_flask.api.waiting import NO_WISHES, Waiting, check_loading_time, terms_of, time_left
 from localai_flask.api.watch import Watch
@@ -127,6 +127,8 @@ class Work:
         session = self._pool.session(self._config)
         session.keep_alive_s = self._keep_alive_s
         self.record.await_model(self._config.name)
+        if not self._pool.is_loaded(self._config):
+            settle()
         for progress in session.wait_ready(self._beat_s):
             self._watch.check()
             check_loading_time(self._config, self._terms, self._begun, progress)
@@ -176,6 +178,7 @@ class Work:
             for prompt, _ in sequences.requests:
                 log.info("model %s is asked: %r", self._config.name, prompt)
         generation = session.generate(sequences.requests, time_left(self._terms, self._begun))
+        settle()
         try:
             for beat in generation.events(self._beat_s):
                 self._watch.check()

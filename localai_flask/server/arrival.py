@@ -52,6 +52,10 @@ class Received(Unreader):  # type: ignore[misc]
             self._blocks.append(bytes(self._tail))
             self._tail.clear()
 
+    @property
+    def held(self) -> bytes:
+        return b"".join((*self._blocks, self._tail))
+
     def chunk(self, size_hint: int | None = None) -> bytes:
         if self._blocks:
             return self._blocks.popleft()
@@ -86,6 +90,11 @@ class Arrival:
     def deadline(self) -> float:
         """Until when the head, or the body, has to be there if it does not go on; on the clock of `time.monotonic`."""
         return self._begun + self._patience_s + self.size / SLOWEST
+
+    @property
+    def body(self) -> bytes:
+        """What has come of the body, as long as nobody has read it."""
+        return self._received.held
 
     def feed(self, data: bytes) -> bytes | None:
         """Take what came; return what came behind the request if that is whole, and None as long as it is not.

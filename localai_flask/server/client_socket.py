@@ -26,7 +26,7 @@ class ClientSocket(socket.socket):
     is_answering = False
     """Whether something of the answer to the present request has been written."""
     was_given_up = False
-    place: Any = None
+    admitted: Any = None
     """What the present request was admitted with."""
     arrived = 0.0
     """When the present request was whole, on the clock of `time.monotonic`."""

@@ -208,9 +208,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
             self._door = Door(self.wsgi)
         request = conn.arrival.request
-        admitted = self._door.admit(request, conn.client[0] if isinstance(conn.client, tuple) else "")
+        client = conn.client[0] if isinstance(conn.client, tuple) else ""
+        admitted = self._door.admit(request, conn.arrival.body, client)
         if not isinstance(admitted, bytes):
-            conn.sock.place = admitted
+            conn.sock.admitted = admitted
             return True
         self._send(conn, admitted)
         self._hold(conn, 0)
@@ -220,15 +221,31 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._await_request(conn)
         return False
 
+    def handle(self, conn: Any) -> bool:
+        """Answer a request in its thread, when it is its turn; return whether the connection stays."""
+        admitted = conn.sock.admitted if self._reads_itself else None
+        if admitted is None:
+            return bool(super().handle(conn))
+        request = conn.arrival.request
+        try:
+            refused = self._door.enter(request, admitted)
+            if refused is None:
+                return bool(super().handle(conn))
+            conn.sock.setblocking(True)
+            conn.sock.sendall(refused)
+            return not request.should_close()
+        finally:
+            self._door.leave(admitted)
+
     def finish_request(self, conn: Any, fs: Any) -> None:
         """Wait for the next request on the connection, or part from it."""
         if not self._reads_itself:
             super().finish_request(conn, fs)
             return
         self._hold(conn, 0)
-        if (place := conn.sock.place) is not None:
-            conn.sock.place = None
-            place.release()
+        if (admitted := conn.sock.admitted) is not None:
+            conn.sock.admitted = None
+            admitted.release()
         if not fs.cancelled() and fs.exception() is None and fs.result():
             self._await_request(conn)
         else:

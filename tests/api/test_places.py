@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 
+from localai_flask.api import door
 from localai_flask.api.key_places import KeyPlaces
 from localai_flask.api.limits import TAKES_PLACE, Places
 from localai_flask.errors import Overloaded, TooManyRequests
+from tests.api.fakes import FakePool
 
 NEED_NONE = {"clearLog", "cancelRequest", "cancelResponse", "unloadModel"}
 """Posts that wait for no model."""
@@ -75,3 +80,98 @@ def test_a_limit_that_is_lowered_holds_at_once(tmp_path: Path) -> None:
         places.take("a", 3)
     with pytest.raises(TooManyRequests):
         places.take("a", 1)
+
+
+class Posted:
+    """What the door sees of gunicorn's request."""
+
+    method = "POST"
+
+    def __init__(self, path: str, key: str = ""):
+        self.path = path
+        self.headers = [("HOST", "x"), ("AUTHORIZATION", key)]
+
+    def should_close(self) -> bool:
+        return False
+
+
+class TestDoor:
+    @pytest.fixture
+    def settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return {**settings, "http_threads": 3}
+
+    def test_what_a_model_has_refused_is_refused_for_a_moment(
+        self, app: Flask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = 100.0
+        monkeypatch.setattr(door.time, "monotonic", lambda: now)
+        ours = door.Door(app)
+        chat, full = b'{"model": "a", "messages": []}', Overloaded("full", retry_after=7).info
+        first = ours.admit(Posted("/v1/chat/completions"), chat, "")
+        assert isinstance(first, door.Admitted) and ours.enter(Posted("/v1/chat/completions"), first) is None
+        waiting = ours.admit(Posted("/v1/chat/completions"), chat, "")
+        first.overload = full
+        ours.leave(first)
+        assert isinstance(waiting, door.Admitted)
+        late = ours.enter(Posted("/v1/chat/completions"), waiting)
+        assert late is not None and late.startswith(b"HTTP/1.1 503 ") and b"\r\nRetry-After: 7\r\n" in late
+        assert isinstance(ours.admit(Posted("/v1/chat/completions"), chat, ""), bytes)
+        for request, body in (
+            (Posted("/v1/chat/completions"), b'{"model": "b"}'),
+            (Posted("/v1/chat/completions", "Bearer other"), chat),
+            (Posted("/v1/messages"), chat),
+            (Posted("/v1/chat/completions"), b"[]"),
+        ):
+            other = ours.admit(request, body, "")
+            assert isinstance(other, door.Admitted)
+            other.release()
+        now += door.FULL_S
+        assert isinstance(ours.admit(Posted("/v1/chat/completions"), chat, ""), door.Admitted)
+
+    def test_a_few_at_a_time_are_looked_at_and_nobody_waits_for_long(
+        self, app: Flask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(door, "TURN_S", 0.05)
+        app.extensions["places"] = Places(door.TURNS + 2)
+        ours, request = door.Door(app), Posted("/v1/completions")
+        taken = [ours.admit(request, b"{}", "") for _ in range(door.TURNS + 1)]
+        for each in taken:
+            assert isinstance(each, door.Admitted) and ours.enter(request, each) is None
+        first, *_, last = taken
+        assert isinstance(first, door.Admitted) and first.turns is not None
+        assert isinstance(last, door.Admitted) and last.turns is None, "it went on without a turn"
+        first.settle()
+        first.settle()
+        after = ours.admit(request, b"{}", "")
+        assert isinstance(after, door.Admitted) and ours.enter(request, after) is None and after.turns is not None
+
+    def test_all_that_waits_for_no_model_passes(self, app: Flask) -> None:
+        ours, get = door.Door(app), Posted("/v1/models")
+        get.method = "GET"
+        assert ours.admit(get, b"", "") is None
+        assert ours.admit(Posted("/nowhere"), b"", "") is None
+
+
+class Socket:
+    """A connection whose request was let in."""
+
+    overload: Any = None
+
+    def __init__(self) -> None:
+        self.admitted = self
+        self.settled = 0
+
+    def settle(self) -> None:
+        self.settled += 1
+
+
+def test_a_request_gives_its_turn_back_when_the_model_has_it(client: FlaskClient, pool: FakePool) -> None:
+    hello = {"messages": [{"role": "user", "content": "hello"}]}
+    ours = Socket()
+    pool.scripts = [[Overloaded("full", retry_after=3)]]
+    refused = client.post("/v1/chat/completions", json=hello, environ_overrides={"gunicorn.socket": ours})
+    assert refused.status_code == 503 and ours.settled == 1 and ours.overload.message == "full"
+    ours = Socket()
+    pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"embed"}))
+    asked = client.post("/v1/embeddings", json={"input": "a"}, environ_overrides={"gunicorn.socket": ours})
+    assert asked.status_code == 200 and ours.settled == 1 and ours.overload is None
