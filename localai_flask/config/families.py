@@ -42,7 +42,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 @functools.lru_cache(maxsize=1024)
 def sampling_for(*names: str) -> MappingProxyType[str, Any]:
-    """Return the sampling of the family to which the first of these names (a model's, its file's) belongs, or nothing."""
+    """Return the sampling of the family to which one of these names (a model's, its file's) belongs, or nothing."""
     for name in names:
         bare = name.lower().rpartition("/")[2].removesuffix(".gguf").replace("_", "-")
         found = [family for family in FAMILIES if _pattern(family).search(bare)]

@@ -53,7 +53,7 @@ class Unload:
 
 @dataclass(frozen=True)
 class Refuse:
-    """Inform whoever waits for a model that there is no room for it; `until_asked`: where that is so as nobody waits."""
+    """Inform who waits for a model that there is no room for it; `until_asked`: where that is so as nobody waits."""
 
     key: str
     error: ErrorInfo
