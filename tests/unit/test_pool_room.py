@@ -138,6 +138,8 @@ CASES: list[tuple[str, list[ModelEntry], Rules, list[str]]] = [
     ("two of a group at once", [asked("a", 2, **G), asked("b", 1, **G)], NO_LIMIT, ["start a"]),
     ("a pinned one of the group", [loaded(pinned=True, **G), asked(**G)], NO_LIMIT, ["refuse new"]),
     ("they have come to take too much", [loaded("a", 9, gib=6), loaded("b", 8, gib=5)], MEMORY, ["unload a"]),
+    ("there are too many", [loaded("a", 9), loaded("b", 8)], ONE, ["unload a"]),
+    ("all busy", [loaded("a", running=1), loaded("b", running=1)], ONE, []),
     ("but one alone stays", [loaded(gib=11)], MEMORY, []),
 ]  # fmt: skip
 

@@ -42,7 +42,8 @@ class _Room:
         self._bytes: dict[str, float] = {key: models[key].held_bytes for key in self._present}
         self._going = {key for key in self._present if not models[key].current}
         """Models of which all workers are leaving."""
-        self._is_overfull = self._free_bytes(set()) < 0
+        has_too_many = rules.max_models and len(self._present) > rules.max_models
+        self._is_overfull = has_too_many or self._free_bytes(set()) < 0
 
     def missing(self, key: str) -> int:
         model = self._models[key]
@@ -66,11 +67,14 @@ class _Room:
             yield Refuse(key, model.room_error or self._no_room(key))
 
     def relieve(self) -> Iterator[Action]:
-        """Unload the least recently used model if those that are loaded have come to take more than they may."""
+        """Unload the least recently used model if more is loaded than may be.
+
+        That is so where models have come to take more memory, or limits have been lowered.
+        """
         idle = [key for key in self._others("") if key not in self._going and self._may_leave(key, key)]
         idle = [key for key in sorted(idle, key=self._precedence) if not self._models[key].is_busy(self._now)]
         if idle and len(self._present) > 1 and not self._going and self._is_overfull:
-            yield Unload(idle[0], "leaves, as the loaded models take more memory than they may")
+            yield Unload(idle[0], "leaves, as more is loaded than may be")
 
     def _give_up(self, key: str) -> Iterator[Action]:
         """Take no place from others for a model that nobody waits for."""
