@@ -6,10 +6,11 @@ import json
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from localai_flask.errors import ApiError
+from localai_flask.errors import ApiError, ErrorInfo
 from localai_flask.generation import Delta, Prompt, SamplingParams
 from localai_flask.pool.client.pool_client import PoolClient
 from localai_flask.pool.client.session import Generation, Session
@@ -26,6 +27,16 @@ def blocked(pool: Pool, session: Session) -> Generation:
     generation = ask(session, json.dumps({"say": "abc", "stall_after": 1}))
     assert any(isinstance(event[1], Delta) for event in generation.events() if event is not None)
     return generation
+
+
+def refuse_round(taken: dict[Generation, Any], refused: list[ErrorInfo]) -> None:
+    """Listen to each for a moment, and sort out those that are refused."""
+    for generation, events in list(taken.items()):
+        try:
+            next(events)
+        except ApiError as error:
+            refused.append(error.info)
+            del taken[generation]
 
 
 def order_of_ends(generations: dict[str, Generation]) -> list[str]:
@@ -83,16 +94,13 @@ def test_exactly_the_promised_number_is_taken_of_all_web_workers_together(tmp_pa
             sessions.append(client.session(config))
             list(sessions[-1].wait_ready())
         script = json.dumps({"say": "abc", "stall_after": 1})
-        generations = [ask(sessions[n % 2], script) for n in range(200)]
-        taken, refused = [], []
-        for generation in generations:
-            try:
-                for event in generation.events(0.05):
-                    if event is None:
-                        break
-                taken.append(generation)
-            except ApiError as error:
-                refused.append(error.info)
+        taken = {(each := ask(sessions[n % 2], script)): each.events(0.01) for n in range(200)}
+        refused: list[ErrorInfo] = []
+        for _ in range(100):
+            is_last_round = len(refused) >= 180
+            refuse_round(taken, refused)
+            if is_last_round:
+                break
         assert len(taken) == 4 + 16
         assert {(info.status, info.code) for info in refused} == {(503, "overloaded")}
         assert all(info.retry_after and info.retry_after >= 1 for info in refused)
