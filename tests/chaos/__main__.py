@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 from tests.chaos.blows import BLOWS, Blow
@@ -30,7 +31,7 @@ def main() -> int:
     deadline, broken, passes = time.monotonic() + 60 * given.minutes, 0, 0
     while passes == 0 or time.monotonic() < deadline:
         for database, blows in CAMPAIGNS.items():
-            chosen = [blow for blow in blows() if any(part in blow.name for part in given.only.split(","))]
+            chosen = [blow for blow in blows() if any(fnmatch(blow.name, part) for part in given.only.split(","))]
             random.Random(f"{given.seed}/{passes}").shuffle(chosen)
             if chosen:
                 with folder_for(given.keep) as folder, stage_in(folder, database) as stage:
@@ -45,7 +46,7 @@ def _arguments() -> argparse.ArgumentParser:
     arguments.add_argument("--minutes", type=float, default=10.0, help="how long; each blow comes at least once")
     arguments.add_argument("--seed", type=int, default=time.time_ns() % 2**32, help="as a former run has printed it")
     arguments.add_argument("--slack", type=float, default=1.0, help="how many times slower a busy machine may be")
-    arguments.add_argument("--only", default="", help="blows with one of these, separated by commas, in their name")
+    arguments.add_argument("--only", default="*", help="names of blows, separated by commas; * stands for anything")
     arguments.add_argument("--keep", default="", help="a folder to which the server's logs are copied at the end")
     return arguments
 

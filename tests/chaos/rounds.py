@@ -147,6 +147,8 @@ def _check_run(stage: Stage, blow: Blow, id: str, deadline: float, findings: Fin
         status, answer = stage.get(id)
         if status == 200 and answer["status"] not in UNFINISHED:
             break
+        if status == 404 and blow.effects.loses_stored:
+            return
         if time.monotonic() > deadline:
             if not blow.effects.loses_stored:
                 findings.breaks(Promise.WHOLE, f"background response {id}: {status} {answer}")
