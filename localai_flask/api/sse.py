@@ -131,8 +131,9 @@ class EventStream:
 
     def _frame(self, item: Item) -> bytes:
         """Render an item; the end of a prompt is told before the text behind it."""
-        reports = self._reports.feed(item) if self._reports is not None else ()
-        progress = b"".join(self._dialect.progress(*report) for report in reports)
+        progress = b""
+        if self._reports is not None:
+            progress = b"".join(self._dialect.progress(*report) for report in self._reports.feed(item))
         if not isinstance(item, tuple) or isinstance(item[1], Waits):
             return progress
         return progress + self._dialect.feed(item[0], item[1])
