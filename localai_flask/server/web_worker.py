@@ -345,9 +345,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _cap_keepalive(self, deadline: float) -> None:
         """Begin to leave: gunicorn calls this when it has stopped accepting connections."""
         super()._cap_keepalive(deadline)
-        # Else a client that comes when all workers leave waits unheard until the last one has left, and is cut then.
-        for listener in self.sockets:
-            listener.close()
         for conn in self._waiting:
             if not conn.arrival.has_begun:
                 conn.deadline = min(conn.deadline, deadline)
