@@ -80,10 +80,7 @@ class InFlight:
         """Answer the other processes of this server from now on."""
         path = runtime / f"{os.getpid()}{SUFFIX}"
         path.unlink(missing_ok=True)  # of a process that had this pid before
-        for other in runtime.glob(f"*{SUFFIX}"):
-            if not _lives(other):
-                other.unlink(missing_ok=True)
-        remove_sockets_of_dead(runtime)
+        _remove_sockets_of_dead(runtime)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             listener.bind(str(path))
@@ -111,37 +108,40 @@ class InFlight:
                     log.debug("another process could not be answered: %s", error)
 
 
-def remove_sockets_of_dead(runtime: Path) -> None:
+def _remove_sockets_of_dead(runtime: Path) -> None:
     """Remove what killed processes have left, so that there is never more of it than one generation's."""
     for path in runtime.glob(f"*{SUFFIX}"):
-        if not Path(f"/proc/{path.stem}").exists():
+        if not _lives(path):
             path.unlink(missing_ok=True)
 
 
 def ask_all(runtime: Path, question: Question) -> tuple[list[Request], list[int]]:
     """Ask every process of this server; return their requests, and the pids of those that do not answer."""
     asked: dict[socket.socket, int] = {}
-    silent = []
-    for path in runtime.glob(f"*{SUFFIX}"):
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.setblocking(False)
-        try:
-            connection.connect(str(path))
-            connection.send(_encode(question))
-        except OSError:
-            connection.close()
-            if _lives(path):
-                silent.append(int(path.stem))
-            else:
-                path.unlink(missing_ok=True)
-        else:
-            asked[connection] = int(path.stem)
     try:
+        silent = [pid for path in runtime.glob(f"*{SUFFIX}") if (pid := _ask(path, question, asked)) is not None]
         answered, late = _read_all(asked)
     finally:
         for connection in asked:
             connection.close()
-    return [request for data in answered for request in _decode_requests(data)], sorted([*silent, *late])
+    return answered, sorted([*silent, *late])
+
+
+def _ask(path: Path, question: Question, asked: dict[socket.socket, int]) -> int | None:
+    """Ask the process with this socket, and note it among those asked; return its pid if it lives and cannot be."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.setblocking(False)
+    try:
+        connection.connect(str(path))
+        connection.send(_encode(question))
+    except OSError:
+        connection.close()
+        if _lives(path):
+            return int(path.stem)
+        path.unlink(missing_ok=True)
+    else:
+        asked[connection] = int(path.stem)
+    return None
 
 
 def _lives(path: Path) -> bool:
@@ -149,7 +149,7 @@ def _lives(path: Path) -> bool:
     return Path(f"/proc/{path.stem}").exists()
 
 
-def _read_all(asked: dict[socket.socket, int]) -> tuple[list[bytes], list[int]]:
+def _read_all(asked: dict[socket.socket, int]) -> tuple[list[Request], list[int]]:
     """Read what each connection has to say to its end; return it, and the pids of those that have not come to it."""
     deadline = time.monotonic() + ANSWER_S
     waiting = {connection.fileno(): connection for connection in asked}
@@ -168,9 +168,15 @@ def _read_all(asked: dict[socket.socket, int]) -> tuple[list[bytes], list[int]]:
             if not piece:
                 poll.unregister(descriptor)
                 del waiting[descriptor]
-    late = set(waiting.values())
-    # One that has ended without a word was killed, and its requests with it.
-    return [bytes(said) for each, said in data.items() if each not in late and said], [asked[each] for each in late]
+    requests: list[Request] = []
+    late = [asked[connection] for connection in waiting.values()]
+    for connection in data.keys() - waiting.values():
+        try:
+            # One that has ended without a word was killed, and its requests with it.
+            requests += _decode_requests(data[connection]) if data[connection] else []
+        except msgspec.DecodeError:  # it was killed, or gave up, in the middle of its answer
+            late.append(asked[connection])
+    return requests, late
 
 
 def _describe(record: RequestRecord) -> Request:

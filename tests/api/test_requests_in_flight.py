@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +76,19 @@ def test_processes_answer_each_other(tmp_path: Path) -> None:
     found, _ = ask_all(tmp_path, Question(cancel="two"))
     assert [each.id for each in found] == ["two", "two"]
     assert [each.is_cancelled for each in here._records.values()] == [False, True, True, False]
+
+
+def test_a_process_that_breaks_off_its_answer_is_silent(tmp_path: Path) -> None:
+    def break_off() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"\x93")  # of a list of three, nothing
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "1.web"))
+        listener.listen()
+        other = threading.Thread(target=break_off)
+        other.start()
+        assert ask_all(tmp_path, Question()) == ([], [1])
+        other.join()
