@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import has_request_context, request
 
 from localai_flask.api import auth, current
-from localai_flask.errors import Overloaded, TooManyRequests
+from localai_flask.errors import Overloaded
 
 if TYPE_CHECKING:
     from localai_flask.api.door import Admitted
@@ -92,25 +93,17 @@ def take_place() -> Place:
 
     Raises `Overloaded` if there is none, and `TooManyRequests` if the request's key has as many as it may.
     """
-    of_server = None if admitted_at_door() is not None else current.places().take()
     key = auth.key()
-    try:
-        of_key = current.key_places().take(key.name, key.max_requests) if key.max_requests else None
-    except TooManyRequests:
-        if of_server is not None:
-            of_server.release()
-        raise
-
-    def give_back() -> None:
-        for place in (of_key, of_server):
-            if place is not None:
-                place.release()
-
-    return Place(give_back)
+    with ExitStack() as taken:
+        if admitted_at_door() is None:
+            taken.callback(current.places().take().release)
+        if key.max_requests:
+            taken.callback(current.key_places().take(key.name, key.max_requests).release)
+        return Place(taken.pop_all().close)
 
 
 def settle() -> None:
-    """Say that the present request only waits from here on."""
+    """Let the door look at another request, since the present one only waits from here on."""
     if (admitted := admitted_at_door()) is not None:
         admitted.settle()
 

@@ -10,10 +10,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from localai_flask.api import door
+from localai_flask.api import auth, door, limits
 from localai_flask.api.key_places import KeyPlaces
 from localai_flask.api.limits import TAKES_PLACE, Places
 from localai_flask.errors import Overloaded, TooManyRequests
+from localai_flask.keys.key import Key
 from tests.api.fakes import FakePool
 
 NEED_NONE = {"clearLog", "cancelRequest", "cancelResponse", "unloadModel"}
@@ -51,6 +52,22 @@ def test_the_wait_told_is_that_until_a_place_is_free() -> None:
             place.release()
     assert refused.value.info.retry_after == 15
     assert places.try_take() is not None
+
+
+def test_a_place_is_given_back_where_the_keys_cannot_be_counted(
+    app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "key", lambda: Key("a", max_requests=1))
+    app.extensions["places"] = Places(1)
+    with app.test_request_context():
+        app.extensions["key_places"] = lambda: KeyPlaces(tmp_path / "absent")
+        with pytest.raises(FileNotFoundError):
+            limits.take_place()
+        app.extensions["key_places"] = lambda: KeyPlaces(tmp_path)
+        place = limits.take_place()
+        place.release()
+        place.release()
+        limits.take_place().release()
 
 
 def test_a_keys_places_are_those_of_all_processes(tmp_path: Path) -> None:
