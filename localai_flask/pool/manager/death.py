@@ -102,7 +102,10 @@ def _cause(status: int | None) -> str:
         return "it was started by a former manager, so its exit status is unknown"
     if status >= 0:
         return f"exit code {status}"
-    name = signal.Signals(-status).name
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:  # a real-time signal, most of which have no name
+        name = f"signal {-status}"
     hint = {
         "SIGKILL": ", perhaps the machine is out of memory; use a smaller model or context_size",
         "SIGILL": (
