@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -96,13 +97,16 @@ class Tracing:
 
 _made: tuple[int, Tracing | None] = (0, None)
 """By which process, as threads that send spans do not survive a fork; and what, if spans are wanted."""
+_making = threading.Lock()
 
 
 def of_process() -> Tracing | None:
     """Return what makes this process's spans; None if none are wanted."""
     global _made
     if _made[0] != os.getpid():
-        _made = os.getpid(), _make() if is_wanted(os.environ) else None
+        with _making:  # else requests that come together each start a thread that sends spans
+            if _made[0] != os.getpid():
+                _made = os.getpid(), _make() if is_wanted(os.environ) else None
     return _made[1]
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask.testing import FlaskClient
@@ -115,3 +116,19 @@ def test_off_nothing_of_it_is_imported() -> None:
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], env={"PATH": ""}, timeout=60).returncode == 0
+
+
+def test_requests_that_come_together_share_what_sends_their_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def make() -> None:
+        time.sleep(0.05)
+        made.append(1)
+
+    monkeypatch.setattr(tracing, "_made", (0, None))
+    monkeypatch.setattr(tracing, "_make", make)
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(4):
+            threads.submit(tracing.of_process)
+    assert made == [1]
