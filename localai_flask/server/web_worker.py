@@ -343,7 +343,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return False
 
     def _cap_keepalive(self, deadline: float) -> None:
-        """Begin to leave: gunicorn calls this when it has stopped accepting connections."""
+        """Close idle connections by `deadline` at the latest: gunicorn calls this when it begins to leave."""
         super()._cap_keepalive(deadline)
         for conn in self._waiting:
             if not conn.arrival.has_begun:

@@ -294,6 +294,7 @@ def test_idle_connections_keep_no_worker_through_two_reloads(own_server: Server)
             own_server.process.send_signal(signal.SIGHUP)
             wait_for(lambda young=young: len(set(own_server.web_workers()) - young) == 2, 20, "two new ones")
         wait_for(lambda: not before & set(own_server.web_workers()), 30, "what is idle has been closed")
+    assert "Exception in worker process" not in own_server.log(), "a worker leaves by an error, and not by draining"
 
 
 def test_a_web_worker_is_replaced_while_others_retire(own_server: Server, start: Start) -> None:
