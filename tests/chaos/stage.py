@@ -47,7 +47,7 @@ class Stage:
         )
         (self.models / f"{TOY}.yaml").write_text(
             f"name: {TOY}\nbackend: llama-cpp\ncontext_size: {TOY_CONTEXT}\nthreads: 1\n"
-            f"parameters: {{model: demo.gguf, temperature: 0}}\noptions: ['parallel:{TOY_SLOTS}', 'cache_ram:8']\n"
+            f"parameters: {{model: demo.gguf, temperature: 0}}\noptions: ['parallel:{TOY_SLOTS}', 'cache_ram:2']\n"
         )
         self.postgres = postgres
         self.baseline: Census | None = None
