@@ -12,6 +12,9 @@ import pytest
 from localai_flask import errors
 from localai_flask.api.errors import CODES
 from localai_flask.errors import ApiError
+from localai_flask.gallery import errors as gallery_errors
+from localai_flask.gotemplate import errors as template_errors
+from localai_flask.server import refusal
 from localai_flask.setting_fields import env_name
 from localai_flask.settings import Settings
 
@@ -61,9 +64,13 @@ def test_troubleshooting_quotes_what_the_server_says() -> None:
 
 def test_troubleshooting_has_every_code() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text()
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ApiError)]
+    modules = (errors, gallery_errors, template_errors)
+    named = [each for module in modules for each in vars(module).values()]
+    kinds = [kind for kind in named if isinstance(kind, type) and issubclass(kind, ApiError)]
+    assert len(kinds) > 25
     assert [kind.code for kind in kinds if f"{kind.status} " not in page or f"`{kind.code}`" not in page] == []
     assert [code for status, code in CODES.items() if f"| {status} " not in page or f"`{code}`" not in page] == []
+    assert f"`{refusal.MALFORMED}`" in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
