@@ -65,9 +65,8 @@ class PoolManager:
 
     def sync(self, encoded: bytes) -> bytes:
         """Take what a web worker's requests want, and return what is known of all models."""
-        now = time.monotonic()
+        news, now = protocol.decode_news(encoded), time.monotonic()
         with self._lock:
-            news = protocol.decode_news(encoded)
             for key, seconds in news.kept.items():
                 self.table.keep(key, seconds, now)
             for wanted in news.wanted:
@@ -108,8 +107,9 @@ class PoolManager:
         """Let the workers of a model leave, by force at once, and start none before somebody asks for it."""
         now = time.monotonic()
         with self._lock:
-            known = [(key, model) for key, model in self.table.models.items() if model.config.name == name]
-            found = [(key, model) for key, model in known if model.workers]
+            found = [
+                (key, each) for key, each in self.table.models.items() if each.config.name == name and each.workers
+            ]
             for key, model in found:
                 self._unload(Unload(key, "is unloaded on demand"), now)
                 if by_force:
@@ -170,10 +170,10 @@ class PoolManager:
             if self._is_adopting and now >= self._may_start_at:
                 self._end_adoption()
             self._reap(now)
-            self._bound_logs(now)
             rules = dataclasses.replace(self._rules, kill_at=self._kill_at, is_adopting=self._is_adopting)
             for action in plan(self.table.models, rules, now):
                 self._carry_out(action, now)
+        self._bound_logs(now)  # without the lock, as it reads and writes files
 
     def stop(self, grace_s: float) -> None:
         """Let every worker finish, and have ticks end those that do not in time."""
@@ -191,6 +191,14 @@ class PoolManager:
         if self._kill_at is None:
             return False
         return time.monotonic() >= self._kill_at + FAREWELL_S or not self._processes
+
+    def _bound_logs(self, now: float) -> None:
+        if now >= self._bound_logs_at:
+            self._bound_logs_at = now + BOUND_LOGS_S
+            try:
+                self._logs.bound()
+            except OSError as error:
+                log.warning("the logs of models cannot be kept short: %s", error)
 
     # Under the lock.
 
@@ -215,14 +223,6 @@ class PoolManager:
                 if message := self.table.ended(worker_id, death, now, is_stopping=self.stopping):
                     process.note_end(message)
                 process.close()
-
-    def _bound_logs(self, now: float) -> None:
-        if now >= self._bound_logs_at:
-            self._bound_logs_at = now + BOUND_LOGS_S
-            try:
-                self._logs.bound()
-            except OSError as error:
-                log.warning("the logs of models cannot be kept short: %s", error)
 
     def _count_end(self, worker_id: str, death: Death) -> None:
         if (found := self.table.find(worker_id)) is not None:
