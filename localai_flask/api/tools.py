@@ -52,7 +52,7 @@ def asked_by(tools: Sequence[Tool], choice: Choice, strict: str) -> str:
 
 
 def with_left_out(response: Response, kinds: Sequence[str]) -> Response:
-    """Say in a response's head which tools the model was not given, if any."""
+    """Name in a response's head which tools the model was not given, if any."""
     if kinds:
         named = [kind for kind in kinds if kind.isascii() and kind.isprintable() and len(kind) <= LONGEST_KIND]
         response.headers[LEFT_OUT] = ", ".join(named[:MOST_KINDS]) or "others"

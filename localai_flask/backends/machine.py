@@ -39,7 +39,7 @@ def available_memory() -> int:
 
 
 def limit_memory(size: int | None) -> None:
-    """Count on no more than so many bytes for this process; None: on what the machine has."""
+    """Count on at most `size` bytes for this process; None: on what the machine has."""
     global _room
     _room = size
 

@@ -28,6 +28,7 @@ from localai_flask.background.run import Run, Stopped
 from localai_flask.errors import ApiError, Overloaded, Unavailable
 from localai_flask.metrics import tracing
 from localai_flask.pool.announced_settings import AnnouncedSettings
+from localai_flask.pool.protocol import LOG_FORMAT
 from localai_flask.pool.runtime import Runtime, is_alive
 from localai_flask.server.child import beat
 from localai_flask.settings import Settings
@@ -232,9 +233,7 @@ def _await_database(app: Flask, stopping: threading.Event, may_go_on: Callable[[
 
 def main() -> None:
     settings = Settings.from_environment()
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s"
-    )
+    logging.basicConfig(level=settings.log_level.upper(), format=LOG_FORMAT)
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)

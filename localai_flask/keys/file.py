@@ -86,7 +86,7 @@ def with_entry(text: str, name: str, entry: Entry) -> str:
     """Return a file's text with one more entry at its end."""
     text = text or HEADER
     added = yaml.safe_dump({name: msgspec.to_builtins(entry)}, sort_keys=False, allow_unicode=True)
-    return f"{text}\n{added}" if text and not text.endswith("\n") else f"{text}{added}"
+    return f"{text}{added}" if text.endswith("\n") else f"{text}\n{added}"
 
 
 def without_entry(text: str, name: str) -> str:

@@ -29,7 +29,7 @@ from localai_flask.pool.memory_need import estimate_need
 from localai_flask.pool.runtime import Runtime
 
 LOG_FORMAT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s"
-"""How manager and model workers write to the server's log: as gunicorn does."""
+"""How manager, model workers and background process write to the server's log: as gunicorn does."""
 
 ANSWER_S = 5.0
 """How long one exchange with the manager may take; a hung manager must not take its clients with it."""

@@ -126,7 +126,7 @@ class ReloadWatch(threading.Thread):
 
 
 def describe_changes(before: Settings, wanted: Settings) -> Iterator[str]:
-    """Log what a reload changes, and what it cannot."""
+    """Yield a line for each setting that a reload changes, or that it cannot."""
     for field in FIELDS:
         old, new = getattr(before, field.name), getattr(wanted, field.name)
         if old == new:

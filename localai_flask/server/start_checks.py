@@ -1,7 +1,7 @@
 """What is checked before the server forks its workers: a fault ends it, a doubt is said and it serves.
 
 Each is one sentence that says what to do. Whatever may still come or come back while the server runs is no fault: a
-model's file (pool/required.py warns of it), and a database on another machine (store/).
+model's file (pool/manager/required_models.py warns of it), and a database on another machine (store/).
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ from localai_flask.settings import Settings
 from localai_flask.store.place import default_path, describe_obstacle
 
 STARTER = "`localai-flask serve --starter` fetches a small model to begin with"
-
-
 INTERNAL = f"{PREFIX}FLASK_"
 """How the names of variables begin by which the server's own processes find each other."""
 

@@ -136,7 +136,7 @@ class ChatChunks(Chunks):
                 return b""
 
     def _custom_inputs(self, index: int) -> bytes:
-        """Tell the texts of all calls that have one."""
+        """Render the texts of all calls of a custom tool, which are sent whole."""
         frames = b""
         for choice, number in [place for place in self._texts if place[0] == index]:
             piece = {"index": number, "custom": {"input": read_input("".join(self._texts.pop((choice, number))))}}

@@ -58,7 +58,11 @@ class ModelWorker:
         self.settings = AnnouncedSettings(runtime.settings_file, Settings.from_environment())
         in_hand = InHand(runtime.worker_hand(spec.worker_id))
         self.engine = EngineThread(
-            *(self.config, self.publish, self.hub.wake, in_hand, lambda: self.settings.now.queue_size),
+            self.config,
+            self.publish,
+            self.hub.wake,
+            in_hand,
+            queue_size=lambda: self.settings.now.queue_size,
             is_cautious=spec.is_cautious,
         )
         self.engine.suspect(spec.suspects)
