@@ -11,6 +11,7 @@ from flask import Response, request
 
 from localai_flask.api import auth, current, docs
 from localai_flask.api.anthropic import shapes as anthropic_shapes
+from localai_flask.api.json_response import json_response
 from localai_flask.api.openai import shapes
 from localai_flask.api.parsing import Blueprint
 from localai_flask.config import facts
@@ -41,9 +42,9 @@ def list_models() -> Response:
     usable = [config for name, config in current.registry().models().items() if auth.key().may_use(name)]
     models = sorted(map(_describer(), usable), key=lambda model: model.id)
     if VERSION in request.headers:
-        return _json(_page([_as_anthropics(model) for model in models]))
+        return json_response(_page([_as_anthropics(model) for model in models]))
     first, last = (models[0].id, models[-1].id) if models else (None, None)
-    return _json(shapes.ModelList(models, first, last))
+    return json_response(shapes.ModelList(models, first, last))
 
 
 def _as_anthropics(model: shapes.Model) -> anthropic_shapes.Model:
@@ -77,7 +78,7 @@ def retrieve_model(model: str) -> Response:
     registry, key = current.registry(), auth.key()
     listed = registry.models().get(model) if key.may_use(model) else None
     described = _describer()(listed or registry.get(model, key.model_filter))
-    return _json(_as_anthropics(described) if VERSION in request.headers else described)
+    return json_response(_as_anthropics(described) if VERSION in request.headers else described)
 
 
 def _describer() -> Callable[[ModelConfig], shapes.Model]:
@@ -109,7 +110,3 @@ def _modified(path: Path) -> int:
         return int(path.stat().st_mtime)
     except OSError:  # removed since it was listed
         return 0
-
-
-def _json(shape: msgspec.Struct) -> Response:
-    return Response(msgspec.json.encode(shape), mimetype="application/json")

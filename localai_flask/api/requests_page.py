@@ -9,6 +9,7 @@ from flask import Response
 
 from localai_flask.api import current, docs
 from localai_flask.api.auth import admin_only
+from localai_flask.api.json_response import json_response
 from localai_flask.api.observation import REQUEST_ID
 from localai_flask.api.parsing import Blueprint
 from localai_flask.errors import NotFound
@@ -41,7 +42,7 @@ class Cancelled(msgspec.Struct):
 def list_requests() -> Response:
     """List the requests in flight"""
     found, silent = _ask(Question())
-    return _json(RequestList(by_age(found), silent))
+    return json_response(RequestList(by_age(found), silent))
 
 
 @bp.delete("/requests/<path:request_id>")
@@ -54,14 +55,10 @@ def cancel_request(request_id: str) -> Response:
     found = _ask(Question(cancel=request_id))[0] if REQUEST_ID.fullmatch(request_id) else []
     if not found:
         raise NotFound(f"No request {request_id} is in flight; GET /requests lists those that are.")
-    return _json(Cancelled(request_id, len(found)))
+    return json_response(Cancelled(request_id, len(found)))
 
 
 def _ask(question: Question) -> tuple[list[Request], list[int]]:
     if ENV in os.environ:
         return ask_all(Runtime.from_environment().path, question)
     return current.in_flight().answer(question), []
-
-
-def _json(shape: msgspec.Struct) -> Response:
-    return Response(msgspec.json.encode(shape), mimetype="application/json")

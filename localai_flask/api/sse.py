@@ -16,14 +16,12 @@ from flask import Response
 from localai_flask.api import current
 from localai_flask.api.errors import MISTAKE
 from localai_flask.api.progress import ProgressReports, Report, Waits
-from localai_flask.api.watch import ClientLeft, drain_until
+from localai_flask.api.watch import ClientLeft
 from localai_flask.api.work import Item, Work
 from localai_flask.chat.answer import Event
 from localai_flask.errors import ApiError
 from localai_flask.metrics import families
 from localai_flask.metrics.request_record import RequestRecord
-
-__all__ = ["Dialect", "EventStream", "drain_until", "respond"]
 
 log = logging.getLogger("gunicorn.error")
 

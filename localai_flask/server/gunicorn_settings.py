@@ -202,13 +202,13 @@ def post_worker_init(worker: Any) -> None:
 
     From here on the worker has to do with clients, whose words are nobody else's.
     """
-    from localai_flask.api import sse
+    from localai_flask.api.watch import drain_until
 
     if not _reload.settings.log_prompts:
         log_privacy.hide_messages()
 
     def drain(number: int, frame: FrameType | None) -> None:
-        sse.drain_until(time.monotonic() + max(0.0, graceful_timeout - FAREWELL_S))
+        drain_until(time.monotonic() + max(0.0, graceful_timeout - FAREWELL_S))
         worker.handle_exit(number, frame)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from localai_flask.api import sse, watch
+from localai_flask.api import watch
 from localai_flask.api.sse import EventStream, guarded
 from localai_flask.api.watch import ClientLeft, Watch
 from localai_flask.errors import ApiError, InvalidRequest, ServerShuttingDown, Unavailable
@@ -52,9 +52,9 @@ def test_server_without_a_socket_to_look_at() -> None:
 
 def test_draining() -> None:
     seen = Watch({})
-    sse.drain_until(time.monotonic() + 60)
+    watch.drain_until(time.monotonic() + 60)
     seen.check()
-    sse.drain_until(time.monotonic())
+    watch.drain_until(time.monotonic())
     with pytest.raises(ServerShuttingDown):
         seen.check()
 

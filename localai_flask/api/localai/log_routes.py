@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
 from flask import Response, request
 
 from localai_flask.api import current, docs
 from localai_flask.api.auth import admin_only
+from localai_flask.api.json_response import json_response
 from localai_flask.api.parsing import Blueprint
 from localai_flask.errors import InvalidRequest
 from localai_flask.pool.model_logs import LogLine, ModelLogs
@@ -29,7 +29,7 @@ QUERY = {
 @admin_only
 def list_logs() -> Response:
     """List the models whose workers have said something"""
-    return _json(_logs().names())
+    return json_response(_logs().names())
 
 
 @bp.get("/api/backend-logs/<path:model>")
@@ -43,7 +43,7 @@ def read_log(model: str) -> Response:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MOST_LINES:
         raise InvalidRequest(f"`lines` must be a whole number between 1 and {MOST_LINES}.", param="lines")
     name = _known(model)
-    return _json(_logs().read(name, int(text)))
+    return json_response(_logs().read(name, int(text)))
 
 
 @bp.post("/api/backend-logs/<path:model>/clear")
@@ -69,7 +69,3 @@ def _known(name: str) -> str:
 
 def _logs() -> ModelLogs:
     return ModelLogs(Runtime.from_environment().path)
-
-
-def _json(value: object) -> Response:
-    return Response(msgspec.json.encode(value), mimetype="application/json")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import msgspec
 from flask import Response, request
 
 from localai_flask.api import current, docs
 from localai_flask.api.auth import admin_only
+from localai_flask.api.json_response import json_response
 from localai_flask.api.limits import take_place, takes_place
 from localai_flask.api.localai import system_shapes as shapes
 from localai_flask.api.localai.schemas import LoadCall, LoadRequest, UnloadCall, UnloadRequest
@@ -45,7 +45,7 @@ def load_model(call: LoadCall) -> Response:
         session.leave()
     finally:
         place.release()
-    return _json(shapes.Loaded([config.name]))
+    return json_response(shapes.Loaded([config.name]))
 
 
 @bp.post("/backend/shutdown")
@@ -65,8 +65,8 @@ def unload_model(call: UnloadCall) -> Response:
     finally:
         place.release()
     if has_left:
-        return _json(shapes.Message("model stopped"))
-    return _json(shapes.Message("the model stops when its requests have ended; `force` ends them"), 202)
+        return json_response(shapes.Message("model stopped"))
+    return json_response(shapes.Message("the model stops when its requests have ended; `force` ends them"), 202)
 
 
 def _await_leave(name: str) -> bool:
@@ -91,7 +91,7 @@ def monitor_model() -> Response:
     """Return the state of one model, and its memory"""
     config = find_model(_asked_model(), "chat")
     found = _find(config.engine.name)
-    return _json(shapes.Monitored(0, shapes.Memory(0, {})) if found is None else shapes.monitored(found))
+    return json_response(shapes.Monitored(0, shapes.Memory(0, {})) if found is None else shapes.monitored(found))
 
 
 @bp.get("/system")
@@ -100,7 +100,7 @@ def monitor_model() -> Response:
 @bp.doc(operationId="system")
 def system() -> Response:
     """List which models are in memory, what they do and take, and the limits"""
-    return _json(shapes.system(current.pool().report()))
+    return json_response(shapes.system(current.pool().report()))
 
 
 def _asked_model() -> str:
@@ -118,7 +118,3 @@ def _find(name: str) -> ModelReport | None:
     """Find what is known of a model, as it is or as it was if that still has workers."""
     found = [model for model in current.pool().report().models if model.name == name]
     return max(found, key=lambda model: len(model.workers), default=None)
-
-
-def _json(shape: msgspec.Struct, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(shape), status, mimetype="application/json")

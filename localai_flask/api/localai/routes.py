@@ -10,6 +10,7 @@ from flask import Response
 
 from localai_flask.api import docs
 from localai_flask.api.asking import ask
+from localai_flask.api.json_response import json_response
 from localai_flask.api.limits import takes_place
 from localai_flask.api.localai.schemas import (
     DetokenizeCall,
@@ -79,8 +80,8 @@ def tokenize(call: TokenizeCall) -> Response:
     prompt = Prompt(call.content, special=call.special, add_bos=call.whole)
     [found] = ask(config, [Tokenize(prompt, call.pieces)], Tokenized)
     if not call.pieces:
-        return _json(TokenList(found.tokens))
-    return _json(TokenList([Piece(*pair) for pair in zip(found.tokens, map(_text, found.pieces), strict=True)]))
+        return json_response(TokenList(found.tokens))
+    return json_response(TokenList([Piece(*pair) for pair in zip(found.tokens, map(_text, found.pieces), strict=True)]))
 
 
 @bp.post("/detokenize")
@@ -92,7 +93,7 @@ def detokenize(call: DetokenizeCall) -> Response:
     """Turn a model's tokens into text"""
     _, config = chosen_model("tokenize", call.model)
     [found] = ask(config, [Detokenize(list(call.tokens))], Detokenized)
-    return _json(Content(found.text))
+    return json_response(Content(found.text))
 
 
 @bp.post("/rerank")
@@ -115,7 +116,7 @@ def rerank(call: RerankCall) -> Response:
         for index in best
     ]
     tokens = sum(one.tokens for one in found)
-    return _json(RerankList(name, results, RerankUsage(tokens, tokens)))
+    return json_response(RerankList(name, results, RerankUsage(tokens, tokens)))
 
 
 def _text(piece: bytes) -> str | list[int]:
@@ -123,7 +124,3 @@ def _text(piece: bytes) -> str | list[int]:
         return piece.decode()
     except UnicodeDecodeError:
         return list(piece)
-
-
-def _json(shape: msgspec.Struct) -> Response:
-    return Response(msgspec.json.encode(shape), mimetype="application/json")

@@ -7,6 +7,7 @@ from flask import Response
 
 from localai_flask.api import docs, sse
 from localai_flask.api.chatting import bound, chat_plan, choices
+from localai_flask.api.json_response import json_response
 from localai_flask.api.limits import takes_place
 from localai_flask.api.naming import chosen_model
 from localai_flask.api.openai import render, shapes
@@ -50,7 +51,7 @@ def create_chat_completion(call: ChatCall, model: str | None = None) -> Response
         return with_left_out(streamed, call.left_out)
     with_logprobs = params.top_logprobs is not None
     body = render.chat_completion(identity, work.answers(), n, with_logprobs, call.is_legacy, call.customs)
-    return with_left_out(_json(body), call.left_out)
+    return with_left_out(json_response(body), call.left_out)
 
 
 @bp.post("/completions")
@@ -92,7 +93,7 @@ def create_completion(call: CompletionCall, model: str | None = None) -> Respons
     made = work.answers()
     kept = made if count == n else best(made, count, n)
     with_logprobs = params.top_logprobs is not None
-    return _json(render.completion(identity, kept, with_logprobs, echoed, render.finishes_of(made), count))
+    return json_response(render.completion(identity, kept, with_logprobs, echoed, render.finishes_of(made), count))
 
 
 @bp.post("/edits")
@@ -117,7 +118,7 @@ def create_edit(call: EditCall, model: str | None = None) -> Response:
         return Sequences(requests, [chat.reader() for chat in chats for _ in range(n)])
 
     identity = Identity.new("edit", name, config)
-    return _json(render.edit(identity, Work(config, plan, waiting=call.waiting).answers(), n))
+    return json_response(render.edit(identity, Work(config, plan, waiting=call.waiting).answers(), n))
 
 
 def _how_many(call: CompletionCall, n: int) -> int:
@@ -147,7 +148,3 @@ def _echoed(call: CompletionCall, echo: bool, params: SamplingParams, n: int) ->
             "`echo` of a prompt of token ids needs `logprobs`; ask for them or send the prompt as text.", param="echo"
         )
     return [text for text in texts for _ in range(n)]
-
-
-def _json(body: bytes) -> Response:
-    return Response(body, mimetype="application/json")

@@ -13,6 +13,7 @@ from flask import Response, request
 from localai_flask.api import auth, current, docs, sse
 from localai_flask.api.chatting import count_prompt_tokens
 from localai_flask.api.errors import error_response
+from localai_flask.api.json_response import json_response
 from localai_flask.api.limits import takes_place
 from localai_flask.api.naming import chosen_model
 from localai_flask.api.parsing import Blueprint
@@ -72,7 +73,7 @@ def create_response(call: ResponseCall) -> Response:
         work.close()
     telling.close()
     keep()
-    return with_left_out(_json(encode(telling.response)), call.left_out)
+    return with_left_out(json_response(encode(telling.response)), call.left_out)
 
 
 def _queue(call: ResponseCall, items: Sequence[Item], telling: Telling) -> Response:
@@ -85,7 +86,7 @@ def _queue(call: ResponseCall, items: Sequence[Item], telling: Telling) -> Respo
         if following is not None:
             following.close()
         raise
-    return following or _json(encode(telling.response))
+    return following or json_response(encode(telling.response))
 
 
 def _keep_run(call: ResponseCall, items: Sequence[Item], telling: Telling) -> None:
@@ -130,7 +131,7 @@ def get_response(response_id: str) -> Response:
     after = _whole("starting_after", -1, 0, 2**31 - 1)
     stored = making.kept().get(response_id)
     if request.args.get("stream", "false").lower() not in ("true", "1"):
-        return _json(making.whole(stored))
+        return json_response(making.whole(stored))
     if not stored.background:
         raise InvalidRequest(
             "Only the events of background responses are stored; this one was made without `background`.",
@@ -166,7 +167,7 @@ def list_input_items(response_id: str) -> Response:
     page = kept[:limit]
     first, last = (page[0].id, page[-1].id) if page else (None, None)
     listed = {"object": "list", "data": [msgspec.Raw(each.body) for each in page]}
-    return _json(encode({**listed, "first_id": first, "last_id": last, "has_more": len(kept) > limit}))
+    return json_response(encode({**listed, "first_id": first, "last_id": last, "has_more": len(kept) > limit}))
 
 
 @bp.post("/responses/<response_id>/cancel")
@@ -183,7 +184,7 @@ def cancel_response(response_id: str) -> Response:
     while stored.status not in TERMINAL and time.monotonic() < deadline:
         time.sleep(LOOK_S)
         stored = responses.get(response_id)
-    return _json(making.whole(stored))
+    return json_response(making.whole(stored))
 
 
 @bp.delete("/responses/<response_id>")
@@ -192,7 +193,7 @@ def cancel_response(response_id: str) -> Response:
 def delete_response(response_id: str) -> Response:
     """Delete a stored response; one that still runs is stopped"""
     making.kept().delete(response_id)
-    return _json(encode(shapes.Deleted(response_id)))
+    return json_response(encode(shapes.Deleted(response_id)))
 
 
 @bp.post("/responses/input_tokens")
@@ -204,7 +205,8 @@ def count_input_tokens(context: Context) -> Response:
     """Count the tokens of what a response would be made from"""
     _, config = chosen_model("chat", context.model)
     messages = making.messages_of(context, making.with_references_resolved(context.items))
-    return _json(encode(shapes.InputTokens(count_prompt_tokens(context.conversation(messages), Wanted(), config))))
+    count = count_prompt_tokens(context.conversation(messages), Wanted(), config)
+    return json_response(encode(shapes.InputTokens(count)))
 
 
 @bp.post("/responses/compact")
@@ -216,7 +218,7 @@ def compact(context: Context) -> Response:
     """Make a conversation short, to go on with"""
     _, config = chosen_model("chat", context.model)
     items = making.all_items(context, making.with_references_resolved(context.items))
-    return _json(encode(compacting.compacted(context, items, config)))
+    return json_response(encode(compacting.compacted(context, items, config)))
 
 
 def _whole(name: str, default: int, low: int, high: int) -> int:
@@ -227,7 +229,3 @@ def _whole(name: str, default: int, low: int, high: int) -> int:
     if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
         raise InvalidRequest(f"`{name}` must be a whole number between {low} and {high}.", param=name)
     return int(text)
-
-
-def _json(body: bytes) -> Response:
-    return Response(body, mimetype="application/json")
