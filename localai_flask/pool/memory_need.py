@@ -5,12 +5,12 @@ A low estimate: of a context that nobody has chosen, an engine takes what there 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from localai_flask.backends.machine import has_gpu_device
 from localai_flask.config import facts
+from localai_flask.config.files.settling import files_of
 from localai_flask.config.model import EngineConfig
 
 PROCESS_BYTES = {"transformers": 512 << 20, "echo": 32 << 20}
@@ -20,7 +20,6 @@ COMPACT_PROCESS_BYTES = 128 << 20
 CACHE_SHARES = {"f32": 2.0, "q8_0": 34 / 64, "q5_1": 24 / 64, "q5_0": 22 / 64, "q4_1": 20 / 64, "q4_0": 18 / 64}
 """What a number of the cache takes, beside one of 16 bits."""
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.gguf", "*.pth")
-_PART = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 
 
 def estimate_need(config: EngineConfig) -> int:
@@ -47,15 +46,8 @@ def _weight_files(path: Path) -> Iterator[Path]:
     if path.is_dir():
         first = next((kind for kind in WEIGHT_FILES if any(path.glob(kind))), "")
         yield from path.glob(first) if first else ()
-    elif part := _PART.search(path.name):
-        stem, count = path.name[: part.start()], part[1]
-        yield from (
-            each
-            for each in path.parent.iterdir()
-            if re.fullmatch(rf"{re.escape(stem)}-\d+-of-{count}\.gguf", each.name)
-        )
     else:
-        yield path
+        yield from files_of(path)
 
 
 def _cache_bytes(config: EngineConfig) -> int:
