@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from localai_flask.sizes import read_seconds
+
 PREFIX = "LOCALAI_"
 BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
@@ -62,23 +64,20 @@ def _check(field: dataclasses.Field[Any], *texts: str) -> None:
 
 def _parse_number(field: dataclasses.Field[Any], text: str) -> int | float:
     default: Any = field.default
-    digits, scale = _duration(text) if isinstance(default, float) else (text, 1)
-    try:
-        number: int | float = type(default)(digits) * scale if scale != 1 else type(default)(digits)
-    except ValueError:
-        raise ValueError(f"{env_name(field)}={text!r} is not a number; its default is {default}.") from None
+    number = read_seconds(text) if isinstance(default, float) else _read_whole(text)
+    if number is None:
+        raise ValueError(f"{env_name(field)}={text!r} is not a number; its default is {default}.")
     minimum: int = field.metadata["minimum"]
     if not minimum <= number < math.inf:
         raise ValueError(f"{env_name(field)}={text!r} is out of range; the least is {minimum}, the default {default}.")
     return number
 
 
-def _duration(text: str) -> tuple[str, float]:
-    """Split off a unit as LocalAI writes it (500ms, 10s, 5m, 1h); a bare number is in seconds."""
-    for unit, scale in (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)):
-        if text.endswith(unit):
-            return text.removesuffix(unit), scale
-    return text, 1.0
+def _read_whole(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
 
 
 def render(value: Any) -> str:

@@ -47,13 +47,14 @@ def parse_duration(value: object) -> float:
 
     Raises `ValueError` with the rest of a sentence that begins with a field's name.
     """
-    seconds = _seconds(value)
+    seconds = read_seconds(value)
     if seconds is None or not math.isfinite(seconds):
         raise ValueError('must be seconds or a duration like "10m"; -1 keeps the model for ever, 0 not at all')
     return seconds if seconds >= 0 else -1.0
 
 
-def _seconds(value: object) -> float | None:
+def read_seconds(value: object) -> float | None:
+    """Read a number of seconds, or a duration with units; None if it is neither."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):

@@ -43,6 +43,11 @@ def test_what_cannot_be_used_is_refused_by_name(variable: str, value: str) -> No
         Settings.from_environment({variable: value})
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("0.5", 0.5), ("500ms", 0.5), ("90s", 90.0), ("1h30m", 5400.0)])
+def test_times_may_have_units(text: str, seconds: float) -> None:
+    assert Settings.from_environment({"LOCALAI_REQUEST_TIMEOUT": text}).request_timeout == seconds
+
+
 @pytest.mark.parametrize("address", [":8080", "0.0.0.0:80", "[::1]:0", "host-1.example:65535", "unix:/run/x.sock"])
 def test_addresses(address: str) -> None:
     assert Settings.from_environment({"LOCALAI_ADDRESS": address}).address == address
