@@ -117,8 +117,10 @@ class Runtime:
 
     def _hold(self) -> None:
         """Lock the directory for as long as this process lives, or one that it has forked."""
-        _held[self.path] = lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fresh = self.path / f"{LOCK}.new"
+        _held[self.path] = lock = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
+        fresh.rename(self.path / LOCK)  # only now, as a server that starts meanwhile sweeps what nobody has locked
 
 
 def sweep(base: Path) -> None:

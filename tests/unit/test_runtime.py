@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from localai_flask.pool.runtime import LOCK, PREFIX, Runtime, is_alive
+from localai_flask.pool import runtime as runtime_directory
+from localai_flask.pool.runtime import LOCK, PREFIX, Runtime, is_alive, sweep
 
 
 @pytest.fixture
@@ -50,6 +51,19 @@ def test_what_dead_servers_left_is_swept_and_nothing_else(tmp_path: Path, dead_p
     assert elsewhere.exists() and fresh.exists()
     os.close(held)
     assert all(path.exists() for path in (*kept, link))
+
+
+def test_a_server_that_starts_is_not_swept_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sweep_before(descriptor: int, how: int) -> None:
+        monkeypatch.undo()
+        sweep(tmp_path)
+        fcntl.flock(descriptor, how)
+
+    monkeypatch.setattr(runtime_directory.fcntl, "flock", sweep_before)
+    runtime = Runtime.create(tmp_path)
+    sweep(tmp_path)
+    assert runtime.path.exists() and (runtime.path / LOCK).exists()
+    runtime.remove()
 
 
 def test_a_path_too_long_for_a_socket_is_refused_at_once(tmp_path: Path) -> None:
