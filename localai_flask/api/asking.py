@@ -19,12 +19,11 @@ from localai_flask.errors import ApiError, InvalidRequest
 from localai_flask.generation import ModelInfo
 from localai_flask.inquiry import Embedded, EmbeddedPart, Fact, Question
 from localai_flask.metrics.question_meter import QuestionMeter
-from localai_flask.pool.client.session import Session
+from localai_flask.pool.client.session import BEAT_S, Session
 from localai_flask.pool.messages import Terms
 
 log = logging.getLogger("gunicorn.error")
 
-BEAT_S = 0.5
 LACKS = {
     "embed": "makes no embeddings; set `embeddings: true` in its YAML, or choose a model that makes them",
     "score": "does not score documents; choose a reranking model, with `reranking: true` in its YAML",

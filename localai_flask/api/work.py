@@ -35,11 +35,12 @@ from localai_flask.generation import (
 )
 from localai_flask.metrics.request_record import RequestRecord
 from localai_flask.metrics.sequence_meter import SequenceMeter
-from localai_flask.pool.client.session import Session
+from localai_flask.pool.client.session import BEAT_S, Session
 
 log = logging.getLogger("gunicorn.error")
 
-BEAT_S, TELLING_BEAT_S = 0.5, 0.25
+TELLING_BEAT_S = 0.25
+"""To those who ask how far it is, something is said more often."""
 
 
 @dataclass(frozen=True, slots=True)

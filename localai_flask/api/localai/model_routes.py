@@ -17,11 +17,11 @@ from localai_flask.api.naming import find_model
 from localai_flask.api.parsing import Blueprint, decode_json
 from localai_flask.api.watch import Watch
 from localai_flask.errors import InvalidRequest, NotFound
+from localai_flask.pool.client.session import BEAT_S
 from localai_flask.pool.protocol import ModelReport
 
 bp = Blueprint("models-in-memory", __name__, description="Which models are loaded")
 
-BEAT_S = 0.5
 LOOK_S = 0.1
 
 
