@@ -37,6 +37,8 @@ def read_conversation(entries: Sequence[dict[str, Any]]) -> list[Message]:
             raise ValidationError({"messages": {index: {"content": error.messages}}}) from None
         messages += read
         places += [index] * len(read)
+    if not messages:
+        raise ValidationError({"messages": ["must have a message with content."]})
     try:
         return list(paired(messages, now))
     except UnknownResult as error:
