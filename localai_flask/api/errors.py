@@ -60,10 +60,10 @@ Shape = Callable[[ErrorInfo, str], bytes]
 """Renders an error, for a request of that id."""
 
 
-def register(app: Flask, shapes: Mapping[str, Shape]) -> None:
+def register(app: Flask, shapes: Mapping[tuple[str, str], Shape]) -> None:
     """Make the application answer every error; `shapes` has what marks a request of a family with its own.
 
-    A mark is a prefix of paths, or the name of a header.
+    A mark is a prefix of paths, and the name of a header if one is needed.
     """
     app.extensions["error_shapes"] = shapes
     app.register_error_handler(ApiError, _on_api_error)
@@ -98,10 +98,12 @@ def error_response(info: ErrorInfo, headers: dict[str, str] | None = None) -> Re
 
 def shape_of(app: Flask, path: str, headers: Container[str] = ()) -> Shape:
     """Return how errors are rendered under a path, for a request with such headers."""
-    shapes: Mapping[str, Shape] = app.extensions["error_shapes"]
+    shapes: Mapping[tuple[str, str], Shape] = app.extensions["error_shapes"]
     path = path.rstrip("/") + "/"
-    marked = (shape for mark, shape in shapes.items() if path.startswith(f"{mark}/") or mark in headers)
-    return next(marked, _encode_plainly)
+    for (prefix, header), shape in shapes.items():
+        if path.startswith(f"{prefix}/") and (not header or header in headers):
+            return shape
+    return _encode_plainly
 
 
 def _encode_plainly(info: ErrorInfo, _: str) -> bytes:

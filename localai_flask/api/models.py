@@ -11,6 +11,7 @@ from flask import Response, request
 
 from localai_flask.api import auth, current, docs
 from localai_flask.api.anthropic import shapes as anthropic_shapes
+from localai_flask.api.anthropic.errors import VERSION
 from localai_flask.api.json_response import json_response
 from localai_flask.api.openai import shapes
 from localai_flask.api.parsing import Blueprint
@@ -20,8 +21,6 @@ from localai_flask.errors import InvalidRequest
 
 bp = Blueprint("models", __name__, description="The models that this server has")
 
-VERSION = "anthropic-version"
-"""The header that Anthropic's clients send."""
 LONGEST_PAGE = 1000
 PUBLIC = {
     "generate": ("chat", "completion", "edit"),

@@ -8,8 +8,10 @@ from localai_flask.api import docs
 from localai_flask.api.anthropic.shapes import ErrorDetail, ErrorResponse
 from localai_flask.errors import ErrorInfo
 
-MARKS = ("/v1/messages", "/messages", "anthropic-version")
-"""What marks a request of this family: prefixes of its paths, and a header that its clients send with all requests."""
+VERSION = "anthropic-version"
+"""The header that the family's clients send with all requests."""
+MARKS = (("/v1/messages", ""), ("/messages", ""), ("/v1/models", VERSION), ("/models", VERSION))
+"""What marks a request of this family: its path, and the header on paths that OpenAI's clients use too."""
 TYPES = {
     401: "authentication_error",
     403: "permission_error",

@@ -231,6 +231,8 @@ def allowed(value: dict[str, Any]) -> tuple[Choice, Any]:
 
 def _chosen(value: Any) -> tuple[str, Any]:
     kind = value.get("type") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or not kind:
+        raise ValidationError({"type": ["must be one of: function, custom, allowed_tools."]})
     if kind in ("function", "custom"):
         name, namespace = value.get("name"), value.get("namespace") or ""
         if not isinstance(name, str) or not name or not isinstance(namespace, str):
@@ -238,9 +240,7 @@ def _chosen(value: Any) -> tuple[str, Any]:
         return qualified(name, namespace), {"type": kind, "name": name}
     if kind in CLIENT_TOOLS:
         return kind, {"type": kind}
-    if isinstance(kind, str) and kind:
-        raise ValidationError({"type": [Unsupported(f"is {kind}, {NOT_HOSTED}")]})
-    raise ValidationError({"type": ["must be one of: function, custom, allowed_tools."]})
+    raise ValidationError({"type": [Unsupported(f"is {kind}, {NOT_HOSTED}")]})
 
 
 def named_for_model(choice: Choice, tools: Sequence[Offered]) -> Choice:
