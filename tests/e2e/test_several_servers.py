@@ -54,9 +54,13 @@ class Site:
             return answer.status, answer.headers["X-Upstream"]
 
     def session_of(self, server: Server) -> dict[str, str]:
-        """Return headers of a session that nginx sends to a server."""
-        sessions = ({"X-Session-Id": f"find-{number}"} for number in range(200))
-        return next(session for session in sessions if self.ask(session)[1].endswith(f":{server.port}"))
+        """Return headers of a session that nginx sends to a server, which it passes over for a while if that failed."""
+        sessions = [{"X-Session-Id": f"find-{number}"} for number in range(200)]
+
+        def find() -> dict[str, str] | None:
+            return next((each for each in sessions if self.ask(each)[1].endswith(f":{server.port}")), None)
+
+        return wait_for(find, 60, "nginx asks the server again")
 
 
 @pytest.fixture(scope="module")
@@ -190,8 +194,8 @@ def killed(server: Server) -> Iterator[None]:
 def test_a_server_is_killed_and_the_others_go_on(site: Site) -> None:
     victim = site.servers[0]
     lost, near, far = site.clients
-    sessions = {str(number): site.ask({"X-Session-Id": str(number)})[1] for number in range(20)}
     at_victim = site.session_of(victim)
+    sessions = {str(number): site.ask({"X-Session-Id": str(number)})[1] for number in range(20)}
     told = begin(lost, script("x" * 1000, pace_ms=30))
     untold = begin(lost, script("begun again", prefill_ms=8000))
     elsewhere = begin(near, script("y" * 300, pace_ms=30))
