@@ -219,7 +219,10 @@ def test_a_refusal_tells_sizes_and_who_has_the_room() -> None:
     assert "Model new needs 7.0 GiB of memory" in error.message
     assert "of the 10.0 GiB that models may take 6.0 GiB are free beside big (pinned)" in error.message
     error = refusal(table(loaded("big", pinned=True), asked()), ONE)
-    assert "big (pinned) have the 1 that there are; raise LOCALAI_MAX_ACTIVE_BACKENDS" in error.message
+    assert (
+        "LOCALAI_MAX_ACTIVE_BACKENDS lets 1 be loaded at once, and there is already: big (pinned); raise it"
+        in error.message
+    )
 
 
 def test_a_load_that_found_no_memory_is_tried_again_once_another_has_left() -> None:

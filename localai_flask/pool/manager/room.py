@@ -203,8 +203,8 @@ class _Room:
             why = f"shares a concurrency group with a model that is loaded ({names}); unload that first"
         elif rules.max_models and len(beside) >= rules.max_models:
             why = (
-                f"finds no place: {names} have the {rules.max_models} that there are; raise "
-                "LOCALAI_MAX_ACTIVE_BACKENDS, or unload one"
+                f"finds no place: LOCALAI_MAX_ACTIVE_BACKENDS lets {rules.max_models} be loaded at once, and there is "
+                f"already: {names}; raise it, or unload one"
             )
         else:
             why = (
