@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import errno
 import os
+import re
 import socket
 import stat
 import sys
@@ -30,6 +31,7 @@ from localai_flask.store.place import default_path, describe_obstacle
 STARTER = "`localai-flask serve --starter` fetches a small model to begin with"
 INTERNAL = f"{PREFIX}FLASK_"
 """How the names of variables begin by which the server's own processes find each other."""
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/A-Z]+")
 
 
 def find_faults(settings: Settings, addresses: Iterable[Address]) -> Iterator[str]:
@@ -68,6 +70,12 @@ def find_doubts(settings: Settings) -> Iterator[str]:
         )
     if "*" in (settings.cors_allow_origins or "*" * settings.cors) and not are_required(settings):
         yield "every web page that a browser here opens may use this server: name origins in LOCALAI_CORS_ALLOW_ORIGINS"
+    for origin in settings.cors_allow_origins:
+        if not _ORIGIN.fullmatch(origin):
+            yield (
+                f"LOCALAI_CORS_ALLOW_ORIGINS names {origin!r}, from which no web page comes: write origins as browsers do, "
+                "in small letters and without a path, as in https://chat.example.org"
+            )
     if _is_taken(settings.listening):
         yield (
             f"another program listens on {settings.listening.bind}: stop it, or choose another port, as in "

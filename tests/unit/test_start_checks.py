@@ -85,6 +85,15 @@ def test_pages_of_all_origins_are_a_doubt_where_there_are_no_keys() -> None:
         assert not any("every web page" in doubt for doubt in doubts)
 
 
+def test_what_is_no_origin_of_a_web_page_is_a_doubt() -> None:
+    wrong = ("example.org", "https://a.b/", "https://A.b", "https://a.b/chat")
+    right = ("https://a.b", "http://localhost:3000", "http://[::1]:3000", "null", "app://obsidian.md")
+    settings = Settings(models_path=ROOT / "models", cors_allow_origins=(*wrong, *right))
+    found = [doubt for doubt in find_doubts(settings) if "LOCALAI_CORS_ALLOW_ORIGINS names" in doubt]
+    assert len(found) == len(wrong)
+    assert all(repr(origin) in doubt for origin, doubt in zip(wrong, found, strict=True))
+
+
 def test_addresses_that_cannot_be_listened_on(tmp_path: Path) -> None:
     found = faults(Address("no-such-host.invalid", 80), api_key=("secret",))
     assert len(found) == 1 and "no-such-host.invalid has no address here" in found[0]
