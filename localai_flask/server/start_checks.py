@@ -73,8 +73,8 @@ def find_doubts(settings: Settings) -> Iterator[str]:
     for origin in settings.cors_allow_origins:
         if not _ORIGIN.fullmatch(origin):
             yield (
-                f"LOCALAI_CORS_ALLOW_ORIGINS names {origin!r}, from which no web page comes: write origins as browsers do, "
-                "in small letters and without a path, as in https://chat.example.org"
+                f"LOCALAI_CORS_ALLOW_ORIGINS names {origin!r}, from which no web page comes: write origins as browsers "
+                "do, in small letters and without a path, as in https://chat.example.org"
             )
     if _is_taken(settings.listening):
         yield (
