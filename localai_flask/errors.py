@@ -169,9 +169,10 @@ class Unavailable(ApiError):
 
 
 class ModelFileChanging(Unavailable):
-    """Somebody is still writing the model's file."""
+    """Somebody is still writing the model's file, or has done so a moment ago; then it `is_whole` already."""
 
     code = "model_file_changing"
+    is_whole = False
 
 
 class Overloaded(Unavailable):

@@ -10,9 +10,11 @@ import time
 
 import pytest
 
-from localai_flask.config.model import Limits
-from localai_flask.errors import ApiError, ConfigError, DeadlineExceeded, Unavailable, WorkerDied
+from localai_flask.config.look import Look
+from localai_flask.config.model import Limits, ModelConfig
+from localai_flask.errors import ApiError, ConfigError, DeadlineExceeded, ModelFileChanging, Unavailable, WorkerDied
 from localai_flask.generation import Finished, FinishReason, Prompt, SamplingParams
+from localai_flask.pool.client.pool_client import PoolClient
 from localai_flask.pool.messages import Terms
 from tests.support.pool import Pool, ask, echo, texts, whole
 from tests.support.processes import state, wait_for
@@ -232,3 +234,24 @@ def _ready(pool: Pool) -> bool:
     except Unavailable:
         return False
     return True
+
+
+def test_a_request_waits_for_a_file_that_is_whole_and_has_just_been_written(pool: Pool) -> None:
+    looks = 0
+
+    def look(config: ModelConfig, is_whole: bool) -> Look:
+        nonlocal looks
+        looks += 1
+        if looks < 3:
+            error = ModelFileChanging("The file is still being copied.")
+            error.is_whole = is_whole
+            raise error
+        now = time.monotonic()
+        return Look(now, now)
+
+    with pytest.raises(ModelFileChanging):
+        list(PoolClient(pool.runtime, lambda config: look(config, False)).session(echo()).wait_ready())
+    assert looks == 1, "a file that is not whole was waited for"
+    session = PoolClient(pool.runtime, lambda config: look(config, True)).session(echo())
+    beats = list(session.wait_ready())
+    assert looks == 3 and beats[0] is None and session.info.backend == "echo"

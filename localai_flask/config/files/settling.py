@@ -74,9 +74,11 @@ class Settling:
         if quiet_s >= self.quiet_s and lacks is None:
             return None
         share = f" ({lacks.share:.0%} of it is there)" if isinstance(lacks, CutOffFile) else ""
-        return ModelFileChanging(
+        error = ModelFileChanging(
             f"The file of model {name} is still being copied{share}; try again in a moment.", retry_after=self.quiet_s
         )
+        error.is_whole = lacks is None
+        return error
 
     def is_changing(self, paths: Iterable[Path]) -> bool:
         """Return whether the next look may find something else without any name having changed."""

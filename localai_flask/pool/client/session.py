@@ -9,13 +9,13 @@ from __future__ import annotations
 import queue
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import msgspec
 
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ApiError, Unavailable, WorkerDied, WorkerLeaving
+from localai_flask.errors import ApiError, ModelFileChanging, Unavailable, WorkerDied, WorkerLeaving
 from localai_flask.generation import Failed, ModelInfo, Prompt, Reply, SamplingParams
 from localai_flask.inquiry import EmbeddedPart, Fact, Question, Score
 from localai_flask.pool.channel import ChannelGone
@@ -29,6 +29,9 @@ from localai_flask.pool.protocol import ModelStatus, WorkerAddress
 BEAT_S = 0.5
 MANAGER_ABSENCE_S = 10.0
 """How long a request waits for a manager that does not answer, or for a worker that cannot be reached."""
+QUIET_PATIENCE_S = 5.0
+"""How long a request waits for a file that is as long as it should be, and has not been quiet for long enough."""
+QUIET_LOOK_S = 0.25
 PING_S = 5.0
 """How long a worker may say nothing to a request before it is asked whether it is there."""
 SILENCE_S = 60.0
@@ -74,11 +77,24 @@ class Session:
         if status is not None and status.info is not None and self._reachable(status):
             self._info = status.info
             return
-        self._directory.want(self.config, self._last_look(self.config))
+        look = yield from self._look(beat)
+        self._directory.want(self.config, look)
         try:
             yield from self._wait_loaded(beat)
         finally:
             self._directory.unwant(self.config)
+
+    def _look(self, beat: float) -> Generator[None, None, Look]:
+        """Look at the models folder, and wait a moment for a model whose file has just come to its end."""
+        patience = time.monotonic() + QUIET_PATIENCE_S
+        while True:
+            try:
+                return self._last_look(self.config)
+            except ModelFileChanging as error:
+                if not error.is_whole or time.monotonic() > patience:
+                    raise
+            time.sleep(min(beat, QUIET_LOOK_S))
+            yield None
 
     def _wait_loaded(self, beat: float) -> Iterator[float | None]:
         begun = told = reached = time.monotonic()
