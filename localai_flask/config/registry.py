@@ -40,6 +40,8 @@ class Registry:
 
     recheck_s: ClassVar[float] = 1.0
     """Seconds for which a look at the folder is good."""
+    writing_s: ClassVar[float] = 1.0
+    """Seconds for which a YAML file that is suddenly empty counts as one that is being written."""
 
     def __init__(self, settings: Settings):
         self.settings = settings
@@ -47,6 +49,8 @@ class Registry:
         self._checked = float("-inf")
         self._entries: tuple[Entry, ...] | None = None
         self._read: dict[Entry, list[Loaded | Broken]] = {}
+        self._is_writing = False
+        """Whether some file is being written, and stands for what it had before."""
         self._settling = Settling()
         self._said: dict[str, str] = {}
         """What was last found of each model's files when it was to be loaded."""
@@ -167,15 +171,26 @@ class Registry:
     def _refresh(self) -> None:
         begun = time.monotonic()
         entries = look(self.settings.models_path)
-        if entries != self._entries or has_changed(self._catalog.templates) or self._catalog.is_changing:
-            folder = self.settings.models_path.absolute()
-            yamls = [entry for entry in entries if entry.kind == "yaml"]
-            self._read = {entry: self._read.get(entry) or read(folder / entry.name) for entry in yamls}
+        is_changing = self._is_writing or self._catalog.is_changing
+        if entries != self._entries or has_changed(self._catalog.templates) or is_changing:
+            self._is_writing = False
+            self._read = {entry: self._read_yaml(entry) for entry in entries if entry.kind == "yaml"}
             items = {entry.name: items for entry, items in self._read.items()}
             self._catalog = build(entries, items, self.settings, self._settling)
             self._entries = entries
         self._checked = time.monotonic()
         self._seen = self._catalog, Look(begun, self._checked)
+
+    def _read_yaml(self, entry: Entry) -> list[Loaded | Broken]:
+        """Read a file if it has changed; one that was emptied a moment ago, as by a shell's `>`, is as it was before."""
+        path = self.settings.models_path.absolute() / entry.name
+        if entry.size:
+            return self._read.get(entry) or read(path)
+        before = next((items for known, items in self._read.items() if known.name == entry.name), None)
+        if before is None or time.time() - entry.mtime_ns / 1e9 > self.writing_s:
+            return read(path)
+        self._is_writing = True
+        return before
 
     def _nothing_here(self, catalog: Catalog) -> ApiError:
         for problem in catalog.problems.values():

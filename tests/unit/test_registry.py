@@ -487,6 +487,20 @@ def test_rwkv_without_gguf_says_what_to_do(folder):
     assert over(path).get("b").backend == "echo"
 
 
+def test_a_file_that_was_emptied_a_moment_ago_is_being_written(folder):
+    path = folder(m__yaml="name: m\nbackend: echo\n") / "m.yaml"
+    registry = over(path.parent)
+    assert registry.get("m").backend == "echo"
+    path.write_text("")
+    assert registry.get("m").backend == "echo"
+    path.write_text("name: m\nbackend: echo\ncontext_size: 9\n")
+    assert registry.get("m").context_size == 9
+    path.write_text("")
+    registry.writing_s = 0.0
+    with pytest.raises(ConfigError, match="empty"):
+        registry.get("m")
+
+
 def test_when_a_model_was_last_seen(folder):
     path = folder(a__yaml="name: a\nbackend: echo", b__yaml="name: b\nbackend: echo")
     registry = over(path)
