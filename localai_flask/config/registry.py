@@ -182,7 +182,7 @@ class Registry:
         self._seen = self._catalog, Look(begun, self._checked)
 
     def _read_yaml(self, entry: Entry) -> list[Loaded | Broken]:
-        """Read a file if it has changed; one that was emptied a moment ago, as by a shell's `>`, is as it was before."""
+        """Read a file if it has changed; one emptied a moment ago, as by a shell's `>`, is as it was."""
         path = self.settings.models_path.absolute() / entry.name
         if entry.size:
             return self._read.get(entry) or read(path)
