@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,8 +107,13 @@ def test_json_is_json(block: Block) -> None:
     json.loads(block.text)
 
 
+@pytest.mark.parametrize("block", read_blocks("toml"), ids=str)
+def test_toml_is_toml(block: Block) -> None:
+    tomllib.loads(block.text)
+
+
 def test_no_block_is_in_a_language_that_nobody_runs() -> None:
-    known = {"sh", "python", "yaml", "json", "text", ""}
+    known = {"sh", "python", "yaml", "json", "toml", "text", ""}
     everything = read_blocks(*known)
     assert len(everything) == sum(page.read_text().count("\n```") for page in PAGES) / 2
 

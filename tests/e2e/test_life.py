@@ -58,8 +58,10 @@ class Stream:
         self._file = self.socket.makefile("rb")
 
     def frames(self) -> Iterator[str]:
-        """The payload of each `data:` line."""
+        """The payload of each `data:` line; raises `StreamError` if the answer is none that streams."""
         for line in self._file:
+            if line.startswith(b"HTTP/1.1 ") and b" 200 " not in line:
+                raise StreamError(line.decode())
             if line.startswith(b"data: "):
                 yield line[6:].decode().strip()
 
