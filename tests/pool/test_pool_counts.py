@@ -19,6 +19,7 @@ def loads(pool: Pool) -> dict[str, float]:
 def test_a_load_counts_once_however_soon_its_worker_leaves(pool: Pool) -> None:
     for count in (1, 2, 3):
         pool.session(echo())
-        pool.client.unload("echo", by_force=False)
+        assert pool.client.unload("echo", by_force=False)
         wait_for(lambda: not pool.workers(), 10, "the worker to leave")
+        wait_for(lambda: not pool.client.is_loaded(echo()), 10, "the client to hear of it")
         assert loads(pool) == {"ok": count, "failed": 0}
