@@ -314,6 +314,7 @@ class Load:
         self._stopping.set()
         for thread in self._threads:
             thread.join(30)
+        assert not any(thread.is_alive() for thread in self._threads), "a client still waits"
 
     def _keep_on(self, work: Callable[[http.client.HTTPConnection], None]) -> None:
         while not self._stopping.is_set():
