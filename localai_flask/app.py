@@ -11,18 +11,21 @@ from typing import Any, Generic, TypeVar
 
 from flask import Flask
 
-from localai_flask.api import auth, cors, docs, errors, health, hosts, metrics_page, observation, requests_page
-from localai_flask.api import models as model_routes
+from localai_flask.api import observation
+from localai_flask.api.answer import errors
 from localai_flask.api.anthropic import errors as anthropic_errors
 from localai_flask.api.anthropic import routes as anthropic_routes
-from localai_flask.api.key_places import KeyPlaces
-from localai_flask.api.limits import Places
+from localai_flask.api.door import auth, cors, hosts
+from localai_flask.api.door.key_places import KeyPlaces
+from localai_flask.api.door.places import Places
+from localai_flask.api.door.proxies import Proxied
 from localai_flask.api.localai import log_routes
 from localai_flask.api.localai import model_routes as localai_model_routes
 from localai_flask.api.localai import routes as localai_routes
 from localai_flask.api.openai import embeddings as openai_embeddings
 from localai_flask.api.openai import routes as openai_routes
-from localai_flask.api.proxies import Proxied
+from localai_flask.api.pages import health, metrics, openapi, requests
+from localai_flask.api.pages import models as model_routes
 from localai_flask.api.responses import routes as responses_routes
 from localai_flask.config.registry import Registry
 from localai_flask.errors import Unavailable
@@ -107,10 +110,10 @@ class OfProcess(Generic[T]):
 
 
 def _register_blueprints(app: Flask) -> None:
-    api = docs.create(app)
+    api = openapi.create(app)
     api.register_blueprint(health.bp)
-    api.register_blueprint(metrics_page.bp)
-    api.register_blueprint(requests_page.bp)
+    api.register_blueprint(metrics.bp)
+    api.register_blueprint(requests.bp)
     api.register_blueprint(log_routes.bp)
     openai = (openai_routes.bp, openai_embeddings.bp, model_routes.bp)
     localai = (localai_routes.bp, localai_model_routes.bp)

@@ -9,8 +9,8 @@ from flask import current_app, request
 from localai_flask.metrics.request_record import RequestRecord
 
 if TYPE_CHECKING:
-    from localai_flask.api.key_places import KeyPlaces
-    from localai_flask.api.limits import Places
+    from localai_flask.api.door.key_places import KeyPlaces
+    from localai_flask.api.door.places import Places
     from localai_flask.config.registry import Registry
     from localai_flask.keys.watched import WatchedKeys
     from localai_flask.metrics.counts import Counts

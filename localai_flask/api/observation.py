@@ -13,8 +13,8 @@ from typing import Any
 
 from flask import Flask, Response, request
 
-from localai_flask.api import auth
 from localai_flask.api.current import RECORD
+from localai_flask.api.door import auth
 from localai_flask.metrics import access_line, tracing
 from localai_flask.metrics import families as f
 from localai_flask.metrics.counts import Counts

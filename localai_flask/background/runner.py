@@ -19,10 +19,10 @@ from flask import Flask
 
 from localai_flask import log_privacy
 from localai_flask.api import current, observation
-from localai_flask.api.errors import MISTAKE
+from localai_flask.api.answer.errors import MISTAKE
 from localai_flask.api.responses import making
 from localai_flask.api.responses.telling import Telling
-from localai_flask.api.work import Work
+from localai_flask.api.work.work import Work
 from localai_flask.app import create_app, take_up_settings
 from localai_flask.background.run import Run, Stopped
 from localai_flask.errors import ApiError, Overloaded, Unavailable

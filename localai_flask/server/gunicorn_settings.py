@@ -202,7 +202,7 @@ def post_worker_init(worker: Any) -> None:
 
     From here on the worker has to do with clients, whose words are nobody else's.
     """
-    from localai_flask.api.watch import drain_until
+    from localai_flask.api.work.watch import drain_until
 
     if not _reload.settings.log_prompts:
         log_privacy.hide_messages()

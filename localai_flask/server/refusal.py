@@ -39,7 +39,7 @@ def status_of(exc: Exception) -> HTTPStatus:
 
 def admit_mistake(request: Any, exc: Exception) -> bytes:
     """Render the answer where the server has failed; the log has no query, in which some clients send keys."""
-    from localai_flask.api.errors import MISTAKE
+    from localai_flask.api.answer.errors import MISTAKE
 
     line = f"{request.method} {request.path}" if request is not None else "a request"
     log.error("%s failed", line, exc_info=exc)
@@ -48,7 +48,7 @@ def admit_mistake(request: Any, exc: Exception) -> bytes:
 
 def render(status: HTTPStatus, code: str, message: str) -> bytes:
     """Render a response that is the connection's last one."""
-    from localai_flask.api.errors import encode_error  # the arbiter imports this module, and needs no Flask
+    from localai_flask.api.answer.errors import encode_error  # the arbiter imports this module, and needs no Flask
     from localai_flask.errors import ErrorInfo
 
     kind = "invalid_request_error" if status < 500 else "server_error"

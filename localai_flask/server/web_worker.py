@@ -204,7 +204,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _admit(self, conn: Connection) -> bool:
         """Take a place for a request that needs one; answer it at once if there is none."""
         if self._door is None:
-            from localai_flask.api.door import Door  # the arbiter imports this module, and needs no Flask
+            from localai_flask.api.door.admission import Door  # the arbiter imports this module, and needs no Flask
 
             self._door = Door(self.wsgi)
         request = conn.arrival.request
@@ -336,7 +336,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Return whether the arbiter is there; without it the models leave at once, so running answers end too."""
         if super().is_parent_alive():
             return True
-        from localai_flask.api.watch import drain_until  # the arbiter imports this module, and answers nothing
+        from localai_flask.api.work.watch import drain_until  # the arbiter imports this module, and answers nothing
 
         drain_until(time.monotonic())
         self.alive = False

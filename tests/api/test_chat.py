@@ -220,8 +220,8 @@ def test_a_bug_ends_the_stream_with_an_error(client: FlaskClient, pool: FakePool
 
 
 def test_silence_is_filled_with_beats(client: FlaskClient, pool: FakePool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("localai_flask.api.sse.PATIENCE_S", 0.0)
-    monkeypatch.setattr("localai_flask.api.sse.PING_S", 0.0)
+    monkeypatch.setattr("localai_flask.api.answer.sse.PATIENCE_S", 0.0)
+    monkeypatch.setattr("localai_flask.api.answer.sse.PING_S", 0.0)
     pool.loading = [None, 0.42]
     pool.scripts = [[None, *says("a", "b")[:2], None, *says("a", "b")[2:]]]
     got = frames(client.post("/v1/chat/completions", json={**HELLO, "stream": True}).data)

@@ -9,8 +9,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from localai_flask.api import auth
-from localai_flask.api.parsing import Blueprint
+from localai_flask.api.door import auth
+from localai_flask.api.request.parsing import Blueprint
 from localai_flask.keys import file as key_file
 from localai_flask.keys.file import Entry
 from localai_flask.keys.key import ANYONE, Key

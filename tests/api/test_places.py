@@ -10,9 +10,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from localai_flask.api import auth, door, limits
-from localai_flask.api.key_places import KeyPlaces
-from localai_flask.api.limits import TAKES_PLACE, Places
+from localai_flask.api.door import admission, auth, places
+from localai_flask.api.door.key_places import KeyPlaces
+from localai_flask.api.door.places import TAKES_PLACE, Places
 from localai_flask.errors import Overloaded, TooManyRequests
 from localai_flask.keys.key import Key
 from tests.api.fakes import FakePool
@@ -62,12 +62,12 @@ def test_a_place_is_given_back_where_the_keys_cannot_be_counted(
     with app.test_request_context():
         app.extensions["key_places"] = lambda: KeyPlaces(tmp_path / "absent")
         with pytest.raises(FileNotFoundError):
-            limits.take_place()
+            places.take_place()
         app.extensions["key_places"] = lambda: KeyPlaces(tmp_path)
-        place = limits.take_place()
+        place = places.take_place()
         place.release()
         place.release()
-        limits.take_place().release()
+        places.take_place().release()
 
 
 def test_a_keys_places_are_those_of_all_processes(tmp_path: Path) -> None:
@@ -75,9 +75,9 @@ def test_a_keys_places_are_those_of_all_processes(tmp_path: Path) -> None:
     one, other = KeyPlaces(tmp_path, clock), KeyPlaces(tmp_path)  # as two processes have them
     first, second = one.take("a", 3), other.take("a", 3)
     third = one.take("a", 3)
-    for places in (one, other):
+    for counter in (one, other):
         with pytest.raises(TooManyRequests, match="'a' has 3 requests"):
-            places.take("a", 3)
+            counter.take("a", 3)
     other.take("b", 1)
     clock.now += 60
     first.release()
@@ -121,15 +121,15 @@ class TestDoor:
         self, app: Flask, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         now = 100.0
-        monkeypatch.setattr(door.time, "monotonic", lambda: now)
-        ours = door.Door(app)
+        monkeypatch.setattr(admission.time, "monotonic", lambda: now)
+        ours = admission.Door(app)
         chat, full = b'{"model": "a", "messages": []}', Overloaded("full", retry_after=7).info
         first = ours.admit(Posted("/v1/chat/completions"), chat, "")
-        assert isinstance(first, door.Admitted) and ours.enter(Posted("/v1/chat/completions"), first) is None
+        assert isinstance(first, admission.Admitted) and ours.enter(Posted("/v1/chat/completions"), first) is None
         waiting = ours.admit(Posted("/v1/chat/completions"), chat, "")
         first.overload = full
         ours.leave(first)
-        assert isinstance(waiting, door.Admitted)
+        assert isinstance(waiting, admission.Admitted)
         late = ours.enter(Posted("/v1/chat/completions"), waiting)
         assert late is not None and late.startswith(b"HTTP/1.1 503 ") and b"\r\nRetry-After: 7\r\n" in late
         assert isinstance(ours.admit(Posted("/v1/chat/completions"), chat, ""), bytes)
@@ -140,30 +140,30 @@ class TestDoor:
             (Posted("/v1/chat/completions"), b"[]"),
         ):
             other = ours.admit(request, body, "")
-            assert isinstance(other, door.Admitted)
+            assert isinstance(other, admission.Admitted)
             other.release()
-        now += door.FULL_S
-        assert isinstance(ours.admit(Posted("/v1/chat/completions"), chat, ""), door.Admitted)
+        now += admission.FULL_S
+        assert isinstance(ours.admit(Posted("/v1/chat/completions"), chat, ""), admission.Admitted)
 
     def test_a_few_at_a_time_are_looked_at_and_nobody_waits_for_long(
         self, app: Flask, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(door, "TURN_S", 0.05)
-        app.extensions["places"] = Places(door.TURNS + 2)
-        ours, request = door.Door(app), Posted("/v1/completions")
-        taken = [ours.admit(request, b"{}", "") for _ in range(door.TURNS + 1)]
+        monkeypatch.setattr(admission, "TURN_S", 0.05)
+        app.extensions["places"] = Places(admission.TURNS + 2)
+        ours, request = admission.Door(app), Posted("/v1/completions")
+        taken = [ours.admit(request, b"{}", "") for _ in range(admission.TURNS + 1)]
         for each in taken:
-            assert isinstance(each, door.Admitted) and ours.enter(request, each) is None
+            assert isinstance(each, admission.Admitted) and ours.enter(request, each) is None
         first, *_, last = taken
-        assert isinstance(first, door.Admitted) and first.turns is not None
-        assert isinstance(last, door.Admitted) and last.turns is None, "it went on without a turn"
+        assert isinstance(first, admission.Admitted) and first.turns is not None
+        assert isinstance(last, admission.Admitted) and last.turns is None, "it went on without a turn"
         first.settle()
         first.settle()
         after = ours.admit(request, b"{}", "")
-        assert isinstance(after, door.Admitted) and ours.enter(request, after) is None and after.turns is not None
+        assert isinstance(after, admission.Admitted) and ours.enter(request, after) is None and after.turns is not None
 
     def test_all_that_waits_for_no_model_passes(self, app: Flask) -> None:
-        ours, get = door.Door(app), Posted("/v1/models")
+        ours, get = admission.Door(app), Posted("/v1/models")
         get.method = "GET"
         assert ours.admit(get, b"", "") is None
         assert ours.admit(Posted("/nowhere"), b"", "") is None

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from localai_flask.api import sse
-from localai_flask.api.progress import ProgressReports
+from localai_flask.api.answer import sse
+from localai_flask.api.work.progress import ProgressReports
 from localai_flask.chat.answer import Content, Finish
 from localai_flask.generation import FinishReason, Progress, Started, Usage
 from localai_flask.pool.messages import Queued

@@ -18,8 +18,8 @@ from openai.types.responses import ResponseStreamEvent, response_create_params
 
 from localai_flask.api.anthropic import schemas as anthropic_schemas
 from localai_flask.api.anthropic import stream as anthropic_stream
-from localai_flask.api.fields import Noted, Refused
 from localai_flask.api.openai import embeddings, schemas
+from localai_flask.api.request.fields import Noted, Refused
 from localai_flask.api.responses import call_items, telling
 from localai_flask.api.responses import schemas as responses_schemas
 from localai_flask.api.responses import stream as responses_stream

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from localai_flask import errors
-from localai_flask.api.errors import CODES
+from localai_flask.api.answer.errors import CODES
 from localai_flask.errors import ApiError
 from localai_flask.gallery import errors as gallery_errors
 from localai_flask.gotemplate import errors as template_errors

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from localai_flask.api import watch
-from localai_flask.api.sse import EventStream, guarded
-from localai_flask.api.watch import ClientLeft, Watch
+from localai_flask.api.answer.sse import EventStream, guarded
+from localai_flask.api.work import watch
+from localai_flask.api.work.watch import ClientLeft, Watch
 from localai_flask.errors import ApiError, InvalidRequest, ServerShuttingDown, Unavailable
 from localai_flask.metrics.request_record import RequestRecord
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from localai_flask.api.parsing import Unsupported
-from localai_flask.api.past import foreign_text
+from localai_flask.api.conversation.foreign_past import foreign_text
+from localai_flask.api.request.parsing import Unsupported
 from localai_flask.chat.conversation import Message, Role, ToolCall
 
 FAILED = "Error: "

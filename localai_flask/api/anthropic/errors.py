@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from localai_flask.api import docs
 from localai_flask.api.anthropic.shapes import ErrorDetail, ErrorResponse
+from localai_flask.api.pages import openapi
 from localai_flask.errors import ErrorInfo
 
 VERSION = "anthropic-version"
@@ -21,7 +21,7 @@ TYPES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
-_documented = {"description": "An error.", "content": {"application/json": {"schema": docs.schema(ErrorResponse)}}}
+_documented = {"description": "An error.", "content": {"application/json": {"schema": openapi.schema(ErrorResponse)}}}
 DOCUMENTED = {"400": _documented, "default": _documented}
 """For the OpenAPI page: what stands for OpenAI's shape on these routes."""
 

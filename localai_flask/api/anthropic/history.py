@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from marshmallow import ValidationError
 
 from localai_flask.api.anthropic.blocks import read_messages
-from localai_flask.api.pairing import UnansweredCalls, UnknownResult, paired
+from localai_flask.api.conversation.pairing import UnansweredCalls, UnknownResult, paired
 from localai_flask.chat.conversation import Message
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from flask import Response
 
-from localai_flask.api import current, docs, sse
+from localai_flask.api import current
+from localai_flask.api.answer import sse
 from localai_flask.api.anthropic import render, shapes
 from localai_flask.api.anthropic.errors import DOCUMENTED
 from localai_flask.api.anthropic.schemas import CountRequest, MessagesCall, MessagesRequest
 from localai_flask.api.anthropic.stream import MessageEvents
-from localai_flask.api.chatting import chat_plan, count_prompt_tokens
-from localai_flask.api.limits import takes_place
-from localai_flask.api.naming import chosen_model
-from localai_flask.api.parsing import Blueprint
-from localai_flask.api.tools import with_left_out
-from localai_flask.api.work import Work
+from localai_flask.api.conversation.tool_choice import with_left_out
+from localai_flask.api.door.places import takes_place
+from localai_flask.api.pages import openapi
+from localai_flask.api.request.model_choice import chosen_model
+from localai_flask.api.request.parsing import Blueprint
+from localai_flask.api.work.chat_plan import chat_plan, count_prompt_tokens
+from localai_flask.api.work.work import Work
 from localai_flask.config import sampling
 
 bp = Blueprint("anthropic", __name__, description="Anthropic's Messages API")
@@ -24,7 +26,7 @@ CALLED = {"stop": "stop_sequences"}
 @bp.post("/messages")
 @bp.arguments(MessagesRequest)
 @bp.response(200, description="The message; with `stream`, as server-sent events.")
-@bp.doc(operationId="createMessage", responses={**docs.streamed(shapes.Message), **DOCUMENTED})
+@bp.doc(operationId="createMessage", responses={**openapi.streamed(shapes.Message), **DOCUMENTED})
 @takes_place
 def create_message(call: MessagesCall) -> Response:
     """Answer a conversation"""
@@ -47,7 +49,7 @@ def create_message(call: MessagesCall) -> Response:
 
 @bp.post("/messages/count_tokens")
 @bp.arguments(CountRequest)
-@bp.response(200, docs.schema(shapes.TokenCount), description="The count.")
+@bp.response(200, openapi.schema(shapes.TokenCount), description="The count.")
 @bp.doc(operationId="countMessageTokens", responses=DOCUMENTED)
 @takes_place
 def count_tokens(call: MessagesCall) -> Response:

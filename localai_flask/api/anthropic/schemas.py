@@ -13,7 +13,7 @@ from localai_flask.api.anthropic.blocks import read_text
 from localai_flask.api.anthropic.history import read_conversation, with_thoughts_cleared
 from localai_flask.api.anthropic.tools import ToolSchema, shown_tools, tool_changes
 from localai_flask.api.anthropic.volatile import without_volatile_lines
-from localai_flask.api.fields import (
+from localai_flask.api.request.fields import (
     Decimal,
     Either,
     Flag,
@@ -28,8 +28,8 @@ from localai_flask.api.fields import (
     not_empty,
     one_of,
 )
-from localai_flask.api.parsing import Unsupported
-from localai_flask.api.waiting import NO_WISHES, ProgressFields, Waiting, waiting_of
+from localai_flask.api.request.parsing import Unsupported
+from localai_flask.api.request.waiting import NO_WISHES, ProgressFields, Waiting, waiting_of
 from localai_flask.chat.constraints.constraint import Wanted, json_form
 from localai_flask.chat.conversation import Conversation, Message, Tool
 from localai_flask.generation import Constraint

@@ -7,7 +7,7 @@ from typing import Any
 
 from localai_flask.api.anthropic.errors import encode_error
 from localai_flask.api.anthropic.render import Signature, encode, stop_reason, tool_use_id, usage
-from localai_flask.api.progress import Report
+from localai_flask.api.work.progress import Report
 from localai_flask.chat.answer import Content, Enough, Event, Finish, Thought, ToolArguments, ToolCallStart
 from localai_flask.errors import ApiError
 from localai_flask.generation import PromptLogprobs, Started, Usage

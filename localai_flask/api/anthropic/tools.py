@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import marshmallow
 from marshmallow import ValidationError
 
-from localai_flask.api import fields
-from localai_flask.api.fields import Flag, RequestSchema, Text
+from localai_flask.api.request import fields
+from localai_flask.api.request.fields import Flag, RequestSchema, Text
 from localai_flask.chat.conversation import Tool
 
 _TEXT = {"type": "string"}

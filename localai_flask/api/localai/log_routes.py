@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from flask import Response, request
 
-from localai_flask.api import current, docs
-from localai_flask.api.auth import admin_only
-from localai_flask.api.json_response import json_response
-from localai_flask.api.parsing import Blueprint
+from localai_flask.api import current
+from localai_flask.api.answer.json_response import json_response
+from localai_flask.api.door.auth import admin_only
+from localai_flask.api.pages import openapi
+from localai_flask.api.request.parsing import Blueprint
 from localai_flask.errors import InvalidRequest
 from localai_flask.pool.model_logs import LogLine, ModelLogs
 from localai_flask.pool.runtime import Runtime
@@ -24,7 +25,7 @@ QUERY = {
 
 
 @bp.get("/api/backend-logs")
-@bp.response(200, docs.schema_of_list(str), description="The models that have a log.")
+@bp.response(200, openapi.schema_of_list(str), description="The models that have a log.")
 @bp.doc(operationId="listLogs")
 @admin_only
 def list_logs() -> Response:
@@ -34,7 +35,7 @@ def list_logs() -> Response:
 
 @bp.get("/api/backend-logs/<path:model>")
 @bp.alias("/backend/logs/<path:model>", methods=["GET"])
-@bp.response(200, docs.schema_of_list(LogLine), description="The last lines, the oldest first.")
+@bp.response(200, openapi.schema_of_list(LogLine), description="The last lines, the oldest first.")
 @bp.doc(operationId="readLog", parameters=[QUERY])
 @admin_only
 def read_log(model: str) -> Response:

@@ -7,15 +7,16 @@ from typing import Any
 
 from flask import Response, request
 
-from localai_flask.api import current, docs
-from localai_flask.api.auth import admin_only
-from localai_flask.api.json_response import json_response
-from localai_flask.api.limits import take_place, takes_place
+from localai_flask.api import current
+from localai_flask.api.answer.json_response import json_response
+from localai_flask.api.door.auth import admin_only
+from localai_flask.api.door.places import take_place, takes_place
 from localai_flask.api.localai import system_shapes as shapes
 from localai_flask.api.localai.schemas import LoadCall, LoadRequest, UnloadCall, UnloadRequest
-from localai_flask.api.naming import find_model
-from localai_flask.api.parsing import Blueprint, decode_json
-from localai_flask.api.watch import Watch
+from localai_flask.api.pages import openapi
+from localai_flask.api.request.model_choice import find_model
+from localai_flask.api.request.parsing import Blueprint, decode_json
+from localai_flask.api.work.watch import Watch
 from localai_flask.errors import InvalidRequest, NotFound
 from localai_flask.pool.client.session import BEAT_S
 from localai_flask.pool.protocol import ModelReport
@@ -28,7 +29,7 @@ LOOK_S = 0.1
 @bp.post("/backend/load")
 @admin_only
 @bp.arguments(LoadRequest)
-@bp.response(200, docs.schema(shapes.Loaded), description="The model is loaded.")
+@bp.response(200, openapi.schema(shapes.Loaded), description="The model is loaded.")
 @bp.doc(operationId="loadModel")
 @takes_place
 def load_model(call: LoadCall) -> Response:
@@ -51,7 +52,7 @@ def load_model(call: LoadCall) -> Response:
 @bp.post("/backend/shutdown")
 @admin_only
 @bp.arguments(UnloadRequest)
-@bp.response(200, docs.schema(shapes.Message), description="The model has left the memory.")
+@bp.response(200, openapi.schema(shapes.Message), description="The model has left the memory.")
 @bp.alt_response(202, description="The model takes no more requests, and ends those that it has.")
 @bp.doc(operationId="unloadModel")
 def unload_model(call: UnloadCall) -> Response:
@@ -82,7 +83,7 @@ def _await_leave(name: str) -> bool:
 
 @bp.get("/backend/monitor")
 @admin_only
-@bp.response(200, docs.schema(shapes.Monitored))
+@bp.response(200, openapi.schema(shapes.Monitored))
 @bp.doc(
     operationId="monitorModel",
     parameters=[{"in": "query", "name": "model", "schema": {"type": "string"}, "description": "The model's name."}],
@@ -96,7 +97,7 @@ def monitor_model() -> Response:
 
 @bp.get("/system")
 @admin_only
-@bp.response(200, docs.schema(shapes.System))
+@bp.response(200, openapi.schema(shapes.System))
 @bp.doc(operationId="system")
 def system() -> Response:
     """List which models are in memory, what they do and take, and the limits"""

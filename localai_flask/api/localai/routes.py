@@ -8,10 +8,8 @@ from typing import Literal
 import msgspec
 from flask import Response
 
-from localai_flask.api import docs
-from localai_flask.api.asking import ask
-from localai_flask.api.json_response import json_response
-from localai_flask.api.limits import takes_place
+from localai_flask.api.answer.json_response import json_response
+from localai_flask.api.door.places import takes_place
 from localai_flask.api.localai.schemas import (
     DetokenizeCall,
     DetokenizeRequest,
@@ -20,8 +18,10 @@ from localai_flask.api.localai.schemas import (
     TokenizeCall,
     TokenizeRequest,
 )
-from localai_flask.api.naming import chosen_model
-from localai_flask.api.parsing import Blueprint
+from localai_flask.api.pages import openapi
+from localai_flask.api.request.model_choice import chosen_model
+from localai_flask.api.request.parsing import Blueprint
+from localai_flask.api.work.questions import ask
 from localai_flask.generation import Prompt
 from localai_flask.inquiry import Detokenize, Detokenized, Score, Scored, Tokenize, Tokenized
 
@@ -71,7 +71,7 @@ class RerankList(msgspec.Struct):
 
 @bp.post("/tokenize")
 @bp.arguments(TokenizeRequest)
-@bp.response(200, docs.schema(TokenList), description="The text's tokens.")
+@bp.response(200, openapi.schema(TokenList), description="The text's tokens.")
 @bp.doc(operationId="tokenize")
 @takes_place
 def tokenize(call: TokenizeCall) -> Response:
@@ -86,7 +86,7 @@ def tokenize(call: TokenizeCall) -> Response:
 
 @bp.post("/detokenize")
 @bp.arguments(DetokenizeRequest)
-@bp.response(200, docs.schema(Content), description="The tokens' text.")
+@bp.response(200, openapi.schema(Content), description="The tokens' text.")
 @bp.doc(operationId="detokenize")
 @takes_place
 def detokenize(call: DetokenizeCall) -> Response:
@@ -99,7 +99,7 @@ def detokenize(call: DetokenizeCall) -> Response:
 @bp.post("/rerank")
 @bp.alias("/reranking", methods=["POST"])
 @bp.arguments(RerankRequest)
-@bp.response(200, docs.schema(RerankList), description="The documents, the best first.")
+@bp.response(200, openapi.schema(RerankList), description="The documents, the best first.")
 @bp.doc(operationId="rerank")
 @takes_place
 def rerank(call: RerankCall) -> Response:

@@ -8,8 +8,18 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError
 
-from localai_flask.api.fields import Duration, Either, Flag, Many, Refused, RequestSchema, Text, Whole, not_empty
-from localai_flask.api.waiting import Waiting, WaitingFields, waiting_of
+from localai_flask.api.request.fields import (
+    Duration,
+    Either,
+    Flag,
+    Many,
+    Refused,
+    RequestSchema,
+    Text,
+    Whole,
+    not_empty,
+)
+from localai_flask.api.request.waiting import Waiting, WaitingFields, waiting_of
 
 MAX_DOCUMENTS = 2048
 MAX_TOKENS = 1 << 20

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from localai_flask.api.waiting import NO_WISHES, Waiting
+from localai_flask.api.request.waiting import NO_WISHES, Waiting
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Conversation
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import ClassVar
 
-from localai_flask.api.custom_tools import read_input
-from localai_flask.api.errors import encode_error
+from localai_flask.api.answer.errors import encode_error
+from localai_flask.api.conversation.custom_tools import read_input
 from localai_flask.api.openai.render import (
     FINISH_REASONS,
     LEGACY_FINISH_REASONS,
@@ -22,7 +22,7 @@ from localai_flask.api.openai.render import (
     usage,
 )
 from localai_flask.api.openai.timings import timings
-from localai_flask.api.progress import Report
+from localai_flask.api.work.progress import Report
 from localai_flask.chat.answer import Content, Event, Finish, Thought, ToolArguments, ToolCallStart
 from localai_flask.errors import ApiError
 from localai_flask.generation import PromptLogprobs, Started, TokenLogprob

@@ -15,14 +15,14 @@ import msgspec
 from flask import Response
 from marshmallow import ValidationError
 
-from localai_flask.api import docs
-from localai_flask.api.asking import ask
-from localai_flask.api.fields import Flag, Refused, Text, Whole, one_of
-from localai_flask.api.limits import takes_place
-from localai_flask.api.naming import chosen_model
+from localai_flask.api.door.places import takes_place
 from localai_flask.api.openai.schemas import PromptField
-from localai_flask.api.parsing import Blueprint
-from localai_flask.api.waiting import Waiting, WaitingFields, waiting_of
+from localai_flask.api.pages import openapi
+from localai_flask.api.request.fields import Flag, Refused, Text, Whole, one_of
+from localai_flask.api.request.model_choice import chosen_model
+from localai_flask.api.request.parsing import Blueprint
+from localai_flask.api.request.waiting import Waiting, WaitingFields, waiting_of
+from localai_flask.api.work.questions import ask
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import Prompt
 from localai_flask.inquiry import ALL_IT_TAKES, Embed, Embedded
@@ -121,7 +121,7 @@ class EmbeddingList(msgspec.Struct):
 @bp.post("/embeddings")
 @bp.alias("/engines/<path:model>/embeddings", methods=["POST"])
 @bp.arguments(EmbeddingRequest)
-@bp.response(200, docs.schema(EmbeddingList), description="The vectors, in the order of the inputs.")
+@bp.response(200, openapi.schema(EmbeddingList), description="The vectors, in the order of the inputs.")
 @bp.doc(operationId="createEmbedding")
 @takes_place
 def create_embedding(call: EmbeddingCall, model: str | None = None) -> Response:

@@ -8,7 +8,7 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError, fields
 
-from localai_flask.api.fields import Either, Flag, Many, Mapping, Refused, RequestSchema, Text, not_empty
+from localai_flask.api.request.fields import Either, Flag, Many, Mapping, Refused, RequestSchema, Text, not_empty
 from localai_flask.chat.constraints.constraint import json_form
 from localai_flask.generation import Constraint
 

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 import marshmallow
 from marshmallow import ValidationError, fields
 
-from localai_flask.api.custom_tools import InputFormat, as_arguments, custom_tool
-from localai_flask.api.fields import (
+from localai_flask.api.conversation.custom_tools import InputFormat, as_arguments, custom_tool
+from localai_flask.api.conversation.foreign_past import foreign_text
+from localai_flask.api.conversation.tool_choice import Choice
+from localai_flask.api.request.fields import (
     Either,
     Flag,
     Many,
@@ -20,9 +22,7 @@ from localai_flask.api.fields import (
     not_empty,
     one_of,
 )
-from localai_flask.api.parsing import Unsupported
-from localai_flask.api.past import foreign_text
-from localai_flask.api.tools import Choice
+from localai_flask.api.request.parsing import Unsupported
 from localai_flask.chat.conversation import Message, Tool, ToolCall
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")

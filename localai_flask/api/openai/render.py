@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from localai_flask import __version__
-from localai_flask.api.custom_tools import read_input
+from localai_flask.api.conversation.custom_tools import read_input
 from localai_flask.api.openai import shapes
 from localai_flask.api.openai.timings import timings
 from localai_flask.chat.answer import Answer, Finish

@@ -5,20 +5,21 @@ from __future__ import annotations
 import msgspec
 from flask import Response
 
-from localai_flask.api import docs, sse
-from localai_flask.api.chatting import bound, chat_plan, choices
-from localai_flask.api.json_response import json_response
-from localai_flask.api.limits import takes_place
-from localai_flask.api.naming import chosen_model
+from localai_flask.api.answer import sse
+from localai_flask.api.answer.json_response import json_response
+from localai_flask.api.conversation.tool_choice import with_left_out
+from localai_flask.api.door.places import takes_place
 from localai_flask.api.openai import render, shapes
 from localai_flask.api.openai.bestof import best, judged
 from localai_flask.api.openai.calls import ChatCall, CompletionCall, EditCall
 from localai_flask.api.openai.chunks import ChatChunks, CompletionChunks, LegacyChatChunks
 from localai_flask.api.openai.render import Identity
 from localai_flask.api.openai.schemas import ChatRequest, CompletionRequest, EditRequest
-from localai_flask.api.parsing import Blueprint
-from localai_flask.api.tools import with_left_out
-from localai_flask.api.work import Sequences, Work
+from localai_flask.api.pages import openapi
+from localai_flask.api.request.model_choice import chosen_model
+from localai_flask.api.request.parsing import Blueprint
+from localai_flask.api.work.chat_plan import bound, chat_plan, choices
+from localai_flask.api.work.work import Sequences, Work
 from localai_flask.chat.constraints.constraint import answer_constraint, with_default_form
 from localai_flask.chat.output.prompt_only import PromptOnly
 from localai_flask.chat.output.reader import OutputReader
@@ -35,7 +36,7 @@ bp = Blueprint("openai", __name__, description="OpenAI's API")
 @bp.alias("/engines/<path:model>/chat/completions", methods=["POST"])
 @bp.arguments(ChatRequest)
 @bp.response(200, description="The answer; with `stream`, as server-sent events.")
-@bp.doc(operationId="createChatCompletion", responses=docs.streamed(shapes.ChatCompletion))
+@bp.doc(operationId="createChatCompletion", responses=openapi.streamed(shapes.ChatCompletion))
 @takes_place
 def create_chat_completion(call: ChatCall, model: str | None = None) -> Response:
     """Answer a conversation"""
@@ -58,7 +59,7 @@ def create_chat_completion(call: ChatCall, model: str | None = None) -> Response
 @bp.alias("/engines/<path:model>/completions", methods=["POST"])
 @bp.arguments(CompletionRequest)
 @bp.response(200, description="The texts; with `stream`, as server-sent events.")
-@bp.doc(operationId="createCompletion", responses=docs.streamed(shapes.Completion))
+@bp.doc(operationId="createCompletion", responses=openapi.streamed(shapes.Completion))
 @takes_place
 def create_completion(call: CompletionCall, model: str | None = None) -> Response:
     """Continue one or more texts"""
@@ -99,7 +100,7 @@ def create_completion(call: CompletionCall, model: str | None = None) -> Respons
 @bp.post("/edits")
 @bp.alias("/engines/<path:model>/edits", methods=["POST"])
 @bp.arguments(EditRequest)
-@bp.response(200, docs.schema(shapes.Edit), description="The edited texts.")
+@bp.response(200, openapi.schema(shapes.Edit), description="The edited texts.")
 @bp.doc(operationId="createEdit")
 @takes_place
 def create_edit(call: EditCall, model: str | None = None) -> Response:

@@ -7,7 +7,8 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError
 
-from localai_flask.api.fields import (
+from localai_flask.api.openai.forms import FormFields, asked_form
+from localai_flask.api.request.fields import (
     Decimal,
     Either,
     Flag,
@@ -23,8 +24,7 @@ from localai_flask.api.fields import (
     not_empty,
     one_of,
 )
-from localai_flask.api.openai.forms import FormFields, asked_form
-from localai_flask.api.waiting import ProgressFields, WaitingFields, waiting_of
+from localai_flask.api.request.waiting import ProgressFields, WaitingFields, waiting_of
 from localai_flask.chat.constraints.constraint import Wanted, json_form
 from localai_flask.generation import Constraint
 

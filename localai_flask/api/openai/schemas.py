@@ -11,7 +11,8 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError, fields
 
-from localai_flask.api.fields import Either, Flag, Many, Mapping, Noted, Object, Refused, Text, Whole, not_empty
+from localai_flask.api.conversation.pairing import UnansweredCalls, UnknownResult, paired
+from localai_flask.api.conversation.tool_choice import Choice, asked_by, chosen_tools
 from localai_flask.api.openai.calls import ChatCall, CompletionCall, EditCall
 from localai_flask.api.openai.messages import MessageSchema, ToolFields, check_readable
 from localai_flask.api.openai.sampling import (
@@ -24,8 +25,7 @@ from localai_flask.api.openai.sampling import (
     common,
     invalid,
 )
-from localai_flask.api.pairing import UnansweredCalls, UnknownResult, paired
-from localai_flask.api.tools import Choice, asked_by, chosen_tools
+from localai_flask.api.request.fields import Either, Flag, Many, Mapping, Noted, Object, Refused, Text, Whole, not_empty
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Conversation, Message, Tool
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from localai_flask.api.custom_tools import INPUT, as_arguments, read_input
+from localai_flask.api.conversation.custom_tools import INPUT, as_arguments, read_input
 from localai_flask.api.responses import shapes
 from localai_flask.api.responses.items import new_id
 from localai_flask.api.responses.tools import CLIENT_TOOLS, Offered, qualified

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from localai_flask.api.chatting import chat_plan
-from localai_flask.api.pairing import paired
+from localai_flask.api.conversation.pairing import paired
 from localai_flask.api.responses import shapes
 from localai_flask.api.responses.calls import Context
 from localai_flask.api.responses.items import Item, new_id, seal
 from localai_flask.api.responses.messages import to_messages
 from localai_flask.api.responses.telling import usage
-from localai_flask.api.work import Work
+from localai_flask.api.work.chat_plan import chat_plan
+from localai_flask.api.work.work import Work
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Message
 from localai_flask.config import sampling

@@ -15,8 +15,8 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from localai_flask.api.fields import Either
-from localai_flask.api.parsing import Unsupported
+from localai_flask.api.request.fields import Either
+from localai_flask.api.request.parsing import Unsupported
 
 Item = dict[str, Any]
 Reader = Callable[[Item, bool], Item]

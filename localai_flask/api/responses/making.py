@@ -9,18 +9,19 @@ from typing import Any
 import msgspec
 from marshmallow import ValidationError
 
-from localai_flask.api import auth, current
-from localai_flask.api.chatting import chat_plan
-from localai_flask.api.naming import find_model
-from localai_flask.api.pairing import UnansweredCalls, UnknownResult, paired
-from localai_flask.api.parsing import first_error
+from localai_flask.api import current
+from localai_flask.api.conversation.pairing import UnansweredCalls, UnknownResult, paired
+from localai_flask.api.door import auth
+from localai_flask.api.request.model_choice import find_model
+from localai_flask.api.request.parsing import first_error
 from localai_flask.api.responses import shapes
 from localai_flask.api.responses.calls import Context, ResponseCall
 from localai_flask.api.responses.items import Item, new_id
 from localai_flask.api.responses.messages import to_messages
 from localai_flask.api.responses.schemas import ResponseRequest
 from localai_flask.api.responses.telling import Manner, Telling, Told, encode
-from localai_flask.api.work import Sequences, Watching, Work
+from localai_flask.api.work.chat_plan import chat_plan
+from localai_flask.api.work.work import Sequences, Watching, Work
 from localai_flask.chat.conversation import Message
 from localai_flask.config import sampling
 from localai_flask.config.model import ModelConfig

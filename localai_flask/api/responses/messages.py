@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from localai_flask.api.past import foreign_text
+from localai_flask.api.conversation.foreign_past import foreign_text
 from localai_flask.api.responses.call_items import written_call
 from localai_flask.api.responses.items import TEXTS, Item, unsealed
 from localai_flask.api.responses.tools import qualified

@@ -10,20 +10,23 @@ import flask
 import msgspec
 from flask import Response, request
 
-from localai_flask.api import auth, current, docs, sse
-from localai_flask.api.chatting import count_prompt_tokens
-from localai_flask.api.errors import error_response
-from localai_flask.api.json_response import json_response
-from localai_flask.api.limits import takes_place
-from localai_flask.api.naming import chosen_model
-from localai_flask.api.parsing import Blueprint
+from localai_flask.api import current
+from localai_flask.api.answer import sse
+from localai_flask.api.answer.errors import error_response
+from localai_flask.api.answer.json_response import json_response
+from localai_flask.api.conversation.tool_choice import with_left_out
+from localai_flask.api.door import auth
+from localai_flask.api.door.places import takes_place
+from localai_flask.api.pages import openapi
+from localai_flask.api.request.model_choice import chosen_model
+from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.responses import compacting, making, shapes
 from localai_flask.api.responses.calls import Context, ResponseCall
 from localai_flask.api.responses.items import Item
 from localai_flask.api.responses.schemas import CompactRequest, InputTokensRequest, ResponseRequest
 from localai_flask.api.responses.stream import ResponseEvents, follow
 from localai_flask.api.responses.telling import TERMINAL, Telling, encode
-from localai_flask.api.tools import with_left_out
+from localai_flask.api.work.chat_plan import count_prompt_tokens
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.config import sampling
 from localai_flask.errors import ErrorInfo, InvalidRequest
@@ -44,7 +47,7 @@ def _query(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
 @bp.post("/responses")
 @bp.arguments(ResponseRequest)
 @bp.response(200, description="The response; with `stream`, as server-sent events.")
-@bp.doc(operationId="createResponse", responses=docs.streamed(shapes.Response))
+@bp.doc(operationId="createResponse", responses=openapi.streamed(shapes.Response))
 @takes_place
 def create_response(call: ResponseCall) -> Response:
     """Answer a conversation"""
@@ -120,7 +123,7 @@ flask.Blueprint.add_url_rule(bp, "/responses", "websocket", refuse_websocket, me
 @bp.response(200, description="The response; with `stream`, its events.")
 @bp.doc(
     operationId="getResponse",
-    responses=docs.streamed(shapes.Response),
+    responses=openapi.streamed(shapes.Response),
     parameters=[
         _query("stream", "Whether to stream the events of a background response.", {"type": "boolean"}),
         _query("starting_after", "The number of the event behind which to begin.", {"type": "integer", "minimum": 0}),
@@ -141,7 +144,7 @@ def get_response(response_id: str) -> Response:
 
 
 @bp.get("/responses/<response_id>/input_items")
-@bp.response(200, docs.schema(shapes.ItemList), description="The items, the last first unless `order` is asc.")
+@bp.response(200, openapi.schema(shapes.ItemList), description="The items, the last first unless `order` is asc.")
 @bp.doc(
     operationId="listInputItems",
     parameters=[
@@ -171,7 +174,7 @@ def list_input_items(response_id: str) -> Response:
 
 
 @bp.post("/responses/<response_id>/cancel")
-@bp.response(200, docs.schema(shapes.Response), description="The response as it is now.")
+@bp.response(200, openapi.schema(shapes.Response), description="The response as it is now.")
 @bp.doc(operationId="cancelResponse")
 def cancel_response(response_id: str) -> Response:
     """Cancel a background response; one that has ended stays as it is"""
@@ -188,7 +191,7 @@ def cancel_response(response_id: str) -> Response:
 
 
 @bp.delete("/responses/<response_id>")
-@bp.response(200, docs.schema(shapes.Deleted), description="It is deleted.")
+@bp.response(200, openapi.schema(shapes.Deleted), description="It is deleted.")
 @bp.doc(operationId="deleteResponse")
 def delete_response(response_id: str) -> Response:
     """Delete a stored response; one that still runs is stopped"""
@@ -198,7 +201,7 @@ def delete_response(response_id: str) -> Response:
 
 @bp.post("/responses/input_tokens")
 @bp.arguments(InputTokensRequest)
-@bp.response(200, docs.schema(shapes.InputTokens), description="The count.")
+@bp.response(200, openapi.schema(shapes.InputTokens), description="The count.")
 @bp.doc(operationId="countInputTokens")
 @takes_place
 def count_input_tokens(context: Context) -> Response:
@@ -211,7 +214,7 @@ def count_input_tokens(context: Context) -> Response:
 
 @bp.post("/responses/compact")
 @bp.arguments(CompactRequest)
-@bp.response(200, docs.schema(shapes.Compaction), description="The conversation in short.")
+@bp.response(200, openapi.schema(shapes.Compaction), description="The conversation in short.")
 @bp.doc(operationId="compactResponse")
 @takes_place
 def compact(context: Context) -> Response:

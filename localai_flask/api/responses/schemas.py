@@ -12,7 +12,9 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError
 
-from localai_flask.api.fields import (
+from localai_flask.api.conversation.tool_choice import Choice, asked_by, chosen_tools
+from localai_flask.api.openai.sampling import StreamingRequest, common, invalid
+from localai_flask.api.request.fields import (
     Flag,
     Many,
     Mapping,
@@ -24,8 +26,7 @@ from localai_flask.api.fields import (
     Whole,
     one_of,
 )
-from localai_flask.api.openai.sampling import StreamingRequest, common, invalid
-from localai_flask.api.parsing import Unsupported
+from localai_flask.api.request.parsing import Unsupported
 from localai_flask.api.responses.calls import Context, ResponseCall
 from localai_flask.api.responses.items import Input
 from localai_flask.api.responses.tools import (
@@ -38,7 +39,6 @@ from localai_flask.api.responses.tools import (
     named_for_model,
     shown_tools,
 )
-from localai_flask.api.tools import Choice, asked_by, chosen_tools
 from localai_flask.chat.constraints.constraint import json_form
 from localai_flask.generation import Constraint
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 
 from flask import Response, request
 
-from localai_flask.api import current, sse
-from localai_flask.api.limits import take_place
-from localai_flask.api.progress import Report
+from localai_flask.api import current
+from localai_flask.api.answer import sse
+from localai_flask.api.door.places import take_place
 from localai_flask.api.responses.telling import Telling, Told, encode
-from localai_flask.api.watch import Watch
+from localai_flask.api.work.progress import Report
+from localai_flask.api.work.watch import Watch
 from localai_flask.chat.answer import Event
 from localai_flask.errors import ApiError
 from localai_flask.store.responses import ResponseNotFound

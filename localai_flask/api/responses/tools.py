@@ -13,11 +13,11 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError
 
-from localai_flask.api import fields
-from localai_flask.api.custom_tools import InputFormat, custom_tool
-from localai_flask.api.fields import Either, Flag, RequestSchema, Text, not_empty
-from localai_flask.api.parsing import Unsupported
-from localai_flask.api.tools import Choice
+from localai_flask.api.conversation.custom_tools import InputFormat, custom_tool
+from localai_flask.api.conversation.tool_choice import Choice
+from localai_flask.api.request import fields
+from localai_flask.api.request.fields import Either, Flag, RequestSchema, Text, not_empty
+from localai_flask.api.request.parsing import Unsupported
 from localai_flask.chat.conversation import Tool
 
 NOT_HOSTED = "of a tool that this server does not host."

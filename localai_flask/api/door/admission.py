@@ -19,8 +19,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Rule
 
 from localai_flask.api import observation
-from localai_flask.api.errors import shape_of
-from localai_flask.api.limits import TAKES_PLACE, Place, Places
+from localai_flask.api.answer.errors import shape_of
+from localai_flask.api.door.places import TAKES_PLACE, Place, Places
 from localai_flask.errors import ErrorInfo
 from localai_flask.metrics.request_record import RequestRecord
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from localai_flask.api.asking import ask
-from localai_flask.api.work import Sequences
+from localai_flask.api.work.questions import ask
+from localai_flask.api.work.work import Sequences
 from localai_flask.chat.constraints.constraint import (
     Wanted,
     answer_constraint,

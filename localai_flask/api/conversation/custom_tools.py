@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from localai_flask.api.fields import Either
+from localai_flask.api.request.fields import Either
 from localai_flask.chat.conversation import Tool
 from localai_flask.chat.output.partial_json import completed
 

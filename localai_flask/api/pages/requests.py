@@ -7,11 +7,12 @@ import os
 import msgspec
 from flask import Response
 
-from localai_flask.api import current, docs
-from localai_flask.api.auth import admin_only
-from localai_flask.api.json_response import json_response
+from localai_flask.api import current
+from localai_flask.api.answer.json_response import json_response
+from localai_flask.api.door.auth import admin_only
 from localai_flask.api.observation import REQUEST_ID
-from localai_flask.api.parsing import Blueprint
+from localai_flask.api.pages import openapi
+from localai_flask.api.request.parsing import Blueprint
 from localai_flask.errors import NotFound
 from localai_flask.metrics.in_flight import Question, Request, ask_all, by_age
 from localai_flask.pool.runtime import ENV, Runtime
@@ -36,7 +37,7 @@ class Cancelled(msgspec.Struct):
 
 
 @bp.get("/requests")
-@bp.response(200, docs.schema(RequestList), description="The requests in flight.")
+@bp.response(200, openapi.schema(RequestList), description="The requests in flight.")
 @bp.doc(operationId="listRequests")
 @admin_only
 def list_requests() -> Response:
@@ -47,7 +48,7 @@ def list_requests() -> Response:
 
 @bp.delete("/requests/<path:request_id>")
 @bp.alias("/requests/<path:request_id>/cancel", methods=["POST"])
-@bp.response(200, docs.schema(Cancelled), description="It is cancelled, and its client is told so.")
+@bp.response(200, openapi.schema(Cancelled), description="It is cancelled, and its client is told so.")
 @bp.doc(operationId="cancelRequest")
 @admin_only
 def cancel_request(request_id: str) -> Response:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from flask import request
 
-from localai_flask.api import auth, current
+from localai_flask.api import current
+from localai_flask.api.door import auth
 from localai_flask.config.model import ModelConfig
 
 

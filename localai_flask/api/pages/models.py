@@ -9,12 +9,14 @@ from pathlib import Path
 import msgspec
 from flask import Response, request
 
-from localai_flask.api import auth, current, docs
+from localai_flask.api import current
+from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.anthropic import shapes as anthropic_shapes
 from localai_flask.api.anthropic.errors import VERSION
-from localai_flask.api.json_response import json_response
+from localai_flask.api.door import auth
 from localai_flask.api.openai import shapes
-from localai_flask.api.parsing import Blueprint
+from localai_flask.api.pages import openapi
+from localai_flask.api.request.parsing import Blueprint
 from localai_flask.config import facts
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest
@@ -34,7 +36,7 @@ PUBLIC = {
 
 @bp.get("/models")
 @bp.alias("/models/capabilities", methods=["GET"])
-@bp.response(200, docs.schema(shapes.ModelList))
+@bp.response(200, openapi.schema(shapes.ModelList))
 @bp.doc(operationId="listModels")
 def list_models() -> Response:
     """List the models"""
@@ -70,7 +72,7 @@ def _page(models: list[anthropic_shapes.Model]) -> anthropic_shapes.ModelList:
 
 
 @bp.get("/models/<path:model>")
-@bp.response(200, docs.schema(shapes.Model))
+@bp.response(200, openapi.schema(shapes.Model))
 @bp.doc(operationId="retrieveModel")
 def retrieve_model(model: str) -> Response:
     """Return what is known of one model"""

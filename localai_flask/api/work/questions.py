@@ -11,9 +11,9 @@ from typing import TypeVar
 from flask import request
 
 from localai_flask.api import current
-from localai_flask.api.limits import settle, take_place
-from localai_flask.api.waiting import NO_WISHES, Waiting, check_loading_time, terms_of, time_left
-from localai_flask.api.watch import Watch
+from localai_flask.api.door.places import settle, take_place
+from localai_flask.api.request.waiting import NO_WISHES, Waiting, check_loading_time, terms_of, time_left
+from localai_flask.api.work.watch import Watch
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, InvalidRequest
 from localai_flask.generation import ModelInfo

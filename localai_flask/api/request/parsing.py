@@ -17,7 +17,7 @@ from gunicorn.http.errors import ParseException
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
-from localai_flask.api.json_bounds import check_bounds
+from localai_flask.api.request.json_bounds import check_bounds
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
 
 View = TypeVar("View", bound=Callable[..., Any])

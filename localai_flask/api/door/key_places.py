@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
-from localai_flask.api.limits import SMOOTHING, Place
+from localai_flask.api.door.places import SMOOTHING, Place
 from localai_flask.errors import TooManyRequests
 
 F_OFD_SETLK = 37

@@ -9,7 +9,7 @@ from flask import request
 
 from localai_flask import __version__
 from localai_flask.api import current
-from localai_flask.api.parsing import Blueprint
+from localai_flask.api.request.parsing import Blueprint
 
 CHECK_S = 0.8
 """What the round trips may take together, so that a probe is answered within a second."""

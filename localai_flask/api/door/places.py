@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import has_request_context, request
 
-from localai_flask.api import auth, current
+from localai_flask.api import current
+from localai_flask.api.door import auth
 from localai_flask.errors import Overloaded
 
 if TYPE_CHECKING:
-    from localai_flask.api.door import Admitted
+    from localai_flask.api.door.admission import Admitted
 
 LONGEST_RETRY_S = 600.0
 SMOOTHING = 0.2

@@ -11,7 +11,8 @@ import socket
 
 from flask import request
 
-from localai_flask.api import auth, current
+from localai_flask.api import current
+from localai_flask.api.door import auth
 from localai_flask.errors import HostNotAllowed
 
 PRIVATE = ("localhost", "local", "internal", "home.arpa", "lan", "svc", "test")

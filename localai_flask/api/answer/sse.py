@@ -14,10 +14,10 @@ from typing import Protocol
 from flask import Response
 
 from localai_flask.api import current
-from localai_flask.api.errors import MISTAKE
-from localai_flask.api.progress import ProgressReports, Report, Waits
-from localai_flask.api.watch import ClientLeft
-from localai_flask.api.work import Item, Work
+from localai_flask.api.answer.errors import MISTAKE
+from localai_flask.api.work.progress import ProgressReports, Report, Waits
+from localai_flask.api.work.watch import ClientLeft
+from localai_flask.api.work.work import Item, Work
 from localai_flask.chat.answer import Event
 from localai_flask.errors import ApiError
 from localai_flask.metrics import families

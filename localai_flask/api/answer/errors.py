@@ -16,7 +16,7 @@ from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from localai_flask.api import current
-from localai_flask.api.watch import ClientLeft
+from localai_flask.api.work.watch import ClientLeft
 from localai_flask.errors import ApiError, ErrorInfo, LoadCrashed, Overloaded, ServerConfigError
 
 log = logging.getLogger("gunicorn.error")

@@ -15,10 +15,10 @@ import msgspec
 from flask import request
 
 from localai_flask.api import current
-from localai_flask.api.limits import settle, take_place
-from localai_flask.api.progress import Waits
-from localai_flask.api.waiting import NO_WISHES, Waiting, check_loading_time, terms_of, time_left
-from localai_flask.api.watch import Watch
+from localai_flask.api.door.places import settle, take_place
+from localai_flask.api.request.waiting import NO_WISHES, Waiting, check_loading_time, terms_of, time_left
+from localai_flask.api.work.progress import Waits
+from localai_flask.api.work.watch import Watch
 from localai_flask.chat.answer import Answer, Enough, Event
 from localai_flask.chat.output.text_filters import Reader, finished_as
 from localai_flask.config.model import ModelConfig

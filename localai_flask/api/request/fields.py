@@ -7,7 +7,7 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError, fields
 
-from localai_flask.api.parsing import Unsupported
+from localai_flask.api.request.parsing import Unsupported
 from localai_flask.sizes import parse_duration
 
 COMMON: dict[str, Any] = {"required": "is required.", "null": "must not be null.", "validator_failed": "is not valid."}

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from flask import current_app, g, has_request_context, request
 
-from localai_flask.api import current, docs
+from localai_flask.api import current
+from localai_flask.api.pages import openapi
 from localai_flask.errors import AdminRequired, Unauthorized
 from localai_flask.keys.key import ANYONE, Key
 
@@ -65,7 +66,7 @@ def bearer_token() -> str | None:
 
 def is_open(path: str) -> bool:
     """Whether a path is for everybody: the probes and the documentation."""
-    return path.rstrip("/") in OPEN_PATHS or f"{path}/".startswith(f"{docs.PREFIX}/")
+    return path.rstrip("/") in OPEN_PATHS or f"{path}/".startswith(f"{openapi.PREFIX}/")
 
 
 def _known_key() -> Key:

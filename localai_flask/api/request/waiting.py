@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 from flask import has_request_context
 
-from localai_flask.api import auth, current
-from localai_flask.api.fields import Decimal, Duration, Flag, RequestSchema, Whole
+from localai_flask.api import current
+from localai_flask.api.door import auth
+from localai_flask.api.request.fields import Decimal, Duration, Flag, RequestSchema, Whole
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import DeadlineExceeded
 from localai_flask.keys.key import ANYONE

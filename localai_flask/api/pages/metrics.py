@@ -9,8 +9,8 @@ from flask import Response, request
 
 from localai_flask import __version__
 from localai_flask.api import current
-from localai_flask.api.auth import require_all_models
-from localai_flask.api.parsing import Blueprint
+from localai_flask.api.door.auth import require_all_models
+from localai_flask.api.request.parsing import Blueprint
 from localai_flask.errors import NotFound
 from localai_flask.metrics import families as f
 from localai_flask.metrics.exposition import Page, read_folder

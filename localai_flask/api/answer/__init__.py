@@ -1,0 +1,1 @@
+"""How answers leave: as JSON, as server-sent events, as errors."""

@@ -1,0 +1,1 @@
+"""Who may come in, under which name, and how much work at once."""

@@ -1,0 +1,1 @@
+"""One request's work on a model: its questions, its sequences, and how far they are."""
