@@ -8,10 +8,10 @@ from pathlib import Path
 import gguf
 import llama_cpp
 import numpy as np
+from localai_flask.gallery.files import locate
 
 from benchmarks.workloads import WORDS
 from localai_flask.gallery.download import download
-from localai_flask.gallery.files import locate
 from tests.support.gguf_models import CHAT_TEMPLATE, TOKENS
 
 CHATML = CHAT_TEMPLATE

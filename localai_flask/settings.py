@@ -58,6 +58,11 @@ class Settings:
     api_keys_file: str = setting(
         "", "File of named keys, made by `localai-flask keys add`; a change counts at once.", metavar="FILE"
     )
+    offline: bool = setting(False, "Fetch nothing from anywhere: models have to be in the folder already.")
+    fetch_private_addresses: bool = setting(
+        False,
+        "Let requests and galleries name addresses of this machine and of private networks to fetch models from.",
+    )
     threads: int = setting(
         0, "Compute threads for each model that does not set its own (0: measured at load).", needs_restart=True
     )

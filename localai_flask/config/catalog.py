@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 from msgspec import structs
 
+from localai_flask.config import references
 from localai_flask.config.files.listing import Entry
 from localai_flask.config.files.settling import Settling
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot
 from localai_flask.config.model import ModelConfig, Parameters
-from localai_flask.config.model_yaml import addresses, downloads, model_reader, templates, yamlfile
+from localai_flask.config.model_yaml import downloads, model_reader, templates, yamlfile
 from localai_flask.config.model_yaml.findings import Finding, Refused, fault
 from localai_flask.config.model_yaml.model_reader import Loaded
 from localai_flask.config.model_yaml.yamlfile import Document
@@ -136,7 +137,7 @@ def _check(config: ModelConfig, document: Document) -> None:
                 "under its `config_file` a file of its own, with its `overrides` laid over"
             )
         raise document.error(("parameters",), said, "parameters.model")
-    if addresses.is_address(model):
+    if references.is_address(model):
         said = "`parameters.model` is an address; download the model into the models folder and name the file"
         raise document.error(("parameters", "model"), said)
     for key, text in templates.inline(config).items():

@@ -11,15 +11,19 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedRandom
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from localai_flask.config.references.reference import find_fault
 from localai_flask.errors import ConfigError
-from localai_flask.gallery.errors import DownloadFailed
+from localai_flask.gallery.errors import DownloadFailed, Stopped
 from localai_flask.gallery.progress import Progress, Report, megabytes
-from localai_flask.gallery.remote import Remote
+from localai_flask.gallery.remote import Remote, open_session
+from localai_flask.gallery.sources import pip_settings
+from localai_flask.gallery.sources.offer import RemoteFile
 from localai_flask.gallery.transfer import Transfer
 from localai_flask.gallery.unpacking import find_member, unpack
 
@@ -27,6 +31,47 @@ LOOK_S = 0.2
 """How often to look whether another process has brought a file."""
 SPARE_BYTES = 16 << 20
 """What is left free on the disk."""
+
+
+def fetch_files(
+    files: Sequence[RemoteFile], models_path: Path, *, report: Report, stopped: Callable[[], bool]
+) -> list[Path]:
+    """Fetch those of some files that are not there, one after the other, and return where all of them are.
+
+    The reports are on all of them together. Raises what `download` raises, `Stopped` as soon as it is, and
+    `ConfigError` if a name is none for a file in the models folder.
+    """
+    for file in files:
+        if fault := find_fault(file.path):
+            raise ConfigError(f"A file cannot be called {file.path!r} in the models folder: the name {fault}.")
+    sizes = [file.archive_size if file.member else file.size for file in files]
+    total = None if None in sizes else sum(size for size in sizes if size is not None)
+    before, paths = 0, []
+    for file, size in zip(files, sizes, strict=True):
+        paths.append(models_path / file.path)
+        download(_connect(file), paths[-1], file.sha256 or "", _shifted(report, before, total, stopped))
+        before += size or 0
+    return paths
+
+
+def _connect(file: RemoteFile) -> Remote:
+    session = pip_settings.open_pip_session(pip_settings.read_settings()) if file.through_pip else open_session()
+    session.headers.update(file.headers)
+    name = urlsplit(file.url).path.rpartition("/")[2]
+    if file.member:
+        return Remote(file.url, name, file.archive_sha256 or "", file.archive_size, file.member, session)
+    return Remote(file.url, name, file.sha256 or "", file.size, session=session)
+
+
+def _shifted(report: Report, before: int, total: int | None, stopped: Callable[[], bool]) -> Report:
+    """Report one file's progress as a part of that of all files."""
+
+    def shifted(progress: Progress) -> None:
+        if stopped():
+            raise Stopped("The download was stopped; what was received is kept.")
+        report(progress if total is None else Progress(before + progress.done, total, progress.rate))
+
+    return shifted
 
 
 def download(remote: Remote, target: Path, sha256: str, report: Report) -> None:

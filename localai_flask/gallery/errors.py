@@ -1,8 +1,8 @@
-"""What can go wrong with a download, beside an address that names nothing (`ConfigError`)."""
+"""What can go wrong with getting a model, beside what the files themselves are (`ConfigError`)."""
 
 from __future__ import annotations
 
-from localai_flask.errors import Unavailable
+from localai_flask.errors import ApiError, InvalidRequest, NotFound, Unavailable
 
 
 class DownloadFailed(Unavailable):
@@ -18,3 +18,27 @@ class SourceUnreachable(DownloadFailed):
     """Nobody answers at the place where models come from."""
 
     code = "model_source_unreachable"
+
+
+class NoReference(InvalidRequest):
+    """A text that names no model to get."""
+
+    code = "model_reference_invalid"
+
+
+class NotOffered(NotFound):
+    """What is named is not there, or cannot be taken."""
+
+    code = "model_source_not_found"
+
+
+class Offline(ApiError):
+    """Something would have to be fetched, and this server is set to fetch nothing."""
+
+    status, type, code = 409, "server_error", "offline"
+
+
+class Stopped(ApiError):
+    """Who wanted the files does not want them any more; what was received is kept."""
+
+    status, type, code = 409, "invalid_request_error", "download_stopped"

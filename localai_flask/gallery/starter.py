@@ -8,7 +8,7 @@ from pathlib import Path
 
 from localai_flask.config.registry import Registry
 from localai_flask.gallery.errors import DownloadFailed
-from localai_flask.gallery.files import fetch_files
+from localai_flask.gallery.model_files import fetch_missing
 from localai_flask.gallery.progress import Report
 from localai_flask.settings import Settings
 
@@ -39,7 +39,7 @@ def fetch_starter(settings: Settings, report: Report) -> Path:
     folder = models_folder()
     _write_yaml(folder / f"{NAME}.yaml")
     config = Registry(dataclasses.replace(settings, models_path=folder)).get(NAME)
-    fetch_files(config, report)
+    fetch_missing(config, report)
     return folder
 
 

@@ -13,16 +13,15 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from localai_flask.errors import ApiError, ConfigError
 from localai_flask.gallery import download as download_module
 from localai_flask.gallery import transfer
-from localai_flask.gallery.download import download
 from localai_flask.gallery.errors import DownloadFailed
-from localai_flask.gallery.package_index import locate
 from localai_flask.gallery.progress import Progress
-from localai_flask.gallery.remote import Remote
+from tests.support.fetching import fetch_to, locate
 from tests.support.package_index import Index
 
 CONTENT = random.Random(1).randbytes(3_000_000)
@@ -44,9 +43,7 @@ def target(tmp_path: Path) -> Iterator[Path]:
 
 
 def fetch(target: Path, sha256: str = SHA256, uri: str = URI) -> list[Progress]:
-    reports: list[Progress] = []
-    download(locate(uri), target, sha256, reports.append)
-    return reports
+    return fetch_to(target, locate(uri), sha256)
 
 
 def failure(target: Path, kind: type[ApiError], sha256: str = SHA256, uri: str = URI) -> str:
@@ -158,17 +155,13 @@ def test_a_complete_part_of_unknown_size_is_not_fetched_again(index: Index, targ
 def test_without_a_sum_nothing_is_resumed(index: Index, target: Path) -> None:
     target.parent.mkdir()
     target.with_name("model.gguf.part").write_bytes(b"x" * 1000)
-    found = locate(URI)
-    remote = Remote(found.url, found.name, member=found.member, session=found.session)
-    download(remote, target, "", lambda _: None)
+    fetch_to(target, msgspec.structs.replace(locate(URI), archive_sha256=None))
     assert ranges(index) == [None]
 
 
 def test_a_file_that_is_no_archive_is_put_in_place_as_it_is(target: Path, wheel: bytes) -> None:
-    found = locate(URI)
     whole = target.with_name("whole.whl")
-    remote = Remote(found.url, found.name, found.sha256, found.size, session=found.session)
-    download(remote, whole, hashlib.sha256(wheel).hexdigest(), lambda _: None)
+    fetch_to(whole, msgspec.structs.replace(locate(URI), member=""), hashlib.sha256(wheel).hexdigest())
     assert whole.read_bytes() == wheel and [path.name for path in target.parent.iterdir()] == ["whole.whl"]
 
 

