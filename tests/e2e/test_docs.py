@@ -170,8 +170,9 @@ def _check_command(words: list[str]) -> None:
             known = {each for one in command.params for each in (*one.opts, *one.secondary_opts)}
             assert word in known | {"--help"}
         elif isinstance(command, click.Group):
-            assert word in command.commands
-            command = command.commands[word]
+            found = command.get_command(click.Context(command), word)
+            assert found is not None, word
+            command = found
 
 
 def _check_make(words: list[str]) -> None:

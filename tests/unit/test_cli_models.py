@@ -32,7 +32,7 @@ def test_models_are_listed_with_and_without_the_word(folder: Path, before: bool)
     result = run(*where) if before else run("list", *where)
     assert result.exit_code == 0
     assert [line.split("\t")[:2] for line in result.stdout.splitlines()] == [["fine", "echo"], ["odd", "llama-cpp"]]
-    assert result.stderr.startswith("broken\tunusable: ")
+    assert result.stderr.startswith("broken cannot be used: ")
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -80,7 +80,7 @@ def test_without_a_folder_here_it_is_the_users_own(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.delenv("LOCALAI_MODELS_PATH", raising=False)
     monkeypatch.chdir(tmp_path)
-    assert run().stdout == f"mine\techo\t{own}/mine.yaml\n"
+    assert run().stdout.startswith("mine\techo\t")
     monkeypatch.setenv("LOCALAI_MODELS_PATH", "models")
     assert run().stdout == "", "what is named is taken as it is"
     monkeypatch.delenv("LOCALAI_MODELS_PATH")

@@ -1,4 +1,4 @@
-"""`localai-flask models`: what the models folder holds, and what is wrong with its YAML."""
+"""`localai-flask models check`: what is wrong with the YAML of models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localai_flask.cli.options import load_settings, settings_of_use
+from localai_flask.cli.models.folder import folder_settings
+from localai_flask.cli.options import settings_of_use
 from localai_flask.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,25 +17,7 @@ if TYPE_CHECKING:
     from localai_flask.config.model_yaml.findings import Finding
 
 
-@click.group(invoke_without_command=True)
-@settings_of_use("models_path")
-@click.pass_context
-def models(context: click.Context, /, **given: Any) -> None:
-    """List the models that the server would offer, or check their YAML."""
-    context.obj = given
-    if context.invoked_subcommand is None:
-        _list(load_settings(given))
-
-
-@models.command("list")
-@settings_of_use("models_path")
-@click.pass_obj
-def list_models(above: dict[str, Any], /, **given: Any) -> None:
-    """List the models that the server would offer."""
-    _list(_settings(above, given))
-
-
-@models.command("check")
+@click.command()
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--strict", is_flag=True, help="Exit 1 on a warning too.")
 @click.option("--json", "as_json", is_flag=True, help="Print what is found as a JSON list.")
@@ -45,7 +28,7 @@ def check(context: click.Context, /, files: tuple[Path, ...], strict: bool, as_j
 
     Exits 1 if a model is unusable; what costs a warning only has no effect or is passed over.
     """
-    settings = _settings(context.obj, given)
+    settings = folder_settings(given)
     found = [finding for file in files for finding in _findings_of(file)] if files else _findings(settings)
     if as_json:
         click.echo(json.dumps([finding._asdict() for finding in found], indent=2, ensure_ascii=False))
@@ -54,21 +37,6 @@ def check(context: click.Context, /, files: tuple[Path, ...], strict: bool, as_j
     if not found and not as_json:
         click.echo("Nothing is wrong.")
     context.exit(1 if any(strict or finding.is_fault for finding in found) else 0)
-
-
-def _settings(above: dict[str, Any], given: dict[str, Any]) -> Settings:
-    """Combine what stands before the subcommand with what stands behind it, which wins."""
-    return load_settings(above | {name: value for name, value in given.items() if value is not None})
-
-
-def _list(settings: Settings) -> None:
-    from localai_flask.config.registry import Registry
-
-    registry = Registry(settings)
-    for name, config in registry.models().items():
-        click.echo(f"{name}\t{config.backend}\t{config.source}")
-    for name, problem in registry.problems().items():
-        click.echo(f"{name}\tunusable: {problem}", err=True)
 
 
 def _findings(settings: Settings) -> list[Finding]:

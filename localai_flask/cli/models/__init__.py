@@ -1,0 +1,32 @@
+"""`localai-flask models`: the models of a server or a folder, and what is wrong with their YAML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from localai_flask.cli.command_table import CommandTable
+from localai_flask.cli.models.listing import print_models
+from localai_flask.cli.options import settings_of_use
+
+SECTIONS = {
+    "Commands": {
+        "list": "localai_flask.cli.models.listing:list_models",
+        "show": "localai_flask.cli.models.show:show",
+        "check": "localai_flask.cli.models.check:check",
+    }
+}
+
+
+@click.group(cls=CommandTable, sections=SECTIONS, invoke_without_command=True)
+@settings_of_use("models_path")
+@click.pass_context
+def models(context: click.Context, /, **given: Any) -> None:
+    """List models, look at them, and check their YAML.
+
+    Without a command it lists the models of the folder.
+    """
+    context.obj = given
+    if context.invoked_subcommand is None:
+        print_models(given)

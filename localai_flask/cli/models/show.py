@@ -1,0 +1,162 @@
+"""`localai-flask show`: what is known of one model, and the configuration with which it is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from localai_flask.cli.client.shapes import Model
+from localai_flask.cli.client.target import Target, with_server
+from localai_flask.cli.exit_codes import CommandFailed, NoSuchThing
+from localai_flask.cli.models.folder import folder_option, folder_settings, names_folder, size_of
+from localai_flask.cli.models.names import complete_models
+from localai_flask.cli.output import json_option, make_console, print_json, size
+
+if TYPE_CHECKING:
+    from localai_flask.config.model import ModelConfig
+
+FILLED_IN = ("models_path", "file_stamp", "source")
+"""What the registry adds to the YAML's keys."""
+
+
+class Shown(msgspec.Struct):
+    """What is known of a model; null is what neither the server nor the folder says."""
+
+    name: str
+    engine: str | None = None
+    state: str | None = None
+    file: str | None = None
+    size: int | None = None
+    architecture: str | None = None
+    parameters: str | None = None
+    context_length: int | None = None
+    trained_context: int | None = None
+    chat_template: bool | None = None
+    capabilities: list[str] = []
+    source: str | None = None
+    config: dict[str, Any] = {}
+    """The keys of the YAML that are not as they are by default, those of a bare file too."""
+
+
+@click.command()
+@click.argument("name", metavar="MODEL", shell_complete=complete_models)
+@json_option
+@with_server
+@folder_option
+def show(name: str, as_json: bool, target: Target, **given: Any) -> None:
+    """Show what is known of a model, and the configuration with which it is served.
+
+    The server says what state it is in; its file and its YAML are read from the models folder of this machine.
+    """
+    shown = Shown(name)
+    by_server = None if names_folder(given) else _ask_server(target, name)
+    by_folder = None if by_server is not None and target.is_given else _look_up(name, given)
+    if isinstance(by_folder, CommandFailed):
+        if by_server is None:
+            raise by_folder
+    elif by_folder is not None:
+        shown = _of_folder(by_folder)
+    if by_server is not None:
+        _add_server(shown, by_server)
+    if as_json:
+        print_json(shown)
+    else:
+        _print(shown)
+
+
+def _ask_server(target: Target, name: str) -> Model | None:
+    """Return what a running server says of a model; None without a server."""
+    from urllib.parse import quote
+
+    from localai_flask.cli.client.client import Client
+
+    client = Client(target)
+    if not target.is_given and not client.is_running():
+        return None
+    return client.get(f"/v1/models/{quote(name)}", Model)
+
+
+def _look_up(name: str, given: dict[str, Any]) -> ModelConfig | CommandFailed:
+    from localai_flask.config.registry import Registry
+    from localai_flask.errors import ApiError, ModelNotFound
+
+    try:
+        return Registry(folder_settings(given)).get(name)
+    except ModelNotFound as error:
+        return NoSuchThing(str(error).replace("GET /v1/models lists", "`localai-flask list` lists"))
+    except ApiError as error:
+        return CommandFailed(str(error))
+
+
+def _of_folder(config: ModelConfig) -> Shown:
+    from localai_flask.config import facts
+    from localai_flask.config.files.gguf import inspect
+    from localai_flask.errors import ApiError
+
+    raw = msgspec.to_builtins(config)
+    shown = Shown(
+        name=config.name,
+        engine=config.backend,
+        file=str(config.model_path) if config.parameters.model else None,
+        size=size_of(config),
+        context_length=facts.context_length(config),
+        capabilities=sorted(facts.capabilities(config)),
+        source=config.source,
+        config={key: value for key, value in raw.items() if key not in FILLED_IN and value != {}},
+    )
+    if config.parameters.model and Path(config.model_path).is_file():
+        try:
+            header = inspect(config.model_path)
+        except ApiError:  # a file for another engine
+            return shown
+        shown.architecture, shown.parameters = header.architecture or None, header.size_label or None
+        shown.trained_context, shown.chat_template = header.context_length or None, header.chat_template is not None
+    return shown
+
+
+def _add_server(shown: Shown, model: Model) -> None:
+    shown.name, shown.state = model.id, model.state or None
+    shown.engine = shown.engine or model.backend
+    shown.size = shown.size or model.size
+    shown.context_length = model.context_length or shown.context_length
+    shown.capabilities = list(model.capabilities) or shown.capabilities
+
+
+def _print(shown: Shown) -> None:
+    console = make_console()
+    rows = {
+        "Name": shown.name,
+        "Engine": shown.engine,
+        "State": shown.state,
+        "File": shown.file,
+        "Size": size(shown.size) if shown.size else None,
+        "Architecture": shown.architecture,
+        "Parameters": shown.parameters,
+        "Context": _context(shown),
+        "Template": {True: "its own", False: "none in the file", None: None}[shown.chat_template],
+        "Can": ", ".join(shown.capabilities),
+    }
+    for title, value in rows.items():
+        if value:
+            console.print(f"[bold]{title:14}[/]", end="")
+            console.print(value, markup=False, soft_wrap=True)
+    if shown.config:
+        console.print(f"\n[bold]Configuration[/] [dim]({shown.source})[/]")
+        console.print(_as_yaml(shown.config), markup=False, soft_wrap=True)
+
+
+def _context(shown: Shown) -> str | None:
+    if not shown.context_length:
+        return None
+    trained = shown.trained_context
+    more = f", of {trained} that it was trained for" if trained and trained != shown.context_length else ""
+    return f"{shown.context_length} tokens{more}"
+
+
+def _as_yaml(config: dict[str, Any]) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100)).rstrip()
