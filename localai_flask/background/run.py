@@ -6,8 +6,8 @@ import threading
 import time
 
 from localai_flask.api.observation import RUN
-from localai_flask.api.responses import making
-from localai_flask.api.responses.telling import Telling, Told
+from localai_flask.api.responses import stored_responses
+from localai_flask.api.responses.response_writer import ResponseWriter, WrittenEvent
 from localai_flask.errors import ServerShuttingDown
 from localai_flask.metrics.request_record import RequestRecord
 from localai_flask.store.runs import Batch, Claimed
@@ -44,18 +44,18 @@ class Run:
         if self.shutting_down:
             raise ServerShuttingDown("The server was shut down before this response was finished.")
 
-    def tell(self, told: list[Told], telling: Telling) -> None:
+    def tell(self, told: list[WrittenEvent], writer: ResponseWriter) -> None:
         """Hand events over to be written; with the last one goes the whole response."""
         if not told:
             return
         with self._lock:
             if self.gone:
                 raise Stopped
-            self._batch.events += map(making.as_stored_event, told)
+            self._batch.events += map(stored_responses.as_stored_event, told)
             if any(each.type not in WITHOUT_OUTPUT for each in told):
                 self.begun = self._batch.begun = True
             if told[-1].last:
-                self._batch.ended = making.as_stored(telling.response)
+                self._batch.ended = stored_responses.as_stored(writer.response)
 
     def take(self) -> Batch | None:
         """Return what is new, or what renews the lease if it is time to; None if neither."""

@@ -20,8 +20,8 @@ from flask import Flask
 from localai_flask import log_privacy
 from localai_flask.api import current, observation
 from localai_flask.api.answer.errors import MISTAKE
-from localai_flask.api.responses import making
-from localai_flask.api.responses.telling import Telling
+from localai_flask.api.responses import stored_runs
+from localai_flask.api.responses.response_writer import ResponseWriter
 from localai_flask.api.work.work import Work
 from localai_flask.app import create_app, take_up_settings
 from localai_flask.background.run import Run, Stopped
@@ -149,44 +149,44 @@ class Runner:
 
     def _work(self, run: Run, before: list[StoredEvent]) -> None:
         try:
-            telling = making.telling_of(run.claimed, before)
+            writer = stored_runs.continue_writer(run.claimed, before)
         except Exception:  # whatever another version of this server may have written
             log.exception("a stored background run cannot be read")
-            return _fail(run, making.telling_anew(run.claimed), ApiError(UNREADABLE))
+            return _fail(run, stored_runs.begin_anew(run.claimed), ApiError(UNREADABLE))
         try:
             run.check()
             _refuse_to_repeat(run.claimed)
             with self._app.app_context():
-                self._answer(run, telling)
+                self._answer(run, writer)
         except Stopped:
             run.record.code = STOPPED
             if not run.gone:
-                run.tell(telling.cancel(), telling)
+                run.tell(writer.cancel(), writer)
         except ApiError as error:
-            _fail(run, telling, error)
+            _fail(run, writer, error)
         except Exception:  # the thread's boundary: whatever it is, the response must not stay in progress
             log.exception("a background run failed")
-            _fail(run, telling, ApiError(MISTAKE))
+            _fail(run, writer, ApiError(MISTAKE))
 
-    def _answer(self, run: Run, telling: Telling) -> None:
+    def _answer(self, run: Run, writer: ResponseWriter) -> None:
         if run.claimed.next_sequence <= 2:  # else an earlier attempt has told it
-            run.tell(telling.start(), telling)
-        telling.response.status = "in_progress"
+            run.tell(writer.start(), writer)
+        writer.response.status = "in_progress"
         while True:
             try:
-                return _attempt(run, telling)
+                return _attempt(run, writer)
             except ApiError as error:
                 if error.info.code != Overloaded.code or run.begun:
                     raise
                 _pause(run, error.info.retry_after or 1.0)
 
 
-def _attempt(run: Run, telling: Telling) -> None:
-    work: Work = making.work_of(run.claimed, telling, run)
+def _attempt(run: Run, writer: ResponseWriter) -> None:
+    work: Work = stored_runs.begin_stored_work(run.claimed, writer, run)
     try:
         for _, event in work.events():
-            run.tell(telling.feed(event), telling)
-        run.tell(telling.close(), telling)
+            run.tell(writer.feed(event), writer)
+        run.tell(writer.close(), writer)
     finally:
         work.close()
 
@@ -206,10 +206,10 @@ def _refuse_to_repeat(claimed: Claimed) -> None:
         raise Unavailable(f"The process that worked on this response ended {MOST_ATTEMPTS} times; ask for less.")
 
 
-def _fail(run: Run, telling: Telling, error: ApiError) -> None:
+def _fail(run: Run, writer: ResponseWriter, error: ApiError) -> None:
     run.record.code = error.info.code
     try:
-        run.tell(telling.fail(error), telling)
+        run.tell(writer.fail(error), writer)
     except Stopped:
         pass  # it belongs to somebody else now
 

@@ -48,11 +48,12 @@ def admit_mistake(request: Any, exc: Exception) -> bytes:
 
 def render(status: HTTPStatus, code: str, message: str) -> bytes:
     """Render a response that is the connection's last one."""
-    from localai_flask.api.answer.errors import encode_error  # the arbiter imports this module, and needs no Flask
+    # The arbiter imports this module, and needs no Flask.
+    from localai_flask.api.answer.errors import encode_error
+    from localai_flask.api.answer.family_words import CHAT
     from localai_flask.errors import ErrorInfo
 
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    body = encode_error(ErrorInfo(status, kind, code, message))
+    body = encode_error(ErrorInfo(status, CHAT.error(status), code, message))
     retry = "Retry-After: 1\r\n" if status >= 500 and status != HTTPStatus.NOT_IMPLEMENTED else ""
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"

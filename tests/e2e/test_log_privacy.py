@@ -121,12 +121,12 @@ def test_nothing_of_a_request_is_logged(models_path: Path, tmp_path: Path) -> No
 
 BUGS = """
 from localai_flask.api.openai import render
-from localai_flask.api.responses import making
+from localai_flask.api.responses import stored_runs
 def edit(identity, answers, n):
     raise ValueError(f"cannot render {answers}")
-def work_of(claimed, telling, watch):
+def begin_stored_work(claimed, writer, watch):
     raise KeyError(claimed.request)
-render.edit, making.work_of = edit, work_of
+render.edit, stored_runs.begin_stored_work = edit, begin_stored_work
 """
 
 

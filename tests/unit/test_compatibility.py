@@ -20,7 +20,7 @@ from localai_flask.api.anthropic import schemas as anthropic_schemas
 from localai_flask.api.anthropic import stream as anthropic_stream
 from localai_flask.api.openai import embeddings, schemas
 from localai_flask.api.request.fields import Noted, Refused
-from localai_flask.api.responses import call_items, telling
+from localai_flask.api.responses import call_items, response_writer
 from localai_flask.api.responses import schemas as responses_schemas
 from localai_flask.api.responses import stream as responses_stream
 
@@ -119,7 +119,9 @@ def page() -> str:
     for title, types, schema in REQUESTS:
         lines += [f"\n## {title}\n", "| parameter | | |", "|---|---|---|", *rows(types, schema)]
     lines += events("Anthropic: events", anthropic.types.RawMessageStreamEvent, told_in(anthropic_stream))
-    lines += events("Open Responses: events", ResponseStreamEvent, told_in(responses_stream, telling, call_items))
+    lines += events(
+        "Open Responses: events", ResponseStreamEvent, told_in(responses_stream, response_writer, call_items)
+    )
     return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
 
 

@@ -16,6 +16,7 @@ from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from localai_flask.api import current
+from localai_flask.api.answer.family_words import CHAT
 from localai_flask.api.work.watch import ClientLeft
 from localai_flask.errors import ApiError, ErrorInfo, LoadCrashed, Overloaded, ServerConfigError
 
@@ -113,8 +114,7 @@ def _encode_plainly(info: ErrorInfo, _: str) -> bytes:
 def _on_http_error(error: HTTPException) -> Any:
     status = error.code or 500
     kept = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    return error_response(ErrorInfo(status, kind, CODES.get(status, "http_error"), _explain(error)), kept)
+    return error_response(ErrorInfo(status, CHAT.error(status), CODES.get(status, "http_error"), _explain(error)), kept)
 
 
 def _explain(error: HTTPException) -> str:

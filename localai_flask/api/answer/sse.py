@@ -15,6 +15,7 @@ from flask import Response
 
 from localai_flask.api import current
 from localai_flask.api.answer.errors import MISTAKE
+from localai_flask.api.answer.frames import comment
 from localai_flask.api.work.progress import ProgressReports, Report, Waits
 from localai_flask.api.work.watch import ClientLeft
 from localai_flask.api.work.work import Item, Work
@@ -29,7 +30,7 @@ PATIENCE_S = 1.0
 """How long the headers wait for the first event, so that an early error can still be a proper HTTP error."""
 PING_S = 0.4
 """A stream that has been silent this long says so at the next opportunity, which comes every half second."""
-PING = b": ping\n\n"
+PING = comment("ping")
 HEADERS = {
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",  # nginx would hold the events back
@@ -150,4 +151,4 @@ def _first_event(work: Work) -> Item:
 
 
 def _beat(item: Item) -> bytes:
-    return b": loading %d %%\n\n" % (100 * item) if isinstance(item, float) else PING
+    return comment(f"loading {100 * item:.0f} %") if isinstance(item, float) else PING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from localai_flask.api.answer.family_words import MESSAGES
 from localai_flask.api.anthropic.shapes import ErrorDetail, ErrorResponse
 from localai_flask.api.pages import openapi
 from localai_flask.errors import ErrorInfo
@@ -12,15 +13,6 @@ VERSION = "anthropic-version"
 """The header that the family's clients send with all requests."""
 MARKS = (("/v1/messages", ""), ("/messages", ""), ("/v1/models", VERSION), ("/models", VERSION))
 """What marks a request of this family: its path, and the header on paths that OpenAI's clients use too."""
-TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-}
 _documented = {"description": "An error.", "content": {"application/json": {"schema": openapi.schema(ErrorResponse)}}}
 DOCUMENTED = {"400": _documented, "default": _documented}
 """For the OpenAPI page: what stands for OpenAI's shape on these routes."""
@@ -28,5 +20,5 @@ DOCUMENTED = {"400": _documented, "default": _documented}
 
 def encode_error(info: ErrorInfo, request_id: str) -> bytes:
     """Render an error as the JSON of Anthropic's API."""
-    kind = TYPES.get(info.status, "invalid_request_error" if info.status < 500 else "api_error")
+    kind = MESSAGES.error(info.status)
     return msgspec.json.encode(ErrorResponse(ErrorDetail(kind, info.message), request_id))

@@ -9,18 +9,11 @@ from typing import Any
 
 import msgspec
 
+from localai_flask.api.answer.family_words import MESSAGES
 from localai_flask.api.anthropic import shapes
 from localai_flask.chat.answer import Answer, Finish
 from localai_flask.chat.output.partial_json import is_object
 from localai_flask.generation import FinishReason, Usage
-
-STOP_REASONS: dict[FinishReason, shapes.StopWord] = {
-    FinishReason.EOS: "end_turn",
-    FinishReason.STOP_SEQUENCE: "stop_sequence",
-    FinishReason.MAX_TOKENS: "max_tokens",
-    FinishReason.CONTEXT: "model_context_window_exceeded",
-    FinishReason.TOOL_CALLS: "tool_use",
-}
 
 INVALID = "INVALID_JSON"
 
@@ -77,7 +70,7 @@ def stop_reason(finish: Finish, stops: Container[str]) -> tuple[shapes.StopWord,
     if finish.reason is FinishReason.STOP_SEQUENCE and finish.stop_sequence not in stops:
         return "end_turn", None  # one of the model's YAML, of which the client knows nothing
     sequence = finish.stop_sequence if finish.reason is FinishReason.STOP_SEQUENCE else None
-    return STOP_REASONS[finish.reason], sequence
+    return MESSAGES.finish[finish.reason], sequence
 
 
 def tool_use_id(id: str) -> str:

@@ -9,10 +9,12 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError, fields
 
+from localai_flask.api.answer.family_words import MESSAGES
 from localai_flask.api.anthropic.blocks import read_text
 from localai_flask.api.anthropic.history import read_conversation, with_thoughts_cleared
 from localai_flask.api.anthropic.tools import ToolSchema, shown_tools, tool_changes
 from localai_flask.api.anthropic.volatile import without_volatile_lines
+from localai_flask.api.conversation.tool_choice import Choice, asked_by, chosen_tools
 from localai_flask.api.request.fields import (
     Decimal,
     Either,
@@ -31,11 +33,11 @@ from localai_flask.api.request.fields import (
 from localai_flask.api.request.parsing import Unsupported
 from localai_flask.api.request.waiting import NO_WISHES, ProgressFields, Waiting, waiting_of
 from localai_flask.chat.constraints.constraint import Wanted, json_form
-from localai_flask.chat.conversation import Conversation, Message, Tool
+from localai_flask.chat.conversation import Conversation, Message
 from localai_flask.generation import Constraint
 
 TEXT_OR_BLOCKS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}
-TOOL_CHOICE = {"oneOf": [{"type": "string", "enum": ["auto", "any", "none"]}, {"type": "object"}]}
+TOOL_CHOICE = {"oneOf": [{"type": "string", "enum": [*MESSAGES.tool_choices]}, {"type": "object"}]}
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 HOSTED = "is run by Anthropic's servers, which this is not; leave it out."
 
@@ -88,9 +90,17 @@ class SystemField(Either):
 
 
 class ToolChoiceSchema(RequestSchema):
-    type = Text(required=True, validate=one_of("auto", "any", "none", "tool"))
-    name = Text()
+    type = Text(required=True, validate=one_of(*MESSAGES.tool_choices, "tool"))
+    name = Text(validate=not_empty())
     disable_parallel_tool_use = Flag()
+
+    @marshmallow.post_load
+    def make(self, data: dict[str, Any], **_: Any) -> Choice:
+        if mode := MESSAGES.tool_choice(data["type"]):
+            return Choice(mode, once=data.get("disable_parallel_tool_use"))
+        if "name" not in data:
+            raise ValidationError({"name": ["is required."]})
+        return Choice("required", frozenset({data["name"]}), once=True)
 
 
 class ToolChoiceField(Either):
@@ -177,19 +187,17 @@ class PromptRequest(RequestSchema):
             messages = with_thoughts_cleared(messages, keep)
         if data["system"]:
             messages.insert(0, Message(role="system", content=data["system"]))
-        choice = data.get("tool_choice", {"type": "auto"})
-        chosen = choice.get("name") if choice["type"] == "tool" else None
-        shown = shown_tools(data["tools"], tool_changes(data["messages"]), chosen)
-        tools = _chosen(shown, choice, [each.type for each in data["tools"] if each.tool is None])
-        must_call = choice["type"] in ("any", "tool")
-        disabled = choice["type"] == "tool" or choice.get("disable_parallel_tool_use")
+        choice = data.get("tool_choice", Choice())
+        left_out = tuple(dict.fromkeys(each.type for each in data["tools"] if each.tool is None))
+        shown = shown_tools(data["tools"], tool_changes(data["messages"]), choice.names or ())
+        tools = chosen_tools(shown, choice, [f"{kind} {HOSTED}" for kind in left_out])
         config, thinking = _output_config(data), data.get("thinking", {})
         if continues := messages[-1].role == "assistant":
             continues = _is_to_be_continued(messages, thinking, config)
         conversation = Conversation(
             messages=tuple(messages),
             tools=tools,
-            parallel_tool_calls=None if disabled is None else not disabled,
+            parallel_tool_calls=None if choice.once is None else not choice.once,
             template_kwargs=data.get("chat_template_kwargs", {}),
             reasoning_effort=config.get("effort", ""),
             enable_thinking=_switch(thinking),
@@ -197,14 +205,18 @@ class PromptRequest(RequestSchema):
             thinking_field="thinking.budget_tokens",
             continued_by="messages" if continues else "",
         )
-        wanted = Wanted(form=config.get("format"), must_call=must_call, asked_by=_asked_by(tools, must_call))
+        wanted = Wanted(
+            form=config.get("format"),
+            must_call=choice.mode == "required",
+            asked_by=asked_by(tools, choice, "tools[{}].strict"),
+        )
         return MessagesCall(
             model=data.get("model") or None,
             conversation=conversation,
             wanted=wanted,
             shows_thinking=thinking.get("type") != "disabled",
             hides_thoughts=thinking.get("display") == "omitted",
-            left_out=tuple(dict.fromkeys(each.type for each in data["tools"] if each.tool is None)),
+            left_out=left_out,
             **more,
         )
 
@@ -260,26 +272,6 @@ def _marks_cache(body: dict[str, Any]) -> bool:
 
 def _objects(value: Any) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-
-
-def _chosen(tools: tuple[Tool, ...], choice: dict[str, Any], left_out: list[str]) -> tuple[Tool, ...]:
-    kind, names = choice["type"], [tool.name for tool in tools]
-    if kind == "none":
-        return ()
-    if kind in ("any", "tool") and not tools:
-        reason = f": {left_out[0]} {HOSTED}" if left_out else "."
-        raise ValidationError({"tool_choice": ["asks for a call, but there are no `tools`" + reason]})
-    if kind != "tool":
-        return tools
-    if choice.get("name") not in names:
-        raise ValidationError({"tool_choice": {"name": ["must be the name of one of the `tools` that it may call."]}})
-    return tuple(tool for tool in tools if tool.name == choice["name"])
-
-
-def _asked_by(tools: tuple[Tool, ...], must_call: bool) -> str:
-    if must_call:
-        return "tool_choice"
-    return next((f"tools[{index}].strict" for index, tool in enumerate(tools) if tool.strict), "")
 
 
 def _is_to_be_continued(messages: list[Message], thinking: dict[str, Any], config: dict[str, Any]) -> bool:

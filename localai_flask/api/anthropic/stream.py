@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
+from localai_flask.api.answer.frames import frame
 from localai_flask.api.anthropic.errors import encode_error
 from localai_flask.api.anthropic.render import Signature, encode, stop_reason, tool_use_id, usage
 from localai_flask.api.work.progress import Report
@@ -12,7 +13,7 @@ from localai_flask.chat.answer import Content, Enough, Event, Finish, Thought, T
 from localai_flask.errors import ApiError
 from localai_flask.generation import PromptLogprobs, Started, Usage
 
-PING = b'event: ping\ndata: {"type":"ping"}\n\n'
+PING = frame(b'{"type":"ping"}', "ping")
 
 
 class MessageEvents:
@@ -64,7 +65,7 @@ class MessageEvents:
         return _frame("message_stop", {})
 
     def error(self, error: ApiError) -> bytes:
-        return b"event: error\ndata: %s\n\n" % encode_error(error.info, self._request_id)
+        return frame(encode_error(error.info, self._request_id), "error")
 
     def _begin(self, used: Usage) -> bytes:
         if self._is_begun:
@@ -125,4 +126,4 @@ class MessageEvents:
 
 
 def _frame(kind: str, body: dict[str, Any]) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (kind.encode(), encode({"type": kind, **body}))
+    return frame(encode({"type": kind, **body}), kind)

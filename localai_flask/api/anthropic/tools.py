@@ -6,7 +6,7 @@ servers would run is left out of the prompt; a response header lists it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import marshmallow
@@ -123,7 +123,7 @@ class ToolSchema(RequestSchema):
         return OfferedTool(kind, tool, deferred)
 
 
-def shown_tools(offered: Sequence[OfferedTool], named: Mapping[str, bool], chosen: str | None) -> tuple[Tool, ...]:
+def shown_tools(offered: Sequence[OfferedTool], named: Mapping[str, bool], chosen: Container[str]) -> tuple[Tool, ...]:
     """Return the tools that the model is shown: a deferred one only once the conversation, or the choice, names it.
 
     `named` says of tools whether the conversation has added them or taken them away. Where a search that a server would
@@ -133,7 +133,7 @@ def shown_tools(offered: Sequence[OfferedTool], named: Mapping[str, bool], chose
     return tuple(
         tool
         for _, tool, deferred in offered
-        if tool is not None and (tool.name == chosen or named.get(tool.name, not (deferred and is_findable)))
+        if tool is not None and (tool.name in chosen or named.get(tool.name, not (deferred and is_findable)))
     )
 
 

@@ -24,16 +24,20 @@ class Choice(NamedTuple):
 
     mode: str = "auto"
     names: frozenset[str] | None = None
-    once: bool = False
+    once: bool | None = None
 
 
-def chosen_tools(tools: Sequence[Tool], choice: Choice) -> tuple[Tool, ...]:
-    """Return the tools that may be called; raise `ValidationError` if a choice cannot be met."""
+def chosen_tools(tools: Sequence[Tool], choice: Choice, missing_why: Sequence[str] = ()) -> tuple[Tool, ...]:
+    """Return the tools that may be called.
+
+    Raises `ValidationError` if a choice cannot be met, with the first reason why tools are missing, if there are any.
+    """
     if choice.mode == "none":
         return ()
     names = {tool.name for tool in tools}
     if choice.mode == "required" and not tools:
-        raise ValidationError({"tool_choice": ["asks for a call, but there are no `tools`."]})
+        reason = f": {missing_why[0]}" if missing_why else "."
+        raise ValidationError({"tool_choice": [f"asks for a call, but there are no `tools`{reason}"]})
     if choice.names is not None and (missing := sorted(choice.names - names)):
         raise ValidationError({"tool_choice": [f"names {missing[0]}, which is not among the `tools`."]})
     return tuple(tool for tool in tools if choice.names is None or tool.name in choice.names)

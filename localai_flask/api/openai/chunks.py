@@ -10,10 +10,10 @@ from collections.abc import Container
 from typing import ClassVar
 
 from localai_flask.api.answer.errors import encode_error
+from localai_flask.api.answer.family_words import CHAT, LEGACY_CHAT
+from localai_flask.api.answer.frames import DONE, frame
 from localai_flask.api.conversation.custom_tools import read_input
 from localai_flask.api.openai.render import (
-    FINISH_REASONS,
-    LEGACY_FINISH_REASONS,
     Identity,
     LegacyLogprobs,
     chat_logprobs,
@@ -27,7 +27,6 @@ from localai_flask.chat.answer import Content, Event, Finish, Thought, ToolArgum
 from localai_flask.errors import ApiError
 from localai_flask.generation import PromptLogprobs, Started, TokenLogprob
 
-DONE = b"data: [DONE]\n\n"
 NULL = b"null"
 
 
@@ -38,7 +37,7 @@ class Chunks:
     """
 
     kind = ""
-    words = FINISH_REASONS
+    words = CHAT
     more: ClassVar[dict[str, str]] = {}
     """What else stands in each chunk."""
 
@@ -51,8 +50,8 @@ class Chunks:
             "system_fingerprint": identity.fingerprint,
             **self.more,
         }
-        self._head = b"data: " + encode(head)[:-1] + b',"choices":['
-        self._tail = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
+        self._head = encode(head)[:-1] + b',"choices":['
+        self._tail = b'],"usage":null}' if include_usage else b"]}"
         self._n = n
         self._include_usage = include_usage
         self._finishes: dict[int, Finish] = {}
@@ -60,26 +59,26 @@ class Chunks:
     def _progress(self, choice: bytes, report: Report) -> bytes:
         """Return a chunk of an empty choice that tells how far a sequence is."""
         usage = b'"usage":null,' if self._include_usage else b""
-        return b"%s%s],%s%s\n\n" % (self._head, choice, usage, encode(report)[1:])
+        return frame(b"%s%s],%s%s" % (self._head, choice, usage, encode(report)[1:]))
 
     def closing(self) -> bytes:
         """The usage, if it was asked for, and the end."""
         if not self._include_usage:
             return DONE
         finishes = [self._finishes[index] for index in sorted(self._finishes)]
-        told = encode(usage(finishes, self._n)), encode(timings(finishes))
-        return b'%s],"usage":%s,"timings":%s}\n\n%s' % (self._head, *told, DONE)
+        counts = encode(usage(finishes, self._n)), encode(timings(finishes))
+        return frame(b'%s],"usage":%s,"timings":%s}' % (self._head, *counts)) + DONE
 
     def error(self, error: ApiError) -> bytes:
-        return b"data: %s\n\n%s" % (encode_error(error.info), DONE)
+        return frame(encode_error(error.info)) + DONE
 
     def _ending(self, index: int, finish: Finish | None) -> tuple[bytes, bytes]:
         """Return a chunk's finish reason, and what stands behind its choice."""
         if finish is None:
             return NULL, self._tail
         self._finishes[index] = finish
-        tail = self._tail if self._include_usage else b'],"timings":%s}\n\n' % encode(timings([finish]))
-        return encode(self.words[finish.reason]), tail
+        tail = self._tail if self._include_usage else b'],"timings":%s}' % encode(timings([finish]))
+        return encode(self.words.finish[finish.reason]), tail
 
 
 class ChatChunks(Chunks):
@@ -98,9 +97,9 @@ class ChatChunks(Chunks):
     def feed(self, index: int, event: Event) -> bytes:
         """Frames for one event."""
         if index in self._begun:
-            return self._tell(index, event)
+            return self._render(index, event)
         self._begun.add(index)
-        return self._chunk(index, b'{"role":"assistant","content":null}') + self._tell(index, event)
+        return self._chunk(index, b'{"role":"assistant","content":null}') + self._render(index, event)
 
     def progress(self, index: int, report: Report) -> bytes:
         """Return a chunk as llama-server makes it."""
@@ -109,7 +108,7 @@ class ChatChunks(Chunks):
         )
         return self._progress(choice, report)
 
-    def _tell(self, index: int, event: Event) -> bytes:
+    def _render(self, index: int, event: Event) -> bytes:
         match event:
             case Content(text, logprobs):
                 return self._chunk(index, b'{"content":%s}' % encode(text), _logprobs(logprobs))
@@ -144,8 +143,8 @@ class ChatChunks(Chunks):
         return frames
 
     def _chunk(self, index: int, delta: bytes, logprobs: bytes = NULL, finish: Finish | None = None) -> bytes:
-        told = self._head, index, delta, logprobs, *self._ending(index, finish)
-        return b'%s{"index":%d,"delta":%s,"logprobs":%s,"finish_reason":%s}%s' % told
+        parts = self._head, index, delta, logprobs, *self._ending(index, finish)
+        return frame(b'%s{"index":%d,"delta":%s,"logprobs":%s,"finish_reason":%s}%s' % parts)
 
 
 def _logprobs(logprobs: list[TokenLogprob]) -> bytes:
@@ -155,15 +154,15 @@ def _logprobs(logprobs: list[TokenLogprob]) -> bytes:
 class LegacyChatChunks(ChatChunks):
     """The same with calls as they were before there were tools."""
 
-    words = LEGACY_FINISH_REASONS
+    words = LEGACY_CHAT
 
-    def _tell(self, index: int, event: Event) -> bytes:
+    def _render(self, index: int, event: Event) -> bytes:
         match event:
             case ToolCallStart(_, _, name):
                 return self._chunk(index, b'{"function_call":%s}' % encode({"name": name, "arguments": ""}))
             case ToolArguments(_, text):
                 return self._chunk(index, b'{"function_call":%s}' % encode({"arguments": text}))
-        return super()._tell(index, event)
+        return super()._render(index, event)
 
 
 class CompletionChunks(Chunks):
@@ -211,5 +210,5 @@ class CompletionChunks(Chunks):
         return self._frame(index, text, rendered, finish)
 
     def _frame(self, index: int, text: str, rendered: bytes, finish: Finish | None = None) -> bytes:
-        told = self._head, index, encode(text), rendered, *self._ending(index, finish)
-        return b'%s{"index":%d,"text":%s,"logprobs":%s,"finish_reason":%s}%s' % told
+        parts = self._head, index, encode(text), rendered, *self._ending(index, finish)
+        return frame(b'%s{"index":%d,"text":%s,"logprobs":%s,"finish_reason":%s}%s' % parts)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import marshmallow
 from marshmallow import ValidationError, fields
 
+from localai_flask.api.answer.family_words import CHAT, LEGACY_CHAT
 from localai_flask.api.conversation.custom_tools import InputFormat, as_arguments, custom_tool
 from localai_flask.api.conversation.foreign_past import foreign_text
 from localai_flask.api.conversation.tool_choice import Choice
@@ -186,8 +187,8 @@ class ToolChoice(Either):
     """A word, a function by its name, or a list of allowed functions."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Choice:
-        if value in ("auto", "none", "required"):
-            return Choice(value)
+        if mode := CHAT.tool_choice(value):
+            return Choice(mode)
         if not isinstance(value, dict):
             raise ValidationError("must be `auto`, `none`, `required` or an object.")
         kind = value.get("type")
@@ -221,8 +222,8 @@ class FunctionChoice(Either):
     """The choice as it was made before there were tools: a word, or a function's name in an object."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Choice:
-        if value in ("auto", "none"):
-            return Choice(value)
+        if mode := LEGACY_CHAT.tool_choice(value):
+            return Choice(mode)
         name = value.get("name") if isinstance(value, dict) else None
         if not isinstance(name, str) or not name:
             raise ValidationError('must be `auto`, `none` or `{"name": …}`.')

@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-import math
 import time
 import uuid
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from localai_flask import __version__
+from localai_flask.api.answer.family_words import CHAT, LEGACY_CHAT, FamilyWords
+from localai_flask.api.answer.logprobs import finite, render_logprobs, shown
 from localai_flask.api.conversation.custom_tools import read_input
 from localai_flask.api.openai import shapes
 from localai_flask.api.openai.timings import timings
 from localai_flask.chat.answer import Answer, Finish
 from localai_flask.chat.conversation import ToolCall
 from localai_flask.config.model import ModelConfig
-from localai_flask.generation import FinishReason, TokenLogprob
-
-FINISH_REASONS: dict[FinishReason, shapes.FinishWord] = {
-    FinishReason.EOS: "stop",
-    FinishReason.STOP_SEQUENCE: "stop",
-    FinishReason.MAX_TOKENS: "length",
-    FinishReason.CONTEXT: "length",
-    FinishReason.TOOL_CALLS: "tool_calls",
-}
-LEGACY_FINISH_REASONS: dict[FinishReason, shapes.FinishWord] = {
-    **FINISH_REASONS,
-    FinishReason.TOOL_CALLS: "function_call",
-}
-LOWEST_LOGPROB = -9999.0
-"""What OpenAI's API says for a token that was impossible; JSON has no minus infinity."""
+from localai_flask.generation import TokenLogprob
 
 encode = msgspec.json.Encoder().encode
 
@@ -67,7 +54,7 @@ def chat_completion(
     `customs` are the tools that are called with a text.
     """
     choices = []
-    words = LEGACY_FINISH_REASONS if is_legacy else FINISH_REASONS
+    words = LEGACY_CHAT if is_legacy else CHAT
     for index, answer in enumerate(answers):
         logprobs = chat_logprobs(answer.logprobs) if with_logprobs else None
         choices.append(shapes.ChatChoice(index, _message(answer, is_legacy, customs), logprobs, _word(answer, words)))
@@ -120,11 +107,7 @@ def usage(finishes: Sequence[Finish], n: int) -> shapes.UsageShape:
 
 def chat_logprobs(logprobs: Iterable[TokenLogprob]) -> shapes.ChatLogprobs:
     """Render log-probabilities in the shape of chat completions."""
-    entries = []
-    for entry in logprobs:
-        top = [shapes.TopLogprob(_text(data), finite(logprob), list(data)) for _, data, logprob in entry.top]
-        entries.append(shapes.ChatLogprob(_text(entry.text), finite(entry.logprob), list(entry.text), top))
-    return shapes.ChatLogprobs(entries)
+    return shapes.ChatLogprobs(render_logprobs(logprobs))
 
 
 class LegacyLogprobs:
@@ -151,9 +134,9 @@ class LegacyLogprobs:
         """Render the next tokens' log-probabilities, behind others if these are given."""
         rendered = rendered or shapes.CompletionLogprobs([], [], [], [])
         for entry in logprobs:
-            rendered.tokens.append(_text(entry.text))
+            rendered.tokens.append(shown(entry.text))
             rendered.token_logprobs.append(finite(entry.logprob))
-            rendered.top_logprobs.append({_text(data): finite(logprob) for _, data, logprob in entry.top})
+            rendered.top_logprobs.append({shown(data): finite(logprob) for _, data, logprob in entry.top})
             rendered.text_offset.append(self._offset)
             self._offset += len(self._decoder.decode(entry.text))
         return rendered
@@ -162,10 +145,6 @@ class LegacyLogprobs:
 def text_of(logprobs: Iterable[TokenLogprob]) -> str:
     """Put the tokens' bytes together; those of an unfinished character at the end are left out."""
     return _decoder().decode(b"".join(entry.text for entry in logprobs))
-
-
-def finite(logprob: float) -> float:
-    return logprob if math.isfinite(logprob) else LOWEST_LOGPROB
 
 
 def tool_call(call: ToolCall) -> shapes.ToolCallShape:
@@ -190,9 +169,10 @@ def _message(answer: Answer, is_legacy: bool, customs: Container[str]) -> shapes
     return message
 
 
-def _word(answer: Answer, words: Mapping[FinishReason, shapes.FinishWord] = FINISH_REASONS) -> shapes.FinishWord:
+def _word(answer: Answer, words: FamilyWords = CHAT) -> shapes.FinishWord:
     assert answer.finish is not None, "a collected answer has an end"
-    return words[answer.finish.reason]
+    word: shapes.FinishWord = words.finish[answer.finish.reason]
+    return word
 
 
 def finishes_of(answers: Sequence[Answer]) -> list[Finish]:
@@ -201,7 +181,3 @@ def finishes_of(answers: Sequence[Answer]) -> list[Finish]:
 
 def _decoder() -> codecs.IncrementalDecoder:
     return codecs.getincrementaldecoder("utf-8")("replace")
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")

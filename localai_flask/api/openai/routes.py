@@ -10,7 +10,7 @@ from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.conversation.tool_choice import with_left_out
 from localai_flask.api.door.places import takes_place
 from localai_flask.api.openai import render, shapes
-from localai_flask.api.openai.bestof import best, judged
+from localai_flask.api.openai.best_of import best, judged
 from localai_flask.api.openai.calls import ChatCall, CompletionCall, EditCall
 from localai_flask.api.openai.chunks import ChatChunks, CompletionChunks, LegacyChatChunks
 from localai_flask.api.openai.render import Identity

@@ -15,7 +15,8 @@ from localai_flask.api.conversation.pairing import UnansweredCalls, UnknownResul
 from localai_flask.api.conversation.tool_choice import Choice, asked_by, chosen_tools
 from localai_flask.api.openai.calls import ChatCall, CompletionCall, EditCall
 from localai_flask.api.openai.messages import MessageSchema, ToolFields, check_readable
-from localai_flask.api.openai.sampling import (
+from localai_flask.api.request.fields import Either, Flag, Many, Mapping, Noted, Object, Refused, Text, Whole, not_empty
+from localai_flask.api.request.sampling import (
     MAX_CHOICES,
     MAX_SEQUENCES,
     ClientFields,
@@ -25,7 +26,6 @@ from localai_flask.api.openai.sampling import (
     common,
     invalid,
 )
-from localai_flask.api.request.fields import Either, Flag, Many, Mapping, Noted, Object, Refused, Text, Whole, not_empty
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Conversation, Message, Tool
 

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from localai_flask.api.answer.logprobs import Logprob
+
 
 class PromptTokensDetails(msgspec.Struct):
     cached_tokens: int
@@ -43,21 +45,8 @@ class Timings(msgspec.Struct):
     draft_n_accepted: int | msgspec.UnsetType = msgspec.UNSET
 
 
-class TopLogprob(msgspec.Struct):
-    token: str
-    logprob: float
-    bytes: list[int]
-
-
-class ChatLogprob(msgspec.Struct):
-    token: str
-    logprob: float
-    bytes: list[int]
-    top_logprobs: list[TopLogprob]
-
-
 class ChatLogprobs(msgspec.Struct):
-    content: list[ChatLogprob]
+    content: list[Logprob]
     refusal: None = None
 
 

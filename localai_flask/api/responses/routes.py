@@ -20,12 +20,12 @@ from localai_flask.api.door.places import takes_place
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
-from localai_flask.api.responses import compacting, making, shapes
+from localai_flask.api.responses import compacting, creation, input_items, shapes, stored_responses
 from localai_flask.api.responses.calls import Context, ResponseCall
 from localai_flask.api.responses.items import Item
+from localai_flask.api.responses.response_writer import TERMINAL, ResponseWriter, encode
 from localai_flask.api.responses.schemas import CompactRequest, InputTokensRequest, ResponseRequest
 from localai_flask.api.responses.stream import ResponseEvents, follow
-from localai_flask.api.responses.telling import TERMINAL, Telling, encode
 from localai_flask.api.work.chat_plan import count_prompt_tokens
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.config import sampling
@@ -52,54 +52,54 @@ def _query(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
 def create_response(call: ResponseCall) -> Response:
     """Answer a conversation"""
     name, config = chosen_model("chat", call.model)
-    params = sampling.merge(config, call.asked, making.CALLED)
-    items = making.with_references_resolved(call.items)
-    messages = making.messages_of(call, items)
-    telling = Telling(making.new_response(call, name, params), making.manner_of(call))
+    params = sampling.merge(config, call.asked, creation.CLIENT_NAMES)
+    items = input_items.with_references_resolved(call.items)
+    messages = input_items.messages_of(call, items)
+    writer = ResponseWriter(creation.new_response(call, name, params), creation.writing_options(call))
     if call.background:
-        return with_left_out(_queue(call, items, telling), call.left_out)
+        return with_left_out(_queue(call, items, writer), call.left_out)
 
     # A database that cannot be reached is told before the model has worked.
-    store = making.kept() if call.store else None
+    store = input_items.kept_responses() if call.store else None
 
     def keep() -> None:
         if store is not None:
-            store.put(making.as_stored(telling.response), making.as_kept(items), call.previous_id)
+            store.put(stored_responses.as_stored(writer.response), stored_responses.as_kept(items), call.previous_id)
 
-    work = making.work_on(call, messages, config, params, telling)
+    work = creation.begin_work(call, messages, config, params, writer)
     if call.stream:
-        return with_left_out(sse.respond(work, ResponseEvents(telling, keep)), call.left_out)
+        return with_left_out(sse.respond(work, ResponseEvents(writer, keep)), call.left_out)
     try:
         for _, event in work.events():
-            telling.feed(event)
+            writer.feed(event)
     finally:
         work.close()
-    telling.close()
+    writer.close()
     keep()
-    return with_left_out(json_response(encode(telling.response)), call.left_out)
+    return with_left_out(json_response(encode(writer.response)), call.left_out)
 
 
-def _queue(call: ResponseCall, items: Sequence[Item], telling: Telling) -> Response:
+def _queue(call: ResponseCall, items: Sequence[Item], writer: ResponseWriter) -> Response:
     """Leave a response to the process that works on background runs; refused, it is not kept."""
     # Before the run is kept, since a client that hears of no place asks again.
-    following = follow(current.store().runs, telling.response.id, -1) if call.stream else None
+    following = follow(current.store().runs, writer.response.id, -1) if call.stream else None
     try:
-        _keep_run(call, items, telling)
+        _keep_run(call, items, writer)
     except BaseException:
         if following is not None:
             following.close()
         raise
-    return following or json_response(encode(telling.response))
+    return following or json_response(encode(writer.response))
 
 
-def _keep_run(call: ResponseCall, items: Sequence[Item], telling: Telling) -> None:
-    first = [making.as_stored_event(told) for told in telling.queue()]
-    response, runs = telling.response, current.store().runs
+def _keep_run(call: ResponseCall, items: Sequence[Item], writer: ResponseWriter) -> None:
+    first = [stored_responses.as_stored_event(told) for told in writer.queue()]
+    response, runs = writer.response, current.store().runs
     home = Runtime.from_environment().server_name
-    request_body = making.request_of(call, items, response.model)
+    request_body = stored_responses.encode_request(call, items, response.model)
     runs.queue(
-        making.as_stored(response),
-        making.as_kept(items),
+        stored_responses.as_stored(response),
+        stored_responses.as_kept(items),
         call.previous_id,
         request_body,
         home,
@@ -132,9 +132,9 @@ flask.Blueprint.add_url_rule(bp, "/responses", "websocket", refuse_websocket, me
 def get_response(response_id: str) -> Response:
     """Return a stored response, or the events of a background one"""
     after = _whole("starting_after", -1, 0, 2**31 - 1)
-    stored = making.kept().get(response_id)
+    stored = input_items.kept_responses().get(response_id)
     if request.args.get("stream", "false").lower() not in ("true", "1"):
-        return json_response(making.whole(stored))
+        return json_response(stored_responses.encode_stored(stored))
     if not stored.background:
         raise InvalidRequest(
             "Only the events of background responses are stored; this one was made without `background`.",
@@ -159,7 +159,7 @@ def list_input_items(response_id: str) -> Response:
     order, after = request.args.get("order", "desc"), request.args.get("after")
     if order not in ("asc", "desc"):
         raise InvalidRequest("`order` must be one of: asc, desc.", param="order")
-    kept = making.kept().inputs(response_id)
+    kept = input_items.kept_responses().inputs(response_id)
     if order == "desc":
         kept.reverse()
     if after is not None:
@@ -178,7 +178,7 @@ def list_input_items(response_id: str) -> Response:
 @bp.doc(operationId="cancelResponse")
 def cancel_response(response_id: str) -> Response:
     """Cancel a background response; one that has ended stays as it is"""
-    responses = making.kept()
+    responses = input_items.kept_responses()
     stored = responses.get(response_id)
     if not stored.background:
         raise InvalidRequest("Only background responses can be cancelled; close the connection of another.")
@@ -187,7 +187,7 @@ def cancel_response(response_id: str) -> Response:
     while stored.status not in TERMINAL and time.monotonic() < deadline:
         time.sleep(LOOK_S)
         stored = responses.get(response_id)
-    return json_response(making.whole(stored))
+    return json_response(stored_responses.encode_stored(stored))
 
 
 @bp.delete("/responses/<response_id>")
@@ -195,7 +195,7 @@ def cancel_response(response_id: str) -> Response:
 @bp.doc(operationId="deleteResponse")
 def delete_response(response_id: str) -> Response:
     """Delete a stored response; one that still runs is stopped"""
-    making.kept().delete(response_id)
+    input_items.kept_responses().delete(response_id)
     return json_response(encode(shapes.Deleted(response_id)))
 
 
@@ -207,7 +207,7 @@ def delete_response(response_id: str) -> Response:
 def count_input_tokens(context: Context) -> Response:
     """Count the tokens of what a response would be made from"""
     _, config = chosen_model("chat", context.model)
-    messages = making.messages_of(context, making.with_references_resolved(context.items))
+    messages = input_items.messages_of(context, input_items.with_references_resolved(context.items))
     count = count_prompt_tokens(context.conversation(messages), Wanted(), config)
     return json_response(encode(shapes.InputTokens(count)))
 
@@ -220,7 +220,7 @@ def count_input_tokens(context: Context) -> Response:
 def compact(context: Context) -> Response:
     """Make a conversation short, to go on with"""
     _, config = chosen_model("chat", context.model)
-    items = making.all_items(context, making.with_references_resolved(context.items))
+    items = input_items.all_items(context, input_items.with_references_resolved(context.items))
     return json_response(encode(compacting.compacted(context, items, config)))
 
 

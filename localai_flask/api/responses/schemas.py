@@ -13,7 +13,6 @@ import marshmallow
 from marshmallow import ValidationError
 
 from localai_flask.api.conversation.tool_choice import Choice, asked_by, chosen_tools
-from localai_flask.api.openai.sampling import StreamingRequest, common, invalid
 from localai_flask.api.request.fields import (
     Flag,
     Many,
@@ -27,6 +26,7 @@ from localai_flask.api.request.fields import (
     one_of,
 )
 from localai_flask.api.request.parsing import Unsupported
+from localai_flask.api.request.sampling import StreamingRequest, common, invalid
 from localai_flask.api.responses.calls import Context, ResponseCall
 from localai_flask.api.responses.items import Input
 from localai_flask.api.responses.tools import (

@@ -9,21 +9,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from localai_flask.api.answer.logprobs import Logprob
+
 Status = Literal["queued", "in_progress", "completed", "failed", "incomplete", "cancelled"]
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
-
-
-class TopLogprob(msgspec.Struct):
-    token: str
-    logprob: float
-    bytes: list[int]
-
-
-class Logprob(msgspec.Struct):
-    token: str
-    logprob: float
-    bytes: list[int]
-    top_logprobs: list[TopLogprob]
 
 
 class OutputText(msgspec.Struct, tag="output_text"):

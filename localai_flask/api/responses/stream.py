@@ -10,8 +10,9 @@ from flask import Response, request
 
 from localai_flask.api import current
 from localai_flask.api.answer import sse
+from localai_flask.api.answer.frames import DONE, frame
 from localai_flask.api.door.places import take_place
-from localai_flask.api.responses.telling import Telling, Told, encode
+from localai_flask.api.responses.response_writer import ResponseWriter, WrittenEvent, encode
 from localai_flask.api.work.progress import Report
 from localai_flask.api.work.watch import Watch
 from localai_flask.chat.answer import Event
@@ -21,7 +22,6 @@ from localai_flask.store.runs import Runs, StoredEvent
 
 log = logging.getLogger("gunicorn.error")
 
-DONE = b"data: [DONE]\n\n"
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.04, 0.1
 """How often to look for new events of a run: soon after some, and after a silence."""
 
@@ -29,48 +29,48 @@ SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.04, 0.1
 class ResponseEvents:
     """The dialect of a response that is made while its client listens; `keep` stores it at its end."""
 
-    def __init__(self, telling: Telling, keep: Callable[[], None]):
-        self._telling = telling
+    def __init__(self, writer: ResponseWriter, keep: Callable[[], None]):
+        self._writer = writer
         self._keep = keep
         self._begun = False
 
     def feed(self, index: int, event: Event) -> bytes:
         """Frames for one event."""
-        return _frames([*self._begin(), *self._telling.feed(event)])
+        return _frames([*self._begin(), *self._writer.feed(event)])
 
     def progress(self, index: int, report: Report) -> bytes:
         """Return an event as llama-server makes it."""
-        return _frames([*self._begin(), self._telling.progress(report)])
+        return _frames([*self._begin(), self._writer.progress(report)])
 
     def closing(self) -> bytes:
         """The rest of the events; the response is stored before its client hears of its end."""
-        told = self._telling.close()
+        events = self._writer.close()
         try:
             self._keep()
         except ApiError as error:
             log.warning("a response could not be stored: %s", error.info.code)
-            self._telling.take_back(told.pop())
-            told += self._telling.fail(error)
-        return _frames(told) + DONE
+            self._writer.withdraw(events.pop())
+            events += self._writer.fail(error)
+        return _frames(events) + DONE
 
     def error(self, error: ApiError) -> bytes:
         """End everything that is open, with the reason."""
-        told = [*self._begin(), *self._telling.fail(error)]
+        events = [*self._begin(), *self._writer.fail(error)]
         try:
             self._keep()
         except ApiError as unkept:
             log.warning("a failed response could not be stored: %s", unkept.info.code)
-        return _frames(told) + DONE
+        return _frames(events) + DONE
 
-    def _begin(self) -> list[Told]:
+    def _begin(self) -> list[WrittenEvent]:
         if self._begun:
             return []
         self._begun = True
-        return [*self._telling.begin(), *self._telling.start()]
+        return [*self._writer.begin(), *self._writer.start()]
 
 
-def _frames(told: Iterable[Told]) -> bytes:
-    return b"".join(each.frame for each in told)
+def _frames(events: Iterable[WrittenEvent]) -> bytes:
+    return b"".join(each.frame for each in events)
 
 
 def follow(runs: Runs, id: str, after: int) -> Response:
@@ -88,7 +88,7 @@ class Following:
         self._store = current.store()
         self._watch = Watch(request.environ)
         self._place = take_place()
-        self._frames = sse.guarded(self._tell(), self._end, current.record())
+        self._frames = sse.guarded(self._event(), self._end, current.record())
 
     def __iter__(self) -> Iterator[bytes]:
         return self._frames
@@ -99,10 +99,10 @@ class Following:
 
     def _end(self, error: ApiError) -> bytes:
         details = {"type": error.info.type, "code": error.info.code, "message": error.info.message, "param": None}
-        told = {**details, "type": "error", "sequence_number": self._after + 1, "error": details}
-        return b"event: error\ndata: %s\n\n%s" % (encode(told), DONE)
+        body = {**details, "type": "error", "sequence_number": self._after + 1, "error": details}
+        return frame(encode(body), "error") + DONE
 
-    def _tell(self) -> Iterator[bytes]:
+    def _event(self) -> Iterator[bytes]:
         pause, spoke = SHORTEST_PAUSE_S, 0.0
         while True:
             self._watch.check()
@@ -131,4 +131,4 @@ class Following:
 
 
 def _frame(event: StoredEvent) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (event.type.encode(), event.data)
+    return frame(event.data, event.type)

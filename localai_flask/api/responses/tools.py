@@ -13,6 +13,7 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError
 
+from localai_flask.api.answer.family_words import RESPONSES
 from localai_flask.api.conversation.custom_tools import InputFormat, custom_tool
 from localai_flask.api.conversation.tool_choice import Choice
 from localai_flask.api.request import fields
@@ -207,8 +208,8 @@ class ToolChoice(Either):
     """A word, a tool, or a list of allowed tools."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[Choice, Any]:
-        if value in ("auto", "none", "required"):
-            return Choice(value), value
+        if mode := RESPONSES.tool_choice(value):
+            return Choice(mode), value
         if not isinstance(value, dict):
             raise ValidationError("must be `auto`, `none`, `required` or an object.")
         if value.get("type") == "allowed_tools":

@@ -7,7 +7,6 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError
 
-from localai_flask.api.openai.forms import FormFields, asked_form
 from localai_flask.api.request.fields import (
     Decimal,
     Either,
@@ -24,6 +23,7 @@ from localai_flask.api.request.fields import (
     not_empty,
     one_of,
 )
+from localai_flask.api.request.forms import FormFields, asked_form
 from localai_flask.api.request.waiting import ProgressFields, WaitingFields, waiting_of
 from localai_flask.chat.constraints.constraint import Wanted, json_form
 from localai_flask.generation import Constraint
