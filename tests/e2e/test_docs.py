@@ -55,6 +55,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     scratch = tmp_path_factory.mktemp("docs-server")
     with Server(reader.models, scratch, HOME=str(reader.home), LOCALAI_DEFAULT_MODEL="demo") as server:
         reader.places["http://127.0.0.1:8080"] = server.url
+        reader.environment["LOCALAI_URL"] = server.url
         yield reader
 
 
