@@ -6,11 +6,21 @@ Pure data; the families' JSON, whole or streamed, is made from these alone.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
 from localai_flask.chat.conversation import ToolCall
-from localai_flask.generation import FinishReason, PromptLogprobs, Started, Timings, TokenLogprob, Usage
+from localai_flask.generation import (
+    Delta,
+    Finished,
+    FinishReason,
+    PromptLogprobs,
+    Started,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -60,6 +70,14 @@ class Finish(msgspec.Struct, frozen=True):
 
 
 Event = Started | PromptLogprobs | Content | Thought | ToolCallStart | ToolArguments | Enough | Finish
+
+
+class Reader(Protocol):
+    """Reads one answer: text in, events out."""
+
+    def feed(self, delta: Delta) -> list[Event]: ...
+
+    def finish(self, finished: Finished) -> list[Event]: ...
 
 
 @dataclass

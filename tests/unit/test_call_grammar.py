@@ -10,10 +10,10 @@ import jsonschema
 import pytest
 
 from localai_flask.chat.answer import Answer
-from localai_flask.chat.constraints.call_grammar import QUOTE
 from localai_flask.chat.constraints.constraint import Wanted, answer_constraint
 from localai_flask.chat.conversation import Tool
 from localai_flask.chat.formats import TOOL_FORMATS
+from localai_flask.chat.formats.notation import JsonArguments, PairedArguments, TaggedArguments
 from localai_flask.chat.output.reader import OutputReader
 from localai_flask.chat.output.reasoning_marks import Reasoning
 from localai_flask.errors import UnsupportedParameter
@@ -128,28 +128,29 @@ def without_preface(constraint: Constraint) -> Constraint:
 def test_what_follows_a_marker_is_calls(name: str) -> None:
     form = TOOL_FORMATS[name]
     constraint = answer_constraint(Wanted(), ABLE, TOOLS, form)
-    assert constraint is not None and form.written is not None
-    if form.written.plain:
+    assert constraint is not None and form.notation is not None
+    if form.notation.plain:
         assert accepts(constraint, "Hello") and accepts(constraint, "")
         return
     assert constraint.trigger
     for seed in range(8):
-        before, trigger, _ = (form.written.opening + form.written.before).partition(constraint.trigger)
+        before, trigger, _ = form.notation.head.partition(constraint.trigger)
         text = before + trigger + walk(constraint, seed)
         check(read(name, text), text)
 
 
-JSON_FRAMED = [name for name in NAMES if (written := TOOL_FORMATS[name].written) and written.is_json_name]
+JSON_FRAMED = [name for name in NAMES if (notation := TOOL_FORMATS[name].notation) and notation.call.is_json]
 
 
 @pytest.mark.parametrize("name", JSON_FRAMED)
 @pytest.mark.parametrize("space", ["", " ", "\n", "\n    "])
 def test_a_call_that_is_json_may_have_white_space_but_not_without_end(name: str, space: str) -> None:
-    written = TOOL_FORMATS[name].written
-    assert written is not None
-    call = f'{written.before}"weather"{written.between}{{"town":"Oslo","days":1}}{written.after}'
+    notation = TOOL_FORMATS[name].notation
+    assert notation is not None
+    block, form = notation.block, notation.call
+    call = f'{form.before}"weather"{form.between}{{"town":"Oslo","days":1}}{form.after}'
     compact = re.sub(r'(?<=":) |(?<=,) (?=")', "", call.replace("{number}", "0"))
-    text = written.opening + re.sub(r'(?<=\{)(?=")|(?<=":)|(?<=,)(?=")|(?=\})', space, compact) + written.closing
+    text = block.opening + re.sub(r'(?<=\{)(?=")|(?<=":)|(?<=,)(?=")|(?=\})', space, compact) + block.closing
     constraint = without_preface(answer_constraint(MUST, ABLE, TOOLS, TOOL_FORMATS[name], once=True))
 
     assert accepts(constraint, text), text
@@ -174,13 +175,20 @@ def test_free_text_is_allowed_and_read(name: str) -> None:
     constraint = answer_constraint(MUST, ABLE, FREE, form, once=True)
     assert constraint is not None
     said = 'a "quote" {x} <b>'
-    written = form.written
-    assert written is not None
-    end = written.parameters.after.strip().replace("{key}", "text") if written.parameters else '"'
-    text = guided(without_preface(constraint), said, QUOTE if written.values == "gemma" else end)
+    assert form.notation is not None
+    text = guided(without_preface(constraint), said, end_of_text(form.notation.arguments))
     assert text is not None
     answer = read(name, text, FREE)
     assert [json.loads(call.arguments) for call in answer.tool_calls] == [{"text": said}], text
+
+
+def end_of_text(arguments: JsonArguments | TaggedArguments | PairedArguments) -> str:
+    match arguments:
+        case TaggedArguments():
+            return arguments.end("text")
+        case PairedArguments():
+            return arguments.quote or '"'
+    return '"'
 
 
 def guided(constraint: Constraint, said: str, end: str) -> str | None:

@@ -168,10 +168,11 @@ def test_a_thought_in_the_middle_counts_only_if_it_ends(size: int) -> None:
 
 @pytest.mark.parametrize("form", ["hermes", "kimi"])
 def test_arguments_that_are_no_json_are_no_whole_call(form: str) -> None:
-    written = TOOL_FORMATS[form].written
-    assert written is not None
-    name = '"f"' if written.is_json_name else "f"
-    text = written.opening + written.before + name + written.between + '{"a":1 "b":2}' + written.after + written.closing
+    notation = TOOL_FORMATS[form].notation
+    assert notation is not None
+    call, block = notation.call, notation.block
+    name = '"f"' if call.is_json else "f"
+    text = notation.head + name + call.between + '{"a":1 "b":2}' + call.after + block.closing
     reader, answer = OutputReader(TOOL_FORMATS[form], functions={"f": {}}), Answer()
     for event in [*reader.feed(Delta(text)), *reader.finish(Finished(FinishReason.EOS, Usage(1, 1)))]:
         answer.add(event)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from localai_flask.chat.answer import Content, Event, Finish
 from localai_flask.chat.output.reader import OutputReader
-from localai_flask.chat.output.text_filters import finished_as
+from localai_flask.chat.output.text_filters.filter_reader import finished_as
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ConfigError
 from localai_flask.generation import Delta, Finished, FinishReason, TokenLogprob, Usage

@@ -20,10 +20,10 @@ from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.work.chat_plan import bound, chat_plan, choices
 from localai_flask.api.work.work import Sequences, Work
+from localai_flask.chat.answer import Reader
 from localai_flask.chat.constraints.constraint import answer_constraint, with_default_form
 from localai_flask.chat.output.prompt_only import PromptOnly
 from localai_flask.chat.output.reader import OutputReader
-from localai_flask.chat.output.text_filters import Reader
 from localai_flask.chat.prompt.prompt import completion_prompt, edit_prompt
 from localai_flask.config import sampling
 from localai_flask.errors import InvalidRequest, UnsupportedParameter

@@ -19,8 +19,8 @@ from localai_flask.api.door.places import settle, take_place
 from localai_flask.api.request.waiting import NO_WISHES, Waiting, check_loading_time, terms_of, time_left
 from localai_flask.api.work.progress import Waits
 from localai_flask.api.work.watch import Watch
-from localai_flask.chat.answer import Answer, Enough, Event
-from localai_flask.chat.output.text_filters import Reader, finished_as
+from localai_flask.chat.answer import Answer, Enough, Event, Reader
+from localai_flask.chat.output.text_filters.filter_reader import finished_as
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ContextOverflow, ErrorInfo, InvalidRequest
 from localai_flask.generation import (

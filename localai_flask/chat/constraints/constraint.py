@@ -7,13 +7,15 @@ engine says.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from localai_flask.chat.constraints.argument_rules import ANY, TERMINALS
 from localai_flask.chat.constraints.call_grammar import CallGrammar, json_form
+from localai_flask.chat.constraints.lark import Expression, Grammar, Literal, Regex, choice, optional, sequence
 from localai_flask.chat.conversation import Conversation, Tool
 from localai_flask.chat.formats import ToolFormat
+from localai_flask.chat.formats.notation import PlainText, TextPlace
 from localai_flask.chat.output.reasoning_marks import TagPair
 from localai_flask.config.functions import FunctionOptions
 from localai_flask.config.model import ModelConfig
@@ -81,9 +83,9 @@ def answer_constraint(
             raise _unsupported(wanted.field, info)
         return None
     if form is None:
-        return _behind_thinking(wanted.form, opened)
-    written = form.written
-    if written is None:
+        return wanted.form and _form_behind_thinking(wanted.form, opened)
+    notation = form.notation
+    if notation is None:
         if wanted.field:
             raise UnsupportedParameter(
                 f"`{wanted.field}` needs calls to be enforced, which is not possible in the way this model writes them "
@@ -95,11 +97,12 @@ def answer_constraint(
         raise InvalidRequest(
             f"`{wanted.form.param}` is not possible together with `tools`; send one of them.", param=wanted.form.param
         )
-    grammar = CallGrammar(written, tools, wanted.must_call, once)
-    if wanted.form is None and not wanted.must_call and written.trigger:
-        rules = ["start: calls", *grammar.behind(written.trigger)]
-        return Constraint("lark", "\n".join(rules), "tools", written.trigger, grammar.parts, is_final=grammar.once)
-    return _behind_thinking(_whole(grammar, wanted), opened)
+    calls = CallGrammar(notation, tools, wanted.must_call, once)
+    if wanted.form is None and not wanted.must_call and notation.trigger:
+        rule = calls.behind(notation.trigger)
+        return calls.grammar.constraint(rule, "tools", trigger=notation.trigger, is_final=calls.once)
+    answer = _behind_thinking(_whole(calls, wanted), opened, calls.grammar)
+    return calls.grammar.constraint(answer, wanted.field or "tools")
 
 
 def can_constrain(info: ModelInfo) -> bool:
@@ -115,24 +118,39 @@ def _unsupported(field: str, info: ModelInfo) -> UnsupportedParameter:
     )
 
 
-def _whole(grammar: CallGrammar, wanted: Wanted) -> Constraint:
+def _whole(calls: CallGrammar, wanted: Wanted) -> Expression:
     """Bind the whole answer: to calls, or where they are not a must, to calls or text in its own form."""
-    start, rules, parts = "calls", grammar.whole(), grammar.parts
-    if not wanted.must_call and wanted.form is not None:
-        start, parts = "@form | calls", {**parts, "form": wanted.form}
-    elif not wanted.must_call:
-        start, rules = grammar.written.start, [*rules, f"PLAIN: {grammar.written.plain or '/[^ ]/'}"]
-    return Constraint("lark", "\n".join([f"start: {start}", *rules]), wanted.field or "tools", parts=parts)
+    rule = calls.whole()
+    if wanted.must_call:
+        return rule
+    if wanted.form is not None:
+        return choice((calls.grammar.add_part("form", wanted.form), rule))
+    return rule if calls.notation.plain is None else _beside_text(rule, calls.notation.plain, calls.grammar)
 
 
-def _behind_thinking(answer: Constraint | None, opened: TagPair | None) -> Constraint | None:
+def _beside_text(calls: Expression, plain: PlainText, grammar: Grammar) -> Expression:
+    """Allow plain text in its place beside the calls."""
+    text = optional(grammar.define("PLAIN", Regex(plain.pattern)))
+    match plain.place:
+        case TextPlace.INSTEAD:
+            return choice((text, calls))
+        case TextPlace.BEFORE:
+            return sequence(text, optional(calls))
+        case TextPlace.AROUND:
+            return sequence(text, optional(calls), text)
+
+
+def _form_behind_thinking(form: Constraint, opened: TagPair | None) -> Constraint:
+    if opened is None:
+        return form
+    grammar = Grammar(TERMINALS)
+    return grammar.constraint(_behind_thinking(grammar.add_part("form", form), opened, grammar), form.param)
+
+
+def _behind_thinking(answer: Expression, opened: TagPair | None, grammar: Grammar) -> Expression:
     """Let a model end the thinking that its prompt has begun before its answer must have a form."""
-    if answer is None or opened is None:
+    if opened is None:
         return answer
-    end = json.dumps(opened.end, ensure_ascii=False)
-    rules = ["start: thinking GAP answer", f"thinking[lazy]: ANY {end}", "GAP: /[ \\n]{0,3}/"]
-    if answer.kind != "lark":
-        rules += ["answer: @form", "ANY: /(.|\\n)*/"]
-        return Constraint("lark", "\n".join(rules), answer.param, parts={"form": answer})
-    rules.append(answer.text.replace("start: ", "answer: ", 1))
-    return Constraint("lark", "\n".join(rules), answer.param, parts=answer.parts)
+    thinking = grammar.define("thinking", sequence(ANY, Literal(opened.end)), is_lazy=True)
+    gap = grammar.define("GAP", Regex("[ \\n]{0,3}"))
+    return sequence(thinking, gap, grammar.define("answer", answer))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from localai_flask.chat.formats import harmony, hermes, literal_calls, named_calls, object_calls, tagged_calls
-from localai_flask.chat.formats.base import CallSyntax, ToolFormat, Written
+from localai_flask.chat.formats.base import CallSyntax, ToolFormat
 
 _FOUND_BY: tuple[tuple[tuple[str, ...], ToolFormat], ...] = (
     (("<|channel|>", "<|start|>assistant", "functions."), harmony.HARMONY),
@@ -58,4 +58,4 @@ def find_format(template: str) -> ToolFormat | None:
     return next((form for words, form in _FOUND_BY if all(word in template for word in words)), None)
 
 
-__all__ = ["TOOL_FORMATS", "CallSyntax", "ToolFormat", "Written", "find_format"]
+__all__ = ["TOOL_FORMATS", "CallSyntax", "ToolFormat", "find_format"]

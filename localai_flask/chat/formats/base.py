@@ -1,4 +1,4 @@
-"""What a tool-call syntax has to say of itself so that a stream of text can be read with it, and written.
+"""What a tool-call syntax has to say of itself so that a stream of text can be read with it.
 
 A syntax reads as a generator over a `Body`, the text behind its opening marker: it yields a step whenever something is
 settled, and None where it needs more text. How the text was cut makes no difference to the steps.
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import regex
 
+from localai_flask.chat.formats.notation import Notation
 from localai_flask.chat.output.reasoning_marks import TagPair
 
 
@@ -128,52 +129,6 @@ class CallSyntax:
     """The marker belongs to the body."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters:
-    """How arguments are written that have a tag each; `text` and `json` stand before the two kinds of values."""
-
-    before: str
-    text: str
-    json: str
-    after: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
-    """How calls are written, so that a grammar can be made of it.
-
-    A block is `opening`, calls with `joint` between them, `closing`; a call is `before`, its name, `between`, its
-    arguments, `after`. White space with a new line in it may be left out. `trigger` is the beginning of a block by
-    which it is known.
-    """
-
-    trigger: str
-    before: str
-    between: str
-    after: str
-    opening: str = ""
-    closing: str = ""
-    joint: str = "\n"
-    is_json_name: bool = False
-    parameters: Parameters | None = None
-    values: str = "json"
-    """How values are written: as JSON, or in a way of their own (`gemma`, `keywords`)."""
-    is_single: bool = False
-    """The first call ends the answer."""
-    preface: tuple[str, str] | None = None
-    """The marks around what may stand before the calls even if the answer has to be calls."""
-    between_rule: str = ""
-    """A rule's expression instead of `between`, where there are several ways."""
-    may_be_list: bool = False
-    """The calls may stand in a list."""
-    order: tuple[str, ...] = ()
-    """Arguments that come first, in this order."""
-    start: str = "PLAIN? | calls"
-    """What an answer that need not be calls may be, where there is no trigger."""
-    plain: str = ""
-    """A regular expression for text that is no call, where nothing but their form marks calls."""
-
-
 @dataclass(frozen=True, slots=True)
 class ToolFormat:
     """How a family of models writes its calls."""
@@ -192,7 +147,7 @@ class ToolFormat:
     """What the template ends a prompt with that is the beginning of the answer's first marker."""
     ends_thinking: bool = False
     """A call may begin within the model's thinking, which it ends."""
-    written: Written | None = None
+    notation: Notation | None = None
     """None: calls can be read, but not enforced."""
     frames_text: bool = False
     """The markers stand around plain text too, so that they are read whether there are tools or not."""

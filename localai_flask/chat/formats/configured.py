@@ -5,8 +5,16 @@ from __future__ import annotations
 import json
 
 from localai_flask.chat.formats import hermes, json_calls, named_calls, object_calls, tagged_calls
-from localai_flask.chat.formats.base import CallSyntax, ToolFormat, Written
-from localai_flask.config.functions import FunctionOptions
+from localai_flask.chat.formats.base import CallSyntax, ToolFormat
+from localai_flask.chat.formats.notation import (
+    BlockNotation,
+    CallNotation,
+    JsonArguments,
+    Notation,
+    PlainText,
+    TextPlace,
+)
+from localai_flask.config.functions import FunctionGrammar, FunctionOptions
 
 PRESETS = {
     "functionary": named_calls.FUNCTION,
@@ -49,26 +57,31 @@ def _json_format(options: FunctionOptions) -> ToolFormat:
     else:
         read = json_calls.calls(must_exist=True, keys=keys)
         syntaxes = tuple(CallSyntax(char, read, not grammar.mixed_mode, reads_opening=True) for char in "{[")
-    start = "calls"
-    if grammar.mixed_mode:
-        start = "PLAIN? | calls" if grammar.no_mixed_free_string else "PLAIN? calls?"
-        if grammar.expect_strings_after_json and not grammar.no_mixed_free_string:
-            start = "PLAIN? calls? PLAIN?"
     return ToolFormat(
         "json",
         syntaxes,
-        written=Written(
+        notation=Notation(
             trigger=trigger,
-            opening=mark,
-            before="{" + json.dumps(options.function_name_key or "name") + ": ",
-            is_json_name=True,
-            between=f", {json.dumps(options.function_arguments_key or 'arguments')}: ",
-            after="}",
-            joint=",\n",
-            is_single=not grammar.parallel_calls,
-            may_be_list=grammar.parallel_calls,
-            plain=r"/[^{\[]+/" if grammar.mixed_mode else "",
-            start=start,
-            order=tuple(filter(None, (part.strip() for part in grammar.properties_order.split(",")))),
+            call=CallNotation(
+                before="{" + json.dumps(options.function_name_key or "name") + ": ",
+                between=f", {json.dumps(options.function_arguments_key or 'arguments')}: ",
+                after="}",
+                is_json=True,
+            ),
+            block=BlockNotation(
+                opening=mark,
+                joint=",\n",
+                is_single=not grammar.parallel_calls,
+                may_be_list=grammar.parallel_calls,
+            ),
+            arguments=JsonArguments(
+                order=tuple(filter(None, (part.strip() for part in grammar.properties_order.split(","))))
+            ),
+            plain=_plain_text(grammar) if grammar.mixed_mode else None,
         ),
     )
+
+
+def _plain_text(grammar: FunctionGrammar) -> PlainText:
+    place = TextPlace.AROUND if grammar.expect_strings_after_json else TextPlace.BEFORE
+    return PlainText(pattern=r"[^{\[]+", place=TextPlace.INSTEAD if grammar.no_mixed_free_string else place)

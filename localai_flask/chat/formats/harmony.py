@@ -8,8 +8,9 @@ from __future__ import annotations
 import regex
 
 from localai_flask.chat.formats import json_calls
-from localai_flask.chat.formats.base import Body, CallSyntax, Functions, NotACall, Steps, Thinks, ToolFormat, Written
-from localai_flask.chat.output.reasoning_marks import HARMONY_ANALYSIS
+from localai_flask.chat.formats.base import Body, CallSyntax, Functions, NotACall, Steps, Thinks, ToolFormat
+from localai_flask.chat.formats.notation import BlockNotation, CallNotation, Notation
+from localai_flask.chat.output.reasoning_marks import HARMONY_ANALYSIS, TagPair
 
 _RECIPIENT = r"(?:\s*to=(?:functions\.)?(?P<name>[\w.\-]+))?"
 _HEAD = regex.compile(
@@ -44,13 +45,14 @@ HARMONY = ToolFormat(
     preserved=("<|channel|>", "<|start|>", "<|end|>", "<|message|>", "<|constrain|>"),
     ends_thinking=True,
     frames_text=True,
-    written=Written(
+    notation=Notation(
         trigger=" to=functions.",
-        before="<|channel|>commentary to=functions.",
-        between=" <|constrain|>json<|message|>",
-        between_rule=r'/(<\|channel\|>(commentary|analysis))?( json| ?<\|constrain\|>json)?/ "<|message|>"',
-        after="",
-        is_single=True,
-        preface=(HARMONY_ANALYSIS.start, HARMONY_ANALYSIS.end + "<|start|>assistant"),
+        call=CallNotation(
+            before="<|channel|>commentary to=functions.",
+            between=" <|constrain|>json<|message|>",
+            between_pattern=(r"(<\|channel\|>(commentary|analysis))?( json| ?<\|constrain\|>json)?<\|message\|>"),
+        ),
+        block=BlockNotation(is_single=True),
+        preface=TagPair(HARMONY_ANALYSIS.start, HARMONY_ANALYSIS.end + "<|start|>assistant"),
     ),
 )

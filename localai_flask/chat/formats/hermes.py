@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from localai_flask.chat.conversation import Tool, ToolCall
 from localai_flask.chat.formats import json_calls
-from localai_flask.chat.formats.base import CallSyntax, ToolFormat, Written
+from localai_flask.chat.formats.base import CallSyntax, ToolFormat
 from localai_flask.chat.formats.literal_calls import TOOL_CODE
+from localai_flask.chat.formats.notation import CallNotation, Notation
 
 OPENING = "<tool_call>"
 CLOSING = "</tool_call>"
@@ -28,12 +29,11 @@ FORMAT = ToolFormat(
     CLOSING,
     trailers=(CLOSING,),
     preserved=(OPENING, CLOSING),
-    written=Written(
+    notation=Notation(
         trigger=OPENING,
-        before=OPENING + '\n{"name": ',
-        is_json_name=True,
-        between=', "arguments": ',
-        after="}\n" + CLOSING,
+        call=CallNotation(
+            before=OPENING + '\n{"name": ', between=', "arguments": ', after="}\n" + CLOSING, is_json=True
+        ),
     ),
 )
 

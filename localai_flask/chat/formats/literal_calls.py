@@ -21,8 +21,8 @@ from localai_flask.chat.formats.base import (
     Said,
     Steps,
     ToolFormat,
-    Written,
 )
+from localai_flask.chat.formats.notation import BlockNotation, CallNotation, Notation, PairedArguments, PlainText
 
 LONGEST = 100_000
 """Characters of one value that are parsed; Python's parser takes much memory for each."""
@@ -184,16 +184,13 @@ def python_calls(closing: str = "", *, must_exist: bool = False) -> Read:
     return read
 
 
-def _python_written(opening: str, closing: str) -> Written:
-    return Written(
+def _python_notation(opening: str, closing: str, plain: PlainText | None = None) -> Notation:
+    return Notation(
         trigger=opening,
-        opening=opening + "[",
-        before="",
-        between="(",
-        after=")",
-        joint=", ",
-        closing="]" + closing,
-        values="keywords",
+        call=CallNotation(between="(", after=")"),
+        block=BlockNotation(opening=opening + "[", joint=", ", closing="]" + closing),
+        arguments=PairedArguments(sign="="),
+        plain=plain,
     )
 
 
@@ -204,7 +201,7 @@ LFM2 = ToolFormat(
     _LFM_CLOSING,
     trailers=(_LFM_CLOSING,),
     preserved=(_LFM_OPENING, _LFM_CLOSING),
-    written=_python_written(_LFM_OPENING, _LFM_CLOSING),
+    notation=_python_notation(_LFM_OPENING, _LFM_CLOSING),
 )
 
 LLAMA4 = ToolFormat(
@@ -216,17 +213,7 @@ LLAMA4 = ToolFormat(
     ),
     trailers=("<|python_end|>", ";"),
     preserved=("<|python_start|>", "<|python_end|>"),
-    written=Written(
-        trigger="",
-        plain=r"/[ \n]*([^ \n{\[<]|<[^|])(.|\n)*/",
-        opening="[",
-        before="",
-        between="(",
-        after=")",
-        joint=", ",
-        closing="]",
-        values="keywords",
-    ),
+    notation=_python_notation("", "", PlainText(pattern=r"[ \n]*([^ \n{\[<]|<[^|])(.|\n)*")),
 )
 
 TOOL_CODE = CallSyntax("```tool_code", python_calls("```", must_exist=True))
@@ -271,12 +258,10 @@ GEMMA4 = ToolFormat(
     "<tool_call|>",
     trailers=("<tool_call|>", "<|tool_response>"),
     preserved=("<|tool_call>", "<tool_call|>", _QUOTE, "<|tool_response>"),
-    written=Written(
+    notation=Notation(
         trigger="<|tool_call>",
-        before="<|tool_call>call:",
-        between="{",
-        after="}<tool_call|>",
-        joint="",
-        values="gemma",
+        call=CallNotation(before="<|tool_call>call:", between="{", after="}<tool_call|>"),
+        block=BlockNotation(joint=""),
+        arguments=PairedArguments(sign=":", quote=_QUOTE),
     ),
 )

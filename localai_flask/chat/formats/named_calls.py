@@ -15,8 +15,8 @@ from localai_flask.chat.formats.base import (
     Read,
     Steps,
     ToolFormat,
-    Written,
 )
+from localai_flask.chat.formats.notation import BlockNotation, CallNotation, Notation
 
 NAME = r"(?P<name>[\w.\-]+)"
 
@@ -67,29 +67,27 @@ def mistral_id(id: str, name: str, number: int) -> str:
     return hashlib.sha256(f"{id}/{name}/{number}".encode() if not id else id.encode()).hexdigest()[:9]
 
 
-def _mistral(name: str, written: Written) -> ToolFormat:
+def _mistral(name: str, notation: Notation) -> ToolFormat:
     return ToolFormat(
         name,
         (CallSyntax(_MARK, _read_mistral),),
         preserved=(_MARK, "[CALL_ID]", "[ARGS]"),
         call_id=mistral_id,
         ends_thinking=True,
-        written=written,
+        notation=notation,
     )
 
 
-MISTRAL = _mistral("mistral", Written(trigger=_MARK, before=_MARK, between="[ARGS]", after="", joint=""))
+MISTRAL = _mistral(
+    "mistral",
+    Notation(trigger=_MARK, call=CallNotation(before=_MARK, between="[ARGS]"), block=BlockNotation(joint="")),
+)
 MISTRAL_LISTED = _mistral(
     "mistral-list",
-    Written(
+    Notation(
         trigger=_MARK,
-        opening=_MARK + "\n[",
-        before='{"name": ',
-        is_json_name=True,
-        between=', "arguments": ',
-        after="}",
-        joint=", ",
-        closing="]",
+        call=CallNotation(before='{"name": ', between=', "arguments": ', after="}", is_json=True),
+        block=BlockNotation(opening=_MARK + "\n[", joint=", ", closing="]"),
     ),
 )
 
@@ -109,7 +107,7 @@ FUNCTIONARY = ToolFormat(
     "functionary",
     (CallSyntax(">>>", _read_functionary),),
     lead=">>>",
-    written=Written(trigger=">>>", before=">>>", between="\n", after="", joint=""),
+    notation=Notation(trigger=">>>", call=CallNotation(before=">>>", between="\n"), block=BlockNotation(joint="")),
 )
 
 
@@ -142,14 +140,10 @@ KIMI = ToolFormat(
     preserved=(_kimi_opening, _KIMI_BEGIN, _KIMI_ARGUMENTS, _KIMI_END, _kimi_closing),
     call_id=_kimi_id,
     ends_thinking=True,
-    written=Written(
+    notation=Notation(
         trigger=_kimi_opening,
-        opening=_kimi_opening,
-        before=_KIMI_BEGIN + "functions.",
-        between=":{number}" + _KIMI_ARGUMENTS,
-        after=_KIMI_END,
-        joint="",
-        closing=_kimi_closing,
+        call=CallNotation(before=_KIMI_BEGIN + "functions.", between=":{number}" + _KIMI_ARGUMENTS, after=_KIMI_END),
+        block=BlockNotation(opening=_kimi_opening, joint="", closing=_kimi_closing),
     ),
 )
 
@@ -171,14 +165,10 @@ def _deepseek(name: str, between: str, after: str, word: str = "", joint: str = 
         trailers=(_deepseek_closing,),
         preserved=(_deepseek_opening, _DEEPSEEK_BEGIN, _SEP, _DEEPSEEK_END, _deepseek_closing),
         ends_thinking=True,
-        written=Written(
+        notation=Notation(
             trigger=_deepseek_opening,
-            opening=_deepseek_opening,
-            before=_DEEPSEEK_BEGIN + word,
-            between=between,
-            after=after + _DEEPSEEK_END,
-            joint=joint,
-            closing=_deepseek_closing,
+            call=CallNotation(before=_DEEPSEEK_BEGIN + word, between=between, after=after + _DEEPSEEK_END),
+            block=BlockNotation(opening=_deepseek_opening, joint=joint, closing=_deepseek_closing),
         ),
     )
 
@@ -204,13 +194,10 @@ SOLAR = ToolFormat(
     ),
     _SOLAR[3],
     preserved=("<|tool_calls|>", *_SOLAR, "<|calls|>"),
-    written=Written(
+    notation=Notation(
         trigger="<|tool_calls|>",
-        opening="<|tool_calls|>",
-        before=f"{_SOLAR[0]}call_{{number}}{_SOLAR[1]}",
-        between=_SOLAR[2],
-        after=_SOLAR[3],
-        joint="",
+        call=CallNotation(before=f"{_SOLAR[0]}call_{{number}}{_SOLAR[1]}", between=_SOLAR[2], after=_SOLAR[3]),
+        block=BlockNotation(opening="<|tool_calls|>", joint=""),
     ),
 )
 
@@ -223,5 +210,9 @@ FUNCTION = ToolFormat(
     (FUNCTION_SYNTAX,),
     "</function>",
     preserved=("<function=", "</function>"),
-    written=Written(trigger="<function=", before="<function=", between=">", after="</function>", joint=""),
+    notation=Notation(
+        trigger="<function=",
+        call=CallNotation(before="<function=", between=">", after="</function>"),
+        block=BlockNotation(joint=""),
+    ),
 )

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import regex
 
 from localai_flask.chat.formats import json_calls
-from localai_flask.chat.formats.base import Body, CallSyntax, Functions, NotACall, Steps, ToolFormat, Written
+from localai_flask.chat.formats.base import Body, CallSyntax, Functions, NotACall, Steps, ToolFormat
 from localai_flask.chat.formats.named_calls import FUNCTION_SYNTAX
+from localai_flask.chat.formats.notation import BlockNotation, CallNotation, Notation, PlainText
 
 NAME_FIRST = '{"name": '
 ARGUMENTS = ', "arguments": '
 
 
-def listed(name: str, opening: str, closing: str = "", *, is_array: bool = True, **options: Any) -> ToolFormat:
+NAME_AND_ARGUMENTS = CallNotation(before=NAME_FIRST, between=ARGUMENTS, after="}", is_json=True)
+
+
+def listed(
+    name: str,
+    opening: str,
+    closing: str = "",
+    *,
+    call: CallNotation = NAME_AND_ARGUMENTS,
+    is_array: bool = True,
+    ends_thinking: bool = False,
+) -> ToolFormat:
     """Make the format of a list of objects between two markers, or behind one."""
-    written = Written(
-        trigger=opening,
+    block = BlockNotation(
         opening=opening + ("[" if is_array else "\n"),
-        before=options.pop("before", NAME_FIRST),
-        is_json_name=True,
-        between=options.pop("between", ARGUMENTS),
-        after=options.pop("after", "}"),
         joint=", " if is_array else "\n",
         closing=("]" if is_array else "\n") + closing,
     )
@@ -33,8 +38,8 @@ def listed(name: str, opening: str, closing: str = "", *, is_array: bool = True,
         closing,
         trailers=marks[1:],
         preserved=marks,
-        written=written,
-        **options,
+        ends_thinking=ends_thinking,
+        notation=Notation(trigger=opening, call=call, block=block),
     )
 
 
@@ -42,10 +47,10 @@ COMMAND_R = listed(
     "command-r",
     "<|START_ACTION|>",
     "<|END_ACTION|>",
+    call=CallNotation(
+        before='\n{"tool_call_id": "{number}", "tool_name": ', between=', "parameters": ', after="}\n", is_json=True
+    ),
     ends_thinking=True,
-    before='\n{"tool_call_id": "{number}", "tool_name": ',
-    between=', "parameters": ',
-    after="}\n",
 )
 NEMOTRON = listed("nemotron", "<TOOLCALL>", "</TOOLCALL>")
 APRIEL = listed("apriel", "<tool_calls>", "</tool_calls>")
@@ -67,15 +72,10 @@ COMMAND_R_PLUS = ToolFormat(
     "command-r-plus",
     (CallSyntax("Action:", _read_action),),
     trailers=("```",),
-    written=Written(
+    notation=Notation(
         trigger="Action:",
-        opening="Action:\n```json\n[\n",
-        before='{"tool_name": ',
-        is_json_name=True,
-        between=', "parameters": ',
-        after="}",
-        joint=",\n",
-        closing="\n]\n```",
+        call=CallNotation(before='{"tool_name": ', between=', "parameters": ', after="}", is_json=True),
+        block=BlockNotation(opening="Action:\n```json\n[\n", joint=",\n", closing="\n]\n```"),
     ),
 )
 
@@ -84,13 +84,10 @@ GIGACHAT = ToolFormat(
     "gigachat",
     (CallSyntax("<|function_call|>", json_calls.calls()),),
     preserved=("<|function_call|>",),
-    written=Written(
+    notation=Notation(
         trigger="<|function_call|>",
-        before="<|function_call|>" + NAME_FIRST,
-        is_json_name=True,
-        between=ARGUMENTS,
-        after="}",
-        is_single=True,
+        call=CallNotation(before="<|function_call|>" + NAME_FIRST, between=ARGUMENTS, after="}", is_json=True),
+        block=BlockNotation(is_single=True),
     ),
 )
 
@@ -109,14 +106,10 @@ LLAMA = ToolFormat(
     ),
     trailers=(";",),
     preserved=("<|python_tag|>",),
-    written=Written(
-        trigger="",
-        plain=r"/[ \n]*([^ \n{<]|<[^|f])(.|\n)*/",
-        before=NAME_FIRST,
-        is_json_name=True,
-        between=', "parameters": ',
-        after="}",
-        joint="; ",
+    notation=Notation(
+        call=CallNotation(before=NAME_FIRST, between=', "parameters": ', after="}", is_json=True),
+        block=BlockNotation(joint="; "),
+        plain=PlainText(pattern=r"[ \n]*([^ \n{<]|<[^|f])(.|\n)*"),
     ),
 )
 
@@ -147,14 +140,9 @@ APERTUS = ToolFormat(
     "<|tools_suffix|>",
     trailers=("<|tools_suffix|>",),
     preserved=("<|tools_prefix|>", "<|tools_suffix|>"),
-    written=Written(
+    notation=Notation(
         trigger="<|tools_prefix|>",
-        opening="<|tools_prefix|>[",
-        before="{",
-        is_json_name=True,
-        between=": ",
-        after="}",
-        joint=", ",
-        closing="]<|tools_suffix|>",
+        call=CallNotation(before="{", between=": ", after="}", is_json=True),
+        block=BlockNotation(opening="<|tools_prefix|>[", joint=", ", closing="]<|tools_suffix|>"),
     ),
 )

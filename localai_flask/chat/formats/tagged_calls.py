@@ -20,13 +20,12 @@ from localai_flask.chat.formats.base import (
     Ended,
     Functions,
     NotACall,
-    Parameters,
     Read,
     Said,
     Steps,
     ToolFormat,
-    Written,
 )
+from localai_flask.chat.formats.notation import BlockNotation, CallNotation, Notation, TaggedArguments
 
 
 def types_of(schema: Any) -> set[str] | None:
@@ -138,12 +137,10 @@ def _functions_in(name: str, outer: str) -> ToolFormat:
         "</function>",
         trailers=(closing,),
         preserved=(opening, closing),
-        written=Written(
+        notation=Notation(
             trigger=opening,
-            before=f"{opening}\n<function=",
-            between=">\n",
-            after=f"\n</function>\n{closing}",
-            parameters=Parameters(before="<parameter=", text=">\n", json=">\n", after="</parameter>\n"),
+            call=CallNotation(before=f"{opening}\n<function=", between=">\n", after=f"\n</function>\n{closing}"),
+            arguments=TaggedArguments(before="<parameter=", text=">\n", json=">\n", after="</parameter>\n"),
         ),
     )
 
@@ -175,14 +172,11 @@ def _keys_and_values(name: str, mark: str = "", outer: str = "", sep: str = "") 
         closing,
         trailers=(block[1],) if outer else (),
         preserved=tuple(filter(None, (opening, closing, *key, *value, *block, sep))),
-        written=Written(
+        notation=Notation(
             trigger=block[0] or opening,
-            opening=block[0] + "\n" if outer else "",
-            before=opening,
-            between=sep + "\n",
-            after=closing,
-            closing="\n" + block[1] if outer else "",
-            parameters=Parameters(
+            call=CallNotation(before=opening, between=sep + "\n", after=closing),
+            block=BlockNotation(opening=block[0] + "\n" if outer else "", closing="\n" + block[1] if outer else ""),
+            arguments=TaggedArguments(
                 before=key[0], text=f"{key[1]}\n{value[0]}", json=f"{key[1]}\n{value[0]}", after=value[1] + "\n"
             ),
         ),
@@ -196,7 +190,7 @@ HUNYUAN = _keys_and_values("hunyuan", ":opensource", "tool_calls", "<tool_sep:op
 # MiniMax M2 and DeepSeek V3.2: <BLOCK><invoke name="NAME"><parameter name="KEY">VALUE</parameter>…</invoke>…</BLOCK>
 
 
-def _invocations(block: str, mark: str = "", is_typed: bool = False) -> tuple[CallSyntax, Written]:
+def _invocations(block: str, mark: str = "", is_typed: bool = False) -> tuple[CallSyntax, Notation]:
     """Make the syntax of a block of calls whose tags begin with `mark`."""
     opening, closing = f"<{mark}{block}>", f"</{mark}{block}>"
     read = tagged(
@@ -207,18 +201,15 @@ def _invocations(block: str, mark: str = "", is_typed: bool = False) -> tuple[Ca
         closing,
     )
     typed = ('" string="true">', '" string="false">') if is_typed else ('">', '">')
-    written = Written(
+    notation = Notation(
         trigger=opening,
-        opening=opening + "\n",
-        before=f'<{mark}invoke name="',
-        between='">\n',
-        after=f"</{mark}invoke>",
-        closing="\n" + closing,
-        parameters=Parameters(
+        call=CallNotation(before=f'<{mark}invoke name="', between='">\n', after=f"</{mark}invoke>"),
+        block=BlockNotation(opening=opening + "\n", closing="\n" + closing),
+        arguments=TaggedArguments(
             before=f'<{mark}parameter name="', text=typed[0], json=typed[1], after=f"</{mark}parameter>\n"
         ),
     )
-    return CallSyntax(opening, read), written
+    return CallSyntax(opening, read), notation
 
 
 def _invoking(name: str, blocks: tuple[str, ...], mark: str = "", **options: Any) -> ToolFormat:
@@ -230,7 +221,7 @@ def _invoking(name: str, blocks: tuple[str, ...], mark: str = "", **options: Any
         f"</{mark}invoke>",
         trailers=marks[1::2],
         preserved=options.get("preserved", marks),
-        written=made[-1][1],
+        notation=made[-1][1],
     )
 
 
@@ -262,14 +253,11 @@ MINIMAX_M3 = ToolFormat(
     _M3 + "</invoke>",
     trailers=(_M3 + "</tool_call>",),
     preserved=(_M3, "<tool_call>", "</tool_call>"),
-    written=Written(
+    notation=Notation(
         trigger=_M3 + "<tool_call>",
-        opening=_M3 + "<tool_call>\n",
-        before=_M3 + '<invoke name="',
-        between='">',
-        after=_M3 + "</invoke>",
-        closing=f"\n{_M3}</tool_call>",
-        parameters=Parameters(before=_M3 + "<", text=">", json=">", after=_M3 + "</{key}>"),
+        call=CallNotation(before=_M3 + '<invoke name="', between='">', after=_M3 + "</invoke>"),
+        block=BlockNotation(opening=_M3 + "<tool_call>\n", closing=f"\n{_M3}</tool_call>"),
+        arguments=TaggedArguments(before=_M3 + "<", text=">", json=">", after=_M3 + "</{key}>"),
     ),
 )
 
@@ -286,11 +274,9 @@ MINICPM = ToolFormat(
     ),
     "</function>",
     preserved=("<function", "</function>", "<param", "</param>"),
-    written=Written(
+    notation=Notation(
         trigger='<function name="',
-        before='<function name="',
-        between='">',
-        after="</function>",
-        parameters=Parameters(before='<param name="', text='">', json='">', after="</param>"),
+        call=CallNotation(before='<function name="', between='">', after="</function>"),
+        arguments=TaggedArguments(before='<param name="', text='">', json='">', after="</param>"),
     ),
 )

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from localai_flask.chat.answer import Enough, Event, Finish, ToolArguments, ToolCallStart
-from localai_flask.chat.output.text_filters import Reader
+from localai_flask.chat.answer import Enough, Event, Finish, Reader, ToolArguments, ToolCallStart
 from localai_flask.generation import Delta, Finished, FinishReason
 
 

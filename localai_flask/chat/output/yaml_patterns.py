@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterable
 import msgspec
 import regex
 
-from localai_flask.chat.answer import Answer, Content, Event, Finish, ToolArguments, ToolCallStart
+from localai_flask.chat.answer import Answer, Content, Event, Finish, Reader, ToolArguments, ToolCallStart
 from localai_flask.chat.formats import json_calls
 from localai_flask.chat.formats.base import CallSyntax, ToolFormat
 from localai_flask.chat.formats.configured import json_keys
 from localai_flask.chat.output.event_writer import new_call_id
 from localai_flask.chat.output.reader import ENDED_BY_ITSELF, OutputReader
-from localai_flask.chat.output.text_filters import Reader
 from localai_flask.config.functions import FunctionOptions, Replacement
 from localai_flask.config.patterns import TIMEOUT_S, compiled, too_slow
 from localai_flask.generation import Delta, Finished, FinishReason, TokenLogprob, Usage

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from localai_flask.chat.answer import Reader
 from localai_flask.chat.conversation import Conversation, Message
 from localai_flask.chat.formats import ToolFormat, find_format, hermes
 from localai_flask.chat.formats.base import Functions
@@ -28,7 +29,7 @@ from localai_flask.chat.output.reasoning_marks import (
     thinking_budget,
 )
 from localai_flask.chat.output.repeats import DistinctCallsReader
-from localai_flask.chat.output.text_filters import PrefixedReader, Reader
+from localai_flask.chat.output.reply_prefix import PrefixedReader
 from localai_flask.chat.output.yaml_patterns import NoActionReader, PatternReader
 from localai_flask.chat.prompt import prefill, template_data, yaml_templates
 from localai_flask.chat.prompt.plain_text import control_names, mark_conversation, unmark

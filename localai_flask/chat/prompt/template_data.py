@@ -12,6 +12,7 @@ from jinja2.exceptions import SecurityError
 
 from localai_flask.chat.conversation import Conversation, Message, ToolCall
 from localai_flask.chat.formats import ToolFormat, hermes
+from localai_flask.chat.formats.notation import JsonArguments, PairedArguments
 from localai_flask.chat.prompt.jinja import render as jinja
 from localai_flask.chat.prompt.template_retries import folded, ladder, with_full_tools
 from localai_flask.config.model import ModelConfig
@@ -135,14 +136,17 @@ def _with_calls_said(message: Message, tools: ToolFormat | None) -> Message:
 
 
 def _written(calls: tuple[ToolCall, ...], tools: ToolFormat | None) -> str:
-    form = tools.written if tools else None
-    if form is None or form.parameters is not None or form.values not in ("json", "keywords"):
+    notation = tools.notation if tools else None
+    arguments_are = notation.arguments if notation else None
+    is_paired = isinstance(arguments_are, PairedArguments) and not arguments_are.quote
+    if notation is None or not (is_paired or isinstance(arguments_are, JsonArguments)):
         return "\n".join(map(hermes.write_call, calls))
+    block, form = notation.block, notation.call
     texts = []
     for call in calls:
-        name = msgspec.json.encode(call.name).decode() if form.is_json_name else call.name
+        name = msgspec.json.encode(call.name).decode() if form.is_json else call.name
         arguments = call.arguments or "{}"
-        if form.values == "keywords" and isinstance(values := _parsed(arguments), dict):
+        if is_paired and isinstance(values := _parsed(arguments), dict):
             arguments = ", ".join(f"{key}={value!r}" for key, value in values.items())
         texts.append(form.before + name + form.between + arguments + form.after)
-    return form.opening + form.joint.join(texts) + form.closing
+    return block.opening + block.joint.join(texts) + block.closing
