@@ -12,7 +12,7 @@ import threading
 import time
 from typing import ClassVar
 
-from localai_flask.config import facts
+from localai_flask.config import traits
 from localai_flask.config.catalog import Broken, Catalog, MayUse, build, loaded_from, read
 from localai_flask.config.files.listing import Entry, look
 from localai_flask.config.files.settling import Settling
@@ -243,10 +243,10 @@ def _fits(config: ModelConfig, usecase: str) -> bool:
         return True
     if usecase in TEXT_USES:
         is_for_text = not declared or bool(declared & TEXT_USES)
-        return is_for_text and not config.embeddings and "generate" in facts.capabilities(config)
+        return is_for_text and not config.embeddings and "generate" in traits.capabilities(config)
     if {"embeddings": config.embeddings, "rerank": config.reranking, "tokenize": True}.get(usecase):
         return True
-    able = facts.capabilities(config)
+    able = traits.capabilities(config)
     return NEEDED.get(usecase) in able and "generate" not in able
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import inspect
 
-from localai_flask.config import facts, scalars
+from localai_flask.config import scalars, traits
 from localai_flask.config.families import sampling_for
 from localai_flask.config.model import ModelConfig, Parameters
 from localai_flask.errors import InvalidRequest
@@ -55,7 +55,7 @@ def merge(config: ModelConfig, asked: Mapping[str, Any], called: Mapping[str, st
 
 def _from_file(config: ModelConfig) -> dict[str, Any]:
     """Return what the model's own file says and makes sense; the values are numbers of 32 bits, written as such."""
-    wanted = facts.sampling(config)
+    wanted = traits.sampling(config)
     return _sensible(config.name, tuple(sorted(wanted.items()))) if wanted else {}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from localai_flask.backends.machine import has_gpu_device
-from localai_flask.config import facts
+from localai_flask.config import traits
 from localai_flask.config.files.settling import files_of
 from localai_flask.config.model import EngineConfig
 
@@ -52,7 +52,7 @@ def _weight_files(path: Path) -> Iterator[Path]:
 
 def _cache_bytes(config: EngineConfig) -> int:
     """Return what one request's context takes in the cache."""
-    if config.backend in PROCESS_BYTES or (header := facts.read_header(config.model_path)) is None:
+    if config.backend in PROCESS_BYTES or (header := traits.read_header(config.model_path)) is None:
         return 0
     share = sum(CACHE_SHARES.get(kind, 1.0) for kind in (config.cache_type_k, config.cache_type_v)) / 2
-    return int((facts.context_length(config) or 0) * header.cached_bytes * share)
+    return int((traits.context_length(config) or 0) * header.cached_bytes * share)

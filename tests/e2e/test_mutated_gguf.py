@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from localai_flask.app import create_app
 from localai_flask.cli import main
-from localai_flask.config import facts
+from localai_flask.config import traits
 from localai_flask.config.files.gguf import inspect
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError
@@ -77,8 +77,8 @@ def test_they_are_listed_and_checked_beside_good_ones(folder: Path) -> None:
     models = Registry(settings).models()
     assert len(models) > COUNT and "echo" in models
     for config in models.values():
-        assert facts.context_length(config) is None or isinstance(facts.context_length(config), int)
-        facts.capabilities(config)
+        assert traits.context_length(config) is None or isinstance(traits.context_length(config), int)
+        traits.capabilities(config)
     listed = create_app(settings, pool=FakePool()).test_client().get("/v1/models")
     assert listed.status_code == 200 and len(listed.get_json()["data"]) == len(models)
     for command in (

@@ -17,7 +17,7 @@ from localai_flask.api.door import auth
 from localai_flask.api.openai import shapes
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.parsing import Blueprint
-from localai_flask.config import facts
+from localai_flask.config import traits
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest
 
@@ -90,7 +90,7 @@ def _describer() -> Callable[[ModelConfig], shapes.Model]:
     def describe(config: ModelConfig) -> shapes.Model:
         target = models.get(config.alias, config) if config.alias else config
         info = infos.get(target.engine.name)
-        able = facts.capabilities(target) if info is None else info.capabilities
+        able = traits.capabilities(target) if info is None else info.capabilities
         modified = _modified(Path(config.source))
         return shapes.Model(
             id=config.name,
@@ -98,7 +98,7 @@ def _describer() -> Callable[[ModelConfig], shapes.Model]:
             created=modified,
             created_at=datetime.fromtimestamp(modified, UTC).isoformat().replace("+00:00", "Z"),
             state=states.get(target.engine.name, "cold"),
-            context_length=facts.context_length(target) if info is None else info.context_length,
+            context_length=traits.context_length(target) if info is None else info.context_length,
             capabilities=sorted(word for each in able for word in PUBLIC.get(each, (each,))),
             given_up=(info and info.given_up) or msgspec.UNSET,
         )

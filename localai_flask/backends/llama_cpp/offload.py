@@ -14,8 +14,8 @@ from localai_flask.backends.llama_cpp.context import DEFAULT_SLOTS, Shape, uses_
 from localai_flask.backends.llama_cpp.devices import chosen_gpus, read_memory
 from localai_flask.backends.llama_cpp.library import lib
 from localai_flask.backends.llama_cpp.options import EngineOptions
-from localai_flask.config.facts import choose_context
 from localai_flask.config.files.gguf import inspect
+from localai_flask.config.traits import choose_context
 
 log = logging.getLogger(__name__)
 

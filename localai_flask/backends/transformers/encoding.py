@@ -17,7 +17,7 @@ from localai_flask.backends.embedding import Embedder, Tokens, Vectors
 from localai_flask.backends.transformers import loading
 from localai_flask.backends.transformers.devices import choose_device
 from localai_flask.backends.transformers.tokens import Tokens as Tokenizer
-from localai_flask.config import facts
+from localai_flask.config import traits
 from localai_flask.config.files.bounded import read_json
 from localai_flask.config.files.snapshot import read_snapshot
 from localai_flask.config.model import EngineConfig
@@ -78,9 +78,9 @@ def load_embedder(config: EngineConfig, progress: LoadProgress) -> tuple[Embedde
     device = choose_device(config)
     tokenizer, model = loading.read_tokenizer(config, folder), _read_model(config, folder, device)
     progress(0.95)
-    trained = min(loading.trained_context(model) or facts.DEFAULT_CONTEXT, tokenizer.model_max_length)
+    trained = min(loading.trained_context(model) or traits.DEFAULT_CONTEXT, tokenizer.model_max_length)
     trained = min(trained, read_snapshot(folder).sentence_limit or trained)
-    longest = min(facts.choose_context(config.context_size, trained), trained)
+    longest = min(traits.choose_context(config.context_size, trained), trained)
     n_batch = config.batch or BATCH_TOKENS
     encoder = Encoder(model, _pooling(config, folder), longest, n_batch)
     tokens = Tokenizer(tokenizer, model.get_input_embeddings().num_embeddings, ())

@@ -24,8 +24,8 @@ from localai_flask.backends.transformers.loading import load_model
 from localai_flask.backends.transformers.sampling import TokenSampler, check_sampling
 from localai_flask.backends.transformers.thinking import LimitedThinking
 from localai_flask.backends.transformers.tokens import TextDecoder
-from localai_flask.config.facts import makes_vectors
 from localai_flask.config.model import EngineConfig
+from localai_flask.config.traits import makes_vectors
 from localai_flask.errors import ApiError, ContextOverflow, WorkerDied
 from localai_flask.generation import (
     Delta,

@@ -20,7 +20,7 @@ from localai_flask.backends.notes import heed
 from localai_flask.backends.transformers import key_checks
 from localai_flask.backends.transformers.devices import choose_device, free_bytes, half_precision
 from localai_flask.backends.transformers.tokens import Tokens
-from localai_flask.config import facts
+from localai_flask.config import traits
 from localai_flask.config.files.bounded import read_json
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError, ModelLoadFailed
@@ -207,7 +207,7 @@ def size_cache(config: EngineConfig, model: Any, sequences: int, wanted_bytes: i
     newest back and computes it again later.
     """
     text = model.config.get_text_config()
-    context = choose_context(config, trained_context(model) or facts.DEFAULT_CONTEXT)
+    context = choose_context(config, trained_context(model) or traits.DEFAULT_CONTEXT)
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     page_bytes = PAGE_TOKENS * 2 * text.num_hidden_layers * heads * head_size * model.dtype.itemsize
@@ -236,7 +236,7 @@ def choose_context(config: EngineConfig, trained: int) -> int:
             f"{trained}; lower `context_size`.",
             param="context_size",
         )
-    return facts.choose_context(config.context_size, trained)
+    return traits.choose_context(config.context_size, trained)
 
 
 def end_tokens(model: Any, tokenizer: Any) -> set[int]:

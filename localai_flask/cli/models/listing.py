@@ -94,7 +94,7 @@ def _of_server(target: Target) -> list[Listed] | None:
 
 
 def _of_folder(given: dict[str, Any]) -> list[Listed]:
-    from localai_flask.config import facts
+    from localai_flask.config import traits
     from localai_flask.config.registry import Registry
 
     registry = Registry(folder_settings(given))
@@ -108,10 +108,10 @@ def _of_folder(given: dict[str, Any]) -> list[Listed]:
                 name=name,
                 engine=target.backend,
                 size=size_of(target),
-                context_length=facts.context_length(target),
+                context_length=traits.context_length(target),
                 state="disabled" if config.disabled else None,
                 modified=source.stat().st_mtime if source.exists() else None,
-                capabilities=sorted(facts.capabilities(target)),
+                capabilities=sorted(traits.capabilities(target)),
                 source=config.source,
             )
         )

@@ -92,7 +92,7 @@ def _look_up(name: str, given: dict[str, Any]) -> ModelConfig | CommandFailed:
 
 
 def _of_folder(config: ModelConfig) -> Shown:
-    from localai_flask.config import facts
+    from localai_flask.config import traits
     from localai_flask.config.files.gguf import inspect
     from localai_flask.errors import ApiError
 
@@ -102,8 +102,8 @@ def _of_folder(config: ModelConfig) -> Shown:
         engine=config.backend,
         file=str(config.model_path) if config.parameters.model else None,
         size=size_of(config),
-        context_length=facts.context_length(config),
-        capabilities=sorted(facts.capabilities(config)),
+        context_length=traits.context_length(config),
+        capabilities=sorted(traits.capabilities(config)),
         source=config.source,
         config={key: value for key, value in raw.items() if key not in FILLED_IN and value != {}},
     )

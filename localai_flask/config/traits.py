@@ -1,4 +1,4 @@
-"""What can be told of a model that is not loaded: from its YAML, and from the header of its file.
+"""The traits of a model that is not loaded: from its YAML, and from the header of its file.
 
 The engines decide by the same facts, so that a model is described alike before and after it is loaded; only memory that
 does not suffice makes them choose a shorter context.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from localai_flask.config import facts
+from localai_flask.config import traits
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.registry import Registry
 from localai_flask.settings import Settings
@@ -46,8 +46,8 @@ def of_file(folder: Path, metadata: dict[str, Any], yaml: str = "") -> ModelConf
 )
 def test_folders(tmp_path: Path, described: Any, able: set[str], length: int | None) -> None:
     config = snapshot(tmp_path / "m", config=described)
-    assert facts.capabilities(config) == able
-    assert facts.context_length(config) == length
+    assert traits.capabilities(config) == able
+    assert traits.context_length(config) == length
 
 
 def test_a_folder_of_sentence_transformers(tmp_path: Path) -> None:
@@ -57,10 +57,10 @@ def test_a_folder_of_sentence_transformers(tmp_path: Path) -> None:
         tmp_path / "m", config=described, modules=MODULES, tokenizer_config=tokenizer, sentence_bert_config=limit
     )
     assert config.type == "SentenceTransformer"
-    assert (facts.capabilities(config), facts.context_length(config)) == ({"embed", "tokenize"}, 256)
+    assert (traits.capabilities(config), traits.context_length(config)) == ({"embed", "tokenize"}, 256)
     (tmp_path / "m" / "sentence_bert_config.json").write_text("{}")
     (tmp_path / "m" / "tokenizer_config.json").write_text('{"model_max_length": 9000}')
-    assert facts.context_length(config) == 8192
+    assert traits.context_length(config) == 8192
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,11 @@ def test_a_folder_of_sentence_transformers(tmp_path: Path) -> None:
 )
 def test_files(tmp_path: Path, metadata: dict[str, Any], yaml: str, able: set[str], length: int) -> None:
     config = of_file(tmp_path, metadata, yaml)
-    assert facts.capabilities(config) == able
-    assert facts.context_length(config) == length
+    assert traits.capabilities(config) == able
+    assert traits.context_length(config) == length
 
 
 def test_a_broken_file_is_known_by_its_yaml_alone(tmp_path: Path) -> None:
     config = of_file(tmp_path, {}, "context_size: 77")
     (tmp_path / "m.gguf").write_bytes(b"GGUF")
-    assert (facts.capabilities(config), facts.context_length(config)) == (WRITES, 77)
+    assert (traits.capabilities(config), traits.context_length(config)) == (WRITES, 77)
