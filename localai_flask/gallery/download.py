@@ -1,29 +1,26 @@
 """The one downloader: a file is there whole and checked under its name, or not at all.
 
-What is on its way lies beside it under a name of its own, `<name>.part`, which is also the lock: whoever wants the same
-file waits, in this process or another, and finds it there. A process may be killed at any instant.
+What is on its way lies beside it under a name of its own (`part_file`), which is also the lock: a file is fetched once,
+however many want it.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from io import BufferedRandom
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from localai_flask.config.references.reference import find_fault
+from localai_flask.config.files.gguf import inspect
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import DownloadFailed, Stopped
+from localai_flask.gallery.part_file import PartFile, hold_part, part_of, put_in_place
 from localai_flask.gallery.progress import Progress, Report, megabytes
 from localai_flask.gallery.remote import Remote, open_session
 from localai_flask.gallery.sources import pip_settings
 from localai_flask.gallery.sources.offer import RemoteFile
+from localai_flask.gallery.targets import choose_targets, is_present
 from localai_flask.gallery.transfer import Transfer
 from localai_flask.gallery.unpacking import find_member, unpack
 
@@ -38,143 +35,157 @@ def fetch_files(
 ) -> list[Path]:
     """Fetch those of some files that are not there, one after the other, and return where all of them are.
 
-    The reports are on all of them together. Raises what `download` raises, `Stopped` as soon as it is, and
-    `ConfigError` if a name is none for a file in the models folder.
+    The reports are on all of them together.
+
+    Raises `DownloadFailed` where a later try may help, `ConfigError` where an address or what it leads to is wrong,
+    `NameTaken` if another file is in the place of one, and `Stopped` soon after that is true.
     """
-    for file in files:
-        if fault := find_fault(file.path):
-            raise ConfigError(f"A file cannot be called {file.path!r} in the models folder: the name {fault}.")
-    sizes = [file.archive_size if file.member else file.size for file in files]
-    total = None if None in sizes else sum(size for size in sizes if size is not None)
-    before, paths = 0, []
-    for file, size in zip(files, sizes, strict=True):
-        paths.append(models_path / file.path)
-        download(_connect(file), paths[-1], file.sha256 or "", _shifted(report, before, total, stopped))
-        before += size or 0
-    return paths
+    targets = choose_targets(files, models_path)
+    whole = _Whole(files, report, stopped)
+    try:
+        missing = [
+            (file, target)
+            for file, target in zip(files, targets, strict=True)
+            if not is_present(file, target, whole.check_wanted) or whole.skip(file)
+        ]
+        _check_room_for_all(missing, models_path)
+        for file, target in missing:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _Download(file, target, whole).run()
+            whole.skip(file)
+    except OSError as error:
+        raise DownloadFailed(
+            f"Cannot write {error.filename or models_path}: {error.strerror or error}; check the folder."
+        ) from error
+    return targets
+
+
+def _sent_size(file: RemoteFile) -> int | None:
+    """Return how many bytes come over the network."""
+    return file.archive_size if file.member else file.size
+
+
+class _Whole:
+    """Puts what is reported of one file together with the others."""
+
+    def __init__(self, files: Sequence[RemoteFile], report: Report, stopped: Callable[[], bool]):
+        sizes = [_sent_size(file) for file in files]
+        self._total = None if None in sizes else sum(size for size in sizes if size is not None)
+        self._before = 0
+        self._report, self._stopped = report, stopped
+        self.name = ""
+
+    def skip(self, file: RemoteFile) -> bool:
+        """Count a file as there; return False, for use in a condition."""
+        self._before += _sent_size(file) or 0
+        return False
+
+    def check_wanted(self) -> None:
+        if self._stopped():
+            raise Stopped("The download was stopped; what was received is kept.")
+
+    def __call__(self, progress: Progress) -> None:
+        self.check_wanted()
+        done, total = self._before + progress.done, self._total
+        self._report(progress._replace(done=done, total=total, file=self.name) if total else progress)
+
+
+class _Download:
+    """One file on its way to its place."""
+
+    def __init__(self, file: RemoteFile, target: Path, report: _Whole):
+        self._file, self._target, self._report = file, target, report
+        self._report.name = file.path
+
+    def run(self) -> None:
+        """Fetch the file, or wait until another process has done so."""
+        while True:
+            with hold_part(self._target) as part:
+                if part is not None:
+                    self._fetch(part)
+                    return
+            if is_present(self._file, self._target, self._report.check_wanted):
+                return
+            self._wait()
+
+    def _wait(self) -> None:
+        part = part_of(self._target)
+        done = part.stat().st_size if part.exists() else 0
+        self._report(Progress(done, _sent_size(self._file), 0.0))
+        time.sleep(LOOK_S)
+
+    def _fetch(self, part: PartFile) -> None:
+        remote = _connect(self._file)
+        # An archive and what is taken out of it lie on the disk together.
+        Transfer(remote, part, self._report, lambda size: self._check_room(size * (2 if remote.member else 1))).run()
+        part.file.flush()
+        try:
+            if remote.member:
+                self._take_out(part, remote)
+            else:
+                self._check_kind(part.path)
+                part.move_to(self._target)
+        except ConfigError:
+            part.file.truncate(0)  # no later try could make anything of it
+            raise
+
+    def _take_out(self, part: PartFile, remote: Remote) -> None:
+        entry = find_member(part.file, remote.member, remote.name)
+        self._check_room(entry.file_size)
+        unpacked = self._target.with_name(self._target.name + ".unpacked.part")
+        try:
+            found, wanted = unpack(part.file, entry, unpacked, remote.name), self._file.sha256
+            if wanted and found != wanted.lower():
+                raise ConfigError(
+                    f"{self._target.name} has the sha256 {found} where {wanted} was asked for; it was thrown away."
+                )
+            self._check_kind(unpacked)
+            put_in_place(unpacked, self._target)
+        finally:
+            unpacked.unlink(missing_ok=True)
+        part.remove()
+
+    def _check_kind(self, path: Path) -> None:
+        """Raise `ConfigError` if a file without any checksum is not what its name says, or is cut off."""
+        file = self._file
+        has_sum = file.sha256 or file.git_sha1 or (file.member and file.archive_sha256)
+        if not has_sum and self._target.name.lower().endswith(".gguf"):
+            inspect(path)
+
+    def _check_room(self, needed: int) -> None:
+        _check_room(self._target.parent, needed, self._target.name)
 
 
 def _connect(file: RemoteFile) -> Remote:
-    session = pip_settings.open_pip_session(pip_settings.read_settings()) if file.through_pip else open_session()
-    session.headers.update(file.headers)
+    if file.through_pip:
+        session = pip_settings.open_pip_session(pip_settings.read_settings())
+    else:
+        session = open_session(private_addresses=file.private_addresses)
     name = urlsplit(file.url).path.rpartition("/")[2]
-    if file.member:
-        return Remote(file.url, name, file.archive_sha256 or "", file.archive_size, file.member, session)
-    return Remote(file.url, name, file.sha256 or "", file.size, session=session)
+    sha256 = file.archive_sha256 if file.member else file.sha256
+    git_sha1 = "" if file.member else file.git_sha1 or ""
+    return Remote(
+        file.url, name, (sha256 or "").lower(), _sent_size(file), file.member, session, file.headers, git_sha1
+    )
 
 
-def _shifted(report: Report, before: int, total: int | None, stopped: Callable[[], bool]) -> Report:
-    """Report one file's progress as a part of that of all files."""
-
-    def shifted(progress: Progress) -> None:
-        if stopped():
-            raise Stopped("The download was stopped; what was received is kept.")
-        report(progress if total is None else Progress(before + progress.done, total, progress.rate))
-
-    return shifted
-
-
-def download(remote: Remote, target: Path, sha256: str, report: Report) -> None:
-    """Fetch a file to `target`, unless it is there; `sha256` is that of the file itself, "" if nobody says it.
-
-    Raises `DownloadFailed` where a later try may help, `ConfigError` where the address or what it leads to is wrong.
-    """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _turn(target, remote, report) as part:
-            if part is not None:
-                _fetch(remote, part, target, sha256, report)
-    except OSError as error:
-        raise DownloadFailed(
-            f"Cannot write {target.name} in {target.parent}: {error.strerror or error}; check the folder."
-        ) from error
+def _check_room_for_all(missing: Sequence[tuple[RemoteFile, Path]], models_path: Path) -> None:
+    """Raise `DownloadFailed` unless all files have room, before the first one is fetched."""
+    needed, names = 0, []
+    for file, target in missing:
+        part = part_of(target)
+        copies = 2 if file.member else 1
+        needed += (_sent_size(file) or 0) * copies - (part.stat().st_size if part.exists() else 0)
+        names.append(target.name)
+    if needed > 0:
+        models_path.mkdir(parents=True, exist_ok=True)
+        _check_room(models_path, needed, names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more")
 
 
-def _fetch(remote: Remote, part: BufferedRandom, target: Path, sha256: str, report: Report) -> None:
-    received = part.seek(0, os.SEEK_END)
-    if remote.size is not None:
-        copies = 2 if remote.member else 1  # an archive and what is taken out of it
-        _check_room(target, remote.size * copies - received)
-    Transfer(remote, part, report).run()
-    part.flush()
-    try:
-        if remote.member:
-            _take_out(remote, part, target, sha256)
-        else:
-            part.seek(0)
-            _check_sum(hashlib.file_digest(part, "sha256").hexdigest(), sha256, target)
-            _put_in_place(_part_of(target), target)
-    except ConfigError:
-        part.truncate(0)  # no later try could make anything of it
-        raise
-
-
-def _take_out(remote: Remote, part: BufferedRandom, target: Path, sha256: str) -> None:
-    entry = find_member(part, remote.member, remote.name)
-    _check_room(target, entry.file_size)
-    unpacked = target.with_name(target.name + ".unpacked.part")
-    try:
-        found = unpack(part, entry, unpacked, remote.name)
-        _check_sum(found, sha256, target)
-        _put_in_place(unpacked, target)
-    finally:
-        unpacked.unlink(missing_ok=True)
-    os.unlink(_part_of(target))
-
-
-def _check_sum(found: str, wanted: str, target: Path) -> None:
-    if wanted and found != wanted.lower():
-        raise ConfigError(f"{target.name} has the sha256 {found} where {wanted} was asked for; it was thrown away.")
-
-
-def _put_in_place(file: Path, target: Path) -> None:
-    """Move a finished file to its name, also if the machine loses power in this moment."""
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(file, target)
-
-
-def _check_room(target: Path, needed: int) -> None:
-    free = shutil.disk_usage(target.parent).free
+def _check_room(folder: Path, needed: int, name: str) -> None:
+    free = shutil.disk_usage(folder).free
     if needed + SPARE_BYTES > free:
         raise DownloadFailed(
-            f"There is no room for {target.name} in {target.parent}: it takes {megabytes(needed)} more, and "
+            f"There is no room for {name} in {folder}: it takes {megabytes(needed)} more, and "
             f"{megabytes(free)} are free."
         )
-
-
-def _part_of(target: Path) -> Path:
-    return target.with_name(target.name + ".part")
-
-
-@contextmanager
-def _turn(target: Path, remote: Remote, report: Report) -> Iterator[BufferedRandom | None]:
-    """Hold the part file as the only one; None if the file is there, brought by another meanwhile."""
-    path = _part_of(target)
-    while not target.exists():
-        with open(path, "a+b") as part:
-            try:
-                fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                report(Progress(os.fstat(part.fileno()).st_size, remote.size, 0.0))
-                time.sleep(LOOK_S)
-                continue
-            try:
-                if _is_still(part, path) and not target.exists():
-                    yield part
-                    return
-            finally:
-                if _is_still(part, path) and not os.fstat(part.fileno()).st_size:
-                    path.unlink()
-    yield None
-
-
-def _is_still(part: BufferedRandom, path: Path) -> bool:
-    """Return whether the open file has this name: the one who had the lock before may have moved or removed it."""
-    try:
-        return os.path.samestat(os.fstat(part.fileno()), os.stat(path))
-    except FileNotFoundError:
-        return False

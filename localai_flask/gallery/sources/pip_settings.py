@@ -71,4 +71,4 @@ def parse_settings(lines: Iterable[str]) -> PipSettings:
 
 def open_pip_session(pip: PipSettings) -> requests.Session:
     """Open a session that reaches what pip would reach."""
-    return open_session(certificates=pip.certificates, proxy=pip.proxy, trusted=pip.trusted)
+    return open_session(certificates=pip.certificates, proxy=pip.proxy, trusted=pip.trusted, private_addresses=True)
