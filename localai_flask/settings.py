@@ -38,6 +38,17 @@ class Settings:
     models_path: Path = setting(
         Path("models"), "Folder with model files and their YAML.", metavar="DIR", needs_restart=True
     )
+    models_config_file: str = setting(
+        "",
+        "A YAML file outside of that folder with a model, or a list of models, as in the folder's own files.",
+        metavar="FILE",
+        needs_restart=True,
+    )
+    config_dir: str = setting(
+        "",
+        "Folder with LocalAI's `api_keys.json`, a list of keys, for servers that have no other file of keys.",
+        metavar="DIR",
+    )
     settings_file: str = setting(
         "",
         "File with settings as `NAME=value` lines, for those that neither a flag nor a variable sets; read again when "
@@ -195,6 +206,14 @@ class Settings:
         changed = ((f, getattr(self, f.name)) for f in dataclasses.fields(self))
         shown = (f"{f.name}={HIDDEN if f.metadata['secret'] else repr(v)}" for f, v in changed if v != f.default)
         return f"Settings({', '.join(shown)})"
+
+    @property
+    def keys_file(self) -> Path | None:
+        """The file of keys: the one that is named, else LocalAI's in the folder of configuration, if it is there."""
+        if self.api_keys_file:
+            return Path(self.api_keys_file)
+        file = Path(self.config_dir) / "api_keys.json" if self.config_dir else None
+        return file if file and file.exists() else None
 
     @property
     def listening(self) -> Address:

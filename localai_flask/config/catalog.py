@@ -19,7 +19,7 @@ from localai_flask.config.files.listing import Entry
 from localai_flask.config.files.settling import Settling
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot
 from localai_flask.config.model import ModelConfig, Parameters
-from localai_flask.config.model_yaml import downloads, model_reader, templates, yamlfile
+from localai_flask.config.model_yaml import downloads, model_reader, templates, variants, yamlfile
 from localai_flask.config.model_yaml.findings import Finding, Refused, fault
 from localai_flask.config.model_yaml.model_reader import Loaded
 from localai_flask.config.model_yaml.yamlfile import Document
@@ -99,7 +99,31 @@ def read(file: Path) -> list[Loaded | Broken]:
         documents = yamlfile.read(file)
     except ConfigError as error:
         return [Broken(file.stem, "", error)]
-    return [_read_one(document, only=len(documents) == 1) for document in documents]
+    return [item for document in documents for item in _read_all(document, only=len(documents) == 1)]
+
+
+def _read_all(document: Document, only: bool) -> Iterator[Loaded | Broken]:
+    """Yield a model and its variants."""
+    model = _read_one(variants.without_variants(document), only)
+    yield model
+    if isinstance(model, Broken):
+        return
+    try:
+        for name, varied in variants.documents_of(document, model.config.name):
+            yield _read_variant(name, varied, model)
+    except ConfigError as error:
+        yield Broken(f"{model.config.name}:", "", error)
+
+
+def _read_variant(name: str, document: Document, model: Loaded) -> Loaded | Broken:
+    variant = _read_one(document, only=True)
+    if isinstance(variant, Broken):
+        return variant
+    try:
+        variants.check_needs_no_load(variant.config, model.config, document)
+    except ConfigError as error:
+        return Broken(name, "", error)
+    return variant._replace(findings=variants.own_findings(variant.findings, model.findings))
 
 
 def _read_one(document: Document, only: bool) -> Loaded | Broken:
@@ -303,7 +327,7 @@ def _nicknames(models: dict[str, ModelConfig], entries: tuple[Entry, ...], folde
     nicknames: dict[str, str] = {}
     sources = {Path(config.source): name for name, config in reversed(models.items())}
     for entry in entries:
-        if folder / entry.name in sources:
+        if folder / entry.name in sources and not Path(entry.name).is_absolute():
             nicknames.setdefault(entry.stem, sources[folder / entry.name])
     for name, config in sorted(models.items()):
         if config.parameters.model:

@@ -10,11 +10,12 @@ import difflib
 import logging
 import threading
 import time
+from pathlib import Path
 from typing import ClassVar
 
 from localai_flask.config import traits
 from localai_flask.config.catalog import Broken, Catalog, MayUse, build, loaded_from, read
-from localai_flask.config.files.listing import Entry, look
+from localai_flask.config.files.listing import Entry, look, look_at
 from localai_flask.config.files.settling import Settling
 from localai_flask.config.look import NEVER, Look
 from localai_flask.config.model import ModelConfig
@@ -171,6 +172,8 @@ class Registry:
     def _refresh(self) -> None:
         begun = time.monotonic()
         entries = look(self.settings.models_path)
+        if self.settings.models_config_file:
+            entries += look_at(Path(self.settings.models_config_file))
         is_changing = self._is_writing or self._catalog.is_changing
         if entries != self._entries or has_changed(self._catalog.templates) or is_changing:
             self._is_writing = False

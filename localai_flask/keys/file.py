@@ -17,7 +17,7 @@ from localai_flask.config.files.bounded import read_text
 from localai_flask.config.model_yaml import yamlfile
 from localai_flask.errors import ConfigError
 from localai_flask.keys.key import Key
-from localai_flask.keys.keyring import Keyring
+from localai_flask.keys.keyring import Keyring, digest
 
 MOST_BYTES = yamlfile.MOST_BYTES
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,59}")
@@ -47,6 +47,8 @@ def read(file: Path) -> dict[str, Entry]:
         raise ConfigError(f"{file} is empty; a file without keys has a line with a comment at least.")
     if _has_only_comments(text):
         return {}
+    if file.suffix == ".json":
+        return _read_list(file, text)
     found: dict[str, Entry] = {}
     owners: dict[str, str] = {}
     for document in yamlfile.read(file):
@@ -55,6 +57,15 @@ def read(file: Path) -> dict[str, Entry]:
             if (owner := owners.setdefault(entry.sha256, name)) != name:
                 raise document.error((name, "sha256"), f"the key {name!r} is the same as {owner!r}; remove one", name)
     return found
+
+
+def _read_list(file: Path, text: str) -> dict[str, Entry]:
+    """Read LocalAI's file, a list of the keys themselves, each of which may do everything."""
+    try:
+        secrets = msgspec.json.decode(text, type=list[Annotated[str, msgspec.Meta(min_length=1)]])
+    except msgspec.DecodeError as error:
+        raise ConfigError(f'{file} is no list of keys, as in ["key"]: {error}.') from None
+    return {f"{file.stem}-{number}": Entry(digest(secret), admin=True) for number, secret in enumerate(secrets, 1)}
 
 
 def keyring(entries: Mapping[str, Entry]) -> Keyring:

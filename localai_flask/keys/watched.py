@@ -26,7 +26,7 @@ SETTLED_S = 0.2
 
 def are_required(settings: Settings) -> bool:
     """Return whether clients need a key, be it that nobody has one yet."""
-    return bool(settings.api_key or settings.api_keys_file)
+    return bool(settings.api_key or settings.keys_file)
 
 
 class WatchedKeys:
@@ -36,7 +36,7 @@ class WatchedKeys:
         """`spare` is where the last file that could be used is kept for processes that start later."""
         self.required = are_required(settings)
         self._fixed = Keyring.of_texts(settings.api_key)
-        self._file = Path(settings.api_keys_file) if settings.api_keys_file else None
+        self._file = settings.keys_file
         self._spare = spare
         self._lock = threading.Lock()
         self._keys: Keyring | None = None

@@ -39,6 +39,11 @@ def find_faults(settings: Settings, addresses: Iterable[Address]) -> Iterator[st
     if sys.platform != "linux":
         yield LINUX_ONLY
     yield from _find_models_faults(settings.models_path)
+    if settings.models_config_file and not os.access(settings.models_config_file, os.R_OK):
+        yield (
+            f"{settings.models_config_file}, which LOCALAI_MODELS_CONFIG_FILE names, is not there or cannot be read: "
+            "make it, or name another"
+        )
     addresses = list(addresses)
     for address in addresses:
         yield from _find_address_faults(address)
@@ -55,8 +60,8 @@ def find_key_faults(settings: Settings, addresses: Iterable[Address]) -> Iterato
                 f"refusing to listen on {address.bind} without an API key: set LOCALAI_API_KEY or "
                 "LOCALAI_API_KEYS_FILE, listen on 127.0.0.1, or set LOCALAI_ALLOW_INSECURE_PUBLIC_BIND=true"
             )
-    if settings.api_keys_file:
-        yield from _find_file_faults(settings.api_keys_file)
+    if settings.keys_file:
+        yield from _find_file_faults(str(settings.keys_file))
 
 
 def find_doubts(settings: Settings) -> Iterator[str]:
@@ -68,6 +73,8 @@ def find_doubts(settings: Settings) -> Iterator[str]:
             f"responses cannot be stored, as {obstacle}: set XDG_STATE_HOME to a folder that can be written, or "
             "LOCALAI_DATABASE_URL; until then /v1/responses answers only requests with `store: false`"
         )
+    if settings.config_dir:
+        yield from _find_unread_files(Path(settings.config_dir))
     if "*" in (settings.cors_allow_origins or "*" * settings.cors) and not are_required(settings):
         yield "every web page that a browser here opens may use this server: name origins in LOCALAI_CORS_ALLOW_ORIGINS"
     for origin in settings.cors_allow_origins:
@@ -84,6 +91,19 @@ def find_doubts(settings: Settings) -> Iterator[str]:
     yield from _find_unknown_variables(os.environ)
     yield from find_vain_settings(settings)
     yield from describe_unused_gpus()
+
+
+def _find_unread_files(folder: Path) -> Iterator[str]:
+    """Find what LocalAI would read in its folder of configuration, and this server does not."""
+    if not folder.is_dir():
+        yield f"there is no folder {folder}, which LOCALAI_CONFIG_DIR names: make it, or leave the setting out"
+    advice = {
+        "runtime_settings.json": "set its values by the variables in docs/configuration.md",
+        "external_backends.json": "this server starts no engines of that kind",
+    }
+    for name in advice:
+        if (folder / name).exists():
+            yield f"{folder / name} is not read: {advice[name]}"
 
 
 def _find_unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:

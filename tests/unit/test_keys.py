@@ -13,7 +13,7 @@ from localai_flask.keys import file as key_file
 from localai_flask.keys.file import Entry
 from localai_flask.keys.key import Key
 from localai_flask.keys.keyring import Keyring, digest, new_secret
-from localai_flask.keys.watched import SETTLED_S, WatchedKeys
+from localai_flask.keys.watched import SETTLED_S, WatchedKeys, are_required
 from localai_flask.settings import Settings
 
 ALICE, BOB = digest("alice's"), digest("bob's")
@@ -64,6 +64,23 @@ def test_a_file(tmp_path: Path) -> None:
     assert keys.find("alice's") == Key("alice", ("qwen*", "small"), True, 4, -1, "key:alice")
     assert keys.find("bob's") == Key("bob", ("*",), False, 0, 0, "key:bob")
     assert keys.find(ALICE) is None
+
+
+def test_localais_list_of_keys_in_the_folder_of_configuration(tmp_path: Path) -> None:
+    settings = Settings(config_dir=str(tmp_path))
+    assert not are_required(settings)
+    file = wrote(tmp_path / "api_keys.json", '["first", "second"]')
+    assert are_required(settings)
+    keys = WatchedKeys(settings)
+    assert [key.admin for secret in ("first", "second") if (key := keys.find(secret))] == [True, True]
+    assert keys.find("third") is None
+    wrote(settled(file), '["third"]')
+    time.sleep(SETTLED_S)
+    assert keys.find("third") is not None
+    assert keys.find("first") is None
+    for text in ('{"first": 1}', '["first", 2]', '[""]', "[first]"):
+        with pytest.raises(ConfigError, match="is no list of keys"):
+            key_file.read(wrote(file, text))
 
 
 def test_models() -> None:

@@ -61,6 +61,19 @@ def test_what_is_listed(folder):
     assert over(path).problems() == {}
 
 
+def test_a_file_of_models_outside_of_the_folder(folder, tmp_path_factory):
+    path = folder(a__gguf="", b__yaml="name: b\nbackend: echo")
+    file = tmp_path_factory.mktemp("etc") / "all.yaml"
+    file.write_text("[{name: one, parameters: {model: a.gguf}}, {name: two, backend: echo}, {name: b, backend: echo}]")
+    registry = over(path, models_config_file=str(file))
+    assert list(registry.models()) == ["b", "one", "two"]
+    assert registry.get("one").model_path == path / "a.gguf"
+    (problem,) = registry.findings()
+    assert "the model name 'b' is also in" in problem.text
+    file.write_text("name: three\nbackend: echo")
+    assert list(registry.models()) == ["a.gguf", "b", "three"]
+
+
 def test_parts_and_projectors_are_not_models_of_their_own(folder):
     files = ["big-00001-of-00012.gguf", "big-00002-of-00012.gguf", "big-00011-of-00012.gguf", "mmproj-F16.gguf"]
     path = folder(**{name.replace(".", "__"): "" for name in files})

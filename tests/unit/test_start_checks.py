@@ -76,6 +76,23 @@ def test_a_file_of_keys_counts_as_keys_and_has_to_be_readable(tmp_path: Path) ->
     assert faults(PUBLIC, api_keys_file=str(file)) == []
 
 
+def test_localais_folder_of_configuration(tmp_path: Path) -> None:
+    (tmp_path / "runtime_settings.json").write_text("{}")
+    (doubt,) = (each for each in find_doubts(Settings(config_dir=str(tmp_path))) if "runtime_settings" in each)
+    assert "is not read" in doubt
+    (tmp_path / "api_keys.json").write_text("{}")
+    (found,) = faults(PUBLIC, config_dir=str(tmp_path))
+    assert "api_keys.json is no list of keys" in found
+    (tmp_path / "api_keys.json").write_text('["secret"]')
+    assert faults(PUBLIC, config_dir=str(tmp_path)) == []
+    assert any("no folder" in each for each in find_doubts(Settings(config_dir=str(tmp_path / "none"))))
+
+
+def test_a_file_of_models_that_is_not_there(tmp_path: Path) -> None:
+    (found,) = faults(models_config_file=str(tmp_path / "models.yaml"))
+    assert "LOCALAI_MODELS_CONFIG_FILE" in found
+
+
 def test_pages_of_all_origins_are_a_doubt_where_there_are_no_keys() -> None:
     for lax in ({"cors": True}, {"cors_allow_origins": ("*",)}):
         doubts = list(find_doubts(Settings(models_path=ROOT / "models", **lax)))

@@ -72,6 +72,15 @@ def look(folder: Path) -> tuple[Entry, ...]:
     return tuple(sorted(found))
 
 
+def look_at(file: Path) -> tuple[Entry, ...]:
+    """List one YAML file, wherever it is, by its whole path; nothing if it is not there."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return ()
+    return (Entry(str(file.absolute()), "yaml", stat.st_mtime_ns, stat.st_size),)
+
+
 def _items(place: _Place, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
     """List a folder that has not been seen by another way, as links can lead in circles."""
     try:

@@ -90,17 +90,24 @@ class Document(NamedTuple):
     file: Path
     content: dict[Any, Any]
     node: yaml.Node | None = None
+    overlay: KeyPath = ()
+    """Where those keys stand that are laid over the others."""
 
     def line(self, path: KeyPath) -> int:
         """Find the line of what stands at a path, or else of what stands around it; 0 if lines are not known."""
+        line, is_found = self._line((*self.overlay, *path))
+        return line if is_found or not self.overlay else self._line(path)[0]
+
+    def _line(self, path: KeyPath) -> tuple[int, bool]:
+        """Return the line, and whether something stands at the path."""
         node = self.node
         line: int = node.start_mark.line + 1 if node else 0
         for part in path:
             key, node = _child(node, part)
             if key is None:
-                break
+                return line, False
             line = key.start_mark.line + 1
-        return line
+        return line, True
 
     def error(self, path: KeyPath, sentence: str, param: str = "") -> ConfigError:
         """Make the error about a key; `param` is the key that it is about, if there is nothing at the path."""
