@@ -23,6 +23,7 @@ from localai_flask import log_privacy
 from localai_flask.address import Address
 from localai_flask.pool.runtime import ENV, Runtime
 from localai_flask.server import descriptors, settings_reload, start_checks
+from localai_flask.server.arrival import MAX_HEAD
 from localai_flask.server.kept_process import KeptProcess, Service
 from localai_flask.server.succession import web_workers
 from localai_flask.settings import Settings
@@ -51,8 +52,13 @@ workers = _settings.workers
 worker_class = "localai_flask.server.web_worker.Worker"
 threads = _settings.http_threads + SPARE_THREADS
 worker_connections = descriptors.connections(descriptors.soft_limit())
-keepalive = (
-    75  # longer than nginx's default of 60 s, so that the proxy closes first and no request meets a closing socket
+keepalive = 120
+"""Seconds that an idle connection stays, unless others need its place: longer than clients and proxies keep them (nginx
+60 s, Go's net/http 90 s), so that they close first and no request meets a closing socket."""
+limit_request_line = 8190
+limit_request_fields = 1000
+limit_request_field_size = (
+    MAX_HEAD  # the head as a whole is the limit: proxies and sign-on put long tokens into one field
 )
 timeout = 60
 graceful_timeout = _settings.graceful_timeout

@@ -246,6 +246,12 @@ def test_over_a_unix_socket(models_path: Path, tmp_path: Path) -> None:
         wait_for(lambda: "127.0.0.1 POST" in server.log(), 5, "the client's address in the access log")
 
 
+@pytest.mark.parametrize("way", ["shipped", "tls"])
+def test_headers_of_60_kb_come_through(doors: Doors, way: str) -> None:
+    head, _ = doors.get(way, "/version", "--header", "X-Long: " + "x" * 60_000)
+    assert head["status"] == "200"
+
+
 def seconds(text: str) -> int:
     """Read a time as nginx writes it."""
     return int(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1]]
