@@ -1,5 +1,7 @@
+import gzip
 import io
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -157,7 +159,10 @@ def test_harmless_fields_are_ignored(client: FlaskClient, pool: FakePool) -> Non
         (b'{"n": NaN}', "NaN"),
         (b'{"n": -Infinity}', "Infinity"),
         (b'{"temperature": 1e999}', "out of range"),
-        (b'{"user": "\\ud800"}', "surrogate"),
+        (b'{"n": ' + b"9" * 5000 + b"}", "too many digits"),
+        ('{"n": 1}'.encode("utf-16"), "UTF-16"),
+        ('{"n": 1}'.encode("utf-16-be"), "UTF-16"),
+        ('{"n": 1}'.encode("utf-32-le"), "UTF-32"),
         (b'{"user": "\xff"}', "byte 10"),
         (b"[1]", "object"),
         (b'"x"', "object"),
@@ -171,11 +176,16 @@ def test_bad_json(client: FlaskClient, body: bytes, said: str) -> None:
     assert said in response.get_json()["error"]["message"]
 
 
-def test_other_content_type(client: FlaskClient) -> None:
-    for content_type in ("text/plain", "application/x-www-form-urlencoded", ""):
-        response = client.post("/v1/chat/completions", data=json.dumps(HELLO), content_type=content_type)
-        assert response.status_code == 415
-        assert response.get_json()["error"]["code"] == "unsupported_media_type"
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "a/b; charset=x", ";"])
+def test_json_is_read_whatever_it_is_said_to_be(client: FlaskClient, pool: FakePool, content_type: str) -> None:
+    pool.scripts = [says("hi")]
+    response = client.post("/v1/chat/completions", data=json.dumps(HELLO), content_type=content_type)
+    assert response.status_code == 200
+
+
+def test_a_form_is_refused(client: FlaskClient) -> None:
+    response = client.post("/v1/chat/completions", data={"model": "tiny"}, content_type="multipart/form-data")
+    assert (response.status_code, response.get_json()["error"]["code"]) == (415, "unsupported_media_type")
 
 
 def test_too_large(client: FlaskClient) -> None:
@@ -184,16 +194,73 @@ def test_too_large(client: FlaskClient) -> None:
     assert "15 MB" in response.get_json()["error"]["message"]
 
 
-def test_compressed(client: FlaskClient) -> None:
-    for coding, status in (("gzip", 415), ("identity", 400)):
-        response = client.post("/v1/completions", data=b"{}", headers={"Content-Encoding": coding}, content_type=JSON)
-        assert response.status_code == status
-        assert ("gzip" in response.get_json()["error"]["message"]) == (status == 415)
+PLAIN = json.dumps({"prompt": "x" * 100_000}).encode()
+DEFLATED = zlib.compress(PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", gzip.compress(PLAIN)),
+        ("X-GZIP", gzip.compress(PLAIN[:50]) + gzip.compress(PLAIN[50:])),
+        ("deflate", DEFLATED),
+        ("deflate", DEFLATED[2:-4]),
+        ("identity", PLAIN),
+    ],
+)
+def test_compressed_bodies_are_read(client: FlaskClient, pool: FakePool, coding: str, body: bytes) -> None:
+    pool.scripts = [says("hi")]
+    response = client.post("/v1/completions", data=body, headers={"Content-Encoding": coding}, content_type=JSON)
+    assert response.status_code == 200
+    assert pool.prompt.text == "x" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "status", "said"),
+    [
+        ("br", b"{}", 415, "gzip or deflate"),
+        ("gzip, gzip", gzip.compress(gzip.compress(PLAIN)), 415, "gzip or deflate"),
+        ("gzip", PLAIN, 400, "`Content-Encoding: gzip`"),
+        ("gzip", gzip.compress(PLAIN)[:-9], 400, "its end is missing"),
+        ("gzip", gzip.compress(b"") * 2000, 400, "follows"),
+        ("deflate", DEFLATED + b"x", 400, "follows"),
+        ("gzip", gzip.compress(b" " * (15 * 2**20 + 1)), 413, "15 MB"),
+        ("gzip", gzip.compress(b" " * 2**20) * 16, 413, "15 MB"),
+        ("deflate", zlib.compress(b" " * 2**27), 413, "15 MB"),
+    ],
+)
+def test_what_does_not_come_out_of_a_body_is_told(
+    client: FlaskClient, coding: str, body: bytes, status: int, said: str
+) -> None:
+    response = client.post("/v1/completions", data=body, headers={"Content-Encoding": coding}, content_type=JSON)
+    assert (response.status_code, response.headers.get("Accept-Encoding")) == (
+        status,
+        "gzip, deflate" if status == 415 else None,
+    )
+    assert said in response.get_json()["error"]["message"]
+
+
+def test_half_of_a_surrogate_pair_is_replaced(client: FlaskClient, pool: FakePool) -> None:
+    for sent, read in (
+        (rb"\ud83d", "\ufffd"),
+        (rb"a\ude00\ud83d\ude00\ud83d.", "a\ufffd\U0001f600\ufffd."),
+        (rb"\\ud83d\ud83d", "\\ud83d\ufffd"),
+    ):
+        pool.scripts = [says("hi")]
+        body = b'{"prompt":"' + sent + b'"}'
+        assert client.post("/v1/completions", data=body, content_type=JSON).status_code == 200
+        assert pool.prompt.text == read
+
+
+def test_a_name_that_is_there_twice_counts_as_it_is_last(client: FlaskClient, pool: FakePool) -> None:
+    pool.scripts = [says("hi")]
+    assert client.post("/v1/completions", data=b'\xef\xbb\xbf{"prompt":"a","prompt":"b"}').status_code == 200
+    assert pool.prompt.text == "b"
 
 
 def test_too_large_without_a_length(client: FlaskClient) -> None:
     whole = {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
-    for size, status in ((16 * 2**20, 413), (1000, 415), (0, 400)):
+    for size, status in ((16 * 2**20, 413), (1000, 400), (0, 400)):
         stream = io.BytesIO(b" " * (size - 1) + b"x" if size else b"")
         response = client.post("/v1/completions", input_stream=stream, environ_overrides=whole)
         assert response.status_code == status

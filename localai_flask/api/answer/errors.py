@@ -29,6 +29,8 @@ MISTAKE = "The server made a mistake; its log has the details."
 LASTING = (LoadCrashed.code, ServerConfigError.code)
 """The codes of server errors that a client's next try would meet again."""
 
+KEPT_HEADERS = ("Accept-Encoding", "Allow", "Retry-After")
+"""What of HTTP's own errors an answer keeps."""
 CODES = {
     400: "invalid_request",
     404: "not_found",
@@ -113,7 +115,7 @@ def _encode_plainly(info: ErrorInfo, _: str) -> bytes:
 
 def _on_http_error(error: HTTPException) -> Any:
     status = error.code or 500
-    kept = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
+    kept = {name: value for name, value in error.get_headers() if name in KEPT_HEADERS}
     return error_response(ErrorInfo(status, CHAT.error(status), CODES.get(status, "http_error"), _explain(error)), kept)
 
 

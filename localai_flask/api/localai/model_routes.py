@@ -14,8 +14,9 @@ from localai_flask.api.door.places import take_place, takes_place
 from localai_flask.api.localai import system_shapes as shapes
 from localai_flask.api.localai.schemas import LoadCall, LoadRequest, UnloadCall, UnloadRequest
 from localai_flask.api.pages import openapi
+from localai_flask.api.request.body import decode_json, read_body
 from localai_flask.api.request.model_choice import find_model
-from localai_flask.api.request.parsing import Blueprint, decode_json
+from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.work.watch import Watch
 from localai_flask.errors import InvalidRequest, NotFound
 from localai_flask.pool.client.session import BEAT_S
@@ -107,7 +108,7 @@ def system() -> Response:
 def _asked_model() -> str:
     """Return the model that a query names, or the body that LocalAI takes with a GET."""
     name: Any = request.args.get("model")
-    if name is None and (body := request.get_data(cache=False)):
+    if name is None and (body := read_body(request)):
         value = decode_json(body)
         name = value.get("model") if isinstance(value, dict) else None
     if not isinstance(name, str) or not name:

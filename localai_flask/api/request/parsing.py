@@ -5,19 +5,16 @@ Schemas say what is wrong with a field as a predicate ("must be a string."); the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar, cast
 
 import flask
 import flask_smorest  # type: ignore[import-untyped]
 import marshmallow
-import msgspec
-from gunicorn.http.errors import ParseException
 from webargs.flaskparser import FlaskParser
-from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import UnsupportedMediaType
 
-from localai_flask.api.request.json_bounds import check_bounds
+from localai_flask.api.request.body import decode_json, read_body
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -28,7 +25,10 @@ class Unsupported(str):
 
 
 class JsonParser(FlaskParser):
-    """Reads a JSON body strictly and names the first field that is wrong."""
+    """Reads a JSON body strictly and names the first field that is wrong.
+
+    Whatever type the body is said to have: many clients say none, or what their HTTP library says by itself.
+    """
 
     DEFAULT_VALIDATION_STATUS = 400
 
@@ -36,7 +36,7 @@ class JsonParser(FlaskParser):
         body = read_body(req)
         if not body.strip():
             raise InvalidRequest("The body is empty; send a JSON object.")
-        if not req.is_json:
+        if req.mimetype.startswith("multipart/"):
             raise UnsupportedMediaType("The body must be JSON; send it with `Content-Type: application/json`.")
         value = decode_json(body)
         if not isinstance(value, dict):
@@ -86,54 +86,6 @@ class Blueprint(flask_smorest.Blueprint, flask.Blueprint):  # type: ignore[misc]
             return view
 
         return decorate
-
-
-def read_body(request: flask.Request) -> bytes:
-    """Read the whole body.
-
-    Raises `InvalidRequest` if it is malformed, and HTTP's own errors if it is compressed or too large.
-    """
-    coding = request.headers.get("Content-Encoding", "identity")
-    if coding.lower() != "identity":
-        raise UnsupportedMediaType(
-            f"The body has the encoding {coding}, which this server does not read; send it plain."
-        )
-    try:
-        body = request.get_data(cache=False)
-    except ParseException as error:
-        raise InvalidRequest(f"The body's chunks are malformed: {error}.") from error
-    # Werkzeug ends a body without a Content-Length at the limit, and says nothing.
-    if request.content_length is None and len(body) == request.max_content_length:
-        raise RequestEntityTooLarge
-    return body
-
-
-def decode_json(body: bytes) -> Any:
-    """Decode JSON; raise `InvalidRequest` with the position of what is wrong, or if there is too much in it."""
-    check_bounds(body)
-    try:
-        return msgspec.json.decode(body)
-    except RecursionError:
-        raise InvalidRequest("The body is nested too deeply.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"The body is not valid JSON: {_what_is_wrong(body, error)}.") from error
-
-
-def _what_is_wrong(body: bytes, error: Exception) -> str:
-    try:
-        json.loads(body.decode(), parse_constant=_refuse_constant)
-    except UnicodeDecodeError as found:
-        return f"byte {found.start} is not UTF-8"
-    except json.JSONDecodeError as found:
-        return f"{found.msg} at line {found.lineno}, column {found.colno}"
-    except (ValueError, RecursionError) as found:
-        return str(found)
-    # The standard library lets pass what JSON forbids: half a surrogate pair, or a number beyond a double's range.
-    return "a number is out of range" if "range" in str(error) else "a string has half of a surrogate pair"
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def first_error(messages: Any) -> tuple[str, str]:
