@@ -15,7 +15,8 @@ from localai_flask.api import observation
 from localai_flask.api.answer import errors
 from localai_flask.api.anthropic import errors as anthropic_errors
 from localai_flask.api.anthropic import routes as anthropic_routes
-from localai_flask.api.door import auth, cors, hosts
+from localai_flask.api.door import cors
+from localai_flask.api.door.admission import CHECKS
 from localai_flask.api.door.key_places import KeyPlaces
 from localai_flask.api.door.places import Places
 from localai_flask.api.door.proxies import Proxied
@@ -46,7 +47,8 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     app = Flask("localai_flask", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.upload_limit * 2**20
     app.url_map.strict_slashes = False
-    app.wsgi_app = Proxied(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
+    app.extensions["proxied"] = Proxied(app.wsgi_app, settings.trusted_proxies)
+    app.wsgi_app = app.extensions["proxied"]  # type: ignore[method-assign]
     app.extensions["settings"] = settings
     app.extensions["keys"] = WatchedKeys(settings, Runtime.keys_copy())
     registry = registry if registry is not None else Registry(settings)
@@ -58,9 +60,8 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     app.extensions["store_probe"] = Probe(store)
     app.extensions["places"] = Places(settings.http_threads)
     app.extensions["key_places"] = OfProcess(lambda: KeyPlaces(Runtime.from_environment().path))
-    app.before_request(hosts.require_known_host)
-    app.before_request(auth.require_key)
-    app.before_request(cors.refuse_foreign_pages)
+    for check in CHECKS:
+        app.before_request(check)
     app.after_request(cors.add_headers)
     app.extensions["counts"] = OfProcess(_open_counts)
     observation.observe(app)

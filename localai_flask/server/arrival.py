@@ -134,7 +134,7 @@ class Arrival:
 
     def _feed_body(self, data: bytes) -> bytes | None:
         if self._length > self._most_bytes:
-            return self._give_up()
+            return self.give_up()
         if self._chunks is not None:
             return self._feed_chunks(self._chunks, data)
         piece, behind = data[: self._length], data[self._length :]
@@ -149,7 +149,7 @@ class Arrival:
         chunks.pieces.clear()
         if chunks.total > self._most_bytes:
             self.request.body = Body(LengthReader(self._received, chunks.total))
-            return self._give_up()
+            return self.give_up()
         if behind is not None:
             self.request.body = Body(LengthReader(self._received, chunks.total))
         return behind
@@ -158,7 +158,8 @@ class Arrival:
         self._received.hold(piece)
         self.size += len(piece)
 
-    def _give_up(self) -> bytes:
+    def give_up(self) -> bytes:
+        """Take the request as whole without the rest of its body; the connection ends with the answer."""
         self.request.force_close()
         return b""
 

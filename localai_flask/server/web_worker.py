@@ -7,6 +7,7 @@ those that have waited longest when connections or memory run out. Probes have t
 from __future__ import annotations
 
 import errno
+import itertools
 import logging
 import selectors
 import socket
@@ -18,7 +19,7 @@ from http import HTTPStatus
 from typing import Any
 
 from gunicorn import util
-from gunicorn.http import errors
+from gunicorn.http import errors, wsgi
 from gunicorn.workers.gthread import ThreadWorker
 
 from localai_flask.server import refusal
@@ -116,8 +117,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             listener.close()
 
     def _make_room(self) -> bool:
-        """Close the connection that has waited longest; return whether there was one."""
-        conn = next(iter(self._leaving or self._waiting), None)
+        """Close the connection that has waited longest, one on which nothing arrives first; return if there was one."""
+        idle = (conn for conn in self._waiting if not conn.arrival.has_begun)
+        conn = next(itertools.chain(self._leaving, idle, self._waiting), None)
         if conn is None:
             return False
         if conn in self._waiting and conn.arrival.has_begun:
@@ -170,9 +172,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         request = conn.arrival.request
         if request is not None and request._expected_100_continue:
             request._expected_100_continue = False
+            if self._refuses_unread(conn):
+                conn.arrival.give_up()
+                self._forget(conn)
+                self.enqueue_req(conn)
+                return
             self._send(conn, b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._held > self._most_held:
             self._free_memory()
+
+    def _refuses_unread(self, conn: Connection) -> bool:
+        """Return whether the application refuses a request without a look at its body, which then need not be sent."""
+        try:
+            _, environ = wsgi.create(conn.arrival.request, conn.sock, conn.client, conn.server, self.cfg)
+        except errors.ConfigurationProblem:  # SCRIPT_NAME in the server's environment is no beginning of the path
+            return True
+        return bool(self._open_door().refuses_unread(environ))
 
     def _hold(self, conn: Connection, size: int) -> None:
         self._held += size - conn.held
@@ -203,13 +218,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _admit(self, conn: Connection) -> bool:
         """Take a place for a request that needs one; answer it at once if there is none."""
-        if self._door is None:
-            from localai_flask.api.door.admission import Door  # the arbiter imports this module, and needs no Flask
-
-            self._door = Door(self.wsgi)
         request = conn.arrival.request
         client = conn.client[0] if isinstance(conn.client, tuple) else ""
-        admitted = self._door.admit(request, conn.arrival.body, client)
+        admitted = self._open_door().admit(request, conn.arrival.body, client)
         if not isinstance(admitted, bytes):
             conn.sock.admitted = admitted
             return True
@@ -220,6 +231,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         else:
             self._await_request(conn)
         return False
+
+    def _open_door(self) -> Any:
+        if self._door is None:
+            from localai_flask.api.door.admission import Door  # the arbiter imports this module, and needs no Flask
+
+            self._door = Door(self.wsgi)
+        return self._door
 
     def handle(self, conn: Any) -> bool:
         """Answer a request in its thread, when it is its turn; return whether the connection stays."""

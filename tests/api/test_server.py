@@ -135,6 +135,8 @@ class TestKeys:
             {"Authorization": "bearer secret"},
             {"Authorization": "secret"},
             {"x-api-key": "secret"},
+            {"api-key": "secret"},
+            {"Authorization": "Bearer wrong", "X-Api-Key": "secret"},
             {"xi-api-key": "secret"},
             {"x-api-key": "s\u00e9same"},
             {"x-api-key": "s\u00e9same".encode().decode("latin-1")},

@@ -32,6 +32,7 @@ def models_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "demo.yaml").write_text((MODELS / "demo.yaml").read_text())
     (path / "bare.gguf").symlink_to(MODELS / "demo.gguf")
     (path / "echo.yaml").write_text(ECHO)
+    (path / "org-echo.yaml").write_text(ECHO.replace("name: echo", "name: org/echo"))
     (path / "thinking.yaml").write_text(THINKING)
     (path / "single.yaml").write_text(SINGLE.format(name="single"))
     (path / "roomy.yaml").write_text(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +71,27 @@ def test_the_official_clients_send_keys_that_count(server: Server, alice: str) -
         client.models.list()
     with anthropic_client(server, "sk-wrong") as client, pytest.raises(anthropic.AuthenticationError):
         client.messages.create(model="echo", max_tokens=20, messages=HELLO)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_who_expects_100_continue_hears_of_the_key_before_the_body_is_sent(
+    server: Server, alice: str, path: str
+) -> None:
+    for key, expected in ((alice, b"100"), ("sk-wrong", b"401")):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+            headers = [
+                f"POST {path} HTTP/1.1",
+                "Host: x",
+                "Content-Length: 99",
+                "Expect: 100-continue",
+                f"api-key: {key}",
+            ]
+            connection.sendall("\r\n".join([*headers, "", ""]).encode())
+            received = connection.makefile("rb")
+            assert received.readline().split()[1] == expected
+            if expected == b"401":
+                error = json.loads(received.read().partition(b"\r\n\r\n")[2])["error"]
+                assert error["type"] == ("authentication_error" if path == "/v1/messages" else "invalid_request_error")
 
 
 def test_changes_count_at_once_and_drop_no_request(server: Server, file: Path, alice: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import socket
 import time
@@ -28,3 +29,31 @@ def test_a_worker_that_is_outdated_and_then_stopped_still_takes_leave_in_order(m
         worker._cap_keepalive(time.monotonic())
     worker.tmp.close()
     assert worker.sockets == [] and listener.fileno() == -1
+
+
+def test_a_connection_on_which_nothing_arrives_makes_room_before_a_request_that_does() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    worker = Worker(1, 0, [listener], None, 30, Config(), None)
+    worker._most_connections = 2
+    with selectors.DefaultSelector() as poller, contextlib.ExitStack() as stack:
+        worker.poller = poller
+
+        def connect() -> socket.socket:
+            client = stack.enter_context(socket.create_connection(listener.getsockname(), timeout=5))
+            worker.accept(listener)
+            return client
+
+        half = connect()
+        half.sendall(b"POST /v1/completions HTTP/1.1\r\n")
+        for key, _ in poller.select(5):
+            key.data(key.fileobj)
+        idle = connect()
+        connect()
+        assert idle.recv(1) == b"", "the idle one was closed"
+        half.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            half.recv(1)
+        for conn in list(worker._waiting):
+            worker._close(conn)
+    worker.tmp.close()
+    listener.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from threading import Semaphore
 from typing import Any, NamedTuple
@@ -20,8 +21,11 @@ from werkzeug.routing import Rule
 
 from localai_flask.api import observation
 from localai_flask.api.answer.errors import shape_of
+from localai_flask.api.door import auth, cors, hosts
 from localai_flask.api.door.places import TAKES_PLACE, Place, Places
-from localai_flask.errors import ErrorInfo
+from localai_flask.api.door.proxies import Proxied, tidy_path
+from localai_flask.api.request.content_coding import coding_of
+from localai_flask.errors import ApiError, ErrorInfo
 from localai_flask.metrics.request_record import RequestRecord
 
 TURNS, TURN_S = 4, 0.25
@@ -30,7 +34,9 @@ waits for that at most, as some may have to wait for a disk or a database."""
 FULL_S = 0.1
 """How long a model counts as full that has said so: not longer than nobody would mind to be refused in error."""
 MOST_FULL = 1000
-CREDENTIALS = ("AUTHORIZATION", "X-API-KEY", "XI-API-KEY")
+CHECKS: tuple[Callable[[], None], ...] = (hosts.require_known_host, auth.require_key, cors.refuse_foreign_pages)
+"""What may refuse a request before its body is read, in this order; each raises an `ApiError`."""
+CREDENTIALS = frozenset(name.upper() for name in ("Authorization", *auth.KEY_HEADERS))
 SHORT = 64 * 1024
 """Bytes of the longest body that is searched for its model's name here."""
 
@@ -99,6 +105,21 @@ class Door:
             return self._refuse(request, rule, client, places.refusal().info)
         return Admitted(place, rule, client, asked)
 
+    def refuses_unread(self, environ: dict[str, Any]) -> bool:
+        """Return whether the application refuses a request whatever its body has in it."""
+        proxied: Proxied = self._app.extensions["proxied"]
+        proxied.take_over(environ)
+        with self._app.request_context(environ) as context:
+            try:
+                if context.request.routing_exception is not None:
+                    return True
+                for check in CHECKS:
+                    check()
+                coding_of(context.request)
+            except (ApiError, HTTPException):
+                return True
+        return False
+
     def enter(self, request: Any, admitted: Admitted) -> bytes | None:
         """Wait for the turn of a request that has its thread; return the answer if its model is full meanwhile."""
         if self._turns.acquire(timeout=TURN_S):
@@ -124,7 +145,7 @@ class Door:
         if request.method != "POST" or "ORIGIN" in headers:  # a page of the web could not read what is said here
             return None
         try:
-            rule, _ = self._urls.match(request.path, request.method, return_rule=True)
+            rule, _ = self._urls.match(tidy_path(request.path), request.method, return_rule=True)
         except HTTPException:
             return None
         view = self._app.view_functions[rule.endpoint]
@@ -143,7 +164,7 @@ class Door:
         )
         observation.begin(self._app, record)
         observation.end(self._app, record)
-        body = shape_of(self._app, request.path)(info, record.id)
+        body = shape_of(self._app, tidy_path(request.path))(info, record.id)
         status = HTTPStatus(info.status)
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
@@ -158,7 +179,7 @@ def _asked(request: Any, body: bytes) -> Asked | None:
     """Return what a request asks, if that is to be seen without much ado."""
     try:
         named = msgspec.json.decode(body, type=_Named) if len(body) <= SHORT else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if named is None:
         return None

@@ -13,6 +13,8 @@ from localai_flask.errors import AdminRequired, Unauthorized
 from localai_flask.keys.key import ANYONE, Key
 
 OPEN_PATHS = frozenset({"/health", "/healthz", "/readyz"})
+KEY_HEADERS = ("x-api-key", "api-key", "xi-api-key")
+"""Where clients send keys beside `Authorization`: those of Anthropic, of Azure, and of ElevenLabs as LocalAI has it."""
 ADMIN_ONLY = "is_admin_only"
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -71,7 +73,7 @@ def is_open(path: str) -> bool:
 
 def _known_key() -> Key:
     keys = current.keys()
-    for text in (_bearer(), _header("x-api-key"), _header("xi-api-key")):
+    for text in (_bearer(), *map(_header, KEY_HEADERS)):
         if text and (found := keys.find(text)) is not None:
             return found
     raise Unauthorized("Send one of this server's API keys, as in `Authorization: Bearer <key>`.")

@@ -1,6 +1,7 @@
 """What proxies that are trusted say of a request: who sent it, and under which path clients know this server.
 
-gunicorn, which trusts the same, has taken over the scheme before.
+gunicorn, which trusts the same, has taken over the scheme before. Slashes too many, as of a base URL that ends with
+one, are taken away here: not every client follows a redirect.
 """
 
 from __future__ import annotations
@@ -15,6 +16,16 @@ PREFIX = re.compile(r"(/(?!\.{1,2}(?:/|$))[\w.~-]+)+", re.ASCII)
 """A path below this host's root; what begins with two slashes would be another host."""
 
 
+ABSOLUTE = re.compile("https?://(?:[^/?#@]*@)?([^/?#@]+)", re.IGNORECASE)
+"""How a request's target begins that is meant for a proxy, with the name of the host."""
+SLASHES = re.compile("//+")
+
+
+def tidy_path(path: str) -> str:
+    """Return a path without slashes that follow each other, and without one at its end."""
+    return SLASHES.sub("/", path).rstrip("/") or "/"
+
+
 class Proxied:
     """A WSGI application behind proxies, `trusted` being their addresses and networks, or `*`."""
 
@@ -24,11 +35,18 @@ class Proxied:
         self._networks = [ipaddress.ip_network(each) for each in trusted if each != "*"]
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        self.take_over(environ)
+        return self._application(environ, start_response)
+
+    def take_over(self, environ: WSGIEnvironment) -> None:
+        """Have a request's environment say what its client has sent, as far as trusted proxies tell."""
+        environ["PATH_INFO"] = tidy_path(environ.get("PATH_INFO", ""))
+        if named := ABSOLUTE.match(environ.get("RAW_URI", "")):
+            environ["HTTP_HOST"] = named[1]  # whatever the header says (RFC 9112, section 3.2.2)
         # A Unix socket has no address; its folder's permissions say who may use it.
         if not environ.get("REMOTE_ADDR") or self._is_trusted(environ["REMOTE_ADDR"]):
             _take_prefix(environ)
             self._take_client(environ)
-        return self._application(environ, start_response)
 
     def _is_trusted(self, address: str) -> bool:
         if self._trusts_all:

@@ -133,7 +133,7 @@ def get_response(response_id: str) -> Response:
     """Return a stored response, or the events of a background one"""
     after = _whole("starting_after", -1, 0, 2**31 - 1)
     stored = input_items.kept_responses().get(response_id)
-    if request.args.get("stream", "false").lower() not in ("true", "1"):
+    if request.method == "HEAD" or request.args.get("stream", "false").lower() not in ("true", "1"):
         return json_response(stored_responses.encode_stored(stored))
     if not stored.background:
         raise InvalidRequest(
