@@ -231,12 +231,24 @@ def _await_database(app: Flask, stopping: threading.Event, may_go_on: Callable[[
     return False
 
 
+def _event_of(number: signal.Signals) -> threading.Event:
+    """Return an event that a signal sets: by a thread, as a handler may interrupt the very lines that hold its lock."""
+    event = threading.Event()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})  # also in all threads that are made from here on
+
+    def wait() -> None:
+        signal.sigwait({number})
+        event.set()
+
+    threading.Thread(target=wait, name="signal", daemon=True).start()
+    return event
+
+
 def main() -> None:
     settings = Settings.from_environment()
     logging.basicConfig(level=settings.log_level.upper(), format=LOG_FORMAT)
-    stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stopping = _event_of(signal.SIGTERM)
     runtime = Runtime.from_environment()
     pulse = int(sys.argv[1])
 
