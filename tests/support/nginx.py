@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.support.processes import children, wait_for
+from tests.support.processes import children, end, end_group, wait_for
 from tests.support.required import need_program
 
 SHIPPED = Path(__file__).resolve().parents[2] / "deploy" / "nginx"
@@ -78,14 +78,23 @@ class Nginx:
 
     def __enter__(self) -> Nginx:
         self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, start_new_session=True)
-        wait_for(lambda: self.process.poll() is not None or all(map(is_listening, self.ports)), 10, "nginx is ready")
-        assert self.process.poll() is None, self.errors()
+        try:
+            wait_for(
+                lambda: self.process.poll() is not None or all(map(is_listening, self.ports)), 10, "nginx is ready"
+            )
+            assert self.process.poll() is None, self.errors()
+        except BaseException:
+            end_group(self.process)
+            raise
         return self
+
+    def _settled(self) -> bool:
+        assert self.process is not None
+        return self.process.poll() is not None or all(map(is_listening, self.ports))
 
     def __exit__(self, *_: object) -> None:
         assert self.process is not None
-        self.process.terminate()
-        self.process.wait(10)
+        end(self.process)
 
     def errors(self) -> str:
         return (self.folder / "error.log").read_text(errors="replace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,10 +47,13 @@ class Pool:
         return session
 
     def close(self) -> None:
-        self.manager.terminate()
-        self.manager.wait(10)
-        wait_for(lambda: not processes.belonging_to(str(self.runtime.path)), 10, "all processes of the pool gone")
-        self.runtime.remove()
+        try:
+            processes.end(self.manager)
+            wait_for(lambda: not processes.belonging_to(str(self.runtime.path)), 10, "all processes of the pool gone")
+        finally:
+            for pid in processes.belonging_to(str(self.runtime.path)):
+                os.kill(pid, signal.SIGKILL)
+            self.runtime.remove()
 
 
 class LoggedPool(Pool):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.processes import children, wait_for
+from tests.support.processes import children, end, end_group, wait_for
 from tests.support.required import skip_without
 
 USER = "postgres"
@@ -41,14 +41,19 @@ class PostgresServer:
         options = ["-c", "listen_addresses=", "-c", "fsync=off"]
         command = [self.bin / "postgres", "-D", self.folder / "data", "-k", self.folder, *options]
         with open(self.folder / "log", "ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd="/")
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, user=self._user, cwd="/", start_new_session=True
+            )
         ready = [self.bin / "pg_isready", "-q", "-h", self.folder, "-U", USER]
-        wait_for(lambda: subprocess.run(ready).returncode == 0, 30, "PostgreSQL is ready")
+        try:
+            wait_for(lambda: subprocess.run(ready).returncode == 0, 30, "PostgreSQL is ready")
+        except BaseException:
+            end_group(self._process)
+            raise
 
     def stop(self) -> None:
         """Hang up on all clients, and end."""
-        self._process.send_signal(signal.SIGINT)
-        self._process.wait(30)
+        end(self._process, signal.SIGINT, 30)
 
 
 @contextmanager

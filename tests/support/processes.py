@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -84,3 +85,37 @@ def stopped(pids: Iterable[int]) -> Iterator[None]:
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def running(command: Sequence[str | os.PathLike[str]], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Run a program beside the block, and kill it with its children if it is still there at the end."""
+    process = subprocess.Popen(command, start_new_session=True, **options)
+    try:
+        yield process
+    finally:
+        end_group(process)
+
+
+def end(process: subprocess.Popen[Any], number: signal.Signals = signal.SIGTERM, patience_s: float = 10) -> int:
+    """Ask a program to end and return its exit status; if it does not end in time, kill it and fail the test."""
+    try:
+        if process.poll() is None:
+            process.send_signal(number)
+        return process.wait(patience_s)
+    finally:
+        end_group(process)
+
+
+def end_group(process: subprocess.Popen[Any]) -> None:
+    """Kill what is left of a program and of its process group, if it leads one, and reap it.
+
+    Else what a failed test leaves behind disturbs those after it.
+    """
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()

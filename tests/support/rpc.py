@@ -8,7 +8,7 @@ import subprocess
 import sys
 from types import TracebackType
 
-from tests.support.processes import wait_for
+from tests.support.processes import end, end_group, wait_for
 from tests.support.server import free_port
 
 
@@ -31,16 +31,21 @@ class RpcWorker:
     def start(self) -> None:
         command = [sys.executable, "-m", "localai_flask", "worker", "llama-cpp-rpc", "--address", self.address]
         self.process = subprocess.Popen(
-            [*command, "--threads", "1", *self._arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*command, "--threads", "1", *self._arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
-        wait_for(self._listens, 30, f"an RPC server at {self.address}")
+        try:
+            wait_for(self._listens, 30, f"an RPC server at {self.address}")
+        except BaseException:
+            end_group(self.process)
+            raise
 
     def stop(self, number: signal.Signals) -> int:
         """Send a signal and give the exit status."""
         assert self.process is not None
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        return self.process.wait(10)
+        return end(self.process, number)
 
     def _listens(self) -> bool:
         assert self.process is not None and self.process.poll() is None

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ class Server:
             "XDG_STATE_HOME": str(scratch / "state"),
             **environment,
         }
+        self.command = [sys.executable, "-m", "localai_flask", "serve"]
         self.arguments: list[str] = []
         """Flags of the command; set them before the server starts."""
         self.awaited = "/readyz"
@@ -42,20 +45,13 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Server:
-        with open(self.log_file, "wb") as log:
-            self.process = subprocess.Popen(
-                [*self._limited(), sys.executable, "-m", "localai_flask", "serve", *self.arguments],
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self._start()
+        assert self.process is not None
         try:
             wait_for(self._settled, 30, "the server is ready")
             assert self.process.poll() is None, self.log()
         except BaseException:
-            self.process.kill()
+            self._end_all()
             print(self.log())
             raise
         return self
@@ -70,12 +66,39 @@ class Server:
             wait_for(lambda: not processes.belonging_to(runtime), 5, f"all processes of {runtime} gone")
             assert not Path(runtime).exists(), "the runtime directory was left behind"
         finally:
-            if self.process.poll() is None:
-                self.process.kill()
-            for pid in processes.belonging_to(runtime):
-                os.kill(pid, signal.SIGKILL)
+            self._end_all()
             if kind is not None:
                 print(self.log())
+
+    @contextmanager
+    def launched(self, pass_fds: Sequence[int] = ()) -> Iterator[subprocess.Popen[bytes]]:
+        """Start the server without waiting for it, as for a test of how it begins and ends; leave nothing behind."""
+        process = self._start(pass_fds)
+        try:
+            yield process
+        finally:
+            self._end_all()
+
+    def _start(self, pass_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+        with open(self.log_file, "wb") as log:
+            self.process = subprocess.Popen(
+                [*self._limited(), *self.command, *self.arguments],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=pass_fds,
+                start_new_session=True,
+            )
+        return self.process
+
+    def _end_all(self) -> None:
+        assert self.process is not None
+        left = processes.belonging_to(self.runtime_dir())
+        processes.end_group(self.process)
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def _limited(self) -> list[str]:
         return [] if self.descriptors is None else ["sh", "-c", f'ulimit -n {self.descriptors}; exec "$@"', "sh"]
