@@ -22,7 +22,7 @@ from gunicorn import systemd
 from localai_flask import log_privacy
 from localai_flask.address import Address
 from localai_flask.pool.runtime import ENV, Runtime
-from localai_flask.server import descriptors, settings_reload, start_checks
+from localai_flask.server import descriptors, fork_signals, settings_reload, start_checks
 from localai_flask.server.arrival import MAX_HEAD
 from localai_flask.server.kept_process import KeptProcess, Service
 from localai_flask.server.succession import web_workers
@@ -133,8 +133,7 @@ def when_ready(server: Any) -> None:
         server.log.error("cannot start the pool of model workers: %s; XDG_RUNTIME_DIR names its folder", error)
         sys.exit(1)
     importlib.import_module("localai_flask.app")  # so that a web worker in a dead one's place serves at once
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: _drain(server))
+    server.handle_term = server.handle_int = _drain
     server.reload = lambda: _renew(server)
     if _settings.settings_file:
         settings_reload.ReloadWatch(_reload, lambda: server.SIG_QUEUE.put(signal.SIGHUP)).start()
@@ -165,12 +164,17 @@ def _take_up_settings(server: Any) -> bool:
     return True
 
 
-def _drain(server: Any) -> None:
-    """Have background runs drain beside the web workers' streams, which gunicorn drains on its own."""
+def _drain() -> None:
+    """Have background runs drain beside the web workers' streams, which gunicorn drains on its own from here on."""
     for process in _services:
         if process.drains:
             process.ask_to_leave()
-    server.SIG_QUEUE.put(signal.SIGTERM)
+    raise StopIteration
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Let no signal get lost between a web worker's fork and its handlers."""
+    fork_signals.hold_back()
 
 
 def _start_pool() -> None:
@@ -219,6 +223,8 @@ def post_worker_init(worker: Any) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, drain)
+    if not worker.alive:  # told to leave while the application was made; connections that are there are served
+        drain_until(time.monotonic() + max(0.0, graceful_timeout - FAREWELL_S))
     worker.wsgi.extensions["in_flight"].serve(Runtime.from_environment().path)
     web_workers.take_over(worker.age)
 

@@ -77,9 +77,10 @@ class KeptProcess:
         self._thread.start()
 
     def ask_to_leave(self) -> None:
-        """Inform the process that the server is stopping, so that it drains meanwhile; safe in a signal handler."""
+        """Inform the process that the server is stopping, so that it drains meanwhile."""
         self._stopping.set()
-        child = self._child  # without the lock, which the interrupted thread may hold
+        with self._lock:
+            child = self._child
         self._asked_at = self._asked_at or time.monotonic()
         if child is not None:
             child.send(signal.SIGTERM)

@@ -22,7 +22,7 @@ from gunicorn import util
 from gunicorn.http import errors, wsgi
 from gunicorn.workers.gthread import ThreadWorker
 
-from localai_flask.server import refusal
+from localai_flask.server import fork_signals, refusal
 from localai_flask.server.arrival import Arrival
 from localai_flask.server.client_socket import ClientSocket
 from localai_flask.server.connection import Arrived, Connection
@@ -75,6 +75,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def init_process(self) -> None:
         self._probes = {path: ThreadPoolExecutor(count, f"probe{path}") for path, count in PROBES.items()}
         super().init_process()
+
+    def init_signals(self) -> None:
+        super().init_signals()
+        fork_signals.deliver()
 
     # --- connections come
 

@@ -197,6 +197,48 @@ def test_a_signal_lets_streams_end(own_server: Server, number: int, start: Start
     assert own_server.process.wait(10) == 0
 
 
+def test_a_second_ctrl_c_ends_streams_at_once(own_server: Server, start: Start) -> None:
+    content = start(own_server, "abcde", pace_ms=1000).content()
+    assert next(content) == "a"
+    assert own_server.process is not None
+    begun = time.monotonic()
+    own_server.process.send_signal(signal.SIGINT)
+    wait_for(lambda: "Handling signal: int" in own_server.log(), 3)
+    own_server.process.send_signal(signal.SIGINT)
+    assert own_server.process.wait(10) == 0 and "Quick shutdown requested" in own_server.log()
+    assert time.monotonic() - begun < 4.5, "the stream was waited for"
+    content.close()
+
+
+FORKING = """
+import os, time
+from localai_flask.server.gunicorn_settings import *
+
+def post_fork(server, worker):
+    open(os.environ["FORKED"], "a").close()
+    time.sleep(1)
+"""
+
+
+@pytest.mark.parametrize(
+    "numbers", [[signal.SIGTERM], [signal.SIGINT], [signal.SIGQUIT], [signal.SIGHUP, signal.SIGTERM]]
+)
+def test_a_signal_finds_a_web_worker_that_is_being_forked(
+    models_path: Path, tmp_path: Path, numbers: list[signal.Signals]
+) -> None:
+    forked, config = tmp_path / "forked", tmp_path / "forking.py"
+    config.write_text(FORKING)
+    server = Server(models_path, tmp_path, FORKED=str(forked), LOCALAI_GRACEFUL_TIMEOUT="60")
+    server.command = [sys.executable, "-m", "gunicorn", "--config", str(config)]
+    with server.launched() as process:
+        for number in numbers:
+            wait_for(forked.exists, 20, "a web worker is being forked")
+            forked.unlink()
+            process.send_signal(number)
+        assert process.wait(30) == 0, server.log()
+        assert not processes.belonging_to(str(tmp_path))
+
+
 def test_a_server_that_drains_refuses_connections_and_serves_those_that_there_are(
     models_path: Path, tmp_path: Path, start: Start
 ) -> None:
@@ -333,6 +375,7 @@ def test_a_server_replaces_itself_on_usr2(own_server: Server, tmp_path: Path) ->
         assert own_server.post(CHAT, body("on"))[0] == 200
     finally:
         os.kill(successor, signal.SIGTERM)
+        wait_for(lambda: processes.state(successor) in ("", "Z"), 10, "the second server has left")
     wait_for(lambda: not list(tmp_path.glob("localai-flask-*")), 10, "the second server gone")
 
 
