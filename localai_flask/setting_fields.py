@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from localai_flask.sizes import read_seconds
@@ -19,6 +19,7 @@ def setting(
     *,
     metavar: str | None = None,
     env: str | None = None,
+    also: str = "",
     minimum: int = 0,
     check: Callable[[str], object] | None = None,
     secret: bool = False,
@@ -28,14 +29,20 @@ def setting(
 
     A number is at least `minimum`; `check` raises `ValueError` with the reason why a text, or one of several, cannot
     be used. A `secret` is not shown. Where it `needs_restart`, a reload (server/settings_reload.py) leaves it as it is.
+    `also` names a variable of LocalAI's that counts where the other one is not set.
     """
     about = {"help": help, "metavar": metavar, "env": env, "minimum": minimum, "check": check, "secret": secret}
-    about["needs_restart"] = needs_restart
+    about |= {"needs_restart": needs_restart, "also": also}
     return dataclasses.field(default=default, metadata=about)
 
 
 def env_name(field: dataclasses.Field[Any]) -> str:
     return field.metadata["env"] or PREFIX + field.name.upper()
+
+
+def read(field: dataclasses.Field[Any], environment: Mapping[str, str]) -> str:
+    """Return what an environment says of a setting; "" if it says nothing."""
+    return environment.get(env_name(field), "") or environment.get(field.metadata["also"], "")
 
 
 def parse(field: dataclasses.Field[Any], text: str) -> Any:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localai_flask.address import Address, check_network
-from localai_flask.setting_fields import env_name, parse, render, setting
+from localai_flask.gallery_settings import parse_galleries, parse_preloads
+from localai_flask.setting_fields import env_name, parse, read, render, setting
 from localai_flask.sizes import check_budget
 
 LEVELS = ("error", "warning", "info", "debug")
@@ -73,6 +74,33 @@ class Settings:
     fetch_private_addresses: bool = setting(
         False,
         "Let requests and galleries name addresses of this machine and of private networks to fetch models from.",
+    )
+    galleries: str = setting(
+        "",
+        'Galleries of models, as in [{"name":"mine","url":"https://example.org/index.yaml"}]; unset: the one that '
+        "comes along, and LocalAI's.",
+        metavar="JSON",
+        check=parse_galleries,
+        also="GALLERIES",
+        needs_restart=True,
+    )
+    models: tuple[str, ...] = setting(
+        (),
+        "Models to install at the start that are not there: names of galleries, addresses, or `owner/repo` of the hub.",
+        metavar="NAMES",
+        also="MODELS",
+        needs_restart=True,
+    )
+    preload_models: str = setting(
+        "",
+        'The same with all that /models/apply takes, as in [{"id":"smollm2-135m-instruct","name":"small"}].',
+        metavar="JSON",
+        check=parse_preloads,
+        also="PRELOAD_MODELS",
+        needs_restart=True,
+    )
+    preload_models_config: str = setting(
+        "", "YAML file with a list of the same.", metavar="FILE", also="PRELOAD_MODELS_CONFIG", needs_restart=True
     )
     threads: int = setting(
         0, "Compute threads for each model that does not set its own (0: measured at load).", needs_restart=True
@@ -193,8 +221,7 @@ class Settings:
         """
         values = {}
         for field in dataclasses.fields(cls):
-            text = environment.get(env_name(field))
-            if text is not None and text != "":
+            if text := read(field, environment):
                 values[field.name] = parse(field, text)
         return cls(**values)
 

@@ -126,6 +126,17 @@ def _read_variant(name: str, document: Document, model: Loaded) -> Loaded | Brok
     return variant._replace(findings=variants.own_findings(variant.findings, model.findings))
 
 
+def check_text(text: str, file: Path) -> ModelConfig:
+    """Read what is to become the YAML file of one model; raise `ConfigError` if it cannot be used."""
+    documents = yamlfile.read_documents(text, file)
+    if len(documents) != 1:
+        raise ConfigError(f"{file} is to hold one model, not {len(documents)}.")
+    found = _read_one(documents[0], only=True)
+    if isinstance(found, Broken):
+        raise found.error
+    return found.config
+
+
 def _read_one(document: Document, only: bool) -> Loaded | Broken:
     content = document.content
     name = str(content.get("name") or (document.file.stem if only else ""))

@@ -125,6 +125,8 @@ def other_than_default(field: dataclasses.Field[Any]) -> Any:
         "settings_file": os.devnull,
         "access_log": "json",
         "memory_budget": "12GB",
+        "galleries": '[{"name":"other","url":"https://example.org"}]',
+        "preload_models": '[{"id":"other"}]',
     }
     return type(default)(others.get(field.name, "other"))
 
@@ -194,3 +196,12 @@ def test_the_server_says_so_without_a_traceback(start: list[str], tmp_path: Path
     assert done.returncode not in (0, None)
     assert "LOCALAI_WORKERS='none' is not a number" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_localais_short_names_of_galleries_count_where_the_long_ones_are_not_set() -> None:
+    one, two = '[{"name":"one","url":"https://x"}]', '[{"name":"two","url":"https://y"}]'
+    assert Settings.from_environment({"GALLERIES": one, "MODELS": "a,b"}).models == ("a", "b")
+    assert Settings.from_environment({"GALLERIES": one}).galleries == one
+    assert Settings.from_environment({"GALLERIES": one, "LOCALAI_GALLERIES": two}).galleries == two
+    with pytest.raises(ValueError, match="LOCALAI_GALLERIES='no' cannot be used: it is no JSON"):
+        Settings.from_environment({"GALLERIES": "no"})

@@ -215,11 +215,11 @@ def test_a_variable_that_is_no_setting_is_named(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "model.gguf").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv("LOCALAI_THREAD", "3")
-    monkeypatch.setenv("LOCALAI_GALLERIES", "true")
+    monkeypatch.setenv("LOCALAI_P2P", "true")
     monkeypatch.setenv("LOCALAI_THREADS", "3")
     doubts = [doubt for doubt in find_doubts(Settings(models_path=tmp_path)) if "no setting" in doubt]
     assert doubts == [
-        "LOCALAI_GALLERIES is no setting of this server and has no effect",
+        "LOCALAI_P2P is no setting of this server and has no effect",
         "LOCALAI_THREAD is no setting of this server and has no effect; perhaps LOCALAI_THREADS is meant",
     ]
 

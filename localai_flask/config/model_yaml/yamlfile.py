@@ -6,6 +6,7 @@ Reads YAML 1.2's scalars, where `on`, `no` and `12:30` are text. Knows nothing o
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,6 +85,12 @@ for _tag, _constructor in _CONSTRUCTORS.items():
 _Loader.add_constructor(None, _Loader.other)
 
 
+def with_resolvers(others: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """Add to a writer's rules for what is no text without quotes those by which this module reads."""
+    ours = _Loader.yaml_implicit_resolvers
+    return {start: [*others.get(start, ()), *ours.get(start, ())] for start in {*others, *ours}}
+
+
 class Document(NamedTuple):
     """A mapping of a file, and the node that it was made of, which knows the lines."""
 
@@ -132,7 +139,11 @@ def read(file: Path) -> list[Document]:
 
     Raises `ConfigError` with the file, and with line and column where the text is not YAML.
     """
-    text = read_text(file, MOST_BYTES)
+    return read_documents(read_text(file, MOST_BYTES), file)
+
+
+def read_documents(text: str, file: Path) -> list[Document]:
+    """Read the text that a file has, or will have; raise what `read` raises."""
     try:
         content, node = _parse_as_go(text)
     except yaml.MarkedYAMLError as error:
@@ -151,11 +162,23 @@ def read(file: Path) -> list[Document]:
     return [Document(file, entry, each) for entry, each in zip(entries, nodes, strict=True)]
 
 
-def _parse_as_go(text: str) -> tuple[Any, yaml.Node | None]:
+def parse(text: str, most_nodes: int = MOST_NODES) -> Any:
+    """Parse YAML that is no model's, such as a gallery's; raise `ValueError` with what is wrong with it."""
+    try:
+        return _parse_as_go(text, most_nodes)[0]
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ValueError(f"{_problem(error)}{where}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(str(error).splitlines()[0]) from error
+
+
+def _parse_as_go(text: str, most_nodes: int = MOST_NODES) -> tuple[Any, yaml.Node | None]:
     """Parse YAML; in double quotes `\\'` is taken for an apostrophe, as Go's reader does."""
     for _ in range(MOST_APOSTROPHES):
         try:
-            return _parse(text)
+            return _parse(text, most_nodes)
         except yaml.scanner.ScannerError as error:
             mark = error.problem_mark
             lines = text.splitlines(keepends=True)
@@ -164,25 +187,25 @@ def _parse_as_go(text: str) -> tuple[Any, yaml.Node | None]:
             line = lines[mark.line]
             lines[mark.line] = line[: mark.column] + line[mark.column + 1 :]
             text = "".join(lines)
-    return _parse(text)
+    return _parse(text, most_nodes)
 
 
-def _parse(text: str) -> tuple[Any, yaml.Node | None]:
-    _check_size(text)
+def _parse(text: str, most_nodes: int) -> tuple[Any, yaml.Node | None]:
+    _check_size(text, most_nodes)
     _check_end(text)
     loader = _Loader(text)
     try:
         root = loader.get_node() if loader.check_node() else None
         if root is None:
             return None, None
-        if _expanded(root, {}) > MOST_NODES:
-            raise ValueError(f"its aliases repeat more than {MOST_NODES} values")
+        if _expanded(root, {}) > most_nodes:
+            raise ValueError(f"its aliases repeat more than {most_nodes} values")
         return loader.construct_document(root), root
     finally:
         loader.dispose()
 
 
-def _check_size(text: str) -> None:
+def _check_size(text: str, most_nodes: int) -> None:
     """Refuse what would take long to read or recurse too deep, at a fraction of that cost."""
     depth = nodes = 0
     for event in yaml.parse(text, _Loader):
@@ -190,8 +213,8 @@ def _check_size(text: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MOST_DEPTH:
             raise ValueError(f"it is nested deeper than {MOST_DEPTH}")
-        if nodes > MOST_NODES:
-            raise ValueError(f"it has more than {MOST_NODES} values")
+        if nodes > most_nodes:
+            raise ValueError(f"it has more than {most_nodes} values")
 
 
 def _check_end(text: str) -> None:

@@ -1,0 +1,1 @@
+"""The gallery that comes with this package: index.yaml."""

@@ -1,0 +1,1 @@
+"""Galleries: lists of models in LocalAI's format, where they lie, and what their entries say."""

@@ -1,0 +1,84 @@
+"""Fetches the small texts that describe models: indexes of galleries, and the documents that entries refer to."""
+
+from __future__ import annotations
+
+import importlib.resources
+import time
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import requests
+import urllib3
+
+from localai_flask.config.files.bounded import read_text
+from localai_flask.errors import ConfigError
+from localai_flask.gallery.errors import DownloadFailed, Offline, SourceUnreachable
+from localai_flask.gallery.references import parse_reference
+from localai_flask.gallery.remote import Remote, open_session, reason_of, shown
+from localai_flask.gallery.sources import Access, look_up
+from localai_flask.gallery.sources.offer import RemoteFile
+from localai_flask.gallery_settings import SHIPPED
+
+MOST_BYTES = 32 << 20
+"""The longest text; LocalAI's index has 2.5 MB."""
+MOST_S = 60.0
+"""How long a text may take to come."""
+CHUNK = 1 << 16
+NOT_MODIFIED, BAD_REQUEST = 304, 400
+
+
+class Fetched(NamedTuple):
+    """A text, and the tag by which to ask whether it is still the same; None if it is."""
+
+    text: str | None
+    etag: str = ""
+
+
+def fetch_text(address: str, access: Access, etag: str = "") -> Fetched:
+    """Fetch a text; raise an `ApiError` with one sentence if that cannot be done."""
+    if address == SHIPPED:
+        return Fetched(importlib.resources.files("localai_flask.gallery.data").joinpath("index.yaml").read_text())
+    if access.private_addresses and address.startswith("file:///"):
+        return Fetched(read_text(Path(unquote(urlsplit(address).path)), MOST_BYTES))
+    reference = parse_reference(address)
+    if reference.scheme == "https":
+        if access.offline:
+            raise Offline(
+                f"{shown(reference.url)} cannot be asked: this server is set to be offline (LOCALAI_OFFLINE)."
+            )
+        file = RemoteFile(path=reference.path, url=reference.url, private_addresses=access.private_addresses)
+        return _receive(file, etag)
+    offer = look_up(reference, access)
+    if not offer.files:
+        return Fetched(read_text(access.models_path / offer.model, MOST_BYTES))
+    return _receive(offer.files[0], etag)
+
+
+def _receive(file: RemoteFile, etag: str) -> Fetched:
+    headers = {**file.headers, "If-None-Match": etag} if etag else file.headers
+    session = open_session(private_addresses=file.private_addresses)
+    remote = Remote(file.url, file.path, session=session, headers=headers)
+    try:
+        with remote.open() as response:
+            if response.status_code == NOT_MODIFIED and etag:
+                return Fetched(None, etag)
+            if response.status_code >= BAD_REQUEST:
+                raise DownloadFailed(f"{shown(file.url)} answers {response.status_code} {response.reason}.")
+            return Fetched(_read(response, file.url), response.headers.get("ETag", ""))
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise SourceUnreachable(f"Cannot reach {shown(file.url)}: {reason_of(error)}.") from error
+
+
+def _read(response: requests.Response, url: str) -> str:
+    content, deadline = bytearray(), time.monotonic() + MOST_S
+    for chunk in response.iter_content(CHUNK):
+        content += chunk
+        if len(content) > MOST_BYTES:
+            raise ConfigError(f"{shown(url)} sends more than {MOST_BYTES >> 20} MB; that is no gallery.")
+        if time.monotonic() > deadline:
+            raise DownloadFailed(f"{shown(url)} takes more than {MOST_S:.0f} s to send a text.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"What {shown(url)} sends is no UTF-8 text.") from None
