@@ -1,0 +1,124 @@
+"""What the server remembers of a model that it has installed: where it is from, and which files came with it.
+
+A record lies hidden in the models folder, under the name and in the form that LocalAI gives it, so that a folder of
+LocalAI's brings its records along.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml  # type: ignore[import-untyped]
+
+from localai_flask.config.files.bounded import read_text
+from localai_flask.config.model_yaml import yamlfile
+from localai_flask.errors import ConfigError
+from localai_flask.gallery.errors import DownloadFailed
+from localai_flask.gallery.index.entries import EntryFile
+
+PREFIX, SUFFIX = "._gallery_", ".yaml"
+MOST_BYTES = 1 << 20
+
+
+class RecordedFile(EntryFile, frozen=True, omit_defaults=True):
+    """A file that came with a model; LocalAI's records may lack its address."""
+
+    uri: str = ""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One installed model; `files` are relative to the models folder, `templates` too."""
+
+    name: str
+    gallery: str = ""
+    entry: str = ""
+    """What was asked for: `gallery@model`, or an address."""
+    description: str = ""
+    license: str = ""
+    urls: tuple[str, ...] = ()
+    files: tuple[RecordedFile, ...] = ()
+    templates: tuple[str, ...] = ()
+    note: str = ""
+    """What was chosen, and why."""
+    likeness: str = ""
+    """A digest of the request."""
+    installed_at: float = 0.0
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (*(file.filename for file in self.files if file.filename), *self.templates)
+
+
+def path_of(models_path: Path, name: str) -> Path:
+    """Return where a model's record lies."""
+    return models_path / f"{PREFIX}{name}{SUFFIX}"
+
+
+def read(models_path: Path, name: str) -> Record | None:
+    """Read a model's record; None if it was not installed by a server, or its record cannot be read."""
+    return _read(path_of(models_path, name))
+
+
+def read_all(models_path: Path) -> list[Record]:
+    """Read the records of all models in a folder."""
+    found = (_read(path) for path in sorted(models_path.glob(f"{PREFIX}*{SUFFIX}")))
+    return [record for record in found if record is not None]
+
+
+def write(models_path: Path, record: Record) -> None:
+    """Write a model's record, in the place of an older one."""
+    write_whole(path_of(models_path, record.name), dump_yaml(msgspec.to_builtins(record)))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or as it was; raise `DownloadFailed` if that cannot be done."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+                os.fchmod(file.fileno(), 0o644)  # as `open` would make it, for whoever else reads the folder
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise DownloadFailed(f"Cannot write {path}: {error.strerror or error}; check the models folder.") from error
+
+
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
+    """Puts in quotes what any reader of YAML, 1.1 or 1.2, would not read as text; long texts are readable blocks."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: _Dumper, text: str) -> yaml.Node:
+    style = "|" if "\n" in text and not any(line != line.rstrip() for line in text.split("\n")) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _text)
+_Dumper.yaml_implicit_resolvers = yamlfile.with_resolvers(_Dumper.yaml_implicit_resolvers)
+
+
+def dump_yaml(content: Any) -> str:
+    """Write YAML as people read it, that any reader reads alike."""
+    return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
+
+
+def _read(path: Path) -> Record | None:
+    try:
+        content = yamlfile.parse(read_text(path, MOST_BYTES))
+        kept = {key: value for key, value in content.items() if key in Record.__struct_fields__ and value is not None}
+        name = path.name.removeprefix(PREFIX).removesuffix(SUFFIX)
+        return msgspec.convert({**kept, "name": name}, Record)
+    except (ConfigError, ValueError, AttributeError):
+        return None

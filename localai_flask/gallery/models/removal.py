@@ -1,0 +1,92 @@
+"""Takes a model out of the models folder, with the files that no other model there needs."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from localai_flask.config.registry import Registry
+from localai_flask.errors import InvalidRequest, ModelNotFound
+from localai_flask.gallery.errors import DownloadFailed
+from localai_flask.gallery.models import records
+from localai_flask.gallery.models.names import CONFIGS
+from localai_flask.gallery.models.usage import used_by, used_by_others
+from localai_flask.settings import Settings
+
+log = logging.getLogger("gunicorn.error")
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """What was taken out of the folder, and what was left because another model uses it."""
+
+    name: str
+    files: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+
+def remove_model(name: str, settings: Settings) -> Removed:
+    """Delete a model's YAML, then its files, then what is remembered of it, so that it may be repeated if broken off.
+
+    Raises `ModelNotFound`, and `InvalidRequest` for one that stands in a file with others.
+    """
+    folder = settings.models_path.absolute()
+    registry = Registry(settings)
+    source = find_source(name, registry, folder)
+    own, others = used_by(name, registry, folder), used_by_others(name, registry, folder)
+    removed, kept = [], []
+    if source.suffix.lower() in CONFIGS:
+        _delete(source)
+        removed.append(source.name)
+    for path in own:
+        if others.has(path):
+            kept += [path] if (folder / path).exists() else []
+        elif _delete_below(folder, path):
+            removed.append(path)
+    _delete(records.path_of(folder, name))
+    log.info("model %s is deleted: %s%s", name, ", ".join(removed), f"; kept {', '.join(kept)}" if kept else "")
+    return Removed(name, tuple(removed), tuple(kept))
+
+
+def find_source(name: str, registry: Registry, folder: Path) -> Path:
+    """Find the file that a model stands in alone.
+
+    Raises `ModelNotFound`, and `InvalidRequest` if others stand there too.
+    """
+    models = registry.models()
+    file = folder / f"{name}.yaml"
+    if name in models:
+        file = Path(models[name].source)
+    elif not (name in registry.problems() and file.exists()) and records.read(folder, name) is None:
+        raise ModelNotFound(f"There is no model {name[:200]!r} in {folder}.", param="model")
+    if others := [each for each, config in models.items() if Path(config.source) == file and each != name]:
+        raise InvalidRequest(
+            f"{file.name} also holds {', '.join(others)}; change the part of {name!r} in the file yourself.",
+            param="model",
+        )
+    return file
+
+
+def _delete_below(folder: Path, path: str) -> bool:
+    """Delete a file or a model's folder, and the folders around it that are empty then; return whether it was there."""
+    target = folder / path
+    if not target.parent.resolve().is_relative_to(folder.resolve()) or not (target.exists() or target.is_symlink()):
+        return False
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    else:
+        _delete(target)
+    for parent in target.parents:
+        if parent == folder or any(parent.iterdir()):
+            break
+        parent.rmdir()
+    return True
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise DownloadFailed(f"Cannot delete {path}: {error.strerror}; check the models folder.") from error

@@ -1,0 +1,111 @@
+"""Which files of the models folder a model uses, by its YAML and by what is remembered of its installation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from localai_flask.config.files.bounded import read_text
+from localai_flask.config.model import ModelConfig
+from localai_flask.config.model_yaml import yamlfile
+from localai_flask.config.model_yaml.keypaths import values_at
+from localai_flask.config.model_yaml.paths import PATH_KEYS, leads_out
+from localai_flask.config.registry import Registry
+from localai_flask.errors import ConfigError
+from localai_flask.gallery.models import records
+from localai_flask.gallery.models.names import CONFIGS
+
+TEMPLATES = ("chat", "chat_message", "completion", "edit", "function", "multimodal")
+LONGEST_NAME = 200
+_PART = re.compile(r"-0*1-of-(\d+)\.gguf$", re.IGNORECASE)
+
+
+class Usage(NamedTuple):
+    """The files that models use; of YAML that cannot be read only its text is known."""
+
+    files: frozenset[str]
+    unreadable: tuple[str, ...] = ()
+
+    def has(self, path: str) -> bool:
+        """Return whether a file is used, or may be: any mention in what cannot be read counts."""
+        return path in self.files or any(PurePosixPath(path).name in text for text in self.unreadable)
+
+
+def used_by(name: str, registry: Registry, folder: Path) -> list[str]:
+    """List the files that belong to a model: what came with it, and what its YAML names."""
+    found = list(_recorded(records.read(folder, name)))
+    if (config := registry.models().get(name)) is not None:
+        found += _configured(config)
+        found += (path for each, content in _documents(Path(config.source)) if each == name for path in _named(content))
+    return list(dict.fromkeys(part for path in found for part in _parts(folder, path)))
+
+
+def used_by_others(name: str, registry: Registry, folder: Path) -> Usage:
+    """Find the files that any model but this one uses."""
+    found: set[str] = set()
+    unreadable: list[str] = []
+    for record in records.read_all(folder):
+        if record.name != name and (folder / f"{record.name}.yaml").exists():
+            found.update(_recorded(record))
+    for config in registry.models().values():
+        if config.name != name and _is_yaml(Path(config.source)):  # a bare file may have come with this model
+            found.update(_configured(config))
+    for file in (file for file in sorted(folder.glob("*")) if _is_yaml(file) and file.stem != name):
+        try:
+            found.update(path for each, content in _documents(file) if each != name for path in _named(content))
+        except ConfigError:
+            unreadable.append(_text_of(file))
+    return Usage(frozenset(part for path in found for part in _parts(folder, path)), tuple(unreadable))
+
+
+def _documents(file: Path) -> list[tuple[str, dict[Any, Any]]]:
+    """Return the mappings of a YAML file with their names; none of a file that is no YAML."""
+    if not _is_yaml(file):
+        return []
+    return [(str(each.content.get("name") or file.stem), each.content) for each in yamlfile.read(file)]
+
+
+def _is_yaml(file: Path) -> bool:
+    return file.suffix.lower() in CONFIGS and not file.name.startswith(".")
+
+
+def _named(content: dict[Any, Any]) -> Iterator[str]:
+    """Yield the files that a mapping names, whether this server reads the key or not, as it does not `mmproj`."""
+    for pattern in PATH_KEYS:
+        yield from (value for _, value in values_at(content, pattern) if isinstance(value, str))
+    for key in TEMPLATES:
+        for _, value in values_at(content, f"template.{key}"):
+            if isinstance(value, str) and len(value) < LONGEST_NAME and not set("{}\n") & set(value):
+                yield f"{value}.tmpl"
+
+
+def _configured(config: ModelConfig) -> Iterator[str]:
+    """Yield the files that a configuration means, also where its YAML has an address."""
+    if not config.alias:
+        yield from (config.parameters.model, config.draft_model, config.lora_adapter, *config.lora_adapters)
+        yield from (file.filename for file in config.download_files)
+
+
+def _recorded(record: records.Record | None) -> tuple[str, ...]:
+    return record.paths if record is not None else ()
+
+
+def _parts(folder: Path, path: str) -> Iterator[str]:
+    """Yield a path as it is compared; of a model in several files each of them; nothing outside of the folder."""
+    if not path or leads_out(path):
+        return
+    plain = str(PurePosixPath(path))
+    yield plain
+    if found := _PART.search(plain):
+        digits, stem = found[1], plain[: found.start()]
+        for number in range(2, min(int(digits), 1000) + 1):
+            yield f"{stem}-{number:0{len(digits)}d}-of-{digits}.gguf"
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return read_text(file, yamlfile.MOST_BYTES)
+    except ConfigError:
+        return ""
