@@ -1,4 +1,4 @@
-"""Background runs: the process that works on them, `python -m localai_flask.background.runner`.
+"""Background runs and installations: the process that works on them, `python -m localai_flask.background.runner`.
 
 One for each server, kept running by gunicorn's arbiter, so that a run outlives the client that asked for it and the web
 worker that took the request. The main thread alone writes to the database: every `TICK_S` what all runs have told
@@ -24,6 +24,7 @@ from localai_flask.api.responses import stored_runs
 from localai_flask.api.responses.response_writer import ResponseWriter
 from localai_flask.api.work.work import Work
 from localai_flask.app import create_app, take_up_settings
+from localai_flask.background.installs import Installs
 from localai_flask.background.run import Run, Stopped
 from localai_flask.errors import ApiError, Overloaded, Unavailable
 from localai_flask.metrics import tracing
@@ -61,6 +62,7 @@ class Runner:
             settings = current.settings()
             self._runs: Runs = current.store().runs
             self._responses: Responses = current.store().responses
+            self._installs = Installs(current.store().database, settings, home, self._owner)
         self._announced = AnnouncedSettings(Runtime.from_environment().settings_file, settings)
         self._most = settings.http_threads
         self._running: dict[str, Run] = {}
@@ -79,6 +81,7 @@ class Runner:
                 self._take_up(settings)
             self._tick(time.monotonic())
         deadline = time.monotonic() + grace_s
+        self._installs.give_back()
         self._give_back()
         while self._running and may_go_on():
             for run in self._running.values():
@@ -92,6 +95,7 @@ class Runner:
         with self._app.app_context():
             self._responses = Responses(current.store().database, settings)
         self._most = settings.http_threads
+        self._installs.settings = settings
 
     def _tick(self, now: float) -> None:
         try:
@@ -102,6 +106,8 @@ class Runner:
             if now >= self._forget_at:
                 self._forget_at = now + FORGET_S
                 self._responses.forget_old()
+                self._installs.forget_old()
+            self._installs.tick(now)
             self._written_at = now
         except Unavailable:
             if now - self._written_at > UNWRITTEN_S:

@@ -68,6 +68,7 @@ loglevel = _settings.log_level
 control_socket_disable = True
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
+_has_preloads = bool(_settings.models or _settings.preload_models or _settings.preload_models_config)
 POOL_MANAGER = Service(
     name="the pool manager",
     module="localai_flask.pool.manager",
@@ -79,7 +80,7 @@ BACKGROUND = Service(
     module="localai_flask.background.runner",
     silence_s=15.0,  # one transaction may wait BUSY_S for others, and the application takes seconds to start
     grace_s=_settings.graceful_timeout + 5.0,  # time to drain, and then to say why runs have ended
-    is_needed=lambda: has_database(_settings),  # a server that stores no responses does without it
+    is_needed=lambda: _has_preloads or has_database(_settings),  # a server that stores nothing does without it
     drains=True,
 )
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, DisconnectionError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.schema import CreateColumn
@@ -147,6 +147,13 @@ def _translated() -> Iterator[None]:
         raise InvalidRequest(f"The database of responses cannot store this request: {error.orig}") from error
     except SQLAlchemyError as error:
         raise _unavailable(str(error.orig if isinstance(error, DBAPIError) else error)) from error
+
+
+def time_of(connection: Connection) -> float:
+    """Return the time by which leases run out: that of the one machine that all owners ask."""
+    if connection.dialect.name == "sqlite":
+        return time.time()
+    return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
 
 
 def _file_of(url: URL) -> Path | None:

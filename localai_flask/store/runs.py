@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
 from localai_flask.errors import Overloaded
-from localai_flask.store.database import Database
+from localai_flask.store.database import Database, time_of
 from localai_flask.store.responses import ENDED, Kept, Stored, add, size_of, write_output
 from localai_flask.store.tables import events, responses
 
@@ -94,7 +94,7 @@ class Runs:
     def claim(self, home: str, owner: str, only_cancelled: bool = False) -> Claimed | None:
         """Take over one run that nobody works on."""
         with self._database.writing() as connection:
-            now = _now(connection)
+            now = time_of(connection)
             waits = and_(
                 responses.c.status == "queued",
                 or_(responses.c.home == home, responses.c.created_at < now - ELSEWHERE_S),
@@ -127,7 +127,7 @@ class Runs:
         """Write what is new of this owner's runs and renew their leases, in one transaction."""
         lost = set()
         with self._database.writing() as connection:
-            lease = _now(connection) + LEASE_S
+            lease = time_of(connection) + LEASE_S
             for id, batch in batches.items():
                 if not _write(connection, owner, id, batch, lease):
                     lost.add(id)
@@ -216,10 +216,3 @@ def _insert_events(connection: Connection, id: str, told: Sequence[StoredEvent])
     ]
     if rows:
         connection.execute(insert(events), rows)
-
-
-def _now(connection: Connection) -> float:
-    """The time by which leases run out: of the one machine that all owners ask."""
-    if connection.dialect.name == "sqlite":
-        return time.time()
-    return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())

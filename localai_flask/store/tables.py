@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -48,4 +48,26 @@ events = Table(
     Column("type", String(64), nullable=False),
     Column("data", LargeBinary, nullable=False),
     Column("is_last", Boolean, nullable=False),
+)
+
+jobs = Table(
+    "gallery_jobs",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("folder", String(64), nullable=False, index=True),  # the models folder that it fills
+    Column("likeness", String(64), nullable=False),  # a digest of what is asked: two alike share one job
+    Column("name", String(255), nullable=False),  # of the model, for people
+    Column("request", LargeBinary, nullable=False),
+    Column("status", String(16), nullable=False, index=True),
+    Column("created_at", Double, nullable=False),
+    Column("changed_at", Double, nullable=False),
+    Column("not_before", Double, nullable=False, server_default="0"),
+    Column("owner", String(255)),  # the process that works on it
+    Column("lease_until", Double),
+    Column("claims", Integer, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("cancelled", Boolean, nullable=False, default=False),
+    Column("progress", LargeBinary, nullable=False),  # what was last told of it
+    Column("error", Text),
+    Column("result", LargeBinary),  # what has been installed, once it is
 )
