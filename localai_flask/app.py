@@ -27,6 +27,7 @@ from localai_flask.api.openai import embeddings as openai_embeddings
 from localai_flask.api.openai import routes as openai_routes
 from localai_flask.api.pages import health, metrics, openapi, requests
 from localai_flask.api.pages import models as model_routes
+from localai_flask.api.rerank import routes as rerank_routes
 from localai_flask.api.responses import routes as responses_routes
 from localai_flask.config.registry import Registry
 from localai_flask.errors import Unavailable
@@ -117,7 +118,8 @@ def _register_blueprints(app: Flask) -> None:
     api.register_blueprint(requests.bp)
     api.register_blueprint(log_routes.bp)
     openai = (openai_routes.bp, openai_embeddings.bp, model_routes.bp)
-    localai = (localai_routes.bp, localai_model_routes.bp)
+    localai = (localai_routes.bp, localai_model_routes.bp, rerank_routes.jina)
+    api.register_blueprint(rerank_routes.cohere, url_prefix="/v2")
     for blueprint in (*openai, *localai, anthropic_routes.bp, responses_routes.bp):
         api.register_blueprint(blueprint, url_prefix="/v1")
         # The same paths without /v1, registered with Flask alone so that the OpenAPI page lists each operation once.

@@ -31,6 +31,8 @@ class Score(msgspec.Struct, frozen=True, array_like=True, tag="score"):
 
     query: str
     document: str
+    cut_to: int | None = None
+    """As in `Embed`, for both together; the document is cut, as it stands behind the query."""
 
 
 class Tokenize(msgspec.Struct, frozen=True, array_like=True, tag="tokenize"):

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from localai_flask.backends.base import Event, Inquiry
 from localai_flask.errors import ApiError, ContextOverflow, InvalidRequest
 from localai_flask.generation import Failed
-from localai_flask.inquiry import ALL_IT_TAKES, Embed, Embedded, EmbeddedPart, Question, Scored
+from localai_flask.inquiry import ALL_IT_TAKES, Embed, Embedded, EmbeddedPart, Question, Score, Scored
 
 Tokens = npt.NDArray[np.int32]
 Vectors = npt.NDArray[np.float32]
@@ -31,12 +31,14 @@ LARGEST_16_BIT = 32760.0
 
 
 class InputTooLong(ContextOverflow):
-    def __init__(self, asked: int, limit: int, trained: int, may_cut: bool):
-        advice = "shorten it" + (", or have it cut by `truncate: true`" if may_cut else "")
+    def __init__(self, asked: int, limit: int, trained: int, is_text: bool):
+        """Say it of a text that is embedded, or of a query with a document."""
+        what, field = ("The input has", "input") if is_text else ("The query and a document have", "documents")
+        advice = "shorten it, or have it cut by `truncate: true`"
         if limit < trained:
             advice += ", or raise `context_size` in the model's YAML"
         InvalidRequest.__init__(
-            self, f"The input has {asked} tokens but this model takes {limit} at once; {advice}.", param="input"
+            self, f"{what} {asked} tokens but this model takes {limit} at once; {advice}.", param=field
         )
 
 
@@ -171,11 +173,11 @@ class Embedder:
         if item.tokens is None:
             question, longest = item.inquiry.question, self._context.longest
             tokens = self._tokenize(question)
-            if isinstance(question, Embed) and question.cut_to is not None:
+            if isinstance(question, Embed | Score) and question.cut_to is not None:
                 most = longest if question.cut_to == ALL_IT_TAKES else min(question.cut_to, longest)
                 tokens = self._cut(tokens, most)
             if len(tokens) > longest:
-                raise InputTooLong(len(tokens), longest, self._trained, may_cut=isinstance(question, Embed))
+                raise InputTooLong(len(tokens), longest, self._trained, isinstance(question, Embed))
             item.tokens = np.array(tokens, np.int32)
         return item.tokens
 

@@ -13,7 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from localai_flask.generation import Prompt
-from localai_flask.inquiry import Embed, Embedded, EmbeddedPart
+from localai_flask.inquiry import Embed, Embedded, EmbeddedPart, Score
 from tests.api.conftest import MODEL
 from tests.api.fakes import FakePool
 
@@ -120,6 +120,47 @@ def test_rerank(client: FlaskClient) -> None:
     assert best == [{"index": 1, "relevance_score": 1.0}]
     for wrong in ({"documents": []}, {"documents": [5]}, {"documents": ["a"], "top_n": 0}):
         post(client, "/v1/rerank", 400, query="a", **wrong)
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/reranking", "/v1/rerank", "/v1/reranking", "/v2/rerank"])
+def test_the_paths_of_rerank(client: FlaskClient, path: str) -> None:
+    body = post(client, path, query={"text": "red cat"}, documents=["a dog", "red cat"], top_n=1)
+    assert (body["results"][0]["index"], body["results"][0]["relevance_score"]) == (1, 1.0)
+
+
+def test_rerank_in_coheres_shape(client: FlaskClient) -> None:
+    asked: dict[str, Any] = {"query": "red cat", "documents": ["a dog", "red cat"]}
+    body = post(client, "/v2/rerank", **asked)
+    assert body["results"] == [{"index": 1, "relevance_score": 1.0}, {"index": 0, "relevance_score": 0.0}]
+    assert body["meta"]["api_version"] == {"version": "2"} and body["meta"]["tokens"]["input_tokens"] > 0 and body["id"]
+    told = post(client, "/v2/rerank", **asked, return_documents=True)["results"]
+    assert told[0]["document"] == {"text": "red cat"}
+
+
+def test_documents_as_clients_write_them(client: FlaskClient, pool: FakePool) -> None:
+    parts = [{"type": "text", "text": "red"}, {"type": "text", "text": "cat"}]
+    documents = ["a", {"text": "b"}, {"content": "c"}, {"content": parts}]
+    post(client, "/v1/rerank", query={"content": "q"}, documents=documents, rank_fields=["text"], truncation=True)
+    assert pool.questions == [Score("q", text, -1) for text in ("a", "b", "c", "red\ncat")]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param", "said"),
+    [
+        ({"documents": [{"image": "https://a.example/b.png"}]}, "documents[0]", "picture"),
+        ({"documents": [{"content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "documents[0]", "picture"),
+        ({"documents": [{"title": "a"}]}, "documents[0]", "`text`"),
+        ({"documents": [{"content": []}]}, "documents[0]", "`text`"),
+        ({"query": ""}, "query", "empty"),
+        ({"query": {"text": 5}}, "query", "`text`"),
+        ({"rank_fields": ["title"]}, "rank_fields", "`text`"),
+        ({"max_tokens_per_doc": 5}, "max_tokens_per_doc", "truncate_prompt_tokens"),
+        ({"truncate_prompt_tokens": 0}, "truncate_prompt_tokens", "at least 1"),
+    ],
+)
+def test_what_cannot_be_ranked_is_named(client: FlaskClient, wrong: dict[str, Any], param: str, said: str) -> None:
+    error = post(client, "/v2/rerank", 400, **{"query": "a", "documents": ["b"], **wrong})["error"]
+    assert error["param"] == param and said in error["message"]
 
 
 def test_tokenize_and_back(client: FlaskClient) -> None:

@@ -34,10 +34,22 @@ def test_vectors_of_an_encoder(client: openai.OpenAI, models_path: Path) -> None
 
 
 def test_scores_of_a_reranker(server: Server, models_path: Path) -> None:
+    gguf_encoders.random_bert(models_path / "encoder.gguf")
     gguf_encoders.random_bert(models_path / "reranker.gguf", pooling=4, classes=1)
     body = {"model": "reranker", "query": "the cat", "documents": ["a dog", "the red cat", {"text": "two"}]}
     status, answer = server.post("/v1/rerank", body)
     assert status == 200, answer
     scores = [each["relevance_score"] for each in answer["results"]]
     assert scores == sorted(scores, reverse=True) and len(set(scores)) == 3
-    assert server.post("/v1/rerank", {**body, "model": "demo"})[0] == 400
+    status, cohere = server.post("/v2/rerank", {**body, "top_n": 2})
+    assert status == 200
+    assert cohere["results"] == [
+        {key: each[key] for key in ("index", "relevance_score")} for each in answer["results"][:2]
+    ]
+    long = {**body, "documents": ["the red cat " * 50]}
+    status, refused = server.post("/v1/rerank", long)
+    assert status == 400 and "`truncate: true`" in refused["error"]["message"]
+    assert server.post("/v1/rerank", {**long, "truncate": True})[1]["usage"]["total_tokens"] == 64
+    for model in ("demo", "encoder"):
+        status, refused = server.post("/v1/rerank", {**body, "model": model})
+        assert status == 400 and "choose a reranking model" in refused["error"]["message"]

@@ -200,6 +200,17 @@ def test_scores(load: Open, files: dict[str, Path]) -> None:
     assert len({round(answer.score, 3) for answer in found}) == 4
 
 
+def test_a_pair_that_is_too_long_is_cut_where_it_is_asked(load: Open) -> None:
+    engine = load("reranker", embeddings=False, reranking=True)
+    refused, cut, shorter = answers(
+        engine, *(Score("the cat", "red " * count, most) for count, most in ((99, None), (99, 10), (5, None)))
+    )
+    assert isinstance(refused, Failed) and "`truncate: true`" in refused.error.message
+    assert refused.error.param == "documents"
+    assert isinstance(cut, Scored) and isinstance(shorter, Scored)
+    assert (cut.tokens, cut.score) == (shorter.tokens, pytest.approx(shorter.score, abs=1e-4))
+
+
 def test_a_model_without_a_head_scores_nothing(load: Open) -> None:
     with pytest.raises(ConfigError, match="has no head that scores documents"):
         load("bert", reranking=True)

@@ -1,9 +1,8 @@
-"""LocalAI's endpoints about tokens, and Jina's about documents: each parses, asks and renders."""
+"""The endpoints about tokens, as llama-server and LocalAI have them: each parses, asks and renders."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 from flask import Response
@@ -13,8 +12,6 @@ from localai_flask.api.door.places import takes_place
 from localai_flask.api.localai.schemas import (
     DetokenizeCall,
     DetokenizeRequest,
-    RerankCall,
-    RerankRequest,
     TokenizeCall,
     TokenizeRequest,
 )
@@ -23,9 +20,9 @@ from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.work.questions import ask
 from localai_flask.generation import Prompt
-from localai_flask.inquiry import Detokenize, Detokenized, Score, Scored, Tokenize, Tokenized
+from localai_flask.inquiry import Detokenize, Detokenized, Tokenize, Tokenized
 
-bp = Blueprint("localai", __name__, description="Tokens of texts, and documents in the order of a query")
+bp = Blueprint("localai", __name__, description="Tokens of texts")
 
 
 class Piece(msgspec.Struct):
@@ -43,30 +40,6 @@ class TokenList(msgspec.Struct):
 
 class Content(msgspec.Struct):
     content: str
-
-
-class RerankedDocument(msgspec.Struct):
-    text: str
-
-
-class Reranked(msgspec.Struct):
-    """A document's place in the request, and its score as the model gives it: the higher, the better it fits."""
-
-    index: int
-    relevance_score: float
-    document: RerankedDocument | msgspec.UnsetType = msgspec.UNSET
-
-
-class RerankUsage(msgspec.Struct):
-    prompt_tokens: int
-    total_tokens: int
-
-
-class RerankList(msgspec.Struct):
-    model: str
-    results: list[Reranked]
-    usage: RerankUsage
-    object: Literal["list"] = "list"
 
 
 @bp.post("/tokenize")
@@ -94,29 +67,6 @@ def detokenize(call: DetokenizeCall) -> Response:
     _, config = chosen_model("tokenize", call.model)
     [found] = ask(config, [Detokenize(list(call.tokens))], Detokenized)
     return json_response(Content(found.text))
-
-
-@bp.post("/rerank")
-@bp.alias("/reranking", methods=["POST"])
-@bp.arguments(RerankRequest)
-@bp.response(200, openapi.schema(RerankList), description="The documents, the best first.")
-@bp.doc(operationId="rerank")
-@takes_place
-def rerank(call: RerankCall) -> Response:
-    """Order documents by how well they answer a query"""
-    name, config = chosen_model("rerank", call.model)
-    found = ask(config, [Score(call.query, document) for document in call.documents], Scored, call.waiting)
-    best = sorted(range(len(found)), key=lambda index: -found[index].score)[: call.top_n]
-    results = [
-        Reranked(
-            index,
-            found[index].score,
-            RerankedDocument(call.documents[index]) if call.with_documents else msgspec.UNSET,
-        )
-        for index in best
-    ]
-    tokens = sum(one.tokens for one in found)
-    return json_response(RerankList(name, results, RerankUsage(tokens, tokens)))
 
 
 def _text(piece: bytes) -> str | list[int]:

@@ -12,16 +12,11 @@ from localai_flask.api.request.fields import (
     Duration,
     Either,
     Flag,
-    Many,
-    Refused,
     RequestSchema,
     Text,
-    Whole,
     not_empty,
 )
-from localai_flask.api.request.waiting import Waiting, WaitingFields, waiting_of
 
-MAX_DOCUMENTS = 2048
 MAX_TOKENS = 1 << 20
 MAX_TOKEN_ID = 2**31 - 1
 
@@ -114,51 +109,3 @@ class DetokenizeRequest(RequestSchema):
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> DetokenizeCall:
         return DetokenizeCall(model=data.get("model") or None, tokens=tuple(data["tokens"]))
-
-
-class Document(Either):
-    """A text, or an object with a `text`."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
-        text = value.get("text") if isinstance(value, dict) else value
-        if not isinstance(text, str):
-            raise ValidationError("must be a string or an object with a `text`.")
-        return text
-
-
-DOCUMENT = {
-    "anyOf": [
-        {"type": "string"},
-        {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
-    ]
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RerankCall:
-    model: str | None
-    query: str
-    documents: tuple[str, ...]
-    top_n: int | None
-    with_documents: bool
-    waiting: Waiting
-
-
-class RerankRequest(WaitingFields):
-    model = Text()
-    query = Text(required=True, validate=not_empty())
-    documents = Many(Document(metadata=DOCUMENT), required=True, validate=not_empty(most=MAX_DOCUMENTS))
-    top_n = Whole(1)
-    return_documents = Flag(load_default=True)
-    backend = Refused("cannot be chosen by a request; set it in the model's YAML.")
-
-    @marshmallow.post_load
-    def make(self, data: dict[str, Any], **_: Any) -> RerankCall:
-        return RerankCall(
-            model=data.get("model") or None,
-            query=data["query"],
-            documents=tuple(data["documents"]),
-            top_n=data.get("top_n"),
-            with_documents=data["return_documents"],
-            waiting=waiting_of(data),
-        )
