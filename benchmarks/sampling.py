@@ -19,7 +19,7 @@ import numpy as np
 from localai_flask.backends.llama_cpp.candidates import Candidates, Row
 from localai_flask.backends.llama_cpp.library import lib
 from localai_flask.backends.llama_cpp.sampler import Sampler
-from localai_flask.generation import SamplingParams
+from localai_flask.sampling_params import SamplingParams
 
 SIZE = 151_936
 TIMES = 100

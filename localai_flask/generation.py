@@ -85,57 +85,6 @@ class ThinkingBudget(msgspec.Struct, frozen=True, array_like=True):
     is_open: bool = False
 
 
-class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
-    """How tokens are chosen and when to stop; every value is already merged from YAML and request.
-
-    What holds where neither says is not decided here but in `config.sampling`.
-
-    `max_tokens` 0 means: until the context is full. `seed` -1 means: a fresh one for each request. `repeat_last_n` and
-    `dry_penalty_last_n` count the last tokens that the penalties look at (-1: all). `top_logprobs` None means: no
-    log-probabilities; `prompt_logprobs` asks for the prompt's as well. `text_bias` is `logit_bias` for the tokens of
-    texts. Without `cache_prompt` the prompt is computed whole. `top_n_sigma` and `adaptive_target` below 0 and
-    `mirostat` 0 are off. `preserved` names control tokens that are to be shown in the text, where the vocabulary has
-    them.
-    """
-
-    temperature: float = 0.9
-    top_p: float = 0.95
-    top_k: int = 40
-    min_p: float = 0.0
-    typical_p: float = 1.0
-    top_n_sigma: float = -1.0
-    xtc_probability: float = 0.0
-    xtc_threshold: float = 0.1
-    dynatemp_range: float = 0.0
-    dynatemp_exponent: float = 1.0
-    mirostat: int = 0
-    mirostat_tau: float = 5.0
-    mirostat_eta: float = 0.1
-    adaptive_target: float = -1.0
-    adaptive_decay: float = 0.9
-    dry_multiplier: float = 0.0
-    dry_base: float = 1.75
-    dry_allowed_length: int = 2
-    dry_penalty_last_n: int = -1
-    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
-    repeat_penalty: float = 1.0
-    repeat_last_n: int = 64
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    seed: int = -1
-    max_tokens: int = 0
-    ignore_eos: bool = False
-    cache_prompt: bool = True
-    stop: tuple[str, ...] = ()
-    logit_bias: dict[int, float] = {}
-    text_bias: dict[str, float] = {}
-    top_logprobs: int | None = None
-    prompt_logprobs: bool = False
-    preserved: tuple[str, ...] = ()
-    constraint: Constraint | None = None
-    thinking: ThinkingBudget | None = None
-
-
 class Usage(msgspec.Struct, frozen=True, array_like=True):
     """Token counts of one sequence: the rendered prompt, its part found in the cache, and every token decoded.
 

@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ApiError, UnsupportedParameter
-from localai_flask.generation import ModelInfo, Prompt, Reply, SamplingParams, Usage
+from localai_flask.generation import ModelInfo, Prompt, Reply, Usage
 from localai_flask.inquiry import EmbeddedPart, Fact, Question
+from localai_flask.sampling_params import SamplingParams
 
 Event = tuple[int, Reply | EmbeddedPart | Fact]
 """The id of a job or an inquiry, and what became of it."""

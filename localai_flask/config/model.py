@@ -10,19 +10,17 @@ from __future__ import annotations
 import functools
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from localai_flask.config.functions import FunctionOptions
+from localai_flask.sampling_params import OWN_FORM, wanted_types
 
-Fraction = Annotated[float, Meta(ge=0, le=1)]
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
 NotBelowZero = Annotated[float, Meta(ge=0)]
 Duration = Annotated[float, Meta(ge=-1, extra={"is_duration": True})]
 NotNegative = Annotated[int, Meta(ge=0)]
-OrAll = Annotated[int, Meta(ge=-1)]
 Positive = Annotated[int, Meta(ge=1)]
 
 
@@ -32,40 +30,30 @@ class ModelFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str = ""
 
 
-class Parameters(ModelFile, frozen=True, kw_only=True, omit_defaults=True):
+if TYPE_CHECKING:
+
+    class SamplingDefaults(ModelFile, frozen=True, kw_only=True, omit_defaults=True):
+        """One key for each of `SamplingParams`' that has a description."""
+
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+    SamplingDefaults = msgspec.defstruct(
+        "SamplingDefaults",
+        [(name, kind | None, None) for name, kind in wanted_types().items() if name not in OWN_FORM],
+        bases=(ModelFile,),
+        frozen=True,
+        kw_only=True,
+        omit_defaults=True,
+    )
+
+
+class Parameters(SamplingDefaults, frozen=True, kw_only=True, omit_defaults=True):
     """`parameters:` the model file and the sampling defaults that a request may override (None: the house default).
 
-    The ranges hold for YAML and for requests alike.
+    The ranges, which are those of `SamplingParams`, hold for YAML and for requests alike.
     """
 
-    temperature: NotBelowZero | None = None
-    top_p: Fraction | None = None
-    top_k: OrAll | None = None
-    min_p: Fraction | None = None
-    typical_p: Fraction | None = None
-    top_n_sigma: Annotated[float, Meta(ge=-1)] | None = None
-    xtc_probability: Fraction | None = None
-    xtc_threshold: Fraction | None = None
-    dynatemp_range: NotBelowZero | None = None
-    dynatemp_exponent: NotBelowZero | None = None
-    mirostat: Annotated[int, Meta(ge=0, le=2)] | None = None
-    mirostat_tau: NotBelowZero | None = None
-    mirostat_eta: NotBelowZero | None = None
-    adaptive_target: Annotated[float, Meta(ge=-1, le=1)] | None = None
-    adaptive_decay: Annotated[float, Meta(ge=0, le=0.99)] | None = None
-    dry_multiplier: NotBelowZero | None = None
-    dry_base: Annotated[float, Meta(ge=1)] | None = None
-    dry_allowed_length: NotNegative | None = None
-    dry_penalty_last_n: OrAll | None = None
-    dry_sequence_breakers: tuple[str, ...] | None = None
-    repeat_penalty: Annotated[float, Meta(gt=0)] | None = None
-    repeat_last_n: OrAll | None = None
-    frequency_penalty: Penalty | None = None
-    presence_penalty: Penalty | None = None
-    seed: int | None = None
-    max_tokens: NotNegative | None = None
-    ignore_eos: bool | None = None
-    cache_prompt: bool | None = None
     logit_bias: dict[Annotated[str, Meta(pattern=r"^(?!-[0-9]+$)[\s\S]")], Annotated[float, Meta(ge=-100, le=100)]] = {}
     """By token ids, or by texts whose tokens are meant."""
     echo: bool = False

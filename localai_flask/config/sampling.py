@@ -17,7 +17,7 @@ from localai_flask.config import scalars, traits
 from localai_flask.config.families import sampling_for
 from localai_flask.config.model import ModelConfig, Parameters
 from localai_flask.errors import InvalidRequest
-from localai_flask.generation import SamplingParams
+from localai_flask.sampling_params import LONGEST_TEXTS, SamplingParams, wanted_fields
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +77,11 @@ def _from_yaml(parameters: Parameters) -> dict[str, Any]:
     given = (
         (name, getattr(parameters, name)) for name in SamplingParams.__struct_fields__ if hasattr(parameters, name)
     )
-    values = {name: value for name, value in given if value is not None}
-    if "dry_sequence_breakers" in values:
-        values["dry_sequence_breakers"] = _breakers(values["dry_sequence_breakers"])
+    values = {
+        name: _checked(name, value, f"parameters.{name}") if isinstance(value, tuple) else value
+        for name, value in given
+        if value is not None
+    }
     return values | {"logit_bias": parameters.logit_bias}
 
 
@@ -88,16 +90,15 @@ def _kinds() -> dict[str, inspect.Type]:
     """Return the declared type of each field that a request may set, with the range that YAML has too."""
     info = inspect.type_info(Parameters)
     assert isinstance(info, inspect.StructType)
-    kinds = {field.name: field.type for field in info.fields}
+    kinds = {field.name: field.type for field in info.fields if field.name in wanted_fields()}
     kinds["top_logprobs"] = inspect.IntType(ge=0, le=MOST_LOGPROBS)
-    kinds["seed"] = inspect.IntType()
-    return {name: _without_none(kind) for name, kind in kinds.items() if name in SamplingParams.__struct_fields__}
+    return {name: _plain(kind) for name, kind in kinds.items()}
 
 
-def _without_none(kind: inspect.Type) -> inspect.Type:
-    if not isinstance(kind, inspect.UnionType):
-        return kind
-    return next(each for each in kind.types if not isinstance(each, inspect.NoneType))
+def _plain(kind: inspect.Type) -> inspect.Type:
+    if isinstance(kind, inspect.UnionType):
+        kind = next(each for each in kind.types if not isinstance(each, inspect.NoneType))
+    return kind.type if isinstance(kind, inspect.Metadata) else kind
 
 
 def _checked(name: str, value: Any, called: str) -> Any:
@@ -112,9 +113,28 @@ def _checked(name: str, value: Any, called: str) -> Any:
                 return scalars.number(value, kind)
             case inspect.DictType():
                 return _logit_bias(value, kind)
-        return _breakers(value)
+            case inspect.VarTupleType():
+                return _breakers(value) if name == "dry_sequence_breakers" else _listed(value, kind)
+        raise AssertionError(name)
     except ValueError as error:
         raise InvalidRequest(f"`{called}` {error}.", param=called) from None
+
+
+def _listed(value: Any, kind: inspect.VarTupleType) -> tuple[Any, ...]:
+    """Take a list of ids or of texts, which are bounded in number and in size."""
+    is_text = isinstance(kind.item_type, inspect.StrType)
+    wanted, expected = ("texts", str) if is_text else ("token ids", int)
+    if not isinstance(value, list | tuple) or not all(type(each) is expected for each in value):
+        raise ValueError(f"must be a list of {wanted}, not {scalars.shown(value)}")
+    if kind.max_length is not None and len(value) > kind.max_length:
+        raise ValueError(f"may have at most {kind.max_length:,} entries")
+    if is_text and sum(len(each.encode()) for each in value) > LONGEST_TEXTS:
+        raise ValueError(f"may have at most {LONGEST_TEXTS:,} bytes of text")
+    if is_text and not all(value):
+        raise ValueError("must not have an empty text")
+    if not is_text and not all(0 <= each < INT32_MAX for each in value):
+        raise ValueError("must have token ids, which are not below 0")
+    return tuple(value)
 
 
 def _logit_bias(value: Any, kind: inspect.DictType) -> dict[str, float]:

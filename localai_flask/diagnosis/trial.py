@@ -71,8 +71,9 @@ def decode(path: Path, *, is_cautious: bool) -> Decoded:
     from localai_flask.backends.base import Event, Inquiry, Job
     from localai_flask.backends.llama_cpp.engine import LlamaCppBackend
     from localai_flask.config.model import ModelConfig, Parameters
-    from localai_flask.generation import Prompt, SamplingParams
+    from localai_flask.generation import Prompt
     from localai_flask.inquiry import Embed, Embedded, Score, Scored
+    from localai_flask.sampling_params import SamplingParams
 
     backend = LlamaCppBackend()
     backend.is_cautious = is_cautious

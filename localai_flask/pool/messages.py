@@ -9,8 +9,9 @@ from __future__ import annotations
 import msgspec
 
 from localai_flask.config.model import Limits
-from localai_flask.generation import Delta, Failed, Finished, Progress, Prompt, PromptLogprobs, SamplingParams, Started
+from localai_flask.generation import Delta, Failed, Finished, Progress, Prompt, PromptLogprobs, Started
 from localai_flask.inquiry import Detokenized, Embedded, EmbeddedPart, Question, Scored, Tokenized
+from localai_flask.sampling_params import SamplingParams
 
 WIRE_VERSION = 6
 

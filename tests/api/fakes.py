@@ -11,21 +11,12 @@ from localai_flask.backends.base import Inquiry
 from localai_flask.backends.echo import EchoBackend
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError
-from localai_flask.generation import (
-    Delta,
-    Finished,
-    FinishReason,
-    ModelInfo,
-    Prompt,
-    Reply,
-    SamplingParams,
-    Started,
-    Usage,
-)
+from localai_flask.generation import Delta, Finished, FinishReason, ModelInfo, Prompt, Reply, Started, Usage
 from localai_flask.inquiry import Question
 from localai_flask.pool.client.session import ANY_TERMS
 from localai_flask.pool.messages import Terms
 from localai_flask.pool.protocol import PoolReport
+from localai_flask.sampling_params import SamplingParams
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

@@ -14,7 +14,8 @@ import pytest
 
 from localai_flask.backends.base import Job
 from localai_flask.config.model import ModelConfig, Parameters
-from localai_flask.generation import Delta, Failed, Finished, Prompt, Reply, SamplingParams
+from localai_flask.generation import Delta, Failed, Finished, Prompt, Reply
+from localai_flask.sampling_params import SamplingParams
 from tests.support.fronted import Fronted
 
 if TYPE_CHECKING:

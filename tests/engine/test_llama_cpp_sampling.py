@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from localai_flask.generation import SamplingParams
+from localai_flask.sampling_params import SamplingParams
 
 SIZE = 20_011
 """Not a multiple of the blocks' number, nor of eight."""

@@ -27,17 +27,8 @@ from localai_flask.backends.transformers.sampling import narrow, penalize  # noq
 from localai_flask.backends.transformers.tokens import TextDecoder, Tokens  # noqa: E402
 from localai_flask.config.model import ModelConfig, Parameters  # noqa: E402
 from localai_flask.errors import ConfigError, ContextOverflow, InvalidRequest, ModelLoadFailed  # noqa: E402
-from localai_flask.generation import (  # noqa: E402
-    Delta,
-    Failed,
-    Finished,
-    FinishReason,
-    Progress,
-    Prompt,
-    Reply,
-    SamplingParams,
-    Started,
-)
+from localai_flask.generation import Delta, Failed, Finished, FinishReason, Progress, Prompt, Reply, Started  # noqa: E402
+from localai_flask.sampling_params import SamplingParams  # noqa: E402
 from tests.support import hf_models  # noqa: E402
 from tests.support.fronted import Fronted  # noqa: E402
 

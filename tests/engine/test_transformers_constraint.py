@@ -17,16 +17,8 @@ from localai_flask.backends.base import Job  # noqa: E402
 from localai_flask.backends.transformers.engine import TransformersBackend  # noqa: E402
 from localai_flask.config.model import ModelConfig, Parameters  # noqa: E402
 from localai_flask.errors import InvalidRequest  # noqa: E402
-from localai_flask.generation import (  # noqa: E402
-    Constraint,
-    Delta,
-    Failed,
-    Finished,
-    FinishReason,
-    Prompt,
-    SamplingParams,
-    ThinkingBudget,
-)
+from localai_flask.generation import Constraint, Delta, Failed, Finished, FinishReason, Prompt, ThinkingBudget  # noqa: E402
+from localai_flask.sampling_params import SamplingParams  # noqa: E402
 from tests.support import hf_models  # noqa: E402
 from tests.support.fronted import Fronted  # noqa: E402
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from localai_flask.errors import Overloaded
-from localai_flask.generation import Delta, Prompt, SamplingParams
+from localai_flask.generation import Delta, Prompt
 from localai_flask.pool import messages, outbox
 from localai_flask.pool.channel import Channel, Hub, HubEventKind
 from localai_flask.pool.client.inbox import Inbox
@@ -17,6 +17,7 @@ from localai_flask.pool.client.worker_links import WorkerLink
 from localai_flask.pool.messages import Cancel, Command, Generate, Message
 from localai_flask.pool.outbox import Outbox
 from localai_flask.pool.protocol import WorkerAddress
+from localai_flask.sampling_params import SamplingParams
 
 NAME = f"test-outbox-{os.getpid()}"
 LARGE = Generate(Prompt("x" * 100_000), SamplingParams())

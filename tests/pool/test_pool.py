@@ -13,9 +13,10 @@ import pytest
 from localai_flask.config.look import Look
 from localai_flask.config.model import Limits, ModelConfig
 from localai_flask.errors import ApiError, ConfigError, DeadlineExceeded, ModelFileChanging, Unavailable, WorkerDied
-from localai_flask.generation import Finished, FinishReason, Prompt, SamplingParams
+from localai_flask.generation import Finished, FinishReason, Prompt
 from localai_flask.pool.client.pool_client import PoolClient
 from localai_flask.pool.messages import Terms
+from localai_flask.sampling_params import SamplingParams
 from tests.support.pool import Pool, ask, echo, texts, whole
 from tests.support.processes import state, wait_for
 

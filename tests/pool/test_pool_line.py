@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from localai_flask.errors import ApiError, ErrorInfo
-from localai_flask.generation import Delta, Prompt, SamplingParams
+from localai_flask.generation import Delta, Prompt
 from localai_flask.pool.client.pool_client import PoolClient
 from localai_flask.pool.client.session import Generation, Session
 from localai_flask.pool.messages import Queued, Terms
+from localai_flask.sampling_params import SamplingParams
 from tests.support.pool import Pool, ask, echo, texts, whole
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from localai_flask.config import model as model_config
-from localai_flask.generation import Delta, Prompt, SamplingParams
+from localai_flask.generation import Delta, Prompt
 from localai_flask.pool import outbox
 from localai_flask.pool.channel import Channel
 from localai_flask.pool.protocol import WorkerSpec
 from localai_flask.pool.runtime import ENV
 from localai_flask.pool.worker import manager_link, worker
 from localai_flask.pool.worker.worker import ModelWorker
+from localai_flask.sampling_params import SamplingParams
 from tests.support.pool import Pool, ask, echo, texts, whole
 from tests.support.processes import wait_for
 

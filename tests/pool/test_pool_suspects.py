@@ -12,10 +12,11 @@ import pytest
 
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError
-from localai_flask.generation import Delta, Prompt, SamplingParams
+from localai_flask.generation import Delta, Prompt
 from localai_flask.pool.client import session as pool_session
 from localai_flask.pool.client.session import Generation
 from localai_flask.pool.messages import Terms
+from localai_flask.sampling_params import SamplingParams
 from tests.support.pool import Pool, ask, echo, whole
 from tests.support.processes import wait_for
 

@@ -10,13 +10,14 @@ import pytest
 from localai_flask.backends.base import Event, Inquiry, Job
 from localai_flask.config.model import Limits
 from localai_flask.errors import ApiError, Overloaded
-from localai_flask.generation import Failed, Finished, FinishReason, Prompt, SamplingParams, Usage
+from localai_flask.generation import Failed, Finished, FinishReason, Prompt, Usage
 from localai_flask.inquiry import Embed, Embedded
 from localai_flask.pool.in_hand import InHand, Mark, read_suspect
 from localai_flask.pool.messages import Queued, Taken, Terms
 from localai_flask.pool.worker import front as front_module
 from localai_flask.pool.worker.front import Front
 from localai_flask.pool.worker.requests import Request
+from localai_flask.sampling_params import SamplingParams
 
 DONE = Finished(FinishReason.EOS, Usage(1, 1))
 

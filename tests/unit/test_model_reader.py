@@ -303,7 +303,7 @@ def test_keys_of_parameters_and_of_the_top_level_are_moved_to_their_place(load):
 
 
 def test_a_fault_of_a_moved_key_stands_where_it_was_written(refusal):
-    assert "tiny.yaml, line 2: `temperature` must be at least 0" in refusal("name: x\ntemperature: -1")
+    assert "tiny.yaml, line 2: `temperature` must be between 0 and 100" in refusal("name: x\ntemperature: -1")
 
 
 def test_stop_is_another_word_for_stopwords(load, warnings):

@@ -14,7 +14,7 @@ from localai_flask.config.model import ModelConfig, Parameters
 from localai_flask.config.registry import Registry
 from localai_flask.config.sampling import merge
 from localai_flask.errors import InvalidRequest
-from localai_flask.generation import SamplingParams
+from localai_flask.sampling_params import SamplingParams
 from localai_flask.settings import Settings
 from tests.unit.test_gguf import TINY, gguf
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from localai_flask.chat.answer import Answer
-from localai_flask.generation import SamplingParams
+from localai_flask.sampling_params import SamplingParams
 
 
 def judged(params: SamplingParams) -> SamplingParams:

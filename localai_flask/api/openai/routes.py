@@ -27,7 +27,8 @@ from localai_flask.chat.output.reader import OutputReader
 from localai_flask.chat.prompt.prompt import completion_prompt, edit_prompt
 from localai_flask.config import sampling
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
-from localai_flask.generation import ModelInfo, SamplingParams
+from localai_flask.generation import ModelInfo
+from localai_flask.sampling_params import SamplingParams
 
 bp = Blueprint("openai", __name__, description="OpenAI's API")
 

@@ -14,7 +14,7 @@ from localai_flask.api.work.chat_plan import chat_plan
 from localai_flask.api.work.work import Watching, Work
 from localai_flask.chat.conversation import Message
 from localai_flask.config.model import ModelConfig
-from localai_flask.generation import SamplingParams
+from localai_flask.sampling_params import SamplingParams
 
 CLIENT_NAMES = {"max_tokens": "max_output_tokens"}
 """What the client calls our sampling parameters."""

@@ -13,7 +13,8 @@ from localai_flask.api.work.work import Sequences
 from localai_flask.chat.conversation import Message
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo
-from localai_flask.generation import ModelInfo, SamplingParams
+from localai_flask.generation import ModelInfo
+from localai_flask.sampling_params import SamplingParams
 
 
 class TurnDropper:

@@ -21,8 +21,9 @@ from localai_flask.chat.prompt.prompt import chat_prompt
 from localai_flask.config import sampling
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import UnsupportedParameter
-from localai_flask.generation import Constraint, ModelInfo, Prompt, SamplingParams, ThinkingBudget
+from localai_flask.generation import Constraint, ModelInfo, Prompt, ThinkingBudget
 from localai_flask.inquiry import Tokenize, Tokenized
+from localai_flask.sampling_params import SamplingParams
 
 
 def chat_plan(

@@ -23,19 +23,11 @@ from localai_flask.chat.answer import Answer, Enough, Event, Reader
 from localai_flask.chat.output.text_filters.filter_reader import finished_as
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ContextOverflow, ErrorInfo, InvalidRequest
-from localai_flask.generation import (
-    Delta,
-    Finished,
-    FinishReason,
-    ModelInfo,
-    Prompt,
-    PromptLogprobs,
-    SamplingParams,
-    Started,
-)
+from localai_flask.generation import Delta, Finished, FinishReason, ModelInfo, Prompt, PromptLogprobs, Started
 from localai_flask.metrics.request_record import RequestRecord
 from localai_flask.metrics.sequence_meter import SequenceMeter
 from localai_flask.pool.client.session import BEAT_S, Session
+from localai_flask.sampling_params import SamplingParams
 
 log = logging.getLogger("gunicorn.error")
 

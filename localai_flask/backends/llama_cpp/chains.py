@@ -14,7 +14,7 @@ from localai_flask.backends.llama_cpp.candidates import Candidates, Row
 from localai_flask.backends.llama_cpp.library import lib
 from localai_flask.backends.llama_cpp.narrowing import narrowing_for
 from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
-from localai_flask.generation import SamplingParams
+from localai_flask.sampling_params import SamplingParams
 
 OFF = 1.0
 """The repeat penalty that changes nothing; 0 is a usual way to write it."""

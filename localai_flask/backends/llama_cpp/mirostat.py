@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from localai_flask.backends.llama_cpp.candidates import Candidates, Ids, Row
-from localai_flask.generation import SamplingParams
+from localai_flask.sampling_params import SamplingParams
 
 Weights = npt.NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from localai_flask.backends.llama_cpp.candidates import FARTHEST, Candidates, Ids, Row
-from localai_flask.generation import SamplingParams
+from localai_flask.sampling_params import SamplingParams
 
 Narrow = Callable[[Candidates, Row], None]
 """Puts those tokens of a row into the candidates that may be chosen; none if there are none."""

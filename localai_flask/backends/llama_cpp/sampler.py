@@ -18,7 +18,8 @@ from localai_flask.backends.llama_cpp.logprobs import token_logprob
 from localai_flask.backends.llama_cpp.mirostat import Mirostat
 from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
 from localai_flask.errors import ApiError, InvalidRequest
-from localai_flask.generation import SamplingParams, TokenLogprob
+from localai_flask.generation import TokenLogprob
+from localai_flask.sampling_params import SamplingParams
 
 RANDOM_SEEDS = 0xFFFFFFFF
 """One less than there are seeds: llama.cpp takes the last one for "choose at random"."""

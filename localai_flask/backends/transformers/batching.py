@@ -16,7 +16,7 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 from localai_flask.backends.transformers.loading import LIBRARY, PAGE_TOKENS, UNREADABLE, CacheSize, first_line
 from localai_flask.backends.transformers.sampling import BatchSampler, TokenSampler
 from localai_flask.errors import ModelLoadFailed
-from localai_flask.generation import SamplingParams
+from localai_flask.sampling_params import SamplingParams
 
 PROBE_TOKENS = 8
 PROBE_TIMEOUT_S = 60.0

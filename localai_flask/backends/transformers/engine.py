@@ -36,12 +36,12 @@ from localai_flask.generation import (
     Progress,
     Prompt,
     Reply,
-    SamplingParams,
     Started,
     Timings,
     TokenLogprob,
 )
 from localai_flask.inquiry import Detokenize, Detokenized, Fact, Tokenize, Tokenized
+from localai_flask.sampling_params import SamplingParams
 
 WAIT_S = 0.02
 """The longest that a step waits for the library, hence how late a cancellation or a new request is seen."""

@@ -9,7 +9,8 @@ from llguidance import LLTokenizer, TokenizerWrapper
 from localai_flask.backends.grammars import SPECIAL, Grammars, Guide
 from localai_flask.backends.transformers.tokens import Tokens
 from localai_flask.errors import UnsupportedParameter
-from localai_flask.generation import Constraint, SamplingParams
+from localai_flask.generation import Constraint
+from localai_flask.sampling_params import SamplingParams
 
 
 class TokenGrammars:

@@ -21,7 +21,7 @@ from transformers.generation.logits_process import LogitsProcessorList
 from localai_flask.backends.grammars import Guide
 from localai_flask.backends.transformers.thinking import LimitedThinking
 from localai_flask.errors import ApiError, InvalidRequest, UnsupportedParameter
-from localai_flask.generation import SamplingParams
+from localai_flask.sampling_params import SamplingParams
 
 Logprob = tuple[int, float, list[tuple[int, float]]]
 """A token, its log-probability, and the best tokens with theirs."""

@@ -37,7 +37,8 @@ from localai_flask.chat.prompt.shown_calls import shows_several_calls
 from localai_flask.config.functions import FunctionOptions
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import UnsupportedParameter
-from localai_flask.generation import Constraint, ModelInfo, Prompt, SamplingParams, ThinkingBudget
+from localai_flask.generation import Constraint, ModelInfo, Prompt, ThinkingBudget
+from localai_flask.sampling_params import SamplingParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,6 +95,8 @@ def schema_for(struct: type[msgspec.Struct]) -> type[_StructSchema]:
 def _field_for(kind: inspect.Type, required: bool = False) -> fields.Field:
     if isinstance(kind, inspect.UnionType):  # "or None" means that the key may be absent
         (kind,) = (each for each in kind.types if not isinstance(each, inspect.NoneType))
+    if isinstance(kind, inspect.Metadata) and not (kind.extra or {}).get("is_duration"):
+        kind = kind.type
     said: dict[str, Any] = {"required": MISSING}
     match kind:
         case inspect.StructType():

@@ -16,7 +16,7 @@ import msgspec
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ModelFileChanging, Unavailable, WorkerDied, WorkerLeaving
-from localai_flask.generation import Failed, ModelInfo, Prompt, Reply, SamplingParams
+from localai_flask.generation import Failed, ModelInfo, Prompt, Reply
 from localai_flask.inquiry import EmbeddedPart, Fact, Question, Score
 from localai_flask.pool.channel import ChannelGone
 from localai_flask.pool.client.balance import Choice, choose
@@ -25,6 +25,7 @@ from localai_flask.pool.client.inbox import Inbox
 from localai_flask.pool.client.worker_links import WorkerLink, WorkerLinks
 from localai_flask.pool.messages import NOT_LAST, Ask, Generate, Ping, Pong, Queued, Taken, Terms
 from localai_flask.pool.protocol import ModelStatus, WorkerAddress
+from localai_flask.sampling_params import SamplingParams
 
 BEAT_S = 0.5
 MANAGER_ABSENCE_S = 10.0
