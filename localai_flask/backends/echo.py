@@ -192,7 +192,8 @@ class EchoBackend(Backend):
     def _begin(self, job: Job) -> Sequence:
         script = self._script(job.prompt.text)
         now = time.monotonic()
-        sequence = Sequence(job, script, script.say.encode(), TextStream(job.sampling.stop), due=now)
+        text = TextStream(job.sampling.stop, job.sampling.include_stop_str_in_output)
+        sequence = Sequence(job, script, script.say.encode(), text, due=now)
         sequence.ready_at = now + script.prefill_ms / 1000
         return sequence
 

@@ -9,6 +9,8 @@ import codecs
 import re
 from collections.abc import Iterable
 
+from localai_flask.backends.text_automaton import START, TextAutomaton
+
 _utf8_decoder = codecs.getincrementaldecoder("utf-8")
 
 
@@ -17,16 +19,18 @@ class TextStream:
 
     The text ends before the first stop string to be complete, so of "end" and "end of story" the longer one never
     matches; of two that are complete at the same character, the longer one counts, so that no part of it is let out.
-    The result depends on the bytes alone, not on how they were cut into pieces. Empty stop strings are ignored.
+    With `keeps_stop` it ends behind it. The result depends on the bytes alone, not on how they were cut into pieces.
+    Empty stop strings are ignored.
     """
 
-    def __init__(self, stops: Iterable[str] = ()):
+    def __init__(self, stops: Iterable[str] = (), keeps_stop: bool = False):
         self.matched: str | None = None
         """The stop string that ended the text; nothing is released after it."""
-        self._stops = tuple(stop for stop in stops if stop)
-        self._longest = max(map(len, self._stops), default=0)
+        self._automaton = TextAutomaton(stops)
+        self._state = START
+        self._keeps_stop = keeps_stop
         # Most pieces hold no stop string's first character: one search in C then settles both questions below.
-        firsts = "".join({re.escape(stop[0]) for stop in self._stops})
+        firsts = "".join({re.escape(stop[0]) for stop in self._automaton.texts})
         self._may_begin = re.compile(f"[{firsts}]").search if firsts else None
         self._utf8 = _utf8_decoder("replace")
         self._is_split = False
@@ -47,36 +51,34 @@ class TextStream:
     def flush(self) -> str:
         """Return what was held back, at the end of generation, without the bytes of an unfinished character."""
         self._utf8.reset()
-        held, self._held = self._held, ""
+        held, self._held, self._state = self._held, "", START
         return held
 
     def _release(self, text: str) -> str:
         if self.matched is not None:
             return ""
-        text = self._held + text
-        begin = self._may_begin(text) if self._may_begin else None
-        if begin is None:
-            self._held = ""
-            return text
-        end = self._match(text)
-        if end is None:
-            end = self._safe_length(text, begin.start())
-            self._held = text[end:]
-        return text[:end]
+        begin = 0
+        if self._state == START:
+            found = self._may_begin(text) if self._may_begin else None
+            if found is None:
+                return text
+            begin = found.start()
+        end = self._read(text, begin)
+        whole = self._held + text[:end]
+        released = len(whole) - self._automaton.depths[self._state]
+        if self.matched is not None:
+            released, self._state = len(whole) - (0 if self._keeps_stop else len(self.matched)), START
+        self._held = "" if self.matched is not None else whole[released:]
+        return whole[:released]
 
-    def _match(self, text: str) -> int | None:
-        """Return where the text ends if a stop string is complete in it, and remember which."""
-        found = [(start + len(stop), start, stop) for stop in self._stops if (start := text.find(stop)) >= 0]
-        if not found:
-            return None
-        _, start, self.matched = min(found)
-        self._held = ""
-        return start
-
-    def _safe_length(self, text: str, begin: int) -> int:
-        """Count the characters before the longest ending of `text`, from `begin` on, that a stop string begins with."""
-        for start in range(max(begin, len(text) - self._longest + 1), len(text)):
-            ending = text[start:]
-            if any(stop.startswith(ending) for stop in self._stops):
-                return start
+    def _read(self, text: str, begin: int) -> int:
+        """Read on from `begin`; return where the text ends, or a stop string in it, and remember which."""
+        automaton, state = self._automaton, self._state
+        for at in range(begin, len(text)):
+            state = automaton.step(state, text[at])
+            self.matched = automaton.found[state]
+            if self.matched is not None:
+                self._state = state
+                return at + 1
+        self._state = state
         return len(text)
