@@ -7,6 +7,7 @@ that a new parameter is a line here and its effect in the engines.
 from __future__ import annotations
 
 import functools
+import time
 import typing
 from typing import Annotated, Any
 
@@ -72,14 +73,14 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     frequency_penalty: Annotated[float, _about("Lowers tokens each time they occurred.", ge=-2, le=2)] = 0.0
     presence_penalty: Annotated[float, _about("Lowers tokens that occurred.", ge=-2, le=2)] = 0.0
     no_repeat_ngram_size: Annotated[
-        int, _about("No sequence of this many tokens comes twice, the prompt's included; 0: off.", ge=0, le=10_000)
+        int, _about("No sequence of this many tokens comes twice, the prompt's included; 0: off.", ge=0, le=100)
     ] = 0
     samplers: Annotated[
         tuple[str, ...], _about("Which of llama.cpp's samplers run, in this order; none: all, in its own.")
     ] = ()
     seed: Annotated[int, _about("The same one repeats an answer; -1: a fresh one for each request.")] = -1
     max_tokens: Annotated[int, _about("How many tokens the answer may have; 0: until the context is full.", ge=0)] = 0
-    min_tokens: Annotated[int, _about("How many tokens it has before its end may come.", ge=0)] = 0
+    min_tokens: Annotated[int, _about("How many tokens it has before a token that ends it may come.", ge=0)] = 0
     t_max_predict_ms: Annotated[
         int, _about("Milliseconds from the first token on, after which the answer is cut; 0: no limit.", ge=0)
     ] = 0
@@ -104,6 +105,10 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     preserved: tuple[str, ...] = ()
     constraint: Constraint | None = None
     thinking: ThinkingBudget | None = None
+
+    def is_over(self, first_token_at: float) -> bool:
+        """Return whether an answer has had its time, whose first token came then on the clock of `monotonic`."""
+        return bool(self.t_max_predict_ms) and time.monotonic() - first_token_at >= self.t_max_predict_ms / 1000
 
 
 OWN_FORM = frozenset({"stop", "logit_bias"})

@@ -16,6 +16,7 @@ from msgspec import inspect
 from localai_flask.config import scalars, traits
 from localai_flask.config.families import sampling_for
 from localai_flask.config.model import ModelConfig, Parameters
+from localai_flask.config.sampler_order import read_samplers, with_samplers
 from localai_flask.errors import InvalidRequest
 from localai_flask.sampling_params import LONGEST_TEXTS, SamplingParams, wanted_fields
 
@@ -50,7 +51,7 @@ def merge(config: ModelConfig, asked: Mapping[str, Any], called: Mapping[str, st
         if value is not None and name != "stop":
             values[name] = _checked(name, value, (called or {}).get(name, name))
     values["stop"] = _stops(config.stopwords, asked.get("stop"), (called or {}).get("stop", "stop"))
-    return SamplingParams(**_folded(values))
+    return SamplingParams(**_folded(with_samplers(values)))
 
 
 def _from_file(config: ModelConfig) -> dict[str, Any]:
@@ -114,7 +115,8 @@ def _checked(name: str, value: Any, called: str) -> Any:
             case inspect.DictType():
                 return _logit_bias(value, kind)
             case inspect.VarTupleType():
-                return _breakers(value) if name == "dry_sequence_breakers" else _listed(value, kind)
+                listed = _breakers(value) if name == "dry_sequence_breakers" else _listed(value, kind)
+                return read_samplers(listed) if name == "samplers" else listed
         raise AssertionError(name)
     except ValueError as error:
         raise InvalidRequest(f"`{called}` {error}.", param=called) from None

@@ -320,3 +320,17 @@ def test_seeds_repeat_themselves_with_every_way_of_choosing(open_engine, asked):
         engine.generate("x", temperature=1.0, seed=seed, max_tokens=24, ignore_eos=True, **asked) for seed in (5, 5, 6)
     )
     assert one.output_tokens == same.output_tokens != other.output_tokens
+
+
+def test_samplers_run_in_the_order_that_was_asked_for(vocabulary):
+    row = np.full(SIZE, -50, np.float32)
+    row[[5, 6]] = 10, 9
+    fields = {**EVERYTHING, "temperature": 10.0, "min_p": 0.5, "seed": 1}
+
+    def drawn(**more):
+        sampler = make_sampler(SamplingParams(**fields, **more), vocabulary, row.copy())
+        return {sampler.sample(0) for _ in range(100)}
+
+    assert drawn() == {5}  # before the temperature, the second has 0.37 of the likeliest one's probability
+    assert drawn(samplers=("temperature", "min_p")) == {5, 6}
+    assert len(drawn(samplers=("temperature",))) > 2

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -622,3 +623,45 @@ def test_the_number_format_suits_the_device(folder, monkeypatch, config, on_gpu,
     asked = configured(folder, **config).engine
     assert loading.choose_dtype(asked, torch.device("cuda", 0)) == on_gpu
     assert loading.choose_dtype(asked, devices.CPU) == on_cpu
+
+
+def word_in(text: str) -> str:
+    """Return some letters of a text that begin there for the first time."""
+    words = (text[at : at + 3] for at in range(8, len(text)) if text.find(text[at : at + 3]) == at)
+    return next(word for word in words if word.isascii())
+
+
+def test_what_is_forbidden_never_comes(backend: TransformersBackend) -> None:
+    free = Job(1, Prompt(PROMPT), GREEDY)
+    said = text_of(run(backend, free)[1])
+    word, end = word_in(said), free.output_tokens[4]
+    asked: list[dict[str, Any]] = [
+        {"bad_words": (word,)},
+        {"banned_strings": (word.swapcase(),)},
+        {"stop_token_ids": (end,)},
+        {"stop_token_ids": (end,), "min_tokens": 20},
+        {"stop": (word,), "include_stop_str_in_output": True},
+        {"allowed_token_ids": (40, 41, 42)},
+        {"no_repeat_ngram_size": 2},
+        {"t_max_predict_ms": 1},
+    ]
+    jobs = [Job(2 + n, Prompt(PROMPT), replace_params(GREEDY, **each)) for n, each in enumerate(asked)]
+    replies = run(backend, *jobs)
+    banned, folded, ended, longer, kept, only, fresh, timed = jobs
+    assert word not in text_of(replies[banned.id]) and word not in text_of(replies[folded.id])
+    assert text_of(replies[banned.id])[: said.index(word)] == said[: said.index(word)]
+    assert ended.output_tokens == free.output_tokens[: free.output_tokens.index(end) + 1]
+    assert ending(replies[ended.id]).reason == FinishReason.EOS
+    assert end not in longer.output_tokens[:20]
+    assert len(longer.output_tokens) > 20
+    assert text_of(replies[kept.id]) == said[: said.index(word) + len(word)]
+    assert set(only.output_tokens) <= {40, 41, 42}
+    assert len(only.output_tokens) == 40
+    pairs = list(zip(fresh.output_tokens, fresh.output_tokens[1:], strict=False))
+    assert len(set(pairs)) == len(pairs)
+    assert ending(replies[timed.id]).reason == FinishReason.MAX_TOKENS
+    assert len(timed.output_tokens) < 40
+
+
+def replace_params(params: SamplingParams, **fields: Any) -> SamplingParams:
+    return msgspec.structs.replace(params, **fields)

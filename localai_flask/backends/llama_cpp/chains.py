@@ -6,7 +6,7 @@ Mirostat, which takes the place of all that narrow, is in mirostat.py.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -77,20 +77,25 @@ class Choice(Chain):
 
 def _choosing(params: SamplingParams, vocabulary: Vocabulary, seed: int, settled: str) -> list[Any]:
     """Make the samplers that end with a choice, without the one that is settled already."""
-    samplers = []
-    if params.top_k > 0:
-        samplers.append(lib.llama_sampler_init_top_k(min(params.top_k, vocabulary.size)))
-    if params.typical_p < 1 and settled != "typical_p":
-        samplers.append(lib.llama_sampler_init_typical(params.typical_p, 1))
-    if params.top_p < 1 and settled != "top_p":
-        samplers.append(lib.llama_sampler_init_top_p(params.top_p, 1))
-    if params.min_p > 0:
-        samplers.append(lib.llama_sampler_init_min_p(params.min_p, 1))
-    if params.xtc_probability > 0:
-        samplers.append(lib.llama_sampler_init_xtc(params.xtc_probability, params.xtc_threshold, 1, seed))
-    samplers.append(
-        lib.llama_sampler_init_temp_ext(params.temperature, params.dynatemp_range, params.dynatemp_exponent)
-    )
+    makers: dict[str, tuple[bool, Callable[[], Any]]] = {
+        "top_n_sigma": (params.top_n_sigma > 0, lambda: lib.llama_sampler_init_top_n_sigma(params.top_n_sigma)),
+        "top_k": (params.top_k > 0, lambda: lib.llama_sampler_init_top_k(min(params.top_k, vocabulary.size))),
+        "typ_p": (params.typical_p < 1, lambda: lib.llama_sampler_init_typical(params.typical_p, 1)),
+        "top_p": (params.top_p < 1, lambda: lib.llama_sampler_init_top_p(params.top_p, 1)),
+        "min_p": (params.min_p > 0, lambda: lib.llama_sampler_init_min_p(params.min_p, 1)),
+        "xtc": (
+            params.xtc_probability > 0,
+            lambda: lib.llama_sampler_init_xtc(params.xtc_probability, params.xtc_threshold, 1, seed),
+        ),
+        "temperature": (
+            True,
+            lambda: lib.llama_sampler_init_temp_ext(
+                params.temperature, params.dynatemp_range, params.dynatemp_exponent
+            ),
+        ),
+    }
+    order = [name for name in params.samplers or makers if name in makers and name != settled]
+    samplers = [make() for is_on, make in map(makers.__getitem__, order) if is_on]
     if params.adaptive_target >= 0:
         samplers.append(lib.llama_sampler_init_adaptive_p(params.adaptive_target, params.adaptive_decay, seed))
     else:

@@ -36,13 +36,18 @@ class Narrowing(NamedTuple):
 
 
 def narrowing_for(params: SamplingParams, seed: int) -> Narrowing:
-    """Choose how to narrow, by the first sampler in llama.cpp's order that limits the candidates."""
+    """Choose how to narrow, by the first sampler in llama.cpp's order that limits the candidates.
+
+    Samplers in another order see all tokens.
+    """
+    if params.samplers:
+        return Narrowing(everything)
     if params.top_n_sigma > 0:
         return Narrowing(_sigma(params.top_n_sigma), "top_n_sigma")
     if params.top_k > 0:
         return Narrowing(_top(params.top_k))
     if params.typical_p < 1:
-        return Narrowing(_typical(params.typical_p), "typical_p")
+        return Narrowing(_typical(params.typical_p), "typ_p")
     if params.top_p < 1:
         return Narrowing(_mass(params.top_p), "top_p")
     if params.min_p > 0:

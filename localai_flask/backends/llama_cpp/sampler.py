@@ -6,17 +6,18 @@ Knows one sequence at a time, and neither text nor stop strings nor slots.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from localai_flask.backends.grammars import Guide
+from localai_flask.backends.grammars import Allowed, Guide
 from localai_flask.backends.llama_cpp import chains
 from localai_flask.backends.llama_cpp.batch import Logits
 from localai_flask.backends.llama_cpp.candidates import Ids, Row
 from localai_flask.backends.llama_cpp.logprobs import token_logprob
 from localai_flask.backends.llama_cpp.mirostat import Mirostat
 from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
+from localai_flask.backends.output_rules import NOTHING_LEFT, OutputRules, check_ids
 from localai_flask.errors import ApiError, InvalidRequest
 from localai_flask.generation import TokenLogprob
 from localai_flask.sampling_params import SamplingParams
@@ -28,12 +29,7 @@ BANNED = float("-inf")
 
 def check_sampling(params: SamplingParams, vocabulary: Vocabulary) -> None:
     """Raise `InvalidRequest` for values that the samplers cannot take."""
-    for token in params.logit_bias:
-        if not 0 <= token < vocabulary.size:
-            raise InvalidRequest(
-                f"`logit_bias` names token {token}, but this model's ids run from 0 to {vocabulary.size - 1}.",
-                param="logit_bias",
-            )
+    check_ids(params, vocabulary.size)
     if params.repeat_penalty < 0:
         raise InvalidRequest("`repeat_penalty` must not be negative; 1 switches it off.", param="repeat_penalty")
 
@@ -57,6 +53,8 @@ class Sampler:
     ):
         """Build the chains; the penalties count the prompt's last tokens too."""
         self._vocabulary, self._logits, self._guide = vocabulary, logits, guide
+        self._rules = OutputRules.of(params, prompt, vocabulary.ends, vocabulary.piece)
+        self._only = _only(params, vocabulary)
         biases = _biases(params, vocabulary)
         self._biased = np.array(list(biases), np.int64)
         self._bias = np.array(list(biases.values()), np.float32)
@@ -71,16 +69,24 @@ class Sampler:
             seed = random.randrange(RANDOM_SEEDS) if params.seed == -1 else params.seed % RANDOM_SEEDS
             self._choice = Mirostat(params, seed) if params.mirostat else chains.Choice(params, vocabulary, seed)
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether tokens are forbidden that the form may ask for."""
+        return self._rules is not None or self._only is not None
+
     def sample(self, index: int) -> int:
         """Choose from the logits at a batch index, and remember the choice for the penalties.
 
         Raises `InvalidRequest` if the answer cannot be held to its form any longer.
         """
+        banned = self._rules.banned() if self._rules is not None else []
+        self._touched.add(banned)
         row, touched = self._logits.row(index), self._touched.ids
         raw = row[touched]
         try:
             self._adjust(row)
-            token = self._choose(row) if self._guide is None else self._choose_guided(row, self._guide)
+            row[banned] = BANNED
+            token = self._choose_following(row)
         finally:
             row[touched] = raw
         self.follow(token)
@@ -95,6 +101,8 @@ class Sampler:
             self._choice.accept(token)
         if self._guide is not None:
             self._guide.accept(token)
+        if self._rules is not None:
+            self._rules.accept(token)
 
     def logprob(self, index: int, token: int, top: int) -> TokenLogprob:
         """Return a token's log-probability and the `top` best ones, by the logits at a batch index, before sampling."""
@@ -122,33 +130,43 @@ class Sampler:
             return token
         raise ApiError("The model gave logits from which no token can be chosen; its file may be damaged.")
 
-    def _choose_guided(self, row: Row, guide: Guide) -> int:
+    def _choose_following(self, row: Row) -> int:
         """Choose among the tokens that may follow.
 
         Drawn by chance, a token comes from the distribution without all others: to draw first and mask only if the
         token is refused would be another one, as the first draw's chain cuts off what the mask may need. The highest
         logit is the same either way, and nearly always allowed.
         """
-        if not guide.is_armed:
-            return self._choose_unarmed(row, guide)
-        if self._choice is None and guide.allows(token := self._choose(row)):
-            return token
-        masked = self._logits.candidates.masked(row, guide.allowed())
-        if not masked.max() > BANNED:
-            raise InvalidRequest("The answer's form leaves no token that the model may choose; ask for another form.")
-        return self._choose(masked)
+        guide, rules, only = self._guide, self._rules, self._only
+        if guide is None and rules is None and only is None:
+            return self._choose(row)
+        is_armed = guide is not None and guide.is_armed
+        if self._choice is None and only is None and row.max() > BANNED:
+            token = self._choose(row)
+            if (guide is None or guide.allows(token)) and (rules is None or rules.allows(token)):
+                return token
+        if guide is not None and is_armed:
+            only = guide.allowed() if only is None else guide.allowed() & only
+        if only is not None:
+            row = self._logits.candidates.masked(row, only)
+        checks = [each.allows for each in (None if is_armed else guide, rules) if each is not None]
+        return self._choose_allowed(row, checks)
 
-    def _choose_unarmed(self, row: Row, guide: Guide) -> int:
-        """Choose as if free until a token may follow: those that cannot are ones that begin the form wrongly."""
+    def _choose_allowed(self, row: Row, checks: Sequence[Callable[[int], bool]]) -> int:
+        """Choose until nothing is said against a token: few are refused, such as those that end a banned text."""
         refused: dict[int, float] = {}
         try:
-            while not guide.allows(token := self._choose(row)):
+            while True:
+                if not row.max() > BANNED:
+                    raise InvalidRequest(NOTHING_LEFT)
+                token = self._choose(row)
+                if all(allows(token) for allows in checks):
+                    return token
                 refused[token] = row[token]
                 row[token] = BANNED
         finally:
             for token_refused, logit in refused.items():
                 row[token_refused] = logit
-        return token
 
 
 class _Touched:
@@ -181,3 +199,12 @@ def _biases(params: SamplingParams, vocabulary: Vocabulary) -> dict[int, float]:
             biases[token] = biases.get(token, 0.0) + bias
     banned = [*vocabulary.suppressed, *(vocabulary.ends if params.ignore_eos else ())]
     return {**biases, **dict.fromkeys(banned, BANNED)}
+
+
+def _only(params: SamplingParams, vocabulary: Vocabulary) -> Allowed | None:
+    """Return which tokens may be chosen at all, shape (vocabulary,); None for all."""
+    if not params.allowed_token_ids:
+        return None
+    allowed = np.zeros(vocabulary.size, np.bool_)
+    allowed[list(params.allowed_token_ids)] = True
+    return allowed

@@ -37,6 +37,7 @@ class Sequence:
     """What holds the text to a form, if the job has one."""
     shown: Mapping[int, bytes] = field(default_factory=dict)
     """The control tokens that are text here."""
+    stop_tokens: frozenset[int] = frozenset()
     shifts: bool = False
     """Whether the oldest tokens behind the first `kept` may be dropped when the context is full."""
     kept: int = 0
@@ -69,7 +70,8 @@ class Sequence:
         if 0 < job.sampling.max_tokens <= limit:
             limit, reason = job.sampling.max_tokens, FinishReason.MAX_TOKENS
         prompt = np.array(job.prompt_tokens, np.int32)
-        sequence = cls(job, prompt, limit, reason, TextStream(job.sampling.stop), guide, shown or {})
+        text = TextStream(job.sampling.stop, job.sampling.include_stop_str_in_output)
+        sequence = cls(job, prompt, limit, reason, text, guide, shown or {}, frozenset(job.sampling.stop_token_ids))
         if job.sampling.thinking is not None:
             sequence.thinking = ThinkingWatch(job.sampling.thinking)
         return sequence
@@ -111,7 +113,11 @@ class Sequence:
         output.append(token)
         if token in vocabulary.ends:
             return self.text.flush(), FinishReason.EOS
+        sampling = self.job.sampling
         piece = self.shown.get(token) or vocabulary.piece(token)
+        if token in self.stop_tokens:
+            text = self.text.feed(piece) if sampling.include_stop_str_in_output else ""
+            return text + self.text.flush(), FinishReason.EOS
         if self.thinking is not None:
             self.thinking.feed(piece)
         text = self.text.feed(piece)
@@ -121,6 +127,8 @@ class Sequence:
             return text + self.text.flush(), FinishReason.EOS
         if len(output) >= self.limit:
             return text + self.text.flush(), self.limit_reason
+        if sampling.is_over(self.first_token_at):
+            return text + self.text.flush(), FinishReason.MAX_TOKENS
         return text, None
 
     def foresee(self, vocabulary: Vocabulary) -> None:
@@ -131,7 +139,7 @@ class Sequence:
         if self.thinking is not None:
             permits = guide.permits if guide is not None else bool
             self.forced.extend(self.thinking.ending(lambda text: vocabulary.tokens(text, special=True), permits))
-        if guide is not None and not self.forced:
+        if guide is not None and not self.forced and not self.sampler.is_bound:
             self.forced.extend(guide.forced())
 
     def untold(self) -> int:

@@ -16,6 +16,7 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
 from localai_flask.backends.embedding import Embedder
 from localai_flask.backends.grammars import Guide
+from localai_flask.backends.output_rules import OutputRules
 from localai_flask.backends.text import TextStream
 from localai_flask.backends.transformers.batching import Batcher
 from localai_flask.backends.transformers.encoding import load_embedder
@@ -56,6 +57,7 @@ class Sequence:
     sampler: TokenSampler
     decoder: TextDecoder
     text: TextStream
+    stop_tokens: frozenset[int] = frozenset()
     started: bool = False
     reported: int = 0
     told: int = 0
@@ -111,8 +113,10 @@ class TransformersBackend(Backend):
             banned=self.tokens.eos if job.sampling.ignore_eos else (),
             guide=guide,
             thinking=self._thinking(job.sampling),
+            rules=OutputRules.of(job.sampling, job.prompt_tokens, self.tokens.eos, self.tokens.piece),
         )
-        self.running[key] = Sequence(job, limit, sampler, decoder, TextStream(job.sampling.stop))
+        text = TextStream(job.sampling.stop, job.sampling.include_stop_str_in_output)
+        self.running[key] = Sequence(job, limit, sampler, decoder, text, frozenset(job.sampling.stop_token_ids))
         self.batcher.add(key, job.prompt_tokens, sampler, limit, self.tokens.eos)
         return True
 
@@ -198,15 +202,21 @@ class TransformersBackend(Backend):
         job.output_tokens.append(token)
         if token in self.tokens.eos:
             return [*self._rest(sequence), self._finish(sequence, FinishReason.EOS)]
+        if token in sequence.stop_tokens:
+            kept = text.feed(sequence.decoder.feed(token).encode()) if job.sampling.include_stop_str_in_output else ""
+            said: list[Reply] = [_delta(sequence, kept)] if kept else []
+            return [*said, *self._rest(sequence), self._finish(sequence, FinishReason.EOS)]
         new = text.feed(sequence.decoder.feed(token).encode())
         logprobs = self._logprobs(sequence)
         replies: list[Reply] = [_delta(sequence, new, logprobs)] if new or logprobs else []
         if text.matched is not None:
             return [*replies, self._finish(sequence, FinishReason.STOP_SEQUENCE)]
-        if len(job.output_tokens) < sequence.limit:
+        is_over = job.sampling.is_over(sequence.first_token)
+        if len(job.output_tokens) < sequence.limit and not is_over:
             return replies
-        full = FinishReason.MAX_TOKENS if sequence.limit == job.sampling.max_tokens else FinishReason.CONTEXT
-        return [*replies, *self._rest(sequence), self._finish(sequence, full)]
+        is_cut = is_over or sequence.limit == job.sampling.max_tokens
+        reason = FinishReason.MAX_TOKENS if is_cut else FinishReason.CONTEXT
+        return [*replies, *self._rest(sequence), self._finish(sequence, reason)]
 
     def _rest(self, sequence: Sequence) -> list[Reply]:
         """Emit what was held back."""

@@ -19,6 +19,7 @@ from transformers.generation.continuous_batching.requests import FutureRequestSt
 from transformers.generation.logits_process import LogitsProcessorList
 
 from localai_flask.backends.grammars import Guide
+from localai_flask.backends.output_rules import NOTHING_LEFT, OutputRules, check_ids
 from localai_flask.backends.transformers.thinking import LimitedThinking
 from localai_flask.errors import ApiError, InvalidRequest, UnsupportedParameter
 from localai_flask.sampling_params import SamplingParams
@@ -35,13 +36,19 @@ UNSUPPORTED: dict[str, Callable[[SamplingParams], object]] = {
     "dynatemp_range": lambda params: params.dynatemp_range > 0,
     "mirostat": lambda params: params.mirostat,
     "adaptive_target": lambda params: params.adaptive_target >= 0,
+    "samplers": lambda params: params.samplers,
     "dry_multiplier": lambda params: params.dry_multiplier > 0,
     "logit_bias": lambda params: params.text_bias,
     "echo": lambda params: params.prompt_logprobs,
     "cache_prompt": lambda params: not params.cache_prompt,
 }
 """What only the llama-cpp backend honours, and when it is asked for."""
-HOW = {"logit_bias": " with texts as keys", "echo": " together with `logprobs`", "cache_prompt": ": false"}
+HOW = {
+    "samplers": " in another order than llama.cpp's own",
+    "logit_bias": " with texts as keys",
+    "echo": " together with `logprobs`",
+    "cache_prompt": ": false",
+}
 """How some of these are asked for, where the name alone would be too much."""
 
 
@@ -55,11 +62,7 @@ def check_sampling(params: SamplingParams, size: int) -> None:
                 "llama-cpp backend runs.",
                 param=name,
             )
-    for token in params.logit_bias:
-        if not 0 <= token < size:
-            raise InvalidRequest(
-                f"`logit_bias` names token {token}, but this model's ids run from 0 to {size - 1}.", param="logit_bias"
-            )
+    check_ids(params, size)
     if params.repeat_penalty < 0:
         raise InvalidRequest("`repeat_penalty` must be above 0; 1 switches it off.", param="repeat_penalty")
 
@@ -84,12 +87,14 @@ class TokenSampler:
     guide: Guide | None = None
     """What the sequence may say."""
     thinking: LimitedThinking | None = None
+    rules: OutputRules | None = None
     failure: ApiError | None = None
     """Why the sequence cannot go on."""
 
     def __post_init__(self) -> None:
         bias = self.params.logit_bias | dict.fromkeys(self.banned, -math.inf)
         self._biased, self._bias = list(bias), torch.tensor(list(bias.values()))
+        self._only = torch.tensor(self.params.allowed_token_ids, dtype=torch.int64)
         self._random = torch.Generator()
         if self.params.seed == -1:
             self._random.seed()
@@ -111,10 +116,15 @@ class TokenSampler:
             logits[self._biased] += self._bias.to(logits.device)
         if _penalizes(params):
             logits = penalize(logits, history(params.repeat_last_n), params)
+        if self.rules is not None or len(self._only):
+            logits = self._permitted(logits)
         if not torch.isfinite(logits.max()):
-            self.broken = True
+            is_forbidden = bool(torch.isneginf(logits.max())) and bool(torch.isfinite(raw.max()))
+            self.broken, self.failure = not is_forbidden, InvalidRequest(NOTHING_LEFT) if is_forbidden else None
             return 0
         token = self._next(logits)
+        if self.rules is not None:
+            self.rules.accept(token)
         if self.thinking is not None:
             self.thinking.feed(token)
         if params.top_logprobs is not None:
@@ -125,7 +135,7 @@ class TokenSampler:
         """Take the token that ends thinking if it is time, else choose one."""
         forced = self.thinking.forced(self.guide) if self.thinking is not None else None
         if self.guide is None:
-            return self._choose(logits) if forced is None else forced
+            return self._choose_allowed(logits) if forced is None else forced
         if forced is None:
             return self._choose_guided(logits, self.guide)
         try:
@@ -137,29 +147,51 @@ class TokenSampler:
     def _choose(self, logits: Tensor) -> int:
         return int(logits.argmax()) if self.params.temperature <= 0 else self._draw(logits)
 
+    def _permitted(self, logits: Tensor) -> Tensor:
+        """Return logits without the tokens that may not come next whatever the form says."""
+        logits = logits.clone()
+        if self.rules is not None:
+            logits[self.rules.banned()] = -math.inf
+        if len(self._only):
+            others = torch.ones_like(logits, dtype=torch.bool)
+            others[self._only.to(logits.device)] = False
+            logits[others] = -math.inf
+        return logits
+
     def _choose_guided(self, logits: Tensor, guide: Guide) -> int:
         """Choose among the tokens that may follow; an error ends the sequence, for this thread serves others too."""
         if guide.is_complete and self.banned:  # also who ignores the end of text has an end to a form
             return min(self.banned)
         try:
-            logits = logits.clone()
             if guide.is_armed:
+                logits = logits.clone()
                 logits[~self._allowed(logits, guide)] = -math.inf
-            token = self._choose(logits)
-            while not guide.is_armed and not guide.allows(token):
-                logits[token] = -math.inf
-                token = self._choose(logits)
-            guide.accept(token)
+            token = self._choose_allowed(logits, None if guide.is_armed else guide)
+            if self.failure is None:
+                guide.accept(token)
         except ApiError as error:
             self.failure = error
             return 0
+        return token
+
+    def _choose_allowed(self, logits: Tensor, guide: Guide | None = None) -> int:
+        """Choose until nothing is said against a token: few are refused, such as those that end a banned text."""
+        checks = [each.allows for each in (guide, self.rules) if each is not None]
+        token = self._choose(logits)
+        while not all(allows(token) for allows in checks):
+            logits = logits.clone()
+            logits[token] = -math.inf
+            if not torch.isfinite(logits.max()):
+                self.failure = InvalidRequest(NOTHING_LEFT)
+                return 0
+            token = self._choose(logits)
         return token
 
     def _allowed(self, logits: Tensor, guide: Guide) -> Tensor:
         """Return which tokens may follow, shape (vocabulary,)."""
         allowed = torch.from_numpy(guide.allowed()[: logits.shape[-1]].copy()).to(logits.device)
         if not bool(torch.isfinite(logits[allowed]).any()):
-            raise InvalidRequest("No token that the form allows can be chosen; change `logit_bias` or `ignore_eos`.")
+            raise InvalidRequest(NOTHING_LEFT)
         return allowed
 
     def _draw(self, logits: Tensor) -> int:
