@@ -68,7 +68,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     dry_sequence_breakers: Annotated[
         tuple[str, ...], _about("Over which texts no repetition reaches.", max_length=MOST_BREAKERS)
     ] = ("\n", ":", '"', "*")
-    repeat_penalty: Annotated[float, _about("Divides the logits of tokens that occurred; 1: off.", gt=0, le=100)] = 1.0
+    repeat_penalty: Annotated[float, _about("Divides logits of tokens that occurred; 1: off.", ge=0.01, le=100)] = 1.0
     repeat_last_n: Annotated[int, _about("How many of the last tokens penalties look at; -1: all.", ge=-1)] = 64
     frequency_penalty: Annotated[float, _about("Lowers tokens each time they occurred.", ge=-2, le=2)] = 0.0
     presence_penalty: Annotated[float, _about("Lowers tokens that occurred.", ge=-2, le=2)] = 0.0

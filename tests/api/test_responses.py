@@ -438,7 +438,6 @@ def test_no_websocket(client: FlaskClient) -> None:
         ({"truncation": "some"}, "truncation"),
         ({"top_logprobs": 21}, "top_logprobs"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
-        ({"max_tokens": 5}, "max_tokens"),
         ({"n": 2}, "n"),
         ({"metadata": {"a": 1}}, "metadata.a"),
         ({"stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),

@@ -26,6 +26,7 @@ from localai_flask.api.request.sampling import (
     common,
     invalid,
 )
+from localai_flask.api.request.sampling_fields import TokenLimit
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Conversation, Message, Tool
 
@@ -36,7 +37,7 @@ TEXT_ONLY = "asks for audio, but this server speaks text only."
 
 class ChatRequest(StreamingRequest, ToolFields, ClientFields):
     messages = Many(fields.Nested(MessageSchema), required=True, validate=not_empty())
-    max_completion_tokens = Whole(1)
+    max_completion_tokens = TokenLimit()
     logprobs = Flag(load_default=False)
     top_logprobs = Whole(0, MAX_TOP_LOGPROBS)
     reasoning_effort = Text()
@@ -61,7 +62,7 @@ class ChatRequest(StreamingRequest, ToolFields, ClientFields):
     def make(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> ChatCall:
         shared = common(data)
         if "max_completion_tokens" in data:
-            shared["asked"]["max_tokens"] = data["max_completion_tokens"]
+            shared["asked"]["max_tokens"] = max(data["max_completion_tokens"], 0)
         if data["logprobs"]:
             shared["asked"]["top_logprobs"] = data.get("top_logprobs", 0)
         elif data.get("top_logprobs"):
@@ -202,7 +203,7 @@ class CompletionRequest(StreamingRequest, ClientFields):
         required=True, metadata={"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
     )
     echo = Flag()
-    max_tokens = Whole(0)
+    max_tokens = TokenLimit(0)
     logprobs = Whole(0, MAX_TOP_LOGPROBS)
     best_of = Whole(1, MAX_CHOICES)
     suffix = Text()

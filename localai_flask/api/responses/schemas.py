@@ -27,6 +27,7 @@ from localai_flask.api.request.fields import (
 )
 from localai_flask.api.request.parsing import Unsupported
 from localai_flask.api.request.sampling import StreamingRequest, common, invalid
+from localai_flask.api.request.sampling_fields import TokenLimit
 from localai_flask.api.responses.calls import Context, ResponseCall
 from localai_flask.api.responses.items import Input
 from localai_flask.api.responses.tools import (
@@ -159,7 +160,7 @@ class CompactRequest(RequestSchema):
 class ResponseRequest(StreamingRequest, ContextRequest):
     allowed_tools = Many(Text(), metadata={"description": "Names of the tools that may be called, as in LocalAI."})
     text_format = Object(TextFormat, metadata={"description": "As `text.format`, where LocalAI has it."})
-    max_output_tokens = Whole(1)
+    max_output_tokens = TokenLimit()
     max_tool_calls = Whole(1)
     top_logprobs = Whole(0, MAX_TOP_LOGPROBS)
     include = Many(Text(validate=one_of(LOGPROBS, SEALED_THOUGHTS, *OF_HOSTED_TOOLS)), load_default=list)
@@ -171,7 +172,6 @@ class ResponseRequest(StreamingRequest, ContextRequest):
     prompt_cache_key = Text()
     service_tier = Text()
     n = Refused("is not possible here: a response has one answer.", harmless=(1,))  # type: ignore[assignment]
-    max_tokens = Refused("is not possible here; send `max_output_tokens`.")  # type: ignore[assignment]
     prompt_cache_retention = Noted("is about the prompt cache, which keeps what fits, for all alike.")
     context_management = Refused("is not done by this server; send `truncation`, or call /v1/responses/compact.")
     moderation = Refused("is not done by this server.")
@@ -186,8 +186,10 @@ class ResponseRequest(StreamingRequest, ContextRequest):
             raise invalid("input", "is required.")
         if data["background"] and not data["store"]:
             raise invalid("background", "needs `store` to be true.")
-        shared = common({**data, "max_tokens": data.get("max_output_tokens")})
-        asked = {name: value for name, value in shared["asked"].items() if value is not None}
+        if "max_output_tokens" in data:
+            data["max_tokens"] = data["max_output_tokens"]
+        shared = common(data)
+        asked = shared["asked"]
         with_logprobs = LOGPROBS in data["include"] or bool(data.get("top_logprobs"))
         if with_logprobs:
             asked["top_logprobs"] = data.get("top_logprobs", 0)

@@ -1,0 +1,115 @@
+"""The fields of requests that say how to sample, derived from `SamplingParams`, which declares each of them once.
+
+All families have all of them, under the names that llama.cpp's server and LocalAI have for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingOf
+from typing import TYPE_CHECKING, Any
+
+import marshmallow
+from marshmallow import ValidationError
+from msgspec import inspect
+
+from localai_flask.api.request.fields import Decimal, Either, Flag, Many, Mapping, RequestSchema, Text, Whole
+from localai_flask.sampling_params import LONGEST_TEXTS, MOST_TEXTS, description_of, wanted_fields
+
+TEXT_OR_TEXTS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+NO_LIMIT = -1
+"""What stands for a `max_tokens` of "until the context is full", as in llama.cpp's server; -2 is an older way."""
+
+
+class Texts(Either):
+    """A text, or a list of them that is bounded in number and size."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[str, ...]:
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise ValidationError("must be a string or a list of strings.")
+        if len(texts) > MOST_TEXTS:
+            raise ValidationError(f"may have at most {MOST_TEXTS:,} entries.")
+        if sum(len(text.encode()) for text in texts) > LONGEST_TEXTS:
+            raise ValidationError(f"may have at most {LONGEST_TEXTS:,} bytes of text.")
+        if not all(texts):
+            raise ValidationError("must not have an empty string.")
+        return tuple(texts)
+
+
+class TokenLimit(Whole):
+    """A number of tokens; or -1, for as many as the context holds."""
+
+    def __init__(self, low: int = 1, **kwargs: Any):
+        super().__init__(-2, **kwargs)
+        self._low = low
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
+        limit = super()._deserialize(value, *args, **kwargs)
+        if 0 <= limit < self._low:
+            raise ValidationError(f"must be at least {self._low}, or -1 for as many as the context holds.")
+        return max(limit, NO_LIMIT)
+
+
+class LogitBias(Mapping):
+    """An object of biases by tokens, or a list of pairs; `false` is the lowest bias."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(values=Decimal(-100, 100), **kwargs)
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(value, list):
+            pairs = [each for each in value if isinstance(each, list) and len(each) == 2]
+            if len(pairs) < len(value) or not all(type(key) in (int, str) for key, _ in pairs):
+                raise ValidationError("must be an object, or a list of pairs of a token and its bias.")
+            value = {str(key): bias for key, bias in pairs}
+        if isinstance(value, dict):
+            value = {key: -100 if bias is False else bias for key, bias in value.items()}
+        return super()._deserialize(value, *args, **kwargs)
+
+
+def sampling_fields() -> dict[str, marshmallow.fields.Field[Any]]:
+    """Make the fields, anew for each schema."""
+    return {name: _field(name, field.type) for name, field in wanted_fields().items()}
+
+
+def _field(name: str, kind: inspect.Type) -> marshmallow.fields.Field[Any]:
+    about: dict[str, Any] = {"metadata": {"description": description_of(name)}}
+    if name == "max_tokens":
+        return TokenLimit(**about)
+    assert isinstance(kind, inspect.Metadata)
+    match kind.type:
+        case inspect.BoolType():
+            return Flag(**about)
+        case inspect.IntType(ge=low, le=high):
+            bounds = {name: value for name, value in (("low", low), ("high", high)) if value is not None}
+            return Whole(**bounds, **about)  # type: ignore[arg-type]
+        case inspect.FloatType(ge=low, le=high):
+            assert low is not None
+            assert high is not None
+            return Decimal(low, high, **about)
+        case inspect.VarTupleType(item_type=inspect.StrType(min_length=1)):
+            return Texts(metadata={**about["metadata"], **TEXT_OR_TEXTS})
+        case inspect.VarTupleType(item_type=inspect.StrType(), max_length=most):
+            return Many(Text(), most or MOST_TEXTS, **about)
+        case inspect.VarTupleType(item_type=inspect.IntType(ge=low, le=high), max_length=most):
+            return Many(Whole(low or 0, high or 0), most or MOST_TEXTS, **about)
+        case inspect.DictType():
+            return LogitBias(**about)
+    raise AssertionError(name)
+
+
+if TYPE_CHECKING:
+
+    class SamplingFields(RequestSchema):
+        """One field for each parameter."""
+
+else:
+    SamplingFields = RequestSchema.from_dict(sampling_fields(), name="SamplingFields")
+
+
+def asked_sampling(data: MappingOf[str, Any]) -> dict[str, Any]:
+    """Return what a loaded request says of sampling, as `config.sampling.merge` takes it."""
+    asked = {name: data[name] for name in wanted_fields() if name in data}
+    if "max_tokens" in asked:
+        asked["max_tokens"] = max(asked["max_tokens"], 0)
+    return asked
