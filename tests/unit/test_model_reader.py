@@ -168,7 +168,7 @@ def test_a_key_in_its_right_place_wins_over_the_same_one_elsewhere(warnings):
         ("context_size: -2", "`context_size` must be at least -1, not -2"),
         ("embeddings: 1", "`embeddings` must be true or false, not 1"),
         ("parameters: {top_p: -0.5}", "`parameters.top_p` must be between 0 and 1, not -0.5"),
-        ("parameters: {repeat_penalty: 0}", "`parameters.repeat_penalty` must be more than 0"),
+        ("parameters: {repeat_penalty: 0}", "`parameters.repeat_penalty` must be between 0.01 and 100"),
         ("parameters: {temperature: .nan}", "`parameters.temperature` must be a number"),
         ("parameters: {temperature: hot}", "`parameters.temperature` must be a number, not 'hot'"),
         ("parameters: {logit_bias: {-5: 1}}", "`parameters.logit_bias.-5` must match"),
