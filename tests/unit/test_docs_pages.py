@@ -11,6 +11,7 @@ import pytest
 
 from localai_flask import errors
 from localai_flask.api.answer.errors import CODES
+from localai_flask.cli.client.target import URL
 from localai_flask.errors import ApiError
 from localai_flask.gallery import errors as gallery_errors
 from localai_flask.gotemplate import errors as template_errors
@@ -75,6 +76,6 @@ def test_troubleshooting_has_every_code() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_variables_are_settings(page: Path) -> None:
-    known = {env_name(field) for field in dataclasses.fields(Settings)}
+    known = {URL, *(env_name(field) for field in dataclasses.fields(Settings))}
     named = set(re.findall(r"\b(?:LOCALAI|LLAMACPP)_[A-Z_0-9]+", page.read_text()))
     assert named - known == set()
