@@ -21,6 +21,7 @@ from localai_flask.api.door.key_places import KeyPlaces
 from localai_flask.api.door.places import Places
 from localai_flask.api.door.proxies import Proxied
 from localai_flask.api.localai import log_routes
+from localai_flask.api.localai import config_routes
 from localai_flask.api.localai import model_routes as localai_model_routes
 from localai_flask.api.localai import routes as localai_routes
 from localai_flask.api.openai import embeddings as openai_embeddings
@@ -118,7 +119,7 @@ def _register_blueprints(app: Flask) -> None:
     api.register_blueprint(requests.bp)
     api.register_blueprint(log_routes.bp)
     openai = (openai_routes.bp, openai_embeddings.bp, model_routes.bp)
-    localai = (localai_routes.bp, localai_model_routes.bp, rerank_routes.jina)
+    localai = (localai_routes.bp, localai_model_routes.bp, config_routes.bp, rerank_routes.jina)
     api.register_blueprint(rerank_routes.cohere, url_prefix="/v2")
     for blueprint in (*openai, *localai, anthropic_routes.bp, responses_routes.bp):
         api.register_blueprint(blueprint, url_prefix="/v1")

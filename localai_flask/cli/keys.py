@@ -13,6 +13,7 @@ from localai_flask.errors import ConfigError
 from localai_flask.keys import file as key_file
 from localai_flask.keys.file import MOST_BYTES, NAME, NAMES, Entry
 from localai_flask.keys.keyring import digest, new_secret
+from localai_flask.text_file import replace_text
 
 in_file = click.option(
     "--file",
@@ -94,6 +95,6 @@ def _opened(file: Path) -> tuple[str, dict[str, Entry]]:
 
 def _write(file: Path, text: str) -> None:
     try:
-        key_file.write(file, text)
+        replace_text(file, text)
     except OSError as error:
         raise click.ClickException(f"{file} cannot be written: {error.strerror}.") from error

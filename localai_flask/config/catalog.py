@@ -93,10 +93,13 @@ class Catalog:
         return Catalog(models, problems, nicknames, incomplete=incomplete)
 
 
-def read(file: Path) -> list[Loaded | Broken]:
-    """Read every mapping of a YAML file; what cannot be used becomes `Broken`, without harm to its neighbours."""
+def read(file: Path, text: str | None = None) -> list[Loaded | Broken]:
+    """Read every mapping of a YAML file, or of a text that is to be in it.
+
+    What cannot be used becomes `Broken`, without harm to its neighbours.
+    """
     try:
-        documents = yamlfile.read(file)
+        documents = yamlfile.read(file) if text is None else yamlfile.read_documents(text, file)
     except ConfigError as error:
         return [Broken(file.stem, "", error)]
     return [item for document in documents for item in _read_all(document, only=len(documents) == 1)]

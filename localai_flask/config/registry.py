@@ -75,13 +75,7 @@ class Registry:
 
         Raises `ModelNotFound`, `ModelDisabled`, or `ConfigError` if its YAML is broken or lists a missing file.
         """
-        try:
-            found = _find(self._current().only(may_use), name)
-        except ApiError:
-            found = None  # perhaps the look fell into the middle of somebody's writing
-        found = found or _find(self._current(0.0).only(may_use), name)  # its file may just have come
-        if found is None:
-            raise _not_found(name, self._catalog.only(may_use))
+        found = self.look_up(name, may_use)
         catalog = self._catalog
         config = _follow(catalog, found) if found.alias else found
         if found.disabled or config.disabled:
@@ -90,6 +84,20 @@ class Registry:
             )
         check_files(config)
         return config
+
+    def look_up(self, name: str, may_use: MayUse | None = None) -> ModelConfig:
+        """Find the model or alias of a name, be it disabled or not.
+
+        Raises `ModelNotFound`, or `ConfigError` if its YAML is broken.
+        """
+        try:
+            found = _find(self._current().only(may_use), name)
+        except ApiError:
+            found = None  # perhaps the look fell into the middle of somebody's writing
+        found = found or _find(self._current(0.0).only(may_use), name)  # its file may just have come
+        if found is None:
+            raise _not_found(name, self._catalog.only(may_use))
+        return found
 
     def resolve(self, name: str | None, usecase: str = "chat", may_use: MayUse | None = None) -> ModelConfig:
         """Find the model for a request, which may name none: the default, the only one, or the first that fits.

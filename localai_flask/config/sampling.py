@@ -45,13 +45,19 @@ def merge(config: ModelConfig, asked: Mapping[str, Any], called: Mapping[str, st
     `asked` has the names of `SamplingParams`' fields and None where the client sent nothing; `called` says which of
     them the client knows by another name. Raises `InvalidRequest` with the client's name of a field out of range.
     """
-    family = sampling_for(config.name, config.parameters.model)
-    values = {**HOUSE, **_from_file(config), **family, **_from_yaml(config.parameters)}
+    values = {name: value for name, (value, _) in defaults(config).items()} | _from_yaml(config.parameters)
     for name, value in asked.items():
         if value is not None and name != "stop":
             values[name] = _checked(name, value, (called or {}).get(name, name))
     values["stop"] = _stops(config.stopwords, asked.get("stop"), (called or {}).get("stop", "stop"))
     return SamplingParams(**_folded(with_samplers(values)))
+
+
+def defaults(config: ModelConfig) -> dict[str, tuple[Any, str]]:
+    """Return what holds where neither the YAML nor the request says anything: values, and where each comes from."""
+    family = sampling_for(config.name, config.parameters.model)
+    origins = ((HOUSE, "the default of this server"), (_from_file(config), "the model's file"), (family, "its family"))
+    return {name: (value, origin) for values, origin in origins for name, value in values.items()}
 
 
 def _from_file(config: ModelConfig) -> dict[str, Any]:

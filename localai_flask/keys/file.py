@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -110,24 +108,3 @@ def without_entry(text: str, name: str) -> str:
             del lines[key.start_mark.line : end]
             break
     return "".join(lines)
-
-
-def write(file: Path, text: str) -> None:
-    """Put a text in a file's place at once, with the owner and mode of what was there, else for this user alone."""
-    file = file.resolve()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    opened, made = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    try:
-        with os.fdopen(opened, "w", encoding="utf-8") as writing:
-            if file.exists():
-                before = file.stat()
-                os.fchmod(writing.fileno(), before.st_mode & 0o777)
-                if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(writing.fileno(), before.st_uid, before.st_gid)
-            writing.write(text)
-            writing.flush()
-            os.fsync(writing.fileno())
-        os.replace(made, file)
-    except BaseException:
-        os.unlink(made)
-        raise

@@ -17,6 +17,7 @@ from localai_flask.keys import file as key_file
 from localai_flask.keys.key import Key
 from localai_flask.keys.keyring import Keyring
 from localai_flask.settings import Settings
+from localai_flask.text_file import replace_text
 
 log = logging.getLogger("gunicorn.error")
 
@@ -93,7 +94,7 @@ class WatchedKeys:
         if self._spare is None:
             return
         try:
-            key_file.write(self._spare, key_file.render(entries))
+            replace_text(self._spare, key_file.render(entries))
         except OSError as error:
             log.warning("cannot keep a copy of the keys in %s: %s", self._spare, error.strerror)
 

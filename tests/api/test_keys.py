@@ -15,6 +15,7 @@ from localai_flask.keys import file as key_file
 from localai_flask.keys.file import Entry
 from localai_flask.keys.key import ANYONE, Key
 from localai_flask.keys.keyring import digest
+from localai_flask.text_file import replace_text
 from tests.api.fakes import FakePool, says
 
 ROOT, ADMIN, SMALL = ({"Authorization": f"Bearer {name}'s"} for name in ("root", "admin", "small"))
@@ -23,7 +24,7 @@ CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/respons
 
 
 def wrote(file: Path, **entries: Entry) -> None:
-    key_file.write(file, key_file.render(entries))
+    replace_text(file, key_file.render(entries))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from localai_flask.keys import file as key_file
 from localai_flask.keys.file import Entry
 from localai_flask.keys.keyring import digest
 from localai_flask.pool.protocol import ModelReport, ModelState, PoolReport, WorkerReport
+from localai_flask.text_file import replace_text
 from tests.api.fakes import FakePool, says
 
 WORKER = WorkerReport(
@@ -122,7 +123,7 @@ class TestKeys:
     @pytest.fixture
     def settings(self, settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         path = tmp_path_factory.mktemp("keys") / "keys.yaml"
-        key_file.write(path, key_file.render({"user": Entry(digest("user's"))}))
+        replace_text(path, key_file.render({"user": Entry(digest("user's"))}))
         return settings | {"api_keys_file": str(path)}
 
     @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from localai_flask.keys import file as key_file
 from localai_flask.keys.file import Entry
 from localai_flask.keys.keyring import digest
+from localai_flask.text_file import replace_text
 from tests.api.fakes import FakePool, says
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -99,7 +100,7 @@ class TestKeys:
             "slow": Entry(digest("slow"), priority=4),
             "plain": Entry(digest("plain")),
         }
-        key_file.write(file, key_file.render(entries))
+        replace_text(file, key_file.render(entries))
         return {**settings, "api_keys_file": str(file)}
 
     @pytest.mark.parametrize(

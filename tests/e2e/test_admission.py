@@ -17,6 +17,7 @@ import pytest
 from localai_flask.keys import file as key_file
 from localai_flask.keys.file import Entry
 from localai_flask.keys.keyring import digest
+from localai_flask.text_file import replace_text
 from tests.support.processes import wait_for
 from tests.support.server import Server
 
@@ -131,7 +132,7 @@ def test_of_two_hundred_at_once_exactly_the_promised_number_is_taken(models: Pat
 def keyed(models: Path, tmp_path: Path) -> Any:
     file = tmp_path / "keys.yaml"
     entries = {"two": Entry(digest("two"), max_requests=2), "other": Entry(digest("other"))}
-    key_file.write(file, key_file.render(entries))
+    replace_text(file, key_file.render(entries))
     with Server(models, tmp_path, LOCALAI_LOAD_TO_MEMORY="narrow", LOCALAI_API_KEYS_FILE=str(file)) as server:
         yield server
 

@@ -12,6 +12,7 @@ from typing import Any
 from localai_flask.keys import file as key_file
 from localai_flask.keys.file import Entry
 from localai_flask.keys.keyring import digest
+from localai_flask.text_file import replace_text
 from tests.support.processes import wait_for
 from tests.support.server import Server
 
@@ -69,7 +70,7 @@ STRANGE = [
 
 def make_server(models: Path, scratch: Path, **environment: str) -> Server:
     keys = scratch / "keys.yaml"
-    key_file.write(keys, key_file.render({"named": Entry(digest(NAMED))}))
+    replace_text(keys, key_file.render({"named": Entry(digest(NAMED))}))
     environment |= {"LOCALAI_API_KEY": KEY, "LOCALAI_API_KEYS_FILE": str(keys), "LOCALAI_LOG_LEVEL": "debug"}
     return Server(models, scratch, LOCALAI_LOAD_TO_MEMORY="echo", **environment)
 

@@ -15,6 +15,7 @@ from localai_flask.keys.key import Key
 from localai_flask.keys.keyring import Keyring, digest, new_secret
 from localai_flask.keys.watched import SETTLED_S, WatchedKeys, are_required
 from localai_flask.settings import Settings
+from localai_flask.text_file import replace_text
 
 ALICE, BOB = digest("alice's"), digest("bob's")
 TWO = f"""\
@@ -124,7 +125,7 @@ def test_a_change_counts_at_once_and_a_fault_changes_nothing(tmp_path: Path, cap
     file = wrote(tmp_path / "keys.yaml", TWO)
     keys = watched(file, api_key=("root",))
     assert keys.find("alice's") and keys.find("root")
-    key_file.write(file, key_file.without_entry(TWO, "alice"))
+    replace_text(file, key_file.without_entry(TWO, "alice"))
     assert keys.find("alice's") is None and keys.find("bob's") and keys.find("root")
     for fault in ("bob: [\n", "bob: {}\n", ""):
         settled(wrote(file, fault))
@@ -175,11 +176,11 @@ def test_editing_leaves_the_rest_as_it_is(tmp_path: Path) -> None:
 
 def test_a_file_keeps_its_mode_and_a_new_one_is_private(tmp_path: Path) -> None:
     file = tmp_path / "below" / "keys.yaml"
-    key_file.write(file, TWO)
+    replace_text(file, TWO)
     assert file.stat().st_mode & 0o777 == 0o600
     file.chmod(0o640)
     link = tmp_path / "link.yaml"
     link.symlink_to(file)
-    key_file.write(link, "# none\n")
+    replace_text(link, "# none\n")
     assert link.is_symlink() and file.read_text() == "# none\n" and file.stat().st_mode & 0o777 == 0o640
     assert list(file.parent.iterdir()) == [file]

@@ -68,7 +68,7 @@ def _of_options(config: ModelConfig) -> list[Finding]:
     from localai_flask.config.model_yaml.keypaths import dotted
 
     source = Path(config.source)
-    has_engine = source.suffix.lower() in (".yaml", ".yml") and not config.alias
+    has_engine = source.suffix.lower() in (".yaml", ".yml") and not (config.alias or config.variant_of)
     notes = backends.check(config) if has_engine else []
     documents = yamlfile.read(source) if notes else []
     names = [str(each.content.get("name") or source.stem) for each in documents]

@@ -105,6 +105,14 @@ class Document(NamedTuple):
         line, is_found = self._line((*self.overlay, *path))
         return line if is_found or not self.overlay else self._line(path)[0]
 
+    def line_written(self, path: KeyPath) -> int:
+        """Find the line of what stands at this very path; 0 if nothing does."""
+        for whole in dict.fromkeys(((*self.overlay, *path), path)):
+            line, is_found = self._line(whole)
+            if is_found:
+                return line
+        return 0
+
     def _line(self, path: KeyPath) -> tuple[int, bool]:
         """Return the line, and whether something stands at the path."""
         node = self.node

@@ -1,0 +1,85 @@
+"""Changes to a model's YAML, which are checked before they are written and hold from the next look at the folder on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import yaml  # type: ignore[import-untyped]
+
+from localai_flask.config import catalog
+from localai_flask.config.catalog import Broken
+from localai_flask.config.files.bounded import read_text
+from localai_flask.config.files.listing import Entry
+from localai_flask.config.model import ModelConfig
+from localai_flask.config.model_yaml.editing import changed_text
+from localai_flask.config.model_yaml.findings import Finding
+from localai_flask.config.model_yaml.yamlfile import MOST_BYTES
+from localai_flask.config.registry import Registry
+from localai_flask.errors import ConfigError, InvalidRequest, ServerConfigError
+from localai_flask.settings import Settings
+from localai_flask.text_file import editing, replace_text
+
+
+class Edited(NamedTuple):
+    """A model as it is now, the warnings about its YAML, and whether its change needs a load."""
+
+    config: ModelConfig
+    warnings: tuple[Finding, ...]
+    needs_load: bool
+
+
+def change_model(registry: Registry, config: ModelConfig, changes: Mapping[str, Any]) -> Edited:
+    """Merge changes into a model's YAML, as in JSON Merge Patch; a bare file gets a YAML beside it.
+
+    Raises `InvalidRequest` if the model could not be used with them, and then nothing is written; `ServerConfigError`
+    if the file cannot be written.
+    """
+    if changes.get("name", config.name) != config.name:
+        raise InvalidRequest("`name` cannot be changed here; rename the model in its file.", param="name")
+    file = _yaml_of(config, registry.settings)
+    with editing(file.parent):
+        try:
+            text = read_text(file, MOST_BYTES) if file.exists() else _beginning(config)
+            text = changed_text(file, text, config.name, changes)
+            edited, warnings = _check(file, text, config.name, registry.settings)
+        except ConfigError as error:
+            raise InvalidRequest(str(error), param=error.info.param) from error
+        try:
+            replace_text(file, text)
+        except OSError as error:
+            raise ServerConfigError(f"{file} cannot be written ({error.strerror}); check its permissions.") from error
+    registry.refresh()
+    return Edited(edited, warnings, edited.key != config.key)
+
+
+def _yaml_of(config: ModelConfig, settings: Settings) -> Path:
+    source = Path(config.source)
+    if source.suffix.lower() in (".yaml", ".yml"):
+        return source
+    stem = PurePosixPath(config.name).name.removesuffix(".gguf")
+    file = settings.models_path.absolute() / f"{stem}.yaml"
+    if file.exists():
+        raise InvalidRequest(f"{file} is there already, and is about another model; edit it by hand.", param="model")
+    return file
+
+
+def _beginning(config: ModelConfig) -> str:
+    """Return the YAML that says of a bare file what was true without it."""
+    said = {"name": config.name, "parameters": {"model": config.parameters.model}}
+    return str(yaml.safe_dump(said, sort_keys=False, allow_unicode=True))
+
+
+def _check(file: Path, text: str, name: str, settings: Settings) -> tuple[ModelConfig, tuple[Finding, ...]]:
+    """Read a text as if it stood in the file; raise `ConfigError` if the model could not be used."""
+    items = catalog.read(file, text)
+    for item in items:
+        if isinstance(item, Broken) and item.name in (name, file.stem):
+            raise item.error
+    entry = Entry(str(file), "yaml", 0, len(text))
+    found = catalog.build((entry,), {str(file): items}, settings)
+    if name in found.problems:
+        raise found.problems[name]
+    warnings = tuple(each for each in found.findings if each.model == name and not each.is_fault)
+    return found.models[name], warnings

@@ -1,0 +1,42 @@
+"""Text files of the operator's, put in the place of what was there at once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Put a text in a file's place at once, with the owner and mode of what was there, else for this user alone."""
+    file = file.resolve()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    opened, made = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    try:
+        with os.fdopen(opened, "w", encoding="utf-8") as writing:
+            if file.exists():
+                before = file.stat()
+                os.fchmod(writing.fileno(), before.st_mode & 0o777)
+                if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+                    os.fchown(writing.fileno(), before.st_uid, before.st_gid)
+            writing.write(text)
+            writing.flush()
+            os.fsync(writing.fileno())
+        os.replace(made, file)
+    except BaseException:
+        os.unlink(made)
+        raise
+
+
+@contextmanager
+def editing(folder: Path) -> Iterator[None]:
+    """Keep other processes and threads of this server from editing files of a folder meanwhile."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
