@@ -20,8 +20,7 @@ from localai_flask.api.door.admission import CHECKS
 from localai_flask.api.door.key_places import KeyPlaces
 from localai_flask.api.door.places import Places
 from localai_flask.api.door.proxies import Proxied
-from localai_flask.api.localai import log_routes
-from localai_flask.api.localai import config_routes
+from localai_flask.api.localai import config_routes, log_routes
 from localai_flask.api.localai import model_routes as localai_model_routes
 from localai_flask.api.localai import routes as localai_routes
 from localai_flask.api.openai import embeddings as openai_embeddings

@@ -75,7 +75,7 @@ def _check(file: Path, text: str, name: str, settings: Settings) -> tuple[ModelC
     """Read a text as if it stood in the file; raise `ConfigError` if the model could not be used."""
     items = catalog.read(file, text)
     for item in items:
-        if isinstance(item, Broken) and item.name in (name, file.stem):
+        if isinstance(item, Broken) and (item.name in (name, file.stem) or item.name.startswith(f"{name}:")):
             raise item.error
     entry = Entry(str(file), "yaml", 0, len(text))
     found = catalog.build((entry,), {str(file): items}, settings)

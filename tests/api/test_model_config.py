@@ -60,8 +60,8 @@ def test_the_file_the_family_and_the_settings_count_too(
     (models / "gemma-3-tiny.gguf.tmpl").write_text("{{.Input}}")
     found = origins(client, "gemma-3-tiny.gguf")
     assert found["parameters.top_k"] == (64, "its family")
-    assert found["context_size"][0] == 512
-    assert "trained for 512" in found["context_size"][1]
+    assert found["context_size"][0] == 4096
+    assert "trained for 4096" in found["context_size"][1]
     assert found["template.chat"] == ("{{.Input}}", "gemma-3-tiny.gguf.tmpl")
     assert found["backend"] == ("llama-cpp", "what the model's files are")
 
@@ -72,8 +72,8 @@ def test_a_change_leaves_the_rest_of_the_file_as_it_is(client: FlaskClient, mode
     assert not body["needs_load"]
     assert body["config"]["parameters"] == {"temperature": 0.9, "top_k": 5}
     text = (models / "own.yaml").read_text()
-    expected = YAML.replace("  temperature: 0.5  # cool", "  temperature: 0.9  # cool\n  top_k: 5") + "description: mine\n"
-    assert text == expected
+    changed = YAML.replace("  temperature: 0.5  # cool", "  temperature: 0.9  # cool\n  top_k: 5")
+    assert text == f"{changed}description: mine\n"
     assert client.get("/api/models/config-json/own").get_json()["description"] == "mine"
 
 

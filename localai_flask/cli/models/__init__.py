@@ -15,6 +15,7 @@ SECTIONS = {
         "list": "localai_flask.cli.models.listing:list_models",
         "show": "localai_flask.cli.models.show:show",
         "check": "localai_flask.cli.models.check:check",
+        "schema": "localai_flask.cli.models.schema:schema",
     }
 }
 

@@ -16,10 +16,12 @@ from localai_flask.cli.models.names import complete_models
 from localai_flask.cli.output import json_option, make_console, print_json, size
 
 if TYPE_CHECKING:
+    from localai_flask.config.effective import EffectiveKey
     from localai_flask.config.model import ModelConfig
+    from localai_flask.settings import Settings
 
-FILLED_IN = ("models_path", "file_stamp", "source")
-"""What the registry adds to the YAML's keys."""
+LONGEST = 60
+"""Characters of a value that are shown; all of it is in the JSON."""
 
 
 class Shown(msgspec.Struct):
@@ -37,8 +39,8 @@ class Shown(msgspec.Struct):
     chat_template: bool | None = None
     capabilities: list[str] = []
     source: str | None = None
-    config: dict[str, Any] = {}
-    """The keys of the YAML that are not as they are by default, those of a bare file too."""
+    config: list[EffectiveKey] = []
+    """The keys that decide how the model is served, and where their values come from."""
 
 
 @click.command()
@@ -58,7 +60,7 @@ def show(name: str, as_json: bool, target: Target, **given: Any) -> None:
         if by_server is None:
             raise by_folder
     elif by_folder is not None:
-        shown = _of_folder(by_folder)
+        shown = _of_folder(by_folder, folder_settings(given))
     if by_server is not None:
         _add_server(shown, by_server)
     if as_json:
@@ -84,19 +86,19 @@ def _look_up(name: str, given: dict[str, Any]) -> ModelConfig | CommandFailed:
     from localai_flask.errors import ApiError, ModelNotFound
 
     try:
-        return Registry(folder_settings(given)).get(name)
+        return Registry(folder_settings(given)).look_up(name)
     except ModelNotFound as error:
         return NoSuchThing(str(error).replace("GET /v1/models lists", "`localai-flask list` lists"))
     except ApiError as error:
         return CommandFailed(str(error))
 
 
-def _of_folder(config: ModelConfig) -> Shown:
+def _of_folder(config: ModelConfig, settings: Settings) -> Shown:
     from localai_flask.config import traits
+    from localai_flask.config.effective import effective_keys
     from localai_flask.config.files.gguf import inspect
     from localai_flask.errors import ApiError
 
-    raw = msgspec.to_builtins(config)
     shown = Shown(
         name=config.name,
         engine=config.backend,
@@ -105,7 +107,7 @@ def _of_folder(config: ModelConfig) -> Shown:
         context_length=traits.context_length(config),
         capabilities=sorted(traits.capabilities(config)),
         source=config.source,
-        config={key: value for key, value in raw.items() if key not in FILLED_IN and value != {}},
+        config=effective_keys(config, settings),
     )
     if config.parameters.model and Path(config.model_path).is_file():
         try:
@@ -126,6 +128,8 @@ def _add_server(shown: Shown, model: Model) -> None:
 
 
 def _print(shown: Shown) -> None:
+    from rich.markup import escape
+
     console = make_console()
     rows = {
         "Name": shown.name,
@@ -145,7 +149,9 @@ def _print(shown: Shown) -> None:
             console.print(value, markup=False, soft_wrap=True)
     if shown.config:
         console.print(f"\n[bold]Configuration[/] [dim]({shown.source})[/]")
-        console.print(_as_yaml(shown.config), markup=False, soft_wrap=True)
+        for each in shown.config:
+            console.print(f"{each.key}: {_as_yaml(each.value)}", end="", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"  [dim]# {escape(each.origin)}[/]", soft_wrap=True)
 
 
 def _context(shown: Shown) -> str | None:
@@ -156,7 +162,9 @@ def _context(shown: Shown) -> str | None:
     return f"{shown.context_length} tokens{more}"
 
 
-def _as_yaml(config: dict[str, Any]) -> str:
-    import yaml
+def _as_yaml(value: Any) -> str:
+    """Write a value on one line."""
+    import json
 
-    return str(yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100)).rstrip()
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
