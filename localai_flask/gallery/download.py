@@ -17,9 +17,8 @@ from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import DownloadFailed, Stopped
 from localai_flask.gallery.part_file import PartFile, hold_part, part_of, put_in_place
 from localai_flask.gallery.progress import Progress, Report, megabytes
-from localai_flask.gallery.remote import Remote, open_session
-from localai_flask.gallery.sources import pip_settings
-from localai_flask.gallery.sources.offer import RemoteFile
+from localai_flask.gallery.remote import Remote
+from localai_flask.gallery.sources import RemoteFile, connect
 from localai_flask.gallery.targets import choose_targets, is_present
 from localai_flask.gallery.transfer import Transfer
 from localai_flask.gallery.unpacking import find_member, unpack
@@ -157,15 +156,11 @@ class _Download:
 
 
 def _connect(file: RemoteFile) -> Remote:
-    if file.through_pip:
-        session = pip_settings.open_pip_session(pip_settings.read_settings())
-    else:
-        session = open_session(private_addresses=file.private_addresses)
     name = urlsplit(file.url).path.rpartition("/")[2]
     sha256 = file.archive_sha256 if file.member else file.sha256
     git_sha1 = "" if file.member else file.git_sha1 or ""
     return Remote(
-        file.url, name, (sha256 or "").lower(), _sent_size(file), file.member, session, file.headers, git_sha1
+        file.url, name, (sha256 or "").lower(), _sent_size(file), file.member, connect(file), file.headers, git_sha1
     )
 
 

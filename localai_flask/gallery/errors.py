@@ -10,8 +10,10 @@ class DownloadFailed(Unavailable):
 
     code = "model_download_failed"
 
-    def __init__(self, message: str):
-        super().__init__(message, retry_after=10.0)
+    def __init__(self, message: str, *, retry_after: float = 0.0):
+        """`retry_after` is what a server has asked for, in seconds; 0 if it has not."""
+        super().__init__(message, retry_after=max(retry_after, 10.0))
+        self.asked_for = retry_after
 
 
 class SourceUnreachable(DownloadFailed):

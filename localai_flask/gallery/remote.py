@@ -7,6 +7,8 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,6 +20,8 @@ from localai_flask.gallery.public_addresses import PublicOnly
 
 CONNECT_S, READ_S = 15.0, 30.0
 """How long a server may take to accept a connection, and how long it may be silent."""
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Statuses that another try may well not meet."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,27 @@ def open_session(
     for host in trusted:
         session.mount(f"https://{host}", _Unchecked())
     return session
+
+
+class Bearer(requests.auth.AuthBase):
+    """Shows a token to a session's servers; `requests` takes it away before it follows them to another host."""
+
+    def __init__(self, token: str):
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def read_retry_after(said: str) -> float:
+    """Return how many seconds a server wants to be left alone, which it may say as a date; 0 if it does not."""
+    if said.strip().isdecimal():
+        return float(said)
+    try:
+        return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def shown(url: str) -> str:

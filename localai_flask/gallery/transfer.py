@@ -11,8 +11,6 @@ import os
 import re
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import BinaryIO
 
 import requests
@@ -22,7 +20,7 @@ from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import DownloadFailed
 from localai_flask.gallery.part_file import PartFile
 from localai_flask.gallery.progress import Meter, Report
-from localai_flask.gallery.remote import Remote, reason_of, shown
+from localai_flask.gallery.remote import PASSING, Remote, read_retry_after, reason_of, shown
 
 CHUNK = 1 << 18
 TRIES = 5
@@ -33,8 +31,6 @@ LONGEST_PAUSE_S = 60.0
 """As much of what a server asks for by `Retry-After` is waited."""
 LOOK_S = 0.2
 """How often it is looked, while nothing happens, whether the file is still wanted."""
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Statuses that another try may well not meet."""
 PARTIAL, BAD_REQUEST, NO_SUCH_RANGE = 206, 400, 416
 UNAUTHORIZED, FORBIDDEN = 401, 403
 HOPELESS = (
@@ -140,7 +136,7 @@ class Transfer:
     def _check_status(self, response: requests.Response) -> None:
         status = response.status_code
         if status in PASSING:
-            self._pause_s = _retry_after(response)
+            self._pause_s = read_retry_after(response.headers.get("Retry-After", ""))
             response.raise_for_status()
         if status >= BAD_REQUEST:
             advice = "; it wants a token, or one that may read this" if status in (UNAUTHORIZED, FORBIDDEN) else ""
@@ -221,14 +217,3 @@ def _total(response: requests.Response) -> int | None:
         return int(found[1]) if found else None
     length = response.headers.get("Content-Length", "")
     return int(length) if length.isdecimal() else None
-
-
-def _retry_after(response: requests.Response) -> float:
-    """Return how many seconds a server wants to be left alone, which it may say as a date."""
-    said = response.headers.get("Retry-After", "").strip()
-    if said.isdecimal():
-        return float(said)
-    try:
-        return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return 0.0

