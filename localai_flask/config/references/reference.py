@@ -52,8 +52,9 @@ class Reference(NamedTuple):
     @property
     def stem(self) -> str:
         """A name for a model that comes from here."""
-        if self.scheme == "ollama":
-            name = self.repo.removeprefix("library/").replace("/", "-")
+        if self.scheme in ("ollama", "oci"):
+            whose = self.repo if self.scheme == "ollama" else self.repo.rpartition("/")[2]
+            name = whose.removeprefix("library/").replace("/", "-")
             tag = self.revision.rpartition(":")[2][:12]
             return name if tag == "latest" else f"{name}-{tag}"
         if self.path:

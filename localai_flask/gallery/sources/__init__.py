@@ -19,6 +19,8 @@ __all__ = ["Access", "Offer", "RemoteFile", "connect", "look_up"]
 
 SOURCES = {
     "huggingface": "localai_flask.gallery.sources.hub",
+    "ollama": "localai_flask.gallery.sources.registries",
+    "oci": "localai_flask.gallery.sources.registries",
     "https": "localai_flask.gallery.sources.web",
     "file": "localai_flask.gallery.sources.models_folder",
     "pypi": "localai_flask.gallery.sources.package_index",
