@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from localai_flask.backends.machine import has_gpu_device
 from localai_flask.config import traits
 from localai_flask.config.files.settling import files_of
 from localai_flask.config.model import EngineConfig
+from localai_flask.machine import has_gpu_device
 
 PROCESS_BYTES = {"transformers": 512 << 20, "echo": 32 << 20}
 """What a worker takes without a model, by engine."""

@@ -9,9 +9,9 @@ import time
 import pytest
 
 from localai_flask.backends import create
-from localai_flask.backends.machine import available_memory, physical_cores
 from localai_flask.config.model import ModelConfig, Parameters
 from localai_flask.errors import ConfigError, ModelLoadFailed
+from localai_flask.machine import available_memory, physical_cores
 from tests.engine.conftest import load_engine
 from tests.support import gguf_models as models
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from localai_flask.backends.llama_cpp.branches import Slot
 from localai_flask.backends.llama_cpp.states import Checkpoint, States
-from localai_flask.backends.machine import SPARED_BYTES, available_memory
+from localai_flask.machine import SPARED_BYTES, available_memory
 
 TAIL = 8
 """How far before a prompt's end a checkpoint is made: what a template puts before an answer may differ later."""

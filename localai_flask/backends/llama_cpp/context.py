@@ -15,9 +15,9 @@ from typing import Any
 from localai_flask.backends.llama_cpp.library import ggml, has_gpu, lib
 from localai_flask.backends.llama_cpp.option_kinds import UNQUANTIZED
 from localai_flask.backends.llama_cpp.options import EngineOptions
-from localai_flask.backends.machine import available_memory, total_memory
 from localai_flask.config.traits import choose_context
 from localai_flask.errors import ConfigError, OutOfMemory
+from localai_flask.machine import available_memory, total_memory
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from localai_flask.backends.llama_cpp.batch import Tokens
 from localai_flask.backends.llama_cpp.states import Checkpoint, State
-from localai_flask.backends.machine import SPARED_BYTES, available_memory
+from localai_flask.machine import SPARED_BYTES, available_memory
 
 log = logging.getLogger(__name__)
 

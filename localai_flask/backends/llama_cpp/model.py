@@ -31,9 +31,9 @@ from localai_flask.backends.llama_cpp.threads import Choice, candidates, choose_
 from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
 from localai_flask.backends.llama_cpp.waiting import WORTH_IT, WaitChoice
 from localai_flask.backends.llama_cpp.weights import is_out_of_memory, load_weights
-from localai_flask.backends.machine import physical_cores
 from localai_flask.config.files.gguf import inspect
 from localai_flask.errors import ConfigError, ModelLoadFailed, OutOfMemory
+from localai_flask.machine import physical_cores
 
 log = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ from localai_flask.backends.llama_cpp.library import lib
 from localai_flask.backends.llama_cpp.option_kinds import CACHE_TYPES, cache_type
 from localai_flask.backends.llama_cpp.option_reader import defaults, read_entries
 from localai_flask.backends.llama_cpp.option_table import ENGINE_OPTIONS, SPECULATION_OPTIONS
-from localai_flask.backends.machine import physical_cores
 from localai_flask.backends.notes import heed
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import TRAINED
 from localai_flask.errors import ConfigError
+from localai_flask.machine import physical_cores
 from localai_flask.settings import Settings
 
 BATCH = 512

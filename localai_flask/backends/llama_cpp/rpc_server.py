@@ -17,8 +17,8 @@ from pathlib import Path
 
 from localai_flask.backends.llama_cpp.devices import choose_devices, local_devices, local_gpus, read_memory
 from localai_flask.backends.llama_cpp.library import backend_function, capture_log
-from localai_flask.backends.machine import physical_cores
 from localai_flask.errors import ConfigError
+from localai_flask.machine import physical_cores
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from localai_flask.backends.machine import has_gpu_device, total_memory
+from localai_flask.machine import has_gpu_device, total_memory
 from localai_flask.settings import Settings
 from localai_flask.sizes import parse_bytes, parse_share
 

@@ -17,10 +17,10 @@ import time
 import msgspec
 
 from localai_flask import log_privacy
-from localai_flask.backends.machine import limit_memory, resident_memory
 from localai_flask.config import model as model_config
 from localai_flask.errors import ConfigError, WorkerLeaving
 from localai_flask.generation import Failed
+from localai_flask.machine import limit_memory, resident_memory
 from localai_flask.metrics import tracing
 from localai_flask.metrics.counts import Counts
 from localai_flask.pool import messages, protocol
