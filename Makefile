@@ -14,7 +14,7 @@ GPU ?=
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu takes the small one.
 TORCH ?= torch==2.13.0
 
-.PHONY: serve test lint chaos soak bench clean FORCE
+.PHONY: serve test lint chaos soak agents bench clean FORCE
 
 serve: $(VENV)/.serve
 	@exec $(BIN)/localai-flask serve --starter
@@ -38,6 +38,10 @@ chaos: $(VENV)/.test
 # Asks and loads thousands of times, and looks for what grows.
 soak: $(VENV)/.test
 	$(BIN)/python -m tests.chaos.soak
+
+# Installs coding agents from npm and PyPI into .agents/, and has each edit a file and answer twice; takes about half an hour.
+agents: $(VENV)/.test
+	$(BIN)/python -m tests.agents $(if $(ONLY),--only $(ONLY))
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
