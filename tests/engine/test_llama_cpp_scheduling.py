@@ -68,7 +68,7 @@ def test_without_continuous_batching_the_next_wait_for_all_that_run(open_engine)
 
 def test_a_long_prompt_goes_in_chunks_beside_a_stream(open_engine):
     engine = open_engine("llama", "parallel:2", context_size=1024, batch=50)
-    stream = engine.submit("a", max_tokens=40, ignore_eos=True)
+    stream = engine.submit("a", max_tokens=400, ignore_eos=True)
     engine.step()
     long = engine.submit("b" * 600, max_tokens=5, ignore_eos=True)
     while not engine.of(long, Delta):
@@ -83,6 +83,27 @@ def test_a_long_prompt_goes_in_chunks_beside_a_stream(open_engine):
     assert {p.total for p in steps} == {601}
     wanted = open_engine("llama", context_size=1024).generate("b" * 600, max_tokens=5, ignore_eos=True)
     assert long.output_tokens == wanted.output_tokens
+
+
+def test_short_prompts_pass_a_long_one_which_goes_on(open_engine):
+    engine = open_engine("llama", "parallel:4", context_size=4096, batch=16)
+    engine.generate("cached" * 40, max_tokens=1)
+    long = engine.submit("b" * 2000, max_tokens=2, ignore_eos=True)
+    engine.step(3)
+    cached, short = (engine.submit(text, max_tokens=2, ignore_eos=True) for text in ("cached" * 40 + "!", "c" * 60))
+    equal = engine.submit("d" * 1900, max_tokens=2, ignore_eos=True)
+    begun = engine.of(long, Progress)[-1].done
+    steps = 0
+    while not engine.of(short, Finished):
+        engine.step()
+        steps += 1
+    assert engine.of(cached, Finished) and not engine.of(long, Delta)
+    assert engine.of(long, Progress)[-1].done >= begun + 8 * (steps - 2)
+    assert not engine.of(equal, Progress)
+    engine.run()
+    prompts = ["b" * 2000, "cached" * 40 + "!", "c" * 60]
+    wanted = [open_engine("llama", context_size=4096).generate(p, max_tokens=2, ignore_eos=True) for p in prompts]
+    assert [job.output_tokens for job in (long, cached, short)] == [job.output_tokens for job in wanted]
 
 
 def test_the_pace_bounds_the_chunks(open_engine):

@@ -1,4 +1,6 @@
-"""What each step computes: the next token of every running sequence first, then prompts in the order of their start.
+"""What each step computes: the next token of every running sequence first, then prompts.
+
+Short prompts pass a long one that came before them, which still advances in every step.
 
 Owns the list of running sequences. Knows no model: it fills a batch and is told when that was computed.
 """
@@ -16,6 +18,8 @@ from localai_flask.backends.llama_cpp.sequence import Sequence
 
 MOST_FORCED = 64
 """How many forced tokens a sequence computes in one step, so that the others need not wait for a long text."""
+SHORT = 4
+"""A prompt passes the oldest one if it has at most one token in so many left to compute."""
 
 
 class Chunk(NamedTuple):
@@ -104,7 +108,7 @@ class Scheduler:
         if not self.prefilling:
             return shares, []
         outputs -= sum(len(share.sequence.draft) for share in shares)
-        left = sum(len(sequence.prompt) - sequence.slot.length for sequence in self.prefilling)
+        left = sum(sequence.left for sequence in self.prefilling)
         whole = sum(len(sequence.prompt) - sequence.job.num_cached for sequence in self.prefilling)
         room = min(self._pace.budget(len(shares), left, whole), self._n_batch - batch.size)
         return shares, self._plan_prompts(batch, room, outputs + 1)
@@ -128,17 +132,22 @@ class Scheduler:
         return shares
 
     def _plan_prompts(self, batch: Batch, room: int, outputs: int) -> list[Chunk]:
-        chunks = []
-        for sequence in self.prefilling:
+        """Add chunks of prompts: those that are soon done first, up to half of the room, then in order of their start."""
+        oldest, *others = self.prefilling
+        passing = sorted((each for each in others if each.left * SHORT <= oldest.left), key=lambda each: each.left)
+        chunks, spare = [], room // 2
+        for sequence in [*passing, *(each for each in self.prefilling if each not in passing)]:
             slot, prompt, wants_all = sequence.slot, sequence.prompt, sequence.wants_prompt_logprobs
+            most = min(spare, room) if sequence in passing else room
             stop = self._cache.next_stop(slot, len(prompt))
-            tokens = prompt[slot.length : min(slot.length + (min(room, outputs) if wants_all else room), stop)]
+            tokens = prompt[slot.length : min(slot.length + (min(most, outputs) if wants_all else most), stop)]
             if not len(tokens):
-                break
+                continue
             is_last = slot.length + len(tokens) == len(prompt)
             last = batch.add_chunk(tokens, slot.length, slot.id, is_last=is_last, wants_all=wants_all)
             chunks.append(Chunk(sequence, tokens, last))
             room -= len(tokens)
+            spare -= len(tokens)
             outputs -= len(tokens) if wants_all else 0
         return chunks
 

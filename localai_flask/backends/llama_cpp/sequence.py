@@ -87,6 +87,11 @@ class Sequence:
             self.shifts, self.kept = True, kept
 
     @property
+    def left(self) -> int:
+        """How many tokens of the prompt are still to be computed."""
+        return len(self.prompt) - self.slot.length
+
+    @property
     def wants_prompt_logprobs(self) -> bool:
         return self.job.sampling.prompt_logprobs
 
