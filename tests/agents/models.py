@@ -36,7 +36,7 @@ def scripted(file: Path) -> str:
 
 
 def toy() -> str:
-    """Return the YAML of the toy with a context that agents' prompts fit into; it says little, as it goes on for ever."""
+    """Return the YAML of the toy with a context for agents' prompts; it stops early, as it would never end."""
     return _model(context_size=CONTEXT, parameters={"model": TOY.name, "temperature": 0}, stopwords=["e"])
 
 
@@ -53,9 +53,8 @@ def _turns(name: str, calls: list[dict[str, Any]]) -> str:
     parts = []
     for done, call in calls:
         text = f"<tool_call>\n{json.dumps(call)}\n</tool_call>"
-        parts.append(
-            f"{{{{- if and (eq .Name `{name}`) (eq $done {done}) -}}}}{{{{- $script = `{say(text)}` -}}}}{{{{- end -}}}}"
-        )
+        condition = f"and (eq .Name `{name}`) (eq $done {done})"
+        parts.append(f"{{{{- if {condition} -}}}}{{{{- $script = `{say(text)}` -}}}}{{{{- end -}}}}")
     return "".join(parts)
 
 

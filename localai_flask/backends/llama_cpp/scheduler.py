@@ -132,7 +132,7 @@ class Scheduler:
         return shares
 
     def _plan_prompts(self, batch: Batch, room: int, outputs: int) -> list[Chunk]:
-        """Add chunks of prompts: those that are soon done first, up to half of the room, then in order of their start."""
+        """Add chunks of prompts: of those soon done, up to half of the room, then of all in order of start."""
         oldest, *others = self.prefilling
         passing = sorted((each for each in others if each.left * SHORT <= oldest.left), key=lambda each: each.left)
         chunks, spare = [], room // 2
