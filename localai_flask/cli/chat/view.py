@@ -143,7 +143,9 @@ class _Growing:
         """Render a block to lines of the terminal."""
         if not text.strip():
             return []
-        return self._gap + self._console.render_lines(self._render(text.strip("\n")), pad=False)
+        lines = self._console.render_lines(self._render(text.strip("\n")), pad=False)
+        filled = [index for index, line in enumerate(lines) if any(segment.text.strip() for segment in line)]
+        return self._gap + lines[filled[0] : filled[-1] + 1] if filled else []
 
 
 def _printable(text: str) -> str:
