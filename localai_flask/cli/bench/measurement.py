@@ -62,7 +62,7 @@ class Reply:
 
 
 class Level(msgspec.Struct):
-    """What a number of streams came to; `tokens_per_second` is all of them together, in the time of prompts and answers."""
+    """What a number of streams came to; `tokens_per_second` is of all together, in the time of prompts and answers."""
 
     streams: int
     requests: int
