@@ -10,6 +10,8 @@ from typing import Any
 from localai_flask.sizes import read_seconds
 
 PREFIX = "LOCALAI_"
+URL = f"{PREFIX}URL"
+"""The variable that names a running server to the commands that talk to one; no setting of a server."""
 BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 

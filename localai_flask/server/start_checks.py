@@ -24,7 +24,7 @@ from localai_flask.engine_build.compilers import LINUX_ONLY
 from localai_flask.errors import ConfigError, ServerConfigError
 from localai_flask.keys.file import read as read_keys
 from localai_flask.keys.watched import are_required
-from localai_flask.setting_fields import PREFIX, env_name
+from localai_flask.setting_fields import PREFIX, URL, env_name
 from localai_flask.settings import Settings
 from localai_flask.store.place import default_path, describe_obstacle
 
@@ -108,7 +108,7 @@ def _find_unread_files(folder: Path) -> Iterator[str]:
 
 def _find_unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
     """Find variables that look like settings and are none, such as LocalAI's of what is not here yet."""
-    known = {env_name(field): None for field in dataclasses.fields(Settings)}
+    known = {URL: None, **{env_name(field): None for field in dataclasses.fields(Settings)}}
     for name in sorted(environment):
         if name.startswith(PREFIX) and not name.startswith(INTERNAL) and name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)

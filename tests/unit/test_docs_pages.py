@@ -11,12 +11,11 @@ import pytest
 
 from localai_flask import errors
 from localai_flask.api.answer.errors import CODES
-from localai_flask.cli.client.target import URL
 from localai_flask.errors import ApiError
 from localai_flask.gallery import errors as gallery_errors
 from localai_flask.gotemplate import errors as template_errors
 from localai_flask.server import refusal
-from localai_flask.setting_fields import env_name
+from localai_flask.setting_fields import URL, env_name
 from localai_flask.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -11,9 +11,10 @@ from typing import Any
 import click
 
 from localai_flask.address import Address
+from localai_flask.setting_fields import URL
 from localai_flask.settings import Settings
 
-URL, KEY = "LOCALAI_URL", "LOCALAI_API_KEY"
+KEY = "LOCALAI_API_KEY"
 SOCKET_URL = "http://localhost"
 """How a server at a Unix socket is addressed over it."""
 
