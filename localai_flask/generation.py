@@ -61,7 +61,8 @@ class Constraint(msgspec.Struct, frozen=True, array_like=True):
 
     The text of a Lark grammar may name other constraints, its `parts`, as `@name`. `param` is the field of the request
     that it comes from. With `is_final`, the end of the first form that was triggered ends the text. A schema that
-    `is_lax` and cannot be enforced means any JSON of its type.
+    `is_lax` and cannot be enforced means any JSON of its type. A part with an `end` stands before this mark and brings
+    it along: before a quote it is written as in a JSON string, before any other the mark cannot be in it.
     """
 
     kind: Literal["json_schema", "regex", "gbnf", "lark"]
@@ -71,6 +72,7 @@ class Constraint(msgspec.Struct, frozen=True, array_like=True):
     parts: dict[str, Constraint] = {}
     is_final: bool = False
     is_lax: bool = False
+    end: str = ""
 
 
 class ThinkingBudget(msgspec.Struct, frozen=True, array_like=True):

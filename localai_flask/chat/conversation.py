@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from localai_flask.generation import Constraint
+
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 
@@ -35,12 +37,16 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """A function that the model may call; `parameters` is a JSON Schema, to which `strict` asks calls to be held."""
+    """A function that the model may call; `parameters` is a JSON Schema, to which `strict` asks calls to be held.
+
+    `text_form` is the form of the one text that it is called with, for a function whose only parameter is a text.
+    """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] | None = None
     strict: bool = False
+    text_form: Constraint | None = None
 
     @property
     def definition(self) -> dict[str, Any]:

@@ -299,6 +299,22 @@ def test_a_lax_part_that_cannot_be_enforced_means_any_object(engine):
         engine.submit("abc", constraint=strict)
 
 
+@pytest.mark.parametrize(("end", "quoted"), [('"', r'\\"|\\\\|\\n|,'), ("\n</p>", r'"|\\|\n|,')])
+@pytest.mark.parametrize("kind", ["regex", "lark"])
+def test_a_text_in_a_frame_keeps_to_its_own_grammar(engine, end, quoted, kind):
+    text = {"regex": r'["\\\n]{2,4},', "lark": 'start: a{2,4} ","\na: "\\"" | "\\\\" | /\\n/'}[kind]
+    part = Constraint(kind, text, "tools[f].format.definition", end=end)
+    form = Constraint("lark", 'start: "<" @t ">"', "tools", parts={"t": part})
+    jobs = [
+        engine.submit(f"{seed}", max_tokens=60, temperature=2.0, top_k=0, seed=seed, constraint=form)
+        for seed in range(8)
+    ]
+    engine.run()
+    for job in jobs:
+        assert engine.end(job).reason is FinishReason.EOS
+        assert re.fullmatch(f"<(?:{quoted}){{3,5}}{re.escape(end)}>", engine.text(job))
+
+
 def test_no_end_within_an_armed_form(open_engine):
     engine = open_engine("chain")
     constraint = Constraint("regex", "[0-9]{3}", trigger="😀")  # the model would end right behind it

@@ -92,6 +92,10 @@ def test_random_weights_keep_to_a_schema(backend: Fronted, form: dict) -> None:
         (Constraint("regex", "[a-c]{3}(dog|cat) [0-9]{2,4}"), r"[a-c]{3}(dog|cat) [0-9]{2,4}"),
         (Constraint("gbnf", 'root ::= "<" w ("," w)? ">"\nw ::= [a-z] [a-z]'), "<[a-z]{2}(,[a-z]{2})?>"),
         (Constraint("lark", 'start: "x" @n\n', parts={"n": schema({"type": "boolean"})}), "x(true|false)"),
+        (
+            Constraint("lark", 'start: "x" @t "y"', parts={"t": Constraint("regex", r'["\n]{2}', end='"')}),
+            r'x(\\"|\\n){2}"y',
+        ),
     ],
 )
 def test_other_grammars(backend: Fronted, constraint: Constraint, pattern: str, ignore_eos: bool) -> None:

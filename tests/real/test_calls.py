@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import openai
 import pytest
 
 from localai_flask.gallery.starter import NAME as MODEL
+from tests.support.patches import PATCH, is_patch
 from tests.support.server import Server
 
 CITY = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 30}}, "required": ["city"]}
@@ -106,6 +108,49 @@ def is_json(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+TURN = r"(left|right) [1-9][0-9]? \"now\"\n"
+CUSTOM = {"patch": {"syntax": "lark", "definition": PATCH}, "turn": {"syntax": "regex", "definition": TURN}}
+
+
+@pytest.mark.parametrize("name", sorted(CUSTOM))
+def test_a_custom_tool_is_called_with_a_text_in_its_grammar(client: openai.OpenAI, name: str) -> None:
+    """It is the engine that holds the text to it: the model was never trained on such calls."""
+    asked: Any = {"model": MODEL, "temperature": 0}
+    words = "Add a file notes.txt with the line: hello" if name == "patch" else "Turn left"
+    tool: Any = {"type": "custom", "name": name, "description": words}
+    format: Any = {"type": "grammar", **CUSTOM[name]}
+    response = client.responses.create(
+        **asked, input=words, tools=[{**tool, "format": format}], tool_choice={"type": "custom", "name": name}
+    )
+    (item,) = response.output
+    assert item.type == "custom_tool_call" and fits(name, item.input), item
+    custom = {"name": name, "description": words, "format": {"type": "grammar", "grammar": CUSTOM[name]}}
+    made = client.chat.completions.create(
+        **asked,
+        messages=[{"role": "user", "content": words}],
+        tools=[{"type": "custom", "custom": custom}],  # type: ignore[list-item]
+        tool_choice="required",
+    )
+    (call,) = made.choices[0].message.tool_calls or ()
+    assert fits(name, call.custom.input), call  # type: ignore[union-attr]
+
+
+def fits(name: str, text: str) -> bool:
+    return is_patch(text) if name == "patch" else re.fullmatch(TURN, text) is not None
+
+
+def test_a_custom_tools_grammar_that_is_none_is_refused_with_its_line(client: openai.OpenAI) -> None:
+    format: Any = {"type": "grammar", "syntax": "lark", "definition": 'start: word\nword: "a" )'}
+    with pytest.raises(openai.BadRequestError, match="line 2, column 11") as caught:
+        client.responses.create(
+            model=MODEL,
+            input="Go",
+            tools=[{"type": "custom", "name": "word", "format": format}],
+            tool_choice="required",
+        )
+    assert caught.value.param == "tools[word].format.definition"
 
 
 def test_no_part_of_a_character_is_sent(client: openai.OpenAI) -> None:

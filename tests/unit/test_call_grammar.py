@@ -21,7 +21,7 @@ from localai_flask.generation import Constraint, Delta, Finished, FinishReason, 
 
 LLMatcher = pytest.importorskip("llguidance").LLMatcher
 LLTokenizer = pytest.importorskip("llguidance").LLTokenizer
-SPACED = pytest.importorskip("localai_flask.backends.grammars").SPACED
+SPACED = pytest.importorskip("localai_flask.backends.grammars.compiler").SPACED
 
 ABLE = ModelInfo(
     backend="fake", engine_version="1", context_length=64, capabilities=frozenset({"generate", "constrain"})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from marshmallow import ValidationError
 
 from localai_flask.api.request.fields import Either
 from localai_flask.chat.conversation import Tool
 from localai_flask.chat.output.partial_json import completed
+from localai_flask.generation import Constraint
 
 INPUT = "input"
 """The argument's name."""
@@ -20,7 +21,7 @@ INPUT = "input"
 class Grammar:
     """What a tool's text must match: a regular expression, or a grammar as Lark writes them."""
 
-    syntax: str
+    syntax: Literal["lark", "regex"]
     definition: str
 
 
@@ -43,15 +44,19 @@ class InputFormat(Either):
 
 
 def custom_tool(name: str, description: str, grammar: Grammar | None) -> Tool:
-    """Make the function by which the model calls a custom tool; the grammar of its text stands in its description."""
-    text: dict[str, Any] = {"type": "string"}
+    """Make the function by which the model calls a custom tool; its description shows the grammar."""
+    form = None
     if grammar is not None:
         words = "Lark grammar" if grammar.syntax == "lark" else "regular expression"
         description = f"{description}\n\nIts {INPUT} must match this {words}:\n{grammar.definition}".strip()
-        if grammar.syntax == "regex":
-            text["pattern"] = f"^(?:{grammar.definition})$"
-    schema = {"type": "object", "properties": {INPUT: text}, "required": [INPUT], "additionalProperties": False}
-    return Tool(name=name, description=description, parameters=schema)
+        form = Constraint(grammar.syntax, grammar.definition, f"tools[{name}].format.definition")
+    schema = {
+        "type": "object",
+        "properties": {INPUT: {"type": "string"}},
+        "required": [INPUT],
+        "additionalProperties": False,
+    }
+    return Tool(name=name, description=description, parameters=schema, text_form=form)
 
 
 def as_arguments(text: str) -> str:

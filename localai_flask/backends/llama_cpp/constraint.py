@@ -7,7 +7,7 @@ from typing import Any
 
 from llguidance import LLTokenizer
 
-from localai_flask.backends.grammars import SPECIAL
+from localai_flask.backends.grammars.guide import SPECIAL
 from localai_flask.backends.llama_cpp.library import lib
 from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
 

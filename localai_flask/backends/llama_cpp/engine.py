@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
-from localai_flask.backends.grammars import Grammars
+from localai_flask.backends.grammars.compiler import Grammars
 from localai_flask.backends.llama_cpp.advance import advance
 from localai_flask.backends.llama_cpp.batch import Batch
 from localai_flask.backends.llama_cpp.cache import PrefixCache

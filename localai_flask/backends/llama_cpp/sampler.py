@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from localai_flask.backends.grammars import Allowed, Guide
+from localai_flask.backends.grammars.guide import Allowed, Guide
 from localai_flask.backends.llama_cpp import chains
 from localai_flask.backends.llama_cpp.batch import Logits
 from localai_flask.backends.llama_cpp.candidates import Ids, Row

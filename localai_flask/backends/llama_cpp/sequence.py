@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from localai_flask.backends.base import Job
-from localai_flask.backends.grammars import Guide
+from localai_flask.backends.grammars.guide import Guide
 from localai_flask.backends.llama_cpp.batch import Tokens
 from localai_flask.backends.llama_cpp.cache import Slot
 from localai_flask.backends.llama_cpp.sampler import Sampler

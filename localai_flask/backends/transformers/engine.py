@@ -15,7 +15,7 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
 from localai_flask.backends.embedding import Embedder
-from localai_flask.backends.grammars import Guide
+from localai_flask.backends.grammars.guide import Guide
 from localai_flask.backends.output_rules import OutputRules
 from localai_flask.backends.text import TextStream
 from localai_flask.backends.transformers.batching import Batcher

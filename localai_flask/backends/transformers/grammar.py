@@ -6,7 +6,8 @@ from typing import Any
 
 from llguidance import LLTokenizer, TokenizerWrapper
 
-from localai_flask.backends.grammars import SPECIAL, Grammars, Guide
+from localai_flask.backends.grammars.compiler import Grammars
+from localai_flask.backends.grammars.guide import SPECIAL, Guide
 from localai_flask.backends.transformers.tokens import Tokens
 from localai_flask.errors import UnsupportedParameter
 from localai_flask.generation import Constraint

@@ -18,7 +18,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import Con
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 from transformers.generation.logits_process import LogitsProcessorList
 
-from localai_flask.backends.grammars import Guide
+from localai_flask.backends.grammars.guide import Guide
 from localai_flask.backends.output_rules import NOTHING_LEFT, OutputRules, check_ids
 from localai_flask.backends.transformers.thinking import LimitedThinking
 from localai_flask.errors import ApiError, InvalidRequest, UnsupportedParameter

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from localai_flask.backends.grammars import Guide
+from localai_flask.backends.grammars.guide import Guide
 from localai_flask.backends.thinking import ThinkingWatch
 from localai_flask.backends.transformers.tokens import Tokens
 from localai_flask.generation import Prompt, ThinkingBudget

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping, Set
 from typing import Any
 
+import msgspec
+
 from localai_flask.chat.constraints.lark import (
     EMPTY,
     Expression,
@@ -32,6 +34,8 @@ from localai_flask.generation import JSON_SPACE, Constraint
 WS, SPACE, NEW_LINE, NUMBER, ANY, KEY = map(Name, ("WS", "SPACE", "NL", "NUMBER", "ANY", "KEY"))
 COMMA, COLON = Literal(","), Literal(":")
 ANY_VALUE, ANY_TEXT = Name("any_value"), Name("any_text")
+_JSON_GAP = re.compile(r'(?<=\{)(?="|$)|(?<=":)\s*|(?<=^:)\s*|(?<=,)\s*(?=")|^(?=\})')
+"""Where white space may stand in the text around a call's name and arguments."""
 TERMINALS = {
     "WS": Rule(Regex("[ \\n]{0,2}")),
     "SPACE": Rule(Regex(f"({JSON_SPACE})?")),
@@ -61,6 +65,12 @@ def literal(text: str) -> Expression:
     return sequence(*(NUMBER if part == "{number}" else WS if "\n" in part else Literal(part) for part in parts))
 
 
+def json_literal(text: str) -> Expression:
+    """Return the expression for a part of a JSON object with a call; white space may differ as in all JSON."""
+    first, *others = (literal(piece) for piece in _JSON_GAP.split(text))
+    return sequence(first, *(part for each in others for part in (SPACE, each)))
+
+
 class ArgumentRules:
     """Adds the rules for the arguments of functions to a grammar."""
 
@@ -75,6 +85,21 @@ class ArgumentRules:
             form = schema_form(_ordered(schema, self._notation.order), param, is_lax)
             return self._grammar.add_part(f"arguments_{id}", form)
         return self._object(id, schema, param, is_lax)
+
+    def only_text(self, id: str, key: str, form: Constraint) -> Expression:
+        """Return the expression for arguments that are one text in a form of its own."""
+        notation = self._notation
+        if isinstance(notation, TaggedArguments):
+            # Readers take one new line off at both ends, so that those of the text itself are kept by two more.
+            head = (literal(notation.before), Literal(key), literal(notation.text.removesuffix("\n")), Literal("\n"))
+            return sequence(*head, self._framed(id, form, "\n" + notation.end(key)), WS)
+        if isinstance(notation, PairedArguments):
+            quote = notation.quote or '"'
+            return sequence(Literal(key + notation.sign + quote), self._framed(id, form, quote))
+        return sequence(json_literal(f'{{{json.dumps(key)}: "'), self._framed(id, form, '"'), SPACE, Literal("}"))
+
+    def _framed(self, id: str, form: Constraint, end: str) -> Expression:
+        return self._grammar.add_part(f"text_{id}", msgspec.structs.replace(form, end=end))
 
     def _object(self, id: str, schema: Mapping[str, Any], param: str, is_lax: bool) -> Expression:
         """Return the expression for an object whose properties have a rule each."""

@@ -7,11 +7,18 @@ have a rule for each parameter, in the order of the schema; parameters that it d
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
-from localai_flask.chat.constraints.argument_rules import ANY, SPACE, TERMINALS, WS, ArgumentRules, literal, schema_form
+from localai_flask.chat.constraints.argument_rules import (
+    ANY,
+    TERMINALS,
+    WS,
+    ArgumentRules,
+    json_literal,
+    literal,
+    schema_form,
+)
 from localai_flask.chat.constraints.lark import (
     Expression,
     Grammar,
@@ -29,8 +36,6 @@ from localai_flask.chat.formats.notation import Notation
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import Constraint
 
-_JSON_GAP = re.compile(r'(?<=\{)(?="|$)|(?<=":)\s*|(?<=^:)\s*|(?<=,)\s*(?=")|^(?=\})')
-"""Where white space may stand in the text around a call's name and arguments."""
 _CALL, _BODY = Name("call"), Name("body")
 
 
@@ -39,12 +44,6 @@ def json_form(schema: Any, param: str) -> Constraint:
     if fault := find_fault(schema):
         raise InvalidRequest(f"`{param}` is no JSON Schema: {fault}.", param=param)
     return schema_form(schema, param)
-
-
-def json_literal(text: str) -> Expression:
-    """Return the expression for a part of the JSON object that a call is; white space may differ as in all JSON."""
-    first, *others = (literal(piece) for piece in _JSON_GAP.split(text))
-    return sequence(first, *(part for each in others for part in (SPACE, each)))
 
 
 class CallGrammar:
@@ -81,7 +80,10 @@ class CallGrammar:
         call = self.notation.call
         name = json.dumps(tool.name, ensure_ascii=False) if call.is_json else tool.name
         between = Regex(call.between_pattern) if call.between_pattern else self._frame(call.between)
-        arguments = rules.arguments(id, _schema(tool, param), param, is_lax)
+        if tool.text_form is None:
+            arguments = rules.arguments(id, _schema(tool, param), param, is_lax)
+        else:
+            arguments = rules.only_text(id, next(iter(_schema(tool, param)["properties"])), tool.text_form)
         return self.grammar.define(f"body_{id}", sequence(Literal(name), between, arguments, self._frame(call.after)))
 
     def _many(self) -> Expression:

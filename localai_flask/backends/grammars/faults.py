@@ -1,4 +1,4 @@
-"""Where in a JSON Schema an error lies that its compiler reports without a place."""
+"""What a compiler of grammars reports, in words; and where in a JSON Schema an error lies that it gives no place."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ OPPOSITE = {
     "exclusiveMinimum": ("maximum", "exclusiveMaximum"),
     "exclusiveMaximum": ("minimum", "exclusiveMinimum"),
 }
+_PLACE = re.compile(r"^(?:at )?(\d+)\((\d+)\): ")
 MOST_PROBES = 64
 """How many schemas are compiled at most; the engine waits meanwhile."""
 
@@ -82,3 +83,12 @@ def _children(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from ((f".{key}[{index}]", part) for index, part in enumerate(value) if isinstance(part, dict))
         elif key in TABLES and isinstance(value, dict):
             yield from ((f".{key}.{name}", part) for name, part in value.items() if isinstance(part, dict))
+
+
+def in_a_line(message: str) -> str:
+    """Return a compiler's message in one line, with the place that it begins with in words."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    # An error in a regular expression comes with a drawing, and the reason at its end.
+    reason = [line for line in lines if line.startswith("error: ")][:1]
+    said = ": ".join(line.rstrip(".:") for line in lines[:1] + reason)
+    return _PLACE.sub(r"line \1, column \2: ", said)
