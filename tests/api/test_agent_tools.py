@@ -99,11 +99,17 @@ class TestResponses:
         assert answer.status_code == 200 and answer.get_json()["tool_choice"] == choice
         assert '"add"' not in pool.prompt.text
 
-    def test_a_regular_expression_holds_the_text(self, client: FlaskClient, pool: FakePool) -> None:
-        form = {"type": "grammar", "syntax": "regex", "definition": "a+|b"}
+    @pytest.mark.parametrize(("syntax", "text"), [("regex", "a+|b"), ("lark", 'start: "a"+ | "b"')])
+    def test_a_grammar_holds_the_text(self, client: FlaskClient, pool: FakePool, syntax: str, text: str) -> None:
+        form = {"type": "grammar", "syntax": syntax, "definition": text}
+        pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", "constrain"}))
         pool.scripts = [says("ok")]
         respond(client, tools=[{**PATCH, "format": form}])
-        assert '"pattern": "^(?:a+|b)$"' in pool.prompt.text
+        constraint = pool.sampling.constraint
+        assert constraint is not None and constraint.trigger == "<tool_call>"
+        (part,) = constraint.parts.values()
+        assert (part.kind, part.text, part.end) == (syntax, text, '"')
+        assert json.dumps(text)[1:-1] in pool.prompt.text
 
 
 class TestChat:
