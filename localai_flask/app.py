@@ -20,7 +20,8 @@ from localai_flask.api.door.admission import CHECKS
 from localai_flask.api.door.key_places import KeyPlaces
 from localai_flask.api.door.places import Places
 from localai_flask.api.door.proxies import Proxied
-from localai_flask.api.localai import config_routes, log_routes
+from localai_flask.api.llama_server import routes as llama_server_routes
+from localai_flask.api.localai import config_routes, folder_routes, gallery_routes, log_routes
 from localai_flask.api.localai import model_routes as localai_model_routes
 from localai_flask.api.localai import routes as localai_routes
 from localai_flask.api.openai import embeddings as openai_embeddings
@@ -31,6 +32,7 @@ from localai_flask.api.rerank import routes as rerank_routes
 from localai_flask.api.responses import routes as responses_routes
 from localai_flask.config.registry import Registry
 from localai_flask.errors import Unavailable
+from localai_flask.gallery.index.galleries import Galleries
 from localai_flask.keys.watched import WatchedKeys
 from localai_flask.metrics.counts import Counts
 from localai_flask.pool.client.pool_client import PoolClient
@@ -58,6 +60,7 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     app.extensions["pool"] = (lambda: pool) if pool is not None else make_pool
     store = OfProcess(lambda: Store.open(settings))
     app.extensions["store"] = store
+    app.extensions["galleries"] = OfProcess(lambda: Galleries(app.extensions["settings"]))
     app.extensions["store_probe"] = Probe(store)
     app.extensions["places"] = Places(settings.http_threads)
     app.extensions["key_places"] = OfProcess(lambda: KeyPlaces(Runtime.from_environment().path))
@@ -118,7 +121,8 @@ def _register_blueprints(app: Flask) -> None:
     api.register_blueprint(requests.bp)
     api.register_blueprint(log_routes.bp)
     openai = (openai_routes.bp, openai_embeddings.bp, model_routes.bp)
-    localai = (localai_routes.bp, localai_model_routes.bp, config_routes.bp, rerank_routes.jina)
+    gallery = (gallery_routes.bp, folder_routes.bp, llama_server_routes.bp)
+    localai = (localai_routes.bp, localai_model_routes.bp, config_routes.bp, rerank_routes.jina, *gallery)
     api.register_blueprint(rerank_routes.cohere, url_prefix="/v2")
     for blueprint in (*openai, *localai, anthropic_routes.bp, responses_routes.bp):
         api.register_blueprint(blueprint, url_prefix="/v1")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from localai_flask.api.door.key_places import KeyPlaces
     from localai_flask.api.door.places import Places
     from localai_flask.config.registry import Registry
+    from localai_flask.gallery.index.galleries import Galleries
     from localai_flask.keys.watched import WatchedKeys
     from localai_flask.metrics.counts import Counts
     from localai_flask.metrics.in_flight import InFlight
@@ -44,6 +45,11 @@ def pool() -> PoolClient:
 def store() -> Store:
     """This process's store, opened at the first call; raise `Unavailable` or `ServerConfigError` if it cannot be."""
     return cast("Store", current_app.extensions["store"]())
+
+
+def galleries() -> Galleries:
+    """This process's view of the galleries, made at the first call."""
+    return cast("Galleries", current_app.extensions["galleries"]())
 
 
 def store_probe() -> Probe:

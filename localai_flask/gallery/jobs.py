@@ -62,6 +62,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     removed: Removed | None = None
 
     @property
+    def wanted(self) -> str:
+        """What was asked for, in a few words."""
+        return self.request.wanted if self.request is not None else self.name
+
+    @property
     def has_ended(self) -> bool:
         return self.status not in UNFINISHED
 

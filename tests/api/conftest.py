@@ -10,6 +10,8 @@ from localai_flask.app import create_app
 from localai_flask.settings import Settings
 from tests.api.fakes import FakePool
 
+SHIPPED = '[{"name":"localai-flask","url":"builtin:"}]'
+"""The gallery that needs no network."""
 MODEL = "name: {name}\nbackend: echo\n"
 
 
@@ -29,7 +31,8 @@ def models(tmp_path: Path) -> Path:
 @pytest.fixture
 def settings(models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the application is made with; a test may change it before it asks for the client."""
-    return {"models_path": models, "database_url": f"sqlite:///{tmp_path_factory.mktemp('store')}/responses.db"}
+    database_url = f"sqlite:///{tmp_path_factory.mktemp('store')}/responses.db"
+    return {"models_path": models, "database_url": database_url, "galleries": SHIPPED}
 
 
 @pytest.fixture

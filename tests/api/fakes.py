@@ -53,6 +53,7 @@ class FakePool:
         self.loading: list[float | ApiError | None] = []
         self.unready: ApiError | None = None
         self.state: dict[str, str] = {}
+        self.progress: dict[str, float] = {}
         self.known: dict[str, ModelInfo] = {}
         self.configs: list[ModelConfig] = []
         self.requests: list[tuple[Prompt, SamplingParams]] = []
@@ -83,6 +84,9 @@ class FakePool:
 
     def states(self, patience_s: float = 1.0) -> dict[str, str]:
         return self.state
+
+    def load_progress(self) -> dict[str, float]:
+        return self.progress
 
     def infos(self) -> dict[str, ModelInfo]:
         return self.known

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.routing import Rule
 
 from localai_flask.api.door import auth
 from localai_flask.api.request.parsing import Blueprint
@@ -139,24 +140,30 @@ class TestAdministrators:
 
 
 ADMINISTRATIVE = re.compile(
-    r"(/v1)?/(backend/|backends\b|system$|requests\b|logs\b|models/(apply|delete|reload|import|edit|toggle|available|jobs)"
-    r"|api/(?!chat|generate|embed|tags|show|ps|version))"
+    r"\S+ (/v1)?/(backend/|backends\b|system$|requests\b|logs\b|api/(?!chat|generate|embed|tags|show|ps|version)"
+    r"|models/(apply|delete|reload|import|edit|toggle|available|jobs|galleries|load|unload|sse))"
+    r"|(POST|DELETE) (/v1)?/models$"
 )
-"""The paths that change or show what is not the caller's own; the exceptions under /api are Ollama's."""
+"""The methods and paths that change or show what is not the caller's own; the exceptions under /api are Ollama's."""
 
 
 def test_what_is_not_the_callers_own_is_the_administrators(app: Flask) -> None:
     client = app.test_client()
-    marked = [rule for rule in app.url_map.iter_rules() if is_marked(app, rule.endpoint)]
-    unmarked = [rule.rule for rule in app.url_map.iter_rules() if not is_marked(app, rule.endpoint)]
-    assert len(marked) >= 10 and [rule.rule for rule in marked if not ADMINISTRATIVE.match(rule.rule)] == []
-    assert [rule for rule in unmarked if ADMINISTRATIVE.match(rule)] == []
+    rules = list(app.url_map.iter_rules())
+    marked = [rule for rule in rules if is_marked(app, rule.endpoint)]
+    unmarked = [name for rule in rules if rule not in marked for name in operations(rule)]
+    assert len(marked) >= 10 and [n for rule in marked for n in operations(rule) if not ADMINISTRATIVE.match(n)] == []
+    assert [name for name in unmarked if ADMINISTRATIVE.match(name)] == []
     for rule in marked:
         path = re.sub(r"<[^>]+>", "x", rule.rule)
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             assert client.open(path, method=method).status_code == 401
             assert client.open(path, method=method, headers=SMALL).status_code == 403
             assert client.open(path, method=method, headers=ADMIN).status_code not in (401, 403)
+
+
+def operations(rule: Rule) -> list[str]:
+    return [f"{method} {rule.rule}" for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})]
 
 
 def is_marked(app: Flask, endpoint: str) -> bool:

@@ -17,7 +17,11 @@ from localai_flask.errors import Overloaded, TooManyRequests
 from localai_flask.keys.key import Key
 from tests.api.fakes import FakePool
 
-NEED_NONE = {"clearLog", "cancelRequest", "cancelResponse", "unloadModel"}
+NEED_NONE = {
+    *("clearLog", "cancelRequest", "cancelResponse", "unloadModel"),
+    *("installModel", "importModel", "importConfiguration", "editModel", "deleteModel", "reloadModels", "cancelJob"),
+    *("startLoading", "startUnloading", "downloadModel"),
+}
 """Posts that wait for no model."""
 
 

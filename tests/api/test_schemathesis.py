@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from localai_flask.settings import Settings
 from tests.api.fakes import FakePool, Step, says
 
 EXAMPLES = 25
+BUILTIN = '[{"name":"localai-flask","url":"builtin:"}]'
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -46,8 +49,13 @@ class TalkativePool(FakePool):
         self.reports = [PoolReport(models=[], backends=["echo"], memory_budget=None, max_models=0)]
 
 
-MODELS = Path(__file__).parents[2] / "models"
-APP = create_app(Settings(models_path=MODELS), pool=TalkativePool())
+FOLDER = tempfile.TemporaryDirectory(prefix="models-")
+"""A folder of its own, as some operations write and delete models."""
+MODELS = Path(shutil.copytree(Path(__file__).parents[2] / "models", FOLDER.name, dirs_exist_ok=True))
+SETTINGS = Settings(
+    models_path=MODELS, database_url=f"sqlite:///{FOLDER.name}/responses.db", offline=True, galleries=BUILTIN
+)
+APP = create_app(SETTINGS, pool=TalkativePool())
 DOCUMENT = schemathesis.openapi.from_wsgi("/swagger/openapi.json", APP)
 OPERATIONS = {operation.label: operation for operation in (found.ok() for found in DOCUMENT.get_all_operations())}
 

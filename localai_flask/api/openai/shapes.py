@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from localai_flask.api.answer.logprobs import Logprob
+from localai_flask.api.answer.model_status import Architecture, ModelStatus
 
 
 class PromptTokensDetails(msgspec.Struct):
@@ -149,7 +150,8 @@ class Model(msgspec.Struct):
 
     `given_up` is there if it runs without something, as loading it in full has failed, and says how to get that back.
     `context_length` is that of one request, in tokens, None if nobody knows it before the model is loaded. Anthropic's
-    clients read the same list; `display_name`, `created_at` and `type` are for them.
+    clients read the same list; `display_name`, `created_at` and `type` are for them. `status` and `architecture` are
+    for those of llama-server's router.
     """
 
     id: str
@@ -159,6 +161,8 @@ class Model(msgspec.Struct):
     state: str
     context_length: int | None
     capabilities: list[str]
+    status: ModelStatus
+    architecture: Architecture
     given_up: str | msgspec.UnsetType = msgspec.UNSET
     owned_by: str = "localai-flask"
     object: Literal["model"] = "model"

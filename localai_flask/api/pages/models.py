@@ -11,6 +11,7 @@ from flask import Response, request
 
 from localai_flask.api import current
 from localai_flask.api.answer.json_response import json_response
+from localai_flask.api.answer.model_status import architecture, status_of
 from localai_flask.api.anthropic import shapes as anthropic_shapes
 from localai_flask.api.anthropic.errors import VERSION
 from localai_flask.api.door import auth
@@ -39,7 +40,9 @@ PUBLIC = {
 @bp.response(200, openapi.schema(shapes.ModelList))
 @bp.doc(operationId="listModels")
 def list_models() -> Response:
-    """List the models"""
+    """List the models; `reload` looks at the folder anew"""
+    if request.args.get("reload"):
+        current.registry().refresh()
     usable = [config for name, config in current.registry().models().items() if auth.key().may_use(name)]
     models = sorted(map(_describer(), usable), key=lambda model: model.id)
     if VERSION in request.headers:
@@ -85,21 +88,24 @@ def retrieve_model(model: str) -> Response:
 def _describer() -> Callable[[ModelConfig], shapes.Model]:
     """Make what describes a model, as things are now."""
     models, pool = current.registry().models(), current.pool()
-    states, infos = pool.states(), pool.infos()
+    states, infos, loading = pool.states(), pool.infos(), pool.load_progress()
 
     def describe(config: ModelConfig) -> shapes.Model:
         target = models.get(config.alias, config) if config.alias else config
         info = infos.get(target.engine.name)
         able = traits.capabilities(target) if info is None else info.capabilities
+        state = states.get(target.engine.name, "cold")
         modified = _modified(Path(config.source))
         return shapes.Model(
             id=config.name,
             display_name=config.name,
             created=modified,
             created_at=datetime.fromtimestamp(modified, UTC).isoformat().replace("+00:00", "Z"),
-            state=states.get(target.engine.name, "cold"),
+            state=state,
             context_length=traits.context_length(target) if info is None else info.context_length,
             capabilities=sorted(word for each in able for word in PUBLIC.get(each, (each,))),
+            status=status_of(state, loading.get(target.engine.name)),
+            architecture=architecture(able),
             given_up=(info and info.given_up) or msgspec.UNSET,
         )
 

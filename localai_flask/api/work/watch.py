@@ -35,6 +35,11 @@ def drain_until(deadline: float) -> None:
     _drain_deadline = deadline
 
 
+def is_draining() -> bool:
+    """Return whether the server is stopping, so that what would never end by itself has to."""
+    return _drain_deadline is not None
+
+
 class Watch:
     """Looks, for one request, at its client and at the clock."""
 

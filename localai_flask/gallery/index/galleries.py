@@ -35,21 +35,21 @@ class Galleries:
     """All galleries that are set; any thread may ask."""
 
     def __init__(self, settings: Settings):
-        self._sources = parse_galleries(settings.galleries)
+        self.sources = parse_galleries(settings.galleries)
         self._of_operator = Access.of_operator(settings)
         folder = cache_folder(settings)
         self._bases = DocumentCache(folder / "documents", read_base, BaseDocument)
         self._indexes = {
-            gallery.name: DocumentCache(folder / gallery.name, _reader(gallery), Index) for gallery in self._sources
+            gallery.name: DocumentCache(folder / gallery.name, _reader(gallery), Index) for gallery in self.sources
         }
 
     def states(self) -> list[GalleryState]:
         """Look at every gallery, and return how it is."""
-        return [self._state(gallery) for gallery in self._sources]
+        return [self._state(gallery) for gallery in self.sources]
 
     def entries(self) -> Iterator[GalleryEntry]:
         """Yield the entries of all galleries that can be had, in the order in which they are set."""
-        for gallery in self._sources:
+        for gallery in self.sources:
             try:
                 known = self._indexes[gallery.name].get(gallery.addresses, self._of_operator)
             except ApiError:

@@ -26,6 +26,7 @@ from localai_flask.gallery.sources import Access, look_up
 from localai_flask.gallery.sources.offer import Offer, RemoteFile
 from localai_flask.settings import Settings
 
+NOTHING = "Name a model by `id`, by `url`, or give its configuration as `config_file`."
 DOCUMENTS = (".yaml", ".yml")
 ADDRESS_KEYS = (("parameters", "model"), ("mmproj",), ("draft_model",))
 """Keys whose value may be an address, of which the file is fetched and named there."""
@@ -61,7 +62,7 @@ def make_plan(request: InstallRequest, galleries: Galleries, settings: Settings,
     offers = [_look_up(file, access) for file in draft.files]
     content, more = _with_files(draft.content, access)
     name = names.check_model_name(request.name or draft.name or next((offer.name for offer in more), ""))
-    _check_free(name, settings, request.force)
+    check_free(name, settings, request.force)
     content = {"name": name, **{key: value for key, value in content.items() if key != "name"}}
     files = tuple({file.path: file for offer in (*offers, *more) for file in offer.files}.values())
     for file in files:
@@ -72,6 +73,21 @@ def make_plan(request: InstallRequest, galleries: Galleries, settings: Settings,
         _check_engine(config.backend, engines)
     note = " ".join(offer.note for offer in more if offer.note)
     return Plan(name, text, files, draft.templates, _record(name, request, draft, files, note))
+
+
+def check_request(request: InstallRequest, galleries: Galleries, settings: Settings) -> None:
+    """Raise an `ApiError` for what can be seen to be wrong without asking anybody but the galleries."""
+    name = request.name
+    if request.id and (_draft_of_reference(request.id) is None or galleries.find_or_none(request.id) is not None):
+        entry = galleries.find(request.id)
+        name = name or _chosen(entry, request.variant, galleries).name
+    elif request.url and not _is_document(request.url):
+        parse_reference(request.url)
+    elif not (request.id or request.url or request.config_file or request.overrides or request.files):
+        raise InvalidRequest(NOTHING, param="id")
+    _with_request(_Draft("", {}), request)
+    if name or not (request.id or request.url):
+        check_free(names.check_model_name(name or str(request.config_file.get("name") or "")), settings, request.force)
 
 
 def _draft(request: InstallRequest, galleries: Galleries, access: Access) -> _Draft:
@@ -92,7 +108,7 @@ def _draft(request: InstallRequest, galleries: Galleries, access: Access) -> _Dr
         return _Draft("", {"parameters": {"model": _as_address(request.url)}})
     if request.config_file or request.overrides or request.files:
         return _Draft("", {})
-    raise InvalidRequest("Name a model by `id`, by `url`, or give its configuration as `config_file`.", param="id")
+    raise InvalidRequest(NOTHING, param="id")
 
 
 def _is_document(url: str) -> bool:
@@ -203,7 +219,7 @@ def _nested(path: tuple[str, ...], value: Any) -> dict[str, Any]:
     return found
 
 
-def _check_free(name: str, settings: Settings, force: bool) -> None:
+def check_free(name: str, settings: Settings, force: bool) -> None:
     """Raise `InvalidRequest` if a model of this name is there that the server has not installed."""
     file = settings.models_path.absolute() / f"{name}.yaml"
     known = Registry(settings).models().get(name)

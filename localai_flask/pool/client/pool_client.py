@@ -75,6 +75,12 @@ class PoolClient:
             directory.await_answer(patience_s)
         return {status.name: PUBLIC_STATES[status.state] for status in directory.statuses().values()}
 
+    def load_progress(self) -> dict[str, float]:
+        """Return how far the loading of models is (0 to 1), by name."""
+        directory, _ = self._started()
+        found = directory.statuses().values()
+        return {status.name: status.progress for status in found if status.state is ModelState.LOADING}
+
     def infos(self) -> dict[str, ModelInfo]:
         """Return what is known of the models that are loaded, by name."""
         directory, _ = self._started()

@@ -1,0 +1,125 @@
+"""The events of all models, from one look to the next: the body of the stream at /models/sse."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from localai_flask.api import current
+from localai_flask.api.answer.frames import comment, frame
+from localai_flask.api.answer.model_status import ModelStatus, progress_of, status_of
+from localai_flask.api.answer.sse import PING, guarded
+from localai_flask.api.work.watch import Watch, is_draining
+from localai_flask.config.registry import Registry
+from localai_flask.errors import ApiError
+from localai_flask.gallery.jobs import Job, Jobs
+from localai_flask.pool.client.pool_client import PoolClient
+
+LOOK_S = 0.5
+PING_S = 10.0
+EVERY = "*"
+"""Instead of a model's name: of all of them."""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What one look has shown."""
+
+    statuses: dict[str, ModelStatus]
+    jobs: dict[str, Job]
+
+
+def look(registry: Registry, pool: PoolClient, jobs: Jobs, since: float) -> Seen:
+    """Look at all models, at the jobs that have not ended, and at those that have since a time."""
+    states, loading = pool.states(), pool.load_progress()
+    statuses = {
+        name: status_of(states.get(config.engine.name, "cold"), loading.get(config.engine.name))
+        for name, config in registry.models().items()
+    }
+    found = jobs.list()
+    return Seen(statuses, {job.id: job for job in found if not job.has_ended or job.changed_at >= since})
+
+
+def events_between(before: Seen, now: Seen) -> Iterator[dict[str, Any]]:
+    """Yield what has happened between two looks."""
+    for name in before.statuses.keys() - now.statuses.keys():
+        yield {"model": name, "event": "model_remove"}
+    if now.statuses.keys() - before.statuses.keys():
+        yield {"model": EVERY, "event": "models_reload"}
+    for name, status in now.statuses.items():
+        known = before.statuses.get(name)
+        if known is not None and known != status:
+            yield {"model": name, "event": "model_status", "data": _status(status)}
+    for id, job in now.jobs.items():
+        if job.request is not None and job != before.jobs.get(id):
+            yield from _events_of(job, before.jobs.get(id))
+
+
+def _events_of(job: Job, known: Job | None) -> Iterator[dict[str, Any]]:
+    name = job.wanted
+    if job.has_ended:
+        if known is None or not known.has_ended:
+            well = job.status == "completed"
+            about = {"name": job.name} if well else {"error": job.error or job.status}
+            yield {"model": name, "event": "download_finished" if well else "download_failed", "data": about}
+    elif known is None or known.status != job.status:
+        yield {"model": name, "event": "model_status", "data": {"status": "downloading"}}
+    if not job.has_ended and (progress := progress_of(job)):
+        yield {"model": name, "event": "download_progress", "data": progress}
+
+
+def _status(status: ModelStatus) -> dict[str, Any]:
+    told: dict[str, Any] = {"status": status.value}
+    if status.progress is not None:
+        told["progress"] = status.progress
+    return told | ({"failed": True} if status.failed else {})
+
+
+def _frame(event: dict[str, Any]) -> bytes:
+    return frame(msgspec.json.encode(event))
+
+
+class ModelEvents:
+    """The body of the stream; it ends when the client leaves or the server stops."""
+
+    def __init__(self, environ: dict[str, Any], jobs: Jobs, when_closed: Callable[[], None]):
+        self._watch = Watch(environ)
+        self._registry, self._pool, self._jobs = current.registry(), current.pool(), jobs
+        self._when_closed: Callable[[], None] | None = when_closed
+        self._begun = time.time()
+        try:
+            self._seen = self._look()
+        except BaseException:
+            self.close()
+            raise
+        self._frames = guarded(self._tell(), self._end, self._watch.record)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._frames
+
+    def close(self) -> None:
+        """End the stream; may be called again."""
+        when_closed, self._when_closed = self._when_closed, None
+        if when_closed is not None:
+            when_closed()
+
+    def _look(self) -> Seen:
+        return look(self._registry, self._pool, self._jobs, self._begun)
+
+    def _end(self, error: ApiError) -> bytes:
+        return _frame({"model": EVERY, "event": "error", "data": {"message": str(error)}})
+
+    def _tell(self) -> Iterator[bytes]:
+        yield comment("watching")  # headers leave with the first bytes
+        spoke = time.monotonic()
+        while not is_draining():
+            time.sleep(LOOK_S)
+            self._watch.check()
+            seen = self._look()
+            frames = b"".join(map(_frame, events_between(self._seen, seen)))
+            self._seen = seen
+            if frames or time.monotonic() - spoke > PING_S:
+                spoke = time.monotonic()
+                yield frames or PING

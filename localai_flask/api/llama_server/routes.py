@@ -1,0 +1,134 @@
+"""Load, unload, download and delete models, and watch them, as llama-server's router has it; on our own jobs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import msgspec
+from flask import Response, request
+
+from localai_flask.api import current
+from localai_flask.api.answer.json_response import json_response
+from localai_flask.api.answer.sse import stream_response
+from localai_flask.api.door.auth import admin_only
+from localai_flask.api.llama_server.events import ModelEvents
+from localai_flask.api.localai.folder_routes import remove
+from localai_flask.api.localai.gallery_routes import jobs, start_job
+from localai_flask.api.localai.gallery_schemas import ModelCall, ModelRequest
+from localai_flask.api.pages import openapi
+from localai_flask.api.request.model_choice import find_model
+from localai_flask.api.request.parsing import Blueprint
+from localai_flask.errors import ApiError, InvalidRequest, Overloaded
+from localai_flask.gallery.models.request import InstallRequest
+from localai_flask.pool.client.session import BEAT_S, Session
+
+bp = Blueprint("llama-server", __name__, description="Models as llama-server's router manages them")
+log = logging.getLogger("gunicorn.error")
+
+MOST_LOADS, MOST_LISTENERS = 16, 32
+"""Models that one process has loaded for whoever does not wait, and clients that watch through it."""
+_loads = threading.BoundedSemaphore(MOST_LOADS)
+_listeners = threading.BoundedSemaphore(MOST_LISTENERS)
+MODEL = {
+    "in": "query",
+    "name": "model",
+    "required": True,
+    "description": "The model's name.",
+    "schema": {"type": "string"},
+}
+
+
+class Success(msgspec.Struct):
+    success: bool = True
+
+
+@bp.post("/models/load")
+@admin_only
+@bp.arguments(ModelRequest)
+@bp.response(200, openapi.schema(Success), description="The model is being loaded; /models tells how far it is.")
+@bp.doc(operationId="startLoading")
+def start_loading(call: ModelCall) -> Response:
+    """Have a model loaded, without waiting for it"""
+    config = find_model(call.model, "chat")
+    if not _loads.acquire(blocking=False):
+        raise Overloaded(f"{MOST_LOADS} models are being loaded already; try again later.")
+    session = current.pool().session(config)
+    threading.Thread(target=_load, args=(session, config.name), name=f"load-{config.name}", daemon=True).start()
+    return json_response(Success())
+
+
+def _load(session: Session, name: str) -> None:
+    """Wait for a model, as nobody loads what no request waits for."""
+    try:
+        for _ in session.wait_ready(BEAT_S):
+            pass
+        session.leave()
+    except ApiError as error:
+        log.warning("model %s was not loaded: %s", name, error)
+    finally:
+        _loads.release()
+
+
+@bp.post("/models/unload")
+@admin_only
+@bp.arguments(ModelRequest)
+@bp.response(200, openapi.schema(Success), description="The model leaves when its requests have ended.")
+@bp.doc(operationId="startUnloading")
+def start_unloading(call: ModelCall) -> Response:
+    """Have a model leave the memory, or give its download up"""
+    if cancel_downloads(call.model):
+        return json_response(Success())
+    config = find_model(call.model, "chat")
+    if not current.pool().unload(config.engine.name, by_force=False):
+        raise InvalidRequest(f"The model {call.model!r} is not loaded.", param="model")
+    return json_response(Success())
+
+
+@bp.post("/models")
+@admin_only
+@bp.arguments(ModelRequest)
+@bp.response(200, openapi.schema(Success), description="The model is being fetched; /models/sse tells how far it is.")
+@bp.doc(operationId="downloadModel")
+def download_model(call: ModelCall) -> Response:
+    """Fetch a model of a gallery, or of an address such as `owner/repo:Q4_K_M`"""
+    if call.model in current.registry().models():
+        raise InvalidRequest(f"The model {call.model!r} is there already.", param="model")
+    start_job(InstallRequest(id=call.model))
+    return json_response(Success())
+
+
+@bp.route("/models", methods=["DELETE"])
+@bp.response(200, openapi.schema(Success))
+@bp.doc(operationId="removeModel", parameters=[MODEL])
+@admin_only
+def remove_model() -> Response:
+    """Delete a model, and its files that no other model uses"""
+    name = request.args.get("model", "")
+    if not name:
+        raise InvalidRequest("Name the model, as in DELETE /models?model=demo.", param="model")
+    if cancel_downloads(name):
+        return json_response(Success())
+    remove(name)
+    return json_response(Success())
+
+
+@bp.get("/models/sse")
+@bp.doc(
+    operationId="watchModels",
+    responses={"200": {"description": "Events.", "content": {"text/event-stream": {"schema": openapi.EVENT}}}},
+)
+@admin_only
+def watch_models() -> Response:
+    """Watch all models: what is loaded, fetched, installed and deleted, as server-sent events"""
+    if not _listeners.acquire(blocking=False):
+        raise Overloaded(f"{MOST_LISTENERS} clients watch the models of this process already; try again later.")
+    return stream_response(ModelEvents(request.environ, jobs(), _listeners.release))
+
+
+def cancel_downloads(name: str) -> bool:
+    """Cancel the downloads of a name, be it what was asked for or what the model is called; return whether any was."""
+    found = [job for job in jobs().list(unfinished_only=True) if name in (job.name, job.wanted)]
+    for job in found:
+        jobs().cancel(job.id)
+    return bool(found)

@@ -1,0 +1,132 @@
+"""LocalAI's endpoints about the models folder: delete a model, write its YAML, look at the folder anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Response, request
+
+from localai_flask.api import current
+from localai_flask.api.answer.json_response import json_response
+from localai_flask.api.door.auth import admin_only
+from localai_flask.api.localai import gallery_shapes as shapes
+from localai_flask.api.localai.gallery_routes import jobs, told_of
+from localai_flask.api.pages import openapi
+from localai_flask.api.request.body import decode_json, read_body
+from localai_flask.api.request.parsing import Blueprint
+from localai_flask.config import catalog
+from localai_flask.config.model import ModelConfig
+from localai_flask.config.model_yaml import yamlfile
+from localai_flask.errors import InvalidRequest
+from localai_flask.gallery.models import names, records, removal
+from localai_flask.gallery.models.plan import check_free
+
+bp = Blueprint("models-folder", __name__, description="What the models folder holds")
+
+YAML_BODY = {
+    "required": True,
+    "content": {
+        "application/yaml": {"schema": {"type": "string"}},
+        "application/json": {"schema": {"type": "object"}},
+    },
+}
+
+
+@bp.post("/models/delete/<path:name>")
+@bp.alias("/api/models/delete/<path:name>", methods=["POST"])
+@bp.response(200, openapi.schema(shapes.JobStarted), description="The job, which has ended with this answer.")
+@bp.doc(operationId="deleteModel")
+@admin_only
+def delete_model(name: str) -> Response:
+    """Delete a model, and its files that no other model uses"""
+    return json_response(told_of(remove(name)))
+
+
+@bp.post("/models/reload")
+@bp.response(200, openapi.schema(shapes.Done))
+@bp.doc(operationId="reloadModels")
+@admin_only
+def reload_models() -> Response:
+    """Look at the models folder now, which happens each second anyway"""
+    current.registry().refresh()
+    return json_response(shapes.Done(True, f"{len(current.registry().models())} models"))
+
+
+@bp.post("/models/edit/<path:name>")
+@bp.response(200, openapi.schema(shapes.Configured))
+@bp.doc(operationId="editModel", requestBody=YAML_BODY)
+@admin_only
+def edit_model(name: str) -> Response:
+    """Replace a model's YAML; requests from now on go by it"""
+    folder = current.settings().models_path.absolute()
+    current.registry().refresh()
+    source = removal.find_source(name, current.registry(), folder)
+    file = source if source.suffix.lower() in names.CONFIGS else folder / f"{names.check_model_name(name)}.yaml"
+    text = _posted_yaml()
+    config = catalog.check_text(text, file)
+    if config.name != name:
+        said = f"The YAML is of {config.name!r} and no more of {name!r}; leave its `name` as it is."
+        raise InvalidRequest(said, param="name")
+    return _written(config, file, text)
+
+
+@bp.post("/models/import")
+@bp.response(200, openapi.schema(shapes.Configured))
+@bp.doc(operationId="importConfiguration", requestBody=YAML_BODY)
+@admin_only
+def import_configuration() -> Response:
+    """Write the YAML of a new model, whose files are there or are named with their origin"""
+    text, folder = _posted_yaml(), current.settings().models_path.absolute()
+    config = catalog.check_text(text, folder / "posted.yaml")
+    content = yamlfile.parse(text)
+    if not isinstance(content, dict) or not content.get("name"):
+        raise InvalidRequest("The YAML has no `name`; give the model one.", param="name")
+    name = names.check_model_name(config.name)
+    if name != config.name:
+        raise InvalidRequest(f"The name {config.name!r} cannot be that of a file; take {name!r}.", param="name")
+    check_free(name, current.settings(), force=False)
+    return _written(config, folder / f"{name}.yaml", text)
+
+
+def remove(name: str) -> str:
+    """Let a model leave the memory, delete it, and return the id of the job that says so.
+
+    Raises what `remove_model` raises.
+    """
+    settings = current.settings()
+    current.registry().refresh()
+    for job in jobs().list(unfinished_only=True):
+        if job.name == name:
+            jobs().cancel(job.id)
+    config = current.registry().models().get(name)
+    if config is not None and not _shares_worker(config):
+        current.pool().unload(config.engine.name, by_force=False)
+    removed = removal.remove_model(name, settings)
+    current.registry().refresh()
+    return jobs().record_removal(removed)
+
+
+def _shares_worker(config: ModelConfig) -> bool:
+    """Return whether another model is served by the same worker, or this is an alias, which has none."""
+    others = [each for each in current.registry().models().values() if each.name != config.name and not each.alias]
+    return bool(config.alias) or any(each.key == config.key for each in others)
+
+
+def _posted_yaml() -> str:
+    """Return the body as YAML, as it was written unless it is JSON."""
+    body = read_body(request)
+    if not body.strip():
+        raise InvalidRequest("The body is empty; send the model's YAML.")
+    if request.is_json:
+        return records.dump_yaml(decode_json(body))
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"The body is no UTF-8 (byte {error.start}).") from None
+
+
+def _written(config: ModelConfig, file: Path, text: str) -> Response:
+    records.write_whole(names.check_place(current.settings().models_path, file.name), text)
+    current.registry().refresh()
+    said = f"The model {config.name} is written; requests from now on go by it."
+    return json_response(shapes.Configured(True, said, file.name, config.name))
