@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from localai_flask.sizes import parse_bytes, parse_share
+
 SPARED_BYTES = 1 << 30
 """Memory that is left to the rest of the machine where nobody has set a limit."""
 GPU_DEVICES = ("nvidia[0-9]*", "kfd", "dxg", "dri/renderD*")
+RESERVE_SHARE = 0.1
+"""The part of the memory that is left to everything else where nobody has set a budget, at least a GiB."""
+LEAST_RESERVE = 1 << 30
 CPU = Path("/sys/devices/system/cpu")
 CGROUP = Path("/sys/fs/cgroup")
 _room: int | None = None
@@ -36,6 +41,18 @@ def available_memory() -> int:
     if _room is not None:  # the pool spares the rest of the machine already, and whoever asks here does it again
         free = min(free, _room - resident_memory() + SPARED_BYTES)
     return max(free, 0)
+
+
+def choose_budget(text: str, total: int) -> int | None:
+    """Return how many bytes models may take on a machine with that much memory; None if there is no limit.
+
+    Where a GPU may hold models, nobody knows from outside how much of one lies where, so that there has to be asked.
+    """
+    if text:
+        share = parse_share(text)
+        size = parse_bytes(text) if share is None else int(total * share)
+        return size or None
+    return None if has_gpu_device() else total - max(LEAST_RESERVE, int(total * RESERVE_SHARE))
 
 
 def limit_memory(size: int | None) -> None:

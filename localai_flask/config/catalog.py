@@ -149,7 +149,7 @@ def _read_one(document: Document, only: bool) -> Loaded | Broken:
         if not name:
             raise document.error((), "a model of the list has no `name`; give it one", "name")
         loaded = model_reader.load(document._replace(content={**content, "name": content.get("name") or name}))
-        loaded = loaded._replace(config=downloads.name_file(loaded.config, document.file))
+        loaded = loaded._replace(config=downloads.name_files(loaded.config, document.file))
         _check(loaded.config, document)
     except ConfigError as error:
         return Broken(name or document.file.stem, model if isinstance(model, str) else "", error)
@@ -176,7 +176,9 @@ def _check(config: ModelConfig, document: Document) -> None:
             )
         raise document.error(("parameters",), said, "parameters.model")
     if references.is_address(model):
-        said = "`parameters.model` is an address; download the model into the models folder and name the file"
+        said = (
+            "`parameters.model` is an address of no kind that the server fetches; put the file into the models folder"
+        )
         raise document.error(("parameters", "model"), said)
     for key, text in templates.inline(config).items():
         if problem := templates.syntax_problem(key, text):

@@ -154,6 +154,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     dtype: str = ""
     replicas: Positive = 1
     download_files: tuple[DownloadFile, ...] = ()
+    trust_pickles: bool = False
+    """Whether files are fetched that may run code when they are read."""
     models_path: str = ""
     """Where relative file names of this config are looked up; filled in by the registry, not a YAML key."""
     file_stamp: str = ""

@@ -49,13 +49,13 @@ class PrivateAddress(InvalidRequest):
 class NameTaken(ApiError):
     """The models folder has another file of that name."""
 
-    status, type, code = 409, "invalid_request_error", "model_file_exists"
+    status, type, code = 422, "model_error", "model_file_exists"
 
 
 class Offline(ApiError):
     """Something would have to be fetched, and this server is set to fetch nothing."""
 
-    status, type, code = 409, "server_error", "offline"
+    status, type, code = 422, "server_error", "offline"
 
 
 class Stopped(ApiError):

@@ -10,21 +10,16 @@ from pathlib import Path
 
 from localai_flask.config import traits
 from localai_flask.config.files.settling import files_of
+from localai_flask.config.memory import PROCESS_BYTES, cache_bytes, process_bytes
 from localai_flask.config.model import EngineConfig
 from localai_flask.machine import has_gpu_device
 
-PROCESS_BYTES = {"transformers": 512 << 20, "echo": 32 << 20}
-"""What a worker takes without a model, by engine."""
-COMPACT_PROCESS_BYTES = 128 << 20
-"""The same for the others."""
-CACHE_SHARES = {"f32": 2.0, "q8_0": 34 / 64, "q5_1": 24 / 64, "q5_0": 22 / 64, "q4_1": 20 / 64, "q4_0": 18 / 64}
-"""What a number of the cache takes, beside one of 16 bits."""
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.gguf", "*.pth")
 
 
 def estimate_need(config: EngineConfig) -> int:
     """Return how many bytes one worker of a model will take at least; 0 if nothing is known."""
-    base = PROCESS_BYTES.get(config.backend, COMPACT_PROCESS_BYTES)
+    base = process_bytes(config.backend)
     if not config.parameters.model:
         return base if config.backend in PROCESS_BYTES else 0
     if config.backend != "echo" and has_gpu_device() and config.gpu_layers != 0:
@@ -54,5 +49,4 @@ def _cache_bytes(config: EngineConfig) -> int:
     """Return what one request's context takes in the cache."""
     if config.backend in PROCESS_BYTES or (header := traits.read_header(config.model_path)) is None:
         return 0
-    share = sum(CACHE_SHARES.get(kind, 1.0) for kind in (config.cache_type_k, config.cache_type_v)) / 2
-    return int((traits.context_length(config) or 0) * header.cached_bytes * share)
+    return cache_bytes(config, traits.context_length(config) or 0, header.cached_bytes)

@@ -148,7 +148,7 @@ def test_a_projector_comes_with_its_model() -> None:
 
 def test_a_folder_has_what_transformers_needs_and_no_code(tmp_path: Path) -> None:
     offer = offer_of("o/folder")
-    names = ["1_Pooling/config.json", "LICENSE", "config.json", "tokenizer.json", "model.safetensors"]
+    names = ["1_Pooling/config.json", "LICENSE", "tokenizer.json", "model.safetensors", "config.json"]
     assert paths(offer) == [f"o/folder/{name}" for name in names] and offer.model == "o/folder"
     fetch(offer, tmp_path)
     assert (tmp_path / "o/folder/1_Pooling/config.json").read_bytes() == b"{}"
@@ -159,7 +159,7 @@ def test_pickles_are_refused_unless_they_are_trusted() -> None:
         with pytest.raises(NotOffered, match="trust_pickles"):
             offer_of(text)
     trusting = Access(Path(), private_addresses=True, pickles=True)
-    assert paths(offer_of("o/pickled", trusting)) == ["o/pickled/config.json", "o/pickled/pytorch_model.bin"]
+    assert paths(offer_of("o/pickled", trusting)) == ["o/pickled/pytorch_model.bin", "o/pickled/config.json"]
 
 
 @pytest.mark.parametrize(

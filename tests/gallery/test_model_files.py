@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from localai_flask.config.model_yaml.downloads import missing_files
 from localai_flask.config.registry import Registry
-from localai_flask.errors import ConfigError
+from localai_flask.errors import ConfigError, NoRoom
+from localai_flask.gallery.errors import NotOffered, Offline
 from localai_flask.gallery.model_files import fetch_missing
 from localai_flask.gallery.progress import Progress
 from localai_flask.settings import Settings
+from tests.support.fake_hub import Hub
 from tests.support.package_index import Index
 from tests.support.processes import running, wait_for
 
@@ -104,3 +107,70 @@ def test_a_wrong_sum_in_the_yaml_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"other\.dat has the sha256"):
         fetch_missing(config, lambda _: None)
     assert not (tmp_path / "models/other.dat").exists()
+
+
+def fetch(folder: Path, yaml: str, backend: str = "llama-cpp") -> Path:
+    (folder / "it.yaml").write_text(f"name: it\nbackend: {backend}\n{yaml}")
+    config = Registry(Settings(models_path=folder)).get("it")
+    assert fetch_missing(config, lambda _: None)
+    assert not missing_files(config)
+    return config.model_path
+
+
+def test_a_quantization_gets_the_name_that_the_yaml_means(hub: Hub, tmp_path: Path) -> None:
+    hub.add("o/r-GGUF", {"r-Q4_K_M.gguf": CONTENT, "r-Q8_0.gguf": OTHER, "mmproj-F16.gguf": OTHER})
+    path = fetch(tmp_path, "parameters: {model: 'hf.co/o/r-GGUF:Q8_0'}")
+    assert path == tmp_path / "r-GGUF-Q8_0.gguf" and path.read_bytes() == OTHER
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["it.yaml", "r-GGUF-Q8_0.gguf"]
+
+
+def test_all_parts_of_a_split_file_are_fetched_and_missed(hub: Hub, tmp_path: Path) -> None:
+    parts = {f"sub/big-0000{number}-of-00002.gguf": bytes([number]) * 20_000 for number in (1, 2)}
+    hub.add("o/r", parts)
+    yaml = "parameters: {model: 'huggingface://o/r/sub/big-00001-of-00002.gguf'}"
+    assert fetch(tmp_path, yaml) == tmp_path / "big-00001-of-00002.gguf"
+    second = tmp_path / "big-00002-of-00002.gguf"
+    assert second.read_bytes() == parts["sub/big-00002-of-00002.gguf"]
+    second.unlink()
+    fetch(tmp_path, yaml)
+    assert second.exists()
+    with pytest.raises(ConfigError, match="one in 2 parts"):
+        fetch(tmp_path, "parameters: {model: 'huggingface://o/r'}")
+
+
+def test_a_folder_is_whole_with_its_last_file(hub: Hub, tmp_path: Path) -> None:
+    files = {"config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors": bytes(20_000)}
+    hub.add("o/r", files)
+    hub.cdn.behaviour.statuses = [404]
+    yaml = "parameters: {model: 'huggingface://o/r'}"
+    with pytest.raises(ConfigError, match="404"):
+        fetch(tmp_path, yaml, "transformers")
+    assert (tmp_path / "o/r/tokenizer.json").exists() and not (tmp_path / "o/r/config.json").exists()
+    assert fetch(tmp_path, yaml, "transformers") == tmp_path / "o/r"
+    assert {path.name: path.read_bytes() for path in (tmp_path / "o/r").iterdir()} == files
+    with pytest.raises(ConfigError, match="is not one file but a folder"):
+        fetch(tmp_path, "parameters: {model: 'huggingface://o/r'}")
+
+
+def test_a_pickle_is_refused_by_either_name_unless_it_is_trusted(hub: Hub, tmp_path: Path) -> None:
+    hub.add("o/r", {"w.bin": CONTENT, "w.dat": CONTENT})
+    for uri, name in (("o/r/w.bin", "w.dat"), ("o/r/w.dat", "w.bin")):
+        listed = f"parameters: {{model: m.gguf}}\ndownload_files: [{{filename: {name}, uri: 'hf://{uri}'}}]\n"
+        with pytest.raises(NotOffered, match="trust_pickles"):
+            fetch(tmp_path, listed)
+        fetch(tmp_path, f"{listed}trust_pickles: true\n")
+
+
+def test_a_model_that_could_never_run_is_not_fetched(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.add("o/r", {"big.gguf": CONTENT})
+    monkeypatch.setenv("LOCALAI_MEMORY_BUDGET", "3MB")
+    with pytest.raises(NoRoom, match="cannot run on this machine: it takes about 138 MB of memory"):
+        fetch(tmp_path, "parameters: {model: 'huggingface://o/r/big.gguf'}")
+    assert not hub.cdn.asked or {asked for _, asked in hub.cdn.asked} == {"bytes=0-4194303"}
+
+
+def test_offline_a_missing_file_says_so(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALAI_OFFLINE", "true")
+    with pytest.raises(Offline):
+        fetch(tmp_path, "parameters: {model: 'huggingface://o/r/big.gguf'}")
+    assert not hub.authorizations

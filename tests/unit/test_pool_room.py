@@ -10,11 +10,12 @@ import pytest
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo, OutOfMemory
 from localai_flask.generation import ModelInfo
+from localai_flask.machine import choose_budget
 from localai_flask.pool.manager.actions import Action, Kill, Refuse, Start, Unload
 from localai_flask.pool.manager.entries import Intent, ModelEntry
 from localai_flask.pool.manager.model_table import ModelTable
 from localai_flask.pool.manager.planner import plan
-from localai_flask.pool.manager.rules import Rules, choose_budget
+from localai_flask.pool.manager.rules import Rules
 from localai_flask.pool.manager.worker_entry import WorkerEntry
 
 NOW = 1000.0
@@ -326,7 +327,7 @@ def test_the_budget_as_it_is_set(text: str, budget: int | None) -> None:
 
 @pytest.mark.parametrize(("total", "budget"), [(16, 14.4), (4, 3)])
 def test_the_budget_where_nobody_has_set_it(monkeypatch: pytest.MonkeyPatch, total: int, budget: float) -> None:
-    monkeypatch.setattr("localai_flask.pool.manager.rules.has_gpu_device", lambda: False)
+    monkeypatch.setattr("localai_flask.machine.has_gpu_device", lambda: False)
     assert choose_budget("", total * GIB) == pytest.approx(budget * GIB)
-    monkeypatch.setattr("localai_flask.pool.manager.rules.has_gpu_device", lambda: True)
+    monkeypatch.setattr("localai_flask.machine.has_gpu_device", lambda: True)
     assert choose_budget("", total * GIB) is None

@@ -340,8 +340,10 @@ def test_the_second_of_two_equal_names_is_a_problem(folder):
         ("parameters: {model: ../a.gguf}", "leads out of the models folder"),
         ("parameters: {model: a/../../b.gguf}", "leads out of the models folder"),
         ("backend: echo\ndownload_files: [{filename: ../x}]", "leads out of the models folder"),
-        ("parameters: {model: 'huggingface://o/r/f.gguf'}", "is an address"),
-        ("parameters: {model: 'github:o/r/f.gguf'}", "is an address"),
+        ("parameters: {model: 's3://o/r/f.gguf'}", "is an address of no kind"),
+        ("parameters: {model: 'huggingface://o/../f.gguf'}", "no repository"),
+        ("parameters: {model: 'file:///etc/passwd'}", "leads out of the models folder"),
+        ("parameters: {model: 'file://../x.gguf'}", "does not lead straight down"),
         ("backend: llama-cpp", "`parameters.model` is missing"),
         ("description: nothing", "`parameters.model` is missing"),
     ],
@@ -356,9 +358,9 @@ def test_a_missing_model_file_is_the_workers_matter(folder):
 
 
 def test_listed_downloads_must_be_there(folder):
-    path = folder(a__yaml="backend: echo\ndownload_files: [{filename: sub/x.bin, uri: 'https://example.org/x'}]")
+    path = folder(a__yaml="backend: echo\ndownload_files: [{filename: sub/x.bin, uri: 's3://example.org/x'}]")
     registry = over(path)
-    with pytest.raises(ConfigError, match=f"download it from https://example.org/x to {path / 'sub/x.bin'}"):
+    with pytest.raises(ConfigError, match=f"download it from s3://example.org/x to {path / 'sub/x.bin'}"):
         registry.get("a")
     (path / "sub").mkdir()
     (path / "sub/x.bin").touch()

@@ -160,6 +160,11 @@ def inspect(path: Path, *, with_vocabulary: bool = False, named_by: str = "param
         raise ConfigError(f"{path} cannot be read ({error.strerror}); check its permissions and its disk.") from error
 
 
+def inspect_stream(name: str, file: BinaryIO, size: int) -> GGUFInfo:
+    """Read the header of a file of that size which is open somewhere; raise `ConfigError` as `inspect` does."""
+    return _inspect(Path(name), file, size, _Tokens(False))
+
+
 def _inspect(path: Path, file: BinaryIO, size: int, tokens: _Tokens) -> GGUFInfo:
     head = file.read(32)
     if head[:4] != MAGIC:

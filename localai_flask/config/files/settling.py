@@ -110,7 +110,7 @@ def files_of(path: Path) -> list[Path]:
 
 def missing(path: Path) -> ConfigError | None:
     """Find what is missing of a model, as far as its files tell."""
-    parts = _parts(path, match) if (match := PART.fullmatch(path.name)) else [path]
+    parts = all_parts(path)
     for part in parts:
         if len(parts) > 1 and not part.exists():
             return ConfigError(
@@ -144,6 +144,11 @@ def _find_cut(file: Path, _: State | None) -> tuple[str, float] | None:
     except ConfigError:  # it is something else; whoever loads it says what
         pass
     return None
+
+
+def all_parts(path: Path) -> list[Path]:
+    """List all files that a model should lie in: itself, or each part if its name is that of a part."""
+    return _parts(path, match) if (match := PART.fullmatch(path.name)) else [path]
 
 
 def _parts(path: Path, match: re.Match[str]) -> list[Path]:

@@ -7,29 +7,56 @@ from pathlib import Path
 from msgspec import structs
 
 from localai_flask.config import references
+from localai_flask.config.files.settling import all_parts
 from localai_flask.config.model import DownloadFile, EngineConfig, ModelConfig
+from localai_flask.config.model_yaml.paths import LEADS_OUT
 from localai_flask.config.references import Reference
 from localai_flask.errors import ConfigError
 
+ADDRESS_KEYS = ("draft_model", "lora_adapter")
+"""What may be an address beside `parameters.model`."""
+FOLDER_BACKENDS = frozenset({"transformers", "vllm", "sentencetransformers", "huggingface-embeddings", "mamba"})
+"""Engines for which a whole repository of a hub means a folder of safetensors, where all others want GGUF."""
+LAST_OF_FOLDER = "config.json"
+"""What is fetched last of a folder: with it the folder counts as a model, and as whole."""
 
-def name_file(config: ModelConfig, source: Path) -> ModelConfig:
-    """Turn a `parameters.model` that is an address into the name its file gets, and list it in `download_files`.
+
+def name_files(config: ModelConfig, source: Path) -> ModelConfig:
+    """Turn addresses that stand for files into the names those get, and list them in `download_files`.
 
     Raises `ConfigError` if an address cannot be read.
     """
     for entry in config.download_files:
         _check_entry(entry, source)
-    model = config.parameters.model
-    if not references.is_fetched(model):
-        return config
-    parsed = _parse(model, "parameters.model", source)
-    listed = next((entry for entry in config.download_files if entry.uri == model), None)
-    entry = listed or DownloadFile(filename=parsed.file_name, uri=model)
-    return structs.replace(
-        config,
-        parameters=structs.replace(config.parameters, model=entry.filename),
-        download_files=config.download_files if listed else (*config.download_files, entry),
-    )
+    config, model = _named(config, config.parameters.model, "parameters.model", source)
+    config = structs.replace(config, parameters=structs.replace(config.parameters, model=model))
+    for key in ADDRESS_KEYS:
+        config, name = _named(config, getattr(config, key), key, source)
+        config = structs.replace(config, **{key: name})
+    return config
+
+
+def _named(config: ModelConfig, value: str, key: str, source: Path) -> tuple[ModelConfig, str]:
+    """Return the file that a key's value means, with the config that lists where it comes from."""
+    if references.is_local(value):
+        path = _parse(value, key, source).path
+        if path.startswith("/"):
+            raise ConfigError(f"{source}: `{key}` {LEADS_OUT.format(name=value)}.", param=key)
+        return config, path
+    if not references.is_fetched(value):
+        return config, value
+    listed = next((entry for entry in config.download_files if entry.uri == value), None)
+    if listed is None:
+        listed = DownloadFile(filename=_local_name(_parse(value, key, source), config.backend), uri=value)
+        config = structs.replace(config, download_files=(*config.download_files, listed))
+    return config, listed.filename
+
+
+def _local_name(reference: Reference, backend: str) -> str:
+    """Return what a file is called here whose name only its source knows: decided before anybody is asked."""
+    if reference.file_name:
+        return reference.file_name
+    return reference.repo if backend in FOLDER_BACKENDS else f"{reference.stem}.gguf"
 
 
 def _check_entry(entry: DownloadFile, source: Path) -> None:
@@ -50,9 +77,15 @@ def _parse(uri: str, key: str, source: Path) -> Reference:
 
 
 def missing_files(config: EngineConfig) -> list[DownloadFile]:
-    """List the files of `download_files` that are not there."""
+    """List the files of `download_files` that are not there, or not whole: parts of a split file, or of a folder."""
     folder = Path(config.models_path)
-    return [entry for entry in config.download_files if not (folder / entry.filename).exists()]
+    return [entry for entry in config.download_files if not _is_there(folder / entry.filename)]
+
+
+def _is_there(path: Path) -> bool:
+    if path.is_dir():
+        return (path / LAST_OF_FOLDER).exists()
+    return all(part.exists() for part in all_parts(path))
 
 
 def check_files(config: EngineConfig) -> None:

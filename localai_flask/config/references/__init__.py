@@ -11,10 +11,8 @@ from collections.abc import Callable
 from localai_flask.config.references import hub, local, packages, registries, web
 from localai_flask.config.references.reference import Reference, is_sha256
 
-__all__ = ["Reference", "is_address", "is_fetched", "is_sha256", "parse"]
+__all__ = ["Reference", "is_address", "is_fetched", "is_local", "is_sha256", "parse"]
 
-FETCHED = frozenset({"pypi"})
-"""The schemes that the server can fetch from."""
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|(github|file|oci|ollama|docker|hf|huggingface):", re.IGNORECASE)
 _HOSTS = ("hf.co/", "huggingface.co/", "ghcr.io/", "quay.io/", "docker.io/", "registry.ollama.ai/")
@@ -42,9 +40,15 @@ def is_address(text: str) -> bool:
     return bool(_ADDRESS.match(text)) or text.lower().startswith(_HOSTS)
 
 
+def is_local(text: str) -> bool:
+    """Return whether this is an address of something in the models folder."""
+    return text.lower().startswith("file:")
+
+
 def is_fetched(text: str) -> bool:
     """Return whether this is an address that the server can fetch from."""
-    return is_address(text) and text.partition(":")[0].lower() in FETCHED
+    is_known = text.partition(":")[0].lower() in _PARSERS or text.lower().startswith(_HOSTS)
+    return is_address(text) and is_known and not is_local(text)
 
 
 def parse(text: str) -> Reference:

@@ -15,7 +15,7 @@ from localai_flask.gallery.errors import NotOffered, Offline
 from localai_flask.gallery.sources.access import Access
 from localai_flask.gallery.sources.offer import Offer, RemoteFile
 
-__all__ = ["Access", "Offer", "RemoteFile", "connect", "look_up"]
+__all__ = ["Access", "Offer", "RemoteFile", "connect", "look_up", "refuse_pickle"]
 
 SOURCES = {
     "huggingface": "localai_flask.gallery.sources.hub",
@@ -37,7 +37,8 @@ def look_up(reference: Reference, access: Access) -> Offer:
     if access.offline and reference.scheme != "file":
         raise Offline(f"{reference.text} cannot be fetched: this server is set to be offline (LOCALAI_OFFLINE).")
     offer: Offer = importlib.import_module(SOURCES[reference.scheme]).look_up(reference, access)
-    _refuse_pickles(offer, access)
+    for file in offer.files:
+        refuse_pickle(file.path, access)
     return offer
 
 
@@ -47,10 +48,10 @@ def connect(file: RemoteFile) -> requests.Session:
     return session
 
 
-def _refuse_pickles(offer: Offer, access: Access) -> None:
-    pickled = next((file.path for file in offer.files if file.path.lower().endswith(PICKLES)), None)
-    if pickled and not access.pickles:
+def refuse_pickle(path: str, access: Access) -> None:
+    """Raise `NotOffered` if a file may run code when it is read, and nobody has said that this is all right."""
+    if path.lower().endswith(PICKLES) and not access.pickles:
         raise NotOffered(
-            f"{pickled} is a pickle, which may run code when it is read; get a GGUF or safetensors file of the model, "
+            f"{path} is a pickle, which may run code when it is read; get a GGUF or safetensors file of the model, "
             "or set `trust_pickles: true` in its YAML if you trust where it comes from."
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from localai_flask.machine import choose_budget, total_memory
 from localai_flask.settings import Settings
 
 
@@ -21,12 +22,21 @@ class Access:
     memory: int = 0
     """Bytes that a model may take; 0 if nobody knows."""
 
-    @classmethod
-    def of_operator(cls, settings: Settings, *, memory: int = 0) -> Access:
-        """What the command line, the settings and the YAML in the models folder may do."""
-        return cls(settings.models_path, settings.offline, private_addresses=True, memory=memory)
+    force: bool = False
+    """Whether a model is fetched that cannot run on this machine."""
 
     @classmethod
-    def of_client(cls, settings: Settings, *, memory: int = 0) -> Access:
+    def of_operator(cls, settings: Settings, *, pickles: bool = False, force: bool = False) -> Access:
+        """What the command line, the settings and the YAML in the models folder may do."""
+        return cls(settings.models_path, settings.offline, True, pickles, memory_for_models(settings), force)
+
+    @classmethod
+    def of_client(cls, settings: Settings, *, pickles: bool = False, force: bool = False) -> Access:
         """What requests and galleries may do."""
-        return cls(settings.models_path, settings.offline, settings.fetch_private_addresses, memory=memory)
+        private = settings.fetch_private_addresses
+        return cls(settings.models_path, settings.offline, private, pickles, memory_for_models(settings), force)
+
+
+def memory_for_models(settings: Settings) -> int:
+    """Return how many bytes models may take on this machine; 0 if there is a GPU, or nobody knows."""
+    return choose_budget(settings.memory_budget, total_memory()) or 0

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from localai_flask.config.model_yaml.downloads import LAST_OF_FOLDER
 from localai_flask.config.references.reference import PICKLES, Reference
 from localai_flask.gallery.errors import NotOffered
 from localai_flask.gallery.sources.access import Access
@@ -72,7 +73,7 @@ def _select_variant(reference: Reference, variants: list[Variant], sizes: dict[s
 def _select_folder(reference: Reference, sizes: dict[str, int], access: Access) -> Selection:
     if "adapter_config.json" in sizes:
         raise NotOffered(f"{reference.repo} is an adapter and no whole model; get the model it belongs to.")
-    if "config.json" not in sizes:
+    if LAST_OF_FOLDER not in sizes:
         raise NotOffered(f"{reference.repo} has neither GGUF files nor a config.json, so it is no model to run.")
     weights = [path for path in sizes if _WEIGHTS.fullmatch(path) or _LAYER.fullmatch(path)]
     note = "as a folder for transformers"
@@ -88,7 +89,8 @@ def _select_folder(reference: Reference, sizes: dict[str, int], access: Access) 
             else f"{reference.repo} has no weights in a form that this server runs (GGUF or model.safetensors)."
         )
     described = [path for path in sizes if _DESCRIBING.fullmatch(path) and path not in weights]
-    return Selection(sorted(described) + sorted(weights), None, True, note)
+    rest = [path for path in (*sorted(described), *sorted(weights)) if path != LAST_OF_FOLDER]
+    return Selection([*rest, LAST_OF_FOLDER], None, True, note)
 
 
 def _among(names: Collection[str]) -> str:

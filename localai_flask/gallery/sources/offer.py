@@ -47,6 +47,11 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """What else its YAML should say."""
 
     @property
+    def is_folder(self) -> bool:
+        """Whether the model is a folder of files, and not a file."""
+        return bool(self.files) and self.model not in [file.path for file in self.files]
+
+    @property
     def size(self) -> int | None:
         """Bytes of all files together; None if they are not known of each."""
         sizes = [file.size if not file.member else file.archive_size for file in self.files]

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from localai_flask.machine import has_gpu_device, total_memory
+from localai_flask.machine import choose_budget, total_memory
 from localai_flask.settings import Settings
-from localai_flask.sizes import parse_bytes, parse_share
-
-RESERVE_SHARE = 0.1
-"""The part of the memory that is left to everything else where nobody has set a budget, at least a GiB."""
-LEAST_RESERVE = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,15 +55,3 @@ class Rules:
             idle_timeout_s=settings.watchdog_idle_timeout if settings.watchdog_idle else None,
             busy_timeout_s=settings.watchdog_busy_timeout if settings.watchdog_busy else None,
         )
-
-
-def choose_budget(text: str, total: int) -> int | None:
-    """Return how many bytes models may take on a machine with that much memory; None if there is no limit.
-
-    Where a GPU may hold models, nobody knows from outside how much of one lies where, so that there has to be asked.
-    """
-    if text:
-        share = parse_share(text)
-        size = parse_bytes(text) if share is None else int(total * share)
-        return size or None
-    return None if has_gpu_device() else total - max(LEAST_RESERVE, int(total * RESERVE_SHARE))
