@@ -14,10 +14,13 @@ SECTIONS = {
         "keys": "localai_flask.cli.keys:keys",
     },
     "Use models": {
+        "run": "localai_flask.cli.run.command:run",
         "chat": "localai_flask.cli.chat.command:chat",
         "launch": "localai_flask.cli.launch.command:launch",
     },
     "Look after models": {
+        "pull": "localai_flask.cli.models.pull:pull",
+        "rm": "localai_flask.cli.models.rm:rm",
         "list": "localai_flask.cli.models.listing:list_models",
         "show": "localai_flask.cli.models.show:show",
         "ps": "localai_flask.cli.models.ps:ps",
@@ -44,9 +47,10 @@ def main() -> None:
     """A local inference server with OpenAI's API, over models that you run yourself.
 
     \b
-    localai-flask serve --starter     serve a small model to begin with
-    localai-flask chat                talk to it
-    localai-flask doctor              find out what is wrong here
+    localai-flask run smollm2-135m-instruct    get a small model and talk to it
+    localai-flask serve --starter              serve a small model to begin with
+    localai-flask chat                         talk to what is served
+    localai-flask doctor                       find out what is wrong here
 
     Commands talk to the server of --url, of LOCALAI_URL, or of the settings (127.0.0.1:8080). They end with 0, or with
     1: failed, 2: wrong usage, 3: no server, 4: no such model, 5: a key is missing.

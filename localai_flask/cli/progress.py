@@ -6,9 +6,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
+from localai_flask.cli.output import make_console
 from localai_flask.gallery.progress import Progress, Report
 
 LINE_S = 5.0
@@ -41,20 +43,32 @@ class _Lines:
 
 
 class _Bar:
-    """One line that is written anew with each report."""
-
-    WIDTH = 30
+    """A bar of rich; the numbers are those that are reported, as the rate is measured where the bytes come in."""
 
     def __init__(self, name: str):
         self._name = name
-        self._was_shown = False
+        self._shown: Any = None
 
     def __call__(self, progress: Progress) -> None:
-        filled = round(progress.fraction * self.WIDTH)
-        bar = "#" * filled + "-" * (self.WIDTH - filled)
-        click.echo(f"\r\x1b[KFetching {self._name} [{bar}] {progress}", nl=False, err=True)
-        self._was_shown = True
+        if self._shown is None:
+            self._shown = self._open()
+        total = progress.total if progress.total else None
+        self._shown.update(0, completed=progress.done, total=total, told=str(progress))
 
     def close(self) -> None:
-        if self._was_shown:
-            click.echo(err=True)
+        if self._shown is not None:
+            self._shown.stop()
+
+    def _open(self) -> Any:
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        columns = (
+            TextColumn("Fetching {task.description}", markup=False),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[told]}", markup=False),
+        )
+        bars = Bars(*columns, console=make_console(stderr=True), expand=True)
+        bars.add_task(self._name, total=None, told="")
+        bars.start()
+        return bars

@@ -54,7 +54,13 @@ def chat(model: str | None, prompt: str | None, target: Target, **options: Any) 
     from localai_flask.cli.client.client import Client
 
     client = Client(target)
-    converse(client, choose_model(client.models(), model), prompt, **options)
+    converse(client, choose_model(client.models(), model), read_question(prompt or ""), **options)
+
+
+def read_question(prompt: str) -> str:
+    """Return the question: the words of the command line, with what a pipe brings behind them."""
+    piped = "" if sys.stdin.isatty() else sys.stdin.read().strip("\n")
+    return "\n\n".join(part for part in (prompt, piped) if part)
 
 
 def choose_model(models: Sequence[Model], name: str | None) -> str:
@@ -71,19 +77,17 @@ def choose_model(models: Sequence[Model], name: str | None) -> str:
 def converse(
     client: Client,
     model: str,
-    prompt: str | None,
+    question: str,
     *,
     system: str | None,
     settings: Sequence[tuple[str, str]],
     plain: bool,
     verbose: bool,
 ) -> None:
-    """Answer the question of the command line, with what a pipe brings behind it; without one, talk."""
+    """Show the answer to a question; without one, talk."""
     from localai_flask.cli.chat.loop import ask_once, chat_on_terminal
 
     session = _session(model, system, settings)
-    piped = "" if sys.stdin.isatty() else sys.stdin.read()
-    question = "\n\n".join(part for part in (prompt or "", piped.strip("\n")) if part)
     if question:
         ask_once(client, session, question, is_plain=plain, is_verbose=verbose)
     elif not sys.stdin.isatty() or not sys.stdout.isatty():

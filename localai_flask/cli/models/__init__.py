@@ -13,6 +13,9 @@ from localai_flask.cli.options import settings_of_use
 SECTIONS = {
     "Commands": {
         "list": "localai_flask.cli.models.listing:list_models",
+        "search": "localai_flask.cli.models.search:search",
+        "install": "localai_flask.cli.models.pull:pull",
+        "delete": "localai_flask.cli.models.rm:rm",
         "show": "localai_flask.cli.models.show:show",
         "check": "localai_flask.cli.models.check:check",
         "schema": "localai_flask.cli.models.schema:schema",
@@ -24,7 +27,7 @@ SECTIONS = {
 @settings_of_use("models_path")
 @click.pass_context
 def models(context: click.Context, /, **given: Any) -> None:
-    """List models, look at them, and check their YAML.
+    """Find, install, list, show, check and delete models.
 
     Without a command it lists the models of the folder.
     """
