@@ -23,6 +23,7 @@ from localai_flask.server.child import Child
 PREFIX = "localai-flask-"
 ENV = "LOCALAI_FLASK_RUNTIME_DIR"
 LOCK = "lock"
+HANDS = "*.hand"
 SETTLED_S = 10.0
 """A directory younger than this may not have its lock yet."""
 REMOVALS, REMOVAL_PAUSE_S = 20, 0.05
@@ -87,13 +88,26 @@ class Runtime:
         return self.path / "manager.sock"
 
     def worker_hand(self, worker_id: str) -> Path:
-        """Return the file that tells which request a worker had in hand (in_hand.py)."""
+        """Return the file that tells which request a worker had in hand (in_hand.py), locked as long as it lives."""
         return self.path / f"{worker_id}.hand"
+
+    def lock_worker_hand(self, worker_id: str) -> int:
+        """Make and lock a new worker's file; it is locked until the last process that has the descriptor has ended.
+
+        Raises `OSError` if it cannot be made.
+        """
+        lock = os.open(self.worker_hand(worker_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return lock
+
+    def living_workers(self) -> set[str]:
+        """Return the ids of the model workers that run, whichever manager started them, whether or not it is known."""
+        return {path.stem for path in self.path.glob(HANDS) if _is_there_and_locked(path)}
 
     def remove_worker_files(self, but: set[str]) -> None:
         """Remove what workers left, except for these."""
-        for path in self.path.iterdir():
-            if path.suffix == ".hand" and path.stem not in but:
+        for path in self.path.glob(HANDS):
+            if path.stem not in but:
                 path.unlink(missing_ok=True)
 
     @property
@@ -133,9 +147,13 @@ def sweep(base: Path) -> None:
 def _is_held(path: Path) -> bool:
     """Return whether a server has a directory; a lock also shows one in another container, whose pids say nothing."""
     try:
-        lock = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC)
+        return _is_locked(path / LOCK)
     except OSError:  # it has just been made, or is a former version's
         return is_alive(_pid_of(path)) or time.time() - path.lstat().st_mtime < SETTLED_S
+
+
+def _is_locked(path: Path) -> bool:
+    lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -143,6 +161,13 @@ def _is_held(path: Path) -> bool:
     finally:
         os.close(lock)
     return False
+
+
+def _is_there_and_locked(path: Path) -> bool:
+    try:
+        return _is_locked(path)
+    except FileNotFoundError:
+        return False
 
 
 def _is_ours(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -56,6 +57,25 @@ def test_a_load_goes_on_under_the_next_manager(pool: Pool) -> None:
         time.sleep(0.05)
     assert len(sessions) == 1
     assert seen == {worker}, "the model was loaded twice"
+
+
+def test_nobody_waits_for_workers_that_died_with_their_manager(pool: Pool) -> None:
+    assert pool.runtime.living_workers() == set()
+    pool.session(echo())
+    (worker,) = pool.workers()
+    (living,) = pool.runtime.living_workers()
+    successor = PoolManager(Settings(), pool.runtime, adopt=True)
+    successor._may_start_at = math.inf
+    successor.tick()
+    assert successor._is_adopting, "the worker lives and has not registered"
+    for pid in [pool.manager.pid, worker]:
+        os.kill(pid, signal.SIGKILL)
+    pool.manager.wait()
+    wait_for(lambda: processes.state(worker) in ("", "Z"), 5)
+    assert pool.runtime.living_workers() == set()
+    successor.tick()
+    assert not successor._is_adopting and not pool.runtime.worker_hand(living).exists()
+    pool.manager = pool.start_manager()
 
 
 def test_what_died_with_its_manager_leaves_nothing(pool: Pool) -> None:

@@ -39,7 +39,7 @@ PAUSE_S = 1.0
 """Time between two ticks from which the manager takes it that it was stopped, or starved, itself."""
 BOUND_LOGS_S = 5.0
 ADOPTION_S = 2.0
-"""How long a manager that replaces a killed one waits for running workers to register before it starts new ones."""
+"""How long at most a manager that replaces a killed one waits for workers that live to register."""
 
 
 class PoolManager:
@@ -167,8 +167,8 @@ class PoolManager:
         now = time.monotonic()
         with self._lock:
             self._forgive_pause(now)
-            if self._is_adopting and now >= self._may_start_at:
-                self._end_adoption()
+            if self._is_adopting:
+                self._adopt(now)
             self._reap(now)
             rules = dataclasses.replace(self._rules, kill_at=self._kill_at, is_adopting=self._is_adopting)
             for action in plan(self.table.models, rules, now):
@@ -209,10 +209,15 @@ class PoolManager:
             log.warning("the pool manager stood still for %.1f s", paused_s)
             self.table.forgive(paused_s)
 
-    def _end_adoption(self) -> None:
-        """Forget the workers that died together with the manager that had started them."""
-        self._is_adopting = False
-        self._runtime.remove_worker_files(but=set(self._processes))
+    def _adopt(self, now: float) -> None:
+        """Wait for workers that live to register, but not for ever, as one of them may stand still; then start others.
+
+        What those left that died together with the manager that had started them is removed.
+        """
+        living = self._runtime.living_workers()
+        if living <= self._processes.keys() or now >= self._may_start_at:
+            self._is_adopting = False
+            self._runtime.remove_worker_files(but=living | self._processes.keys())
 
     def _reap(self, now: float) -> None:
         for worker_id, process in list(self._processes.items()):

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from localai_flask.pool import protocol
@@ -44,7 +46,8 @@ class WorkerProcess(Child):
             number = server_log.fileno()
             command = [sys.executable, "-m", "localai_flask.pool.worker", str(number)]
             begin = os.fstat(output.fileno()).st_size
-            child = popen(command, stdin=stdin, output=output, pass_fds=[number])
+            with _held_lock(runtime, spec.worker_id) as lock:
+                child = popen(command, stdin=stdin, output=output, pass_fds=[number, *lock])
         process = cls(spec.worker_id, child.pid, model, runtime, child)
         process._log_begin = begin
         return process
@@ -88,3 +91,21 @@ class WorkerProcess(Child):
         """Forget an ended process and what it left."""
         super().close()
         self._hand.unlink(missing_ok=True)
+
+
+@contextmanager
+def _held_lock(runtime: Runtime, worker_id: str) -> Iterator[list[int]]:
+    """Yield the lock that shows a manager to come that a worker lives, for the worker to inherit.
+
+    Without it, as where the folder's disk is full, such a manager does not wait for the worker to register.
+    """
+    try:
+        lock = runtime.lock_worker_hand(worker_id)
+    except OSError as error:
+        log.warning("%s", error)
+        yield []
+        return
+    try:
+        yield [lock]
+    finally:
+        os.close(lock)
