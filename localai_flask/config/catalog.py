@@ -322,7 +322,9 @@ def loaded_from(config: ModelConfig) -> list[Path]:
 
 
 def _kind_of(snapshot: Snapshot) -> str:
-    """Return the `type` of a folder that makes vectors; "" for one that writes."""
+    """Return the `type` of a folder that makes vectors, or ranks documents; "" for one that writes."""
+    if snapshot.ranks_documents:
+        return "CrossEncoder"
     if not snapshot.makes_vectors:
         return ""
     return "SentenceTransformer" if snapshot.is_sentence_transformer else "AutoModel"

@@ -27,6 +27,8 @@ ENCODERS = frozenset({"t5", "t5encoder"})
 """Architectures of GGUF files in which an encoder of its own reads the text."""
 VECTOR_TYPES = ("AutoModel", "SentenceTransformer")
 """What `type` may say in YAML for a model of the transformers backend that makes vectors only."""
+RANK_TYPE = "CrossEncoder"
+"""The same for one that scores pairs of texts, by sentence-transformers' name."""
 WRITES = frozenset({"generate", "constrain", "end_thinking"})
 
 
@@ -75,7 +77,8 @@ def choose_context(wanted: int | None, trained: int) -> int:
 def capabilities(config: EngineConfig) -> frozenset[str]:
     """Return what an engine will say that it can do with the model."""
     if config.backend == "transformers":
-        return frozenset({"embed"} if makes_vectors(config) else WRITES) | {"tokenize"}
+        alone = {"score"} if ranks_documents(config) else {"embed"} if makes_vectors(config) else WRITES
+        return frozenset(alone) | {"tokenize"}
     if config.backend == "echo":
         return frozenset({"generate", "embed", "score", "tokenize"})
     header = read_header(config.model_path) or Header()
@@ -102,13 +105,18 @@ def makes_vectors(config: EngineConfig) -> bool:
     return config.embeddings or config.type in VECTOR_TYPES
 
 
+def ranks_documents(config: EngineConfig) -> bool:
+    """Whether a model of the transformers backend scores documents, and does nothing else."""
+    return config.reranking or config.type == RANK_TYPE
+
+
 def _as_wanted(config: EngineConfig) -> int | None:
     return config.context_size if config.context_size != TRAINED else None
 
 
 def _text_limit(config: EngineConfig, snapshot: Snapshot) -> int | None:
     limits = [snapshot.trained_context or DEFAULT_CONTEXT]
-    if makes_vectors(config):
+    if makes_vectors(config) or ranks_documents(config):
         limits += filter(None, (snapshot.tokenizer_limit, snapshot.sentence_limit))
     elif not snapshot.trained_context:
         return _as_wanted(config)

@@ -88,7 +88,12 @@ def test_the_keys_exist():
         ({"backend": "transformers", "options": ("paralel:1",)}, ("options", 0), "perhaps 'parallel' is", False),
         ({"backend": "transformers", "type": "OVModelForCausalLM"}, ("type",), "is for OpenVINO, an engine", True),
         ({"backend": "transformers", "type": "Nope"}, ("type",), "has no type 'Nope'", True),
-        ({"backend": "transformers", "reranking": True}, ("reranking",), "does not score documents", True),
+        (
+            {"backend": "transformers", "reranking": True, "embeddings": True},
+            ("embeddings",),
+            "makes vectors or scores documents",
+            True,
+        ),
     ],
 )
 def test_what_an_engine_cannot_honour_is_said_without_loading_it(config, path, said, is_fault):

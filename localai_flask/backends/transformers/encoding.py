@@ -5,6 +5,8 @@ Owns the model that is run for this; queue, pooling and normalization are `backe
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import torch
 import transformers
 
 from localai_flask.backends.base import LoadProgress
-from localai_flask.backends.embedding import Embedder, Tokens, Vectors
+from localai_flask.backends.embedding import Embedder, Tokens, Vectorizer, Vectors
 from localai_flask.backends.transformers import loading
 from localai_flask.backends.transformers.devices import choose_device
 from localai_flask.backends.transformers.tokens import Tokens as Tokenizer
@@ -21,7 +23,7 @@ from localai_flask.config import traits
 from localai_flask.config.files.bounded import read_json
 from localai_flask.config.files.snapshot import read_snapshot
 from localai_flask.config.model import EngineConfig
-from localai_flask.errors import ConfigError, InvalidRequest, ModelLoadFailed
+from localai_flask.errors import ConfigError, ModelLoadFailed
 from localai_flask.generation import ModelInfo
 from localai_flask.inquiry import Embed, Question
 
@@ -46,15 +48,19 @@ class Encoder:
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def compute(self, texts: list[Tokens], position: int = 0) -> list[Vectors]:
         """Return each text's vectors, shape (tokens, width)."""
-        longest = max(map(len, texts))
-        ids, mask = torch.zeros(2, len(texts), longest, dtype=torch.long)
-        for row, tokens in enumerate(texts):  # what a causal model reads must stand at the left, as its positions do
-            ids[row, : len(tokens)] = torch.from_numpy(tokens.astype(np.int64))
-            mask[row, : len(tokens)] = 1
         device = self._model.device
-        states = self._model(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state
+        states = self._model(**{name: each.to(device) for name, each in padded(texts).items()}).last_hidden_state
         states = states.float().cpu().numpy()
         return [states[row, : len(tokens)] for row, tokens in enumerate(texts)]
+
+
+def padded(texts: list[Tokens]) -> dict[str, torch.Tensor]:
+    """Put texts side by side; what a causal model reads must stand at the left, as its positions do."""
+    ids, mask = torch.zeros(2, len(texts), max(map(len, texts)), dtype=torch.long)
+    for row, tokens in enumerate(texts):
+        ids[row, : len(tokens)] = torch.from_numpy(tokens.astype(np.int64))
+        mask[row, : len(tokens)] = 1
+    return {"input_ids": ids, "attention_mask": mask}
 
 
 class Steady:
@@ -72,47 +78,77 @@ class Steady:
 
 def load_embedder(config: EngineConfig, progress: LoadProgress) -> tuple[Embedder, Tokenizer, ModelInfo]:
     """Read the folder; raise `ConfigError` or `ModelLoadFailed` as `load_model` does."""
+    loaded = load_encoder(config, progress, transformers.AutoModel)
+    model, tokens = loaded.model, loaded.tokens
+    if model.config.is_encoder_decoder:
+        raise ConfigError(
+            f"Model {config.name}: the transformers backend makes no embeddings with models of an encoder and a "
+            f"decoder, such as {model.config.model_type!r}; choose another model.",
+            param="embeddings",
+        )
+    encoder = Encoder(model, _pooling(config, loaded.folder), loaded.longest, loaded.n_batch)
+
+    def tokenize(question: Question) -> list[int]:
+        assert isinstance(question, Embed), "capabilities come first"
+        return tokens.encode_whole(question.prompt)
+
+    embedder = make_embedder(loaded, encoder, tokenize)
+    progress(1.0)
+    return embedder, tokens, describe(loaded, "embed")
+
+
+@dataclass(frozen=True)
+class LoadedEncoder:
+    """A model that reads whole texts, and how long these may be."""
+
+    folder: Path
+    model: Any
+    tokens: Tokenizer
+    trained: int
+    longest: int
+    n_batch: int
+
+
+def load_encoder(config: EngineConfig, progress: LoadProgress, kind: Any) -> LoadedEncoder:
+    """Read the folder as one of the library's kinds of model; raise `ConfigError` or `ModelLoadFailed`."""
     loading.check_config(config)
     folder = loading.check_folder(config)
     loading.prepare(config, folder, progress)
     device = choose_device(config)
-    tokenizer, model = loading.read_tokenizer(config, folder), _read_model(config, folder, device)
+    tokenizer, model = loading.read_tokenizer(config, folder), _read_model(config, folder, device, kind)
     progress(0.95)
     trained = min(loading.trained_context(model) or traits.DEFAULT_CONTEXT, tokenizer.model_max_length)
     trained = min(trained, read_snapshot(folder).sentence_limit or trained)
     longest = min(traits.choose_context(config.context_size, trained), trained)
-    n_batch = config.batch or BATCH_TOKENS
-    encoder = Encoder(model, _pooling(config, folder), longest, n_batch)
     tokens = Tokenizer(tokenizer, model.get_input_embeddings().num_embeddings, ())
+    return LoadedEncoder(folder, model, tokens, trained, longest, config.batch or BATCH_TOKENS)
 
-    def tokenize(question: Question) -> list[int]:
-        if not isinstance(question, Embed):
-            raise InvalidRequest(f"The model {config.name!r} makes embeddings only.", param="model")
-        return tokens.encode_whole(question.prompt)
 
-    embedder = Embedder(
-        *(encoder, tokenize, Steady(n_batch)),
+def make_embedder(loaded: LoadedEncoder, encoder: Vectorizer, tokenize: Callable[[Question], list[int]]) -> Embedder:
+    return Embedder(
+        *(encoder, tokenize, Steady(loaded.n_batch)),
         norm=EUCLIDEAN,
-        trained=trained,
-        closing=frozenset(tokenizer.all_special_ids),
+        trained=loaded.trained,
+        closing=frozenset(loaded.tokens.tokenizer.all_special_ids),
     )
-    weights = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
-    info = ModelInfo(
+
+
+def describe(loaded: LoadedEncoder, capability: str) -> ModelInfo:
+    model = loaded.model
+    return ModelInfo(
         backend="transformers",
         engine_version=loading.LIBRARY,
-        context_length=longest,
-        capabilities=frozenset({"embed", "tokenize"}),
-        trained_context=trained,
-        memory_bytes=weights,
+        context_length=loaded.longest,
+        capabilities=frozenset({capability, "tokenize"}),
+        trained_context=loaded.trained,
+        memory_bytes=sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()]),
         description=loading.describe_model(model),
     )
-    progress(1.0)
-    return embedder, tokens, info
 
 
-def _read_model(config: EngineConfig, folder: Path, device: torch.device) -> Any:
+def _read_model(config: EngineConfig, folder: Path, device: torch.device, kind: Any) -> Any:
     try:
-        model, report = transformers.AutoModel.from_pretrained(
+        model, report = kind.from_pretrained(
             folder,
             dtype=loading.choose_dtype(config, device),
             local_files_only=True,
@@ -130,12 +166,6 @@ def _read_model(config: EngineConfig, folder: Path, device: torch.device) -> Any
         raise ModelLoadFailed(
             f"Model {config.name}: {len(missing)} weights are missing in {folder}, such as {missing[0]}; "
             "download it again."
-        )
-    if model.config.is_encoder_decoder:
-        raise ConfigError(
-            f"Model {config.name}: the transformers backend makes no embeddings with models of an encoder and a "
-            f"decoder, such as {model.config.model_type!r}; choose another model.",
-            param="embeddings",
         )
     return model.eval()
 

@@ -22,11 +22,12 @@ from localai_flask.backends.transformers.batching import Batcher
 from localai_flask.backends.transformers.encoding import load_embedder
 from localai_flask.backends.transformers.grammar import TokenGrammars
 from localai_flask.backends.transformers.loading import load_model
+from localai_flask.backends.transformers.ranking import load_ranker
 from localai_flask.backends.transformers.sampling import TokenSampler, check_sampling
 from localai_flask.backends.transformers.thinking import LimitedThinking
 from localai_flask.backends.transformers.tokens import TextDecoder
 from localai_flask.config.model import EngineConfig
-from localai_flask.config.traits import makes_vectors
+from localai_flask.config.traits import makes_vectors, ranks_documents
 from localai_flask.errors import ApiError, ContextOverflow, WorkerDied
 from localai_flask.generation import (
     Delta,
@@ -74,7 +75,10 @@ class TransformersBackend(Backend):
         self.broken = ""
         """Why the library's thread ended, once all jobs have been told."""
         self.embedder: Embedder | None = None
-        """There if the model makes vectors; then it generates nothing."""
+        """There if the model makes vectors or scores documents; then it generates nothing."""
+        if ranks_documents(config):
+            self.embedder, self.tokens, info = load_ranker(config, progress)
+            return info
         if makes_vectors(config):
             self.embedder, self.tokens, info = load_embedder(config, progress)
             return info

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from localai_flask.backends.notes import NO_EFFECT, Note, llama_cpp_keys, unknown_option
 from localai_flask.config.model import EngineConfig
+from localai_flask.config.traits import ranks_documents
 
 OPTIONS = ("parallel", "n_parallel", "kv_cache_mib")
-MODEL_TYPES = ("AutoModelForCausalLM", "AutoModel", "SentenceTransformer")
+MODEL_TYPES = ("AutoModelForCausalLM", "AutoModel", "SentenceTransformer", "CrossEncoder")
 
 
 def check(config: EngineConfig) -> Iterator[Note]:
@@ -20,9 +21,9 @@ def check(config: EngineConfig) -> Iterator[Note]:
     elif config.type not in ("", *MODEL_TYPES):
         said = f"the transformers backend has no type {config.type!r}; use one of: {', '.join(MODEL_TYPES)}"
         yield Note(("type",), said, is_fault=True)
-    if config.reranking:
-        said = "the transformers backend does not score documents; remove `reranking`"
-        yield Note(("reranking",), said, is_fault=True)
+    if config.embeddings and ranks_documents(config):
+        said = "a model of the transformers backend makes vectors or scores documents; remove `embeddings`"
+        yield Note(("embeddings",), said, is_fault=True)
     if config.gpu_layers:
         yield Note(("gpu_layers",), f"transformers puts all layers of a model on one device, or none; {NO_EFFECT}")
     if config.mmlock:

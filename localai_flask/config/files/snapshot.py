@@ -38,6 +38,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     tokenizer_limit: int = 0
     sentence_limit: int = 0
     """Tokens to which sentence-transformers would cut a text."""
+    labels: int = 0
+    """Numbers that a head for sequences gives."""
     sampling: Mapping[str, float] = {}
     """How the model wants to be sampled, by the names of `SamplingParams`; the values are not checked."""
 
@@ -45,6 +47,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     def makes_vectors(self) -> bool:
         """Whether the model makes vectors of texts rather than text."""
         return self.is_sentence_transformer or any(map(_is_encoder, self.architectures))
+
+    @property
+    def ranks_documents(self) -> bool:
+        """Whether the model scores pairs of texts: with more labels than one it would classify them."""
+        return self.labels == 1 and any(each.endswith("ForSequenceClassification") for each in self.architectures)
 
 
 def read_snapshot(folder: Path) -> Snapshot:
@@ -72,6 +79,7 @@ def _read(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> Snapshot:
         trained_context=next(filter(None, map(_count, positions)), 0),
         tokenizer_limit=_count(_object(folder / TOKENIZER).get("model_max_length")),
         sentence_limit=_count(sentences.get("max_seq_length")),
+        labels=_labels(described),
         sampling=_sampling(_object(folder / GENERATION)),
     )
 
@@ -86,6 +94,11 @@ def _object(file: Path) -> dict[str, Any]:
         return read_json(file)
     except ConfigError:  # loading the model will say what is wrong with it
         return {}
+
+
+def _labels(described: dict[str, Any]) -> int:
+    names = described.get("id2label")
+    return len(names) if isinstance(names, dict) else _count(described.get("num_labels"))
 
 
 def _count(value: Any) -> int:
