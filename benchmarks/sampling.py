@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from localai_flask.backends.llama_cpp.candidates import Candidates, Row
-from localai_flask.backends.llama_cpp.library import lib
-from localai_flask.backends.llama_cpp.sampler import Sampler
+from localai_flask.backends.llama_cpp.model.library import lib
+from localai_flask.backends.llama_cpp.sampling.candidates import Candidates, Row
+from localai_flask.backends.llama_cpp.sampling.sampler import Sampler
 from localai_flask.sampling_params import SamplingParams
 
 SIZE = 151_936

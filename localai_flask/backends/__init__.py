@@ -34,7 +34,7 @@ BACKENDS = {
         "LlamaCppBackend",
         "llama_cpp",
         "llama-cpp",
-        "localai_flask.backends.llama_cpp.key_checks",
+        "localai_flask.backends.llama_cpp.options.key_checks",
         has_speedups=True,
     ),
     "transformers": Entry(

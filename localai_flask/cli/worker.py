@@ -30,7 +30,7 @@ def worker() -> None:
 )
 def llama_cpp_rpc(address: str, threads: int, devices: tuple[str, ...], cache: Path | None) -> None:
     """Serve this machine's devices to llama-cpp models elsewhere, which name it in the option rpc_servers."""
-    from localai_flask.backends.llama_cpp.rpc_server import run
+    from localai_flask.backends.llama_cpp.rpc.server import run
     from localai_flask.errors import ConfigError
 
     try:

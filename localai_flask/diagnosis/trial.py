@@ -45,8 +45,8 @@ class Decoded(msgspec.Struct, frozen=True):
 
 def describe_library() -> Library:
     """Load the library and look at it."""
-    from localai_flask.backends.llama_cpp.devices import local_gpus, read_memory
-    from localai_flask.backends.llama_cpp.library import ENGINE_VERSION, capture_log, ggml, lib
+    from localai_flask.backends.llama_cpp.model.devices import local_gpus, read_memory
+    from localai_flask.backends.llama_cpp.model.library import ENGINE_VERSION, capture_log, ggml, lib
 
     capture_log()
     about = ggml("ggml_backend_dev_description", ctypes.c_char_p, ctypes.c_void_p)

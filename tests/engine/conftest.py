@@ -73,8 +73,8 @@ class Engine:
 
     def check_books(self) -> None:
         """Compare what the slots are said to hold with what the library holds."""
-        from localai_flask.backends.llama_cpp.branches import count_cells
-        from localai_flask.backends.llama_cpp.library import lib
+        from localai_flask.backends.llama_cpp.cache.branches import count_cells
+        from localai_flask.backends.llama_cpp.model.library import lib
 
         memory, cache = self.backend.model.memory, self.backend.cache
         for slot in cache.slots:
@@ -88,7 +88,7 @@ class Engine:
 
     def count_cells(self) -> int:
         """Count the cells in use in the library, which tells the number behind four others of a whole state."""
-        from localai_flask.backends.llama_cpp.states import States
+        from localai_flask.backends.llama_cpp.cache.states import States
 
         return int(States(self.backend.model.context).read(-1)[:16].view("int32")[3])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from localai_flask.backends.llama_cpp.cache import WORTH_WAITING
+from localai_flask.backends.llama_cpp.cache.kv_cache import WORTH_WAITING
 from localai_flask.generation import Delta, Progress, Started
 
 SYSTEM = "You are a parrot who repeats what it hears. " * 2

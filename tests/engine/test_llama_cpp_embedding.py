@@ -14,7 +14,7 @@ pytest.importorskip("llama_cpp")
 
 from localai_flask.backends.base import Inquiry
 from localai_flask.backends.embedding import normalize
-from localai_flask.backends.llama_cpp.pooling import KINDS
+from localai_flask.backends.llama_cpp.model.pooling import KINDS
 from localai_flask.diagnosis.trial import decode
 from localai_flask.errors import ApiError, ConfigError, InvalidRequest
 from localai_flask.generation import Failed, Prompt
@@ -88,8 +88,8 @@ def vectors(engine: Engine, *texts: str) -> np.ndarray:
 
 def by_library(path: Path, tokens: list[int], pooling: str) -> np.ndarray:
     """Pool one text in the library, with a context of its own."""
-    from localai_flask.backends.llama_cpp.batch import Batch
-    from localai_flask.backends.llama_cpp.library import lib
+    from localai_flask.backends.llama_cpp.model.library import lib
+    from localai_flask.backends.llama_cpp.scheduling.batch import Batch
 
     params = lib.llama_context_default_params()
     params.embeddings, params.pooling_type = True, KINDS.index(pooling)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from localai_flask.backends.llama_cpp.library import lib
+from localai_flask.backends.llama_cpp.model.library import lib
 from localai_flask.errors import ContextOverflow, InvalidRequest
 from localai_flask.generation import Delta, FinishReason, Prompt
 from tests.support import gguf_models as models

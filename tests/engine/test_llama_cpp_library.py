@@ -35,7 +35,7 @@ class Ggml:
 
 
 def load(monkeypatch: pytest.MonkeyPatch, ggml: Ggml, folder: Path) -> None:
-    from localai_flask.backends.llama_cpp import library
+    from localai_flask.backends.llama_cpp.model import library
 
     monkeypatch.setattr(library, "ggml", ggml.bind)
     library.load_backends(folder)
@@ -61,7 +61,7 @@ def test_a_portable_build_without_a_part_for_this_processor_says_so(
 
 
 def test_functions_of_a_backend_are_found_by_its_name() -> None:
-    from localai_flask.backends.llama_cpp.library import backend_function, ggml
+    from localai_flask.backends.llama_cpp.model.library import backend_function, ggml
 
     features = backend_function("CPU", "ggml_backend_get_features", ctypes.c_void_p, ctypes.c_void_p)
     registry = ggml("ggml_backend_reg_by_name", ctypes.c_void_p, ctypes.c_char_p)(b"CPU")

@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("llama_cpp")
 
-from localai_flask.backends.llama_cpp import offload, weights
-from localai_flask.backends.llama_cpp.offload import Demand, fit, fit_to_gpus, usable
-from localai_flask.backends.llama_cpp.options import EngineOptions, read_options
+from localai_flask.backends.llama_cpp.model import offload, weights
+from localai_flask.backends.llama_cpp.model.offload import Demand, fit, fit_to_gpus, usable
+from localai_flask.backends.llama_cpp.options.options import EngineOptions, read_options
 from localai_flask.config.files.gguf import inspect
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ConfigError, ModelLoadFailed

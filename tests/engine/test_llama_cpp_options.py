@@ -14,14 +14,14 @@ from localai_flask.settings import Settings
 
 pytest.importorskip("llama_cpp")
 
-from localai_flask.backends.llama_cpp.context import choose_attention, context_params
-from localai_flask.backends.llama_cpp.option_table import (
+from localai_flask.backends.llama_cpp.model.context import choose_attention, context_params
+from localai_flask.backends.llama_cpp.options.options import EngineOptions, SpeculationOptions, read_options
+from localai_flask.backends.llama_cpp.options.table import (
     BY_NAME,
     ENGINE_OPTIONS,
     OPTIONS,
     SPECULATION_OPTIONS,
 )
-from localai_flask.backends.llama_cpp.options import EngineOptions, SpeculationOptions, read_options
 
 LOCALAI = re.findall(
     r"\w+",

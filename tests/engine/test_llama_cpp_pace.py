@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from localai_flask.backends.llama_cpp.pace import ALONE_S, BESIDE_S, FIRST_CHUNK, LEAST_CHUNK, STRETCH, TILE, Pace
+from localai_flask.backends.llama_cpp.scheduling.pace import (
+    ALONE_S,
+    BESIDE_S,
+    FIRST_CHUNK,
+    LEAST_CHUNK,
+    STRETCH,
+    TILE,
+    Pace,
+)
 
 
 def run(pace: Pace, *, token_s: float, decode_s: float, streams: int, steps: int = 30) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localai_flask.backends.llama_cpp.vocabulary import Vocabulary
+from localai_flask.backends.llama_cpp.model.vocabulary import Vocabulary
 from localai_flask.generation import FinishReason, Prompt
 from tests.support import gguf_models as models
 

@@ -19,8 +19,8 @@ def entries(engine, job) -> list[TokenLogprob]:
 
 def direct(backend, tokens: list[int]) -> np.ndarray:
     """Decode token by token in an empty cache; give the log-probabilities behind each, shape (tokens, vocabulary)."""
-    from localai_flask.backends.llama_cpp.batch import Batch
-    from localai_flask.backends.llama_cpp.library import lib
+    from localai_flask.backends.llama_cpp.model.library import lib
+    from localai_flask.backends.llama_cpp.scheduling.batch import Batch
 
     model, rows = backend.model, []
     batch = Batch(1)
@@ -38,7 +38,7 @@ def direct(backend, tokens: list[int]) -> np.ndarray:
 @pytest.mark.parametrize("room", [1 << 20, 10_000, 0])
 @pytest.mark.parametrize("name", ["llama", "gemma3", "mamba"])
 def test_each_token_is_judged_by_those_before_it(open_engine, monkeypatch, name, room):
-    from localai_flask.backends.llama_cpp import model
+    from localai_flask.backends.llama_cpp.model import model
 
     monkeypatch.setattr(model, "LOGITS_BYTES", room)
     engine = open_engine(name, "parallel:1")
@@ -69,7 +69,7 @@ def test_the_cache_is_neither_used_nor_spoilt(open_engine):
 
 
 def test_beside_others_and_each_other_they_are_the_same(open_engine, monkeypatch):
-    from localai_flask.backends.llama_cpp import model
+    from localai_flask.backends.llama_cpp.model import model
 
     monkeypatch.setattr(model, "LOGITS_BYTES", 10_000)
     engine = open_engine("llama", "parallel:4")

@@ -85,7 +85,7 @@ def test_servers_come_from_the_environment_below_yaml(model, monkeypatch):
     ],
 )
 def test_servers_that_cannot_be_used_are_named(model, monkeypatch, reply, words):
-    monkeypatch.setattr("localai_flask.backends.llama_cpp.rpc_client.PATIENCE_S", 0.5)
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.rpc.client.PATIENCE_S", 0.5)
     with answering(reply) as address, pytest.raises(ModelLoadFailed) as caught:
         load_engine(model, f"rpc_servers:{address}")
     assert f"The RPC server {address} {words}" in str(caught.value)
@@ -98,7 +98,7 @@ def test_what_is_no_address_is_said(model, server):
 
 
 def test_a_worker_ends_on_a_signal_and_refuses_a_taken_address(capfd):
-    from localai_flask.backends.llama_cpp.rpc_server import serve
+    from localai_flask.backends.llama_cpp.rpc.server import serve
 
     worker = RpcWorker()
     with worker, pytest.raises(ConfigError, match=f"Cannot listen at {worker.address}: Address already in use"):

@@ -31,7 +31,7 @@ class Rows:
     """Stands in for the logits of a decoded batch."""
 
     def __init__(self, row: np.ndarray):
-        from localai_flask.backends.llama_cpp.candidates import Candidates
+        from localai_flask.backends.llama_cpp.sampling.candidates import Candidates
 
         self.candidates = Candidates(SIZE)
         self._row = row
@@ -54,7 +54,7 @@ def vocabulary(open_engine):
 
 
 def make_sampler(params, vocabulary, row, **options):
-    from localai_flask.backends.llama_cpp.sampler import Sampler
+    from localai_flask.backends.llama_cpp.sampling.sampler import Sampler
 
     return Sampler(params, vocabulary, Rows(row), 4096, PROMPT, **options)
 
@@ -67,7 +67,7 @@ def chances(sampler) -> dict[int, float]:
 
 def whole_chain(params: SamplingParams, vocabulary, row: np.ndarray, biases: dict[int, float]):
     """Run llama.cpp's own order over every token; give the token and the chances that it was drawn from."""
-    from localai_flask.backends.llama_cpp.library import lib
+    from localai_flask.backends.llama_cpp.model.library import lib
 
     p, last = params, 64
     breakers = (ctypes.c_char_p * len(p.dry_sequence_breakers))(*(text.encode() for text in p.dry_sequence_breakers))
@@ -151,7 +151,7 @@ def test_narrowed_chances_are_those_of_the_whole_chain(vocabulary, asked, spread
 
 
 def test_temperature_alone_draws_by_the_whole_distribution(vocabulary):
-    from localai_flask.backends.llama_cpp.candidates import Candidates
+    from localai_flask.backends.llama_cpp.sampling.candidates import Candidates
 
     row, temperature = make_row(), 1.7
     weights = np.exp((row - row.max()).astype(np.float64) / temperature)
@@ -196,9 +196,9 @@ def test_a_mask_leaves_the_distribution_among_what_is_allowed(vocabulary, asked)
 @pytest.mark.parametrize(("mirostat", "tau"), [(1, 0.4), (1, 1.5), (1, 4.0), (2, 0.4), (2, 1.5), (2, 4.0)])
 @pytest.mark.parametrize("temperature", [0.7, 1.5])
 def test_mirostat_keeps_what_llama_cpps_keeps(vocabulary, mirostat, tau, temperature):
-    from localai_flask.backends.llama_cpp import mirostat as ours
-    from localai_flask.backends.llama_cpp.candidates import Candidates
-    from localai_flask.backends.llama_cpp.library import lib
+    from localai_flask.backends.llama_cpp.model.library import lib
+    from localai_flask.backends.llama_cpp.sampling import mirostat as ours
+    from localai_flask.backends.llama_cpp.sampling.candidates import Candidates
 
     row = make_row()
     chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from localai_flask.backends.llama_cpp.pace import FIRST_CHUNK
+from localai_flask.backends.llama_cpp.scheduling.pace import FIRST_CHUNK
 from localai_flask.generation import Delta, Finished, FinishReason, Progress, Started
 
 PROMPTS = ["a", "bc", "the quick brown fox", "x" * 70, "<|im_start|>user", "12", "é€😀", "~" * 33]

@@ -167,8 +167,9 @@ def test_files_that_are_no_adapter_for_the_model_are_named(model, tmp_path, make
 
 @pytest.fixture
 def scarce(monkeypatch):
-    """A machine with so many bytes left."""
-    return lambda free: monkeypatch.setattr("localai_flask.backends.llama_cpp.context.available_memory", lambda: free)
+    """A machine that has as many bytes left as the test says."""
+    target = "localai_flask.backends.llama_cpp.model.context.available_memory"
+    return lambda free: monkeypatch.setattr(target, lambda: free)
 
 
 TOKEN = 2 * 2 * KV_WIDTH * 2
@@ -199,7 +200,7 @@ def test_what_cannot_be_fitted_is_refused(model, scarce, monkeypatch):
     scarce(900 * TOKEN)
     with pytest.raises(OutOfMemory, match="1 × 2000 tokens"):
         load_engine(model, context_size=2000)
-    monkeypatch.setattr("localai_flask.backends.llama_cpp.context.total_memory", lambda: 900 * TOKEN)
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.model.context.total_memory", lambda: 900 * TOKEN)
     assert "1 × 1024 tokens" in refusal(model, "fit_target:0", "fit_ctx:1024", context_size=None)
     assert "4 × 4096 tokens" in refusal(model, "fit_params:false", context_size=None)
     assert "1 × 2000 tokens" in refusal(model, context_size=2000)

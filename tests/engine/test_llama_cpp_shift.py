@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from localai_flask.backends.llama_cpp.shifting import Move, find_moves, kept_tokens
+from localai_flask.backends.llama_cpp.cache.shifting import Move, find_moves, kept_tokens
 from localai_flask.errors import ConfigError
 from localai_flask.generation import Constraint, FinishReason
 from tests.support.gguf_models import BOS, IM_START

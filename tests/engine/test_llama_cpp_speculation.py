@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 
-from localai_flask.backends.llama_cpp.lookup import HistoryLookup, PoolLookup
+from localai_flask.backends.llama_cpp.speculation.ngrams import HistoryLookup, PoolLookup
 from localai_flask.generation import Constraint, Delta, Finished, FinishReason, ThinkingBudget
 from tests.support import gguf_models as models
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from localai_flask.backends.llama_cpp.hoststore import HostStore, Stored
-from localai_flask.backends.llama_cpp.states import States
+from localai_flask.backends.llama_cpp.cache.host_store import HostStore, Stored
+from localai_flask.backends.llama_cpp.cache.states import States
 from tests.support.gguf_models import character
 
 GREEDY = {"max_tokens": 20, "ignore_eos": True}
@@ -57,7 +57,7 @@ def test_without_host_memory_what_leaves_the_cache_is_gone(open_engine, off):
 
 
 def test_many_idle_tokens_leave_the_cache_for_those_that_run(open_engine, monkeypatch):
-    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.IDLE_CELLS", 300)
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.kv_cache.IDLE_CELLS", 300)
     engine = open_engine("llama", "parallel:4", context_size=512)
     for letter in "abcde":
         engine.generate(letter * 180, **GREEDY)
@@ -100,12 +100,12 @@ def test_the_store_copies_nothing_that_it_cannot_keep():
 
 
 def test_beside_a_stream_only_the_beginning_of_a_large_branch_is_copied(open_engine, fresh, monkeypatch):
-    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.IDLE_CELLS", 300)
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.kv_cache.IDLE_CELLS", 300)
     engine = open_engine("llama", "parallel:2", context_size=256)
     store = engine.backend.cache.store
     engine.generate("a" * 200, **GREEDY)
     half = States(engine.backend.model.context).size(0) // 2
-    monkeypatch.setattr("localai_flask.backends.llama_cpp.overflow.COPIED_BYTES", half)
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.overflow.COPIED_BYTES", half)
     stream = engine.submit("s", max_tokens=250, ignore_eos=True)
     engine.step(3)
     monkeypatch.setattr(engine.backend.cache, "_most_idle", 100)
@@ -155,7 +155,7 @@ def test_checkpoints_are_apart_few_and_the_nearest_is_taken(open_engine, fresh, 
 
 
 def test_without_memory_to_spare_no_checkpoints_are_made_and_nobody_waits_for_one(open_engine, fresh, monkeypatch):
-    monkeypatch.setattr("localai_flask.backends.llama_cpp.checkpoints.available_memory", lambda: 1 << 20)
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.checkpoints.available_memory", lambda: 1 << 20)
     engine = open_engine("rwkv7", "parallel:2", batch=32, context_size=1024)
     jobs = [engine.submit(TEXT[:300] + end, **GREEDY) for end in ("one", "two")]
     engine.run()

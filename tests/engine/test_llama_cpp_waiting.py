@@ -11,12 +11,12 @@ import pytest
 
 pytest.importorskip("llama_cpp")
 
-from localai_flask.backends.llama_cpp.library import spin_switch
+from localai_flask.backends.llama_cpp.model.library import spin_switch
 from tests.engine.conftest import load_engine
 
 WAIT = """
 import ctypes, json, os, sys, time
-from localai_flask.backends.llama_cpp.library import capture_log, lib, spin_switch
+from localai_flask.backends.llama_cpp.model.library import capture_log, lib, spin_switch
 
 log = capture_log()
 start_team = ctypes.CDLL("libgomp.so.1").GOMP_parallel

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("llama_cpp")
 
-from localai_flask.backends.llama_cpp.threads import BUDGET_S, candidates, choose_threads
+from localai_flask.backends.llama_cpp.threads.thread_count import BUDGET_S, candidates, choose_threads
 
 
 class Machine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localai_flask.backends.llama_cpp.waiting import LATE_S, SOON_S, STEPS, WaitChoice
+from localai_flask.backends.llama_cpp.threads.waiting import LATE_S, SOON_S, STEPS, WaitChoice
 
 SPINNING_IDLE, ASLEEP = 0.006, 0.012
 SPINNING_BUSY = 0.2

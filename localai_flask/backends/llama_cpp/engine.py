@@ -9,21 +9,21 @@ import numpy as np
 
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
 from localai_flask.backends.grammars.compiler import Grammars
-from localai_flask.backends.llama_cpp.advance import advance
-from localai_flask.backends.llama_cpp.batch import Batch
-from localai_flask.backends.llama_cpp.cache import PrefixCache
-from localai_flask.backends.llama_cpp.constraint import make_tokenizer
+from localai_flask.backends.llama_cpp.cache.kv_cache import PrefixCache
 from localai_flask.backends.llama_cpp.inquiries import Inquiries
-from localai_flask.backends.llama_cpp.library import ENGINE_VERSION, capture_log
-from localai_flask.backends.llama_cpp.model import Model
-from localai_flask.backends.llama_cpp.offload import fit_to_gpus
-from localai_flask.backends.llama_cpp.options import read_options
-from localai_flask.backends.llama_cpp.pace import LEAST_CHUNK, Pace
-from localai_flask.backends.llama_cpp.rpc_client import tell_last_words
-from localai_flask.backends.llama_cpp.sampler import Sampler, check_sampling
-from localai_flask.backends.llama_cpp.scheduler import Chunk, Scheduler, Share
-from localai_flask.backends.llama_cpp.sequence import Sequence
-from localai_flask.backends.llama_cpp.speculation import Speculator
+from localai_flask.backends.llama_cpp.model.library import ENGINE_VERSION, capture_log
+from localai_flask.backends.llama_cpp.model.model import Model
+from localai_flask.backends.llama_cpp.model.offload import fit_to_gpus
+from localai_flask.backends.llama_cpp.options.options import read_options
+from localai_flask.backends.llama_cpp.rpc.client import tell_last_words
+from localai_flask.backends.llama_cpp.sampling.constraint import make_tokenizer
+from localai_flask.backends.llama_cpp.sampling.sampler import Sampler, check_sampling
+from localai_flask.backends.llama_cpp.scheduling.advance import advance
+from localai_flask.backends.llama_cpp.scheduling.batch import Batch
+from localai_flask.backends.llama_cpp.scheduling.pace import LEAST_CHUNK, Pace
+from localai_flask.backends.llama_cpp.scheduling.scheduler import Chunk, Scheduler, Share
+from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
+from localai_flask.backends.llama_cpp.speculation.speculation import Speculator
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ContextOverflow, InvalidRequest, advise_shorter
 from localai_flask.generation import (

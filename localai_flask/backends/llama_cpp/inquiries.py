@@ -6,11 +6,11 @@ import re
 
 from localai_flask.backends.base import Event, Inquiry
 from localai_flask.backends.embedding import Embedder
-from localai_flask.backends.llama_cpp.library import lib
-from localai_flask.backends.llama_cpp.model import Model
-from localai_flask.backends.llama_cpp.options import EngineOptions
-from localai_flask.backends.llama_cpp.pace import Pace
-from localai_flask.backends.llama_cpp.pooling import PoolingContext
+from localai_flask.backends.llama_cpp.model.library import lib
+from localai_flask.backends.llama_cpp.model.model import Model
+from localai_flask.backends.llama_cpp.model.pooling import PoolingContext
+from localai_flask.backends.llama_cpp.options.options import EngineOptions
+from localai_flask.backends.llama_cpp.scheduling.pace import Pace
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import Prompt
 from localai_flask.inquiry import Detokenize, Detokenized, Fact, Question, Score, Tokenize, Tokenized

@@ -1,0 +1,79 @@
+"""Idle branches that had to leave the cache, kept in host memory until their tokens are asked for again.
+
+Knows tokens and bytes, but not the cache.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from localai_flask.backends.llama_cpp.cache.states import Checkpoint, State
+from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
+from localai_flask.machine import SPARED_BYTES, available_memory
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Stored:
+    """A branch outside the cache: its tokens, its whole state, and its checkpoints."""
+
+    tokens: Tokens
+    state: State
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return self.state.nbytes + self.tokens.nbytes + sum(part.state.nbytes for part in self.checkpoints)
+
+
+class HostStore:
+    """Holds at most `limit` bytes and drops first what was not used for longest; None: what the machine has free."""
+
+    def __init__(self, limit: int | None):
+        self.limit = limit
+        self.size = 0
+        self.entries: list[Stored] = []
+        """In order of their last use."""
+
+    @property
+    def is_open(self) -> bool:
+        return self.limit != 0
+
+    def put(self, size: int, copy: Callable[[], Stored]) -> bool:
+        """Keep a branch of so many bytes and drop others for it; False, and nothing is copied, if it is too large."""
+        if self.limit is not None and size > self.limit:
+            return False
+        while self.entries and self._lacks(size):
+            self.remove(self.entries[0])
+        if self._lacks(size):
+            return False
+        try:
+            entry = copy()
+        except MemoryError:
+            log.warning("there is no memory for %d bytes of idle tokens; lower cache_ram", size)
+            return False
+        self.entries.append(entry)
+        self.size += entry.size
+        return True
+
+    def touch(self, entry: Stored) -> None:
+        """Note that an entry was of use."""
+        self.entries.remove(entry)
+        self.entries.append(entry)
+
+    def remove(self, entry: Stored) -> None:
+        self.entries.remove(entry)
+        self.size -= entry.size
+
+    def _lacks(self, size: int) -> bool:
+        if self.limit is None:
+            return available_memory() < size + SPARED_BYTES
+        return self.size + size > self.limit

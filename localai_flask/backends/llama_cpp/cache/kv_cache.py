@@ -1,0 +1,290 @@
+"""The KV cache as a tree of branches: which tokens it holds, how a prompt starts from them, and which have to go.
+
+Owns every change of the cache but decoding. All slots lie in one unified cache, where a prefix that several share is
+there once; there are more slots than may run, and idle ones give way, least recently used first, to host memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from localai_flask.backends.llama_cpp.cache.branches import EVERYTHING, Slot, count_cells, cut, fork
+from localai_flask.backends.llama_cpp.cache.checkpoints import Checkpoints
+from localai_flask.backends.llama_cpp.cache.host_store import HostStore
+from localai_flask.backends.llama_cpp.cache.overflow import Overflow
+from localai_flask.backends.llama_cpp.cache.prefixes import Prefixes, Start
+from localai_flask.backends.llama_cpp.cache.shifting import Move, common_prefix, find_moves
+from localai_flask.backends.llama_cpp.cache.states import States
+from localai_flask.backends.llama_cpp.model.library import lib
+from localai_flask.backends.llama_cpp.model.model import Model
+from localai_flask.backends.llama_cpp.options.options import EngineOptions
+from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
+from localai_flask.errors import ConfigError
+
+__all__ = ["WORTH_WAITING", "PrefixCache", "Slot"]
+
+WORTH_WAITING = 32
+"""A prompt waits for another that is being computed if it can take over this many more tokens from it."""
+IDLE_CELLS = 64
+"""Idle tokens at least that stay in the cache beside running ones if host memory takes the others."""
+LOSABLE = 8
+"""A prompt goes on in an idle branch if that loses at most one token in so many; else it forks."""
+SHIFT_ROOM = 64
+"""A context is shifted when fewer tokens than this, or an eighth, still fit: a step may compute several."""
+
+
+class PrefixCache:
+    """Lends slots to sequences.
+
+    Models with recurrent state or a sliding window cannot go back to a prefix in the middle of their past: there a
+    prompt starts from a branch's end, from within the window while that is all there, or from a checkpoint.
+    """
+
+    def __init__(self, model: Model, options: EngineOptions, *, must_reuse: bool = False):
+        """`must_reuse` tells that `cache_reuse` is asked for; raise `ConfigError` for what the model cannot do."""
+        self.slots = [Slot(i, np.zeros(model.context_size, np.int32)) for i in range(model.sequences)]
+        self._context_size = model.context_size
+        self._most = model.slots
+        self._cells = model.slots * model.context_size
+        self._memory = model.memory
+        self._forgets = model.forgets
+        self._is_attention_free = model.is_recurrent and not model.is_hybrid
+        self._most_idle = max(IDLE_CELLS, model.harmless_cells(options))
+        self._states = States(model.context)
+        self._checkpoints = Checkpoints(self._states, options.ctx_checkpoints, options.checkpoint_min_step)
+        self._similarity = options.slot_similarity
+        self.store = HostStore(options.cache_ram_bytes if options.cache_idle_slots else 0)
+        self._overflow = Overflow(self.slots, self._states, self.store, forgets=model.forgets)
+        self._prefixes = Prefixes(self.slots, self.store, model)
+        self.can_shift = bool(self._memory and not self._forgets and lib.llama_memory_can_shift(self._memory))
+        self._reuse = options.cache_reuse if self.can_shift else 0
+        self._uses = 0
+        self._room = self._cells
+        """At least so many cells are free."""
+        if not self.can_shift and self._memory:
+            self._check(model, "context_shift", wanted=options.context_shift)
+            self._check(model, "cache_reuse", wanted=must_reuse and options.cache_reuse > 0)
+
+    @property
+    def room(self) -> int:
+        """How many more slots can be lent."""
+        return self._most - sum(slot.in_use for slot in self.slots)
+
+    @property
+    def usage(self) -> float:
+        """The share of the cells that sequences hold which run; what is kept for later ones gives way to them."""
+        return count_cells(slot for slot in self.slots if slot.in_use) / max(self._cells, 1)
+
+    def heed(self, streams: int) -> None:
+        """Note how many sequences wait for their next token while something is copied."""
+        self._overflow.streams = streams
+
+    def take(self, prompt: Tokens) -> Slot:
+        """Lend a slot (there must be room) that starts with the longest cached prefix of a prompt, less its last token.
+
+        The last token is always computed anew, because the first answer token is sampled from its logits.
+        """
+        wanted = prompt[:-1]
+        start = self._prefixes.find(wanted)
+        moves = self._moves(start, wanted)
+        slot = start.slot if start.slot and self._goes_on(start, moves, len(prompt)) else self._free(start)
+        if self._forgets and start.checkpoint is None and start.slot is not slot and start.stored is None:
+            start = Start()  # what there is can only be gone on in
+        slot.in_use = True
+        self._begin(slot, start)
+        self._bound_idle()
+        if moves:
+            self._move(slot, moves, wanted)
+        elif slot.length > start.length:
+            self._cut(slot, start.length)
+        if not any(slot.length for slot in self.slots):
+            # Emptied cells leave the library where it was, and attention goes over all cells before that.
+            lib.llama_memory_clear(self._memory, False)
+        return slot
+
+    def give_back(self, slot: Slot) -> None:
+        """Free a slot for another sequence; its tokens stay until then, as far as they were not shifted."""
+        slot.in_use = False
+        slot.stops.clear()
+        self._uses += 1
+        slot.last_used = self._uses
+        if slot.exact < slot.length:
+            self._cut(slot, slot.exact)
+        slot.exact = EVERYTHING
+
+    def take_back(self, slot: Slot, length: int) -> None:
+        """Forget the tokens behind a length, which were computed on trial."""
+        if length < slot.length:
+            lib.llama_memory_seq_rm(self._memory, slot.id, length, -1)
+            cut(self.slots, slot, length)
+
+    def should_wait(self, prompt: Tokens, being_computed: Iterable[tuple[Tokens, Slot]]) -> bool:
+        """Return whether a prompt had better wait for one that is being computed in a slot, to start from it."""
+        if self._forgets and not self._checkpoints.are_made:
+            return False
+        wanted = prompt[:-1]
+        comings = ((common_prefix(other, wanted), slot) for other, slot in being_computed)
+        coming, slot = max(comings, key=lambda item: item[0], default=(0, None))
+        if slot is None or coming < WORTH_WAITING or coming < self._prefixes.find(wanted).length + WORTH_WAITING:
+            return False
+        if self._forgets:
+            if slot.length >= coming:  # it has passed the point without a checkpoint
+                return False
+            slot.stops.add(coming)
+        return True
+
+    def next_stop(self, slot: Slot, prompt_length: int) -> int:
+        """Return where the next chunk of a slot's prompt has to end at the latest, for a checkpoint."""
+        if not (self._forgets and self._checkpoints.are_made):
+            return prompt_length
+        return self._checkpoints.next_stop(slot, prompt_length)
+
+    def note(self, slot: Slot, prompt_length: int) -> None:
+        """Make a checkpoint of a slot that has come further in its prompt, if it is worth one."""
+        if self._forgets and self._checkpoints.are_made:
+            self._checkpoints.note(slot, prompt_length)
+
+    def make_room(self, cells: int) -> None:
+        """Have so many cells free: idle branches go, least recently used first.
+
+        What runs never needs more cells than there are, so there is always something to evict.
+        """
+        if self._room < cells:
+            self._room = self._cells - count_cells(self.slots)
+        while self._room < cells:
+            idle = [slot for slot in self.slots if slot.length and not slot.in_use]
+            if not idle:
+                return
+            self._evict(min(idle, key=lambda slot: slot.last_used))
+            self._room = self._cells - count_cells(self.slots)
+        self._room -= cells
+
+    def is_nearly_full(self, slot: Slot) -> bool:
+        return slot.length + min(SHIFT_ROOM, self._context_size // 8) >= self._context_size
+
+    def shift(self, slot: Slot, keep: int) -> None:
+        """Drop the oldest half of a running sequence's tokens behind the first `keep`."""
+        discard = (slot.length - keep) // 2
+        self._own(slot, keep)
+        self._close_gap(slot, Move(keep + discard, keep, slot.length - keep - discard))
+        slot.length -= discard
+        slot.exact = min(slot.exact, keep)
+
+    def _goes_on(self, start: Start, moves: list[Move], prompt_length: int) -> bool:
+        """Whether a prompt goes on in the slot it starts from, rather than in a branch of its own."""
+        slot = start.slot
+        if slot is None or slot.in_use:
+            return False
+        if moves:
+            return True
+        if self._forgets and start.checkpoint is None:
+            return start.length * 2 >= slot.length
+        is_similar = start.length >= self._similarity * prompt_length
+        return is_similar and (slot.length - start.length) * LOSABLE <= slot.length
+
+    def _free(self, start: Start) -> Slot:
+        """Empty the slot that was not used for longest; that the prompt starts from only if there is no other."""
+        idle = (slot for slot in self.slots if not slot.in_use)
+        slot = min(idle, key=lambda slot: (slot is start.slot, slot.length > 0, slot.last_used))
+        if slot is start.slot:
+            if self._overflow.is_in_time(slot):
+                self._overflow.put_away(slot)
+        else:
+            self._evict(slot)
+        return slot
+
+    def _begin(self, slot: Slot, start: Start) -> None:
+        """Have a slot hold at least what a prompt starts from."""
+        if start.stored is not None:
+            self._bound_idle()  # before, as attention goes over all cells up to the last one in use
+            self.make_room(start.stored.length)
+            self._overflow.bring_back(slot, start.stored, start.length)
+        elif start.slot is not None and start.slot is not slot:
+            lib.llama_memory_seq_cp(self._memory, start.slot.id, slot.id, 0, start.length)
+            fork(self.slots, start.slot, slot, start.length)
+            slot.checkpoints = [part for part in start.slot.checkpoints if part.length <= start.length]
+        if start.checkpoint is None or not slot.length:
+            return
+        if not self._states.write_partial(slot.id, start.checkpoint.state):
+            self._clear(slot)
+
+    def _moves(self, start: Start, wanted: Tokens) -> list[Move]:
+        """Find the chunks of an idle or stored branch that can be moved up behind the prefix."""
+        slot, stored = start.slot, start.stored
+        if not self._reuse or (slot is None and stored is None) or (slot is not None and slot.in_use):
+            return []
+        cached = slot.computed if slot is not None else stored.tokens if stored is not None else wanted[:0]
+        return find_moves(cached, wanted, start.length, self._reuse)
+
+    def _move(self, slot: Slot, moves: list[Move], wanted: Tokens) -> None:
+        if slot.length <= moves[0].to:  # it could not be restored
+            return
+        self._own(slot, moves[0].to)
+        shifted = 0
+        for move in moves:
+            self._close_gap(slot, Move(move.begin - shifted, move.to, move.length))
+            shifted = move.begin - move.to
+        self._cut(slot, moves[-1].to + moves[-1].length)
+        slot.tokens[: slot.length] = wanted[: slot.length]
+
+    def _close_gap(self, slot: Slot, move: Move) -> None:
+        """Remove what lies before a chunk, and move it and all behind it up."""
+        delta = move.to - move.begin
+        if delta:
+            lib.llama_memory_seq_rm(self._memory, slot.id, move.to, move.begin)
+            lib.llama_memory_seq_add(self._memory, slot.id, move.begin, -1, delta)
+            slot.tokens[move.to : slot.length + delta] = slot.tokens[move.begin : slot.length].copy()
+
+    def _own(self, slot: Slot, length: int) -> None:
+        """Have the cells behind a length belong to this slot alone, as they are to change their position."""
+        if slot.shared_length <= length:
+            return
+        state = self._states.read(slot.id)
+        slot.shared.clear()
+        lib.llama_memory_seq_rm(self._memory, slot.id, -1, -1)
+        held, slot.length = slot.length, 0
+        self._room = 0
+        self.make_room(held)
+        if not self._states.write(slot.id, state):
+            raise RuntimeError(f"the cache has no room for a copy of {held} tokens that are to be shifted")
+        slot.length = held
+
+    def _bound_idle(self) -> None:
+        """Move idle branches to host memory, least recently used first, while too many tokens of the cache are idle."""
+        if self._is_attention_free or not self.store.is_open:
+            return
+        running = count_cells(slot for slot in self.slots if slot.in_use)
+        idle = sorted((slot for slot in self.slots if slot.length and not slot.in_use), key=lambda slot: slot.last_used)
+        for slot in idle:
+            if count_cells(self.slots) - running <= self._most_idle:
+                return
+            if self._overflow.is_in_time(slot) and self._overflow.put_away(slot):
+                self._clear(slot)
+
+    def _evict(self, slot: Slot) -> None:
+        """Empty a slot; of a branch that would take long to copy, streams wait for its beginning only."""
+        if (length := self._overflow.copied_in_time(slot)) < slot.length:
+            self._cut(slot, length)
+        self._overflow.put_away(slot)
+        self._clear(slot)
+
+    def _clear(self, slot: Slot) -> None:
+        lib.llama_memory_seq_rm(self._memory, slot.id, -1, -1)
+        cut(self.slots, slot, 0)
+
+    def _cut(self, slot: Slot, length: int) -> None:
+        """Shorten a branch; it is emptied if the library cannot do that."""
+        if length and lib.llama_memory_seq_rm(self._memory, slot.id, length, -1):
+            cut(self.slots, slot, length)
+        else:
+            self._clear(slot)
+
+    def _check(self, model: Model, name: str, *, wanted: bool) -> None:
+        if wanted:
+            raise ConfigError(
+                f"The option {name} moves cached tokens to other positions, which {model.path} ({model.description}) "
+                f"does not allow; remove {name}.",
+                param="options",
+            )

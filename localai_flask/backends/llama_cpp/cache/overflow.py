@@ -1,0 +1,68 @@
+"""Idle branches on their way to host memory and back, so that what runs beside them waits for no longer than it may.
+
+Changes what a slot holds only by bringing a branch back.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from localai_flask.backends.llama_cpp.cache.branches import Slot
+from localai_flask.backends.llama_cpp.cache.host_store import HostStore, Stored
+from localai_flask.backends.llama_cpp.cache.prefixes import WORTH_STORING
+from localai_flask.backends.llama_cpp.cache.shifting import common_prefix
+from localai_flask.backends.llama_cpp.cache.states import States
+
+COPIED_BYTES = 256 << 20
+"""The most of one branch that is copied to the host beside running streams, which wait half a second for each GiB."""
+
+
+class Overflow:
+    """Copies the branches of one cache; `streams` is how many sequences wait for their next token meanwhile."""
+
+    def __init__(self, slots: list[Slot], states: States, store: HostStore, *, forgets: bool):
+        self.streams = 0
+        self._slots = slots
+        self._states = states
+        self._store = store
+        self._forgets = forgets
+
+    def is_in_time(self, slot: Slot) -> bool:
+        """Return whether a whole branch can be copied beside what runs."""
+        return self.copied_in_time(slot) == slot.length
+
+    def copied_in_time(self, slot: Slot) -> int:
+        """Return how many of a slot's tokens can be copied beside what runs; a memory that forgets is copied whole."""
+        if not self.streams or self._forgets or not self._is_worth_it(slot):
+            return slot.length
+        return slot.length * COPIED_BYTES // max(self._states.size(slot.id), COPIED_BYTES)
+
+    def put_away(self, slot: Slot) -> bool:
+        """Copy an idle branch, unless its tokens are elsewhere too; tell whether they can be found."""
+        if not self._is_worth_it(slot):
+            return False
+        others = [other for other in self._slots if other is not slot and other.length >= slot.length]
+        holders = [*(other.computed for other in others), *(stored.tokens for stored in self._store.entries)]
+        if any(common_prefix(tokens, slot.computed) == slot.length for tokens in holders) and not self._forgets:
+            return True
+        tokens, checkpoints = slot.computed.copy(), list(slot.checkpoints)
+        for stored in [entry for entry in self._store.entries if entry.length <= len(tokens)]:
+            if np.array_equal(stored.tokens, tokens[: stored.length]):
+                self._store.remove(stored)
+        size = self._states.size(slot.id) + tokens.nbytes + sum(part.state.nbytes for part in checkpoints)
+        return self._store.put(size, lambda: Stored(tokens, self._states.read(slot.id), checkpoints))
+
+    def bring_back(self, slot: Slot, stored: Stored, length: int) -> None:
+        """Have an empty slot hold a stored branch, of which so many tokens are wanted; it stays empty without room."""
+        if not self._states.write(slot.id, stored.state):
+            return
+        slot.tokens[: stored.length] = stored.tokens
+        slot.length = stored.length
+        slot.checkpoints = list(stored.checkpoints)
+        if stored in self._store.entries:  # it may have been dropped for the branch that made room
+            self._store.touch(stored)
+            if length == stored.length:
+                self._store.remove(stored)
+
+    def _is_worth_it(self, slot: Slot) -> bool:
+        return self._store.is_open and slot.length >= WORTH_STORING

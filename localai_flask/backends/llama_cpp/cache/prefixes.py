@@ -1,0 +1,75 @@
+"""Where a prompt can start from: the longest prefix that a slot or a stored branch has, as far as it is of use.
+
+Changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from localai_flask.backends.llama_cpp.cache.branches import Slot
+from localai_flask.backends.llama_cpp.cache.host_store import HostStore, Stored
+from localai_flask.backends.llama_cpp.cache.shifting import common_prefix
+from localai_flask.backends.llama_cpp.cache.states import Checkpoint
+from localai_flask.backends.llama_cpp.model.library import lib
+from localai_flask.backends.llama_cpp.model.model import Model
+from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
+
+WORTH_STORING = 16
+"""Fewest tokens that are worth a copy to host memory or back."""
+
+
+class Start(NamedTuple):
+    """Where a prompt starts from: so many tokens of a slot or of a stored branch, with a checkpoint if need be."""
+
+    length: int = 0
+    slot: Slot | None = None
+    stored: Stored | None = None
+    checkpoint: Checkpoint | None = None
+
+
+class Prefixes:
+    """Searches all branches of one cache, inside and outside."""
+
+    def __init__(self, slots: list[Slot], store: HostStore, model: Model):
+        self._slots = slots
+        self._store = store
+        self._memory = model.memory
+        self._window = model.window
+        self._forgets = model.forgets
+
+    def find(self, wanted: Tokens) -> Start:
+        """Find the longest prefix, preferably in the cache, there preferably in an idle slot."""
+        best = Start()
+        for slot in self._slots:
+            start = self._reach(common_prefix(slot.computed, wanted), slot=slot)
+            is_better = start.length > best.length
+            if is_better or (start.length == best.length > 0 and best.slot and best.slot.in_use and not slot.in_use):
+                best = start
+        least = best.length + WORTH_STORING
+        for stored in self._store.entries:
+            start = self._reach(common_prefix(stored.tokens, wanted), stored=stored)
+            if start.length >= max(least, best.length + 1):
+                best = start
+        return best
+
+    def _reach(self, common: int, *, slot: Slot | None = None, stored: Stored | None = None) -> Start:
+        """Return how much of the tokens in common can really be started from."""
+        holder = slot or stored
+        if not common or holder is None:
+            return Start()
+        if not self._forgets or self._holds(holder, common):
+            return Start(common, slot, stored)
+        usable = [checkpoint for checkpoint in holder.checkpoints if checkpoint.length <= common]
+        return Start(usable[-1].length, slot, stored, usable[-1]) if usable else Start()
+
+    def _holds(self, holder: Slot | Stored, length: int) -> bool:
+        """Whether a memory that forgets still knows all that a prefix needs, in a slot that can be gone on in."""
+        if isinstance(holder, Stored):
+            return holder.length == length
+        if holder.in_use:
+            return False
+        if holder.length == length:
+            return True
+        oldest = lib.llama_memory_seq_pos_min(self._memory, holder.id)
+        return bool(self._window and oldest <= max(0, length - self._window))

@@ -1,0 +1,1 @@
+"""A loaded model: the library, devices, weights, contexts, adapters and vocabulary."""

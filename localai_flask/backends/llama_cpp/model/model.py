@@ -1,0 +1,287 @@
+"""One loaded model: its weights, its context with the KV cache, and the sentences for what can go wrong with them.
+
+Owns every C object that lives as long as the model, and frees them. Knows no jobs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from localai_flask.backends.base import LoadProgress
+from localai_flask.backends.llama_cpp.model.adapters import apply_adapters, load_adapters
+from localai_flask.backends.llama_cpp.model.context import (
+    choose_attention,
+    choose_size,
+    context_params,
+    is_elsewhere,
+    metadata,
+    uses_gpu,
+)
+from localai_flask.backends.llama_cpp.model.library import LogCapture, lib, spin_switch
+from localai_flask.backends.llama_cpp.model.vocabulary import Vocabulary
+from localai_flask.backends.llama_cpp.model.weights import is_out_of_memory, load_weights
+from localai_flask.backends.llama_cpp.options.options import EngineOptions
+from localai_flask.backends.llama_cpp.scheduling.batch import Batch, Logits
+from localai_flask.backends.llama_cpp.threads.thread_count import Choice, candidates, choose_threads
+from localai_flask.backends.llama_cpp.threads.waiting import WORTH_IT, WaitChoice
+from localai_flask.config.files.gguf import inspect
+from localai_flask.errors import ConfigError, ModelLoadFailed, OutOfMemory
+from localai_flask.machine import physical_cores
+
+log = logging.getLogger(__name__)
+
+LOGITS_BYTES = 16 << 20
+"""Room for the logits of prompts whose log-probabilities are asked for; a 32nd of the weights if that is more."""
+IDLE_PER_SLOT, LEAST_IDLE, MOST_SEQUENCES = 3, 12, 256
+"""How many idle sequences the cache can hold beside each slot's own, at least, and all in all: the library's limit."""
+CELL_SHARE = 12000
+"""Parameters of a model for each layer, head and idle cell, at which idle cells take a 50th of a step's time.
+
+Attention goes over all cells up to the last one in use. A thousand idle ones made steps of 8 streams 6 % slower for a
+model of 135 million parameters; a copy of a hundred tokens to the host takes as long as half a token.
+"""
+PROMPT_PART = 64
+"""Tokens of a prompt that are computed to time it: enough to be bound by computing, and over soon."""
+LEAST_PART, LONGEST_PART_S = 8, 0.05
+"""Fewer tokens tell nothing about prompts; where these take longer than that, every core has enough to do."""
+
+
+class Model:
+    """A model ready to decode; `slots` sequences of up to `context_size` tokens share one KV cache."""
+
+    def __init__(self, path: Path, options: EngineOptions, progress: LoadProgress, capture: LogCapture):
+        """Load the file; raise `ConfigError` or `ModelLoadFailed` with one sentence."""
+        self.path, self.capture = path, capture
+        self._threads_set = 0
+        self.handle: Any = None
+        self.context: Any = None
+        self._wait: WaitChoice | None = None
+        _check_file(path)
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            self._load_weights(options, progress)
+            self._check_kind()
+            self.generates = not self._only_pools(options)
+            """Whether it writes text; a model that does not has no context here, no slots and no cache."""
+            self._make_context(options)
+            if options.warmup and self.generates:
+                self._warm_up()
+                if uses_gpu(options):  # kernels are brought to it when they are first needed, and prompts need others
+                    self._warm_up(min(self.n_batch, self.context_size))
+                self._choose_threads(options)
+            undo.pop_all()
+        capture.errors.clear()
+
+    def close(self) -> None:
+        """Free the context, then the weights."""
+        if self.context is not None:
+            lib.llama_free(self.context)
+        if self.handle is not None:
+            lib.llama_model_free(self.handle)
+        self.context = self.handle = None
+
+    def decode(self, batch: Batch, *, with_prompt: bool) -> None:
+        """Compute a batch; raise `RuntimeError` if the library cannot, which leaves the cache undefined."""
+        wait = self._wait
+        if wait is None or spin_switch is None:
+            self._compute(batch, self.threads_batch if with_prompt else self.threads)
+            return
+        spin_switch.set(spins=wait.spins)
+        decoding = self._threads_spinning if wait.spins else self.threads
+        begun = time.perf_counter()
+        self._compute(batch, self.threads_batch if with_prompt else decoding)
+        wait.observe((with_prompt, batch.size), time.perf_counter() - begun)
+
+    def choose_waiting(self, options: EngineOptions) -> None:
+        """Measure whether threads had better spin than sleep while they wait; `decode` goes on comparing.
+
+        For one model of the process, since they wait in the same way for all.
+        """
+        if spin_switch is None or not (self.generates and options.warmup) or self._is_offloaded(options):
+            return
+        spin_switch.set(spins=True)
+        spinning = self._measure_decoding(options)
+        lib.llama_memory_clear(self.memory, True)
+        spins = spinning.seconds < WORTH_IT * self._decode_s
+        spin_switch.set(spins=spins)
+        if max(self.threads, spinning.threads) > 1:
+            self._threads_spinning, self._wait = spinning.threads, WaitChoice(spins=spins)
+        log.info("%s: threads %s while they wait", self.path.name, "spin" if spins else "sleep")
+
+    def _compute(self, batch: Batch, threads: int) -> None:
+        if threads != self._threads_set:
+            # The library's own rule is one count for single-token batches and one for all others, which would give
+            # several streams the count that suits prompts.
+            lib.llama_set_n_threads(self.context, threads, threads)
+            self._threads_set = threads
+        code = lib.llama_decode(self.context, batch.struct)
+        lib.llama_synchronize(self.context)  # a GPU has only been told what to do, and time is measured here
+        if code != 0:
+            raise RuntimeError(f"llama_decode failed with code {code} on {batch.size} tokens: {self.capture.cause()}")
+
+    @property
+    def description(self) -> str:
+        """Return the library's words for the model, such as "llama 1B Q8_0"."""
+        buffer = ctypes.create_string_buffer(256)
+        lib.llama_model_desc(self.handle, buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace")
+
+    def chat_template(self, name: str | None = None) -> str | None:
+        """Return the model's chat template, or the sibling of that name; None if it has none."""
+        template = lib.llama_model_chat_template(self.handle, name.encode() if name is not None else None)
+        return template.decode("utf-8", "replace") if template is not None else None
+
+    def _load_weights(self, options: EngineOptions, progress: LoadProgress) -> None:
+        self.handle = load_weights(self.path, options, progress, self.capture)
+        self._adapters = load_adapters(self.handle, options.adapters, self.capture)
+        self.vocabulary = Vocabulary(lib.llama_model_get_vocab(self.handle))
+        self.trained_context: int = lib.llama_model_n_ctx_train(self.handle)
+        self.weight_bytes: int = lib.llama_model_size(self.handle)
+        self.window: int = lib.llama_model_n_swa(self.handle)
+        """Width of the sliding attention window in tokens; 0 if attention sees everything."""
+        self.is_hybrid = bool(lib.llama_model_is_hybrid(self.handle))
+        self.is_recurrent = bool(lib.llama_model_is_recurrent(self.handle)) or self.is_hybrid
+
+    def harmless_cells(self, options: EngineOptions) -> int:
+        """Return how many idle cells slow steps down by some two per cent: fewer, the smaller the model.
+
+        All of them where another device or machine holds the cache: attention is fast there, and copies are slow.
+        """
+        if is_elsewhere(options):
+            return self.slots * self.context_size
+        parameters: int = lib.llama_model_n_params(self.handle)
+        heads: int = lib.llama_model_n_layer(self.handle) * lib.llama_model_n_head(self.handle)
+        return parameters // (CELL_SHARE * max(heads, 1))
+
+    def _is_offloaded(self, options: EngineOptions) -> bool:
+        """Return whether next to nothing is computed by this machine's processor."""
+        if options.rpc_servers:
+            return True
+        layers, stays = options.gpu_layers, options.cpu_moe or options.n_cpu_moe or options.override_tensor
+        is_whole = layers is None or layers < 0 or layers >= lib.llama_model_n_layer(self.handle)
+        return uses_gpu(options) and is_whole and not stays
+
+    @property
+    def forgets(self) -> bool:
+        """Whether its memory cannot go back to an earlier token of a sequence."""
+        return self.window > 0 or self.is_recurrent
+
+    def _check_kind(self) -> None:
+        if self.vocabulary.size == 0:
+            raise ConfigError(f"{self.path} has no vocabulary; choose a file that holds a whole model.")
+        both = lib.llama_model_has_encoder(self.handle) and lib.llama_model_has_decoder(self.handle)
+        if both or lib.llama_model_is_diffusion(self.handle):
+            raise ConfigError(
+                f"{self.path} ({self.description}) does not generate text token by token, as the llama-cpp backend "
+                "does; choose a decoder-only model."
+            )
+
+    def _only_pools(self, options: EngineOptions) -> bool:
+        """Whether the model was made for vectors or scores alone, or is asked for scores."""
+        is_encoder = lib.llama_model_has_encoder(self.handle) or self.metadata("attention.causal") == "false"
+        return bool(is_encoder or options.reranking or self.metadata("pooling_type"))
+
+    def metadata(self, key: str) -> str:
+        """Read what the file says of its architecture; "" if it does not."""
+        return metadata(self.handle, f"{metadata(self.handle, 'general.architecture')}.{key}")
+
+    def apply_adapters(self, context: Any, options: EngineOptions) -> None:
+        """Have a context on these weights compute with the adapters; raise `ConfigError` if it cannot."""
+        apply_adapters(context, self._adapters, options.adapters)
+
+    def _make_context(self, options: EngineOptions) -> None:
+        self.slots, self.context_size = choose_size(self.handle, self.path, options)
+        room = max(LOGITS_BYTES, self.weight_bytes // 32) // (4 * self.vocabulary.size)
+        self.n_outputs: int = max(self.slots, min(room, options.n_batch))
+        """Tokens of a batch that may be sampled from."""
+        # Sequences that forget each take memory of their own; of others, idle ones are but numbers on shared cells.
+        # The library keeps room for the logits of one token of each.
+        spare = 0 if self.forgets else min(max(IDLE_PER_SLOT * self.slots, LEAST_IDLE), MOST_SEQUENCES - self.slots)
+        self.sequences: int = max(self.slots, min(self.slots + spare, self.n_outputs))
+        """Sequence ids of the cache: those of running sequences and of idle ones."""
+        params = context_params(options, self.slots, self.context_size, self.n_outputs)
+        params.n_seq_max = self.sequences
+        choose_attention(params, options, self.slots, lib.llama_model_n_head(self.handle))
+        self.threads_batch = options.threads_batch or physical_cores()
+        self.threads = options.threads or self.threads_batch
+        if not self.generates:
+            self.slots, self.sequences, self.memory, self.memory_bytes = 0, 0, None, self.weight_bytes
+            self.n_batch = options.n_batch
+            return
+        params.n_threads = params.n_threads_batch = self.threads
+        others = self.capture.cache_bytes
+        self.context = lib.llama_init_from_model(self.handle, params)
+        if self.context is None:
+            cause = self.capture.cause()
+            advice = f"lower `context_size` ({self.context_size}) or the option parallel ({self.slots})"
+            if "cache type" in cause:
+                advice = "choose another `cache_type_k` or `cache_type_v`"
+            kind = OutOfMemory if is_out_of_memory(cause) else ModelLoadFailed
+            raise kind(f"llama.cpp cannot make a context for {self.path}: {cause}; {advice}.")
+        self.apply_adapters(self.context, options)
+        self.memory = lib.llama_get_memory(self.context)
+        if self.memory is None:
+            raise ConfigError(
+                f"{self.path} ({self.description}) does not write text from left to right, as the llama-cpp backend "
+                "does; choose a decoder-only model."
+            )
+        self.logits = Logits(self.context, self.vocabulary.size)
+        self.n_batch = int(lib.llama_n_batch(self.context))
+        cache_bytes = self.capture.cache_bytes - others
+        self.memory_bytes = self.weight_bytes + cache_bytes
+        log.info(
+            "%s: %d slots × %d tokens = %.1f MiB of cache",
+            *(self.path.name, self.slots, self.context_size, cache_bytes / 2**20),
+        )
+
+    def _choose_threads(self, options: EngineOptions) -> None:
+        """Measure how many threads suit steps with and without prompts, where nobody has chosen."""
+        begun = time.perf_counter()
+        self._warm_up()
+        # A prompt's token costs at most what a step of one token does, so this bounds the time of a measured step.
+        part = int(LONGEST_PART_S / (time.perf_counter() - begun))
+        if not options.threads_batch and part >= LEAST_PART:
+            size = min(part, PROMPT_PART, self.n_batch)
+            self.threads_batch = self._measure(size, candidates(physical_cores()), prompt=True).threads
+        self.threads, self._decode_s = self._measure_decoding(options)
+        lib.llama_memory_clear(self.memory, True)
+        log.info("%s: %d threads, %d for prompts", self.path.name, self.threads, self.threads_batch)
+
+    def _measure_decoding(self, options: EngineOptions) -> Choice:
+        counts = [options.threads] if options.threads else candidates(physical_cores())
+        return self._measure(min(self.slots, self.n_batch), counts, prompt=False)
+
+    def _measure(self, size: int, counts: list[int], *, prompt: bool) -> Choice:
+        """Time steps that are like those of one prompt, or of all slots."""
+        batch = Batch(size)
+        token = max(self.vocabulary.bos, 0)
+        if prompt:
+            batch.add_chunk(np.full(size, token, np.int32), 0, 0, is_last=True)
+        else:
+            batch.add_tokens([token] * size, [0] * size, range(size))
+
+        def step(threads: int) -> None:
+            lib.llama_memory_clear(self.memory, False)
+            self._compute(batch, threads)
+
+        return choose_threads(step, counts)
+
+    def _warm_up(self, size: int = 1) -> None:
+        """Decode a token or a prompt, so that the first request does not wait for pages of the file and for buffers."""
+        batch = Batch(size)
+        batch.add_chunk(np.full(size, max(self.vocabulary.bos, 0), np.int32), 0, 0, is_last=True)
+        self.decode(batch, with_prompt=size > 1)
+        lib.llama_memory_clear(self.memory, True)
+
+
+def _check_file(path: Path) -> None:
+    info = inspect(path, with_vocabulary=True)
+    if info.kind != "model":
+        raise ConfigError(f"{path} is of kind {info.kind!r} and no model; name the model itself in `parameters.model`.")

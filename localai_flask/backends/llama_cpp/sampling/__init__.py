@@ -1,0 +1,1 @@
+"""How the next token is chosen: llama.cpp's samplers, numpy's help, constraints, log-probabilities."""

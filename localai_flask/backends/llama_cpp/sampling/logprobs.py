@@ -1,0 +1,21 @@
+"""Log-probabilities of tokens, as the model has them before any sampler."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from localai_flask.backends.llama_cpp.model.vocabulary import Vocabulary
+from localai_flask.backends.llama_cpp.sampling.candidates import Candidates, Row
+from localai_flask.generation import TokenLogprob
+
+
+def token_logprob(candidates: Candidates, row: Row, vocabulary: Vocabulary, token: int, top: int) -> TokenLogprob:
+    """Return a token's log-probability by the logits (vocabulary,) before it, and the `top` best ones."""
+    highest, piece = float(row.max()), vocabulary.piece
+    scale = highest + float(np.log(candidates.weights(row, highest).sum(dtype=np.float64)))
+    alternatives = []
+    if top:
+        ids = candidates.at_least(row, candidates.threshold(row, min(top, candidates.size)))
+        ranked = ids[np.argsort(-row[ids], kind="stable")[:top]].tolist()
+        alternatives = [(other, piece(other), float(row[other] - scale)) for other in ranked]
+    return TokenLogprob(token, piece(token), float(row[token] - scale), alternatives)

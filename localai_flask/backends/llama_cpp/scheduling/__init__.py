@@ -1,0 +1,1 @@
+"""What each step computes: sequences, the batch, and the pace of prompts beside streams."""

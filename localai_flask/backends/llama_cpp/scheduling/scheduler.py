@@ -1,0 +1,166 @@
+"""What each step computes: the next token of every running sequence first, then prompts.
+
+Short prompts pass a long one that came before them, which still advances in every step.
+
+Owns the list of running sequences. Knows no model: it fills a batch and is told when that was computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from localai_flask.backends.llama_cpp.cache.kv_cache import PrefixCache
+from localai_flask.backends.llama_cpp.sampling.sampler import Sampler
+from localai_flask.backends.llama_cpp.scheduling.batch import Batch, Tokens
+from localai_flask.backends.llama_cpp.scheduling.pace import LEAST_CHUNK, Pace
+from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
+
+MOST_FORCED = 64
+"""How many forced tokens a sequence computes in one step, so that the others need not wait for a long text."""
+SHORT = 4
+"""A prompt passes the oldest one if it has at most one token in so many left to compute."""
+
+
+class Chunk(NamedTuple):
+    """A sequence's share of a batch: these tokens of its prompt, the last of which has this index in the batch."""
+
+    sequence: Sequence
+    tokens: Tokens
+    last: int
+
+
+class Share(NamedTuple):
+    """What a running sequence computes in a step, beside its guesses, and at which index in the batch it goes on."""
+
+    sequence: Sequence
+    tokens: list[int]
+    row: int | None
+
+
+class Scheduler:
+    """Keeps sequences in `prefilling` until their prompt is computed, then in `decoding`."""
+
+    def __init__(
+        self,
+        cache: PrefixCache,
+        pace: Pace,
+        make_sampler: Callable[[Sequence], Sampler],
+        *,
+        n_batch: int,
+        n_outputs: int,
+        joins: bool = True,
+    ):
+        """`n_outputs` of a batch of `n_batch` tokens may ask for logits; with `joins`, sequences join the running."""
+        self.prefilling: list[Sequence] = []
+        self.decoding: list[Sequence] = []
+        self._cache = cache
+        self._pace = pace
+        self._make_sampler = make_sampler
+        self._n_batch = n_batch
+        self._n_outputs = n_outputs
+        self._joins = joins
+        self._is_under_way = False
+        """Whether something of those that run has been computed."""
+
+    @property
+    def running(self) -> int:
+        return len(self.prefilling) + len(self.decoding)
+
+    @property
+    def room(self) -> int:
+        """How many more sequences could start now."""
+        return self._cache.room if self._joins or not (self._is_under_way and self.running) else 0
+
+    def find(self, job_id: int) -> Sequence | None:
+        return next((sequence for sequence in self._all() if sequence.job.id == job_id), None)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Forget a sequence, whatever its stage, and give back what it holds; its tokens stay cached."""
+        for place in (self.decoding, self.prefilling):
+            if sequence in place:
+                place.remove(sequence)
+        sequence.sampler.close()
+        self._cache.give_back(sequence.slot)
+
+    def start(self, sequence: Sequence) -> bool:
+        """Assign a slot, of which there must be one, unless the sequence can start from a prompt still being computed.
+
+        Then it waits for that, and others pass it.
+        """
+        if self._cache.should_wait(sequence.reusable, [(other.prompt, other.slot) for other in self.prefilling]):
+            return False
+        self._is_under_way = self._is_under_way and self.running > 0
+        sequence.admit(self._cache.take(sequence.reusable), self._make_sampler(sequence))
+        self.prefilling.append(sequence)
+        return True
+
+    def plan(self, batch: Batch) -> tuple[list[Share], list[Chunk]]:
+        """Fill the batch: with each share of a running sequence, then with these chunks of prompts."""
+        batch.clear()
+        self._is_under_way = self.running > 0
+        outputs = self._n_outputs - self.running
+        """How many logits may be asked for beside those that are sampled from anyway."""
+        for sequence in self.decoding:
+            if sequence.shifts and self._cache.is_nearly_full(sequence.slot):
+                self._cache.shift(sequence.slot, sequence.kept)
+        shares = self._plan_streams(batch, outputs)
+        if not self.prefilling:
+            return shares, []
+        outputs -= sum(len(share.sequence.draft) for share in shares)
+        left = sum(sequence.left for sequence in self.prefilling)
+        whole = sum(len(sequence.prompt) - sequence.job.num_cached for sequence in self.prefilling)
+        room = min(self._pace.budget(len(shares), left, whole), self._n_batch - batch.size)
+        return shares, self._plan_prompts(batch, room, outputs + 1)
+
+    def _plan_streams(self, batch: Batch, outputs: int) -> list[Share]:
+        shares, room = [], self._n_batch - len(self.decoding)
+        if self.prefilling:  # forced tokens and right guesses could fill batch after batch
+            room -= min(LEAST_CHUNK, -(-room // 2))
+        for place, sequence in enumerate(self.decoding):
+            slot, left = sequence.slot, len(self.decoding) - place
+            tokens = sequence.pending[: min(1 + MOST_FORCED, 1 + room, slot.room)]
+            is_whole = len(tokens) == len(sequence.pending)
+            # What is left is shared out evenly among those that come.
+            guesses = min((room - len(tokens) + 1) // left, outputs // left) if is_whole else 0
+            sequence.draft = sequence.draft[: max(guesses, 0)]
+            known = len(tokens) if is_whole else None
+            row = batch.add_stream([*tokens, *sequence.draft], slot.length, slot.id, known)
+            shares.append(Share(sequence, tokens, row))
+            room -= len(tokens) + len(sequence.draft) - 1
+            outputs -= len(sequence.draft)
+        return shares
+
+    def _plan_prompts(self, batch: Batch, room: int, outputs: int) -> list[Chunk]:
+        """Add chunks of prompts: of those soon done, up to half of the room, then of all in order of start."""
+        oldest, *others = self.prefilling
+        passing = sorted((each for each in others if each.left * SHORT <= oldest.left), key=lambda each: each.left)
+        chunks, spare = [], room // 2
+        for sequence in [*passing, *(each for each in self.prefilling if each not in passing)]:
+            slot, prompt, wants_all = sequence.slot, sequence.prompt, sequence.wants_prompt_logprobs
+            most = min(spare, room) if sequence in passing else room
+            stop = self._cache.next_stop(slot, len(prompt))
+            tokens = prompt[slot.length : min(slot.length + (min(most, outputs) if wants_all else most), stop)]
+            if not len(tokens):
+                continue
+            is_last = slot.length + len(tokens) == len(prompt)
+            last = batch.add_chunk(tokens, slot.length, slot.id, is_last=is_last, wants_all=wants_all)
+            chunks.append(Chunk(sequence, tokens, last))
+            room -= len(tokens)
+            spare -= len(tokens)
+            outputs -= len(tokens) if wants_all else 0
+        return chunks
+
+    def commit(self, chunk: Chunk) -> bool:
+        """Record that a chunk was computed; tell whether it was the prompt's last, to be sampled from."""
+        sequence = chunk.sequence
+        sequence.slot.extend(chunk.tokens)
+        self._cache.note(sequence.slot, len(sequence.prompt))
+        if sequence.slot.length < len(sequence.prompt):
+            return False
+        self.prefilling.remove(sequence)
+        self.decoding.append(sequence)
+        return True
+
+    def _all(self) -> list[Sequence]:
+        return [*self.decoding, *self.prefilling]

@@ -1,0 +1,189 @@
+"""A job inside this engine: its prompt as an array, its slot, its sampler, and the text that its tokens become."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from localai_flask.backends.base import Job
+from localai_flask.backends.grammars.guide import Guide
+from localai_flask.backends.llama_cpp.cache.kv_cache import Slot
+from localai_flask.backends.llama_cpp.cache.shifting import LEAST_SHIFT, kept_tokens
+from localai_flask.backends.llama_cpp.model.vocabulary import Vocabulary
+from localai_flask.backends.llama_cpp.sampling.sampler import Sampler
+from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
+from localai_flask.backends.text import TextStream
+from localai_flask.backends.thinking import ThinkingWatch
+from localai_flask.generation import Finished, FinishReason, Timings
+
+FIRST_GUESSES, LONGEST_PAUSE = 4, 32
+
+
+@dataclass(eq=False, slots=True, weakref_slot=True)
+class Sequence:
+    """A job from its submission to its end; `slot` and `sampler` are set once it is admitted."""
+
+    job: Job
+    prompt: Tokens
+    limit: int
+    """How many tokens it may generate."""
+    limit_reason: FinishReason
+    text: TextStream
+    guide: Guide | None = None
+    """What holds the text to a form, if the job has one."""
+    shown: Mapping[int, bytes] = field(default_factory=dict)
+    """The control tokens that are text here."""
+    stop_tokens: frozenset[int] = frozenset()
+    shifts: bool = False
+    """Whether the oldest tokens behind the first `kept` may be dropped when the context is full."""
+    kept: int = 0
+    slot: Slot = field(init=False)
+    sampler: Sampler = field(init=False)
+    pending: list[int] = field(default_factory=list)
+    """The last tokens, which are not computed yet: one, and what was forced behind it."""
+    forced: deque[int] = field(default_factory=deque)
+    """The tokens that have to follow and are not taken yet."""
+    draft: list[int] = field(default_factory=list)
+    """Guesses of what follows `pending`, to be computed with it."""
+    thinking: ThinkingWatch | None = None
+    drafted: int = 0
+    accepted: int = 0
+    trust: int = FIRST_GUESSES
+    """How many tokens to guess next time."""
+    doubt: int = 0
+    """How many guesses in a row were wrong from their first token on."""
+    pause: int = 0
+    """For how many steps not to guess."""
+    told: int = 0
+    """How many of its tokens the deltas so far have counted."""
+    admitted_at: float = 0.0
+    first_token_at: float = 0.0
+
+    @classmethod
+    def of(cls, job: Job, context_size: int, guide: Guide | None, shown: Mapping[int, bytes] | None = None) -> Sequence:
+        """Make the sequence of a job whose prompt is tokenized and fits."""
+        limit, reason = context_size - len(job.prompt_tokens), FinishReason.CONTEXT
+        if 0 < job.sampling.max_tokens <= limit:
+            limit, reason = job.sampling.max_tokens, FinishReason.MAX_TOKENS
+        prompt = np.array(job.prompt_tokens, np.int32)
+        text = TextStream(job.sampling.stop, job.sampling.include_stop_str_in_output)
+        sequence = cls(job, prompt, limit, reason, text, guide, shown or {}, frozenset(job.sampling.stop_token_ids))
+        if job.sampling.thinking is not None:
+            sequence.thinking = ThinkingWatch(job.sampling.thinking)
+        return sequence
+
+    def may_shift(self, context_size: int, vocabulary: Vocabulary, n_keep: int) -> None:
+        """Let the answer be as long as asked for: a full context drops its oldest half behind the first message.
+
+        Without `max_tokens` it still ends with the context, as some models never end.
+        """
+        kept = kept_tokens(self.prompt, vocabulary.is_control, vocabulary.wants_bos, n_keep)
+        if self.job.sampling.max_tokens > self.limit and context_size - kept >= 2 * LEAST_SHIFT:
+            self.limit, self.limit_reason = self.job.sampling.max_tokens, FinishReason.MAX_TOKENS
+            self.shifts, self.kept = True, kept
+
+    @property
+    def left(self) -> int:
+        """How many tokens of the prompt are still to be computed."""
+        return len(self.prompt) - self.slot.length
+
+    @property
+    def wants_prompt_logprobs(self) -> bool:
+        return self.job.sampling.prompt_logprobs
+
+    @property
+    def reusable(self) -> Tokens:
+        """The prompt as far as it may come from the cache; a cached token has no logits, so none may if all are asked.
+
+        The last of these tokens is computed anyway.
+        """
+        is_free = self.job.sampling.cache_prompt and not self.wants_prompt_logprobs
+        return self.prompt if is_free else self.prompt[:1]
+
+    def admit(self, slot: Slot, sampler: Sampler) -> None:
+        """Take a slot that holds the beginning of the prompt already, and a sampler."""
+        self.slot, self.sampler = slot, sampler
+        self.job.num_cached = slot.length
+        self.admitted_at = time.monotonic()
+
+    def accept(self, token: int, vocabulary: Vocabulary) -> tuple[str, FinishReason | None]:
+        """Take a sampled token; give the text it releases, and why the sequence ends if it does."""
+        output = self.job.output_tokens
+        if not output:
+            self.first_token_at = time.monotonic()
+        output.append(token)
+        if token in vocabulary.ends:
+            return self.text.flush(), FinishReason.EOS
+        sampling = self.job.sampling
+        piece = self.shown.get(token) or vocabulary.piece(token)
+        if token in self.stop_tokens:
+            text = self.text.feed(piece) if sampling.include_stop_str_in_output else ""
+            return text + self.text.flush(), FinishReason.EOS
+        if self.thinking is not None:
+            self.thinking.feed(piece)
+        text = self.text.feed(piece)
+        if self.text.matched is not None:
+            return text, FinishReason.STOP_SEQUENCE
+        if self.guide is not None and self.guide.is_complete:
+            return text + self.text.flush(), FinishReason.EOS
+        if len(output) >= self.limit:
+            return text + self.text.flush(), self.limit_reason
+        if sampling.is_over(self.first_token_at):
+            return text + self.text.flush(), FinishReason.MAX_TOKENS
+        return text, None
+
+    def foresee(self, vocabulary: Vocabulary) -> None:
+        """Find out which tokens have to follow, as far as that is certain already."""
+        if self.forced:
+            return
+        guide = self.guide
+        if self.thinking is not None:
+            permits = guide.permits if guide is not None else bool
+            self.forced.extend(self.thinking.ending(lambda text: vocabulary.tokens(text, special=True), permits))
+        if guide is not None and not self.forced and not self.sampler.is_bound:
+            self.forced.extend(guide.forced())
+
+    def untold(self) -> int:
+        """Count the tokens since the last call."""
+        count = len(self.job.output_tokens) - self.told
+        self.told += count
+        return count
+
+    def count_guesses(self, drafted: int, accepted: int) -> None:
+        """Learn how far to guess the next times: a wrong guess costs a step its time and brings nothing."""
+        if not drafted:
+            return
+        self.drafted += drafted
+        self.accepted += accepted
+        self.trust = 2 * max(drafted, self.trust) if accepted == drafted else accepted + 1
+        self.doubt = 0 if accepted else self.doubt + 1
+        self.pause = min(2**self.doubt, LONGEST_PAUSE) if self.doubt > 1 else 0
+
+    def worth_guessing(self, most: int) -> int:
+        """Return how many tokens are worth guessing, of which so many can be; the last one is always sampled."""
+        if self.pause:
+            self.pause -= 1
+            return 0
+        room = self.slot.room - len(self.pending)
+        self.trust = min(self.trust, most)
+        return min(self.trust, self.limit - len(self.job.output_tokens) - 1, room)
+
+    def known_tokens(self) -> Tokens:
+        """Return the tokens as they stand in the cache, and those that are not computed yet."""
+        return np.concatenate([self.slot.tokens[: self.slot.length], np.array(self.pending, np.int32)])
+
+    def finished(self, reason: FinishReason) -> Finished:
+        """Return the last word about the sequence."""
+        now = time.monotonic()
+        timings = Timings(
+            queue_ms=(self.admitted_at - self.job.created) * 1e3,
+            prompt_ms=(self.first_token_at - self.admitted_at) * 1e3,
+            decode_ms=(now - self.first_token_at) * 1e3,
+            draft_tokens=self.drafted,
+            accepted_tokens=self.accepted,
+        )
+        return Finished(reason, self.job.usage, timings, self.text.matched)

@@ -1,0 +1,1 @@
+"""Guessing ahead: by a smaller model, or by what followed before."""
