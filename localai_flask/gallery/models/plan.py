@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from localai_flask.gallery.references import parse_reference
 from localai_flask.gallery.remote import shown
 from localai_flask.gallery.sources import Access, look_up
 from localai_flask.gallery.sources.offer import Offer, RemoteFile
+from localai_flask.machine import total_memory
 from localai_flask.settings import Settings
 
 NOTHING = "Name a model by `id`, by `url`, or give its configuration as `config_file`."
@@ -57,8 +59,12 @@ def make_plan(request: InstallRequest, galleries: Galleries, settings: Settings,
 
     Raises an `ApiError` with one sentence if it cannot be had, or must not be written.
     """
-    access = (Access.of_operator if request.by_operator else Access.of_client)(settings)
+    access = _access(request, settings)
     draft = _with_request(_draft(request, galleries, access), request)
+    if engines and not request.force:
+        _check_engine(str(draft.content.get("backend") or ""), engines)
+    if known := request.name or draft.name:
+        check_free(names.check_model_name(known), settings, request.force)
     offers = [_look_up(file, access) for file in draft.files]
     content, more = _with_files(draft.content, access)
     name = names.check_model_name(request.name or draft.name or next((offer.name for offer in more), ""))
@@ -68,11 +74,16 @@ def make_plan(request: InstallRequest, galleries: Galleries, settings: Settings,
     for file in files:
         names.check_place(settings.models_path, names.check_file_name(file.path))
     text = records.dump_yaml(content)
-    config = catalog.check_text(text, settings.models_path / f"{name}.yaml")
-    if engines and not request.force:
-        _check_engine(config.backend, engines)
+    catalog.check_text(text, settings.models_path / f"{name}.yaml")
     note = " ".join(offer.note for offer in more if offer.note)
     return Plan(name, text, files, draft.templates, _record(name, request, draft, files, note))
+
+
+def _access(request: InstallRequest, settings: Settings) -> Access:
+    """Return what may be reached for a request; that a gallery trusts a pickle is no reason for us to do so."""
+    access = (Access.of_operator if request.by_operator else Access.of_client)(settings, memory=total_memory())
+    trusts = any(wish.get("trust_pickles") is True for wish in (request.config_file, request.overrides))
+    return dataclasses.replace(access, pickles=trusts)
 
 
 def check_request(request: InstallRequest, galleries: Galleries, settings: Settings) -> None:
