@@ -134,7 +134,7 @@ class LlamaCppBackend(Backend):
 
     def start(self, job: Job) -> bool:
         sequence: Sequence = job.prepared
-        self.cache.heed(len(self.scheduler.decoding))
+        self.cache.set_stream_count(len(self.scheduler.decoding))
         if not self.scheduler.start(sequence):
             return False
         started: list[Event] = [(job.id, Started(len(sequence.prompt), job.num_cached))]
@@ -165,7 +165,7 @@ class LlamaCppBackend(Backend):
         scheduler, batch = self.scheduler, self._batch
         events = [*self._unannounced, *self.inquiries.step(scheduler.running)]
         self._unannounced.clear()
-        self.cache.heed(len(scheduler.decoding))
+        self.cache.set_stream_count(len(scheduler.decoding))
         if self._speculator is not None:
             self._speculator.guess(scheduler.decoding)
         shares, chunks = scheduler.plan(batch)
@@ -224,7 +224,7 @@ class LlamaCppBackend(Backend):
             return
         known, accepted = slot.length - len(guesses), sequence.accepted
         replies = advance(sequence, share.row, self.model.vocabulary)
-        self.cache.take_back(slot, known + sequence.accepted - accepted)
+        self.cache.truncate(slot, known + sequence.accepted - accepted)
         self._tell(sequence, replies, events)
 
     def _commit(self, chunk: Chunk, events: list[Event]) -> None:

@@ -95,7 +95,7 @@ def cut(slots: Iterable[Slot], slot: Slot, length: int) -> None:
 
 
 def _split(slots: Iterable[Slot], slot: Slot, length: int) -> None:
-    """Have a run of the slot end after so many tokens."""
+    """Have a run of the slot end after `length` tokens."""
     begin = 0
     for run in slot.shared:
         if begin < length < begin + run.length:

@@ -48,7 +48,7 @@ class HostStore:
         return self.limit != 0
 
     def put(self, size: int, copy: Callable[[], Stored]) -> bool:
-        """Keep a branch of so many bytes and drop others for it; False, and nothing is copied, if it is too large."""
+        """Keep a branch of `size` bytes and drop others for it; False, and nothing is copied, if it is too large."""
         if self.limit is not None and size > self.limit:
             return False
         while self.entries and self._lacks(size):

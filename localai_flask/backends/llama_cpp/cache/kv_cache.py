@@ -30,7 +30,7 @@ WORTH_WAITING = 32
 IDLE_CELLS = 64
 """Idle tokens at least that stay in the cache beside running ones if host memory takes the others."""
 LOSABLE = 8
-"""A prompt goes on in an idle branch if that loses at most one token in so many; else it forks."""
+"""A prompt continues in an idle branch if that loses at most one in `LOSABLE` of its tokens; else it forks."""
 SHIFT_ROOM = 64
 """A context is shifted when fewer tokens than this, or an eighth, still fit: a step may compute several."""
 
@@ -49,20 +49,20 @@ class PrefixCache:
         self._most = model.slots
         self._cells = model.slots * model.context_size
         self._memory = model.memory
-        self._forgets = model.forgets
+        self._cannot_roll_back = model.cannot_roll_back
         self._is_attention_free = model.is_recurrent and not model.is_hybrid
         self._most_idle = max(IDLE_CELLS, model.harmless_cells(options))
         self._states = States(model.context)
         self._checkpoints = Checkpoints(self._states, options.ctx_checkpoints, options.checkpoint_min_step)
         self._similarity = options.slot_similarity
         self.store = HostStore(options.cache_ram_bytes if options.cache_idle_slots else 0)
-        self._overflow = Overflow(self.slots, self._states, self.store, forgets=model.forgets)
+        self._overflow = Overflow(self.slots, self._states, self.store, cannot_roll_back=model.cannot_roll_back)
         self._prefixes = Prefixes(self.slots, self.store, model)
-        self.can_shift = bool(self._memory and not self._forgets and lib.llama_memory_can_shift(self._memory))
+        self.can_shift = bool(self._memory and not self._cannot_roll_back and lib.llama_memory_can_shift(self._memory))
         self._reuse = options.cache_reuse if self.can_shift else 0
         self._uses = 0
         self._room = self._cells
-        """At least so many cells are free."""
+        """A number of cells of which it is known that they are free."""
         if not self.can_shift and self._memory:
             self._check(model, "context_shift", wanted=options.context_shift)
             self._check(model, "cache_reuse", wanted=must_reuse and options.cache_reuse > 0)
@@ -77,7 +77,7 @@ class PrefixCache:
         """The share of the cells that sequences hold which run; what is kept for later ones gives way to them."""
         return count_cells(slot for slot in self.slots if slot.in_use) / max(self._cells, 1)
 
-    def heed(self, streams: int) -> None:
+    def set_stream_count(self, streams: int) -> None:
         """Note how many sequences wait for their next token while something is copied."""
         self._overflow.streams = streams
 
@@ -90,7 +90,7 @@ class PrefixCache:
         start = self._prefixes.find(wanted)
         moves = self._moves(start, wanted)
         slot = start.slot if start.slot and self._goes_on(start, moves, len(prompt)) else self._free(start)
-        if self._forgets and start.checkpoint is None and start.slot is not slot and start.stored is None:
+        if self._cannot_roll_back and start.checkpoint is None and start.slot is not slot and start.stored is None:
             start = Start()  # what there is can only be gone on in
         slot.in_use = True
         self._begin(slot, start)
@@ -114,7 +114,7 @@ class PrefixCache:
             self._cut(slot, slot.exact)
         slot.exact = EVERYTHING
 
-    def take_back(self, slot: Slot, length: int) -> None:
+    def truncate(self, slot: Slot, length: int) -> None:
         """Forget the tokens behind a length, which were computed on trial."""
         if length < slot.length:
             lib.llama_memory_seq_rm(self._memory, slot.id, length, -1)
@@ -122,14 +122,14 @@ class PrefixCache:
 
     def should_wait(self, prompt: Tokens, being_computed: Iterable[tuple[Tokens, Slot]]) -> bool:
         """Return whether a prompt had better wait for one that is being computed in a slot, to start from it."""
-        if self._forgets and not self._checkpoints.are_made:
+        if self._cannot_roll_back and not self._checkpoints.are_made:
             return False
         wanted = prompt[:-1]
         comings = ((common_prefix(other, wanted), slot) for other, slot in being_computed)
         coming, slot = max(comings, key=lambda item: item[0], default=(0, None))
         if slot is None or coming < WORTH_WAITING or coming < self._prefixes.find(wanted).length + WORTH_WAITING:
             return False
-        if self._forgets:
+        if self._cannot_roll_back:
             if slot.length >= coming:  # it has passed the point without a checkpoint
                 return False
             slot.stops.add(coming)
@@ -137,17 +137,17 @@ class PrefixCache:
 
     def next_stop(self, slot: Slot, prompt_length: int) -> int:
         """Return where the next chunk of a slot's prompt has to end at the latest, for a checkpoint."""
-        if not (self._forgets and self._checkpoints.are_made):
+        if not (self._cannot_roll_back and self._checkpoints.are_made):
             return prompt_length
         return self._checkpoints.next_stop(slot, prompt_length)
 
     def note(self, slot: Slot, prompt_length: int) -> None:
         """Make a checkpoint of a slot that has come further in its prompt, if it is worth one."""
-        if self._forgets and self._checkpoints.are_made:
+        if self._cannot_roll_back and self._checkpoints.are_made:
             self._checkpoints.note(slot, prompt_length)
 
     def make_room(self, cells: int) -> None:
-        """Have so many cells free: idle branches go, least recently used first.
+        """Free cells until there are `cells`: idle branches go, least recently used first.
 
         What runs never needs more cells than there are, so there is always something to evict.
         """
@@ -179,7 +179,7 @@ class PrefixCache:
             return False
         if moves:
             return True
-        if self._forgets and start.checkpoint is None:
+        if self._cannot_roll_back and start.checkpoint is None:
             return start.length * 2 >= slot.length
         is_similar = start.length >= self._similarity * prompt_length
         return is_similar and (slot.length - start.length) * LOSABLE <= slot.length

@@ -20,12 +20,12 @@ COPIED_BYTES = 256 << 20
 class Overflow:
     """Copies the branches of one cache; `streams` is how many sequences wait for their next token meanwhile."""
 
-    def __init__(self, slots: list[Slot], states: States, store: HostStore, *, forgets: bool):
+    def __init__(self, slots: list[Slot], states: States, store: HostStore, *, cannot_roll_back: bool):
         self.streams = 0
         self._slots = slots
         self._states = states
         self._store = store
-        self._forgets = forgets
+        self._cannot_roll_back = cannot_roll_back
 
     def is_in_time(self, slot: Slot) -> bool:
         """Return whether a whole branch can be copied beside what runs."""
@@ -33,7 +33,7 @@ class Overflow:
 
     def copied_in_time(self, slot: Slot) -> int:
         """Return how many of a slot's tokens can be copied beside what runs; a memory that forgets is copied whole."""
-        if not self.streams or self._forgets or not self._is_worth_it(slot):
+        if not self.streams or self._cannot_roll_back or not self._is_worth_it(slot):
             return slot.length
         return slot.length * COPIED_BYTES // max(self._states.size(slot.id), COPIED_BYTES)
 
@@ -43,7 +43,10 @@ class Overflow:
             return False
         others = [other for other in self._slots if other is not slot and other.length >= slot.length]
         holders = [*(other.computed for other in others), *(stored.tokens for stored in self._store.entries)]
-        if any(common_prefix(tokens, slot.computed) == slot.length for tokens in holders) and not self._forgets:
+        if (
+            any(common_prefix(tokens, slot.computed) == slot.length for tokens in holders)
+            and not self._cannot_roll_back
+        ):
             return True
         tokens, checkpoints = slot.computed.copy(), list(slot.checkpoints)
         for stored in [entry for entry in self._store.entries if entry.length <= len(tokens)]:
@@ -53,7 +56,7 @@ class Overflow:
         return self._store.put(size, lambda: Stored(tokens, self._states.read(slot.id), checkpoints))
 
     def bring_back(self, slot: Slot, stored: Stored, length: int) -> None:
-        """Have an empty slot hold a stored branch, of which so many tokens are wanted; it stays empty without room."""
+        """Have an empty slot hold a stored branch, of which `length` tokens are wanted; it stays empty without room."""
         if not self._states.write(slot.id, stored.state):
             return
         slot.tokens[: stored.length] = stored.tokens

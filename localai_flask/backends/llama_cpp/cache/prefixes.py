@@ -20,7 +20,7 @@ WORTH_STORING = 16
 
 
 class Start(NamedTuple):
-    """Where a prompt starts from: so many tokens of a slot or of a stored branch, with a checkpoint if need be."""
+    """Where a prompt starts: the first `length` tokens of a slot or stored branch, from a checkpoint if need be."""
 
     length: int = 0
     slot: Slot | None = None
@@ -36,7 +36,7 @@ class Prefixes:
         self._store = store
         self._memory = model.memory
         self._window = model.window
-        self._forgets = model.forgets
+        self._cannot_roll_back = model.cannot_roll_back
 
     def find(self, wanted: Tokens) -> Start:
         """Find the longest prefix, preferably in the cache, there preferably in an idle slot."""
@@ -58,7 +58,7 @@ class Prefixes:
         holder = slot or stored
         if not common or holder is None:
             return Start()
-        if not self._forgets or self._holds(holder, common):
+        if not self._cannot_roll_back or self._holds(holder, common):
             return Start(common, slot, stored)
         usable = [checkpoint for checkpoint in holder.checkpoints if checkpoint.length <= common]
         return Start(usable[-1].length, slot, stored, usable[-1]) if usable else Start()

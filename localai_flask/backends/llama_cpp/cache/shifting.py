@@ -34,7 +34,7 @@ def common_prefix(a: Tokens, b: Tokens) -> int:
 
 
 def find_moves(cached: Tokens, wanted: Tokens, begin: int, least: int) -> list[Move]:
-    """Find chunks of at least so many cached tokens that continue the wanted ones, of which `begin` are there already.
+    """Find chunks of at least `least` cached tokens that continue the wanted ones, of which `begin` are there already.
 
     Only the beginning of a sequence can be in the cache, so each chunk has to follow directly on the one before.
     """

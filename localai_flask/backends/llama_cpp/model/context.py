@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 DEFAULT_SLOTS = 4
 FLASH_ATTENTION = {"auto": -1, "off": 0, "false": 0, "on": 1, "true": 1}  # llama_flash_attn_type
 PLAIN_SLOTS, PLAIN_UBATCH = 4, 128
-"""Up to so many sequences llama.cpp's plain attention is the faster one on x86, and so many tokens at once suit it.
+"""llama.cpp's plain attention is faster on x86 up to `PLAIN_SLOTS` sequences; `PLAIN_UBATCH` tokens at once suit it.
 
 Its flash attention there reads 16-bit numbers one by one unless a prompt brings 64 tokens, but passes over the cells of
 other sequences. With 4,096 tokens before it, a step of a model of 135 million parameters took 36 ms instead of 62, one
@@ -39,7 +39,7 @@ _row_size = ggml("ggml_row_size", ctypes.c_size_t, ctypes.c_int, ctypes.c_int64)
 
 @dataclass(frozen=True)
 class Shape:
-    """What one token takes in the cache: `layers` times a key and a value of so many numbers."""
+    """What one token takes in the cache: `layers` times a key and a value, whose lengths these are in numbers."""
 
     layers: int
     key: int

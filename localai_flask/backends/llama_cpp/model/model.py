@@ -169,7 +169,7 @@ class Model:
         return uses_gpu(options) and is_whole and not stays
 
     @property
-    def forgets(self) -> bool:
+    def cannot_roll_back(self) -> bool:
         """Whether its memory cannot go back to an earlier token of a sequence."""
         return self.window > 0 or self.is_recurrent
 
@@ -203,7 +203,11 @@ class Model:
         """Tokens of a batch that may be sampled from."""
         # Sequences that forget each take memory of their own; of others, idle ones are but numbers on shared cells.
         # The library keeps room for the logits of one token of each.
-        spare = 0 if self.forgets else min(max(IDLE_PER_SLOT * self.slots, LEAST_IDLE), MOST_SEQUENCES - self.slots)
+        spare = (
+            0
+            if self.cannot_roll_back
+            else min(max(IDLE_PER_SLOT * self.slots, LEAST_IDLE), MOST_SEQUENCES - self.slots)
+        )
         self.sequences: int = max(self.slots, min(self.slots + spare, self.n_outputs))
         """Sequence ids of the cache: those of running sequences and of idle ones."""
         params = context_params(options, self.slots, self.context_size, self.n_outputs)

@@ -62,7 +62,7 @@ class Batch:
         self.size = end
 
     def add_stream(self, tokens: Sequence[int], position: int, sequence: int, known: int | None) -> int | None:
-        """Add consecutive tokens of which so many are known and the others guessed; give the last known one's index.
+        """Add consecutive tokens, the first `known` of them known, the others guessed; return the last known's index.
 
         It is sampled from, and so are the guessed ones; nothing is if `known` is None.
         """

@@ -8,16 +8,16 @@ from __future__ import annotations
 ALONE_S = 0.4
 """Length of a step with prompts only: it bounds how long a cancellation or a new request waits."""
 STRETCH, BESIDE_S = 4, 0.4
-"""A step that computes prompts beside running streams may take this many times as long as one without, and so long."""
-RARE, SAVED = 100, 3
-"""One step in so many beside streams may take the longest time in any case, and so many in a row if that computes
-short prompts as a whole: streams that begin together then run together, and each step computes more of them at once.
+"""A step with prompts beside streams may take `STRETCH` times as long as one without, and `BESIDE_S` seconds."""
+BURST_EVERY, BURSTS_SAVED = 100, 3
+"""One step in `BURST_EVERY` beside streams may take the longest time if that computes short prompts as a whole, and
+`BURSTS_SAVED` in a row: streams that begin together then run together, and each step computes more of them at once.
 """
 TAIL = 2
 """A step with prompts only may compute this many times as many tokens if that ends them."""
 TILE, TOO_SLOW = 64, 8
-"""llama.cpp's attention on processors computes as many tokens together; fewer take up to twice the time each, so that
-prompts alone come in about a multiple of that, unless it takes so many times the aim.
+"""llama.cpp's attention on processors computes `TILE` tokens together; fewer take up to twice the time each, so that
+prompts alone come in about a multiple of that, unless one tile takes more than `TOO_SLOW` times the aim.
 """
 FIRST_CHUNK, LEAST_CHUNK = 32, 4
 SMOOTHING = 0.3
@@ -32,12 +32,12 @@ class Pace:
         self._inferred_s: dict[int, float] = {}
         """What steps beside prompts tell of those without, for numbers of streams that always had prompts beside."""
         self._token_s: float | None = None
-        self._credit = SAVED * RARE
+        self._credit = BURSTS_SAVED * BURST_EVERY
 
-    def budget(self, streams: int, left: int = 0, whole: int = 0) -> int:
-        """Return how many prompt tokens the next step may compute beside so many running streams.
+    def budget(self, streams: int, prompt_tokens_remaining: int = 0, prompt_tokens_total: int = 0) -> int:
+        """Return how many prompt tokens the next step may compute beside `streams` running ones.
 
-        So many are `left` of prompts that have to compute this many as a `whole`.
+        The total is what the waiting prompts have to compute altogether, the rest of which remains.
         """
         if self._token_s is None:
             return min(FIRST_CHUNK, self._most)
@@ -45,20 +45,20 @@ class Pace:
         if streams:
             decode_s = self._decode(streams)
             seconds, longest = min(STRETCH * decode_s, BESIDE_S) - decode_s, BESIDE_S - decode_s
-            is_short = max(left, whole) * self._token_s <= SAVED * longest
-            if is_short and seconds < left * self._token_s <= self._credit // RARE * longest:
+            is_short = max(prompt_tokens_remaining, prompt_tokens_total) * self._token_s <= BURSTS_SAVED * longest
+            if is_short and seconds < prompt_tokens_remaining * self._token_s <= self._credit // BURST_EVERY * longest:
                 seconds = longest
-                self._credit -= RARE
+                self._credit -= BURST_EVERY
         tokens = max(int(seconds / self._token_s), LEAST_CHUNK)
         if not streams and TOO_SLOW * tokens >= TILE:
             tokens = max(round(tokens / TILE), 1) * TILE
-            tokens = left if tokens < left <= TAIL * tokens else tokens
+            tokens = prompt_tokens_remaining if tokens < prompt_tokens_remaining <= TAIL * tokens else tokens
         return min(tokens, self._most)
 
     def observe(self, prompt_tokens: int, streams: int, seconds: float) -> None:
-        """Learn from a step that took so many seconds."""
+        """Learn from the duration of a step."""
         if streams:
-            self._credit = min(self._credit + 1, SAVED * RARE)
+            self._credit = min(self._credit + 1, BURSTS_SAVED * BURST_EVERY)
         if prompt_tokens == 0:
             self._decode_s[streams] = _smooth(self._decode_s.get(streams), seconds)
         elif streams and streams not in self._decode_s and self._token_s is not None:
@@ -69,7 +69,7 @@ class Pace:
             self._token_s = _smooth(self._token_s, max(own, seconds / 10) / prompt_tokens)
 
     def _decode(self, streams: int) -> float:
-        """Return what a step without prompts takes, or at least takes if so many streams were never seen."""
+        """Return what a step without prompts takes, or at least takes if that number of streams was never seen."""
         return self._decode_s.get(streams) or self._inferred_s.get(streams) or self._at_least(streams)
 
     def _at_least(self, streams: int) -> float:

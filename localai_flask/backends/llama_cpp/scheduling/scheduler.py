@@ -19,7 +19,7 @@ from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
 MOST_FORCED = 64
 """How many forced tokens a sequence computes in one step, so that the others need not wait for a long text."""
 SHORT = 4
-"""A prompt passes the oldest one if it has at most one token in so many left to compute."""
+"""A prompt passes the oldest one if at most a fourth of that one's tokens are left for it to compute."""
 
 
 class Chunk(NamedTuple):

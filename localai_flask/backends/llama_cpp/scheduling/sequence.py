@@ -164,7 +164,7 @@ class Sequence:
         self.pause = min(2**self.doubt, LONGEST_PAUSE) if self.doubt > 1 else 0
 
     def worth_guessing(self, most: int) -> int:
-        """Return how many tokens are worth guessing, of which so many can be; the last one is always sampled."""
+        """Return how many tokens, `most` at most, are worth guessing; the last one is always sampled."""
         if self.pause:
             self.pause -= 1
             return 0
