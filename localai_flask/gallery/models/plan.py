@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +24,6 @@ from localai_flask.gallery.references import parse_reference
 from localai_flask.gallery.remote import shown
 from localai_flask.gallery.sources import Access, look_up
 from localai_flask.gallery.sources.offer import Offer, RemoteFile
-from localai_flask.machine import total_memory
 from localai_flask.settings import Settings
 
 NOTHING = "Name a model by `id`, by `url`, or give its configuration as `config_file`."
@@ -81,9 +79,9 @@ def make_plan(request: InstallRequest, galleries: Galleries, settings: Settings,
 
 def _access(request: InstallRequest, settings: Settings) -> Access:
     """Return what may be reached for a request; that a gallery trusts a pickle is no reason for us to do so."""
-    access = (Access.of_operator if request.by_operator else Access.of_client)(settings, memory=total_memory())
     trusts = any(wish.get("trust_pickles") is True for wish in (request.config_file, request.overrides))
-    return dataclasses.replace(access, pickles=trusts)
+    make = Access.of_operator if request.by_operator else Access.of_client
+    return make(settings, pickles=trusts, force=request.force)
 
 
 def check_request(request: InstallRequest, galleries: Galleries, settings: Settings) -> None:
