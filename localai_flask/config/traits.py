@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from localai_flask.config.files.gguf import inspect
+from localai_flask.config.files.settling import all_parts
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError
@@ -98,6 +99,18 @@ def sampling(config: EngineConfig) -> Mapping[str, float]:
         return read_snapshot(config.model_path).sampling
     header = read_header(config.model_path)
     return header.sampling if header is not None else {}
+
+
+def file_bytes(config: EngineConfig) -> int | None:
+    """Return how large a model's file, all its parts, or its folder are; None if it has none, or it is not there."""
+    path = config.model_path
+    try:
+        if not config.parameters.model:
+            return None
+        files = (file for file in path.rglob("*") if file.is_file()) if path.is_dir() else all_parts(path)
+        return sum(file.stat().st_size for file in files)
+    except OSError:
+        return None
 
 
 def makes_vectors(config: EngineConfig) -> bool:

@@ -113,3 +113,19 @@ def test_the_name_asked_for_is_given_back(client: FlaskClient, pool: FakePool, m
     pool.scripts = [says("a")]
     body = client.post("/v1/chat/completions", json={**HELLO, "model": "gpt-4o"}).get_json()
     assert body["model"] == "gpt-4o" and pool.configs[-1].name == "zeta"
+
+
+def test_where_a_model_lies_and_how_large_it_is(client: FlaskClient, models: Path) -> None:
+    for number in (1, 2):
+        (models / f"big-0000{number}-of-00002.gguf").write_bytes(b"x" * number)
+    (models / "big.yaml").write_text("parameters: {model: big-00001-of-00002.gguf}\n")
+    (models / "folder").mkdir()
+    (models / "folder" / "config.json").write_text("{}")
+    (models / "away.yaml").write_text("parameters: {model: away.gguf}\n")
+    listed = {each["id"]: each for each in client.get("/v1/models").get_json()["data"]}
+    assert [(listed[name]["backend"], listed[name]["size"]) for name in ("big", "folder", "away", "key")] == [
+        ("llama-cpp", 3),
+        ("transformers", 2),
+        ("llama-cpp", None),
+        ("echo", None),
+    ]

@@ -149,9 +149,9 @@ class Model(msgspec.Struct):
     """A model; `state` tells whether it is loaded: cold, loading, ready, unloading or failed.
 
     `given_up` is there if it runs without something, as loading it in full has failed, and says how to get that back.
-    `context_length` is that of one request, in tokens, None if nobody knows it before the model is loaded. Anthropic's
-    clients read the same list; `display_name`, `created_at` and `type` are for them. `status` and `architecture` are
-    for those of llama-server's router.
+    `size` is that of its files in bytes, None if they are not there. `context_length` is that of one request, in
+    tokens, None if nobody knows it before the model is loaded. Anthropic's clients read the same list; `display_name`,
+    `created_at` and `type` are for them. `status` and `architecture` are for those of llama-server's router.
     """
 
     id: str
@@ -163,6 +163,8 @@ class Model(msgspec.Struct):
     capabilities: list[str]
     status: ModelStatus
     architecture: Architecture
+    backend: str
+    size: int | None
     given_up: str | msgspec.UnsetType = msgspec.UNSET
     owned_by: str = "localai-flask"
     object: Literal["model"] = "model"

@@ -106,6 +106,8 @@ def _describer() -> Callable[[ModelConfig], shapes.Model]:
             capabilities=sorted(word for each in able for word in PUBLIC.get(each, (each,))),
             status=status_of(state, loading.get(target.engine.name)),
             architecture=architecture(able),
+            backend=target.backend,
+            size=traits.file_bytes(target),
             given_up=(info and info.given_up) or msgspec.UNSET,
         )
 

@@ -6,6 +6,7 @@ it is printed for good, so that the terminal can scroll.
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 import time
@@ -101,9 +102,9 @@ class _Growing:
         self._console, self._render = console, render
         self._text = ""
         self._gap: list[Any] = []
-        """What stands before the last block: an empty line, unless it is the first."""
+        """What stands before the next block: an empty line, unless it is the first."""
         self._printed = 0
-        """Lines of the last block that are printed already, as it is higher than the terminal."""
+        """Lines of the blocks that can still change which are printed, as these are higher than the terminal."""
         self._drawn = 0.0
         self._live = Live(console=console, auto_refresh=False, transient=True, vertical_overflow="crop")
         self._live.start()
@@ -117,35 +118,53 @@ class _Growing:
         """Print what is left."""
         self._live.update("")
         self._live.stop()
-        self._finish_block(self._text)
+        for block in _blocks(self._text):
+            self._finish(block)
 
     def _draw(self) -> None:
-        done, self._text = _divide(self._text)
-        self._finish_block(done)
-        lines = self._lines(self._text)[self._printed :]
-        excess = len(lines) - max(3, self._console.height - SPARE_LINES)
-        if excess > 0:
-            self._print(lines[:excess])
-            self._printed += excess
-            lines = lines[excess:]
-        self._live.update(_joined(lines), refresh=True)
+        # A line that has just begun says not yet what it is: `2` may become an item of the list above it.
+        for block in _blocks(self._text[: self._text.rfind("\n") + 1])[:-1]:
+            self._finish(block)
+            self._text = self._text[len(block) :]
+        lines, gap = [], self._gap
+        for block in _blocks(self._text):
+            lines += self._lines(block, gap)
+            gap = [[]]
+        del lines[: self._printed]
+        excess = max(0, len(lines) - max(3, self._console.height - SPARE_LINES))
+        self._print(lines[:excess])
+        self._printed += excess
+        self._live.update(_joined(lines[excess:]), refresh=True)
         self._drawn = time.monotonic()
 
-    def _finish_block(self, text: str) -> None:
-        if text.strip():
-            self._print(self._lines(text)[self._printed :])
-            self._printed, self._gap = 0, [[]]
+    def _finish(self, block: str) -> None:
+        lines = self._lines(block, self._gap)
+        self._print(lines[self._printed :])
+        self._printed = max(0, self._printed - len(lines))
+        self._gap = [[]] if lines else self._gap
 
     def _print(self, lines: list[Any]) -> None:
-        self._console.print(_joined(lines), end="")
+        if lines:
+            self._console.print(_joined(lines), end="")
 
-    def _lines(self, text: str) -> list[Any]:
-        """Render a block to lines of the terminal."""
-        if not text.strip():
-            return []
-        lines = self._console.render_lines(self._render(text.strip("\n")), pad=False)
-        filled = [index for index, line in enumerate(lines) if any(segment.text.strip() for segment in line)]
-        return self._gap + lines[filled[0] : filled[-1] + 1] if filled else []
+    def _lines(self, block: str, gap: list[Any]) -> list[Any]:
+        """Render a block to lines of the terminal, without empty ones and spaces at its ends."""
+        text = block.strip("\n")
+        lines = [_trimmed(line) for line in self._console.render_lines(self._render(text), pad=False)] if text else []
+        filled = [index for index, line in enumerate(lines) if line]
+        return gap + lines[filled[0] : filled[-1] + 1] if filled else []
+
+
+def _trimmed(line: list[Any]) -> list[Any]:
+    """Take the spaces off the end of a line, so that what is copied has none."""
+    from rich.segment import Segment
+
+    line = list(line)
+    while line and not line[-1].text.strip():
+        line.pop()
+    if line:
+        line[-1] = Segment(line[-1].text.rstrip(), line[-1].style)
+    return line
 
 
 def _printable(text: str) -> str:
@@ -177,13 +196,12 @@ def _as_thinking(text: str) -> RenderableType:
     return Text(text, style="dim italic")
 
 
-def _divide(text: str) -> tuple[str, str]:
-    """Divide Markdown into the blocks that are whole, and the last one, which may go on."""
+def _blocks(text: str) -> list[str]:
+    """Divide Markdown into its blocks, the white space behind each included."""
     from markdown_it import MarkdownIt
 
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
     starts = [token.map[0] for token in tokens if token.level == 0 and token.map is not None and token.nesting >= 0]
-    if len(starts) < 2:
-        return "", text
-    lines = text.splitlines(keepends=True)
-    return "".join(lines[: starts[-1]]), "".join(lines[starts[-1] :])
+    lines = re.findall(r"[^\n]*\n|[^\n]+", text)  # as Markdown counts them: `splitlines` knows more ends
+    bounds = [0, *starts[1:], len(lines)]
+    return ["".join(lines[begin:end]) for begin, end in itertools.pairwise(bounds)]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from localai_flask.cli.options import load_settings
-from localai_flask.config.model import EngineConfig
-from localai_flask.errors import ApiError
 from localai_flask.settings import Settings
 
 folder_option = click.option(
@@ -29,28 +26,3 @@ def names_folder(given: dict[str, Any]) -> bool:
     """Return whether the command line names a models folder, which then counts rather than a server."""
     above = click.get_current_context().find_object(dict) or {}
     return bool(given.get("models_path") or above.get("models_path"))
-
-
-def size_of(config: EngineConfig) -> int | None:
-    """Return the bytes of a model's file, of all its parts, or of its folder; None if it is not there."""
-    try:
-        path = config.model_path
-    except ApiError:
-        return None
-    if not config.parameters.model or not path.exists():
-        return None
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return sum(part.stat().st_size for part in _parts(path))
-
-
-def _parts(path: Path) -> list[Path]:
-    """List the files of a split GGUF file, of which the first is named; an undivided file is its only part."""
-    head, mark, tail = path.name.partition("-00001-of-")
-    return sorted(path.parent.glob(f"{_literal(head)}-?????-of-{_literal(tail)}")) if mark else [path]
-
-
-def _literal(text: str) -> str:
-    import glob
-
-    return glob.escape(text)

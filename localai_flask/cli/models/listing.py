@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from localai_flask.cli.client.target import Target, find_target, with_server
-from localai_flask.cli.models.folder import folder_option, folder_settings, names_folder, size_of
+from localai_flask.cli.models.folder import folder_option, folder_settings, names_folder
 from localai_flask.cli.output import Column, age, json_option, print_json, print_table, size
 
 COLUMNS = (
@@ -107,7 +107,7 @@ def _of_folder(given: dict[str, Any]) -> list[Listed]:
             Listed(
                 name=name,
                 engine=target.backend,
-                size=size_of(target),
+                size=traits.file_bytes(target),
                 context_length=traits.context_length(target),
                 state="disabled" if config.disabled else None,
                 modified=source.stat().st_mtime if source.exists() else None,

@@ -11,7 +11,7 @@ import msgspec
 from localai_flask.cli.client.shapes import Model
 from localai_flask.cli.client.target import Target, with_server
 from localai_flask.cli.exit_codes import CommandFailed, NoSuchThing
-from localai_flask.cli.models.folder import folder_option, folder_settings, names_folder, size_of
+from localai_flask.cli.models.folder import folder_option, folder_settings, names_folder
 from localai_flask.cli.models.names import complete_models
 from localai_flask.cli.output import json_option, make_console, print_json, size
 
@@ -103,7 +103,7 @@ def _of_folder(config: ModelConfig, settings: Settings) -> Shown:
         name=config.name,
         engine=config.backend,
         file=str(config.model_path) if config.parameters.model else None,
-        size=size_of(config),
+        size=traits.file_bytes(config),
         context_length=traits.context_length(config),
         capabilities=sorted(traits.capabilities(config)),
         source=config.source,

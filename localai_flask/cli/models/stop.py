@@ -9,6 +9,8 @@ from localai_flask.cli.client.target import Target, with_server
 from localai_flask.cli.models.names import complete_models
 from localai_flask.cli.output import json_option, print_json
 
+ACCEPTED = 202
+
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="MODEL...", shell_complete=complete_models)
@@ -33,8 +35,9 @@ def stop(names: tuple[str, ...], takes_all: bool, force: bool, as_json: bool, ta
     if takes_all:
         names = tuple(model.id for model in client.get("/system", System).models if model.workers)
     for name in names:
-        client.call("POST", "/backend/shutdown", {"model": name, "force": force})
+        answer = client.call("POST", "/backend/shutdown", {"model": name, "force": force})
         if not as_json:
-            click.echo(f"{name} has left the memory.")
+            waits = answer.status_code == ACCEPTED
+            click.echo(f"{name} leaves when its requests have ended." if waits else f"{name} has left the memory.")
     if as_json:
         print_json({"stopped": names})
