@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from localai_flask.generation import Constraint
-from tests.api.fakes import FakePool, says
+from tests.api.fakes import CHATML, FakePool, says
 
 HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}]}
 WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
@@ -21,7 +21,9 @@ SCHEMA = {"type": "object", "properties": {"b": {"type": "null"}, "a": {"type": 
 
 @pytest.fixture
 def constrained(pool: FakePool) -> FakePool:
-    pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", "constrain"}))
+    """Its model does not think, so that a form is passed on as it is."""
+    able = frozenset({"generate", "constrain"})
+    pool.info = msgspec.structs.replace(pool.info, capabilities=able, chat_template=CHATML)
     return pool
 
 

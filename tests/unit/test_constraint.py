@@ -9,7 +9,7 @@ import pytest
 from localai_flask.chat.constraints.constraint import Wanted, answer_constraint, json_form, with_no_action
 from localai_flask.chat.conversation import Conversation, Tool
 from localai_flask.chat.formats import TOOL_FORMATS, ToolFormat
-from localai_flask.chat.output.reasoning_marks import TagPair
+from localai_flask.chat.output.reasoning_marks import Reasoning, TagPair
 from localai_flask.config.functions import FunctionOptions
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
 from localai_flask.generation import Constraint, ModelInfo
@@ -33,7 +33,7 @@ ABLE, UNABLE = info("constrain"), info()
 
 def test_an_answer_of_which_nothing_is_asked_is_free():
     assert answer_constraint(Wanted(), ABLE) is None
-    assert answer_constraint(Wanted(), ABLE, opened=THINK) is None
+    assert answer_constraint(Wanted(), ABLE, reasoning=Reasoning((THINK,), THINK)) is None
 
 
 def test_a_form_alone_is_passed_on():
@@ -146,13 +146,15 @@ TIME = '<tool_call>{"name": "what \\"time\\"", "arguments": {}}</tool_call>'
     ],
 )
 def test_what_the_grammars_accept(wanted, opened, once, good, bad):
-    constraint = answer_constraint(wanted, ABLE, [WEATHER, CLOCK], HERMES, opened, once)
+    constraint = answer_constraint(
+        wanted, ABLE, [WEATHER, CLOCK], HERMES, opened and Reasoning((opened,), opened), once
+    )
     assert [text for text in good if not accepts(constraint, text)] == []
     assert [text for text in bad if accepts(constraint, text)] == []
 
 
 def test_a_form_behind_thinking():
-    constraint = answer_constraint(Wanted(form=FORM), ABLE, opened=THINK)
+    constraint = answer_constraint(Wanted(form=FORM), ABLE, reasoning=Reasoning((THINK,), THINK))
     assert accepts(constraint, "Well…\n</think>\n\nnull")
     assert not accepts(constraint, "null")
 

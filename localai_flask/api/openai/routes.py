@@ -115,7 +115,7 @@ def create_edit(call: EditCall, model: str | None = None) -> Response:
         chats = [edit_prompt(call.instruction, text, config, info) for text in call.inputs]
         requests = []
         for chat in chats:
-            ending = chat.sampling(params, answer_constraint(wanted, info, opened=chat.opened))
+            ending = chat.sampling(params, answer_constraint(wanted, info, reasoning=chat.reasoning))
             requests += choices([chat.prompt], ending, n)
         return Sequences(requests, [chat.reader() for chat in chats for _ in range(n)])
 

@@ -44,7 +44,7 @@ def chat_plan(
         bounds = with_default_form(wanted, config)
         talk = _as_said(conversation, bounds, config, info)
         chat = chat_prompt(talk, config, info)
-        constraint = answer_constraint(bounds, info, talk.tools, chat.tool_format, chat.opened, chat.once)
+        constraint = answer_constraint(bounds, info, talk.tools, chat.tool_format, chat.reasoning, chat.once)
         check_budget(chat.thinking, info, conversation.thinking_field)
         requests = choices([chat.prompt], chat.sampling(params, constraint), n)
         return Sequences(requests, [chat.reader() for _ in range(n)], prompt_field)

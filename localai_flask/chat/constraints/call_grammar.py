@@ -67,11 +67,15 @@ class CallGrammar:
             return self.grammar.define("calls", sequence(rest, self._many(), literal(block.closing)))
         return self.grammar.define("calls", sequence(self._frame(call.before.partition(trigger)[2]), _BODY))
 
-    def whole(self) -> Name:
-        """Return the rule for a whole block."""
+    def whole(self, may_think: bool, is_free: bool) -> Name:
+        """Return the rule for a whole block, and what the model may think before it.
+
+        `is_free` leaves the model the choice to do without: then no white space before it may settle that it calls.
+        """
         block = self.notation.block
         calls = sequence(literal(block.opening), self._many(), literal(block.closing))
-        return self.grammar.define("calls", sequence(*self._preface(), WS, calls))
+        begun = map(optional, preface(self.notation, self.grammar) if may_think else ())
+        return self.grammar.define("calls", sequence(*begun, *(() if is_free else (WS,)), calls))
 
     def _body(self, id: str, tool: Tool, rules: ArgumentRules, must: bool) -> Name:
         """Return the rule for a call of one tool, from its name on."""
@@ -94,12 +98,14 @@ class CallGrammar:
             return calls
         return choice((_CALL, sequence(Literal("["), WS, calls, WS, Literal("]"))))
 
-    def _preface(self) -> tuple[Expression, ...]:
-        if self.notation.preface is None:
-            return ()
-        begin, end = self.notation.preface
-        rest = self.grammar.define("preface_rest", sequence(ANY, Literal(end)), is_lazy=True)
-        return (optional(self.grammar.define("preface", sequence(Literal(begin), rest))),)
+
+def preface(notation: Notation, grammar: Grammar) -> tuple[Expression, ...]:
+    """Return the rule for what a model writes before its calls or its text, if it has marks for that."""
+    if notation.preface is None:
+        return ()
+    begin, end = notation.preface
+    rest = grammar.define("preface_rest", sequence(ANY, Literal(end)), is_lazy=True)
+    return (grammar.define("preface", sequence(Literal(begin), rest)),)
 
 
 def _schema(tool: Tool, param: str) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from localai_flask.chat.constraints.argument_rules import ANY, TERMINALS
-from localai_flask.chat.constraints.call_grammar import CallGrammar, json_form
+from localai_flask.chat.constraints.call_grammar import CallGrammar, json_form, preface
 from localai_flask.chat.constraints.lark import Expression, Grammar, Literal, Regex, choice, optional, sequence
 from localai_flask.chat.conversation import Conversation, Tool
 from localai_flask.chat.formats import ToolFormat
-from localai_flask.chat.formats.notation import PlainText, TextPlace
-from localai_flask.chat.output.reasoning_marks import TagPair
+from localai_flask.chat.formats.notation import Notation, PlainText, TextPlace
+from localai_flask.chat.output.reasoning_marks import Reasoning
 from localai_flask.config.functions import FunctionOptions
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
@@ -70,20 +70,20 @@ def answer_constraint(
     info: ModelInfo,
     tools: Sequence[Tool] = (),
     form: ToolFormat | None = None,
-    opened: TagPair | None = None,
+    reasoning: Reasoning | None = None,
     once: bool = False,
 ) -> Constraint | None:
     """Return the constraint for an answer by a model that writes calls in this format (None: it has no tools).
 
-    `opened` is the thinking that the prompt leaves the model in; with `once`, one call at most is allowed. Raises
-    `InvalidRequest` or `UnsupportedParameter`.
+    `reasoning` is how it thinks before; with `once`, one call at most is allowed. Raises `InvalidRequest` or
+    `UnsupportedParameter`.
     """
     if not can_constrain(info):
         if wanted.field:
             raise _unsupported(wanted.field, info)
         return None
-    if form is None:
-        return wanted.form and _form_behind_thinking(wanted.form, opened)
+    if form is None or not tools:
+        return wanted.form and _form_alone(wanted.form, form.notation if form else None, reasoning)
     notation = form.notation
     if notation is None:
         if wanted.field:
@@ -101,7 +101,7 @@ def answer_constraint(
     if wanted.form is None and not wanted.must_call and notation.trigger:
         rule = calls.behind(notation.trigger)
         return calls.grammar.constraint(rule, "tools", trigger=notation.trigger, is_final=calls.once)
-    answer = _behind_thinking(_whole(calls, wanted), opened, calls.grammar)
+    answer = _behind_thinking(_whole(calls, wanted, reasoning), reasoning, calls.grammar)
     return calls.grammar.constraint(answer, wanted.field or "tools")
 
 
@@ -118,13 +118,15 @@ def _unsupported(field: str, info: ModelInfo) -> UnsupportedParameter:
     )
 
 
-def _whole(calls: CallGrammar, wanted: Wanted) -> Expression:
+def _whole(calls: CallGrammar, wanted: Wanted, reasoning: Reasoning | None) -> Expression:
     """Bind the whole answer: to calls, or where they are not a must, to calls or text in its own form."""
-    rule = calls.whole()
+    may_think = reasoning is not None and reasoning.may_begin
+    rule = calls.whole(may_think, is_free=not wanted.must_call)
     if wanted.must_call:
         return rule
     if wanted.form is not None:
-        return choice((calls.grammar.add_part("form", wanted.form), rule))
+        text = _framed(calls.grammar.add_part("form", wanted.form), calls.notation, may_think, calls.grammar)
+        return choice((text, rule))
     return rule if calls.notation.plain is None else _beside_text(rule, calls.notation.plain, calls.grammar)
 
 
@@ -140,17 +142,40 @@ def _beside_text(calls: Expression, plain: PlainText, grammar: Grammar) -> Expre
             return sequence(text, optional(calls), text)
 
 
-def _form_behind_thinking(form: Constraint, opened: TagPair | None) -> Constraint:
-    if opened is None:
-        return form
+def _form_alone(form: Constraint, notation: Notation | None, reasoning: Reasoning | None) -> Constraint:
     grammar = Grammar(TERMINALS)
-    return grammar.constraint(_behind_thinking(grammar.add_part("form", form), opened, grammar), form.param)
+    part = grammar.add_part("form", form)
+    text = _framed(part, notation, reasoning is not None and reasoning.may_begin, grammar)
+    answer = _behind_thinking(text, reasoning, grammar)
+    return form if answer == part else grammar.constraint(answer, form.param)
 
 
-def _behind_thinking(answer: Expression, opened: TagPair | None, grammar: Grammar) -> Expression:
-    """Let a model end the thinking that its prompt has begun before its answer must have a form."""
-    if opened is None:
+def _framed(text: Expression, notation: Notation | None, may_think: bool, grammar: Grammar) -> Expression:
+    """Allow the frame that some models write around text, behind which they may have thought."""
+    if notation is None or not notation.text_head:
+        return text
+    head = grammar.define("HEAD", Regex(notation.text_head))
+    plain = sequence(optional(head), text)
+    thought = preface(notation, grammar) if may_think else ()
+    return choice((plain, sequence(*thought, head, text))) if thought else plain
+
+
+def _behind_thinking(answer: Expression, reasoning: Reasoning | None, grammar: Grammar) -> Expression:
+    """Let a model think before its answer must have a form: to the end of what its prompt has begun, or if it likes."""
+    if reasoning is None:
         return answer
-    thinking = grammar.define("thinking", sequence(ANY, Literal(opened.end)), is_lazy=True)
     gap = grammar.define("GAP", Regex("[ \\n]{0,3}"))
-    return sequence(thinking, gap, grammar.define("answer", answer))
+    if reasoning.opened is not None:
+        thinking = _up_to("thinking", reasoning.opened.end, grammar)
+        return sequence(thinking, gap, grammar.define("answer", answer))
+    if not reasoning.may_begin or not reasoning.pairs:
+        return answer
+    thoughts = [
+        sequence(Literal(pair.start), _up_to(f"thought_{at}", pair.end, grammar))
+        for at, pair in enumerate(reasoning.pairs)
+    ]
+    return sequence(optional(sequence(choice(thoughts), gap)), grammar.define("answer", answer))
+
+
+def _up_to(name: str, end: str, grammar: Grammar) -> Expression:
+    return grammar.define(name, sequence(ANY, Literal(end)), is_lazy=True)

@@ -53,6 +53,7 @@ HARMONY = ToolFormat(
             between_pattern=(r"(<\|channel\|>(commentary|analysis))?( json| ?<\|constrain\|>json)?<\|message\|>"),
         ),
         block=BlockNotation(is_single=True),
+        text_head=r"<\|channel\|>final( ?<\|constrain\|>(json)?)?<\|message\|>",
         preface=TagPair(HARMONY_ANALYSIS.start, HARMONY_ANALYSIS.end + "<|start|>assistant"),
     ),
 )

@@ -93,6 +93,7 @@ class Notation:
 
     `trigger` is the beginning of a block by which it is known; without one, an answer is calls or `plain` text (None:
     calls only). `preface` are the marks around what may stand before the calls even if the answer has to be calls.
+    `text_head` is a regular expression for what stands before text, where that is framed as well.
     """
 
     call: CallNotation
@@ -101,6 +102,7 @@ class Notation:
     arguments: JsonArguments | TaggedArguments | PairedArguments = JsonArguments()
     plain: PlainText | None = None
     preface: TagPair | None = None
+    text_head: str = ""
 
     @property
     def head(self) -> str:

@@ -39,13 +39,15 @@ KNOWN_PAIRS: tuple[TagPair, ...] = (
 class Reasoning:
     """How one answer's thinking is told from its content.
 
-    `opened` is the pair whose start stands at the end of the prompt, so that the answer begins within it. With
-    `is_dropped` the thinking is read and not shown.
+    `opened` is the pair whose start stands at the end of the prompt, so that the answer begins within it. An answer
+    that must have a form may begin with a thought of its own if it `may_begin`. With `is_dropped` the thinking is read
+    and not shown.
     """
 
     pairs: tuple[TagPair, ...] = KNOWN_PAIRS
     opened: TagPair | None = None
     is_dropped: bool = False
+    may_begin: bool = True
 
     @property
     def preserved(self) -> tuple[str, ...]:

@@ -67,11 +67,6 @@ class ChatPrompt:
         return (end,) if end else ()
 
     @property
-    def opened(self) -> TagPair | None:
-        """The thinking that the prompt leaves the model in."""
-        return self.reasoning.opened if self.reasoning else None
-
-    @property
     def preserved(self) -> tuple[str, ...]:
         """The markers by which the answer is read; in some vocabularies they are control tokens."""
         calls = self.tool_format.preserved if self.tool_format else ()
@@ -136,7 +131,10 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
     (text, plain), (begun, _) = unmark(text, names), unmark(begun, names)
     reasoning = _reasoning(text, config, info, begun)
     configured, native = configured_format(config.function), known or hermes.FORMAT
-    budget = conversation.thinking_budget
+    budget = config.thinking_budget if conversation.thinking_budget is None else conversation.thinking_budget
+    may_think = budget != 0 and template_data.wishes_of(conversation, config).get("enable_thinking") is not False
+    if reasoning is not None and not may_think:
+        reasoning = dataclasses.replace(reasoning, may_begin=False)
     return ChatPrompt(
         prompt=Prompt(text, plain=plain),
         tool_format=(configured or native) if functions or native.frames_text else None,
@@ -144,9 +142,7 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
         functions=functions,
         once=not parallel,
         reply_prefix=config.template.reply_prefix,
-        thinking=thinking_budget(
-            config.thinking_budget if budget is None else budget, reasoning, info.chat_template or text
-        ),
+        thinking=thinking_budget(budget, reasoning, info.chat_template or text),
         options=config.function,
         no_action=conversation.no_action,
         native=native,
@@ -262,4 +258,5 @@ def _reasoning(prompt: str, config: ModelConfig, info: ModelInfo, begun: str = "
         opened = opened_by(prompt, known, options.thinking_start_tokens) or left_open(begun, known)
     if opened is not None and opened not in pairs:
         pairs = (*pairs, opened)
-    return Reasoning(pairs, opened, options.strip_reasoning_only)
+    is_over = any(prompt.rstrip().endswith(pair.end) for pair in pairs)
+    return Reasoning(pairs, opened, options.strip_reasoning_only, may_begin=not is_over)

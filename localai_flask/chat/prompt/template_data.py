@@ -60,7 +60,7 @@ def render(conversation: Conversation, template: str, tools: ToolFormat | None, 
 def variables(conversation: Conversation, config: ModelConfig, info: ModelInfo) -> dict[str, Any]:
     """Return everything that a chat template may use, except the messages."""
     return {
-        **_wishes(conversation, config),
+        **wishes_of(conversation, config),
         "tools": [tool.definition for tool in conversation.tools] or None,
         "documents": None,
         "add_generation_prompt": conversation.opens_answer and not conversation.continued_by,
@@ -69,7 +69,7 @@ def variables(conversation: Conversation, config: ModelConfig, info: ModelInfo) 
     }
 
 
-def _wishes(conversation: Conversation, config: ModelConfig) -> dict[str, Any]:
+def wishes_of(conversation: Conversation, config: ModelConfig) -> dict[str, Any]:
     """Lay what the request wants of the template over what the model's YAML wants."""
     wishes: dict[str, Any] = dict(config.chat_template_kwargs)
     disable = config.reasoning.disable
