@@ -17,7 +17,7 @@ YAML = """\
 name: it
 backend: echo
 options: [scripted]
-download_files: [{filename: it.bin, uri: "pypi://some-model==1.0/m/it.bin"}]
+download_files: [{filename: it.dat, uri: "pypi://some-model==1.0/m/it.dat"}]
 """
 ASKED = {"model": "it", "messages": [{"role": "user", "content": "Hello"}]}
 
@@ -40,11 +40,11 @@ def server(index: Index, tmp_path: Path) -> Iterator[Server]:
 
 def test_the_first_request_waits_for_the_download(index: Index, server: Server, tmp_path: Path) -> None:
     content = os.urandom(2_000_000)
-    index.add("some-model", "1.0", {"m/it.bin": content})
+    index.add("some-model", "1.0", {"m/it.dat": content})
     index.behaviour.pause_s = 0.02
     status, answer = server.post("/v1/chat/completions", ASKED)
     assert status == 200, answer
-    assert (tmp_path / "models/it.bin").read_bytes() == content
+    assert (tmp_path / "models/it.dat").read_bytes() == content
     assert re.search(r"fetching model it: \d of 2 MB, [0-9.]+ MB/s", server.log())
     assert len(index.asked) == 1
 
@@ -53,7 +53,7 @@ def test_a_download_that_fails_is_an_error_with_its_reason_and_is_tried_again(in
     status, answer = server.post("/v1/chat/completions", ASKED)
     assert status == 422 and "There is no package some-model with a wheel" in answer["error"]["message"]
     index.behaviour.statuses = [403]
-    index.add("some-model", "1.0", {"m/it.bin": b"it"})
+    index.add("some-model", "1.0", {"m/it.dat": b"it"})
 
     def answered() -> bool:
         return server.post("/v1/chat/completions", ASKED)[0] == 200
