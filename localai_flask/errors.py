@@ -175,6 +175,12 @@ class ModelFileChanging(Unavailable):
     is_whole = False
 
 
+class ModelComing(Unavailable):
+    """The model's files are still being fetched; the message says how much of them is there."""
+
+    code = "model_coming"
+
+
 class Overloaded(Unavailable):
     code = "overloaded"
 

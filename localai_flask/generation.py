@@ -12,6 +12,8 @@ import msgspec
 
 from localai_flask.errors import ErrorInfo
 
+FETCHING_SHARE = 0.9
+"""How much of the progress of loading is the download, where a model's files have to be fetched first."""
 JSON_SPACE = r" |\n{1,2}[ \t]{0,20}"
 """What a model may write between the parts of JSON that it is held to, if anything: a regular expression.
 

@@ -19,6 +19,7 @@ from localai_flask.sizes import check_budget
 
 LEVELS = ("error", "warning", "info", "debug")
 ACCESS_LOGS = ("plain", "json", "off")
+AUTOLOADS = ("off", "admin", "all")
 HIDDEN = "…"
 
 
@@ -30,6 +31,11 @@ def _check_level(text: str) -> None:
 def _check_access_log(text: str) -> None:
     if text not in ACCESS_LOGS:
         raise ValueError(f"write one of {', '.join(ACCESS_LOGS)}")
+
+
+def _check_autoload(text: str) -> None:
+    if text not in AUTOLOADS:
+        raise ValueError(f"write one of {', '.join(AUTOLOADS)}")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -71,6 +77,13 @@ class Settings:
         "", "File of named keys, made by `localai-flask keys add`; a change counts at once.", metavar="FILE"
     )
     offline: bool = setting(False, "Fetch nothing from anywhere: models have to be in the folder already.")
+    autoload_models: str = setting(
+        "admin",
+        "Whose requests may name a model that is elsewhere, as in owner/repo, and so have it fetched: off, admin "
+        "(administrators, and everybody if there are no keys) or all.",
+        metavar="WHOSE",
+        check=_check_autoload,
+    )
     fetch_private_addresses: bool = setting(
         False,
         "Let requests and galleries name addresses of this machine and of private networks to fetch models from.",

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from localai_flask.config import traits
+from localai_flask.config import references, traits
 from localai_flask.config.catalog import Broken, Catalog, MayUse, build, loaded_from, read
 from localai_flask.config.files.listing import Entry, look, look_at
 from localai_flask.config.files.settling import Settling
@@ -215,8 +215,12 @@ class Registry:
 
 
 def _find(catalog: Catalog, name: str) -> ModelConfig | None:
-    """Look a name up as it is, then as a nickname, then without `:latest`; raise why it cannot be used."""
-    for spelling in dict.fromkeys((name, name.removesuffix(":latest"))):
+    """Look a name up as it is, then as a nickname, then without `:latest`, then as what is kept of that address.
+
+    Raises why it cannot be used.
+    """
+    stored = references.stored_name(name) if "/" in name or references.is_address(name) else name
+    for spelling in dict.fromkeys((name, name.removesuffix(":latest"), stored)):
         if spelling in catalog.models:
             return catalog.models[spelling]
         if spelling in catalog.problems:

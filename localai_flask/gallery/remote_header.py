@@ -17,6 +17,8 @@ from localai_flask.gallery.sources import RemoteFile, connect
 
 WINDOW = 4 << 20
 """Bytes of one request: most headers are smaller, as nearly all of one is the vocabulary."""
+LEAST_BYTES = 32 << 20
+"""Files smaller than this are not asked for their header: they fit anywhere, and it would be a large part of them."""
 PARTIAL, OK = 206, 200
 
 
@@ -25,7 +27,7 @@ def read_header(file: RemoteFile, models_path: Path) -> GGUFInfo | None:
 
     Raises `PrivateAddress` if it may not be asked for; whatever else is wrong, the download will say.
     """
-    if not file.path.lower().endswith(".gguf") or file.member:
+    if not file.path.lower().endswith(".gguf") or file.member or (file.size or LEAST_BYTES) < LEAST_BYTES:
         return None
     target = models_path / file.path
     try:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.support.package_index import Index
 from tests.support.processes import wait_for
@@ -38,20 +39,29 @@ def server(index: Index, tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def test_the_first_request_waits_for_the_download(index: Index, server: Server, tmp_path: Path) -> None:
+def test_the_first_request_starts_the_download_and_the_next_one_waits_for_it(
+    index: Index, server: Server, tmp_path: Path
+) -> None:
     content = os.urandom(2_000_000)
     index.add("some-model", "1.0", {"m/it.dat": content})
-    index.behaviour.pause_s = 0.02
-    status, answer = server.post("/v1/chat/completions", ASKED)
-    assert status == 200, answer
+    index.behaviour.pause_s = 0.1
+    for stream in (False, True):
+        refused = requests.post(f"{server.url}/v1/chat/completions", json={**ASKED, "stream": stream})
+        assert refused.status_code == 503 and 2 <= int(refused.headers["Retry-After"]) <= 60
+        error = refused.json()["error"]
+        assert error["code"] == "model_coming" and "of model it are being fetched (" in error["message"]
+    waiting = {"Prefer": "respond-async, wait=30"}
+    answered = requests.post(f"{server.url}/v1/chat/completions", json=ASKED, headers=waiting)
+    assert answered.status_code == 200, answered.text
     assert (tmp_path / "models/it.dat").read_bytes() == content
     assert re.search(r"fetching model it: \d of 2 MB, [0-9.]+ MB/s", server.log())
     assert len(index.asked) == 1
 
 
 def test_a_download_that_fails_is_an_error_with_its_reason_and_is_tried_again(index: Index, server: Server) -> None:
-    status, answer = server.post("/v1/chat/completions", ASKED)
-    assert status == 422 and "There is no package some-model with a wheel" in answer["error"]["message"]
+    refused = requests.post(f"{server.url}/v1/chat/completions", json=ASKED, headers={"Prefer": "wait=30"})
+    assert refused.status_code == 422
+    assert "There is no package some-model with a wheel" in refused.json()["error"]["message"]
     index.behaviour.statuses = [403]
     index.add("some-model", "1.0", {"m/it.dat": b"it"})
 

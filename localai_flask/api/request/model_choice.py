@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from flask import request
+from flask import has_request_context, request
 
 from localai_flask.api import current
 from localai_flask.api.door import auth
+from localai_flask.api.request.automatic_setup import set_up
 from localai_flask.config.model import ModelConfig
+from localai_flask.errors import ModelNotFound
 
 
 class Chosen(NamedTuple):
@@ -31,7 +33,14 @@ def find_model(name: str | None, usecase: str) -> ModelConfig:
     Raises what `chosen_model` raises.
     """
     may_use = auth.key().model_filter
-    config = current.registry().resolve(name, usecase, may_use)
+    try:
+        config = current.registry().resolve(name, usecase, may_use)
+    except ModelNotFound as not_found:
+        if not name or not has_request_context():
+            raise
+        set_up(name, not_found)
+        current.registry().refresh()
+        config = current.registry().resolve(name, usecase, may_use)
     if current.pool().is_loaded(config):
         return config
     current.registry().refresh()

@@ -5,23 +5,32 @@ And how long its model is to wait for the next one.
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from flask import has_request_context
+from flask import has_request_context, request
 
 from localai_flask.api import current
 from localai_flask.api.door import auth
 from localai_flask.api.request.fields import Decimal, Duration, Flag, RequestSchema, Whole
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import DeadlineExceeded
+from localai_flask.config.model_yaml.downloads import missing_files
+from localai_flask.errors import DeadlineExceeded, ModelComing
+from localai_flask.generation import FETCHING_SHARE
 from localai_flask.keys.key import ANYONE
 from localai_flask.pool.messages import Terms
 
 LONGEST_S = 10_000_000.0
+FETCH_PATIENCE_S = 0.8
+"""How long a request waits anyhow for files that are fetched: less than until the headers of a stream are sent."""
+LEAST_RETRY_S, MOST_RETRY_S = 2.0, 60.0
+"""What `Retry-After` says then; the official clients pass over more than a minute."""
+_PREFERRED = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,7})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,35 @@ def time_left(terms: Terms, begun: float) -> Terms:
         return terms
     left_s = terms.timeout_s - (time.monotonic() - begun)
     return msgspec.structs.replace(terms, timeout_s=max(left_s, 0.0))
+
+
+def preferred_wait() -> float:
+    """Return how many seconds the request wants to wait for files that are fetched: `Prefer: wait=60` (RFC 7240)."""
+    if not has_request_context():
+        return math.inf
+    found = _PREFERRED.search(request.headers.get("Prefer", ""))
+    return float(found[1]) if found else 0.0
+
+
+def check_files_are_here(config: ModelConfig, waiting: Waiting, begun: float, progress: float | None) -> None:
+    """Raise `ModelComing` if a model's files are being fetched, and the request has not asked to wait for them.
+
+    Those that tell how far loading is wait, as do those with a time of their own.
+    """
+    if waiting.tells_progress or waiting.timeout_s is not None or not config.download_files:
+        return
+    waited = time.monotonic() - begun
+    if waited < FETCH_PATIENCE_S or waited < preferred_wait() or not missing_files(config):
+        return
+    done = (progress or 0.0) / FETCHING_SHARE
+    left_s = waited / done - waited if done else LEAST_RETRY_S  # what is wrong with an address is known soon
+    far = f"{100 * done:.0f} % of them are there" if done else "that has just begun"
+    raise ModelComing(
+        f"The files of model {config.name} are being fetched ({far}); try again after the time in `Retry-After`, or "
+        "send `Prefer: wait=600` to wait.",
+        param="model",
+        retry_after=min(max(left_s, LEAST_RETRY_S), MOST_RETRY_S),
+    )
 
 
 def check_loading_time(config: ModelConfig, terms: Terms, begun: float, progress: float | None) -> None:

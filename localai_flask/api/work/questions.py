@@ -12,7 +12,14 @@ from flask import request
 
 from localai_flask.api import current
 from localai_flask.api.door.places import settle, take_place
-from localai_flask.api.request.waiting import NO_WISHES, Waiting, check_loading_time, terms_of, time_left
+from localai_flask.api.request.waiting import (
+    NO_WISHES,
+    Waiting,
+    check_files_are_here,
+    check_loading_time,
+    terms_of,
+    time_left,
+)
 from localai_flask.api.work.watch import Watch
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, InvalidRequest
@@ -58,6 +65,7 @@ def ask(
         for progress in session.wait_ready(BEAT_S):
             watch.check()
             check_loading_time(config, terms, begun, progress)
+            check_files_are_here(config, waiting, begun, progress)
         questions = questions(session.info) if callable(questions) else questions
         capability = questions[0].capability
         if capability not in session.info.capabilities:

@@ -16,7 +16,14 @@ from flask import request
 
 from localai_flask.api import current
 from localai_flask.api.door.places import settle, take_place
-from localai_flask.api.request.waiting import NO_WISHES, Waiting, check_loading_time, terms_of, time_left
+from localai_flask.api.request.waiting import (
+    NO_WISHES,
+    Waiting,
+    check_files_are_here,
+    check_loading_time,
+    terms_of,
+    time_left,
+)
 from localai_flask.api.work.progress import Waits
 from localai_flask.api.work.watch import Watch
 from localai_flask.chat.answer import Answer, Enough, Event, Reader
@@ -80,6 +87,7 @@ class Work:
         self._plan = plan
         self._shrink = shrink
         self._pool = current.pool()
+        self._waiting = waiting
         self.tells_progress = waiting.tells_progress
         self._beat_s = TELLING_BEAT_S if waiting.tells_progress else BEAT_S
         self._begun = time.monotonic()
@@ -125,6 +133,7 @@ class Work:
         for progress in session.wait_ready(self._beat_s):
             self._watch.check()
             check_loading_time(self._config, self._terms, self._begun, progress)
+            check_files_are_here(self._config, self._waiting, self._begun, progress)
             yield progress
         if "generate" not in session.info.capabilities:
             raise InvalidRequest(f"The model {self._config.name!r} does not generate text.", param="model")

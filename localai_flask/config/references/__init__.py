@@ -11,10 +11,12 @@ from collections.abc import Callable
 from localai_flask.config.references import hub, local, packages, registries, web
 from localai_flask.config.references.reference import Reference, is_sha256
 
-__all__ = ["Reference", "is_address", "is_fetched", "is_local", "is_sha256", "parse"]
+__all__ = ["Reference", "is_address", "is_fetched", "is_local", "is_sha256", "parse", "stored_name"]
 
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|(github|file|oci|ollama|docker|hf|huggingface):", re.IGNORECASE)
+_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*:/+|^(github|file|oci|ollama|docker|hf|huggingface):", re.IGNORECASE)
+_NOT_IN_NAMES = re.compile(r"[^\w.:@+=-]+")
 _HOSTS = ("hf.co/", "huggingface.co/", "ghcr.io/", "quay.io/", "docker.io/", "registry.ollama.ai/")
 """Hosts that stand for their scheme where none is written."""
 _SUM = "#sha256="
@@ -49,6 +51,17 @@ def is_fetched(text: str) -> bool:
     """Return whether this is an address that the server can fetch from."""
     is_known = text.partition(":")[0].lower() in _PARSERS or text.lower().startswith(_HOSTS)
     return is_address(text) and is_known and not is_local(text)
+
+
+def stored_name(text: str) -> str:
+    """Return under which name a model is kept that a request has named by where it comes from.
+
+    It has no scheme, and "/" is written as LocalAI writes it into names.
+    """
+    rest = _SCHEME.sub("", text.strip())
+    host, slash, path = rest.partition("/")
+    rest = path if slash and host.lower() in hub.HOSTS else rest
+    return _NOT_IN_NAMES.sub("__", rest.strip("/"))
 
 
 def parse(text: str) -> Reference:

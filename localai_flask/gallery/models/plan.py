@@ -15,6 +15,7 @@ from localai_flask.config.references import is_address
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError, InvalidRequest
 from localai_flask.gallery.errors import NoReference
+from localai_flask.gallery.fit import check_fit
 from localai_flask.gallery.index.entries import EntryFile, GalleryEntry, PromptTemplate, check_file
 from localai_flask.gallery.index.galleries import Galleries
 from localai_flask.gallery.models import names, records
@@ -72,8 +73,9 @@ def make_plan(request: InstallRequest, galleries: Galleries, settings: Settings,
     for file in files:
         names.check_place(settings.models_path, names.check_file_name(file.path))
     text = records.dump_yaml(content)
-    catalog.check_text(text, settings.models_path / f"{name}.yaml")
-    note = " ".join(offer.note for offer in more if offer.note)
+    config = catalog.check_text(text, settings.models_path / f"{name}.yaml")
+    fit = check_fit(files, config, access)
+    note = "; ".join([*(offer.note for offer in more if offer.note), *([f"it {fit}"] if fit else [])])
     return Plan(name, text, files, draft.templates, _record(name, request, draft, files, note))
 
 

@@ -6,6 +6,7 @@ locks, room, sums and cancelling for all sources.
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
+logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for each request says nothing to an operator
 HUB = "https://huggingface.co"
 PATIENCE_S = 30.0
 SHA1_DIGITS, SHA256_DIGITS = 40, 64

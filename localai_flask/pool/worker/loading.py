@@ -10,12 +10,10 @@ from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ApiError, OutOfMemory
 from localai_flask.gallery.model_files import fetch_missing
 from localai_flask.gallery.progress import Progress
-from localai_flask.generation import ModelInfo
+from localai_flask.generation import FETCHING_SHARE, ModelInfo
 
 log = logging.getLogger(__name__)
 
-FETCHING_SHARE = 0.9
-"""How much of the progress is the download, where a model has to be fetched before it can be loaded."""
 TELL_PROGRESS_S = 5.0
 """Seconds between two lines of the log on a download."""
 
