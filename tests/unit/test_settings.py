@@ -124,6 +124,7 @@ def other_than_default(field: dataclasses.Field[Any]) -> Any:
         "log_level": "debug",
         "settings_file": os.devnull,
         "access_log": "json",
+        "autoload_models": "all",
         "memory_budget": "12GB",
         "galleries": '[{"name":"other","url":"https://example.org"}]',
         "preload_models": '[{"id":"other"}]',
