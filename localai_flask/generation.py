@@ -92,13 +92,15 @@ class ThinkingBudget(msgspec.Struct, frozen=True, array_like=True):
 class Usage(msgspec.Struct, frozen=True, array_like=True):
     """Token counts of one sequence: the rendered prompt, its part found in the cache, and every token decoded.
 
-    `reasoning_tokens` are those of the completion that became thinking; who reads the text counts them.
+    `reasoning_tokens` are those of the completion that became thinking; who reads the text counts them. `kept_tokens`
+    are those of the prompt that were computed and that the cache keeps for the time asked for.
     """
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    kept_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -125,10 +127,11 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Started(msgspec.Struct, frozen=True, array_like=True, tag="started"):
-    """The prompt was accepted and is being processed."""
+    """The prompt was accepted and is being processed; `kept_tokens` as in `Usage`."""
 
     prompt_tokens: int
     cached_tokens: int = 0
+    kept_tokens: int = 0
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True, tag="progress"):

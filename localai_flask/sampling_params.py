@@ -41,7 +41,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
 
     What holds where neither says is not decided here but in `config.sampling`. `text_bias` is `logit_bias` for the
     tokens of texts. `top_logprobs` None means: no log-probabilities; `prompt_logprobs` asks for the prompt's as well.
-    `preserved` names control tokens that are to be shown in the text, where the vocabulary has them.
+    `preserved` names control tokens that are to be shown in the text, where the vocabulary has them. For `keep_s`
+    seconds the cache is to keep the prompt, though others go.
     """
 
     temperature: Annotated[float, _about("Divides the logits; 0: the likeliest token.", ge=0, le=100)] = 0.9
@@ -86,6 +87,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0
     ignore_eos: Annotated[bool, _about("The tokens that end a text are never chosen.")] = False
     cache_prompt: Annotated[bool, _about("false: nothing is used that was computed for other requests.")] = True
+    keep_s: float = 0.0
     stop: Annotated[tuple[Text, ...], _about("The answer ends before the first of these texts.")] = ()
     stop_token_ids: Annotated[
         tuple[TokenId, ...], _about("The answer ends before the first of these tokens.", max_length=MOST_IDS)

@@ -38,10 +38,13 @@ class Job:
     output_tokens: list[int] = field(default_factory=list)
     num_cached: int = 0
     """How many leading prompt tokens were found in the cache."""
+    num_kept: int = 0
+    """How many of the other prompt tokens the cache keeps for the time that was asked for."""
 
     @property
     def usage(self) -> Usage:
-        return Usage(len(self.prompt_tokens), len(self.output_tokens), self.num_cached)
+        prompt, output = len(self.prompt_tokens), len(self.output_tokens)
+        return Usage(prompt, output, self.num_cached, kept_tokens=self.num_kept)
 
 
 @dataclass(eq=False)

@@ -63,7 +63,8 @@ class SequenceMeter:
 
     def finished(self, reason: FinishReason) -> Finished:
         """Return the last word in the place of the engine, which has not said it, and count it."""
-        usage = Usage(self._started.prompt_tokens, self._tokens, self._started.cached_tokens)
+        started = self._started
+        usage = Usage(started.prompt_tokens, self._tokens, started.cached_tokens, kept_tokens=started.kept_tokens)
         queue, prefill, decode = (1000 * each for each in self._phases(time.monotonic()))
         finished = Finished(reason, usage, Timings(queue, prefill, decode))
         self._finish(finished)

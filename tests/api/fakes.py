@@ -32,10 +32,15 @@ def says(
     prompt_tokens: int = 5,
     completion_tokens: int | None = None,
     cached: int = 0,
+    kept: int = 0,
 ) -> list[Step]:
     """A script that says these pieces, one token each, and ends well."""
-    usage = Usage(prompt_tokens, len(pieces) if completion_tokens is None else completion_tokens, cached)
-    return [Started(prompt_tokens, cached), *(Delta(piece, tokens=1) for piece in pieces), Finished(reason, usage)]
+    usage = Usage(prompt_tokens, len(pieces) if completion_tokens is None else completion_tokens, cached, 0, kept)
+    return [
+        Started(prompt_tokens, cached, kept),
+        *(Delta(piece, tokens=1) for piece in pieces),
+        Finished(reason, usage),
+    ]
 
 
 class FakePool:

@@ -215,14 +215,27 @@ class TestMessages:
         assert len(prompts) == 1 and "Be brief." in prompts.pop()
 
     def test_tokens_of_the_cache(self, client: FlaskClient, pool: FakePool) -> None:
-        marked = [{"role": "user", "content": [{"type": "text", "text": "go", "cache_control": {"type": "ephemeral"}}]}]
-        for messages, counts in ((marked, (0, 60, 40)), ([{"role": "user", "content": "go"}], (60, 0, 40))):
-            pool.scripts = [says("ok", prompt_tokens=100, cached=40), says("ok", prompt_tokens=100, cached=40)]
-            usage = self.ask(client, messages=messages).get_json()["usage"]
-            names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-            assert tuple(usage[name] for name in names) == counts
-            last = json.loads(frames(self.ask(client, messages=messages, stream=True).data)[-2].split("data: ", 1)[1])
-            assert tuple(last["usage"][name] for name in names) == counts
+        """What the engine keeps counts as written to the cache, for the longest time that is asked for anywhere."""
+        names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+        short, long = {"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}
+        text = {"type": "text", "text": "go"}
+        system = [{**text, "cache_control": long}]
+        marked = [{"role": "user", "content": [{**text, "cache_control": short}]}]
+        plain = [{"role": "user", "content": [text]}]
+        by_time = {0: None, 300: {"ephemeral_5m_input_tokens": 60, "ephemeral_1h_input_tokens": 0}}
+        by_time[3600] = {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 60}
+        bodies = ({"messages": marked}, 300), ({"messages": marked, "system": system}, 3600), ({"messages": plain}, 0)
+        for body, seconds in (*bodies, ({"messages": plain, "cache_control": short}, 300)):
+            kept = 60 if seconds else 0
+            pool.scripts = [says("ok", prompt_tokens=100, cached=40, kept=kept)] * 2
+            usage = self.ask(client, **body).get_json()["usage"]
+            assert pool.requests[-1][1].keep_s == seconds
+            assert tuple(usage[name] for name in names) == (60 - kept, kept, 40)
+            assert usage.get("cache_creation") == by_time[seconds]
+            last = json.loads(frames(self.ask(client, **body, stream=True).data)[-2].split("data: ", 1)[1])
+            assert tuple(last["usage"][name] for name in names) == (60 - kept, kept, 40)
+        refused = self.ask(client, messages=plain, cache_control={"type": "ephemeral", "ttl": "2h"})
+        assert refused.status_code == 400 and "5m, 1h" in refused.get_json()["error"]["message"]
 
     def test_thoughts_are_cleared_as_asked(self, client: FlaskClient, pool: FakePool) -> None:
         pool.info = msgspec.structs.replace(

@@ -161,7 +161,7 @@ def test_any_order_of_events_leaves_the_cache_consistent(shared_engines, model, 
         match action:
             case ("submit", length, family, max_tokens):
                 prompt = "abcd"[family] * (length // 2) + "e" * (length - length // 2)
-                jobs.append(engine.submit(prompt, max_tokens=max_tokens, temperature=1.0))
+                jobs.append(engine.submit(prompt, max_tokens=max_tokens, temperature=1.0, keep_s=100 * (length % 3)))
             case ("cancel", index) if jobs:
                 engine.backend.cancel(jobs[index % len(jobs)].id)
             case ("step", times):

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from localai_flask.backends.llama_cpp.cache.host_store import HostStore, Stored
+from localai_flask.backends.llama_cpp.cache.pins import Pin
 from localai_flask.backends.llama_cpp.cache.states import States
+from localai_flask.generation import Started
 from tests.support.gguf_models import character
 
 GREEDY = {"max_tokens": 20, "ignore_eos": True}
@@ -164,3 +166,80 @@ def test_without_memory_to_spare_no_checkpoints_are_made_and_nobody_waits_for_on
     assert [job.num_cached for job in jobs] == [0, 0]
     assert jobs[1].output_tokens == fresh(TEXT[:300] + "two", "rwkv7").output_tokens
     engine.check_books()
+
+
+def test_the_store_keeps_what_is_pinned_while_others_go():
+    def put(tokens: int, pin: Pin | None = None) -> bool:
+        entry = Stored(np.full(tokens, tokens, np.int32), np.zeros(100, np.uint8), pin=pin)
+        return store.put(entry.size, lambda: entry, is_pinned=pin is not None)
+
+    def kept() -> list[int]:
+        return [entry.length for entry in store.entries]
+
+    store = HostStore(800)
+    pin = Pin.of(40, 300)
+    assert put(40, pin) and put(50) and put(51) and kept() == [40, 51]
+    assert not put(150) and kept() == [40]  # the rest is too little for it, and the pin holds
+    assert put(41, Pin.of(41, 301)) and put(42) and kept() == [40, 41, 42]
+    assert put(43) and kept() == [41, 43]  # both would be more than half of it: the older pin is as none
+    assert put(150, pin) and kept() == [150]
+
+
+@pytest.mark.parametrize("off", ["", "cache_ram:0"])
+def test_a_pinned_prefix_outlives_others_until_its_time_is_over(open_engine, monkeypatch, off):
+    clock = [1000.0]
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.pins.now", lambda: clock[0])
+    engine = open_engine("llama", "parallel:2", *([off] if off else ["cache_ram:1"]), context_size=256)
+    pinned, prompt = engine.generate("a" * 150, keep_s=300, **GREEDY), "a" * 150 + "!"
+    if not off:
+        engine.backend.cache.store.limit = 5 * States(engine.backend.model.context).size(0) // 2
+    assert engine.end(pinned).usage.kept_tokens == 151 and engine.of(pinned, Started)[0].kept_tokens == 151
+    for letter in "bcdefg":
+        engine.generate(letter * 150, **GREEDY)
+        engine.check_books()
+    assert engine.generate("b" * 150, **GREEDY).num_cached < 150
+    clock[0] += 200
+    again = engine.generate(prompt, **GREEDY)
+    assert (again.num_cached, again.num_kept) == (151, 0)
+    clock[0] += 200  # it was renewed 200 seconds ago
+    for letter in "bcdefg":
+        engine.generate(letter * 150, **GREEDY)
+    assert engine.generate(prompt, **GREEDY).num_cached == 151
+    clock[0] += 301
+    for letter in "bcdefg":
+        engine.generate(letter * 150, **GREEDY)
+    assert engine.generate(prompt, **GREEDY).num_cached < 150
+    engine.check_books()
+
+
+def test_pins_leave_half_of_the_cache_to_others(open_engine):
+    engine = open_engine("llama", "parallel:2", "cache_ram:0", context_size=256)
+    for letter in "abcd":
+        engine.generate(letter * 150, keep_s=3600, **GREEDY)
+    for letter in "xyz":
+        engine.generate(letter * 150, **GREEDY)
+    assert engine.generate("d" * 150, **GREEDY).num_cached == 150  # the last one's pin holds
+    assert engine.generate("a" * 150, **GREEDY).num_cached < 150
+    both = [engine.submit(letter * 230, **GREEDY) for letter in "mn"]  # what runs gets all the room there is
+    engine.run()
+    assert [len(job.output_tokens) for job in both] == [20, 20]
+    engine.check_books()
+
+
+def test_a_prompt_that_shares_only_a_part_of_a_pinned_one_forks(open_engine):
+    engine = open_engine("llama", "parallel:2", context_size=1024)
+    engine.generate("a" * 900, keep_s=300, **GREEDY)
+    assert engine.generate("a" * 830 + "b", **GREEDY).num_cached == 831
+    assert engine.generate("a" * 900, **GREEDY).num_cached == 900
+
+
+def test_a_pin_that_is_over_is_not_renewed_by_a_use(open_engine, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.pins.now", lambda: clock[0])
+    engine = open_engine("llama", "parallel:2", "cache_ram:0", context_size=256)
+    engine.generate("a" * 150, keep_s=300, **GREEDY)
+    clock[0] += 301
+    assert engine.generate("a" * 150, **GREEDY).num_cached == 150
+    for letter in "bcd":
+        engine.generate(letter * 150, **GREEDY)
+    assert engine.generate("a" * 150, **GREEDY).num_cached < 150

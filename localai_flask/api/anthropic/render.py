@@ -32,7 +32,7 @@ def message(
     *,
     shows_thinking: bool,
     hides_thoughts: bool,
-    writes_cache: bool,
+    keep_s: int,
 ) -> bytes:
     """Render a whole message; `stops` are the client's own stop sequences."""
     assert answer.finish is not None, "a collected answer has an end"
@@ -45,7 +45,7 @@ def message(
     for call in answer.tool_calls:
         content.append(shapes.ToolUseBlock(tool_use_id(call.id), call.name, _input(call.arguments)))
     reason, sequence = stop_reason(answer.finish, stops)
-    return encode(shapes.Message(id, model, content, reason, sequence, usage(answer.finish.usage, writes_cache)))
+    return encode(shapes.Message(id, model, content, reason, sequence, usage(answer.finish.usage, keep_s)))
 
 
 def _input(arguments: str) -> dict[str, Any]:
@@ -57,12 +57,15 @@ def _input(arguments: str) -> dict[str, Any]:
     return read
 
 
-def usage(used: Usage, writes_cache: bool) -> shapes.UsageShape:
-    """Count tokens; what is computed counts as written to the cache where a request has asked for that."""
-    details = shapes.OutputTokensDetails(used.reasoning_tokens)
+def usage(used: Usage, keep_s: int) -> shapes.UsageShape:
+    """Count tokens; what the engine keeps for so many seconds, as the request has asked, counts as written."""
+    details, written = shapes.OutputTokensDetails(used.reasoning_tokens), used.kept_tokens
     computed = used.prompt_tokens - used.cached_tokens
-    written = computed if writes_cache else 0
-    return shapes.UsageShape(computed - written, used.completion_tokens, used.cached_tokens, written, details)
+    shape = shapes.UsageShape(computed - written, used.completion_tokens, used.cached_tokens, written, details)
+    if keep_s:
+        is_long = keep_s > shapes.SHORT_TTL_S
+        shape.cache_creation = shapes.CacheCreation(0 if is_long else written, written if is_long else 0)
+    return shape
 
 
 def stop_reason(finish: Finish, stops: Container[str]) -> tuple[shapes.StopWord, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from flask import Response
 
 from localai_flask.api import current
@@ -31,19 +32,18 @@ CALLED = {"stop": "stop_sequences"}
 def create_message(call: MessagesCall) -> Response:
     """Answer a conversation"""
     name, config = chosen_model("chat", call.model)
-    params = sampling.merge(config, call.asked, CALLED)
+    params = msgspec.structs.replace(sampling.merge(config, call.asked, CALLED), keep_s=call.keep_s)
     work = Work(config, chat_plan(call.conversation, call.wanted, config, params), waiting=call.waiting)
     id, stops = render.new_message_id(), call.asked.get("stop", ())
     manner = {
         "shows_thinking": call.shows_thinking,
         "hides_thoughts": call.hides_thoughts,
-        "writes_cache": call.marks_cache and params.cache_prompt,
     }
     if call.stream:
-        events = MessageEvents(id, name, stops, request_id=current.record().id, **manner)
+        events = MessageEvents(id, name, stops, request_id=current.record().id, keep_s=call.keep_s, **manner)
         return with_left_out(sse.respond(work, events), call.left_out)
     (answer,) = work.answers()
-    body = render.message(id, name, answer, stops, **manner)
+    body = render.message(id, name, answer, stops, keep_s=call.keep_s, **manner)
     return with_left_out(Response(body, mimetype="application/json"), call.left_out)
 
 

@@ -39,6 +39,11 @@ from localai_flask.generation import Constraint
 TEXT_OR_BLOCKS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}
 TOOL_CHOICE = {"oneOf": [{"type": "string", "enum": [*MESSAGES.tool_choices]}, {"type": "object"}]}
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
+TTLS = {"5m": 300, "1h": 3600}
+CACHE_CONTROL = {
+    "type": "object",
+    "properties": {"type": {"type": "string", "enum": ["ephemeral"]}, "ttl": {"type": "string", "enum": [*TTLS]}},
+}
 HOSTED = "is run by Anthropic's servers, which this is not; leave it out."
 
 
@@ -57,8 +62,8 @@ class MessagesCall:
     waiting: Waiting = NO_WISHES
     left_out: tuple[str, ...] = ()
     """The types of tools that a server would have to run."""
-    marks_cache: bool = False
-    """The request says what of its prompt to cache."""
+    keep_s: int = 0
+    """How long the prompt is to stay in the cache; 0: nothing was said of that."""
 
 
 class ContentField(Either):
@@ -174,7 +179,7 @@ class PromptRequest(RequestSchema):
     mcp_servers = Refused(HOSTED)
     container = Refused(HOSTED)
     speed = Noted("is a hint: the model runs as fast as it can.")
-    cache_control = Noted("is about the prompt cache, which finds by itself what prompts have in common.")
+    cache_control = Either(metadata=CACHE_CONTROL)
     diagnostics = Noted("is for Anthropic's own servers.")
     user_profile_id = Noted("is for Anthropic's own servers.")
     workspace_id = Noted("is for Anthropic's own servers.")
@@ -245,7 +250,7 @@ class MessagesRequest(PromptRequest, ProgressFields):
         budget = data.get("thinking", {}).get("budget_tokens", 0)
         if budget >= data["max_tokens"]:
             raise ValidationError({"thinking": {"budget_tokens": ["must be less than `max_tokens`."]}})
-        more = {"stream": data["stream"], "waiting": waiting_of(data), "marks_cache": _marks_cache(original)}
+        more = {"stream": data["stream"], "waiting": waiting_of(data), "keep_s": _keep_s(original)}
         return self.call(data, asked=asked, **more)
 
 
@@ -261,13 +266,24 @@ def _output_config(data: dict[str, Any]) -> dict[str, Any]:
     return {**config, "format": data["output_format"]}
 
 
-def _marks_cache(body: dict[str, Any]) -> bool:
-    """Return whether a request has a `cache_control` where Anthropic's API takes one."""
+def _keep_s(body: dict[str, Any]) -> int:
+    """Return the longest time that a `cache_control` asks for, at any place where Anthropic's API takes one.
+
+    The whole prompt is kept for it, so it does not matter where.
+    """
     holders = [body, *_objects(body.get("system")), *_objects(body.get("tools"))]
     for message in _objects(body.get("messages")):
         blocks = _objects(message.get("content"))
         holders += [*blocks, *(inner for block in blocks for inner in _objects(block.get("content")))]
-    return any(holder.get("cache_control") for holder in holders)
+    controls = [holder["cache_control"] for holder in holders if holder.get("cache_control")]
+    return max((_ttl(control) for control in controls), default=0)
+
+
+def _ttl(control: Any) -> int:
+    ttl = control.get("ttl") or "5m" if isinstance(control, dict) else None
+    if ttl not in TTLS:
+        raise ValidationError({"cache_control": {"ttl": [f"must be one of {', '.join(TTLS)}."]}})
+    return TTLS[ttl]
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:

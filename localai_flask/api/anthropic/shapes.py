@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 
+SHORT_TTL_S = 300
+"""What is kept for longer counts as kept for an hour."""
+
 StopWord = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded"]
 
 
@@ -13,11 +16,18 @@ class OutputTokensDetails(msgspec.Struct):
     thinking_tokens: int
 
 
+class CacheCreation(msgspec.Struct):
+    """`cache_creation_input_tokens` by the time that they are kept for."""
+
+    ephemeral_5m_input_tokens: int
+    ephemeral_1h_input_tokens: int
+
+
 class UsageShape(msgspec.Struct):
     """`cache_read_input_tokens` are those of the prompt that came out of the cache.
 
-    The others were computed: they are `cache_creation_input_tokens` if the request has a `cache_control`, as all that
-    is computed goes into the cache, and else `input_tokens`.
+    The others were computed: they are `cache_creation_input_tokens` if the request has a `cache_control` and the engine
+    keeps them for it, and else `input_tokens`.
     """
 
     input_tokens: int
@@ -25,6 +35,7 @@ class UsageShape(msgspec.Struct):
     cache_read_input_tokens: int
     cache_creation_input_tokens: int
     output_tokens_details: OutputTokensDetails | msgspec.UnsetType = msgspec.UNSET
+    cache_creation: CacheCreation | msgspec.UnsetType = msgspec.UNSET
 
 
 class TextBlock(msgspec.Struct, tag="text"):

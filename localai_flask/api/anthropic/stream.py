@@ -28,11 +28,11 @@ class MessageEvents:
         request_id: str,
         shows_thinking: bool,
         hides_thoughts: bool,
-        writes_cache: bool,
+        keep_s: int,
     ):
         self._id, self._model, self._stops, self._request_id = id, model, stops, request_id
         self._shows_thinking, self._hides_thoughts = shows_thinking, hides_thoughts
-        self._writes_cache = writes_cache
+        self._keep_s = keep_s
         self._is_begun = False
         self._index = -1
         self._open = ""
@@ -43,7 +43,7 @@ class MessageEvents:
         """Frames for one event."""
         match event:
             case Started():
-                return self._begin(Usage(event.prompt_tokens, 0, event.cached_tokens))
+                return self._begin(Usage(event.prompt_tokens, 0, event.cached_tokens, kept_tokens=event.kept_tokens))
             case Content(text):
                 return self._block("text", {"text": "", "citations": None}) + self._delta("text_delta", "text", text)
             case Thought(text):
@@ -79,7 +79,7 @@ class MessageEvents:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": usage(used, self._writes_cache),
+            "usage": usage(used, self._keep_s),
         }
         return _frame("message_start", {"message": message}) + PING
 
@@ -99,7 +99,7 @@ class MessageEvents:
         return (
             frames
             + self._close()
-            + _frame("message_delta", {"delta": delta, "usage": usage(finish.usage, self._writes_cache)})
+            + _frame("message_delta", {"delta": delta, "usage": usage(finish.usage, self._keep_s)})
         )
 
     def _block(self, kind: str, empty: dict[str, Any]) -> bytes:

@@ -137,7 +137,7 @@ class LlamaCppBackend(Backend):
         self.cache.set_stream_count(len(self.scheduler.decoding))
         if not self.scheduler.start(sequence):
             return False
-        started: list[Event] = [(job.id, Started(len(sequence.prompt), job.num_cached))]
+        started: list[Event] = [(job.id, Started(len(sequence.prompt), job.num_cached, job.num_kept))]
         if self.announce is not None:
             self.announce(started)
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from localai_flask.backends.llama_cpp.cache.pins import Pin
 from localai_flask.backends.llama_cpp.cache.states import Checkpoint
 from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
 
@@ -38,6 +39,8 @@ class Slot:
     """Lengths at which others wait for a checkpoint."""
     exact: int = EVERYTHING
     """How many tokens at the beginning were computed behind exactly those before them; a shift changes that."""
+    pin: Pin | None = None
+    """What of it is to be kept, though others go."""
 
     def extend(self, tokens: Tokens) -> None:
         """Record that these tokens were computed behind the others."""
@@ -92,6 +95,7 @@ def cut(slots: Iterable[Slot], slot: Slot, length: int) -> None:
     slot.length = length
     slot.exact = EVERYTHING if slot.exact >= length else slot.exact
     slot.checkpoints = [checkpoint for checkpoint in slot.checkpoints if checkpoint.length <= length]
+    slot.pin = slot.pin and slot.pin.cut(length)
 
 
 def _split(slots: Iterable[Slot], slot: Slot, length: int) -> None:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from localai_flask.backends.llama_cpp.cache.pins import SHARE, Pin, find_pinned
 from localai_flask.backends.llama_cpp.cache.states import Checkpoint, State
 from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
 from localai_flask.machine import SPARED_BYTES, available_memory
@@ -16,13 +17,14 @@ from localai_flask.machine import SPARED_BYTES, available_memory
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class Stored:
-    """A branch outside the cache: its tokens, its whole state, and its checkpoints."""
+    """A branch outside the cache: its tokens, its whole state, its checkpoints, and what of it is to be kept."""
 
     tokens: Tokens
     state: State
     checkpoints: list[Checkpoint] = field(default_factory=list)
+    pin: Pin | None = None
 
     @property
     def length(self) -> int:
@@ -35,7 +37,10 @@ class Stored:
 
 
 class HostStore:
-    """Holds at most `limit` bytes and drops first what was not used for longest; None: what the machine has free."""
+    """Holds at most `limit` bytes and drops first what was not used for longest; None: what the machine has free.
+
+    What is pinned goes for what is pinned alone.
+    """
 
     def __init__(self, limit: int | None):
         self.limit = limit
@@ -47,12 +52,14 @@ class HostStore:
     def is_open(self) -> bool:
         return self.limit != 0
 
-    def put(self, size: int, copy: Callable[[], Stored]) -> bool:
-        """Keep a branch of `size` bytes and drop others for it; False, and nothing is copied, if it is too large."""
+    def put(self, size: int, copy: Callable[[], Stored], *, is_pinned: bool = False) -> bool:
+        """Keep a branch of `size` bytes and drop others for it; False, and nothing is copied, if there is no room."""
         if self.limit is not None and size > self.limit:
             return False
-        while self.entries and self._lacks(size):
-            self.remove(self.entries[0])
+        for entry in self._droppable(is_pinned):
+            if not self._lacks(size):
+                break
+            self.remove(entry)
         if self._lacks(size):
             return False
         try:
@@ -72,6 +79,15 @@ class HostStore:
     def remove(self, entry: Stored) -> None:
         self.entries.remove(entry)
         self.size -= entry.size
+
+    def _droppable(self, for_pinned: bool) -> list[Stored]:
+        """Return what may go, in the order in which it does."""
+        pinned = find_pinned(self.entries, lambda entries: SHARE * sum(each.size for each in entries) <= self._most())
+        others = [entry for entry in self.entries if entry not in pinned]
+        return [*others, *(entry for entry in self.entries if entry in pinned)] if for_pinned else others
+
+    def _most(self) -> int:
+        return self.size + available_memory() if self.limit is None else self.limit
 
     def _lacks(self, size: int) -> bool:
         if self.limit is None:

@@ -1,7 +1,8 @@
 """The KV cache as a tree of branches: which tokens it holds, how a prompt starts from them, and which have to go.
 
 Owns every change of the cache but decoding. All slots lie in one unified cache, where a prefix that several share is
-there once; there are more slots than may run, and idle ones give way, least recently used first, to host memory.
+there once; there are more slots than may run, and idle ones give way, least recently used first and those with pins
+last, to host memory.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from localai_flask.backends.llama_cpp.cache.branches import EVERYTHING, Slot, co
 from localai_flask.backends.llama_cpp.cache.checkpoints import Checkpoints
 from localai_flask.backends.llama_cpp.cache.host_store import HostStore
 from localai_flask.backends.llama_cpp.cache.overflow import Overflow
+from localai_flask.backends.llama_cpp.cache.pins import SHARE, Pin, find_pinned, joined
 from localai_flask.backends.llama_cpp.cache.prefixes import Prefixes, Start
 from localai_flask.backends.llama_cpp.cache.shifting import Move, common_prefix, find_moves
 from localai_flask.backends.llama_cpp.cache.states import States
@@ -99,13 +101,17 @@ class PrefixCache:
             self._move(slot, moves, wanted)
         elif slot.length > start.length:
             self._cut(slot, start.length)
+        slot.pin = slot.pin and slot.pin.renewed()
         if not any(slot.length for slot in self.slots):
             # Emptied cells leave the library where it was, and attention goes over all cells before that.
             lib.llama_memory_clear(self._memory, False)
         return slot
 
-    def give_back(self, slot: Slot) -> None:
-        """Free a slot for another sequence; its tokens stay until then, as far as they were not shifted."""
+    def give_back(self, slot: Slot, pinned: int = 0, seconds: float = 0.0) -> None:
+        """Free a slot for another sequence; its tokens stay until then, as far as they were not shifted.
+
+        The first `pinned` of them are to stay for `seconds`, though others go.
+        """
         slot.in_use = False
         slot.stops.clear()
         self._uses += 1
@@ -113,6 +119,8 @@ class PrefixCache:
         if slot.exact < slot.length:
             self._cut(slot, slot.exact)
         slot.exact = EVERYTHING
+        if seconds and (length := min(pinned, slot.length)):
+            slot.pin = joined(slot.pin, Pin.of(length, seconds))
 
     def truncate(self, slot: Slot, length: int) -> None:
         """Forget the tokens behind a length, which were computed on trial."""
@@ -147,7 +155,7 @@ class PrefixCache:
             self._checkpoints.note(slot, prompt_length)
 
     def make_room(self, cells: int) -> None:
-        """Free cells until there are `cells`: idle branches go, least recently used first.
+        """Free cells until there are `cells`: idle branches go, least recently used first and those with pins last.
 
         What runs never needs more cells than there are, so there is always something to evict.
         """
@@ -157,7 +165,8 @@ class PrefixCache:
             idle = [slot for slot in self.slots if slot.length and not slot.in_use]
             if not idle:
                 return
-            self._evict(min(idle, key=lambda slot: slot.last_used))
+            pinned = self._pinned()
+            self._evict(min(idle, key=lambda slot: (slot in pinned, slot.last_used)))
             self._room = self._cells - count_cells(self.slots)
         self._room -= cells
 
@@ -177,23 +186,30 @@ class PrefixCache:
         slot = start.slot
         if slot is None or slot.in_use:
             return False
-        if moves:
-            return True
         if self._cannot_roll_back and start.checkpoint is None:
             return start.length * 2 >= slot.length
+        if slot.pin is not None and not slot.pin.is_over and start.length + WORTH_WAITING < slot.pin.length:
+            return False
+        if moves:
+            return True
         is_similar = start.length >= self._similarity * prompt_length
         return is_similar and (slot.length - start.length) * LOSABLE <= slot.length
 
     def _free(self, start: Start) -> Slot:
         """Empty the slot that was not used for longest; that the prompt starts from only if there is no other."""
-        idle = (slot for slot in self.slots if not slot.in_use)
-        slot = min(idle, key=lambda slot: (slot is start.slot, slot.length > 0, slot.last_used))
+        idle, pinned = [slot for slot in self.slots if not slot.in_use], self._pinned()
+        slot = min(idle, key=lambda slot: (slot is start.slot, slot in pinned, slot.length > 0, slot.last_used))
         if slot is start.slot:
             if self._overflow.is_in_time(slot):
                 self._overflow.put_away(slot)
         else:
             self._evict(slot)
         return slot
+
+    def _pinned(self) -> list[Slot]:
+        """Return the idle branches that others are to go before."""
+        idle = [slot for slot in self.slots if slot.length and not slot.in_use]
+        return find_pinned(idle, lambda slots: SHARE * count_cells(slots) <= self._cells)
 
     def _begin(self, slot: Slot, start: Start) -> None:
         """Have a slot hold at least what a prompt starts from."""

@@ -9,9 +9,11 @@ import numpy as np
 
 from localai_flask.backends.llama_cpp.cache.branches import Slot
 from localai_flask.backends.llama_cpp.cache.host_store import HostStore, Stored
+from localai_flask.backends.llama_cpp.cache.pins import joined
 from localai_flask.backends.llama_cpp.cache.prefixes import WORTH_STORING
 from localai_flask.backends.llama_cpp.cache.shifting import common_prefix
 from localai_flask.backends.llama_cpp.cache.states import States
+from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
 
 COPIED_BYTES = 256 << 20
 """The most of one branch that is copied to the host beside running streams, which wait half a second for each GiB."""
@@ -42,18 +44,24 @@ class Overflow:
         if not self._is_worth_it(slot):
             return False
         others = [other for other in self._slots if other is not slot and other.length >= slot.length]
-        holders = [*(other.computed for other in others), *(stored.tokens for stored in self._store.entries)]
-        if (
-            any(common_prefix(tokens, slot.computed) == slot.length for tokens in holders)
-            and not self._cannot_roll_back
-        ):
-            return True
-        tokens, checkpoints = slot.computed.copy(), list(slot.checkpoints)
+        holders: list[tuple[Slot | Stored, Tokens]] = [
+            *((other, other.computed) for other in others),
+            *((kept, kept.tokens) for kept in self._store.entries),
+        ]
+        for holder, held in holders:
+            if not self._cannot_roll_back and common_prefix(held, slot.computed) == slot.length:
+                holder.pin = joined(holder.pin, slot.pin)
+                return True
+        tokens, checkpoints, pin = slot.computed.copy(), list(slot.checkpoints), slot.pin
         for stored in [entry for entry in self._store.entries if entry.length <= len(tokens)]:
             if np.array_equal(stored.tokens, tokens[: stored.length]):
+                pin = joined(pin, stored.pin)
                 self._store.remove(stored)
         size = self._states.size(slot.id) + tokens.nbytes + sum(part.state.nbytes for part in checkpoints)
-        return self._store.put(size, lambda: Stored(tokens, self._states.read(slot.id), checkpoints))
+        is_pinned = pin is not None and not pin.is_over
+        return self._store.put(
+            size, lambda: Stored(tokens, self._states.read(slot.id), checkpoints, pin), is_pinned=is_pinned
+        )
 
     def bring_back(self, slot: Slot, stored: Stored, length: int) -> None:
         """Have an empty slot hold a stored branch, of which `length` tokens are wanted; it stays empty without room."""
@@ -62,6 +70,7 @@ class Overflow:
         slot.tokens[: stored.length] = stored.tokens
         slot.length = stored.length
         slot.checkpoints = list(stored.checkpoints)
+        slot.pin = stored.pin
         if stored in self._store.entries:  # it may have been dropped for the branch that made room
             self._store.touch(stored)
             if length == stored.length:

@@ -81,7 +81,7 @@ class Scheduler:
             if sequence in place:
                 place.remove(sequence)
         sequence.sampler.close()
-        self._cache.give_back(sequence.slot)
+        self._cache.give_back(sequence.slot, len(sequence.prompt), sequence.job.sampling.keep_s)
 
     def start(self, sequence: Sequence) -> bool:
         """Assign a slot, of which there must be one, unless the sequence can start from a prompt still being computed.

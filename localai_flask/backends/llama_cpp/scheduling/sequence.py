@@ -108,6 +108,7 @@ class Sequence:
         """Take a slot that holds the beginning of the prompt already, and a sampler."""
         self.slot, self.sampler = slot, sampler
         self.job.num_cached = slot.length
+        self.job.num_kept = self.left if self.job.sampling.keep_s else 0
         self.admitted_at = time.monotonic()
 
     def accept(self, token: int, vocabulary: Vocabulary) -> tuple[str, FinishReason | None]:
