@@ -179,7 +179,7 @@ class PromptRequest(RequestSchema):
     mcp_servers = Refused(HOSTED)
     container = Refused(HOSTED)
     speed = Noted("is a hint: the model runs as fast as it can.")
-    cache_control = Either(metadata=CACHE_CONTROL)
+    cache_control = Noted("is about the prompt cache, into which nothing goes that is only counted.")
     diagnostics = Noted("is for Anthropic's own servers.")
     user_profile_id = Noted("is for Anthropic's own servers.")
     workspace_id = Noted("is for Anthropic's own servers.")
@@ -233,6 +233,7 @@ class CountRequest(PromptRequest):
 
 
 class MessagesRequest(PromptRequest, ProgressFields):
+    cache_control = Either(metadata=CACHE_CONTROL)
     max_tokens = Whole(1, required=True)
     stop_sequences = Many(Text(validate=not_empty()))
     stream = Flag(load_default=False)
