@@ -14,7 +14,7 @@ GPU ?=
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu takes the small one.
 TORCH ?= torch==2.13.0
 
-.PHONY: serve test lint chaos soak agents bench clean FORCE
+.PHONY: serve test lint chaos soak fuzz agents bench clean FORCE
 
 serve: $(VENV)/.serve
 	@exec $(BIN)/localai-flask serve --starter
@@ -34,6 +34,13 @@ MINUTES ?= 10
 SEED ?=
 chaos: $(VENV)/.test
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+# Sends that many requests as strangers may, made from clients' own types, to the application; SEED makes others.
+# TARGET=live sends them to a running server with the small model, instead of one process with a scripted engine.
+REQUESTS ?= 20000
+TARGET ?= scripted
+fuzz: $(VENV)/.test
+	$(BIN)/python -m tests.fuzz --requests $(REQUESTS) --seed $(or $(SEED),1) --target $(TARGET)
 
 # Asks and loads thousands of times, and looks for what grows.
 soak: $(VENV)/.test
