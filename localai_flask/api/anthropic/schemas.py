@@ -179,7 +179,7 @@ class PromptRequest(RequestSchema):
     mcp_servers = Refused(HOSTED)
     container = Refused(HOSTED)
     speed = Noted("is a hint: the model runs as fast as it can.")
-    cache_control = Noted("is about the prompt cache, into which nothing goes that is only counted.")
+    cache_control: fields.Field = Noted("is about the prompt cache, into which nothing goes that is only counted.")
     diagnostics = Noted("is for Anthropic's own servers.")
     user_profile_id = Noted("is for Anthropic's own servers.")
     workspace_id = Noted("is for Anthropic's own servers.")
