@@ -11,6 +11,7 @@ from localai_flask.gallery.download import fetch_files
 from localai_flask.gallery.errors import Stopped
 from localai_flask.gallery.index.galleries import Galleries
 from localai_flask.gallery.models import names, records
+from localai_flask.gallery.models.assembly import assemble
 from localai_flask.gallery.models.plan import Plan, make_plan
 from localai_flask.gallery.models.request import InstallRequest
 from localai_flask.gallery.progress import Report
@@ -45,6 +46,8 @@ def install(
     plan = make_plan(request, Galleries(settings), settings, engines)
     planned(plan)
     fetch_files(plan.files, settings.models_path, report=report, stopped=stopped)
+    for assembly in plan.assemblies:
+        assemble(assembly, settings.models_path, stopped)
     if stopped():
         raise Stopped("The installation was stopped; what was received is kept.")
     _write(plan, settings)

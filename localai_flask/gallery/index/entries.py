@@ -18,14 +18,21 @@ from localai_flask.gallery.models.names import check_file_name, check_model_name
 MOST_INDEX_NODES = 2_000_000
 """Values that an index may have, with what its aliases repeat; LocalAI's has 90,000."""
 MOST_REASON = 300
+MOST_PARTS = 1000
 
 
 class EntryFile(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A file to fetch, relative to the models folder; without a `filename` it keeps the name that it has there."""
+    """A file to fetch, relative to the models folder; without a `filename` it keeps the name that it has there.
 
-    uri: str
+    What LocalAI does not have: `parts` are addresses of what is joined to one file, and `unpack` makes a folder of a
+    zip archive.
+    """
+
+    uri: str = ""
     filename: str = ""
     sha256: str = ""
+    parts: tuple[str, ...] = ()
+    unpack: bool = False
 
 
 class PromptTemplate(msgspec.Struct, frozen=True):
@@ -168,5 +175,11 @@ def check_file(file: EntryFile) -> None:
         check_file_name(file.filename)
     if file.sha256 and not is_sha256(file.sha256):
         raise ValueError(f"the sha256 of {file.filename or file.uri} is not of 64 hexadecimal digits")
-    if not file.uri:
-        raise ValueError(f"the file {file.filename} has no `uri`")
+    if bool(file.uri) == bool(file.parts):
+        raise ValueError(f"the file {file.filename} needs a `uri`, or `parts`")
+    if (file.parts or file.unpack) and not file.filename:
+        raise ValueError(f"what is made of {file.uri or file.parts[0]} needs a `filename`")
+    if file.parts and file.unpack:
+        raise ValueError(f"{file.filename} cannot both be joined of `parts` and unpacked")
+    if len(file.parts) > MOST_PARTS:
+        raise ValueError(f"{file.filename} has more than {MOST_PARTS} parts")

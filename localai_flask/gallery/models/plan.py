@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -19,7 +19,8 @@ from localai_flask.gallery.fit import check_fit
 from localai_flask.gallery.index.entries import EntryFile, GalleryEntry, PromptTemplate, check_file
 from localai_flask.gallery.index.galleries import Galleries
 from localai_flask.gallery.models import names, records
-from localai_flask.gallery.models.records import Record, RecordedFile
+from localai_flask.gallery.models.assembly import Assembly
+from localai_flask.gallery.models.records import Record
 from localai_flask.gallery.models.request import InstallRequest
 from localai_flask.gallery.references import parse_reference
 from localai_flask.gallery.remote import shown
@@ -39,6 +40,8 @@ class Plan(NamedTuple):
     name: str
     yaml: str
     files: tuple[RemoteFile, ...]
+    assemblies: tuple[Assembly, ...]
+    """What is made of files once they are there."""
     templates: tuple[PromptTemplate, ...]
     record: Record
 
@@ -64,7 +67,8 @@ def make_plan(request: InstallRequest, galleries: Galleries, settings: Settings,
         _check_engine(str(draft.content.get("backend") or ""), engines)
     if known := request.name or draft.name:
         check_free(names.check_model_name(known), settings, request.force)
-    offers = [_look_up(file, access) for file in draft.files]
+    assemblies = tuple(_assembly(file) for file in draft.files if file.parts or file.unpack)
+    offers = [_look_up(file, access) for file in _pieces(draft.files, settings.models_path)]
     content, more = _with_files(draft.content, access)
     name = names.check_model_name(request.name or draft.name or next((offer.name for offer in more), ""))
     check_free(name, settings, request.force)
@@ -76,7 +80,7 @@ def make_plan(request: InstallRequest, galleries: Galleries, settings: Settings,
     config = catalog.check_text(text, settings.models_path / f"{name}.yaml")
     fit = check_fit(files, config, access)
     note = "; ".join([*(offer.note for offer in more if offer.note), *([f"it {fit}"] if fit else [])])
-    return Plan(name, text, files, draft.templates, _record(name, request, draft, files, note))
+    return Plan(name, text, files, assemblies, draft.templates, _record(name, request, draft, files, note))
 
 
 def _access(request: InstallRequest, settings: Settings) -> Access:
@@ -185,6 +189,23 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _assembly(file: EntryFile) -> Assembly:
+    names.check_file_name(file.filename)
+    pieces = [f"{file.filename}.piece{number:03d}" for number, _ in enumerate(file.parts or (file.uri,))]
+    return Assembly(file.filename, tuple(pieces), file.sha256, file.unpack)
+
+
+def _pieces(files: tuple[EntryFile, ...], models_path: Path) -> Iterator[EntryFile]:
+    """Yield the files to fetch: of what is made of pieces these, unless it is there."""
+    for file in files:
+        if not (file.parts or file.unpack):
+            yield file
+        elif not (models_path / file.filename).exists():
+            sha256 = file.sha256 if file.unpack else ""
+            for uri, path in zip(file.parts or (file.uri,), _assembly(file).pieces, strict=True):
+                yield EntryFile(uri, path, sha256)
+
+
 def _look_up(file: EntryFile, access: Access) -> Offer:
     """Find where a listed file lies; it gets the name and has to have the sum that the list gives it."""
     offer = look_up(parse_reference(file.uri), access)
@@ -255,7 +276,11 @@ def _check_engine(backend: str, engines: frozenset[str]) -> None:
 
 
 def _record(name: str, request: InstallRequest, draft: _Draft, files: tuple[RemoteFile, ...], note: str) -> Record:
+    """Remember what came with a model; of what is made of pieces the whole alone."""
     about = draft.about
+    made = [file for file in draft.files if file.parts or file.unpack]
+    pieces = {path for file in made for path in _assembly(file).pieces}
+    fetched = (EntryFile(shown(file.url), file.path, file.sha256 or "") for file in files if file.path not in pieces)
     return Record(
         name=name,
         gallery=about.gallery,
@@ -263,7 +288,7 @@ def _record(name: str, request: InstallRequest, draft: _Draft, files: tuple[Remo
         description=about.description,
         license=about.license,
         urls=about.urls,
-        files=tuple(RecordedFile(shown(file.url), file.path, file.sha256 or "") for file in files),
+        files=(*fetched, *(EntryFile(filename=file.filename) for file in made)),
         templates=tuple(f"{template.name}.tmpl" for template in draft.templates),
         note=note,
         likeness=request.likeness,

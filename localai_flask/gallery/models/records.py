@@ -24,12 +24,6 @@ PREFIX, SUFFIX = "._gallery_", ".yaml"
 MOST_BYTES = 1 << 20
 
 
-class RecordedFile(EntryFile, frozen=True, omit_defaults=True):
-    """A file that came with a model; LocalAI's records may lack its address."""
-
-    uri: str = ""
-
-
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One installed model; `files` are relative to the models folder, `templates` too."""
 
@@ -40,7 +34,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     description: str = ""
     license: str = ""
     urls: tuple[str, ...] = ()
-    files: tuple[RecordedFile, ...] = ()
+    files: tuple[EntryFile, ...] = ()
     templates: tuple[str, ...] = ()
     note: str = ""
     """What was chosen, and why."""
