@@ -1,6 +1,7 @@
 """What surrounds the endpoints: probes, keys, origins, limits, documentation."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from localai_flask import __version__
@@ -286,3 +288,18 @@ def test_the_pool_is_made_once_per_process(monkeypatch: pytest.MonkeyPatch) -> N
     assert made() is first
     monkeypatch.setattr("os.getpid", lambda: -1)
     assert made() is not first
+
+
+def test_head_is_answered_as_get_is_on_every_route(app: Flask, client: FlaskClient) -> None:
+    rules = [rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ()) and not rule.websocket]
+    assert len(rules) > 20
+    for rule in rules:
+        path = re.sub(r"<[^>]*>", "nothing", rule.rule)
+        with client.get(path) as got, client.head(path) as head:
+            assert (head.status_code, head.mimetype, head.data) == (got.status_code, got.mimetype, b""), path
+
+
+def test_idle_connections_outlive_the_pools_of_clients() -> None:
+    from localai_flask.server import gunicorn_settings
+
+    assert gunicorn_settings.keepalive > 90, "Go's"
