@@ -18,7 +18,7 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
     errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
 }
 """Other mistakes of the client are a 400."""
-MALFORMED = "invalid_http"
+MALFORMED, MISTAKE = "invalid_http", "internal_error"
 OURS = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName, errors.ConfigurationProblem)
 
 
@@ -39,11 +39,11 @@ def status_of(exc: Exception) -> HTTPStatus:
 
 def admit_mistake(request: Any, exc: Exception) -> bytes:
     """Render the answer where the server has failed; the log has no query, in which some clients send keys."""
-    from localai_flask.api.answer.errors import MISTAKE
+    from localai_flask.api.answer.errors import MISTAKE as SENTENCE
 
     line = f"{request.method} {request.path}" if request is not None else "a request"
     log.error("%s failed", line, exc_info=exc)
-    return render(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", MISTAKE)
+    return render(HTTPStatus.INTERNAL_SERVER_ERROR, MISTAKE, SENTENCE)
 
 
 def render(status: HTTPStatus, code: str, message: str) -> bytes:

@@ -159,13 +159,20 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._close(conn)
 
     def _take(self, conn: Connection, data: bytes) -> None:
+        """Take what came on a connection; the HTTP boundary of this thread, whose end would be that of all streams."""
         try:
-            rest = conn.arrival.feed(data)
+            self._read_on(conn, data)
         except errors.ParseException as error:
             self._send(conn, refusal.refuse_malformed(error))
             self._note(conn.client, None, refusal.status_of(error), refusal.MALFORMED)
             self._say_goodbye(conn)
-            return
+        except Exception as error:
+            self._send(conn, refusal.admit_mistake(conn.arrival.request, error))
+            self._note(conn.client, conn.arrival.request, HTTPStatus.INTERNAL_SERVER_ERROR, refusal.MISTAKE)
+            self._say_goodbye(conn)
+
+    def _read_on(self, conn: Connection, data: bytes) -> None:
+        rest = conn.arrival.feed(data)
         self._hold(conn, conn.arrival.size)
         conn.deadline = conn.arrival.deadline
         if rest is not None:

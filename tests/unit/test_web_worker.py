@@ -31,6 +31,30 @@ def test_a_worker_that_is_outdated_and_then_stopped_still_takes_leave_in_order(m
     assert worker.sockets == [] and listener.fileno() == -1
 
 
+def test_what_nobody_thought_of_ends_one_connection_and_not_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RecursionError("too deep")
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    worker = Worker(1, 0, [listener], None, 30, Config(), None)
+    monkeypatch.setattr(worker, "_admit", fail)
+    noted: list[object] = []
+    monkeypatch.setattr(worker, "_note", lambda *words: noted.append(words[2:]))
+    with selectors.DefaultSelector() as worker.poller, socket.create_connection(listener.getsockname()) as client:
+        client.settimeout(5)
+        worker.accept(listener)
+        client.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
+        for key, _ in worker.poller.select(5):
+            key.data(key.fileobj)
+        answer = client.makefile("rb").read()
+        for conn in list(worker._leaving):
+            worker._close(conn)
+    worker.tmp.close()
+    listener.close()
+    assert answer.startswith(b"HTTP/1.1 500 ") and b'"internal_error"' in answer and b"too deep" not in answer
+    assert noted == [(500, "internal_error")]
+
+
 def test_a_connection_on_which_nothing_arrives_makes_room_before_a_request_that_does() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     worker = Worker(1, 0, [listener], None, 30, Config(), None)
