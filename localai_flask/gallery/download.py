@@ -70,13 +70,16 @@ class _Whole:
     def __init__(self, files: Sequence[RemoteFile], report: Report, stopped: Callable[[], bool]):
         sizes = [_sent_size(file) for file in files]
         self._total = None if None in sizes else sum(size for size in sizes if size is not None)
-        self._before = 0
+        self._is_alone = len(files) == 1
+        self._before = self._last = 0
+        """Bytes of the files before, and of the one that is coming."""
         self._report, self._stopped = report, stopped
         self.name = ""
 
     def skip(self, file: RemoteFile) -> bool:
         """Count a file as there; return False, for use in a condition."""
-        self._before += _sent_size(file) or 0
+        self._before += _sent_size(file) or self._last
+        self._last = 0
         return False
 
     def check_wanted(self) -> None:
@@ -85,8 +88,9 @@ class _Whole:
 
     def __call__(self, progress: Progress) -> None:
         self.check_wanted()
-        done, total = self._before + progress.done, self._total
-        self._report(progress._replace(done=done, total=total, file=self.name) if total else progress)
+        self._last = progress.done
+        total = progress.total if self._is_alone else self._total
+        self._report(progress._replace(done=self._before + progress.done, total=total, file=self.name))
 
 
 class _Download:

@@ -58,7 +58,8 @@ class _RangedFile:
 
     def read(self, length: int) -> bytes:
         """Read as much as there is in the window, or in a new one from here on."""
-        if not self._begin <= self._at <= self._at + length <= self._begin + len(self._window):
+        end = min(self._at + length, self.size)
+        if not (self._begin <= self._at and end <= self._begin + len(self._window)):
             self._fetch(self._at, max(length, WINDOW))
         start = self._at - self._begin
         found = self._window[start : start + length]

@@ -29,7 +29,7 @@ class OciRegistry(FileServer):
         self.tokens: dict[str, int] = {}
         """What each token is still good for."""
         self.token_questions: list[dict[str, list[str]]] = []
-        self.redirects = True
+        self.has_cdn = True
         self.realm = f"{self.root}/token"
 
     def __enter__(self) -> Self:
@@ -112,7 +112,7 @@ class _Handler(FileHandler):
         content = self.owner.blobs.get(digest)
         if content is None:
             self.send(404, b"{}", "application/json")
-        elif not self.owner.redirects or len(content) < 1000:
+        elif not self.owner.has_cdn or len(content) < 1000:
             self.send_file(content)
         else:
             self.owner.cdn.files[f"/{digest}"] = content

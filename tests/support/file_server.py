@@ -48,6 +48,8 @@ class FileServer:
         """What each request has shown."""
         self.files: dict[str, bytes] = {}
         """Plain files by their paths."""
+        self.redirects: dict[str, str] = {}
+        """Where else to look, by path."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (handler,), {"owner": self}))
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
@@ -75,7 +77,9 @@ class FileHandler(BaseHTTPRequestHandler):
 
     def answer(self, path: str) -> None:
         """Answer a request; makers of other servers say here what they have."""
-        if path in self.owner.files:
+        if path in self.owner.redirects:
+            self.send(302, b"", "text/plain", {"Location": self.owner.redirects[path]})
+        elif path in self.owner.files:
             self.send_file(self.owner.files[path])
         else:
             self.send(404, b"", "text/plain")
