@@ -80,13 +80,15 @@ class Constraint(msgspec.Struct, frozen=True, array_like=True):
 class ThinkingBudget(msgspec.Struct, frozen=True, array_like=True):
     """How many tokens a model may think: then `end` is written for it, and its answer begins.
 
-    Thinking begins with the text `start`, or with the answer's first token if the prompt has opened it.
+    Thinking begins with the text `start`, or with the answer's first token if the prompt has opened it. A `message` is
+    written before an end that the model has not begun itself.
     """
 
     tokens: int
     start: str
     end: str
     is_open: bool = False
+    message: str = ""
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):

@@ -17,6 +17,7 @@ class ThinkingWatch:
         self._tokens, self._start, self._end = budget.tokens, budget.start.encode(), budget.end.encode()
         self._mark = self._end.strip() or self._end
         """What closes thinking that the model ends by itself, whatever white space it puts around."""
+        self._message = budget.message.encode()
         self._is_open = budget.is_open
         self._count = 0
         self._tail = b""
@@ -36,7 +37,9 @@ class ThinkingWatch:
         if not self._is_open or self._count < self._tokens:
             return b""
         lengths = range(min(len(self._tail), len(self._end)), 0, -1)
-        return self._end[next((n for n in lengths if self._tail.endswith(self._end[:n])), 0) :]
+        said = next((n for n in lengths if self._tail.endswith(self._end[:n])), 0)
+        # A line break may begin the end as well as another thought.
+        return self._end[said:] if self._end[:said].strip() else self._message + self._end[said:]
 
     def ending(self, tokenize: Callable[[str], list[int]], permits: Callable[[list[int]], bool]) -> list[int]:
         """Return the tokens that have to be written now, unless the answer's form does not permit them; mostly none."""

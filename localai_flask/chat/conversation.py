@@ -71,6 +71,9 @@ class Conversation:
     `metadata` is what the client sent along, for templates of the model's YAML.
     `continued_by` is the request's field that has the model go on with the last message, its own, "" if none does;
     without `opens_answer` the prompt ends with the last message, with nothing behind it that begins an answer.
+    `template` is a chat template in the place of the model's own. With `hides_thinking` what the model thinks is not
+    shown; without `reads_thinking` it stays in the answer's text, with its marks. `thinking_budget_message` is written
+    where the budget ends the thinking.
     """
 
     messages: tuple[Message, ...]
@@ -82,6 +85,10 @@ class Conversation:
     enable_thinking: bool | None = None
     thinking_budget: int | None = None
     thinking_field: str = "thinking_budget"
+    thinking_budget_message: str = ""
+    hides_thinking: bool = False
+    reads_thinking: bool = True
+    template: str = ""
     no_action: str = ""
     continued_by: str = ""
     opens_answer: bool = True

@@ -177,7 +177,7 @@ CITED = {"type": "document", "source": {"type": "text", "data": "a"}, "citations
         ({"tool_choice": 7}, "tool_choice"),
         ({"tools": [TOOL], "tool_choice": {"type": "tool", "name": "sub"}}, "tool_choice"),
         ({"thinking": {"type": "enabled", "budget_tokens": 64}}, "thinking.budget_tokens"),
-        ({"stop_sequences": "x"}, "stop_sequences"),
+        ({"stop_sequences": 3}, "stop_sequences"),
         ({"system": 3}, "system"),
         ({"temperature": "hot"}, "temperature"),
     ],

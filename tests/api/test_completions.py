@@ -151,7 +151,7 @@ def test_no_tokens_but_the_echoed_prompt(client: FlaskClient, pool: FakePool, st
         ({"prompt": [1], "echo": True}, "echo"),
         ({"prompt": "a", "max_tokens": 0}, "max_tokens"),
         ({"prompt": [1], "echo": True, "max_tokens": 0}, "echo"),
-        ({"prompt": "a", "logprobs": True}, "logprobs"),
+        ({"prompt": "a", "logprobs": 21}, "logprobs"),
         ({"prompt": "a", "response_format": {"type": "json_object"}}, "response_format"),
     ],
 )

@@ -85,7 +85,7 @@ def post(client: FlaskClient, body: Any, path: str = "/v1/chat/completions") -> 
         ({"response_format": "json"}, "response_format"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
-        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format.json_schema.name"),
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format.json_schema.schema"),
         ({"response_format": {"type": "json_object"}, "grammar": "root ::= [0-9]"}, "grammar"),
         ({"chat_template_kwargs": []}, "chat_template_kwargs"),
         ({"chat_template_kwargs": NESTED}, "chat_template_kwargs"),

@@ -16,7 +16,6 @@ from localai_flask.api.anthropic.tools import ToolSchema, shown_tools, tool_chan
 from localai_flask.api.anthropic.volatile import without_volatile_lines
 from localai_flask.api.conversation.tool_choice import Choice, asked_by, chosen_tools
 from localai_flask.api.request.fields import (
-    Decimal,
     Either,
     Flag,
     Many,
@@ -30,7 +29,11 @@ from localai_flask.api.request.fields import (
     not_empty,
     one_of,
 )
+from localai_flask.api.request.foreign.translation import ForeignFields
+from localai_flask.api.request.forms import FormFields, asked_form
 from localai_flask.api.request.parsing import Unsupported
+from localai_flask.api.request.sampling_fields import SamplingFields, Texts, TokenLimit, asked_sampling
+from localai_flask.api.request.thinking import ThinkingFields, thinking_wishes
 from localai_flask.api.request.waiting import NO_WISHES, ProgressFields, Waiting, waiting_of
 from localai_flask.chat.constraints.constraint import Wanted, json_form
 from localai_flask.chat.conversation import Conversation, Message
@@ -160,7 +163,7 @@ class ContextManagement(RequestSchema):
     edits = Many(fields.Nested(ContextEdit), load_default=list)
 
 
-class PromptRequest(RequestSchema):
+class PromptRequest(ForeignFields, ThinkingFields):
     """What becomes the prompt: all that tokens are counted of."""
 
     model = Text()
@@ -175,7 +178,6 @@ class PromptRequest(RequestSchema):
     compaction = Refused("is not done by this server; shorten the conversation.")
     thread = Refused("is kept by Anthropic's servers, which this is not.")
     fallbacks = Noted("names other models, for which there is no need here.")
-    chat_template_kwargs = Mapping()
     mcp_servers = Refused(HOSTED)
     container = Refused(HOSTED)
     speed = Noted("is a hint: the model runs as fast as it can.")
@@ -196,22 +198,21 @@ class PromptRequest(RequestSchema):
         left_out = tuple(dict.fromkeys(each.type for each in data["tools"] if each.tool is None))
         shown = shown_tools(data["tools"], tool_changes(data["messages"]), choice.names or ())
         tools = chosen_tools(shown, choice, [f"{kind} {HOSTED}" for kind in left_out])
-        config, thinking = _output_config(data), data.get("thinking", {})
+        config, thinking, wishes = _output_config(data), data.get("thinking", {}), thinking_wishes(data)
         if continues := messages[-1].role == "assistant":
             continues = _is_to_be_continued(messages, thinking, config)
         conversation = Conversation(
             messages=tuple(messages),
             tools=tools,
             parallel_tool_calls=None if choice.once is None else not choice.once,
-            template_kwargs=data.get("chat_template_kwargs", {}),
-            reasoning_effort=config.get("effort", ""),
-            enable_thinking=_switch(thinking),
-            thinking_budget=thinking.get("budget_tokens"),
-            thinking_field="thinking.budget_tokens",
             continued_by="messages" if continues else "",
+            **{**wishes, **_thinking_wishes(thinking, config)},
         )
+        form = config.get("format")
+        if form is not None and (other := asked_form(data)) is not None:
+            raise ValidationError({other.param: [f"is not possible together with `{form.param}`; send one of them."]})
         wanted = Wanted(
-            form=config.get("format"),
+            form=form or asked_form(data),
             must_call=choice.mode == "required",
             asked_by=asked_by(tools, choice, "tools[{}].strict"),
         )
@@ -219,7 +220,7 @@ class PromptRequest(RequestSchema):
             model=data.get("model") or None,
             conversation=conversation,
             wanted=wanted,
-            shows_thinking=thinking.get("type") != "disabled",
+            shows_thinking=conversation.enable_thinking is not False,
             hides_thoughts=thinking.get("display") == "omitted",
             left_out=left_out,
             **more,
@@ -232,24 +233,21 @@ class CountRequest(PromptRequest):
         return self.call(data, asked={})
 
 
-class MessagesRequest(PromptRequest, ProgressFields):
+class MessagesRequest(PromptRequest, SamplingFields, FormFields, ProgressFields):
     cache_control = Either(metadata=CACHE_CONTROL)
-    max_tokens = Whole(1, required=True)
-    stop_sequences = Many(Text(validate=not_empty()))
+    max_tokens = TokenLimit(required=True)
+    stop_sequences = Texts(metadata={"type": "array", "items": {"type": "string"}})
     stream = Flag(load_default=False)
-    temperature = Decimal(0, 100)
-    top_k = Whole(0)
-    top_p = Decimal(0, 1)
     metadata = Mapping()
     service_tier = Text()
 
     @marshmallow.post_load(pass_original=True)
     def make(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> MessagesCall:
-        names = {"max_tokens": "max_tokens", "stop_sequences": "stop"}
-        names |= {name: name for name in ("temperature", "top_k", "top_p")}
-        asked = {ours: data[theirs] for theirs, ours in names.items() if theirs in data}
+        asked = asked_sampling(data)
+        if "stop_sequences" in data:
+            asked["stop"] = (*data["stop_sequences"], *data.get("stop", ()))
         budget = data.get("thinking", {}).get("budget_tokens", 0)
-        if budget >= data["max_tokens"]:
+        if 0 < data["max_tokens"] <= budget:
             raise ValidationError({"thinking": {"budget_tokens": ["must be less than `max_tokens`."]}})
         more = {"stream": data["stream"], "waiting": waiting_of(data), "keep_s": _keep_s(original)}
         return self.call(data, asked=asked, **more)
@@ -303,6 +301,18 @@ def _is_to_be_continued(messages: list[Message], thinking: dict[str, Any], confi
         problem = "is for whole answers, but the last of `messages` has begun this one."
         raise ValidationError({"output_config": {"format": [problem]}})
     return True
+
+
+def _thinking_wishes(thinking: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """Return what Anthropic's own fields say of thinking, as the arguments of `Conversation`."""
+    wishes: dict[str, Any] = {}
+    if config.get("effort"):
+        wishes["reasoning_effort"] = config["effort"]
+    if (switch := _switch(thinking)) is not None:
+        wishes["enable_thinking"] = switch
+    if "budget_tokens" in thinking:
+        wishes |= {"thinking_budget": thinking["budget_tokens"], "thinking_field": "thinking.budget_tokens"}
+    return wishes
 
 
 def _switch(thinking: dict[str, Any]) -> bool | None:

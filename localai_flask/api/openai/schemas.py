@@ -15,41 +15,53 @@ from localai_flask.api.conversation.pairing import UnansweredCalls, UnknownResul
 from localai_flask.api.conversation.tool_choice import Choice, asked_by, chosen_tools
 from localai_flask.api.openai.calls import ChatCall, CompletionCall, EditCall
 from localai_flask.api.openai.messages import MessageSchema, ToolFields, check_readable
-from localai_flask.api.request.fields import Either, Flag, Many, Mapping, Noted, Object, Refused, Text, Whole, not_empty
+from localai_flask.api.request.fields import Either, Flag, Many, Mapping, Noted, Refused, Text, Whole, not_empty
+from localai_flask.api.request.foreign.translation import name_of
 from localai_flask.api.request.sampling import (
     MAX_CHOICES,
     MAX_SEQUENCES,
     ClientFields,
-    ResponseFormat,
     SamplingRequest,
     StreamingRequest,
     common,
     invalid,
 )
 from localai_flask.api.request.sampling_fields import TokenLimit
+from localai_flask.api.request.thinking import ThinkingFields, thinking_wishes
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Conversation, Message, Tool
 
 MAX_TOP_LOGPROBS = 20
 MAX_TOKEN_ID = 2**31 - 1
+LOGPROBS = {"anyOf": [{"type": "boolean"}, {"type": "integer"}]}
 TEXT_ONLY = "asks for audio, but this server speaks text only."
 
 
-class ChatRequest(StreamingRequest, ToolFields, ClientFields):
+class Logprobs(Either):
+    """Whether to tell log-probabilities, as chats have it, or of how many alternatives, as completions have it."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool | int:
+        if isinstance(value, bool):
+            return value
+        if not isinstance(value, int) or not 0 <= value <= MAX_TOP_LOGPROBS:
+            raise ValidationError(f"must be true, false, or an integer between 0 and {MAX_TOP_LOGPROBS}.")
+        return value
+
+
+def _count(logprobs: bool | int) -> int:
+    return 0 if logprobs is True else int(logprobs)
+
+
+class ChatRequest(StreamingRequest, ThinkingFields, ToolFields, ClientFields):
     messages = Many(fields.Nested(MessageSchema), required=True, validate=not_empty())
     max_completion_tokens = TokenLimit()
-    logprobs = Flag(load_default=False)
+    logprobs = Logprobs(load_default=False, metadata=LOGPROBS)
     top_logprobs = Whole(0, MAX_TOP_LOGPROBS)
-    reasoning_effort = Text()
-    thinking_budget = Whole(-1)
-    reasoning_budget = Whole(-1)
-    chat_template_kwargs = Mapping()
     add_generation_prompt = Flag(metadata={"description": "false: the prompt ends with the last message."})
     continue_final_message = Flag(
         load_default=False, metadata={"description": "Have the model go on with the last message, its own."}
     )
     metadata = Mapping()
-    response_format = Object(ResponseFormat)
     audio = Refused(TEXT_ONLY)
     modalities = Refused(TEXT_ONLY, harmless=(["text"],))
     web_search_options = Refused("asks for a web search, which this server does not do.")
@@ -64,13 +76,16 @@ class ChatRequest(StreamingRequest, ToolFields, ClientFields):
         if "max_completion_tokens" in data:
             shared["asked"]["max_tokens"] = max(data["max_completion_tokens"], 0)
         if data["logprobs"]:
-            shared["asked"]["top_logprobs"] = data.get("top_logprobs", 0)
+            shared["asked"]["top_logprobs"] = data.get("top_logprobs", _count(data["logprobs"]))
         elif data.get("top_logprobs"):
             raise invalid("top_logprobs", "needs `logprobs` to be true.")
         metadata = data.get("metadata", {})
-        effort = metadata.get("reasoning_effort", data.get("reasoning_effort", ""))
+        wishes = thinking_wishes(data)
+        effort = metadata.get("reasoning_effort", wishes["reasoning_effort"])
         if not isinstance(effort, str):
             raise invalid("metadata", "must have text for `reasoning_effort`.")
+        said = _switch(metadata.get("enable_thinking"))
+        is_thinking = wishes["enable_thinking"] if said is None else said
         is_legacy = bool(data.get("functions"))
         _check_asked(data["messages"][-1], original)
         field, choice, known = _choice(data)
@@ -86,14 +101,11 @@ class ChatRequest(StreamingRequest, ToolFields, ClientFields):
             messages=_paired(data["messages"]),
             tools=tools,
             parallel_tool_calls=parallel,
-            template_kwargs=data.get("chat_template_kwargs", {}),
             metadata=metadata,
-            reasoning_effort=effort,
-            enable_thinking=_switch(metadata.get("enable_thinking")),
-            thinking_budget=data.get("thinking_budget", data.get("reasoning_budget")),
-            thinking_field="reasoning_budget" if "thinking_budget" not in data else "thinking_budget",
+            thinking_field=name_of("thinking_budget", original, self.fields) if "thinking_budget" in data else "",
             continued_by="continue_final_message" if continues else "",
             opens_answer=data.get("add_generation_prompt", True),
+            **{**wishes, "reasoning_effort": effort, "enable_thinking": is_thinking},
         )
         shared["wanted"] = dataclasses.replace(
             shared["wanted"],
@@ -204,10 +216,9 @@ class CompletionRequest(StreamingRequest, ClientFields):
     )
     echo = Flag()
     max_tokens = TokenLimit(0)
-    logprobs = Whole(0, MAX_TOP_LOGPROBS)
+    logprobs = Logprobs(metadata=LOGPROBS)
     best_of = Whole(1, MAX_CHOICES)
     suffix = Text()
-    response_format = Object(ResponseFormat)
 
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> CompletionCall:
@@ -215,8 +226,8 @@ class CompletionRequest(StreamingRequest, ClientFields):
         prompts: tuple[str | tuple[int, ...], ...] = data["prompt"]
         if len(prompts) * max(data.get("n", 1), data.get("best_of", 1)) > MAX_SEQUENCES:
             raise invalid("prompt", f"asks for more than {MAX_SEQUENCES} completions at once.")
-        if "logprobs" in data:
-            shared["asked"]["top_logprobs"] = data["logprobs"]
+        if data.get("logprobs", False) is not False:
+            shared["asked"]["top_logprobs"] = _count(data["logprobs"])
         is_prompt_only = data.get("max_tokens") == 0
         if is_prompt_only:
             shared["asked"]["max_tokens"] = 1  # the engine's 0 means "no limit"; the one token is not shown

@@ -1,4 +1,4 @@
-"""The fields by which a request gives its answer a form, beside `response_format`: `grammar`, and those of vLLM."""
+"""The fields by which a request gives its answer a form: OpenAI's, our own, and those of other servers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,37 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError, fields
 
-from localai_flask.api.request.fields import Either, Flag, Many, Mapping, Refused, RequestSchema, Text, not_empty
+from localai_flask.api.request.fields import (
+    Either,
+    Flag,
+    Many,
+    Mapping,
+    Object,
+    Refused,
+    RequestSchema,
+    Text,
+    not_empty,
+    one_of,
+)
 from localai_flask.chat.constraints.constraint import json_form
 from localai_flask.generation import Constraint
 
-GUIDED = {"guided_json": "json", "guided_regex": "regex", "guided_choice": "choice", "guided_grammar": "grammar"}
-"""vLLM's older fields, and the entry of `structured_outputs` that each stands for."""
+GUIDED = {
+    "guided_json": "json",
+    "guided_regex": "regex",
+    "guided_choice": "choice",
+    "guided_grammar": "grammar",
+    "json_schema": "json",
+    "regex": "regex",
+    "regex_pattern": "regex",
+    "ebnf": "grammar",
+    "grammar_string": "grammar",
+    "format": "format",
+}
+"""The fields of vLLM, llama-server, SGLang, TabbyAPI, text-generation-webui and Ollama, by what they hold."""
+OBJECT = {"type": "object"}
+TYPES = ("text", "json_object", "json_schema", "json", "regex", "grammar")
+"""What a `response_format` may be; the last three are those of TGI and Fireworks."""
 
 
 class JsonSchema(Either):
@@ -53,15 +78,76 @@ class StructuredOutputs(RequestSchema):
         return data
 
 
+class Format(Either):
+    """Ollama's: `json`, or a JSON Schema."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if value in ("", "json"):
+            return OBJECT if value else None
+        return JsonSchema().deserialize(value)
+
+
+class JsonSchemaFormat(RequestSchema):
+    name = Text()
+    schema = JsonSchema(metadata=OBJECT)
+    strict = Flag()
+
+
+class ResponseFormat(RequestSchema):
+    """The form of the text; a JSON Schema, which may also stand beside the type, is kept to, `strict` or not."""
+
+    type = Text(required=True, validate=one_of(*TYPES))
+    json_schema = Object(JsonSchemaFormat)
+    schema = JsonSchema(metadata={**OBJECT, "description": "The same, as llama-server has it."})
+    value = Either(metadata={"description": "A JSON Schema or a regular expression, as TGI has it."})
+    pattern = Text()
+    grammar = Text(metadata={"description": "A grammar in GBNF, as Fireworks has it."})
+
+    @marshmallow.post_load
+    def make(self, data: dict[str, Any], **_: Any) -> Constraint | None:
+        kind = data["type"]
+        if kind == "text":
+            return None
+        if kind == "regex":
+            return Constraint("regex", _text(data, "value", "pattern"), "response_format")
+        if kind == "grammar":
+            return Constraint("gbnf", _text(data, "grammar", "value"), "response_format.grammar")
+        named = data.get("json_schema", {}).get("schema")
+        if named is not None:
+            return json_form(named, "response_format.json_schema.schema")
+        schema = data.get("schema", JsonSchema().deserialize(data["value"]) if "value" in data else None)
+        if schema is not None:
+            return json_form(schema, "response_format.schema")
+        if kind == "json_schema" and "json_schema" not in data:
+            raise ValidationError({"json_schema": ["is required for this `type`."]})
+        if kind == "json_schema" and not data["json_schema"]:
+            raise ValidationError({"json_schema": {"schema": ["is required."]}})
+        return json_form(OBJECT if kind != "json_schema" else {}, "response_format")
+
+
+def _text(data: dict[str, Any], *names: str) -> str:
+    value = next((data[name] for name in names if name in data), None)
+    if not isinstance(value, str) or not value:
+        raise ValidationError({names[0]: [f"must be text for the `type` {data['type']}."]})
+    return value
+
+
 class FormFields(RequestSchema):
     """The fields of a request about its answer's form."""
 
+    response_format = Object(ResponseFormat)
     grammar = Text(metadata={"description": "A grammar in GBNF that the text keeps to."})
     structured_outputs = fields.Nested(StructuredOutputs)
-    guided_json = JsonSchema(metadata={"type": "object"})
+    guided_json = JsonSchema(metadata=OBJECT)
     guided_regex = Text()
     guided_choice = Choices()
     guided_grammar = Text()
+    json_schema = JsonSchema(metadata={**OBJECT, "description": "As `guided_json`, as llama-server has it."})
+    regex = Text()
+    regex_pattern = Text()
+    ebnf = Text()
+    grammar_string = Text()
+    format = Format(metadata={"description": "`json` or a JSON Schema, as Ollama has it."})
 
 
 def asked_form(data: dict[str, Any]) -> Constraint | None:
@@ -74,7 +160,7 @@ def asked_form(data: dict[str, Any]) -> Constraint | None:
     for kind, value in data.get("structured_outputs", {}).items():
         forms["structured_outputs"] = _form(kind, value, f"structured_outputs.{kind}")
     for name, kind in GUIDED.items():
-        if data.get(name):
+        if data.get(name) not in (None, ""):
             forms[name] = _form(kind, data[name], name)
     if len(forms) > 1:
         other, name = list(forms)[:2]
@@ -84,7 +170,7 @@ def asked_form(data: dict[str, Any]) -> Constraint | None:
 
 def _form(kind: str, value: Any, param: str) -> Constraint:
     match kind:
-        case "json":
+        case "json" | "format":
             return json_form(value, param)
         case "json_object":
             return json_form({"type": "object"}, param)

@@ -9,27 +9,23 @@ from marshmallow import ValidationError
 
 from localai_flask.api.request.fields import (
     Flag,
-    Mapping,
     Noted,
     Object,
     Refused,
     RequestSchema,
     Text,
     Whole,
-    not_empty,
-    one_of,
 )
+from localai_flask.api.request.foreign.translation import ForeignFields
 from localai_flask.api.request.forms import FormFields, asked_form
 from localai_flask.api.request.sampling_fields import SamplingFields, asked_sampling
 from localai_flask.api.request.waiting import ProgressFields, WaitingFields, waiting_of
-from localai_flask.chat.constraints.constraint import Wanted, json_form
-from localai_flask.generation import Constraint
+from localai_flask.chat.constraints.constraint import Wanted
 
 MAX_CHOICES = 128
 MAX_SEQUENCES = 512
 """Of all prompts and choices of one request together."""
 CACHED = "is about the prompt cache, which keeps what fits, for all alike."
-NOT_YET = "is not supported by this server; leave it out."
 
 
 class StreamOptions(RequestSchema):
@@ -37,18 +33,11 @@ class StreamOptions(RequestSchema):
     include_obfuscation = Refused("asks for padding, which this server does not add; leave it out or send false.")
 
 
-class SamplingRequest(SamplingFields, FormFields, WaitingFields):
+class SamplingRequest(ForeignFields, SamplingFields, FormFields, WaitingFields):
     """A request that runs a model."""
 
     model = Text()
     n = Whole(1, MAX_CHOICES)
-    backend = Refused("cannot be chosen by a request; set it in the model's YAML.")
-    grammar_json_functions = Refused(NOT_YET)
-    negative_prompt = Refused(NOT_YET)
-    tfz = Refused(NOT_YET, harmless=(1,))
-    n_keep = Refused(NOT_YET)
-    rope_freq_base = Refused("cannot be set by a request; it belongs to loading the model.")
-    rope_freq_scale = Refused("cannot be set by a request; it belongs to loading the model.")
 
 
 class StreamingRequest(SamplingRequest, ProgressFields):
@@ -67,29 +56,6 @@ class ClientFields(RequestSchema):
     prompt_cache_options = Noted(CACHED)
     prompt_cache_retention = Noted(CACHED)
     service_tier = Text()
-
-
-class JsonSchemaFormat(RequestSchema):
-    name = Text(required=True, validate=not_empty())
-    schema = Mapping(load_default=dict)
-    strict = Flag()
-
-
-class ResponseFormat(RequestSchema):
-    """The form of the text; a JSON Schema is kept to whether `strict` is set or not."""
-
-    type = Text(required=True, validate=one_of("text", "json_object", "json_schema"))
-    json_schema = Object(JsonSchemaFormat)
-
-    @marshmallow.post_load
-    def make(self, data: dict[str, Any], **_: Any) -> Constraint | None:
-        if data["type"] == "json_object":
-            return json_form({"type": "object"}, "response_format")
-        if data["type"] == "text":
-            return None
-        if "json_schema" not in data:
-            raise invalid("json_schema", "is required for this `type`.")
-        return json_form(data["json_schema"]["schema"], "response_format.json_schema.schema")
 
 
 def common(data: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,8 @@ class Context:
     left_out: tuple[str, ...] = ()
     """The types of tools that a server would have to run."""
     parallel: bool | None = None
-    effort: str = ""
+    thinking: Mapping[str, Any] = field(default_factory=dict)
+    """What is asked of thinking, as arguments of `Conversation`."""
     truncates: bool = False
 
     def conversation(self, messages: Sequence[Message]) -> Conversation:
@@ -37,7 +38,7 @@ class Context:
             messages=(*system, *messages),
             tools=self.tools,
             parallel_tool_calls=self.parallel,
-            reasoning_effort=self.effort,
+            **self.thinking,
         )
 
 

@@ -25,9 +25,11 @@ from localai_flask.api.request.fields import (
     Whole,
     one_of,
 )
+from localai_flask.api.request.foreign.translation import ForeignFields
 from localai_flask.api.request.parsing import Unsupported
 from localai_flask.api.request.sampling import StreamingRequest, common, invalid
 from localai_flask.api.request.sampling_fields import TokenLimit
+from localai_flask.api.request.thinking import ThinkingFields, thinking_wishes
 from localai_flask.api.responses.calls import Context, ResponseCall
 from localai_flask.api.responses.items import Input
 from localai_flask.api.responses.tools import (
@@ -108,6 +110,11 @@ class ReasoningOptions(RequestSchema):
     )
     summary = Text(validate=one_of("auto", "concise", "detailed"))
     generate_summary = Text(validate=one_of("auto", "concise", "detailed"))
+    max_tokens = Whole(-1, metadata={"description": "How many tokens it may think, as OpenRouter has it."})
+    excludes = Flag(
+        data_key="exclude", metadata={"description": "true: the thinking is not shown, as OpenRouter has it."}
+    )
+    enabled = Flag(metadata={"description": "Whether the model thinks, as OpenRouter has it."})
 
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -115,10 +122,16 @@ class ReasoningOptions(RequestSchema):
         if summary == "concise":
             reason = "asks for a concise summary, which this server does not write; send `auto` or `detailed`."
             raise ValidationError({"summary": [Unsupported(reason)]})
-        return {"effort": data.get("effort"), "summary": summary}
+        asked = {"enable_thinking": "enabled", "thinking_budget": "max_tokens", "hides_thinking": "excludes"}
+        wishes = {ours: data[theirs] for ours, theirs in asked.items() if theirs in data}
+        if "thinking_budget" in wishes:
+            wishes["thinking_field"] = "reasoning.max_tokens"
+        if data.get("effort"):
+            wishes["reasoning_effort"] = data["effort"]
+        return {"shown": {"effort": data.get("effort"), "summary": summary}, "wishes": wishes}
 
 
-class ContextRequest(RequestSchema):
+class ContextRequest(ForeignFields, ThinkingFields):
     """What the model shall read."""
 
     model = Text()
@@ -198,7 +211,7 @@ class ResponseRequest(StreamingRequest, ContextRequest):
         form, shown_format = _form(data)
         if form is not None and (other := shared["wanted"].form) is not None:
             raise invalid(other.param, f"is not possible together with `{form.param}`; send one of them.")
-        reasoning = data.get("reasoning", {"effort": None, "summary": None})
+        reasoning = data.get("reasoning", {}).get("shown", {"effort": data.get("reasoning_effort"), "summary": None})
         once = choice.once or data.get("max_tool_calls") == 1
         wanted = dataclasses.replace(
             shared["wanted"],
@@ -246,7 +259,7 @@ def _context(data: dict[str, Any]) -> dict[str, Any]:
         "offered": offered,
         "left_out": tuple(dict.fromkeys(each.kind for each in data["tools"] if isinstance(each, LeftOut))),
         "parallel": False if choice.once else data.get("parallel_tool_calls"),
-        "effort": (data.get("reasoning") or {}).get("effort") or "",
+        "thinking": {**thinking_wishes(data), **data.get("reasoning", {}).get("wishes", {})},
         "truncates": data["truncation"] == "auto",
     }
 

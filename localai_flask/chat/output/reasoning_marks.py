@@ -80,17 +80,20 @@ def left_open(text: str, pairs: Sequence[TagPair]) -> TagPair | None:
     return next((pair for pair in pairs if text.rfind(pair.start) > text.rfind(pair.end)), None)
 
 
-def thinking_budget(tokens: int | None, reasoning: Reasoning | None, template: str) -> ThinkingBudget | None:
+def thinking_budget(
+    tokens: int | None, reasoning: Reasoning | None, template: str, message: str = ""
+) -> ThinkingBudget | None:
     """Return the limit of a model's thinking, in tokens (None or below 0: no limit); None for one that does not think.
 
-    The marks are those of the thinking that the prompt opened, or else the first ones that the template knows.
+    The marks are those of the thinking that the prompt opened, or else the first ones that the template knows. The
+    message, if there is one, is the thinking's last sentence.
     """
     if tokens is None or tokens < 0 or reasoning is None:
         return None
     if HARMONY_ANALYSIS.start.partition("analysis")[0] in template and "<|message|>" in template:
-        return ThinkingBudget(tokens, HARMONY_ANALYSIS.start, HARMONY_FINAL)
+        return ThinkingBudget(tokens, HARMONY_ANALYSIS.start, HARMONY_FINAL, message=message)
     pairs = [pair for pair in reasoning.pairs if pair.start in template] or list(reasoning.pairs)
     if not pairs:
         return None
     pair = reasoning.opened or pairs[0]
-    return ThinkingBudget(tokens, pair.start, f"\n{pair.end}\n\n", reasoning.opened is not None)
+    return ThinkingBudget(tokens, pair.start, f"\n{pair.end}\n\n", reasoning.opened is not None, message)

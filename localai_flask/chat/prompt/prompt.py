@@ -36,7 +36,7 @@ from localai_flask.chat.prompt.plain_text import control_names, mark_conversatio
 from localai_flask.chat.prompt.shown_calls import shows_several_calls
 from localai_flask.config.functions import FunctionOptions
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import UnsupportedParameter
+from localai_flask.errors import ConfigError, InvalidRequest, UnsupportedParameter
 from localai_flask.generation import Constraint, ModelInfo, Prompt, ThinkingBudget
 from localai_flask.sampling_params import SamplingParams
 
@@ -55,6 +55,8 @@ class ChatPrompt:
     functions: Functions = field(default_factory=dict)
     once: bool = False
     reply_prefix: str = ""
+    reads_thinking: bool = True
+    """Whether thinking is told from the answer, of whose text it is a part else."""
     thinking: ThinkingBudget | None = None
     options: FunctionOptions = field(default_factory=FunctionOptions)
     no_action: str = ""
@@ -85,16 +87,17 @@ class ChatPrompt:
     def reader(self) -> Reader:
         """Make the reader of one answer."""
         lead = self.tool_format.lead if self.tool_format else ""
+        reasoning = self.reasoning if self.reads_thinking else None
         reader: Reader = OutputReader(
             self.tool_format,
-            reasoning=self.reasoning,
+            reasoning=reasoning,
             functions=self.functions,
             once=self.once,
             lead=lead if self.prompt.text.endswith(lead) else "",
         )
         if self.functions and self.options.has_patterns:
             reader = PatternReader(
-                OutputReader(reasoning=self.reasoning), self.options, lambda: OutputReader(self.native, once=self.once)
+                OutputReader(reasoning=reasoning), self.options, lambda: OutputReader(self.native, once=self.once)
             )
         if self.functions:
             reader = DistinctCallsReader(reader)
@@ -110,6 +113,10 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
     """
     if info.tool_template is not None and conversation.uses_tools:
         info = msgspec.structs.replace(info, chat_template=info.tool_template)
+    if conversation.template:
+        info = msgspec.structs.replace(info, chat_template=conversation.template)
+        own = msgspec.structs.replace(config.template, use_tokenizer_template=True)
+        config = msgspec.structs.replace(config, template=own)
     functions = {tool.name: tool.parameters or {} for tool in conversation.tools}
     names = control_names(info.control_tokens)
     conversation = mark_conversation(conversation, names)
@@ -127,9 +134,16 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
             "leave it out.",
             param="add_generation_prompt",
         )
-    text, begun = prefill.written(conversation, functools.partial(_written, config, info, known))
+    try:
+        text, begun = prefill.written(conversation, functools.partial(_written, config, info, known))
+    except ConfigError as error:
+        if not conversation.template:
+            raise
+        raise InvalidRequest(f"`chat_template` cannot be used: {error.info.message}", param="chat_template") from error
     (text, plain), (begun, _) = unmark(text, names), unmark(begun, names)
     reasoning = _reasoning(text, config, info, begun)
+    if reasoning is not None and conversation.hides_thinking:
+        reasoning = dataclasses.replace(reasoning, is_dropped=True)
     configured, native = configured_format(config.function), known or hermes.FORMAT
     budget = config.thinking_budget if conversation.thinking_budget is None else conversation.thinking_budget
     may_think = budget != 0 and template_data.wishes_of(conversation, config).get("enable_thinking") is not False
@@ -142,7 +156,8 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
         functions=functions,
         once=not parallel,
         reply_prefix=config.template.reply_prefix,
-        thinking=thinking_budget(budget, reasoning, info.chat_template or text),
+        reads_thinking=conversation.reads_thinking,
+        thinking=thinking_budget(budget, reasoning, info.chat_template or text, conversation.thinking_budget_message),
         options=config.function,
         no_action=conversation.no_action,
         native=native,

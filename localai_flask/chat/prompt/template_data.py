@@ -82,6 +82,8 @@ def wishes_of(conversation: Conversation, config: ModelConfig) -> dict[str, Any]
     wishes |= conversation.template_kwargs
     if conversation.enable_thinking is not None:
         wishes["enable_thinking"] = conversation.enable_thinking
+    elif isinstance(conversation.template_kwargs.get("thinking"), bool):
+        wishes.setdefault("enable_thinking", wishes["thinking"])
     if "enable_thinking" in wishes:  # DeepSeek, Kimi and Granite call it by another name than the others
         wishes.setdefault("thinking", wishes["enable_thinking"])
     return wishes
