@@ -38,7 +38,7 @@ def _arguments() -> argparse.ArgumentParser:
     arguments.add_argument("--only", default="*", help="names of programs, separated by commas; * stands for anything")
     arguments.add_argument("--trials", default="edit,twice", help="edit, with a scripted model; twice, with the toy")
     arguments.add_argument("--programs", type=Path, default=Path(".agents"), help="where they are installed")
-    arguments.add_argument("--record", type=Path, help="a folder for what they send, shortened")
+    arguments.add_argument("--record", type=Path, help="a folder for what they send to edit, shortened")
     arguments.add_argument("--seconds", type=float, default=600.0, help="how long one question may take")
     return arguments
 
@@ -55,8 +55,8 @@ def _try(program: Program, name: str, given: argparse.Namespace) -> Findings:
             places = {"url": recorder.url, "home": f"{folder}/home", "project": str(project)}
             places["folder"] = str((given.programs / program.name).resolve())
             findings = (edit if name == "edit" else ask_twice)(program, places, recorder, given.seconds)
-        if given.record:
-            recorder.save(given.record / f"{program.name}-{name}.json", hidden=[str(folder)])
+        if given.record and name == "edit":
+            recorder.save(given.record / f"{program.name}.json", hidden=[str(folder)])
     return findings
 
 

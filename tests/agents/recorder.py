@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 LONGEST = 80
 """Longer texts of recorded requests are cut."""
+ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{24,}"
+"""What names a machine, a session or a call; such ids are numbered."""
 UNUSED = ("connection", "transfer-encoding", "content-length")
 
 
@@ -68,22 +70,24 @@ class Recorder(ThreadingHTTPServer):
 
     def save(self, path: Path, hidden: list[str]) -> None:
         """Write the bodies of the questions, with long texts cut and the hidden names replaced."""
-        kept = [
-            {"path": each.path, "body": shortened(json.loads(each.body))} for each in self.exchanges if each.is_question
-        ]
-        text = json.dumps(kept, indent=1, ensure_ascii=False)
+        kept = [{"path": each.path, "body": json.loads(each.body)} for each in self.exchanges if each.is_question]
+        text = json.dumps(kept)
         for name in hidden:
             text = text.replace(name, "/home/user")
+        text = json.dumps(shortened(json.loads(text)), indent=1, ensure_ascii=False)
+        ids = dict.fromkeys(re.findall(ID, text))
+        for number, id in enumerate(ids):
+            text = text.replace(id, f"{number:0{len(id)}}")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")
 
 
 def shortened(value: Any) -> Any:
-    """Return a body with its long texts cut."""
+    """Return a body with its long texts cut, but for the arguments of calls."""
     if isinstance(value, str):
         return value if len(value) <= LONGEST else value[:LONGEST] + " …"
     if isinstance(value, dict):
-        return {key: shortened(each) for key, each in value.items()}
+        return {key: each if key == "arguments" else shortened(each) for key, each in value.items()}
     return [shortened(each) for each in value] if isinstance(value, list) else value
 
 
