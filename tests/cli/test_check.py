@@ -1,4 +1,4 @@
-"""`localai-flask models`: the list, and what is wrong with the YAML."""
+"""`localai-flask models check`: what is wrong with the YAML; and which folder is meant."""
 
 from __future__ import annotations
 
