@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import os
 import sys
 import tempfile
@@ -18,12 +19,17 @@ from tests.fuzz.in_process import InProcess
 from tests.fuzz.live import Live
 from tests.fuzz.stage import MORE_BYTES, Fault, Stage, Target
 
+HANGS_S = 60
+"""After which the run ends, and says where it stands."""
+
 
 def run(stage: Stage, seed: int, count: int) -> None:
     for number, request in enumerate(sources.requests(seed, count)):
         if number == count // sources.WARMING_UP:
             stage.begin_to_weigh()
+        faulthandler.dump_traceback_later(HANGS_S, exit=True)
         stage.send(request)
+    faulthandler.cancel_dump_traceback_later()
 
 
 @contextlib.contextmanager

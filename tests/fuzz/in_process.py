@@ -23,11 +23,12 @@ from localai_flask.pool.protocol import PoolReport
 from localai_flask.settings import Settings
 from tests.api.fakes import FakePool, Step, says
 from tests.fuzz import wire
-from tests.fuzz.stage import Answer
+from tests.fuzz.stage import Answer, may_wait
 from tests.support.mutated_requests import Request
 from tests.support.processes import resident_bytes
 
 ABLE = frozenset({"generate", "constrain", "embed", "score", "tokenize", "infill", "end_thinking"})
+MODELS = ("tiny", "other")
 SAID = [
     *("ok", "", "<think>hm</think>ok", "<think>hm", "</think>", '{"place":"a"}', "\U0001f600 \u2603 ", "END\nmore"),
     '<tool_call>\n{"name": "look", "arguments": {"place": "a"}}\n</tool_call>',
@@ -59,12 +60,14 @@ class InProcess:
 
     def __init__(self, folder: Path, random: Random):
         """The environment must name a runtime directory, as for a server."""
-        for name in ("tiny", "other"):
-            (folder / f"{name}.yaml").write_text(f"name: {name}\nbackend: echo\n")
+        self._folder = folder / "models"
+        self._folder.mkdir()
+        self._put_models()
         self._random = random
         self._pool = _scripted_pool(random)
         settings: dict[str, Any] = {
-            "models_path": folder,
+            "models_path": self._folder,
+            "offline": True,
             "database_url": f"sqlite:///{folder}/responses.db",
             "default_model": "tiny",
             "access_log": "off",
@@ -76,7 +79,15 @@ class InProcess:
 
     def ask(self, request: Request) -> Answer:
         self._log.last = ""
+        self._put_models()
         return _ask(self._random.choice(self._apps), request)
+
+    def _put_models(self) -> None:
+        """Write the models that are not there, or no longer: requests may delete some."""
+        for name in MODELS:
+            file = self._folder / f"{name}.yaml"
+            if not file.exists():
+                file.write_text(f"name: {name}\nbackend: echo\n")
 
     def faults(self) -> Iterator[str]:
         """Yield what is wrong beside the last answer."""
@@ -133,7 +144,7 @@ def _ask(app: Flask, request: Request) -> Answer:
     try:
         for piece in body:
             answer += piece
-            if PING in piece and "/responses" in path:  # a background run, which nothing works on here
+            if PING in piece and may_wait(path):
                 break
     finally:
         if (close := getattr(body, "close", None)) is not None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from tests.fuzz.stage import Answer
+from localai_flask.api.answer.sse import PING
+from tests.fuzz.stage import Answer, has_no_end
 from tests.support.mutated_requests import Request
 from tests.support.processes import resident_bytes
 from tests.support.server import Server
@@ -31,7 +32,7 @@ class Live:
         (models / "demo.gguf").symlink_to(DEMO)
         for each in ("tiny", "other"):
             (models / f"{each}.yaml").write_text(YAML.format(name=each))
-        settings = {"LOCALAI_LOAD_TO_MEMORY": "tiny", "LOCALAI_DEFAULT_MODEL": "tiny"}
+        settings = {"LOCALAI_LOAD_TO_MEMORY": "tiny", "LOCALAI_DEFAULT_MODEL": "tiny", "LOCALAI_OFFLINE": "true"}
         self._server = Server(models, folder, **settings).__enter__()
         self._connection = self._connect()
         self._processes = self._running()
@@ -79,7 +80,13 @@ class Live:
         connection.endheaders(request.body or None)
         response = connection.getresponse()
         kind = response.headers.get("Content-Type", "").partition(";")[0]
-        return Answer(response.status, kind, response.read())
+        if not has_no_end(request.path):
+            return Answer(response.status, kind, response.read())
+        piece = response.read1() if request.method == "GET" else b""
+        while PING not in piece and piece:
+            piece = response.read1()
+        self._connection = self._connect()
+        return Answer(response.status, kind, piece)
 
 
 def _clean(value: str) -> bytes:

@@ -125,8 +125,17 @@ def _look(request: Request, answer: Answer, took: float) -> Iterator[str]:
         yield from _faults_of_json(answer.body)
 
 
+def may_wait(path: str) -> bool:
+    """Whether a stream may have no end: that of a background run which nobody works on, and the news of models."""
+    return "responses" in path or has_no_end(path)
+
+
+def has_no_end(path: str) -> bool:
+    return path.partition("?")[0].rstrip("/").endswith("/models/sse")
+
+
 def _is_whole_stream(path: str, answer: bytes) -> bool:
-    if answer.endswith(PING) and "/responses" in path:
+    if answer.endswith(PING) and may_wait(path):
         return True
     if "/messages" in path:
         return b"event: message_stop\n" in answer[-200:] or b"event: error\n" in answer
