@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from localai_flask.config.model_yaml import yamlfile
 from localai_flask.errors import ApiError, ConfigError
 from localai_flask.gallery.errors import DownloadFailed, Stopped
 from localai_flask.gallery.install import Installed, install, is_installed
-from localai_flask.gallery.jobs import JobProgress, Jobs, encode_progress
+from localai_flask.gallery.jobs import JobProgress, Jobs, Phase, encode_progress
 from localai_flask.gallery.models.plan import Plan
 from localai_flask.gallery.models.request import InstallRequest, decode
 from localai_flask.gallery.progress import Progress
@@ -35,6 +36,8 @@ log = logging.getLogger("gunicorn.error")
 
 LOOK_S = 0.25
 RENEW_S = 2.0
+LOG_S = 10.0
+"""How often the log tells how far an installation is."""
 MOST_AT_ONCE = 3
 """Installations side by side, so that a small model need not wait for a large one."""
 MOST_FAILURES = 5
@@ -65,6 +68,7 @@ class Installation(threading.Thread):
         self.told_at = 0.0
         self.stopping = threading.Event()
         self._settings = settings
+        self._logged_at = time.monotonic()
 
     def run(self) -> None:
         try:
@@ -90,9 +94,12 @@ class Installation(threading.Thread):
         log.info("installing model %s from %s", plan.name, plan.record.entry)
 
     def _report(self, progress: Progress) -> None:
-        self.progress = JobProgress(
-            "downloading", self.progress.name, progress.file, progress.done, progress.total, progress.rate
-        )
+        phase: Phase = "verifying" if progress.done == progress.total else "downloading"
+        name, file = self.progress.name, progress.file
+        self.progress = JobProgress(phase, name, file, progress.done, progress.total, progress.rate)
+        if time.monotonic() - self._logged_at > LOG_S:
+            self._logged_at = time.monotonic()
+            log.info("installing model %s: %s", name, progress)
 
 
 class Installs:

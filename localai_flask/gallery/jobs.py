@@ -20,7 +20,7 @@ from localai_flask.store.database import Database
 from localai_flask.store.jobs import UNFINISHED, Status, StoredJob
 from localai_flask.store.jobs import Jobs as StoredJobs
 
-Phase = Literal["queued", "resolving", "downloading", "persisting", "completed"]
+Phase = Literal["queued", "resolving", "downloading", "verifying", "completed"]
 
 
 class JobProgress(msgspec.Struct, frozen=True, omit_defaults=True):

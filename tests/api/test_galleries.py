@@ -248,16 +248,21 @@ class TestLlamaServer:
         assert refused.status_code == 400 and "is not loaded" in refused.text and pool.unloaded == [("tiny", False)]
         assert client.post("/models/load", json={"name": "tiny"}).status_code == 400
 
-    def test_download_and_delete(self, client: FlaskClient) -> None:
+    def test_download_and_delete(self, client: FlaskClient, models: Path) -> None:
         for model in ("one", "owner/repo-GGUF:Q4_K_M"):
             assert client.post("/models", json={"model": model}).get_json() == {"success": True}
         assert len(client.get("/models/jobs").get_json()) == 2
+        coming = {each["id"]: each["status"]["value"] for each in client.get("/models").get_json()["data"]}
+        assert coming == {"one": "downloading", "owner/repo-GGUF:Q4_K_M": "downloading", "tiny": "unloaded"}
+        assert [each["id"] for each in client.get("/v1/models").get_json()["data"]] == ["tiny"]
         assert client.post("/models/unload", json={"model": "one"}).status_code == 200, "it gives the download up"
         assert client.delete("/models?model=owner/repo-GGUF:Q4_K_M").status_code == 200
         assert all(job["cancelled"] for job in client.get("/models/jobs").get_json().values())
         assert "is there already" in client.post("/models", json={"model": "tiny"}).text
         assert client.post("/models", json={"model": "two words"}).status_code == 404
         assert client.delete("/models?model=tiny").get_json() == {"success": True}
+        (models / "owner__repo-GGUF:Q4_K_M.yaml").write_text("name: owner__repo-GGUF:Q4_K_M\nbackend: echo\n")
+        assert client.delete("/models?model=owner/repo-GGUF:Q4_K_M").status_code == 200
         assert client.delete("/models?model=tiny").status_code == 404 and client.delete("/models").status_code == 400
 
     def test_events(

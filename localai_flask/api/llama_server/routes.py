@@ -19,6 +19,7 @@ from localai_flask.api.localai.gallery_schemas import ModelCall, ModelRequest
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.model_choice import find_model
 from localai_flask.api.request.parsing import Blueprint
+from localai_flask.config import references
 from localai_flask.errors import ApiError, InvalidRequest, Overloaded
 from localai_flask.gallery.models.request import InstallRequest
 from localai_flask.pool.client.session import BEAT_S, Session
@@ -92,9 +93,11 @@ def start_unloading(call: ModelCall) -> Response:
 @bp.doc(operationId="downloadModel")
 def download_model(call: ModelCall) -> Response:
     """Fetch a model of a gallery, or of an address such as `owner/repo:Q4_K_M`"""
-    if call.model in current.registry().models():
+    if current.registry().is_model(call.model):
         raise InvalidRequest(f"The model {call.model!r} is there already.", param="model")
-    start_job(InstallRequest(id=call.model))
+    # Named as if a request had asked for it, so that it can then be asked for as it was here.
+    name = references.stored_name(call.model) if "/" in call.model else ""
+    start_job(InstallRequest(id=call.model, name=name))
     return json_response(Success())
 
 

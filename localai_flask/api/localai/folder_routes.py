@@ -14,7 +14,7 @@ from localai_flask.api.localai.gallery_routes import jobs, told_of
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.body import decode_json, read_body
 from localai_flask.api.request.parsing import Blueprint
-from localai_flask.config import catalog
+from localai_flask.config import catalog, references
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml import yamlfile
 from localai_flask.errors import InvalidRequest
@@ -95,6 +95,8 @@ def remove(name: str) -> str:
     """
     settings = current.settings()
     current.registry().refresh()
+    stored = references.stored_name(name)  # of one that was named by where it comes from, as in `owner/repo`
+    name = name if name in current.registry().models() or "/" not in name else stored
     for job in jobs().list(unfinished_only=True):
         if job.name == name:
             jobs().cancel(job.id)

@@ -146,7 +146,7 @@ class Edit(msgspec.Struct):
 
 
 class Model(msgspec.Struct):
-    """A model; `state` tells whether it is loaded: cold, loading, ready, unloading or failed.
+    """A model; `state` tells whether it is loaded: cold, loading, ready, unloading, failed, or still downloading.
 
     `given_up` is there if it runs without something, as loading it in full has failed, and says how to get that back.
     `size` is that of its files in bytes, None if they are not there. `context_length` is that of one request, in

@@ -11,7 +11,7 @@ from flask import Response, request
 
 from localai_flask.api import current
 from localai_flask.api.answer.json_response import json_response
-from localai_flask.api.answer.model_status import architecture, status_of
+from localai_flask.api.answer.model_status import architecture, status_of, status_of_job
 from localai_flask.api.anthropic import shapes as anthropic_shapes
 from localai_flask.api.anthropic.errors import VERSION
 from localai_flask.api.door import auth
@@ -20,7 +20,8 @@ from localai_flask.api.pages import openapi
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.config import traits
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import InvalidRequest
+from localai_flask.errors import InvalidRequest, Unavailable
+from localai_flask.gallery.jobs import Job, Jobs
 
 bp = Blueprint("models", __name__, description="The models that this server has")
 
@@ -44,7 +45,7 @@ def list_models() -> Response:
     if request.args.get("reload"):
         current.registry().refresh()
     usable = [config for name, config in current.registry().models().items() if auth.key().may_use(name)]
-    models = sorted(map(_describer(), usable), key=lambda model: model.id)
+    models = sorted([*map(_describer(), usable), *_coming()], key=lambda model: model.id)
     if VERSION in request.headers:
         return json_response(_page([_as_anthropics(model) for model in models]))
     first, last = (models[0].id, models[-1].id) if models else (None, None)
@@ -85,6 +86,33 @@ def retrieve_model(model: str) -> Response:
     return json_response(_as_anthropics(described) if VERSION in request.headers else described)
 
 
+def _coming() -> list[shapes.Model]:
+    """Describe the models whose files are on their way, which llama-server's clients look for at /models alone."""
+    if request.path.rstrip("/") != "/models" or VERSION in request.headers or not auth.key().admin:
+        return []
+    try:
+        jobs = Jobs(current.store().database, current.settings()).list(unfinished_only=True)
+    except Unavailable:  # the list of what is here must not depend on a database
+        return []
+    return [_describe_job(job) for job in {job.wanted: job for job in jobs if job.request is not None}.values()]
+
+
+def _describe_job(job: Job) -> shapes.Model:
+    return shapes.Model(
+        id=job.wanted,
+        display_name=job.wanted,
+        created=int(job.created_at),
+        created_at=_written(job.created_at),
+        state="downloading",
+        context_length=None,
+        capabilities=[],
+        status=status_of_job(job),
+        architecture=architecture(frozenset()),
+        backend="",
+        size=job.progress.total,
+    )
+
+
 def _describer() -> Callable[[ModelConfig], shapes.Model]:
     """Make what describes a model, as things are now."""
     models, pool = current.registry().models(), current.pool()
@@ -100,7 +128,7 @@ def _describer() -> Callable[[ModelConfig], shapes.Model]:
             id=config.name,
             display_name=config.name,
             created=modified,
-            created_at=datetime.fromtimestamp(modified, UTC).isoformat().replace("+00:00", "Z"),
+            created_at=_written(modified),
             state=state,
             context_length=traits.context_length(target) if info is None else info.context_length,
             capabilities=sorted(word for each in able for word in PUBLIC.get(each, (each,))),
@@ -112,6 +140,10 @@ def _describer() -> Callable[[ModelConfig], shapes.Model]:
         )
 
     return describe
+
+
+def _written(moment: float) -> str:
+    return datetime.fromtimestamp(int(moment), UTC).isoformat().replace("+00:00", "Z")
 
 
 def _modified(path: Path) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect as python_inspect
+import textwrap
 from typing import Any
 
 import msgspec
@@ -87,7 +88,7 @@ def _documented(name: str) -> dict[str, str]:
 
 
 def _docstrings(struct: type) -> dict[str, str]:
-    tree = ast.parse(python_inspect.getsource(struct)).body[0]
+    tree = ast.parse(textwrap.dedent(python_inspect.getsource(struct))).body[0]
     assert isinstance(tree, ast.ClassDef)
     found = {}
     for before, after in zip(tree.body, tree.body[1:], strict=False):
