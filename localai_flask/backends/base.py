@@ -82,6 +82,8 @@ class Backend(abc.ABC):
     """What to call, from any thread, when the engine's library is about to end the process, with the reason."""
     announce: Callable[[list[Event]], None] | None = None
     """What to call with events that must be out before the next step can go wrong."""
+    notify: Callable[[], None] | None = None
+    """What an engine that `runs_by_itself` calls, from any thread, when `step` has something to collect."""
     is_cautious: bool = False
     """Whether to load without optional speed-ups, as a load with them has killed the process; set before `load`."""
 
@@ -133,6 +135,11 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def is_idle(self) -> bool:
         """Whether nothing is left that was started, so that the loop may sleep until the next command."""
+
+    @property
+    def runs_by_itself(self) -> bool:
+        """Whether a loop of the engine's own computes what was started, so that `step` only collects."""
+        return False
 
     @property
     def kv_usage(self) -> float | None:

@@ -13,19 +13,17 @@ import os
 import signal
 import struct
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
 from localai_flask import __version__
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress, refuse_constraint
-from localai_flask.backends.text import TextStream
+from localai_flask.backends.output import Output
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ApiError, ConfigError, ContextOverflow, Unavailable
 from localai_flask.generation import (
-    Delta,
     Failed,
     Finished,
     FinishReason,
@@ -34,7 +32,6 @@ from localai_flask.generation import (
     Prompt,
     PromptLogprobs,
     Started,
-    Timings,
     TokenLogprob,
 )
 from localai_flask.inquiry import Detokenize, Detokenized, Embed, Embedded, Fact, Score, Scored, Tokenized
@@ -88,14 +85,11 @@ class Sequence:
     job: Job
     script: Script
     data: bytes
-    text: TextStream
+    output: Output
     due: float
     ready_at: float = 0.0
     started: bool = False
     position: int = 0
-    told: int = 0
-    """How many of its tokens the deltas so far have counted."""
-    begun: float = field(default_factory=time.monotonic)
 
 
 class EchoBackend(Backend):
@@ -192,8 +186,9 @@ class EchoBackend(Backend):
     def _begin(self, job: Job) -> Sequence:
         script = self._script(job.prompt.text)
         now = time.monotonic()
-        text = TextStream(job.sampling.stop, job.sampling.include_stop_str_in_output)
-        sequence = Sequence(job, script, script.say.encode(), text, due=now)
+        output = Output(job, self.context_length)
+        output.started_at = now
+        sequence = Sequence(job, script, script.say.encode(), output, due=now)
         sequence.ready_at = now + script.prefill_ms / 1000
         return sequence
 
@@ -233,41 +228,21 @@ class EchoBackend(Backend):
         if stalled is not None and sequence.position >= stalled:
             sequence.due = float("inf")
             return []
-        limit = self._limit(sequence)
-        end = min(sequence.position + sequence.script.chunk, limit)
-        piece = sequence.data[sequence.position : end]
-        sequence.position = end
-        job.output_tokens += piece
-        text = sequence.text.feed(piece)
-        logprobs = [] if job.sampling.top_logprobs is None else [TokenLogprob(t, bytes([t]), 0.0) for t in piece]
-        replies: list = [self._delta(sequence, text, logprobs)] if text or logprobs else []
-        if sequence.text.matched is not None:
-            return [*replies, self._finish(sequence, FinishReason.STOP_SEQUENCE)]
-        if end < limit:
-            return replies
-        if rest := sequence.text.flush():
-            replies.append(self._delta(sequence, rest))
-        return [*replies, self._finish(sequence, self._reason(sequence))]
-
-    def _delta(self, sequence: Sequence, text: str, logprobs: Iterable[TokenLogprob] = ()) -> Delta:
-        count = len(sequence.job.output_tokens) - sequence.told
-        sequence.told += count
-        return Delta(text, list(logprobs), count)
-
-    def _limit(self, sequence: Sequence) -> int:
-        room = self.context_length - len(sequence.job.prompt_tokens)
-        return min(len(sequence.data), sequence.job.sampling.max_tokens or room, room)
-
-    def _reason(self, sequence: Sequence) -> FinishReason:
-        if sequence.position == len(sequence.data):
-            return FinishReason.EOS
-        return (
-            FinishReason.MAX_TOKENS if sequence.position == sequence.job.sampling.max_tokens else FinishReason.CONTEXT
-        )
-
-    def _finish(self, sequence: Sequence, reason: FinishReason) -> Finished:
-        spent = 1000 * (time.monotonic() - sequence.begun)
-        return Finished(reason, sequence.job.usage, Timings(decode_ms=spent), sequence.text.matched)
+        piece = sequence.data[sequence.position : sequence.position + sequence.script.chunk]
+        logprobs: list[TokenLogprob] = []
+        text, reason = "", None
+        for token in piece:
+            new, reason = sequence.output.take(token, bytes([token]))
+            text += new
+            sequence.position += 1
+            if job.sampling.top_logprobs is not None:
+                logprobs.append(TokenLogprob(token, bytes([token]), 0.0))
+            if reason is not None:
+                break
+        if sequence.position == len(sequence.data) and reason is not FinishReason.STOP_SEQUENCE:
+            text, reason = text + sequence.output.flush(), FinishReason.EOS
+        replies: list = [sequence.output.delta(text, logprobs)] if text or logprobs else []
+        return [*replies, sequence.output.finished(reason)] if reason is not None else replies
 
     def _misbehave_on_submit(self, script: Script) -> None:
         how = script.on_submit

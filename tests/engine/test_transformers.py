@@ -528,7 +528,7 @@ def test_unusable_folder_is_refused(
     [
         ({"type": "MusicgenForConditionalGeneration"}, "type 'MusicgenForConditionalGeneration'"),
         ({"dtype": "int3"}, "dtype 'int3'"),
-        ({"reranking": True}, "reranking"),
+        ({"embeddings": True, "reranking": True}, "remove `embeddings`"),
         ({"options": ("parallel:none",)}, "whole number"),
         ({"context_size": 257}, "made for 256"),
         ({"parameters": Parameters(model="nowhere")}, "no folder .*nowhere"),

@@ -6,7 +6,8 @@ which costs seconds and gigabytes; and after a cancellation it sends nothing mor
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import queue
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -27,7 +28,8 @@ PROBE_TOLERANCE = {True: 0.01, False: 0.5}
 class Batcher:
     """Runs many sequences in one batch, each with its own sampler."""
 
-    def __init__(self, model: Any, cache: CacheSize):
+    def __init__(self, model: Any, cache: CacheSize, notify: Callable[[], None] | None = None):
+        """`notify` is called from the library's thread when there is something to collect."""
         kind = model.config.model_type
         try:
             expected = _plain_logprobs(model)  # before the manager, which changes how the model attends
@@ -35,6 +37,8 @@ class Batcher:
             self._manager = model.init_continuous_batching(settings, _layout(cache))
             self._sampler = BatchSampler(self._manager.cancel_request)
             self._manager.logit_processor = self._sampler
+            if notify is not None:
+                self._manager.output_router.output_queue = _Results(notify)
             self._manager.warmup()  # makes the cache here rather than in the thread, so that its errors are raised here
         except (*UNREADABLE, TypeError, MemoryError) as error:
             raise ModelLoadFailed(f"{LIBRARY} cannot batch the architecture {kind!r}: {first_line(error)}") from error
@@ -93,6 +97,18 @@ class Batcher:
             raise ModelLoadFailed(
                 f"{LIBRARY} gives other results for {kind!r} models in batches than without; use another model."
             )
+
+
+class _Results(queue.Queue[GenerationOutput]):
+    """The queue of the library's results, whose reader is called."""
+
+    def __init__(self, notify: Callable[[], None]):
+        super().__init__()
+        self._notify = notify
+
+    def put(self, item: GenerationOutput, block: bool = True, timeout: float | None = None) -> None:
+        super().put(item, block, timeout)
+        self._notify()
 
 
 def _layout(cache: CacheSize) -> ContinuousBatchingConfig:

@@ -6,8 +6,7 @@ ids into text and ends sequences. The library gets no more requests than it runs
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
@@ -16,8 +15,8 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
 from localai_flask.backends.embedding import Embedder
 from localai_flask.backends.grammars.guide import Guide
+from localai_flask.backends.output import Output
 from localai_flask.backends.output_rules import OutputRules
-from localai_flask.backends.text import TextStream
 from localai_flask.backends.transformers.batching import Batcher
 from localai_flask.backends.transformers.encoding import load_embedder
 from localai_flask.backends.transformers.grammar import TokenGrammars
@@ -30,23 +29,20 @@ from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import makes_vectors, ranks_documents
 from localai_flask.errors import ApiError, ContextOverflow, WorkerDied
 from localai_flask.generation import (
-    Delta,
     Failed,
     Finished,
-    FinishReason,
     ModelInfo,
     Progress,
     Prompt,
     Reply,
     Started,
-    Timings,
     TokenLogprob,
 )
 from localai_flask.inquiry import Detokenize, Detokenized, Fact, Tokenize, Tokenized
 from localai_flask.sampling_params import SamplingParams
 
 WAIT_S = 0.02
-"""The longest that a step waits for the library, hence how late a cancellation or a new request is seen."""
+"""The longest that a step waits for the library where nobody is notified."""
 
 
 @dataclass(eq=False)
@@ -54,16 +50,11 @@ class Sequence:
     """One job that the library has."""
 
     job: Job
-    limit: int
+    output: Output
     sampler: TokenSampler
     decoder: TextDecoder
-    text: TextStream
-    stop_tokens: frozenset[int] = frozenset()
     started: bool = False
     reported: int = 0
-    told: int = 0
-    """How many of its tokens the deltas so far have counted."""
-    first_token: float = 0.0
 
 
 class TransformersBackend(Backend):
@@ -88,7 +79,7 @@ class TransformersBackend(Backend):
         self.cache = loaded.cache
         self._trained = loaded.info.trained_context
         self._keys = count()
-        self.batcher = Batcher(loaded.model, loaded.cache)
+        self.batcher = Batcher(loaded.model, loaded.cache, self.notify)
         progress(1.0)
         return loaded.info
 
@@ -109,8 +100,6 @@ class TransformersBackend(Backend):
         """Hand a job to the library."""
         key, guide = f"request {next(self._keys)}", job.prepared
         assert guide is None or isinstance(guide, Guide)
-        room = self.cache.context_length - len(job.prompt_tokens)
-        limit = min(job.sampling.max_tokens or room, room)
         decoder = TextDecoder(self.tokens, job.prompt_tokens, job.sampling.preserved)
         sampler = TokenSampler(
             job.sampling,
@@ -119,9 +108,9 @@ class TransformersBackend(Backend):
             thinking=self._thinking(job.sampling),
             rules=OutputRules.of(job.sampling, job.prompt_tokens, self.tokens.eos, self.tokens.piece),
         )
-        text = TextStream(job.sampling.stop, job.sampling.include_stop_str_in_output)
-        self.running[key] = Sequence(job, limit, sampler, decoder, text, frozenset(job.sampling.stop_token_ids))
-        self.batcher.add(key, job.prompt_tokens, sampler, limit, self.tokens.eos)
+        output = Output(job, self.cache.context_length, unfinished=lambda: decoder.flush().encode())
+        self.running[key] = Sequence(job, output, sampler, decoder)
+        self.batcher.add(key, job.prompt_tokens, sampler, output.limit, self.tokens.eos)
         return True
 
     def ask(self, inquiry: Inquiry) -> Fact | None:
@@ -154,6 +143,10 @@ class TransformersBackend(Backend):
         embedding = self.embedder is not None and not self.embedder.is_idle
         return not self.running and not self.broken and not embedding
 
+    @property
+    def runs_by_itself(self) -> bool:
+        return self.embedder is None and not self.broken
+
     def step(self) -> list[Event]:
         """Collect what the library has made; raise `RuntimeError` once its thread is gone and every job was told."""
         if self.broken:
@@ -161,7 +154,8 @@ class TransformersBackend(Backend):
         if self.embedder is not None:
             return self.embedder.step(0)
         events: list[Event] = []
-        outputs, alive = self.batcher.collect(WAIT_S if self.running else 0)
+        wait_s = WAIT_S if self.running and self.notify is None else 0
+        outputs, alive = self.batcher.collect(wait_s)
         errors = [output.error for output in outputs if output.error is not None]
         for output in outputs:
             sequence = self.running.get(output.request_id)
@@ -196,45 +190,21 @@ class TransformersBackend(Backend):
         return replies
 
     def _take(self, sequence: Sequence, token: int) -> list[Reply]:
-        """Add one token to a sequence and tell what that makes of its text."""
-        job, text = sequence.job, sequence.text
-        if sequence.sampler.failure is not None:
-            raise sequence.sampler.failure
-        if sequence.sampler.broken:
+        """Add one token to a sequence; return the replies that it makes."""
+        output, sampler = sequence.output, sequence.sampler
+        if sampler.failure is not None:
+            raise sampler.failure
+        if sampler.broken:
             raise ApiError("The model computed numbers that are not finite; use `dtype: float32` or check its weights.")
-        sequence.first_token = sequence.first_token or time.monotonic()
-        job.output_tokens.append(token)
-        if token in self.tokens.eos:
-            return [*self._rest(sequence), self._finish(sequence, FinishReason.EOS)]
-        if token in sequence.stop_tokens:
-            kept = text.feed(sequence.decoder.feed(token).encode()) if job.sampling.include_stop_str_in_output else ""
-            said: list[Reply] = [_delta(sequence, kept)] if kept else []
-            return [*said, *self._rest(sequence), self._finish(sequence, FinishReason.EOS)]
-        new = text.feed(sequence.decoder.feed(token).encode())
-        logprobs = self._logprobs(sequence)
-        replies: list[Reply] = [_delta(sequence, new, logprobs)] if new or logprobs else []
-        if text.matched is not None:
-            return [*replies, self._finish(sequence, FinishReason.STOP_SEQUENCE)]
-        is_over = job.sampling.is_over(sequence.first_token)
-        if len(job.output_tokens) < sequence.limit and not is_over:
-            return replies
-        is_cut = is_over or sequence.limit == job.sampling.max_tokens
-        reason = FinishReason.MAX_TOKENS if is_cut else FinishReason.CONTEXT
-        return [*replies, *self._rest(sequence), self._finish(sequence, reason)]
-
-    def _rest(self, sequence: Sequence) -> list[Reply]:
-        """Emit what was held back."""
-        rest = sequence.text.feed(sequence.decoder.flush().encode()) + sequence.text.flush()
-        return [_delta(sequence, rest)] if rest else []
-
-    def _finish(self, sequence: Sequence, reason: FinishReason) -> Finished:
-        begun, now = sequence.sampler.begun or sequence.first_token, time.monotonic()
-        timings = Timings(
-            queue_ms=1000 * (begun - sequence.job.created),
-            prompt_ms=1000 * (sequence.first_token - begun),
-            decode_ms=1000 * (now - sequence.first_token),
-        )
-        return Finished(reason, sequence.job.usage, timings, sequence.text.matched)
+        is_end = token in self.tokens.eos
+        piece = b"" if is_end else sequence.decoder.feed(token).encode()
+        text, reason = output.take(token, piece, is_end=is_end)
+        logprobs = [] if is_end else self._logprobs(sequence)
+        replies: list[Reply] = [output.delta(text, logprobs)] if text or logprobs else []
+        if reason is not None:
+            output.started_at = sampler.begun or 0.0
+            replies.append(output.finished(reason))
+        return replies
 
     def _logprobs(self, sequence: Sequence) -> list[TokenLogprob]:
         """Look up the log-probabilities of the token just taken, if they were asked for."""
@@ -254,12 +224,6 @@ class TransformersBackend(Backend):
         jobs = [sequence.job for sequence in self.running.values()]
         self.running.clear()
         return [(job.id, Failed(error.info)) for job in jobs]
-
-
-def _delta(sequence: Sequence, text: str, logprobs: Iterable[TokenLogprob] = ()) -> Delta:
-    count = len(sequence.job.output_tokens) - sequence.told
-    sequence.told += count
-    return Delta(text, list(logprobs), count)
 
 
 def _news(sequence: Sequence) -> Iterator[Reply]:

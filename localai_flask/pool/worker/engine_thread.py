@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 SUSPENDED_S = 10.0
 """When a caller may try again whose requests are not taken: the manager knows, and this is its usual time."""
 
+NOTICE_S = 0.1
+"""How long a look at an engine that runs by itself may be put off: deadlines are seen so late, and a loop that died."""
+
 T = TypeVar("T")
 
 
@@ -59,6 +62,7 @@ class EngineThread(threading.Thread):
         self.activity = Activity()
         self.busy_since: float | None = None
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._has_notice = False
         self._ids = count(1)
         self._in_hand = in_hand
         self._front = Front(config.name, queue_size, publish, in_hand)
@@ -152,6 +156,7 @@ class EngineThread(threading.Thread):
             return False
         backend.last_words = self._tell_all
         backend.announce = self._hand_out
+        backend.notify = self._notice
         backend.is_cautious = self.is_cautious
         return self._loading.load(backend)
 
@@ -165,7 +170,7 @@ class EngineThread(threading.Thread):
     def _loop(self) -> None:
         backend, front = self._backend, self._front
         assert backend is not None
-        while self._take_commands(wait=backend.is_idle and not front.has_waiting):
+        while self._take_commands(self._patience(backend)):
             self.busy_since = time.monotonic()
             front.expire(backend)
             front.start(backend)
@@ -180,10 +185,26 @@ class EngineThread(threading.Thread):
             self.activity.bring()
             self._front.hand_out(events)
 
-    def _take_commands(self, wait: bool) -> bool:
-        """Carry out what has arrived, waiting for the first if there is nothing to step; False when told to stop."""
+    def _patience(self, backend: Backend) -> float | None:
+        """Return for how many seconds to wait for a command before the next step; None: until one comes."""
+        has_waiting = self._front.has_waiting
+        if backend.is_idle and not has_waiting:
+            return None
+        return NOTICE_S if backend.runs_by_itself and not (has_waiting and backend.room > 0) else 0.0
+
+    def _notice(self) -> None:
+        """Have the engine stepped soon; called from any thread, and often."""
+        if not self._has_notice:
+            self._has_notice = True
+            self._inbox.put(self._forget_notice)
+
+    def _forget_notice(self) -> None:
+        self._has_notice = False  # what comes from here on is collected by the next step, or notified again
+
+    def _take_commands(self, patience_s: float | None) -> bool:
+        """Carry out what has arrived, waiting for the first as long as that; False when told to stop."""
         try:
-            command = self._inbox.get(block=wait)
+            command = self._inbox.get(block=patience_s != 0, timeout=patience_s)
             while command is not None:
                 self.busy_since = time.monotonic()
                 command()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from localai_flask.backends.llama_cpp.model.vocabulary import Vocabulary
 from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
 from localai_flask.errors import ApiError
-from localai_flask.generation import Delta, Failed, FinishReason, Reply, TokenLogprob
+from localai_flask.generation import Failed, FinishReason, Reply, TokenLogprob
 
 
 @dataclass
@@ -47,7 +47,7 @@ def advance(sequence: Sequence, index: int, vocabulary: Vocabulary) -> list[Repl
         last_word = sequence.finished(turn.reason)
     replies: list[Reply] = []
     if turn.text or turn.logprobs:
-        replies.append(Delta(turn.text, turn.logprobs, sequence.untold()))
+        replies.append(sequence.output.delta(turn.text, turn.logprobs))
     if last_word is not None:
         replies.append(last_word)
     return replies

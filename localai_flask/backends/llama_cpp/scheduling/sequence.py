@@ -16,9 +16,9 @@ from localai_flask.backends.llama_cpp.cache.shifting import LEAST_SHIFT, kept_to
 from localai_flask.backends.llama_cpp.model.vocabulary import Vocabulary
 from localai_flask.backends.llama_cpp.sampling.sampler import Sampler
 from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
-from localai_flask.backends.text import TextStream
+from localai_flask.backends.output import Output, never
 from localai_flask.backends.thinking import ThinkingWatch
-from localai_flask.generation import Finished, FinishReason, Timings
+from localai_flask.generation import Finished, FinishReason
 
 FIRST_GUESSES, LONGEST_PAUSE = 4, 32
 
@@ -29,15 +29,11 @@ class Sequence:
 
     job: Job
     prompt: Tokens
-    limit: int
-    """How many tokens it may generate."""
-    limit_reason: FinishReason
-    text: TextStream
+    output: Output
     guide: Guide | None = None
     """What holds the text to a form, if the job has one."""
     shown: Mapping[int, bytes] = field(default_factory=dict)
     """The control tokens that are text here."""
-    stop_tokens: frozenset[int] = frozenset()
     shifts: bool = False
     """Whether the oldest tokens behind the first `kept` may be dropped when the context is full."""
     kept: int = 0
@@ -58,20 +54,13 @@ class Sequence:
     """How many guesses in a row were wrong from their first token on."""
     pause: int = 0
     """For how many steps not to guess."""
-    told: int = 0
-    """How many of its tokens the deltas so far have counted."""
-    admitted_at: float = 0.0
-    first_token_at: float = 0.0
 
     @classmethod
     def of(cls, job: Job, context_size: int, guide: Guide | None, shown: Mapping[int, bytes] | None = None) -> Sequence:
         """Make the sequence of a job whose prompt is tokenized and fits."""
-        limit, reason = context_size - len(job.prompt_tokens), FinishReason.CONTEXT
-        if 0 < job.sampling.max_tokens <= limit:
-            limit, reason = job.sampling.max_tokens, FinishReason.MAX_TOKENS
-        prompt = np.array(job.prompt_tokens, np.int32)
-        text = TextStream(job.sampling.stop, job.sampling.include_stop_str_in_output)
-        sequence = cls(job, prompt, limit, reason, text, guide, shown or {}, frozenset(job.sampling.stop_token_ids))
+        is_complete = (lambda: guide.is_complete) if guide is not None else never
+        output = Output(job, context_size, is_complete=is_complete)
+        sequence = cls(job, np.array(job.prompt_tokens, np.int32), output, guide, shown or {})
         if job.sampling.thinking is not None:
             sequence.thinking = ThinkingWatch(job.sampling.thinking)
         return sequence
@@ -82,8 +71,8 @@ class Sequence:
         Without `max_tokens` it still ends with the context, as some models never end.
         """
         kept = kept_tokens(self.prompt, vocabulary.is_control, vocabulary.wants_bos, n_keep)
-        if self.job.sampling.max_tokens > self.limit and context_size - kept >= 2 * LEAST_SHIFT:
-            self.limit, self.limit_reason = self.job.sampling.max_tokens, FinishReason.MAX_TOKENS
+        if self.job.sampling.max_tokens > self.output.limit and context_size - kept >= 2 * LEAST_SHIFT:
+            self.output.lift_limit(self.job.sampling.max_tokens)
             self.shifts, self.kept = True, kept
 
     @property
@@ -109,33 +98,16 @@ class Sequence:
         self.slot, self.sampler = slot, sampler
         self.job.num_cached = slot.length
         self.job.num_kept = self.left if self.job.sampling.keep_s else 0
-        self.admitted_at = time.monotonic()
+        self.output.started_at = time.monotonic()
 
     def accept(self, token: int, vocabulary: Vocabulary) -> tuple[str, FinishReason | None]:
-        """Take a sampled token; give the text it releases, and why the sequence ends if it does."""
-        output = self.job.output_tokens
-        if not output:
-            self.first_token_at = time.monotonic()
-        output.append(token)
+        """Take a chosen token; return the text it releases, and why the sequence ends if it does."""
         if token in vocabulary.ends:
-            return self.text.flush(), FinishReason.EOS
-        sampling = self.job.sampling
+            return self.output.take(token, b"", is_end=True)
         piece = self.shown.get(token) or vocabulary.piece(token)
-        if token in self.stop_tokens:
-            text = self.text.feed(piece) if sampling.include_stop_str_in_output else ""
-            return text + self.text.flush(), FinishReason.EOS
         if self.thinking is not None:
             self.thinking.feed(piece)
-        text = self.text.feed(piece)
-        if self.text.matched is not None:
-            return text, FinishReason.STOP_SEQUENCE
-        if self.guide is not None and self.guide.is_complete:
-            return text + self.text.flush(), FinishReason.EOS
-        if len(output) >= self.limit:
-            return text + self.text.flush(), self.limit_reason
-        if sampling.is_over(self.first_token_at):
-            return text + self.text.flush(), FinishReason.MAX_TOKENS
-        return text, None
+        return self.output.take(token, piece)
 
     def foresee(self, vocabulary: Vocabulary) -> None:
         """Find out which tokens have to follow, as far as that is certain already."""
@@ -147,12 +119,6 @@ class Sequence:
             self.forced.extend(self.thinking.ending(lambda text: vocabulary.tokens(text, special=True), permits))
         if guide is not None and not self.forced and not self.sampler.is_bound:
             self.forced.extend(guide.forced())
-
-    def untold(self) -> int:
-        """Count the tokens since the last call."""
-        count = len(self.job.output_tokens) - self.told
-        self.told += count
-        return count
 
     def count_guesses(self, drafted: int, accepted: int) -> None:
         """Learn how far to guess the next times: a wrong guess costs a step its time and brings nothing."""
@@ -171,7 +137,7 @@ class Sequence:
             return 0
         room = self.slot.room - len(self.pending)
         self.trust = min(self.trust, most)
-        return min(self.trust, self.limit - len(self.job.output_tokens) - 1, room)
+        return min(self.trust, self.output.limit - len(self.job.output_tokens) - 1, room)
 
     def known_tokens(self) -> Tokens:
         """Return the tokens as they stand in the cache, and those that are not computed yet."""
@@ -179,12 +145,4 @@ class Sequence:
 
     def finished(self, reason: FinishReason) -> Finished:
         """Return the last word about the sequence."""
-        now = time.monotonic()
-        timings = Timings(
-            queue_ms=(self.admitted_at - self.job.created) * 1e3,
-            prompt_ms=(self.first_token_at - self.admitted_at) * 1e3,
-            decode_ms=(now - self.first_token_at) * 1e3,
-            draft_tokens=self.drafted,
-            accepted_tokens=self.accepted,
-        )
-        return Finished(reason, self.job.usage, timings, self.text.matched)
+        return self.output.finished(reason, draft_tokens=self.drafted, accepted_tokens=self.accepted)
