@@ -84,7 +84,7 @@ def check(config: EngineConfig) -> list[Note]:
     """Find what its engine would say of a model's YAML, without loading the engine or the model."""
     entry = BACKENDS.get(config.backend)
     if entry is None:
-        return [Note(("backend",), _missing(config.backend))]
+        return [Note(("backend",), _missing(config.backend), is_fault=True)]
     return [*importlib.import_module(entry.checks).check(config)] if entry.checks else []
 
 

@@ -86,3 +86,10 @@ def test_without_a_folder_here_it_is_the_users_own(tmp_path: Path, monkeypatch: 
     monkeypatch.delenv("LOCALAI_MODELS_PATH")
     (tmp_path / "models").mkdir()
     assert run().stdout == "", "a folder here comes first"
+
+
+def test_an_engine_that_is_not_here_makes_a_model_unusable(tmp_path: Path) -> None:
+    (tmp_path / "far.yaml").write_text("backend: vllm\nparameters: {model: a/b}\n")
+    result = run("check", tmp_path / "far.yaml")
+    assert result.exit_code == 1
+    assert "line 1: error: the engine of `backend: vllm` is not installed" in result.stdout

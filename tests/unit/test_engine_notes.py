@@ -61,9 +61,9 @@ def test_the_keys_exist():
 @pytest.mark.parametrize(
     ("config", "path", "said", "is_fault"),
     [
-        ({"backend": "vllm"}, ("backend",), "`backend: vllm` is not installed", False),
-        ({"backend": "autogptq"}, ("backend",), "`backend: autogptq` is not installed", False),
-        ({"backend": "nope"}, ("backend",), "there is no backend 'nope'", False),
+        ({"backend": "vllm"}, ("backend",), "`backend: vllm` is not installed", True),
+        ({"backend": "autogptq"}, ("backend",), "`backend: autogptq` is not installed", True),
+        ({"backend": "nope"}, ("backend",), "there is no backend 'nope'", True),
         ({"main_gpu": "cuda.0"}, ("main_gpu",), "`main_gpu: cuda.0` is a device of other engines", False),
         ({"main_gpu": "AUTO:-CPU"}, ("main_gpu",), "OpenVINO, an engine that is not installed", False),
         ({"tensor_split": "a,b"}, ("tensor_split",), "`tensor_split: a,b` is no list of shares", False),
