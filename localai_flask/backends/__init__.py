@@ -1,9 +1,15 @@
-"""The engines. `create` is the one place that knows their names and modules."""
+"""The engines. `create` is the one place that knows their names and modules.
+
+Another package adds one with an entry point of the group `localai_flask.engines`, which names a subclass of `Backend`.
+"""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
+from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
 from typing import NamedTuple
 
 from localai_flask.backends.base import Backend
@@ -25,9 +31,12 @@ class Entry(NamedTuple):
     checks: str = ""
     has_speedups: bool = False
     """Whether a model can be loaded without some of what makes it fast; see `Backend.is_cautious`."""
+    package: str | None = None
+    """The package that brings it, if it is another than this."""
 
 
-BACKENDS = {
+ENTRY_POINTS = "localai_flask.engines"
+_OURS = {
     "echo": Entry("localai_flask.backends.echo", "EchoBackend", has_speedups=True),
     "llama-cpp": Entry(
         "localai_flask.backends.llama_cpp.engine",
@@ -45,6 +54,30 @@ BACKENDS = {
         "localai_flask.backends.transformers.key_checks",
     ),
 }
+
+
+class _Engines(Mapping[str, Entry]):
+    """Ours, and those of other packages, which are looked for once, when they are asked for; ours come first."""
+
+    def __getitem__(self, name: str) -> Entry:
+        return _OURS[name] if name in _OURS else _of_packages()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**_OURS, **_of_packages()})
+
+    def __len__(self) -> int:
+        return len({**_OURS, **_of_packages()})
+
+
+@functools.cache
+def _of_packages() -> dict[str, Entry]:
+    return {
+        point.name: Entry(point.module, point.attr, package=point.dist.name if point.dist else None)
+        for point in entry_points(group=ENTRY_POINTS)
+    }
+
+
+BACKENDS = _Engines()
 OF_LOCALAI = frozenset(
     (
         *("vllm", "vllm-cpp", "vllm-omni", "sglang", "mlx", "mlx-vlm", "openvino", "autogptq", "exllama", "exllama2"),
@@ -65,9 +98,9 @@ def create(name: str) -> Backend:
     try:
         module = importlib.import_module(entry.module)
     except ModuleNotFoundError as error:
+        extra = f"localai-flask[{entry.extra}]" if entry.package is None else entry.package
         raise ConfigError(
-            f"The {name} backend needs the package {error.name!r}; "
-            f"install it with: pip install 'localai-flask[{entry.extra}]'.",
+            f"The {name} backend needs the package {error.name!r}; install it with: pip install '{extra}'.",
             param="backend",
         ) from error
     backend: Backend = getattr(module, entry.cls)()

@@ -60,7 +60,8 @@ def _describe(name: str, entry: Entry) -> Engine:
 
     if not is_installed(name):
         return Engine(name, False, install=f"pip install 'localai-flask[{entry.extra}]'")
-    return Engine(name, True, _version(entry.library), _device(name))
+    version = importlib.metadata.version(entry.package) if entry.package else _version(entry.library)
+    return Engine(name, True, version, _device(name))
 
 
 def _version(library: str | None) -> str | None:

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from localai_flask import backends
 from localai_flask.cli import main
+from tests.support import plugin
 
 MODELS = {
     "data": [
@@ -114,6 +116,17 @@ def no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LOCALAI_ADDRESS", "127.0.0.1:1")  # where nobody listens
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def engine_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Install a package with an engine."""
+    folder = tmp_path / "packages"
+    plugin.write(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    backends._of_packages.cache_clear()
+    yield folder
+    backends._of_packages.cache_clear()
 
 
 def run(*arguments: object, stdin: str = "") -> Result:

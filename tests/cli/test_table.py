@@ -13,40 +13,19 @@ import pytest
 from localai_flask.cli import SECTIONS, main
 from localai_flask.cli.output import Column, _fitting, duration, size
 from tests.cli.conftest import run
+from tests.support import plugin
 
 HEAVY = ("rich", "requests", "prompt_toolkit", "flask", "sqlalchemy", "markdown_it", "numpy", "torch")
-PLUGIN = """
-import click
-
-@click.command()
-@click.argument("name")
-def hello(name):
-    \"\"\"Greet somebody.\"\"\"
-    click.echo(f"Hello {name}")
-
-not_a_command = 3
-"""
-ENTRY_POINTS = """\
-[localai_flask.commands]
-hello = greeting:hello
-broken = greeting_that_is_not_there:hello
-odd = greeting:not_a_command
-serve = greeting:hello
-"""
 
 
 @pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Install a package as pip would."""
-    (tmp_path / "greeting.py").write_text(PLUGIN)
-    about = tmp_path / "greeting-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: greeting\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(ENTRY_POINTS)
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install a package with commands, of which some do not work."""
+    plugin.write(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
 
 
-@pytest.mark.usefixtures("plugin")
+@pytest.mark.usefixtures("package")
 def test_a_package_brings_a_command() -> None:
     assert run("hello", "you").stdout == "Hello you\n"
     text = run("--help").output
@@ -55,7 +34,7 @@ def test_a_package_brings_a_command() -> None:
     assert "Serve the models of a folder." in text, "ours cannot be replaced"
 
 
-@pytest.mark.usefixtures("plugin")
+@pytest.mark.usefixtures("package")
 @pytest.mark.parametrize("name", ["broken", "odd"])
 def test_a_broken_command_of_a_package_says_so(name: str) -> None:
     result = run(name)

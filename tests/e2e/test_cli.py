@@ -15,7 +15,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tests.support import processes
+from tests.support import plugin, processes
 from tests.support.processes import wait_for
 from tests.support.real_models import fetch_smollm2
 from tests.support.server import Server, free_port
@@ -36,7 +36,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (models / "a-model-with-a-rather-long-name.yaml").write_text(
         "name: a-model-with-a-rather-long-name\nbackend: echo\n"
     )
-    with Server(models, tmp_path_factory.mktemp("cli"), LOCALAI_GALLERIES=OURS) as server:
+    (models / "parrot.yaml").write_text("name: parrot\nbackend: parrot\nparameters: {model: parrot.bin}\n")
+    (models / "parrot.bin").write_bytes(b"what this engine needs")
+    packages = tmp_path_factory.mktemp("packages")
+    plugin.write(packages)
+    path = f"{packages}:{os.environ.get('PYTHONPATH', os.getcwd())}"
+    with Server(models, tmp_path_factory.mktemp("cli"), LOCALAI_GALLERIES=OURS, PYTHONPATH=path) as server:
         yield server
 
 
@@ -143,6 +148,12 @@ def test_a_model_is_loaded_seen_and_stopped(environment: dict[str, str]) -> None
     assert run(environment, "stop", "echo").stdout == "echo has left the memory.\n"
     assert "echo" not in run(environment, "ps").stdout
     assert run(environment, "stop", "echo").returncode == 4
+
+
+def test_an_engine_of_another_package_serves(environment: dict[str, str]) -> None:
+    assert run(environment, "chat", "parrot", "Hello").stdout == "HELLO\n"
+    [listed] = [each for each in json.loads(run(environment, "list", "--json").stdout) if each["name"] == "parrot"]
+    assert (listed["engine"], listed["state"]) == ("parrot", "ready")
 
 
 def test_bench_counts_what_the_server_counts(environment: dict[str, str]) -> None:

@@ -1,0 +1,74 @@
+"""`backends`, and engines of other packages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from localai_flask import backends
+from localai_flask.config.model import ModelConfig
+from localai_flask.errors import ConfigError
+from tests.cli.conftest import run
+
+
+def test_backends_are_listed_with_their_versions() -> None:
+    listed = {each["name"]: each for each in json.loads(run("backends", "list", "--json").stdout)}
+    assert listed["llama-cpp"]["version"].count(".") == 2 and listed["llama-cpp"]["device"]
+    assert [line.split("\t")[0] for line in run("backends").stdout.splitlines()] == list(listed)
+
+
+def test_what_is_missing_is_listed_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "is_installed", lambda name: name != "transformers")
+    listed = {each["name"]: each for each in json.loads(run("backends", "list", "--json").stdout)}
+    assert listed["transformers"]["install"] == "pip install 'localai-flask[transformers]'"
+    assert listed["transformers"]["is_installed"] is False and listed["transformers"]["version"] is None
+
+
+@pytest.mark.usefixtures("engine_package")
+def test_a_package_brings_an_engine(tmp_path: Path) -> None:
+    listed = {each["name"]: each for each in json.loads(run("backends", "list", "--json").stdout)}
+    assert listed["parrot"]["version"] == "1.5"
+    assert type(backends.create("parrot")).__name__ == "ParrotBackend"
+    assert type(backends.create("echo")).__name__ == "EchoBackend", "ours cannot be replaced"
+    assert backends.check(ModelConfig(name="m", backend="parrot")) == []
+    (tmp_path / "m.yaml").write_text("backend: parrot\nparameters: {model: m.bin}\n")
+    assert run("models", "check", tmp_path / "m.yaml").exit_code == 0
+
+
+def test_an_engine_that_is_not_there_is_named_with_those_that_are() -> None:
+    with pytest.raises(ConfigError, match="there is no backend 'parrot'; choose one of: echo, llama-cpp, transformers"):
+        backends.create("parrot")
+
+
+def test_engines_of_ours_need_no_look_at_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "_of_packages", lambda: pytest.fail("that costs a tenth of a second"))
+    assert backends.BACKENDS["echo"].cls == "EchoBackend" and backends.is_installed("echo")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell: str) -> None:
+    assert "_LOCALAI_FLASK_COMPLETE" in run("completion", shell).stdout
+
+
+def test_completion_of_the_shell_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHELL", "/usr/bin/fish")
+    assert run("completion").stdout == run("completion", "fish").stdout
+    monkeypatch.setenv("SHELL", "/bin/tcsh")
+    assert run("completion").exit_code == 2
+
+
+def test_completion_knows_the_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "other", "two"):
+        (tmp_path / f"{name}.yaml").write_text("backend: echo\n")
+    monkeypatch.setenv("LOCALAI_MODELS_PATH", str(tmp_path))
+    monkeypatch.setenv("_LOCALAI_FLASK_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "localai-flask show o")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    from click.testing import CliRunner
+
+    from localai_flask.cli import main
+
+    result = CliRunner().invoke(main, [], prog_name="localai-flask")
+    assert result.stdout.splitlines() == ["plain,one", "plain,other"]

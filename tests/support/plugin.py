@@ -1,0 +1,54 @@
+"""A package such as others write: commands, of which some do not work, and an engine; laid out as pip does it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MODULE = '''
+import click
+import msgspec
+
+from localai_flask.backends.echo import EchoBackend
+from localai_flask.generation import Delta
+
+
+class ParrotBackend(EchoBackend):
+    """Says everything in capitals."""
+
+    def step(self):
+        return [(job, loud(reply) if isinstance(reply, Delta) else reply) for job, reply in super().step()]
+
+
+def loud(delta):
+    return msgspec.structs.replace(delta, text=delta.text.upper())
+
+
+@click.command()
+@click.argument("name")
+def hello(name):
+    """Greet somebody."""
+    click.echo(f"Hello {name}")
+
+
+not_a_command = 3
+'''
+ENTRY_POINTS = """\
+[localai_flask.commands]
+hello = greeting:hello
+broken = greeting_that_is_not_there:hello
+odd = greeting:not_a_command
+serve = greeting:hello
+
+[localai_flask.engines]
+parrot = greeting:ParrotBackend
+echo = greeting_that_is_not_there:Nothing
+"""
+
+
+def write(folder: Path) -> None:
+    """Put the package into a folder of `sys.path`."""
+    about = folder / "greeting-1.5.dist-info"
+    about.mkdir(parents=True)
+    (folder / "greeting.py").write_text(MODULE)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: greeting\nVersion: 1.5\n")
+    (about / "entry_points.txt").write_text(ENTRY_POINTS)
