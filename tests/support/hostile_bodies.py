@@ -6,6 +6,7 @@ memory that the answer took. Each is answered in a process of its own, forked fr
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import resource
@@ -72,7 +73,13 @@ def responses_calls() -> str:
     return numbered(calls, '{"type":"function_call_output","call_id":"c#","output":"x"}', "]}", CALLS)
 
 
-BODIES: dict[str, tuple[str, Callable[[], str]]] = {
+BODIES: dict[str, tuple[str, Callable[[], str | bytes]]] = {
+    "halves of surrogate pairs": (CHAT, lambda: long(CHAT_HEAD + '"user":"', "\\ud83d", '"}')),
+    "one half behind many escapes": (CHAT, lambda: long(CHAT_HEAD + '"user":"', '\\n\\"', '\\ud83d"}')),
+    "no half behind many pairs": (CHAT, lambda: long(CHAT_HEAD + '"user":"', "\\ud83d\\ude00", '"')),
+    "a bomb": (CHAT, lambda: gzip.compress(b" " * 2**30, 9)),
+    "a bomb in parts": (CHAT, lambda: gzip.compress(b"") * (SIZE // len(gzip.compress(b"")))),
+    "compressed numbers": (CHAT, lambda: gzip.compress(filled('{"messages":[', "1", "]}").encode(), 1)),
     "numbers for messages": (CHAT, lambda: filled('{"messages":[', "1", "]}")),
     "two million numbers for messages": (CHAT, lambda: filled('{"messages":[', "1", "]}", 2_000_000)),
     "lists for messages": (CHAT, lambda: filled('{"messages":[', "[]", "]}")),
@@ -165,7 +172,8 @@ def measure() -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         client = _ready_client(Path(folder))
         for name, (path, make) in BODIES.items():
-            body = make().encode()
+            made = make()
+            body = made if isinstance(made, bytes) else made.encode()
             assert len(body) <= 15 * 2**20, name
             yield {"name": name, **_measure(client, path, body)}
 
@@ -194,7 +202,8 @@ def _measure(client: Any, path: str, body: bytes) -> dict[str, Any]:
     if child == 0:
         os.close(reading)
         before = resource.getrusage(resource.RUSAGE_SELF)
-        answer = client.post(path, data=body, headers={"Content-Type": "application/json"})
+        coding = "gzip" if body.startswith(b"\x1f\x8b") else "identity"
+        answer = client.post(path, data=body, headers={"Content-Type": "application/json", "Content-Encoding": coding})
         after = resource.getrusage(resource.RUSAGE_SELF)
         seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         grown = (after.ru_maxrss - before.ru_maxrss) * 1024
