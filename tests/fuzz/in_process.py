@@ -23,7 +23,7 @@ from localai_flask.pool.protocol import PoolReport
 from localai_flask.settings import Settings
 from tests.api.fakes import FakePool, Step, says
 from tests.fuzz import wire
-from tests.fuzz.stage import Answer, may_wait
+from tests.fuzz.stage import Answer, has_no_end, may_wait
 from tests.support.mutated_requests import Request
 from tests.support.processes import resident_bytes
 
@@ -144,7 +144,7 @@ def _ask(app: Flask, request: Request) -> Answer:
     try:
         for piece in body:
             answer += piece
-            if PING in piece and may_wait(path):
+            if has_no_end(path) or (PING in piece and may_wait(path)):
                 break
     finally:
         if (close := getattr(body, "close", None)) is not None:

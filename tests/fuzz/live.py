@@ -37,16 +37,21 @@ class Live:
         self._connection = self._connect()
         self._processes = self._running()
         self._asked = 0
+        self._engine_died = False
 
     def ask(self, request: Request) -> Answer:
         try:
-            return self._ask(request)
+            answer = self._ask(request)
+            self._engine_died = b"model_worker_died" in answer.body
+            return answer
         except (OSError, http.client.HTTPException):
             self._connection = self._connect()
             raise
 
     def faults(self) -> Iterator[str]:
         """Yield whether a process has died."""
+        if self._engine_died:
+            yield "the engine died: " + self._server.log()[-2000:]
         self._asked += 1
         if self._asked % LOOKS == 0:
             running = self._running()
@@ -55,14 +60,15 @@ class Live:
             self._processes = running
 
     def held_bytes(self) -> int:
-        return sum(map(resident_bytes, self._running()))
+        return sum(map(resident_bytes, self._server.web_workers()))
 
     def close(self) -> None:
         self._connection.close()
         self._server.__exit__(None)
 
     def _running(self) -> list[int]:
-        return [*self._server.web_workers(), *self._server.model_workers(), *self._server.managers()]
+        """Return the processes that no request may end; models are loaded and unloaded by some."""
+        return [*self._server.web_workers(), *self._server.managers()]
 
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=PATIENCE_S)
