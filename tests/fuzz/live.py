@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from localai_flask.api.answer.sse import PING
 from tests.fuzz.stage import Answer, has_no_end
 from tests.support.mutated_requests import Request
 from tests.support.processes import resident_bytes
@@ -88,9 +87,7 @@ class Live:
         kind = response.headers.get("Content-Type", "").partition(";")[0]
         if not has_no_end(request.path):
             return Answer(response.status, kind, response.read())
-        piece = response.read1() if request.method == "GET" else b""
-        while PING not in piece and piece:
-            piece = response.read1()
+        piece = response.read1() if request.method != "HEAD" else b""
         self._connection = self._connect()
         return Answer(response.status, kind, piece)
 

@@ -11,6 +11,7 @@ from random import Random
 from typing import NamedTuple, Protocol
 
 from localai_flask.api.answer.sse import PING
+from localai_flask.api.door.proxies import tidy_path
 from tests.fuzz import wire
 from tests.fuzz.wire import KNOWN
 from tests.support.mutated_requests import Request
@@ -109,12 +110,12 @@ class Stage:
 
 
 def _look(request: Request, answer: Answer, took: float) -> Iterator[str]:
-    path = "/" + request.path.lstrip("/").replace("//", "/")
+    path = tidy_path(request.path)
     if b"server made a mistake" in answer.body:
         yield "the server made a mistake"
     elif answer.status >= 500 and answer.status not in BUSY:
         yield f"the status {answer.status}"
-    if took > LONGEST_S and not has_no_end(request.path):
+    if took > LONGEST_S:
         yield "it took too long"
     if answer.kind == "text/event-stream":
         if not _is_whole_stream(path, answer.body):
@@ -126,16 +127,17 @@ def _look(request: Request, answer: Answer, took: float) -> Iterator[str]:
 
 
 def may_wait(path: str) -> bool:
-    """Whether a stream may have no end: that of a background run which nobody works on, and the news of models."""
-    return "responses" in path or has_no_end(path)
+    """Whether a stream may be that of a background run, which nobody works on here."""
+    return "responses" in path
 
 
 def has_no_end(path: str) -> bool:
-    return path.partition("?")[0].rstrip("/").endswith("/models/sse")
+    """Whether a stream tells the news of models, until its client leaves."""
+    return tidy_path(path.partition("?")[0]).endswith("/models/sse")
 
 
 def _is_whole_stream(path: str, answer: bytes) -> bool:
-    if answer.endswith(PING) and may_wait(path):
+    if has_no_end(path) or (answer.endswith(PING) and may_wait(path)):
         return True
     if "/messages" in path:
         return b"event: message_stop\n" in answer[-200:] or b"event: error\n" in answer
