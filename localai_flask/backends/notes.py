@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -15,19 +15,19 @@ log = logging.getLogger(__name__)
 
 NO_EFFECT = "it has no effect"
 
-LLAMA_CPP_ANSWERS = (
-    *("rope_scaling", "rope_freq_base", "rope_freq_scale", "yarn_ext_factor", "yarn_attn_factor", "yarn_beta_fast"),
-    *("yarn_beta_slow", "yarn_orig_ctx", "lora_adapter", "lora_scale", "lora_adapters", "lora_scales", "overrides"),
-    "n_keep",
+OF_THE_POOL = frozenset(("name", "backend", "parameters", "options", "type", "replicas", "download_files"))
+"""Keys that belong to every engine: the pool reads them, or each engine has words of its own about them."""
+FILLED_IN = frozenset(("models_path", "file_stamp"))
+OF_ANSWERS = frozenset(
+    (
+        *("rope_scaling", "rope_freq_base", "rope_freq_scale", "yarn_ext_factor", "yarn_attn_factor", "yarn_beta_fast"),
+        *("yarn_beta_slow", "yarn_orig_ctx", "lora_adapter", "lora_scale", "lora_adapters", "lora_scales", "overrides"),
+        *("n_keep", "reranking", "embeddings", "context_size"),
+    )
 )
-"""Keys of the YAML that only the llama-cpp backend honours, and that change what is answered."""
-LLAMA_CPP_SPEED = (
-    *("tensor_split", "main_gpu", "numa", "flash_attention", "no_kv_offloading", "cache_type_k", "cache_type_v"),
-    *("draft_model", "n_draft"),
-)
-"""Keys of the YAML that only the llama-cpp backend honours, and that change no answer."""
+"""Keys that change what is answered, which an engine refuses if it does not read them; the others cost a note."""
 ASKS_NOTHING = ("false", "auto", "none", "f16", 0)
-"""Values of theirs, beside the defaults, that are fine with any engine."""
+"""Values of keys, beside the defaults, that are fine with any engine."""
 
 
 class Note(NamedTuple):
@@ -46,17 +46,20 @@ def heed(notes: Iterable[Note], config: EngineConfig) -> None:
         log.warning("model %s: %s", config.name, note.text)
 
 
-def llama_cpp_keys(config: EngineConfig, backend: str, but: Collection[str] = ()) -> Iterable[Note]:
-    """Find keys that only the llama-cpp backend honours; for all other engines, `but` those that one honours too."""
+def unread_keys(config: EngineConfig, backend: str, reads: Collection[str]) -> Iterator[Note]:
+    """Find the keys that a config sets and an engine does not read; `reads` are those that it declares to read."""
     plain = EngineConfig(name=config.name)
-    for key in (each for each in LLAMA_CPP_ANSWERS + LLAMA_CPP_SPEED if each not in but):
+    for key in EngineConfig.__struct_fields__:
         value = getattr(config, key)
-        if value != getattr(plain, key) and value not in ASKS_NOTHING:
-            said = f"`{key}` is for the llama-cpp backend, and this model runs with {backend}"
-            if key in LLAMA_CPP_ANSWERS:
-                yield Note((key,), f"{said}; remove it or use a GGUF file", is_fault=True)
-            else:
-                yield Note((key,), f"{said}; {NO_EFFECT}")
+        if key in reads or key in OF_THE_POOL or key in FILLED_IN or value == getattr(plain, key):
+            continue
+        if value in ASKS_NOTHING and not isinstance(value, bool):
+            continue
+        said = f"`{key}` is not read by the {backend} backend, with which this model runs"
+        if key in OF_ANSWERS:
+            yield Note((key,), f"{said}; remove it or use a GGUF file", is_fault=True)
+        else:
+            yield Note((key,), f"{said}; {NO_EFFECT}")
 
 
 def unknown_option(name: str, known: Iterable[str], backend: str) -> str:

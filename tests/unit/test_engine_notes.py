@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from localai_flask import backends
-from localai_flask.backends.notes import LLAMA_CPP_ANSWERS, LLAMA_CPP_SPEED, heed, llama_cpp_keys
-from localai_flask.config.model import ModelConfig
+from localai_flask.backends.notes import FILLED_IN, OF_ANSWERS, OF_THE_POOL, heed, unread_keys
+from localai_flask.backends.transformers.key_checks import KEYS
+from localai_flask.config.model import EngineConfig, ModelConfig
 from localai_flask.errors import ConfigError
 
 
@@ -23,8 +24,8 @@ def model(**config) -> ModelConfig:
 )
 def test_a_key_for_llama_cpp_that_changes_answers_is_refused_by_others(config):
     (key,) = config
-    with pytest.raises(ConfigError, match=f"Model m: `{key}` is for the llama-cpp backend") as caught:
-        heed(llama_cpp_keys(model(**config), "transformers"), model(**config))
+    with pytest.raises(ConfigError, match=f"Model m: `{key}` is not read by the transformers backend") as caught:
+        heed(unread_keys(model(**config), "transformers", KEYS), model(**config))
     assert caught.value.info.param == key
 
 
@@ -35,15 +36,16 @@ def test_a_key_for_llama_cpp_that_changes_answers_is_refused_by_others(config):
         {"flash_attention": "on"},
         {"cache_type_v": "q8_0"},
         {"numa": "true"},
-        {"main_gpu": "cuda.0"},
+        {"mmap": True},
+        {"mmlock": True},
     ],
 )
 def test_a_key_for_llama_cpp_of_speed_is_noted(config, caplog):
     (key,) = config
-    (note,) = llama_cpp_keys(model(**config), "transformers")
+    (note,) = unread_keys(model(**config), "transformers", KEYS)
     assert note.path == (key,) and not note.is_fault
     heed([note], model(**config))
-    assert f"model m: `{key}` is for the llama-cpp backend" in caplog.text
+    assert f"model m: `{key}` is not read by the transformers backend" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -51,11 +53,11 @@ def test_a_key_for_llama_cpp_of_speed_is_noted(config, caplog):
     [{}, {"flash_attention": "auto"}, {"cache_type_k": "f16"}, {"numa": "false", "n_draft": 0}],
 )
 def test_what_asks_for_nothing_is_fine(config):
-    assert list(llama_cpp_keys(model(**config), "transformers")) == []
+    assert list(unread_keys(model(**config), "transformers", KEYS)) == []
 
 
 def test_the_keys_exist():
-    assert {*LLAMA_CPP_ANSWERS, *LLAMA_CPP_SPEED} <= set(ModelConfig.__struct_fields__)
+    assert set(EngineConfig.__struct_fields__) >= KEYS | FILLED_IN | OF_ANSWERS | OF_THE_POOL
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from localai_flask.backends.notes import NO_EFFECT, Note, llama_cpp_keys, unknown_option
+from localai_flask.backends.notes import NO_EFFECT, Note, unknown_option, unread_keys
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import ranks_documents
 
+KEYS = frozenset(
+    ("context_size", "threads", "batch", "gpu_layers", "f16", "main_gpu", "dtype", "embeddings", "reranking")
+)
+"""The keys that this engine reads, or has words of its own about."""
 OPTIONS = ("parallel", "n_parallel", "kv_cache_mib")
 MODEL_TYPES = ("AutoModelForCausalLM", "AutoModel", "SentenceTransformer", "CrossEncoder")
 
 
 def check(config: EngineConfig) -> Iterator[Note]:
     """Find all that can be said of a model's YAML before it is loaded."""
-    yield from llama_cpp_keys(config, "transformers", but=("main_gpu",))
+    yield from unread_keys(config, "transformers", KEYS)
     if config.type.startswith("OV"):
         said = f"`type: {config.type}` is for OpenVINO, an engine that is not installed"
         yield Note(("type",), f"{said}; use a model that is not converted for it", is_fault=True)
@@ -26,8 +30,6 @@ def check(config: EngineConfig) -> Iterator[Note]:
         yield Note(("embeddings",), said, is_fault=True)
     if config.gpu_layers:
         yield Note(("gpu_layers",), f"transformers puts all layers of a model on one device, or none; {NO_EFFECT}")
-    if config.mmlock:
-        yield Note(("mmlock",), f"`mmlock` is for the llama-cpp backend; {NO_EFFECT}")
     for index, entry in enumerate(config.options):
         name = entry.partition(":")[0].strip()
         if name not in OPTIONS:
