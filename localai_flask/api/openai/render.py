@@ -22,6 +22,8 @@ from localai_flask.chat.conversation import ToolCall
 from localai_flask.config.model import ModelConfig
 from localai_flask.generation import TokenLogprob
 
+REPLACEMENT = "\ufffd"
+
 encode = msgspec.json.Encoder().encode
 
 
@@ -136,10 +138,27 @@ class LegacyLogprobs:
         for entry in logprobs:
             rendered.tokens.append(shown(entry.text))
             rendered.token_logprobs.append(finite(entry.logprob))
-            rendered.top_logprobs.append({shown(data): finite(logprob) for _, data, logprob in entry.top})
+            rendered.top_logprobs.append(_by_text(entry.top))
             rendered.text_offset.append(self._offset)
             self._offset += len(self._decoder.decode(entry.text))
         return rendered
+
+
+def _by_text(top: Iterable[tuple[int, bytes, float]]) -> dict[str, float]:
+    """Return likeliest tokens by their texts, as many as there are.
+
+    Tokens that are no text of their own, or have that of another, go by their bytes as OpenAI's API writes them, or
+    else by their ids as vLLM does.
+    """
+    found: dict[str, float] = {}
+    for token, data, logprob in top:
+        name = shown(data)
+        if not name or name in found or REPLACEMENT in name:
+            name = "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
+        if not data or name in found:
+            name = f"token_id:{token}"
+        found[name] = finite(logprob)
+    return found
 
 
 def text_of(logprobs: Iterable[TokenLogprob]) -> str:
