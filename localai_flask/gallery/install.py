@@ -13,6 +13,7 @@ from localai_flask.gallery.index.galleries import Galleries
 from localai_flask.gallery.models import names, records
 from localai_flask.gallery.models.assembly import assemble
 from localai_flask.gallery.models.plan import Plan, make_plan
+from localai_flask.gallery.models.records import Record
 from localai_flask.gallery.models.request import InstallRequest
 from localai_flask.gallery.progress import Report
 from localai_flask.settings import Settings
@@ -69,5 +70,14 @@ def _write(plan: Plan, settings: Settings) -> None:
     for template in plan.templates:
         name = names.check_file_name(f"{template.name}.tmpl")
         records.write_whole(names.check_place(settings.models_path, name), template.content)
-    records.write(settings.models_path, plan.record)
+    before = records.read(settings.models_path, plan.name)
+    record = plan.record if before is None else _with_files_of(before, plan.record)
+    records.write(settings.models_path, record)
     records.write_whole(settings.models_path / f"{plan.name}.yaml", plan.yaml)
+
+
+def _with_files_of(before: Record, record: Record) -> Record:
+    """Remember beside what came now what an earlier installation has brought, so that it goes with the model."""
+    files = {file.filename: file for file in (*before.files, *record.files)}
+    templates = dict.fromkeys((*before.templates, *record.templates))
+    return msgspec.structs.replace(record, files=tuple(files.values()), templates=tuple(templates))

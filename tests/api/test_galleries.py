@@ -117,6 +117,8 @@ class TestApply:
             ({"url": "ftp://x/y.gguf"}, 400, "has the scheme ftp"),
             ({"overrides": {"backend": "echo"}}, 400, "is empty"),
             ({"config_file": "x"}, 400, "`config_file` must be an object"),
+            ({"config_file": "a: ["}, 400, "`config_file` is no YAML"),
+            ({"config_file": "name: inline\nbackend: echo\n"}, 200, ""),
         ],
     )
     def test_what_can_be_seen_to_be_wrong_is_refused_at_once(

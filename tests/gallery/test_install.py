@@ -12,11 +12,11 @@ import pytest
 
 from localai_flask.config.model_yaml import yamlfile
 from localai_flask.config.registry import Registry
-from localai_flask.errors import ApiError, InvalidRequest, ModelNotFound
+from localai_flask.errors import ApiError, InvalidRequest, ModelNotFound, NoRoom
 from localai_flask.gallery.errors import Stopped
 from localai_flask.gallery.index.entries import EntryFile
 from localai_flask.gallery.install import Installed, install, is_installed
-from localai_flask.gallery.models import records
+from localai_flask.gallery.models import plan, records
 from localai_flask.gallery.models.removal import remove_model
 from localai_flask.gallery.models.request import InstallRequest
 from localai_flask.settings import Settings
@@ -37,7 +37,7 @@ GALLERY = f"""\
   config_file: |
     backend: echo
     context_size: 100
-    template: {{chat: base, completion: "{{{{.Input}}}}"}}
+    template: {{chat: "base {{{{.Input}}}}", completion: "{{{{.Input}}}}"}}
     stopwords: [a, b]
   overrides:
     parameters: {{model: weights/first.gguf, temperature: 0.5}}
@@ -106,10 +106,30 @@ def test_an_entry_is_laid_over_its_document_and_the_request_over_both(settings: 
     assert record.paths == ("weights/first.gguf", "shared/projector.gguf", "greeting.tmpl")
 
 
-def test_a_variant_is_installed_under_its_own_name(settings: Settings) -> None:
-    assert put(settings, id="first", variant="second").name == "second"
+def test_a_variant_stands_under_the_name_of_its_entry(settings: Settings) -> None:
+    assert put(settings, id="first", variant="second").name == "first"
+    assert Registry(settings).get("first").parameters.model == "weights/second.gguf"
+    record = records.read(settings.models_path, "first")
+    assert record is not None and (record.entry, record.variant) == ("g@first", "second")
+    put(settings, id="first")
+    assert set(remove_model("first", settings).files) >= {"weights/first.gguf", "weights/second.gguf"}
     with pytest.raises(InvalidRequest, match="its builds are first, second"):
         put(settings, id="first", variant="third")
+
+
+def test_a_build_that_has_no_room_gives_way_to_one_that_has(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check_fit(files: Any, config: Any, access: Any) -> None:
+        if config.parameters.model == "weights/first.gguf":
+            raise NoRoom("first cannot run on this machine")
+
+    monkeypatch.setattr(plan, "check_fit", check_fit)
+    installed = put(settings, id="first")
+    assert installed.name == "first" and "second, as the gallery's own build has no room here" in installed.note
+    assert is_installed(InstallRequest(id="first"), settings)
+    with pytest.raises(NoRoom):
+        put(settings, id="first", variant="first")
 
 
 def test_an_address_in_the_configuration_becomes_its_file(settings: Settings) -> None:

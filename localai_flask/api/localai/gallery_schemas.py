@@ -13,6 +13,7 @@ import marshmallow
 from marshmallow import ValidationError
 
 from localai_flask.api.request.fields import Flag, Many, Mapping, Noted, Object, RequestSchema, Text, not_empty
+from localai_flask.config.model_yaml import yamlfile
 from localai_flask.gallery.index.entries import MOST_PARTS, EntryFile
 from localai_flask.gallery.models.request import InstallRequest
 
@@ -47,6 +48,18 @@ class FileSchema(StrictSchema):
         return EntryFile(**{**data, "parts": tuple(data["parts"])})
 
 
+class Configuration(Mapping):
+    """An object, or YAML as text, as it stands in LocalAI's documents."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(value, str):
+            try:
+                value = yamlfile.parse(value)
+            except ValueError as error:
+                raise ValidationError(f"is no YAML: {error}.") from None
+        return super()._deserialize(value, *args, **kwargs)
+
+
 class ApplyRequest(StrictSchema):
     """`id` names a gallery's model, `url` the address of a document, a model's YAML or a model; or neither."""
 
@@ -55,7 +68,7 @@ class ApplyRequest(StrictSchema):
     config_url = Text(metadata={"description": "LocalAI's older word for `url`."})
     name = Text(load_default="")
     variant = Text(load_default="")
-    config_file = Mapping(load_default=dict)
+    config_file = Configuration(load_default=dict, metadata={"type": ["object", "string"]})
     overrides = Mapping(load_default=dict)
     files = Many(Object(FileSchema), most=MOST_FILES, load_default=list)
     force = Flag(load_default=False)

@@ -31,6 +31,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gallery: str = ""
     entry: str = ""
     """What was asked for: `gallery@model`, or an address."""
+    variant: str = ""
+    """The entry that was installed in its place, as another build of the same model."""
     description: str = ""
     license: str = ""
     urls: tuple[str, ...] = ()
