@@ -6,6 +6,7 @@ import importlib.resources
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
@@ -17,6 +18,7 @@ from localai_flask.gallery.index.entries import read_index
 from localai_flask.gallery.index.galleries import Galleries
 from localai_flask.gallery.references import parse_reference
 from localai_flask.settings import Settings
+from tests.support.fake_registry import OciRegistry
 from tests.support.site import Site
 
 INDEX = "- {name: one, overrides: {f16: true}}\n- {name: Two, tags: [llm], url: 'https://x/y.yaml'}\n- {name: bad}\n"
@@ -85,6 +87,24 @@ def test_a_mirror_is_asked_only_if_the_first_address_fails(site: Site) -> None:
     assert names(galleries(source)) == ["a@one", "a@Two"] and len(site.asked) == 1
     del site.files["/a.yaml"]
     assert names(galleries(source)) == ["a@mirrored"]
+
+
+def test_one_in_a_registry_of_images() -> None:
+    with OciRegistry() as registry:
+        registry.needs_token = True
+        title = {"org.opencontainers.image.title": "index.yaml"}
+        layers: list[tuple[str, bytes, dict[str, str]]] = [
+            ("application/vnd.oci.empty.v1+json", b"{}", {}),
+            ("text/plain", INDEX.encode(), title),
+        ]
+        registry.add("me/gallery", "latest", layers)
+        registry.add("me/model", "latest", layers[:1])
+        host = urlsplit(registry.root).netloc
+        source = {"name": "a", "url": f"oci://{host}/me/gallery"}
+        assert names(galleries(source)) == names(galleries(source)) == ["a@one", "a@Two"]
+        other = galleries({"name": "b", "url": f"oci://{host}/me/model"})
+        assert names(other) == [] and "no layer that is YAML" in str(other.states()[0].error)
+    assert names(galleries(source)) == ["a@one", "a@Two"]
 
 
 def test_one_that_was_never_reached_says_why_and_harms_no_other(site: Site) -> None:

@@ -12,12 +12,14 @@ import requests
 import urllib3
 
 from localai_flask.config.files.bounded import read_text
+from localai_flask.config.references import Reference
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import DownloadFailed, Offline, SourceUnreachable
 from localai_flask.gallery.references import parse_reference
 from localai_flask.gallery.remote import Remote, open_session, reason_of, shown
 from localai_flask.gallery.sources import Access, look_up
 from localai_flask.gallery.sources.offer import RemoteFile
+from localai_flask.gallery.sources.registry_client import Registry
 from localai_flask.gallery_settings import SHIPPED
 
 MOST_BYTES = 32 << 20
@@ -25,6 +27,7 @@ MOST_BYTES = 32 << 20
 MOST_S = 60.0
 """How long a text may take to come."""
 CHUNK = 1 << 16
+YAML = (".yaml", ".yml")
 NOT_MODIFIED, BAD_REQUEST = 304, 400
 
 
@@ -42,17 +45,31 @@ def fetch_text(address: str, access: Access, etag: str = "") -> Fetched:
     if access.private_addresses and address.startswith("file:///"):
         return Fetched(read_text(Path(unquote(urlsplit(address).path)), MOST_BYTES))
     reference = parse_reference(address)
+    if reference.scheme in ("https", "oci") and access.offline:
+        raise Offline(f"{shown(address)} cannot be asked: the server is set to be offline (LOCALAI_OFFLINE).")
+    if reference.scheme == "oci":
+        return _read_image(reference, access, etag)
     if reference.scheme == "https":
-        if access.offline:
-            raise Offline(
-                f"{shown(reference.url)} cannot be asked: this server is set to be offline (LOCALAI_OFFLINE)."
-            )
         file = RemoteFile(path=reference.path, url=reference.url, private_addresses=access.private_addresses)
         return _receive(file, etag)
     offer = look_up(reference, access)
     if not offer.files:
         return Fetched(read_text(access.models_path / offer.model, MOST_BYTES))
     return _receive(offer.files[0], etag)
+
+
+def _read_image(reference: Reference, access: Access, digest: str) -> Fetched:
+    """Read the layer of an image that is YAML, by its media type or its title; its digest is its tag."""
+    registry = Registry(reference.host, reference.repo, private_addresses=access.private_addresses)
+    layers = registry.read_manifest(reference.revision).get("layers")
+    for layer in layers if isinstance(layers, list) else []:
+        annotations = layer.get("annotations") or {}
+        title = str(annotations.get("org.opencontainers.image.title", "")).lower()
+        found = str(layer.get("digest"))
+        if "yaml" not in str(layer.get("mediaType")) and not title.endswith(YAML):
+            continue
+        return Fetched(None, digest) if found == digest else Fetched(_decode(registry.read_blob(found), found), found)
+    raise ConfigError(f"{reference.text} has no layer that is YAML, so it is no gallery.")
 
 
 def _receive(file: RemoteFile, etag: str) -> Fetched:
@@ -78,7 +95,11 @@ def _read(response: requests.Response, url: str) -> str:
             raise ConfigError(f"{shown(url)} sends more than {MOST_BYTES >> 20} MB; that is no gallery.")
         if time.monotonic() > deadline:
             raise DownloadFailed(f"{shown(url)} takes more than {MOST_S:.0f} s to send a text.")
+    return _decode(bytes(content), shown(url))
+
+
+def _decode(content: bytes, origin: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ConfigError(f"What {shown(url)} sends is no UTF-8 text.") from None
+        raise ConfigError(f"What {origin} sends is no UTF-8 text.") from None
