@@ -8,6 +8,7 @@ from __future__ import annotations
 import abc
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -97,6 +98,13 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def prepare(self, job: Job) -> None:
         """Look at a job before it waits; raise an `ApiError` if it can never run (prompt too long, and the like)."""
+
+    def compile_ahead(self, job: Job) -> Future[Any] | None:
+        """Have another thread make what `prepare` needs and what takes long, as compiling a constraint may; or None.
+
+        Raises, or its result does, an `ApiError` if the job can never run.
+        """
+        return None
 
     @property
     @abc.abstractmethod

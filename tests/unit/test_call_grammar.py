@@ -239,3 +239,32 @@ def test_only_one_call_may_follow_a_marker_where_one_is_allowed() -> None:
     constraint = answer_constraint(Wanted(), ABLE, TOOLS, TOOL_FORMATS["hermes"], once=True)
     assert constraint is not None and constraint.is_final
     assert not answer_constraint(Wanted(), ABLE, TOOLS, TOOL_FORMATS["hermes"]).is_final
+
+
+@pytest.mark.parametrize("name", ["qwen3-coder", "gemma4", "lfm2"])
+@pytest.mark.parametrize("required", [0, 1, 3000])
+def test_rules_for_many_parameters_are_not_deep(name: str, required: int) -> None:
+    """A compiler goes down them by recursion, and a chain of thousands has ended the process."""
+    names = [f"p{at}" for at in range(3000)]
+    schema = {
+        "type": "object",
+        "properties": {each: {"type": "integer"} for each in names},
+        "required": names[:required],
+    }
+    constraint = answer_constraint(MUST, ABLE, [Tool(name="f", parameters=schema)], TOOL_FORMATS[name])
+    assert constraint is not None
+    rules = {
+        head.partition("[")[0]: text for head, _, text in (line.partition(": ") for line in constraint.text.split("\n"))
+    }
+    depths: dict[str, int] = {}
+
+    def depth(rule: str, level: int = 0) -> int:
+        assert level < 60
+        if rule not in depths:
+            inner = [
+                each for each in re.findall(r"[a-z_0-9]+", re.sub(r'"(\\.|[^"])*"', "", rules[rule])) if each in rules
+            ]
+            depths[rule] = 1 + max((depth(each, level + 1) for each in inner if each != rule), default=0)
+        return depths[rule]
+
+    assert depth("start") < 40

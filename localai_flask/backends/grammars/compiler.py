@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.gbnf_to_lark import gbnf_to_lark
 
+from localai_flask.backends.grammars.compile_thread import CompileThread
 from localai_flask.backends.grammars.faults import in_a_line, locate, unkept
 from localai_flask.backends.grammars.framed_text import as_terminal, framed
 from localai_flask.backends.grammars.guide import Guide, Vocabulary
@@ -26,8 +28,14 @@ SPACED: JsonCompileOptions = {"whitespace_pattern": JSON_SPACE}
 COMPACT: JsonCompileOptions = {"whitespace_flexible": False}
 """What holds for one that does: a pattern for white space would win over everything else that it says."""
 SPACING = frozenset(("whitespace_flexible", "whitespace_pattern", "item_separator", "key_separator"))
+LARGEST_GRAMMAR = 1 << 16
+"""Characters of a regular expression or grammar. One of 600,000, a chain of rules, has ended the process."""
+LARGEST = 1 << 22
 MOST_COMPILED = 32
 """How many compiled constraints are kept for the requests that come again with them."""
+LIMITS = LLParserLimits(max_items_in_row=50_000, step_max_items=500_000)
+"""Room for objects with thousands of properties that may be left out, any of which could come next: each is an item or
+more; what 20,000 cost is a millisecond."""
 ENFORCED: JsonCompileOptions = {"lenient": False, "coerce_one_of": False}
 """What holds whatever it says: leaving out a keyword would be failing open."""
 
@@ -38,7 +46,8 @@ class Grammars:
     def __init__(self, vocabulary: Vocabulary, tokenizer: LLTokenizer):
         self._vocabulary = vocabulary
         self._tokenizer = tokenizer
-        self._compiled: dict[bytes, LLMatcher] = {}
+        self._thread = CompileThread()
+        self._compiled: dict[bytes, Future[LLMatcher]] = {}
         """The last ones that were used, the latest at the end."""
 
     def guide(self, constraint: Constraint, shown: Mapping[int, bytes]) -> Guide:
@@ -46,13 +55,21 @@ class Grammars:
 
         Raises `InvalidRequest` naming the keyword that cannot be enforced and its place.
         """
+        compiled = self.compile(constraint).result()
+        trigger = constraint.trigger.encode() if constraint.trigger else None
+        return Guide(compiled.deep_copy(), self._tokenizer, self._vocabulary, trigger, shown, constraint.is_final)
+
+    def compile(self, constraint: Constraint) -> Future[LLMatcher]:
+        """Have a constraint compiled by another thread; what `guide` says of it comes at once afterwards."""
+        _check_size(constraint)
         key = msgspec.msgpack.encode(constraint)
-        compiled = self._compiled.pop(key, None) or self._compile(constraint)
+        compiled = self._compiled.pop(key, None)
+        if compiled is None or (compiled.done() and compiled.exception() is not None):
+            compiled = self._thread.submit(lambda: self._compile(constraint))
         self._compiled[key] = compiled
         if len(self._compiled) > MOST_COMPILED:
             del self._compiled[next(iter(self._compiled))]
-        trigger = constraint.trigger.encode() if constraint.trigger else None
-        return Guide(compiled.deep_copy(), self._tokenizer, self._vocabulary, trigger, shown, constraint.is_final)
+        return compiled
 
     def _compile(self, constraint: Constraint) -> LLMatcher:
         grammars = []
@@ -60,7 +77,7 @@ class Grammars:
             grammars.append({**self._part(part), "name": name})
         grammars.insert(0, {**_grammar(constraint), "name": "answer"})
         self._check(constraint, grammars)
-        return LLMatcher(self._tokenizer, json.dumps({"grammars": grammars}), log_level=0)
+        return LLMatcher(self._tokenizer, json.dumps({"grammars": grammars}), log_level=0, limits=LIMITS)
 
     def _part(self, part: Constraint) -> Grammar:
         """Compile a part alone; raise `InvalidRequest` if it cannot be enforced and is not lax."""
@@ -101,6 +118,16 @@ class Grammars:
         text = json.dumps({"grammars": grammars})
         is_error, messages = LLMatcher.validate_grammar_with_warnings(text, self._tokenizer)
         return messages[0] if is_error else ""
+
+
+def _check_size(constraint: Constraint) -> None:
+    """Raise `InvalidRequest` if what a client has written is larger than the compiler's stack is for."""
+    for each in (constraint, *constraint.parts.values()):
+        is_written = each.kind in ("regex", "gbnf") or each.end
+        if is_written and len(each.text) > LARGEST_GRAMMAR:
+            raise _refusal(each, f"it has {len(each.text)} characters, and may have {LARGEST_GRAMMAR}")
+    if (size := sum(len(part.text) for part in constraint.parts.values()) + len(constraint.text)) > LARGEST:
+        raise _refusal(constraint, f"with its parts it has {size} characters, and may have {LARGEST}")
 
 
 def _grammar(constraint: Constraint) -> Grammar:

@@ -17,6 +17,8 @@ OPPOSITE = {
     "exclusiveMaximum": ("minimum", "exclusiveMinimum"),
 }
 _PLACE = re.compile(r"^(?:at )?(\d+)\((\d+)\): ")
+LONGEST_MESSAGE = 400
+"""Messages repeat the regular expression that they are about."""
 MOST_PROBES = 64
 """How many schemas are compiled at most; the engine waits meanwhile."""
 
@@ -91,4 +93,5 @@ def in_a_line(message: str) -> str:
     # An error in a regular expression comes with a drawing, and the reason at its end.
     reason = [line for line in lines if line.startswith("error: ")][:1]
     said = ": ".join(line.rstrip(".:") for line in lines[:1] + reason)
-    return _PLACE.sub(r"line \1, column \2: ", said)
+    said = _PLACE.sub(r"line \1, column \2: ", said)
+    return said if len(said) <= LONGEST_MESSAGE else said[:LONGEST_MESSAGE] + "…"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -127,6 +129,10 @@ class LlamaCppBackend(Backend):
         if self._n_keep is not None:
             sequence.may_shift(self.model.context_size, self.model.vocabulary, self._n_keep)
         job.prepared = sequence
+
+    def compile_ahead(self, job: Job) -> Future[Any] | None:
+        constraint = job.sampling.constraint
+        return None if constraint is None else self._grammars.compile(constraint)
 
     @property
     def room(self) -> int:

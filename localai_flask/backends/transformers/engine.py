@@ -7,8 +7,10 @@ ids into text and ends sequences. The library gets no more requests than it runs
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
@@ -89,6 +91,9 @@ class TransformersBackend(Backend):
         job.prompt_tokens = self.tokens.encode(job.prompt)
         if len(job.prompt_tokens) >= self.cache.context_length:
             raise ContextOverflow(len(job.prompt_tokens), self.cache.context_length, trained=self._trained)
+
+    def compile_ahead(self, job: Job) -> Future[Any] | None:
+        return self.grammars.compile(job.sampling)
 
     @property
     def room(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import Any
 
 from llguidance import LLTokenizer, TokenizerWrapper
@@ -20,6 +21,15 @@ class TokenGrammars:
     def __init__(self, tokens: Tokens):
         self._tokens = tokens
         self._grammars = Grammars(_Vocabulary(tokens), _make_tokenizer(tokens)) if tokens.eos else None
+
+    def compile(self, params: SamplingParams) -> Future[Any] | None:
+        """Have another thread compile a request's constraint, if it has one."""
+        constraint = params.constraint
+        if constraint is None:
+            return None
+        if self._grammars is None:
+            raise _endless(constraint)
+        return self._grammars.compile(constraint)
 
     def guide(self, params: SamplingParams) -> Guide | None:
         """Compile a request's constraint, if it has one; raises `InvalidRequest` if it cannot be kept."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Set
-from typing import Any
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -71,6 +71,13 @@ def json_literal(text: str) -> Expression:
     return sequence(first, *(part for each in others for part in (SPACE, each)))
 
 
+class _Given(NamedTuple):
+    """The rule for one parameter, and whether it may be left out."""
+
+    rule: Expression
+    is_optional: bool
+
+
 class ArgumentRules:
     """Adds the rules for the arguments of functions to a grammar."""
 
@@ -111,22 +118,34 @@ class ArgumentRules:
         if not properties and schema.get("additionalProperties", True) is not False:
             one = self._grammar.define(f"one_{id}", self._named(KEY, {}, f"{id}_x", param, True))
             return optional(sequence(one, Repeat(sequence(*separator, one))))
-        first = self._grammar.define(f"first_{id}_{len(properties)}", EMPTY)
-        more = self._grammar.define(f"more_{id}_{len(properties)}", EMPTY)
-        for at, (name, each) in reversed(list(enumerate(properties.items()))):
+        given: list[_Given] = []
+        for at, (name, each) in enumerate(properties.items()):
             each = _with_definitions(each, schema)
             place = f"{param}.properties.{name}"
-            one = self._grammar.define(
-                f"one_{id}_{at}", self._named(Literal(name), each, f"{id}_{at}", place, is_lax, name)
-            )
-            given = sequence(one, more)
-            firsts, mores = [given], [sequence(*separator, given)]
-            if name not in required:
-                firsts.append(first)
-                mores.append(more)
-            first = self._grammar.define(f"first_{id}_{at}", choice(firsts))
-            more = self._grammar.define(f"more_{id}_{at}", choice(mores))
-        return first
+            value = self._named(Literal(name), each, f"{id}_{at}", place, is_lax, name)
+            given.append(_Given(self._grammar.define(f"one_{id}_{at}", value), name not in required))
+        if not given:
+            return EMPTY
+        some = self._some_of(id, given, separator)
+        return optional(some) if all(each.is_optional for each in given) else some
+
+    def _some_of(self, id: str, given: Sequence[_Given], separator: tuple[Expression, ...]) -> Expression:
+        """Return the rule for one or more of these parameters, in their order, with all that are required.
+
+        It halves them, as compilers that go down a rule for each would run out of their stack.
+        """
+        if len(given) == 1:
+            return given[0].rule
+        half = len(given) // 2
+        sides = given[:half], given[half:]
+        left, right = (self._some_of(f"{id}_{name}", side, separator) for name, side in zip("lr", sides, strict=True))
+        is_left_free, is_right_free = (all(each.is_optional for each in side) for side in sides)
+        ways = [sequence(left, *separator, right)]
+        if is_right_free:
+            ways.append(left)
+        if is_left_free:
+            ways.append(right)
+        return self._grammar.define(f"some_{id}", choice(ways))
 
     def _named(self, key: Expression, schema: Any, id: str, param: str, is_lax: bool, name: str = "") -> Expression:
         """Return the expression for a parameter: its name and its value."""

@@ -8,27 +8,27 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from itertools import count
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from localai_flask.backends import create
 from localai_flask.backends.base import Backend, Event, Inquiry, Job
 from localai_flask.config.model import EngineConfig
-from localai_flask.errors import ApiError, CallerSuspended, InvalidRequest, RemoteLost, SuspectedRequest
+from localai_flask.errors import ApiError, InvalidRequest, RemoteLost
 from localai_flask.generation import Failed, ModelInfo
 from localai_flask.inquiry import Fact
 from localai_flask.pool.channel import Channel
 from localai_flask.pool.in_hand import InHand, Mark
 from localai_flask.pool.messages import Answer, Ask, Generate, Taken
+from localai_flask.pool.worker import compiling
 from localai_flask.pool.worker.activity import Activity
 from localai_flask.pool.worker.front import Front, Publish
 from localai_flask.pool.worker.loading import Loading
 from localai_flask.pool.worker.requests import Request
+from localai_flask.pool.worker.suspects import check_suspect
 
 log = logging.getLogger(__name__)
-
-SUSPENDED_S = 10.0
-"""When a caller may try again whose requests are not taken: the manager knows, and this is its usual time."""
 
 NOTICE_S = 0.1
 """How long a look at an engine that runs by itself may be put off: deadlines are seen so late, and a loop that died."""
@@ -189,7 +189,7 @@ class EngineThread(threading.Thread):
         """Return for how many seconds to wait for a command before the next step; None: until one comes."""
         has_waiting = self._front.has_waiting
         if backend.is_idle and not has_waiting:
-            return None
+            return compiling.CHECK_S if self._front.has_unready else None
         return NOTICE_S if backend.runs_by_itself and not (has_waiting and backend.room > 0) else 0.0
 
     def _notice(self) -> None:
@@ -224,13 +224,41 @@ class EngineThread(threading.Thread):
         try:
             self._front.check_limit(command.terms.limits)
             self._front.check_room(command.terms.limits, backend.room)
-            self._check_suspect(request.mark)
+            check_suspect(self.config.name, request.mark, self._suspects)
             self.publish(channel, [(request_id, Taken())])
-            self._have_looked_at(request.mark, lambda: backend.prepare(job))
+            request.is_ready = self._have_looked_at(request.mark, lambda: self._look_at(request))
         except ApiError as error:
             self.publish(channel, [(request_id, Failed(error.info))])
             return
         self._front.add(request)
+
+    def _look_at(self, request: Request) -> bool:
+        """Have the engine prepare a job; return whether it did at once, or needs what another thread makes first."""
+        backend, job = self._backend, request.work
+        assert backend is not None and isinstance(job, Job)
+        ahead = backend.compile_ahead(job)
+        if ahead is not None and not compiling.ends_soon(ahead):
+            compiling.call_when_made(ahead, lambda made: self._inbox.put(lambda: self._end_look(request, made)))
+            return False
+        if ahead is not None:
+            ahead.result()
+        backend.prepare(job)
+        return True
+
+    def _end_look(self, request: Request, made: Future[Any]) -> None:
+        """Let a request start for which all is made, or end it if that failed; what ended meanwhile is no error."""
+        backend, front = self._backend, self._front
+        assert backend is not None and isinstance(request.work, Job)
+        if not front.holds(request) or request.is_ready:
+            return
+        try:
+            self._have_looked_at(request.mark, made.result)
+            self._have_looked_at(request.mark, functools.partial(backend.prepare, request.work))
+        except ApiError as error:
+            front.cancel(request, backend)
+            self.publish(request.route[0], [(request.route[1], Failed(error.info))])
+        else:
+            front.make_ready(request)
 
     def _ask(self, channel: Channel, asked: list[tuple[int, Ask]], arrived: float) -> None:
         """Take in the questions of one group, which count as one request."""
@@ -244,7 +272,7 @@ class EngineThread(threading.Thread):
             try:
                 if group is None:
                     self._front.check_limit(command.terms.limits)
-                self._check_suspect(request.mark)
+                check_suspect(self.config.name, request.mark, self._suspects)
                 answer = self._have_looked_at(request.mark, functools.partial(self._answer, inquiry))
                 if answer is None and group is None:
                     self._front.check_inquiry_room(command.terms.limits)
@@ -258,19 +286,6 @@ class EngineThread(threading.Thread):
                 self._front.add(request)
         if answers:
             self.publish(channel, answers)
-
-    def _check_suspect(self, mark: Mark) -> None:
-        if mark.caller in self._suspects:
-            raise CallerSuspended(
-                f"The worker of model {self.config.name} has died of several requests of this key, so none is taken "
-                "from it for some time; report this with the server's log.",
-                retry_after=SUSPENDED_S,
-            )
-        if mark.request in self._suspects:
-            raise SuspectedRequest(
-                f"The worker of model {self.config.name} died when it last ran this request alone, so it is not run "
-                "again for some minutes; change the request, and report this with the server's log."
-            )
 
     def _have_looked_at(self, mark: Mark, look: Callable[[], T]) -> T:
         """Let the engine look at one request, whose own error any exception is, so that no other ends with it.

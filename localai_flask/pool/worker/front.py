@@ -45,6 +45,7 @@ class Front:
         self._unanswered: list[Request] = []
         """Those that have come since the last step and wait."""
         self._told_places = 0.0
+        self._unready = 0
 
     def __len__(self) -> int:
         """How many requests there are."""
@@ -52,7 +53,13 @@ class Front:
 
     @property
     def has_waiting(self) -> bool:
-        return bool(len(self._jobs) or len(self._inquiries))
+        """Whether somebody waits whom the engine could start."""
+        return len(self._jobs) > self._unready or bool(len(self._inquiries))
+
+    @property
+    def has_unready(self) -> bool:
+        """Whether somebody waits until the engine has looked at it."""
+        return self._unready > 0
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -93,14 +100,27 @@ class Front:
         )
 
     def add(self, request: Request) -> None:
-        """Let a request wait that the engine has looked at."""
+        """Let a request wait that the engine has looked at, or looks at still."""
         self._requests.add(request)
+        if not request.is_ready:
+            self._unready += 1
+            self._in_hand.keep(request.id, request.mark)
         terms = request.terms
         if terms.trace:
             request.trace = RequestTrace(terms.trace, self._name, request.arrived)
         self._line_of(request).add(request.id, terms.caller, (int(terms.is_background), terms.priority))
         self._first_deadline = min(self._first_deadline, request.deadline)
         self._unanswered.append(request)
+
+    def holds(self, request: Request) -> bool:
+        """Return whether a request still waits or runs."""
+        return self._requests.find(request.id) is request
+
+    def make_ready(self, request: Request) -> None:
+        """Note that the engine has looked at a request that waits."""
+        self._unready -= not request.is_ready
+        request.is_ready = True
+        self._in_hand.drop(request.id)
 
     def _line_of(self, request: Request) -> Line:
         return self._jobs if isinstance(request.work, Job) else self._inquiries
@@ -123,6 +143,8 @@ class Front:
     def _start_job(self, id: int, backend: Backend) -> None:
         request = self._requests.find(id)
         assert request is not None and isinstance(request.work, Job)
+        if not request.is_ready:
+            return
         self._in_hand.begin(request.mark)
         if not backend.start(request.work):
             self._in_hand.drop()
@@ -236,6 +258,8 @@ class Front:
 
     def _forget(self, request: Request, *, is_usual: bool) -> None:
         line = self._line_of(request)
+        if not request.is_ready:
+            self.make_ready(request)
         line.remove(request.id)
         line.end(request.id, is_usual=is_usual)
         self._requests.remove(request)

@@ -24,6 +24,8 @@ class Request:
     terms: Terms
     mark: Mark
     arrived: float
+    is_ready: bool = True
+    """Whether the engine has looked at it; one that takes long to look at waits meanwhile, and is passed by others."""
     has_started: bool = False
     is_told_to_wait: bool = False
     place: int = 0

@@ -1,0 +1,41 @@
+"""Requests for which another thread makes something first, while the engine goes on with those beside them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from typing import Any
+
+from localai_flask.errors import InvalidRequest
+
+SHORT_S = 0.02
+"""How long the engine waits itself: most is made in a millisecond."""
+LIMIT_S = 30.0
+CHECK_S = 0.25
+"""How often deadlines are looked at while nothing runs and a request waits for what another thread makes."""
+
+
+def ends_soon(made: Future[Any]) -> bool:
+    """Return whether something is made, now or in a moment."""
+    return bool(wait([made], SHORT_S).done)
+
+
+def call_when_made(made: Future[Any], call: Callable[[Future[Any]], None]) -> None:
+    """Call, from another thread, once something is made; with what raises `InvalidRequest`, if that takes too long."""
+    late = threading.Timer(LIMIT_S, lambda: call(_too_late()))
+    late.daemon = True
+    late.start()
+    made.add_done_callback(lambda _: late.cancel())
+    made.add_done_callback(call)
+
+
+def _too_late() -> Future[Any]:
+    late: Future[Any] = Future()
+    late.set_exception(
+        InvalidRequest(
+            f"The form of the answer, or of its tools, takes more than {LIMIT_S:.0f} s to compile; ask for a simpler "
+            "one, or send fewer tools."
+        )
+    )
+    return late
