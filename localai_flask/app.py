@@ -30,6 +30,9 @@ from localai_flask.api.pages import health, metrics, openapi, requests
 from localai_flask.api.pages import models as model_routes
 from localai_flask.api.rerank import routes as rerank_routes
 from localai_flask.api.responses import routes as responses_routes
+from localai_flask.chat.prompt.jinja.render import render
+from localai_flask.config.families import sampling_for
+from localai_flask.config.model_yaml.schema import keys_of
 from localai_flask.config.registry import Registry
 from localai_flask.errors import Unavailable
 from localai_flask.gallery.index.galleries import Galleries
@@ -72,6 +75,13 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     errors.register(app, dict.fromkeys(anthropic_errors.MARKS, anthropic_errors.encode_error))
     _register_blueprints(app)
     return app
+
+
+def warm_up() -> None:
+    """Make what a first request would wait for, where that is the same for all; before the fork, it is made once."""
+    sampling_for("-")
+    keys_of(())
+    render("", {})
 
 
 def take_up_settings(app: Flask, settings: Settings) -> None:

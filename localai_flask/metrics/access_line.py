@@ -15,12 +15,16 @@ SPARED = "-"
 """For what a request has not."""
 
 
+APART = frozenset({"time", "client", "method", "route", "status", "total_ms", "id"})
+"""What stands at the beginning and the end of a plain line."""
+
+
 def describe(record: RequestRecord, now: float) -> dict[str, Any]:
     """Return what is told of an answered request, by names; times are in milliseconds, and the phases add up."""
     phases = record.phases(now)
     times = {f"{name}_ms": micros / 1000 for name, micros in phases._asdict().items()}
     return {
-        "time": datetime.fromtimestamp(record.arrived_at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+        "time": _time_of(record),
         "id": record.id,
         "client": record.client,
         "method": record.method,
@@ -39,19 +43,25 @@ def describe(record: RequestRecord, now: float) -> dict[str, Any]:
     }
 
 
+def _time_of(record: RequestRecord) -> str:
+    return datetime.fromtimestamp(record.arrived_at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
 def render_json(record: RequestRecord, now: float) -> str:
     return json.dumps(describe(record, now), ensure_ascii=False)
 
 
 def render_plain(record: RequestRecord, now: float) -> str:
     """Render time, client, method, route and status, and then what there is to say as name=value."""
-    told = describe(record, now)
-    head = (told.pop("time"), told.pop("client"), told.pop("method"), told.pop("route"), told.pop("status"))
-    total, id = told.pop("total_ms"), told.pop("id")
-    if not record.model:
-        told = {name: told[name] for name in ("key", "error")}
+    head = (_time_of(record), record.client, record.method, record.route, record.status)
+    told: dict[str, Any]
+    if record.model:
+        told = {name: value for name, value in describe(record, now).items() if name not in APART}
+    else:
+        told = {"key": record.key or None, "error": record.code or None}
     pairs = [f"{name}={_word(value)}" for name, value in told.items() if value is not None]
-    return " ".join([*(str(part or SPARED) for part in head), *pairs, f"total_ms={_word(total)}", f"id={id}"])
+    total_ms = sum(record.phases(now)) / 1000
+    return " ".join([*(str(part or SPARED) for part in head), *pairs, f"total_ms={total_ms:.3f}", f"id={record.id}"])
 
 
 def _word(value: Any) -> str:

@@ -5,6 +5,7 @@ Knows no socket. gunicorn parses the head; of the body only the end is sought, a
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from collections import deque
@@ -19,7 +20,7 @@ from gunicorn.http.errors import (
     InvalidHeader,
     LimitRequestHeaders,
 )
-from gunicorn.http.message import Request
+from gunicorn.http.message import Request, _ip_in_allow_list
 from gunicorn.http.unreader import Unreader
 
 MAX_HEAD = 64 * 1024
@@ -62,6 +63,33 @@ class Received(Unreader):  # type: ignore[misc]
         tail = bytes(self._tail)
         self._tail.clear()
         return tail
+
+
+class ParserSettings:
+    """gunicorn's settings as its parser asks for them, a dozen for each request: each is looked up once."""
+
+    def __init__(self, cfg: Any):
+        self._cfg = cfg
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._cfg, name)
+        setattr(self, name, value)
+        return value
+
+
+class ParsedRequest(Request):  # type: ignore[misc]
+    """gunicorn's request, which remembers whom it trusts."""
+
+    def _peer_is_trusted_proxy(self) -> bool:
+        if not isinstance(self.peer_addr, tuple):
+            return True
+        networks = self.cfg.forwarded_allow_networks()
+        return _is_trusted(self.peer_addr[0], tuple(self.cfg.forwarded_allow_ips), tuple(networks))
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_trusted(address: str, allowed: tuple[str, ...], networks: tuple[Any, ...]) -> bool:
+    return bool(_ip_in_allow_list(address, allowed, networks))
 
 
 class Arrival:
@@ -124,7 +152,7 @@ class Arrival:
         self._head.clear()
         self._begun = time.monotonic()
         self._received.hold(head)
-        self.request = Request(self._cfg, self._received, self._client)
+        self.request = ParsedRequest(self._cfg, self._received, self._client)
         self.size = len(head)
         reader = self.request.body.reader
         if isinstance(reader, ChunkedReader):

@@ -36,12 +36,6 @@ class ClientSocket(socket.socket):
         """Take over what `accept` returned."""
         client = cls(accepted.family, accepted.type, accepted.proto, accepted.detach())
         client.patience_s = patience_s
-        if client.family != socket.AF_UNIX:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in KEEPALIVE.items():
-                client.setsockopt(socket.IPPROTO_TCP, option, value)
-            # Also after our close: the kernel keeps what was not sent for a client that takes nothing, for minutes.
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(2000 * patience_s))
         return client
 
     def sendall(self, data: Any, flags: int = 0) -> None:
@@ -67,3 +61,14 @@ class ClientSocket(socket.socket):
         self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close it with a reset
         log.warning("gave a client up that has taken nothing for %g s", self.patience_s)
         return BrokenPipeError(errno.EPIPE, "the client takes nothing")
+
+
+def prepare_listener(listener: Any, patience_s: float) -> None:
+    """Have the kernel give up clients whose machines have vanished: what is accepted has the listener's options."""
+    if listener.family == socket.AF_UNIX:
+        return
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE.items():
+        listener.setsockopt(socket.IPPROTO_TCP, option, value)
+    # Also after our close: the kernel keeps what was not sent for a client that takes nothing, for minutes.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(2000 * patience_s))

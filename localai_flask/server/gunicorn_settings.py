@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import gc
 import importlib
 import os
 import signal
@@ -133,7 +134,8 @@ def when_ready(server: Any) -> None:
     except OSError as error:
         server.log.error("cannot start the pool of model workers: %s; XDG_RUNTIME_DIR names its folder", error)
         sys.exit(1)
-    importlib.import_module("localai_flask.app")  # so that a web worker in a dead one's place serves at once
+    importlib.import_module("localai_flask.app").warm_up()  # so that a web worker in a dead one's place serves at once
+    gc.freeze()
     server.handle_term = server.handle_int = _drain
     server.reload = lambda: _renew(server)
     if _settings.settings_file:
@@ -227,6 +229,8 @@ def post_worker_init(worker: Any) -> None:
     if not worker.alive:  # told to leave while the application was made; connections that are there are served
         drain_until(time.monotonic() + max(0.0, graceful_timeout - FAREWELL_S))
     worker.wsgi.extensions["in_flight"].serve(Runtime.from_environment().path)
+    gc.collect()
+    gc.freeze()  # what stays is not searched for garbage again, which would halt all requests for 0.1 s
     web_workers.take_over(worker.age)
 
 

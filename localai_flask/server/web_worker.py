@@ -13,6 +13,7 @@ import selectors
 import socket
 import sys
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
@@ -23,9 +24,10 @@ from gunicorn.http import errors, wsgi
 from gunicorn.workers.gthread import ThreadWorker
 
 from localai_flask.server import fork_signals, refusal
-from localai_flask.server.arrival import Arrival
-from localai_flask.server.client_socket import ClientSocket
+from localai_flask.server.arrival import Arrival, ParserSettings
+from localai_flask.server.client_socket import ClientSocket, prepare_listener
 from localai_flask.server.connection import Arrived, Connection
+from localai_flask.server.goodbyes import Goodbyes
 from localai_flask.server.succession import web_workers
 from localai_flask.settings import Settings
 
@@ -41,13 +43,10 @@ LEAST_HELD = 256 * 2**20
 SMALL = 64 * 1024
 """A request up to this size is not closed for the memory that it takes."""
 SWEEP_S = 0.5
-GOODBYE_S = 2.0
-"""How long a client that says nothing is listened to after its last answer, which a reset would throw away (RFC 9112,
-section 9.6)."""
-LONGEST_GOODBYE_S = 30.0
-"""How long one is listened to that still sends what has been refused, as nginx does before it looks at the answer."""
 GOODBYE_BODIES = 4
-"""How many of the largest bodies are thrown away meanwhile."""
+"""How many of the largest bodies are thrown away that a client still sends after its last answer."""
+TURN_S = 0.25
+"""How long a request waits at most to be looked at, as some of those before it may wait for a disk or a database."""
 STOP_S = 2.0
 """How long a stopping worker waits for another request on a connection that is open."""
 OUT_OF_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -58,17 +57,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         settings = Settings.from_environment()
         self._most_bytes = settings.upload_limit * 2**20
+        self._parser_settings = ParserSettings(self.cfg)
         self._most_held = max(LEAST_HELD, 4 * self._most_bytes)
         self._patience_s = settings.client_timeout
         self._most_connections: int = self.cfg.worker_connections
         self._waiting: dict[Connection, None] = {}
         """Connections on which a request may arrive, in the order in which they began to wait for it."""
-        self._leaving: dict[Connection, None] = {}
+        self._line: deque[Connection] = deque()
+        """Those whose requests wait to be looked at (api/door/admission.py)."""
+        self._goodbyes = Goodbyes(lambda: self.poller, GOODBYE_BODIES * self._most_bytes, self._close)
         self._held = 0
         self._next_sweep = 0.0
         self._reads_itself = not self.cfg.is_ssl and self.cfg.proxy_protocol == "off"
         if self._reads_itself:
             self.worker_connections = self.max_keepalived = sys.maxsize  # gunicorn would stop accepting, probes too
+        self._addresses: dict[Any, Any] = {}
+        """Where each listener listens."""
         self._probes: dict[str, ThreadPoolExecutor] = {}
         self._door: Any = None
 
@@ -96,13 +100,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 raise
             return
         self.nr_conns += 1
-        conn = Connection(self.cfg, ClientSocket.adopt(accepted, self._patience_s), client, listener.getsockname())
+        if listener not in self._addresses:
+            self._addresses[listener] = listener.getsockname()
+        conn = Connection(self.cfg, ClientSocket.adopt(accepted, self._patience_s), client, self._addresses[listener])
         if self.nr_conns > self._most_connections and not self._make_room():
             self._refuse(conn, HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "This server has no connection to spare.")
             return
         self._await_request(conn)
 
     def set_accept_enabled(self, enabled: bool) -> None:
+        if enabled:
+            for listener in self.sockets:
+                prepare_listener(listener, self._patience_s)
         super().set_accept_enabled(enabled)
         if not enabled and not self.alive:
             self._close_doors()
@@ -123,24 +132,29 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _make_room(self) -> bool:
         """Close the connection that has waited longest, one on which nothing arrives first; return if there was one."""
         idle = (conn for conn in self._waiting if not conn.arrival.has_begun)
-        conn = next(itertools.chain(self._leaving, idle, self._waiting), None)
+        conn = next(itertools.chain(self._goodbyes, idle, self._waiting), None)
         if conn is None:
             return False
         if conn in self._waiting and conn.arrival.has_begun:
             self._refuse(conn, HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "This server has no connection to spare.")
-        if conn in self._leaving or conn in self._waiting:
+        if conn in self._goodbyes or conn in self._waiting:
             self._close(conn)
         return True
 
     def _await_request(self, conn: Connection) -> None:
-        conn.arrival = Arrival(self.cfg, conn.client, self._most_bytes, self._patience_s)
-        conn.deadline = time.monotonic() + (self.cfg.keepalive if self.alive else STOP_S)
         conn.sock.setblocking(False)
-        self._waiting[conn] = None
+        self._expect_request(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._receive, conn))
         if conn.rest:
             data, conn.rest = conn.rest, b""
             self._take(conn, data)
+
+    def _expect_request(self, conn: Connection) -> None:
+        """Have a connection wait behind those that wait already."""
+        conn.arrival = Arrival(self._parser_settings, conn.client, self._most_bytes, self._patience_s)
+        conn.deadline = time.monotonic() + (self.cfg.keepalive if self.alive else STOP_S)
+        self._waiting.pop(conn, None)
+        self._waiting[conn] = None
 
     # --- requests arrive
 
@@ -167,9 +181,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._note(conn.client, None, refusal.status_of(error), refusal.MALFORMED)
             self._say_goodbye(conn)
         except Exception as error:
-            self._send(conn, refusal.admit_mistake(conn.arrival.request, error))
-            self._note(conn.client, conn.arrival.request, HTTPStatus.INTERNAL_SERVER_ERROR, refusal.MISTAKE)
-            self._say_goodbye(conn)
+            self._fail(conn, error)
+
+    def _fail(self, conn: Connection, error: Exception) -> None:
+        """Answer a request on which this thread has made a mistake."""
+        self._send(conn, refusal.admit_mistake(conn.arrival.request, error))
+        self._note(conn.client, conn.arrival.request, HTTPStatus.INTERNAL_SERVER_ERROR, refusal.MISTAKE)
+        self._say_goodbye(conn)
 
     def _read_on(self, conn: Connection, data: bytes) -> None:
         rest = conn.arrival.feed(data)
@@ -177,16 +195,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.deadline = conn.arrival.deadline
         if rest is not None:
             conn.rest = rest
-            self._forget(conn)
-            self.enqueue_req(conn)
+            self._serve(conn)
             return
         request = conn.arrival.request
         if request is not None and request._expected_100_continue:
             request._expected_100_continue = False
             if self._refuses_unread(conn):
                 conn.arrival.give_up()
-                self._forget(conn)
-                self.enqueue_req(conn)
+                self._serve(conn)
                 return
             self._send(conn, b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._held > self._most_held:
@@ -211,58 +227,92 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 return
             self._refuse(conn, HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "This server holds too many requests.")
 
-    def enqueue_req(self, conn: Any) -> None:
-        """Have a thread answer the request; probes have their own."""
-        pool = None
-        if self._reads_itself:
-            request = conn.arrival.request
-            request._expected_100_continue = False  # the body is here, or will never be read
-            conn.initialized, conn.parser = True, Arrived(request)
-            pool = self._probes.get(request.path.rstrip("/"))
-            conn.sock.is_answering = False
-            conn.sock.arrived = time.monotonic()
-            conn.sock.patience_s = self._patience_s if pool is None else PROBE_PATIENCE_S
-            if pool is None and not self._admit(conn):
-                return
-        future = (pool or self.tpool).submit(self.handle, conn)
+    def _serve(self, conn: Connection) -> None:
+        """Have a thread answer a request that is whole, unless the door refuses it."""
+        request = conn.arrival.request
+        request._expected_100_continue = False  # the body is here, or will never be read
+        conn.sock.arrived = time.monotonic()
+        if (pool := self._probes.get(request.path.rstrip("/"))) is not None:
+            self._forget(conn)
+            self._submit(conn, pool, PROBE_PATIENCE_S)
+            return
+        client = conn.client[0] if isinstance(conn.client, tuple) else ""
+        door = self._open_door()
+        admitted = door.admit(request, conn.arrival.body, client)
+        if isinstance(admitted, bytes):
+            if self._answer_at_door(conn, admitted):
+                self._expect_request(conn)  # still registered, as under a flood each step counts
+            return
+        self._forget(conn)
+        conn.sock.admitted = admitted
+        if admitted is None or door.take_turn(admitted):
+            self._submit(conn, self.tpool, self._patience_s)
+        else:
+            conn.deadline = time.monotonic() + TURN_S
+            self._line.append(conn)
+
+    def _submit(self, conn: Connection, pool: ThreadPoolExecutor, patience_s: float) -> None:
+        conn.initialized, conn.parser = True, Arrived(conn.arrival.request)
+        conn.sock.is_answering = False
+        conn.sock.patience_s = patience_s
+        future = pool.submit(self.handle, conn)
         future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
-    def _admit(self, conn: Connection) -> bool:
-        """Take a place for a request that needs one; answer it at once if there is none."""
-        request = conn.arrival.request
-        client = conn.client[0] if isinstance(conn.client, tuple) else ""
-        admitted = self._open_door().admit(request, conn.arrival.body, client)
-        if not isinstance(admitted, bytes):
-            conn.sock.admitted = admitted
-            return True
-        self._send(conn, admitted)
+    def _answer_at_door(self, conn: Connection, refused: bytes) -> bool:
+        """Refuse a request; return whether another one may come on its connection."""
+        self._send(conn, refused)
         self._hold(conn, 0)
-        if request.should_close() or conn.rest:  # what came behind it would be answered within this call, and so on
+        if conn.arrival.request.should_close() or conn.rest:  # what came behind it would be answered within this call
             self._say_goodbye(conn)
-        else:
+            return False
+        return True
+
+    def _advance_line(self) -> None:
+        """Give those in line their turns, and refuse those whose model has said that it is full.
+
+        They have no threads as long as they wait, since hundreds of these would take the processor from each other.
+        """
+        while self._line:
+            conn = self._line[0]
+            admitted = conn.sock.admitted
+            refused = self._door.refuse_late(conn.arrival.request, admitted)
+            if refused is None and not self._door.take_turn(admitted) and time.monotonic() < conn.deadline:
+                return
+            self._line.popleft()
+            try:
+                self._end_wait(conn, refused)
+            except Exception as error:
+                self._fail(conn, error)
+
+    def _end_wait(self, conn: Connection, refused: bytes | None) -> None:
+        if refused is None:
+            self._submit(conn, self.tpool, self._patience_s)
+            return
+        admitted, conn.sock.admitted = conn.sock.admitted, None
+        admitted.release()
+        if self._answer_at_door(conn, refused):
             self._await_request(conn)
-        return False
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        if self._line:
+            timeout = min(timeout, max(0.0, self._line[0].deadline - time.monotonic()))
+        super().wait_for_and_dispatch_events(timeout)
+        self._advance_line()
 
     def _open_door(self) -> Any:
         if self._door is None:
             from localai_flask.api.door.admission import Door  # the arbiter imports this module, and needs no Flask
 
-            self._door = Door(self.wsgi)
+            self._door = Door(self.wsgi, lambda: self.method_queue.defer(self._advance_line))
         return self._door
 
     def handle(self, conn: Any) -> bool:
-        """Answer a request in its thread, when it is its turn; return whether the connection stays."""
+        """Answer a request in its thread; return whether the connection stays."""
         admitted = conn.sock.admitted if self._reads_itself else None
         if admitted is None:
             return bool(super().handle(conn))
-        request = conn.arrival.request
         try:
-            refused = self._door.enter(request, admitted)
-            if refused is None:
-                return bool(super().handle(conn))
-            conn.sock.setblocking(True)
-            conn.sock.sendall(refused)
-            return not request.should_close()
+            return bool(super().handle(conn))
         finally:
             self._door.leave(admitted)
 
@@ -284,7 +334,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _forget(self, conn: Connection) -> None:
         self._waiting.pop(conn, None)
-        self._leaving.pop(conn, None)
+        self._goodbyes.forget(conn)
         try:
             self.poller.unregister(conn.sock)
         except (KeyError, ValueError, OSError):
@@ -297,34 +347,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.close()
 
     def _say_goodbye(self, conn: Connection) -> None:
-        """Signal that nothing more comes, and close when the client has done so too, or a moment later."""
+        """Part from a client that has its last answer."""
         self._hold(conn, 0)
         self._forget(conn)
-        try:
-            conn.sock.setblocking(False)
-            if conn.sock.was_given_up:
-                raise BrokenPipeError
-            conn.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            self._close(conn)
-            return
-        now = time.monotonic()
-        conn.deadline, conn.last_deadline = now + GOODBYE_S, now + LONGEST_GOODBYE_S
-        self._leaving[conn] = None
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._discard, conn))
-
-    def _discard(self, conn: Connection, _: socket.socket) -> None:
-        if conn not in self._leaving:
-            return
-        try:
-            data = conn.sock.recv(READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        conn.discarded += len(data)
-        conn.deadline = min(time.monotonic() + GOODBYE_S, conn.last_deadline)
-        if not data or conn.discarded > GOODBYE_BODIES * self._most_bytes:
+        if not self._goodbyes.begin(conn):
             self._close(conn)
 
     def murder_pending(self) -> None:
@@ -336,7 +362,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._next_sweep = now + SWEEP_S
         if web_workers.is_relieved(self.age):
             self._retire()
-        for conn in [conn for conn in self._leaving if conn.deadline <= now]:
+        for conn in [conn for conn in self._goodbyes if conn.deadline <= now]:
             self._close(conn)
         for conn in [conn for conn in self._waiting if conn.deadline <= now]:
             if conn.arrival.has_begun:

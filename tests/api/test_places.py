@@ -126,15 +126,15 @@ class TestDoor:
     ) -> None:
         now = 100.0
         monkeypatch.setattr(admission.time, "monotonic", lambda: now)
-        ours = admission.Door(app)
+        ours = admission.Door(app, lambda: None)
         chat, full = b'{"model": "a", "messages": []}', Overloaded("full", retry_after=7).info
         first = ours.admit(Posted("/v1/chat/completions"), chat, "")
-        assert isinstance(first, admission.Admitted) and ours.enter(Posted("/v1/chat/completions"), first) is None
+        assert isinstance(first, admission.Admitted) and ours.refuse_late(Posted("/v1/chat/completions"), first) is None
         waiting = ours.admit(Posted("/v1/chat/completions"), chat, "")
         first.overload = full
         ours.leave(first)
         assert isinstance(waiting, admission.Admitted)
-        late = ours.enter(Posted("/v1/chat/completions"), waiting)
+        late = ours.refuse_late(Posted("/v1/chat/completions"), waiting)
         assert late is not None and late.startswith(b"HTTP/1.1 503 ") and b"\r\nRetry-After: 7\r\n" in late
         assert isinstance(ours.admit(Posted("/v1/chat/completions"), chat, ""), bytes)
         for request, body in (
@@ -149,25 +149,20 @@ class TestDoor:
         now += admission.FULL_S
         assert isinstance(ours.admit(Posted("/v1/chat/completions"), chat, ""), admission.Admitted)
 
-    def test_a_few_at_a_time_are_looked_at_and_nobody_waits_for_long(
-        self, app: Flask, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(admission, "TURN_S", 0.05)
-        app.extensions["places"] = Places(admission.TURNS + 2)
-        ours, request = admission.Door(app), Posted("/v1/completions")
+    def test_a_few_at_a_time_are_looked_at(self, app: Flask) -> None:
+        app.extensions["places"] = Places(admission.TURNS + 1)
+        turns: list[None] = []
+        ours, request = admission.Door(app, lambda: turns.append(None)), Posted("/v1/completions")
         taken = [ours.admit(request, b"{}", "") for _ in range(admission.TURNS + 1)]
-        for each in taken:
-            assert isinstance(each, admission.Admitted) and ours.enter(request, each) is None
-        first, *_, last = taken
-        assert isinstance(first, admission.Admitted) and first.turns is not None
-        assert isinstance(last, admission.Admitted) and last.turns is None, "it went on without a turn"
+        first, *others, last = taken
+        assert all(isinstance(each, admission.Admitted) for each in taken)
+        assert all(ours.take_turn(each) for each in (first, *others)) and not ours.take_turn(last)
         first.settle()
         first.settle()
-        after = ours.admit(request, b"{}", "")
-        assert isinstance(after, admission.Admitted) and ours.enter(request, after) is None and after.turns is not None
+        assert len(turns) == 1 and ours.take_turn(last), "a turn is given back once"
 
     def test_all_that_waits_for_no_model_passes(self, app: Flask) -> None:
-        ours, get = admission.Door(app), Posted("/v1/models")
+        ours, get = admission.Door(app, lambda: None), Posted("/v1/models")
         get.method = "GET"
         assert ours.admit(get, b"", "") is None
         assert ours.admit(Posted("/nowhere"), b"", "") is None

@@ -37,7 +37,7 @@ def test_what_nobody_thought_of_ends_one_connection_and_not_the_worker(monkeypat
 
     listener = socket.create_server(("127.0.0.1", 0))
     worker = Worker(1, 0, [listener], None, 30, Config(), None)
-    monkeypatch.setattr(worker, "_admit", fail)
+    monkeypatch.setattr(worker, "_serve", fail)
     noted: list[object] = []
     monkeypatch.setattr(worker, "_note", lambda *words: noted.append(words[2:]))
     with selectors.DefaultSelector() as worker.poller, socket.create_connection(listener.getsockname()) as client:
@@ -47,7 +47,7 @@ def test_what_nobody_thought_of_ends_one_connection_and_not_the_worker(monkeypat
         for key, _ in worker.poller.select(5):
             key.data(key.fileobj)
         answer = client.makefile("rb").read()
-        for conn in list(worker._leaving):
+        for conn in list(worker._goodbyes):
             worker._close(conn)
     worker.tmp.close()
     listener.close()

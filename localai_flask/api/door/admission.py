@@ -28,12 +28,11 @@ from localai_flask.api.request.content_coding import coding_of
 from localai_flask.errors import ApiError, ErrorInfo
 from localai_flask.metrics.request_record import RequestRecord
 
-TURNS, TURN_S = 4, 0.25
-"""How many requests are looked at together, as more only take the processor from each other; and how long another one
-waits for that at most, as some may have to wait for a disk or a database."""
+TURNS = 4
+"""How many requests are looked at together, as more only take the processor from each other."""
 FULL_S = 0.1
 """How long a model counts as full that has said so: not longer than nobody would mind to be refused in error."""
-MOST_FULL = 1000
+MOST_FULL = MOST_PATHS = 1000
 CHECKS: tuple[Callable[[], None], ...] = (hosts.require_known_host, auth.require_key, cors.refuse_foreign_pages)
 """What may refuse a request before its body is read, in this order; each raises an `ApiError`."""
 CREDENTIALS = frozenset(name.upper() for name in ("Authorization", *auth.KEY_HEADERS))
@@ -65,26 +64,32 @@ class Admitted:
         self.client = client
         self.asked = asked
         self.overload: ErrorInfo | None = None
-        self.turns: Semaphore | None = None
-        """Where its turn is given back, as long as it has one."""
+        self.end_turn: Callable[[], None] | None = None
+        """What to call when its turn is over, as long as it has one."""
 
     def settle(self) -> None:
         """Let another one be looked at, since this one only waits from here on; may be called again."""
-        turns, self.turns = self.turns, None
-        if turns is not None:
-            turns.release()
+        end_turn, self.end_turn = self.end_turn, None
+        if end_turn is not None:
+            end_turn()
 
     def release(self) -> None:
         self.place.release()
 
 
 class Door:
-    """Decides about the requests of one web worker: `admit` in its main thread, the rest in the request's own."""
+    """Decides about the requests of one web worker: in its main thread, but for `leave`, which each one's own calls.
 
-    def __init__(self, app: Flask):
+    `on_turn` is called, in any thread, when another request may be looked at.
+    """
+
+    def __init__(self, app: Flask, on_turn: Callable[[], None]):
         self._app = app
+        self._on_turn = on_turn
         self._urls = app.url_map.bind("")
         self._turns = Semaphore(TURNS)
+        self._rules: dict[str, Rule | None] = {}
+        """The rules of paths that have been asked for; None for those that need no place."""
         self._full: dict[Asked, tuple[float, ErrorInfo]] = {}
         """Until when what is asked is refused, and with which words."""
 
@@ -120,10 +125,19 @@ class Door:
                 return True
         return False
 
-    def enter(self, request: Any, admitted: Admitted) -> bytes | None:
-        """Wait for the turn of a request that has its thread; return the answer if its model is full meanwhile."""
-        if self._turns.acquire(timeout=TURN_S):
-            admitted.turns = self._turns
+    def take_turn(self, admitted: Admitted) -> bool:
+        """Have a request looked at now; return False if as many as may be are looked at already."""
+        if not self._turns.acquire(blocking=False):
+            return False
+        admitted.end_turn = self._end_turn
+        return True
+
+    def _end_turn(self) -> None:
+        self._turns.release()
+        self._on_turn()
+
+    def refuse_late(self, request: Any, admitted: Admitted) -> bytes | None:
+        """Return the answer to a request that was let in if its model has said meanwhile that it is full."""
         info = self._known_full(admitted.asked)
         return None if info is None else self._refuse(request, admitted.rule, admitted.client, info)
 
@@ -141,15 +155,20 @@ class Door:
 
     def _rule_of(self, request: Any) -> Rule | None:
         """Find the rule of a request that needs a place."""
-        headers = dict(request.headers)
-        if request.method != "POST" or "ORIGIN" in headers:  # a page of the web could not read what is said here
-            return None
+        if request.method != "POST" or any(name == "ORIGIN" for name, _ in request.headers):
+            return None  # a page of the web could not read what is said here
+        if request.path not in self._rules:
+            if len(self._rules) >= MOST_PATHS:
+                self._rules.clear()
+            self._rules[request.path] = self._match(request.path)
+        return self._rules[request.path]
+
+    def _match(self, path: str) -> Rule | None:
         try:
-            rule, _ = self._urls.match(tidy_path(request.path), request.method, return_rule=True)
+            rule, _ = self._urls.match(tidy_path(path), "POST", return_rule=True)
         except HTTPException:
             return None
-        view = self._app.view_functions[rule.endpoint]
-        return rule if getattr(view, TAKES_PLACE, False) else None
+        return rule if getattr(self._app.view_functions[rule.endpoint], TAKES_PLACE, False) else None
 
     def _refuse(self, request: Any, rule: Rule, client: str, info: ErrorInfo) -> bytes:
         headers = dict(request.headers)
