@@ -27,7 +27,7 @@ MOST_BYTES = 32 << 20
 MOST_S = 60.0
 """How long a text may take to come."""
 CHUNK = 1 << 16
-YAML = (".yaml", ".yml")
+YAML, TITLE = (".yaml", ".yml"), "org.opencontainers.image.title"
 NOT_MODIFIED, BAD_REQUEST = 304, 400
 
 
@@ -62,9 +62,9 @@ def _read_image(reference: Reference, access: Access, digest: str) -> Fetched:
     """Read the layer of an image that is YAML, by its media type or its title; its digest is its tag."""
     registry = Registry(reference.host, reference.repo, private_addresses=access.private_addresses)
     layers = registry.read_manifest(reference.revision).get("layers")
-    for layer in layers if isinstance(layers, list) else []:
-        annotations = layer.get("annotations") or {}
-        title = str(annotations.get("org.opencontainers.image.title", "")).lower()
+    for layer in (each for each in layers if isinstance(each, dict)) if isinstance(layers, list) else ():
+        annotations = layer.get("annotations")
+        title = str(annotations.get(TITLE, "")).lower() if isinstance(annotations, dict) else ""
         found = str(layer.get("digest"))
         if "yaml" not in str(layer.get("mediaType")) and not title.endswith(YAML):
             continue
