@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from localai_flask.cli.options import load_settings, settings_of_use
+from localai_flask.cli.output import make_console
 
 if TYPE_CHECKING:
     from localai_flask.diagnosis.findings import Finding
@@ -30,7 +31,13 @@ COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
 def doctor(as_json: bool, model: Path | None, **given: Any) -> None:
     """Find out what is wrong here, and say what to do about it.
 
-    Ends with 1 if there is a problem; warnings are none.
+    \b
+    localai-flask doctor
+    localai-flask doctor --models-path /srv/models --json
+    localai-flask doctor --try model.gguf
+
+    It looks at Python, memory and disk, estimates what the processor can do, tries the engine with the smallest model,
+    and looks at models, settings and the running server. Ends with 1 if there is a problem; warnings are none.
     """
     findings = []
     for finding in _check(model, given):
@@ -49,16 +56,34 @@ def _check(model: Path | None, given: dict[str, Any]) -> Iterator[Finding]:
     if model is not None:
         yield from check_engine(model)
         return
+    from localai_flask.cli.client.client import Client
+    from localai_flask.cli.client.target import target_at
+    from localai_flask.diagnosis.settings import check_disk, check_settings
+    from localai_flask.diagnosis.speed import check_speed
+
     settings = load_settings(given)
     yield from check_machine()
+    yield from check_speed()
+    yield from check_disk(settings.models_path)
     yield from check_models(settings)
     yield from check_engine(smallest_gguf(settings))
     yield from check_torch()
+    yield from check_settings(settings, is_running=Client(target_at(settings.listening)).is_running())
     yield from check_server(settings)
 
 
 def _show(finding: Finding) -> None:
-    label = click.style(f"{finding.status:8}", fg=COLORS[finding.status])
-    click.echo(f"{label}{finding.topic}: {finding.text}")
+    if not sys.stdout.isatty():
+        click.echo(f"{finding.status:8}{finding.topic}: {finding.text}")
+        if finding.advice:
+            click.echo(f"{'':8}→ {finding.advice}")
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=7)
+    grid.add_row(Text(finding.status, style=COLORS[finding.status]), Text(f"{finding.topic}: {finding.text}"))
     if finding.advice:
-        click.echo(f"{'':8}→ {finding.advice}")
+        grid.add_row("", Text(f"→ {finding.advice}", style="dim"))
+    make_console().print(grid)

@@ -73,7 +73,8 @@ def check_engine(model: Path | None = None) -> Iterator[Finding]:
     elif outcome.error:
         yield Finding("problem", TOPIC, outcome.error)
     elif outcome.decoded is not None and model is not None:
-        yield Finding("ok", TOPIC, f"It decodes with {model.name}.")
+        rate = outcome.decoded.per_second
+        yield Finding("ok", TOPIC, f"It decodes with {model.name}{f', {rate:.0f} tokens/s' if rate else ''}.")
     if outcome.library is not None:
         yield from _describe(outcome.library)
 

@@ -10,6 +10,7 @@ import ctypes
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,8 @@ import msgspec
 from localai_flask.errors import ApiError
 
 PROMPT = "Hello"
-TOKENS = 4
+TOKENS = 24
+"""What is decoded: enough to see how fast that is, and little enough for a large model on a slow machine."""
 
 
 class Device(msgspec.Struct, frozen=True):
@@ -40,7 +42,10 @@ class Library(msgspec.Struct, frozen=True):
 
 
 class Decoded(msgspec.Struct, frozen=True):
+    """What came of decoding; `per_second` counts from the first token on, 0 for vectors and scores."""
+
     tokens: int
+    per_second: float = 0.0
 
 
 def describe_library() -> Library:
@@ -97,9 +102,13 @@ def decode(path: Path, *, is_cautious: bool) -> Decoded:
     job = Job(1, Prompt(PROMPT), SamplingParams(max_tokens=TOKENS, ignore_eos=True))
     backend.prepare(job)
     backend.start(job)
+    first_at = 0.0
     while not backend.is_idle:
         backend.step()
-    return Decoded(len(job.output_tokens))
+        if job.output_tokens and not first_at:
+            first_at, before = time.perf_counter(), len(job.output_tokens)
+    count = len(job.output_tokens)
+    return Decoded(count, round((count - before) / (time.perf_counter() - first_at), 1))
 
 
 def main() -> None:

@@ -39,6 +39,11 @@ def find_faults(settings: Settings, addresses: Iterable[Address]) -> Iterator[st
     if sys.platform != "linux":
         yield LINUX_ONLY
     yield from _find_models_faults(settings.models_path)
+    yield from find_settings_faults(settings, addresses)
+
+
+def find_settings_faults(settings: Settings, addresses: Iterable[Address]) -> Iterator[str]:
+    """Find which settings make it impossible to start on these addresses, whatever there is of models."""
     if settings.models_config_file and not os.access(settings.models_config_file, os.R_OK):
         yield (
             f"{settings.models_config_file}, which LOCALAI_MODELS_CONFIG_FILE names, is not there or cannot be read: "
@@ -73,6 +78,17 @@ def find_doubts(settings: Settings) -> Iterator[str]:
             f"responses cannot be stored, as {obstacle}: set XDG_STATE_HOME to a folder that can be written, or "
             "LOCALAI_DATABASE_URL; until then /v1/responses answers only requests with `store: false`"
         )
+    yield from find_settings_doubts(settings)
+    if _is_taken(settings.listening):
+        yield (
+            f"another program listens on {settings.listening.bind}: stop it, or choose another port, as in "
+            "LOCALAI_ADDRESS=127.0.0.1:8081"
+        )
+    yield from describe_unused_gpus()
+
+
+def find_settings_doubts(settings: Settings) -> Iterator[str]:
+    """Find which settings have no effect, or one that may not be meant."""
     if settings.config_dir:
         yield from _find_unread_files(Path(settings.config_dir))
     if "*" in (settings.cors_allow_origins or "*" * settings.cors) and not are_required(settings):
@@ -83,14 +99,8 @@ def find_doubts(settings: Settings) -> Iterator[str]:
                 f"LOCALAI_CORS_ALLOW_ORIGINS names {origin!r}, from which no web page comes: write origins as browsers "
                 "do, in small letters and without a path, as in https://chat.example.org"
             )
-    if _is_taken(settings.listening):
-        yield (
-            f"another program listens on {settings.listening.bind}: stop it, or choose another port, as in "
-            "LOCALAI_ADDRESS=127.0.0.1:8081"
-        )
     yield from _find_unknown_variables(os.environ)
     yield from find_vain_settings(settings)
-    yield from describe_unused_gpus()
 
 
 def _find_unread_files(folder: Path) -> Iterator[str]:

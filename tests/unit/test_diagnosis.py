@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,10 +18,11 @@ import pytest
 from click.testing import CliRunner
 
 from localai_flask.cli import main
-from localai_flask.diagnosis import engine, gpus, machine
-from localai_flask.diagnosis.engine import Outcome, check_engine, explain_fault
+from localai_flask.diagnosis import engine, gpus, machine, speed
+from localai_flask.diagnosis.engine import Outcome, check_engine, explain_fault, try_engine
 from localai_flask.diagnosis.findings import Finding
 from localai_flask.diagnosis.gpus import Gpu, built_for, describe_unused_gpus, find_gpus
+from localai_flask.diagnosis.settings import check_disk, check_settings
 from localai_flask.diagnosis.trial import Decoded, Device, Library
 from localai_flask.server.start_checks import find_doubts
 from localai_flask.settings import Settings
@@ -245,3 +248,58 @@ def test_a_problem_is_the_exit_code(monkeypatch: pytest.MonkeyPatch, status: Any
     done = CliRunner().invoke(main, ["doctor", "--json", "--try", str(tmp_path / "model.gguf")])
     assert json.loads(done.output) == [{"status": status, "topic": "Engine", "text": "So it is.", "advice": "do that"}]
     assert done.exit_code == code
+
+
+def test_settings_that_keep_a_server_from_starting_are_problems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCALAI_NONSENSE", "1")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    public = Settings(address="0.0.0.0:8080")
+    found = {finding.text: finding.status for finding in check_settings(public, is_running=False)}
+    [refusal] = [text for text, status in found.items() if status == "problem"]
+    assert refusal.startswith("Refusing to listen on 0.0.0.0:8080 without an API key")
+    assert any("LOCALAI_NONSENSE is no setting" in text and status == "warning" for text, status in found.items())
+    running = check_settings(public, is_running=True)
+    assert "problem" not in {finding.status for finding in running}, "it has started"
+
+
+def test_settings_that_are_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("LOCALAI_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    [finding] = check_settings(Settings(address="127.0.0.1:0"), is_running=False)
+    assert finding.status == "ok"
+
+
+def test_little_room_on_the_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    for free, status in ((1 << 30, "warning"), (1 << 40, "ok")):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
+        [finding] = check_disk(tmp_path / "not" / "made" / "yet")
+        assert (finding.status, str(tmp_path) in finding.text) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("memory", "said"),
+    [
+        (16e9, "1B 25, 4B 8.0, 8B 4.1, 14B 2.2. Larger ones do not fit."),
+        (2e9, "1B 25. Larger ones do not fit."),
+        (100e9, "32B 1.0, 70B 0.5."),
+        (1e9, "too little free memory"),
+    ],
+)
+def test_the_speed_of_models_that_fit(memory: float, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "available_memory", lambda: memory)
+    monkeypatch.setattr(speed, "read_rate", lambda threads: 20e9)
+    [finding] = speed.check_speed()
+    assert said in finding.text
+
+
+def test_the_rate_is_that_of_memory() -> None:
+    assert 0.1e9 < speed.read_rate(2) < 4e12
+
+
+def test_a_trial_tells_how_fast_it_was() -> None:
+    outcome = try_engine(Path("models/demo.gguf"))
+    assert outcome.decoded is not None and outcome.decoded.tokens == 24 and outcome.decoded.per_second > 1
