@@ -68,6 +68,7 @@ class InProcess:
         settings: dict[str, Any] = {
             "models_path": self._folder,
             "offline": True,
+            "galleries": wire.BUILTIN,
             "database_url": f"sqlite:///{folder}/responses.db",
             "default_model": "tiny",
             "access_log": "off",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+from tests.fuzz import wire
 from tests.fuzz.stage import Answer, has_no_end
 from tests.support.mutated_requests import Request
 from tests.support.processes import resident_bytes
@@ -31,7 +32,12 @@ class Live:
         (models / "demo.gguf").symlink_to(DEMO)
         for each in ("tiny", "other"):
             (models / f"{each}.yaml").write_text(YAML.format(name=each))
-        settings = {"LOCALAI_LOAD_TO_MEMORY": "tiny", "LOCALAI_DEFAULT_MODEL": "tiny", "LOCALAI_OFFLINE": "true"}
+        settings = {
+            "LOCALAI_LOAD_TO_MEMORY": "tiny",
+            "LOCALAI_DEFAULT_MODEL": "tiny",
+            "LOCALAI_OFFLINE": "true",
+            "LOCALAI_GALLERIES": wire.BUILTIN,
+        }
         self._server = Server(models, folder, **settings).__enter__()
         self._connection = self._connect()
         self._processes = self._running()

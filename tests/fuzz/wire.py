@@ -13,6 +13,8 @@ from typing import Any
 from tests.support.mutated_requests import HEADERS, Request
 
 KEY = "sk-fuzz"
+BUILTIN = '[{"name":"localai-flask","url":"builtin:"}]'
+"""Galleries that need no network."""
 KNOWN = "resp_known"
 """Stands for the id of a response that is there."""
 JSON = {"Content-Type": "application/json"}
