@@ -70,12 +70,15 @@ def advise_shorter(limit: int, trained: int) -> str:
 
 
 class ContextOverflow(InvalidRequest):
+    """A prompt that does not fit: its first words are OpenAI's, by which agents know that they have to shorten it."""
+
     code = "context_length_exceeded"
 
     def __init__(self, asked: int, limit: int, *, trained: int = 0, param: str | None = None):
         """`trained` is how many tokens the model was trained for, 0 if that is not known."""
         super().__init__(
-            f"The prompt has {asked} tokens but this model's context holds {limit}; {advise_shorter(limit, trained)}.",
+            f"This model's maximum context length is {limit} tokens, but the prompt has {asked}; "
+            f"{advise_shorter(limit, trained)}.",
             param=param,
         )
         self.info = msgspec.structs.replace(self.info, asked=asked, limit=limit)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
 import pytest
 from flask.testing import FlaskClient
 
+from localai_flask.errors import ContextOverflow
 from tests.api.fakes import FakePool, chunks, frames, says
 
 SHOWS_TOOLS = (
@@ -34,6 +36,21 @@ def call(name: str, **arguments: Any) -> list[Any]:
 
 def respond(client: FlaskClient, **body: Any) -> Any:
     return client.post("/v1/responses", json={"input": "hello", "store": False, **body})
+
+
+def test_a_prompt_that_does_not_fit_is_refused_in_words_that_agents_know(client: FlaskClient, pool: FakePool) -> None:
+    """They shorten the conversation and ask again when they read these; of other errors they make an end."""
+    messages = [{"role": "user", "content": "hi"}]
+    for path, body, known in (
+        ("/v1/messages", {"messages": messages, "max_tokens": 5}, r"^prompt is too long: (\d+) tokens > (\d+) maximum"),
+        ("/v1/chat/completions", {"messages": messages}, r"^This model's maximum context length is \d+ tokens"),
+        ("/v1/responses", {"input": "hi"}, r"maximum context length is \d+ tokens"),
+    ):
+        pool.scripts = [[ContextOverflow(70000, 65536)]]
+        answer = client.post(path, json=body)
+        error = answer.get_json()["error"]
+        assert answer.status_code == 400 and re.search(known, error["message"]), error
+        assert error.get("code", "context_length_exceeded") == "context_length_exceeded"
 
 
 class TestResponses:

@@ -61,7 +61,7 @@ def test_a_large_batch_keeps_its_order(pool: Pool) -> None:
 
 def test_one_question_that_cannot_be_answered_fails_all(pool: Pool) -> None:
     session = pool.session(echo("short", context_size=8))
-    with pytest.raises(ApiError, match="9 tokens but this model's context holds 8") as raised:
+    with pytest.raises(ApiError, match="maximum context length is 8 tokens, but the prompt has 9") as raised:
         answers(session, Embed(Prompt("fits")), Embed(Prompt("too long.")))
     assert raised.value.info.code == ContextOverflow.code
 

@@ -55,7 +55,7 @@ class PromptTooLong(ContextOverflow):
     def __init__(self, size: int, limit: int, trained: int):
         InvalidRequest.__init__(
             self,
-            f"The prompt has {size} characters, more than the {limit} tokens of this model's context can hold; "
+            f"This model's maximum context length is {limit} tokens, which the prompt's {size} characters exceed; "
             f"{advise_shorter(limit, trained)}.",
         )
 
