@@ -140,6 +140,11 @@ def test_a_split_model_comes_whole(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in fetch(offer, tmp_path)] == list(PARTS.values())
 
 
+def test_a_split_model_that_lacks_a_part_is_not_chosen(hub: Hub) -> None:
+    hub.add("o/half", {"a-Q4_K_M-00001-of-00002.gguf": b"GGUF", "a-Q8_0.gguf": b"GGUF"})
+    assert offer_of("o/half").model == "a-Q8_0.gguf"
+
+
 def test_a_projector_comes_with_its_model() -> None:
     for text in ("o/seeing", "o/seeing/see-Q4_K_M.gguf"):
         offer = offer_of(text)
@@ -180,6 +185,20 @@ def test_a_hostile_name_is_refused(hub: Hub, name: str) -> None:
     hub.add("o/hostile", {name: b"GGUF"})
     with pytest.raises(NotOffered, match="has a file"):
         offer_of("o/hostile")
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"adapter_config.json": b"{}", "config.json": b"{}"}, "is an adapter"),
+        ({"README.md": b"x"}, "neither GGUF files nor a config.json"),
+        ({"config.json": b"{}", "tf_model.h5": b"x"}, "no weights in a form that this server runs"),
+    ],
+)
+def test_what_is_no_model_to_run_is_named(hub: Hub, files: dict[str, bytes], said: str) -> None:
+    hub.add("o/other", files)
+    with pytest.raises(NotOffered, match=said):
+        offer_of("o/other")
 
 
 def test_a_mirror_that_tells_no_sizes_is_asked_file_by_file(hub: Hub, tmp_path: Path) -> None:

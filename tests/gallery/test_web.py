@@ -205,6 +205,18 @@ def test_strangers_are_not_redirected_to_this_machine(
     assert len(server.authorizations) == 1
 
 
+def test_a_proxy_is_not_asked_for_private_addresses(
+    server: FileServer, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", server.root)
+    monkeypatch.setenv("no_proxy", "")
+    server.files["http://models.example.org/m.gguf"] = server.files["/m.gguf"]
+    fetch_to(target, offer_of("http://models.example.org/m.gguf", Access(Path())).files[0])
+    with pytest.raises(PrivateAddress):
+        fetch_to(target.with_name("x.gguf"), offer_of("http://10.0.0.1/m.gguf", Access(Path())).files[0])
+    assert len(server.authorizations) == 1
+
+
 @pytest.mark.parametrize(
     "host",
     [

@@ -49,7 +49,7 @@ def set_up(name: str, not_found: ModelNotFound) -> None:
 def _is_elsewhere(name: str) -> bool:
     """Return whether a name is an address, or `owner/repo` of a hub."""
     try:
-        return references.parse(name).scheme not in ("file", "pypi")
+        return references.parse(name).scheme != "file"
     except ValueError:
         return False
 

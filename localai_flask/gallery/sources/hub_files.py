@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from localai_flask.config.model_yaml.downloads import LAST_OF_FOLDER
-from localai_flask.config.references.reference import PICKLES, Reference
+from localai_flask.config.references.reference import Reference
 from localai_flask.gallery.errors import NotOffered
 from localai_flask.gallery.sources.access import Access
 from localai_flask.gallery.sources.quantizations import Variant, choose, choose_projector, list_variants, parts_of
@@ -37,13 +37,16 @@ class Selection(NamedTuple):
 
 
 def select(reference: Reference, sizes: dict[str, int], access: Access) -> Selection:
-    """Choose what a reference means among a repository's files; raise `NotOffered` with what there is."""
+    """Choose what a reference means among a repository's files; raise `NotOffered` with what there is.
+
+    Pickles are chosen where there is nothing else; `look_up` refuses them unless they are trusted.
+    """
     if reference.path:
         return _select_file(reference, sizes)
     variants = list_variants(sizes)
     if variants or reference.quantization:
         return _select_variant(reference, variants, sizes, access)
-    return _select_folder(reference, sizes, access)
+    return _select_folder(reference, sizes)
 
 
 def _select_file(reference: Reference, sizes: dict[str, int]) -> Selection:
@@ -70,7 +73,7 @@ def _select_variant(reference: Reference, variants: list[Variant], sizes: dict[s
     return Selection(list(variant.paths), mmproj, False, f"{variant.label or variant.stem}: {why}")
 
 
-def _select_folder(reference: Reference, sizes: dict[str, int], access: Access) -> Selection:
+def _select_folder(reference: Reference, sizes: dict[str, int]) -> Selection:
     if "adapter_config.json" in sizes:
         raise NotOffered(f"{reference.repo} is an adapter and no whole model; get the model it belongs to.")
     if LAST_OF_FOLDER not in sizes:
@@ -78,15 +81,11 @@ def _select_folder(reference: Reference, sizes: dict[str, int], access: Access) 
     weights = [path for path in sizes if _WEIGHTS.fullmatch(path) or _LAYER.fullmatch(path)]
     note = "as a folder for transformers"
     if not any(path.endswith(".safetensors") for path in weights):
-        weights = [path for path in sizes if _PICKLED.fullmatch(path)] if access.pickles else []
+        weights = [path for path in sizes if _PICKLED.fullmatch(path)]
         note = "pickled weights, as the configuration trusts them"
     if not weights:
-        pickled = any(path.lower().endswith(PICKLES) for path in sizes)
         raise NotOffered(
-            f"{reference.repo} has its weights only as pickles, which may run code when they are read; use another "
-            "model, or set `trust_pickles: true` in the model's YAML if you trust where it comes from."
-            if pickled
-            else f"{reference.repo} has no weights in a form that this server runs (GGUF or model.safetensors)."
+            f"{reference.repo} has no weights in a form that this server runs (GGUF or model.safetensors)."
         )
     described = [path for path in sizes if _DESCRIBING.fullmatch(path) and path not in weights]
     rest = [path for path in (*sorted(described), *sorted(weights)) if path != LAST_OF_FOLDER]
