@@ -44,7 +44,7 @@ SECTIONS = {
 )
 @click.version_option(__version__, prog_name="localai-flask")
 def main() -> None:
-    """A local inference server with OpenAI's API, over models that you run yourself.
+    """A local inference server with OpenAI's API, over models of your own.
 
     \b
     localai-flask run smollm2-135m-instruct    get a small model and talk to it

@@ -26,7 +26,7 @@ class Engine(msgspec.Struct):
     install: str | None = None
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, short_help="List the engines, with version and device.")
 @click.pass_context
 def backends(context: click.Context) -> None:
     """List the engines: whether they are installed, their versions, what they compute on."""

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINTS = "localai_flask.commands"
 
@@ -51,6 +53,8 @@ class CommandTable(click.Group):
         """Find the commands of other packages; ours cannot be replaced."""
         if not self._plugins:
             return {}
+        from importlib.metadata import entry_points
+
         return {entry.name: entry for entry in entry_points(group=self._plugins) if entry.name not in self._places}
 
 

@@ -12,7 +12,7 @@ SHELLS = ("bash", "zsh", "fish")
 PROGRAM, VARIABLE = "localai-flask", "_LOCALAI_FLASK_COMPLETE"
 
 
-@click.command()
+@click.command(short_help="Print what makes a shell complete all this.")
 @click.argument("shell", type=click.Choice(SHELLS), required=False)
 def completion(shell: str | None) -> None:
     """Print what makes SHELL complete commands, options and the names of models.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
-@click.command()
+@click.command(short_help="Find out what is wrong here, and how to mend it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.option(
     "--try",

@@ -8,6 +8,8 @@ from typing import Any
 import click
 import msgspec
 
+from localai_flask.cli.exit_codes import NoSuchThing
+from localai_flask.cli.output import json_option, print_json
 from localai_flask.config.files.bounded import read_text
 from localai_flask.errors import ConfigError
 from localai_flask.keys import file as key_file
@@ -60,15 +62,25 @@ def add(name: str, replace: bool, file: Path, **given: Any) -> None:
 
 
 @keys.command("list")
+@json_option
 @in_file
-def list_keys(file: Path) -> None:
+def list_keys(file: Path, as_json: bool) -> None:
     """List the names of the keys and what they may do."""
-    for name, entry in _opened(file)[1].items():
+    entries = _opened(file)[1]
+    if as_json:
+        print_json([{"name": name, **_rights(entry)} for name, entry in entries.items()])
+        return
+    for name, entry in entries.items():
         said = [f"models {', '.join(entry.models) or 'none'}"]
         said += ["administrator"] * entry.admin
         said += [f"{entry.max_requests} requests at once"] * bool(entry.max_requests)
         said += [f"priority {entry.priority}"] * bool(entry.priority)
         click.echo(f"{name}\t{'; '.join(said)}")
+
+
+def _rights(entry: Entry) -> dict[str, Any]:
+    """Return what a key may do, without what it is recognised by."""
+    return {name: value for name, value in msgspec.structs.asdict(entry).items() if name != "sha256"}
 
 
 @keys.command()
@@ -78,7 +90,7 @@ def remove(name: str, file: Path) -> None:
     """Remove a key, which is refused from then on."""
     text, entries = _opened(file)
     if name not in entries:
-        raise click.ClickException(f"{file} has no key {name!r}; it has: {', '.join(entries) or 'none'}.")
+        raise NoSuchThing(f"{file} has no key {name!r}; it has: {', '.join(entries) or 'none'}.")
     _write(file, key_file.without_entry(text, name))
     click.echo(f"{name!r} is gone from {file}.", err=True)
 

@@ -18,12 +18,12 @@ LINE_S = 5.0
 
 
 @contextmanager
-def shown_download(name: str) -> Iterator[Report]:
-    """Show what is reported of one download, from its first report on."""
+def shown_download(name: str, *, at_once: bool = False) -> Iterator[Report]:
+    """Show what is reported of one download, from its first report on; a bar `at_once` if one will surely come."""
     if not sys.stderr.isatty():
         yield _Lines(name)
         return
-    bar = _Bar(name)
+    bar = _Bar(name, at_once)
     try:
         yield bar
     finally:
@@ -45,9 +45,9 @@ class _Lines:
 class _Bar:
     """A bar of rich; the numbers are those that are reported, as the rate is measured where the bytes come in."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, at_once: bool):
         self._name = name
-        self._shown: Any = None
+        self._shown: Any = self._open() if at_once else None
 
     def __call__(self, progress: Progress) -> None:
         if self._shown is None:
@@ -69,6 +69,6 @@ class _Bar:
             TextColumn("{task.fields[told]}", markup=False),
         )
         bars = Bars(*columns, console=make_console(stderr=True), expand=True)
-        bars.add_task(self._name, total=None, told="")
+        bars.add_task(self._name, total=None, told="looking it up")
         bars.start()
         return bars

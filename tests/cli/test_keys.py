@@ -1,5 +1,6 @@
 """`localai-flask keys`, as an administrator uses it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,9 @@ def test_a_key_is_printed_once_and_its_file_has_only_a_digest(file: Path) -> Non
     found = WatchedKeys(Settings(api_keys_file=str(file))).find(secret)
     assert found == Key("alice", ("qwen*", "small"), True, 3, -1, "key:alice")
     assert run(file, "list").stdout == "alice\tmodels qwen*, small; administrator; 3 requests at once; priority -1\n"
+    [listed] = json.loads(run(file, "list", "--json").stdout)
+    rights = {"models": ["qwen*", "small"], "admin": True, "max_requests": 3, "priority": -1}
+    assert listed == {"name": "alice", **rights}
 
 
 def test_a_key_is_replaced_with_its_rights(file: Path) -> None:
@@ -49,7 +53,7 @@ def test_a_key_is_removed(file: Path) -> None:
     assert run(file, "remove", "alice").exit_code == 0
     assert keys.find(secret) is None
     gone = run(file, "remove", "alice")
-    assert gone.exit_code == 1 and "has no key 'alice'" in gone.output
+    assert gone.exit_code == 4 and "has no key 'alice'" in gone.output
 
 
 def test_an_empty_file_is_filled(file: Path) -> None:

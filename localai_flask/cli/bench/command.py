@@ -42,7 +42,7 @@ def _streams(_: click.Context, __: click.Parameter, text: str) -> list[int]:
     return found
 
 
-@click.command()
+@click.command(short_help="Measure how fast the running server answers.")
 @click.argument("model", required=False, shell_complete=complete_models)
 @click.option("--streams", default="1,4,8", show_default=True, callback=_streams, help="How many requests at once.")
 @click.option("--tokens", default=64, show_default=True, type=click.IntRange(8), help="Tokens of each answer.")

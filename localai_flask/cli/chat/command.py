@@ -33,7 +33,7 @@ def with_chat_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command()
+@click.command(short_help="Talk to a model of the running server.")
 @click.argument("model", required=False, shell_complete=complete_models)
 @click.argument("prompt", required=False)
 @with_chat_options

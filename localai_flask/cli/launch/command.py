@@ -18,7 +18,9 @@ SHORT_CONTEXT = 32768
 """Tokens below which agents hardly get to their question: their prompts have 20,000 to 45,000."""
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(
+    short_help="Start a coding agent on the running server.", context_settings={"ignore_unknown_options": True}
+)
 @click.argument("client", type=click.Choice(tuple(CLIENTS)))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.option("--model", "-m", metavar="NAME", help="Model to use.", shell_complete=complete_models)

@@ -23,7 +23,9 @@ SECTIONS = {
 }
 
 
-@click.group(cls=CommandTable, sections=SECTIONS, invoke_without_command=True)
+@click.group(
+    cls=CommandTable, sections=SECTIONS, invoke_without_command=True, short_help="Search, install, check models."
+)
 @settings_of_use("models_path")
 @click.pass_context
 def models(context: click.Context, /, **given: Any) -> None:

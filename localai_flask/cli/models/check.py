@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from localai_flask.config.model_yaml.findings import Finding
 
 
-@click.command()
+@click.command(short_help="List what is wrong in the YAML of models.")
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--strict", is_flag=True, help="Exit 1 on a warning too.")
 @click.option("--json", "as_json", is_flag=True, help="Print what is found as a JSON list.")

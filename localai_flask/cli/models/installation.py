@@ -65,7 +65,7 @@ def install_by_server(client: Client, wish: Wish) -> Outcome:
     started = client.decode(client.call("POST", "/models/apply", msgspec.to_builtins(wish)).content, _Started)
     path = f"/models/jobs/{started.uuid}"
     try:
-        with shown_download(wish.name or wish.id) as report:
+        with shown_download(wish.name or wish.id, at_once=True) as report:
             while not (job := client.get(path, _Job)).processed:
                 if job.current_bytes:
                     report(Progress(job.current_bytes, job.total_bytes, job.bytes_per_second, job.file_name))
@@ -89,7 +89,7 @@ def install_here(settings: Settings, wish: Wish) -> Outcome:
         known = next(each for each in records.read_all(settings.models_path) if each.likeness == request.likeness)
         return Outcome(known.name, known.paths, note="it was there already")
     try:
-        with shown_download(wish.name or wish.id) as report:
+        with shown_download(wish.name or wish.id, at_once=True) as report:
             found = install(request, settings, report=report)
     except ApiError as error:
         raise as_failure(error) from error

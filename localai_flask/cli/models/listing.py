@@ -35,7 +35,7 @@ class Listed(msgspec.Struct):
     source: str | None = None
 
 
-@click.command("list")
+@click.command("list", short_help="List the models of the server or the folder.")
 @json_option
 @with_server
 @folder_option

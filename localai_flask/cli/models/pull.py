@@ -13,7 +13,7 @@ from localai_flask.cli.models.folder import folder_option, folder_settings, name
 from localai_flask.cli.output import json_option, print_json
 
 
-@click.command()
+@click.command(short_help="Get models from galleries and elsewhere.")
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("--name", metavar="NAME", help="What to call it here; for one MODEL.")
 @click.option("--variant", metavar="NAME", help="Which build of a gallery's model to take.")

@@ -12,7 +12,7 @@ from localai_flask.cli.models.names import complete_models
 from localai_flask.cli.output import json_option, print_json
 
 
-@click.command()
+@click.command(short_help="Delete models, with their files.")
 @click.argument("names", nargs=-1, required=True, metavar="MODEL...", shell_complete=complete_models)
 @json_option
 @with_server

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 
-@click.command()
+@click.command(short_help="Print the JSON Schema of a model's YAML.")
 def schema() -> None:
     """Print the JSON Schema of a model's YAML, for editors that complete and check it.
 

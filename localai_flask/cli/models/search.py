@@ -41,7 +41,7 @@ class Found(msgspec.Struct):
     urls: Sequence[str] = ()
 
 
-@click.command()
+@click.command(short_help="List the models that the galleries offer.")
 @click.argument("words", nargs=-1, metavar="[WORD]...")
 @json_option
 @with_server

@@ -43,7 +43,7 @@ class Shown(msgspec.Struct):
     """The keys that decide how the model is served, and where their values come from."""
 
 
-@click.command()
+@click.command(short_help="Show a model and its configuration.")
 @click.argument("name", metavar="MODEL", shell_complete=complete_models)
 @json_option
 @with_server

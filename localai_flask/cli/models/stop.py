@@ -12,7 +12,7 @@ from localai_flask.cli.output import json_option, print_json
 ACCEPTED = 202
 
 
-@click.command()
+@click.command(short_help="Take models out of the memory.")
 @click.argument("names", nargs=-1, metavar="MODEL...", shell_complete=complete_models)
 @click.option("--all", "takes_all", is_flag=True, help="Unload every model that is in memory.")
 @click.option("--force", is_flag=True, help="End the requests that it works on, too.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from localai_flask.settings import Settings
 
 
-@click.command()
+@click.command(short_help="Get a model, serve it, and talk to it.")
 @click.argument("words", nargs=-1, required=True, metavar="MODEL... [PROMPT]...", shell_complete=complete_models)
 @with_chat_options
 @with_server
