@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +52,16 @@ def add(name: str, replace: bool, file: Path, **given: Any) -> None:
     """Make a key and print it, once: the file has only what it is recognised by."""
     if not NAME.fullmatch(name):
         raise click.BadParameter(f"{name!r} is no name for a key; use {NAMES}.", param_hint="NAME")
-    text, entries = _opened(file)
-    if (name in entries) is not replace:
-        raise click.UsageError(
-            f"{file} has no key {name!r} to replace." if replace else f"{file} has {name!r} already; see --replace."
-        )
     secret = new_secret()
-    rights = {field: value for field, value in given.items() if value is not None}
-    entry = msgspec.structs.replace(entries.get(name) or Entry(""), sha256=digest(secret), **rights)
-    _write(file, key_file.with_entry(key_file.without_entry(text, name), name, entry))
+    with _locked(file):
+        text, entries = _opened(file)
+        if (name in entries) is not replace:
+            raise click.UsageError(
+                f"{file} has no key {name!r} to replace." if replace else f"{file} has {name!r} already; see --replace."
+            )
+        rights = {field: value for field, value in given.items() if value is not None}
+        entry = msgspec.structs.replace(entries.get(name) or Entry(""), sha256=digest(secret), **rights)
+        _write(file, key_file.with_entry(key_file.without_entry(text, name), name, entry))
     click.echo(f"{name!r} is in {file}. Clients send what follows; it is shown only now:", err=True)
     click.echo(secret)
 
@@ -88,11 +93,26 @@ def _rights(entry: Entry) -> dict[str, Any]:
 @in_file
 def remove(name: str, file: Path) -> None:
     """Remove a key, which is refused from then on."""
-    text, entries = _opened(file)
-    if name not in entries:
-        raise NoSuchThing(f"{file} has no key {name!r}; it has: {', '.join(entries) or 'none'}.")
-    _write(file, key_file.without_entry(text, name))
+    with _locked(file):
+        text, entries = _opened(file)
+        if name not in entries:
+            raise NoSuchThing(f"{file} has no key {name!r}; it has: {', '.join(entries) or 'none'}.")
+        _write(file, key_file.without_entry(text, name))
     click.echo(f"{name!r} is gone from {file}.", err=True)
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Keep other commands from changing the file meanwhile: by its folder, as the file itself is replaced."""
+    try:
+        folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be written: {error.strerror}.") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _opened(file: Path) -> tuple[str, dict[str, Entry]]:

@@ -99,6 +99,11 @@ def find_settings_doubts(settings: Settings) -> Iterator[str]:
                 f"LOCALAI_CORS_ALLOW_ORIGINS names {origin!r}, from which no web page comes: write origins as browsers "
                 "do, in small letters and without a path, as in https://chat.example.org"
             )
+    if settings.single_active_backend and settings.max_active_backends > 1:
+        yield (
+            f"LOCALAI_MAX_ACTIVE_BACKENDS={settings.max_active_backends} has no effect, as "
+            "LOCALAI_SINGLE_ACTIVE_BACKEND lets one model be loaded at a time: unset one of them"
+        )
     yield from _find_unknown_variables(os.environ)
     yield from find_vain_settings(settings)
 

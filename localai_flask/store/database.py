@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import sqlite3
@@ -197,6 +198,11 @@ def sqlite_path(settings: Settings) -> Path | None:
     """
     if not settings.database_url:
         return default_path(settings)
+    return _named_file(settings)
+
+
+@functools.lru_cache(maxsize=4)
+def _named_file(settings: Settings) -> Path | None:
     return _file_of(_engine(settings).url)
 
 

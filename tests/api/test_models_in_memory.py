@@ -46,6 +46,8 @@ def test_a_load_that_fails_says_why(client: FlaskClient, pool: FakePool) -> None
     assert (answer.status_code, answer.json["error"]["code"]) == (507, "no_room")
     assert client.post("/backend/load", json={"model": "no"}).status_code == 404
     assert client.post("/backend/load", json={"model": ""}).status_code == 400
+    misspelt = client.post("/backend/load", json={"model": "tiny", "keepalive": "5m"})
+    assert misspelt.status_code == 400 and "perhaps `keep_alive` is meant" in misspelt.json["error"]["message"]
 
 
 def test_a_model_is_unloaded_once_its_workers_have_left(client: FlaskClient, pool: FakePool) -> None:

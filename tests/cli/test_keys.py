@@ -1,6 +1,9 @@
 """`localai-flask keys`, as an administrator uses it."""
 
+import importlib
 import json
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,8 @@ from localai_flask.cli import main
 from localai_flask.keys.key import Key
 from localai_flask.keys.watched import WatchedKeys
 from localai_flask.settings import Settings
+
+keys = importlib.import_module("localai_flask.cli.keys")  # by its path, as the command has the module's name
 
 
 @pytest.fixture
@@ -68,3 +73,21 @@ def test_mistakes_change_nothing(file: Path) -> None:
     broken = run(file, "add", "bob")
     assert broken.exit_code == 1 and "line 2" in broken.output and file.read_text() == "alice: [\n"
     assert CliRunner().invoke(main, ["keys", "list"], env={"LOCALAI_API_KEYS_FILE": ""}).exit_code == 2
+
+
+def test_keys_that_are_added_at_once_are_all_there(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = keys._write
+
+    def write_late(file: Path, text: str) -> None:
+        time.sleep(0.05)
+        write(file, text)
+
+    monkeypatch.setattr(keys, "_write", write_late)
+    threads = [threading.Thread(target=keys.add.callback, args=(f"key-{n}", False, file)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(line.partition("\t")[0] for line in run(file, "list").stdout.splitlines()) == [
+        f"key-{n}" for n in range(4)
+    ]

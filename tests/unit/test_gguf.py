@@ -183,6 +183,11 @@ def test_damaged_headers_are_refused_at_once(written, body):
     assert "download it again" in refusal(written(b"GGUF" + struct.pack("<I", 3) + body))
 
 
+def test_a_model_without_layers_is_refused(written):
+    said = refusal(written(gguf({"general.architecture": "llama", "llama.block_count": 0})))
+    assert "`llama.block_count` is 0" in said
+
+
 def test_missing_file_and_folder(tmp_path):
     assert "does not exist" in refusal(tmp_path / "none.gguf")
     assert "is a folder" in refusal(tmp_path)

@@ -214,6 +214,23 @@ def refusal(models: Mapping[str, ModelEntry], by: Rules) -> ErrorInfo:
     return action.error
 
 
+def test_a_refusal_tells_small_sizes_in_mebibytes() -> None:
+    assert (
+        "needs 512 MiB of memory" in refusal(table(loaded("big", gib=10, pinned=True), asked(gib=0.5)), MEMORY).message
+    )
+
+
+def test_a_refusal_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    models = ModelTable(cooldown_s=1.0)
+    models.models = table(loaded("big", gib=4, pinned=True), asked(gib=7))
+    for second in range(3):
+        [action] = plan(models.models, MEMORY, NOW + 2 * second)
+        assert isinstance(action, Refuse)
+        models.refused(action, NOW + 2 * second)
+        models.models[action.key].ask(NOW + 2 * second + 2)
+    assert len(caplog.records) == 1
+
+
 def test_a_refusal_tells_sizes_and_who_has_the_room() -> None:
     error = refusal(table(loaded("big", gib=4, pinned=True), asked(gib=7)), MEMORY)
     assert (error.status, error.code) == (507, "no_room")

@@ -228,3 +228,11 @@ def test_a_variable_that_is_no_setting_is_named(tmp_path: Path, monkeypatch: pyt
 def test_an_address_of_another_machine_is_a_fault(tmp_path: Path, host: str) -> None:
     (fault,) = find_faults(Settings(models_path=tmp_path, api_key=("k",)), [Address(host=host, port=8080)])
     assert "cannot listen on" in fault and "has no address here" in fault
+
+
+def test_limits_that_contradict_each_other(tmp_path: Path) -> None:
+    def said(**settings: Any) -> str:
+        return " ".join(find_doubts(Settings(models_path=ROOT / "models", address="127.0.0.1:0", **settings)))
+
+    assert "LOCALAI_MAX_ACTIVE_BACKENDS=3 has no effect" in said(single_active_backend=True, max_active_backends=3)
+    assert "LOCALAI_MAX_ACTIVE_BACKENDS" not in said(single_active_backend=True) + said(max_active_backends=3)

@@ -5,33 +5,19 @@ A field that nobody knows is refused, with the nearest name: here it would chang
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Any
 
 import marshmallow
 from marshmallow import ValidationError
 
-from localai_flask.api.request.fields import Flag, Many, Mapping, Noted, Object, RequestSchema, Text, not_empty
+from localai_flask.api.request.fields import Flag, Many, Mapping, Noted, Object, StrictSchema, Text, not_empty
 from localai_flask.config.model_yaml import yamlfile
 from localai_flask.gallery.index.entries import MOST_PARTS, EntryFile
 from localai_flask.gallery.models.request import InstallRequest
 
 MOST_FILES = 200
 DESCRIBES = "describes the model to people, and is taken from the gallery"
-
-
-class StrictSchema(RequestSchema):
-    """A body in which every field has to be known."""
-
-    @marshmallow.pre_load
-    def refuse_unknown(self, data: Any, **_: Any) -> Any:
-        for key in data if isinstance(data, dict) else ():
-            if key not in self.fields:
-                near = difflib.get_close_matches(str(key), self.fields, n=1, cutoff=0.6)
-                hint = f"; perhaps `{near[0]}` is meant" if near else f"; the fields are {', '.join(self.fields)}"
-                raise ValidationError({str(key)[:100]: [f"is unknown here{hint}."]})
-        return data
 
 
 class FileSchema(StrictSchema):

@@ -13,6 +13,7 @@ from localai_flask.api.request.fields import (
     Either,
     Flag,
     RequestSchema,
+    StrictSchema,
     Text,
     not_empty,
 )
@@ -27,7 +28,7 @@ class LoadCall:
     keep_alive_s: float | None
 
 
-class LoadRequest(RequestSchema):
+class LoadRequest(StrictSchema):
     model = Text(required=True, validate=not_empty())
     keep_alive = Duration()
 
@@ -44,7 +45,7 @@ class UnloadCall:
     force: bool
 
 
-class UnloadRequest(RequestSchema):
+class UnloadRequest(StrictSchema):
     model = Text(required=True, validate=not_empty())
     force = Flag(load_default=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 import marshmallow
@@ -158,6 +159,19 @@ class RequestSchema(marshmallow.Schema):
     @marshmallow.pre_load
     def drop_nulls(self, data: Any, **_: Any) -> Any:
         return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
+
+
+class StrictSchema(RequestSchema):
+    """A body in which every field has to be known."""
+
+    @marshmallow.pre_load
+    def refuse_unknown(self, data: Any, **_: Any) -> Any:
+        for key in data if isinstance(data, dict) else ():
+            if key not in self.fields:
+                near = difflib.get_close_matches(str(key), self.fields, n=1, cutoff=0.6)
+                hint = f"; perhaps `{near[0]}` is meant" if near else f"; the fields are {', '.join(self.fields)}"
+                raise marshmallow.ValidationError({str(key)[:100]: [f"is unknown here{hint}."]})
+        return data
 
 
 class Between(marshmallow.validate.Range):

@@ -131,8 +131,8 @@ def check_files_are_here(config: ModelConfig, waiting: Waiting, begun: float, pr
 def check_loading_time(config: ModelConfig, terms: Terms, begun: float, progress: float | None) -> None:
     """Raise `DeadlineExceeded` if the time of a request is over that waits for its model."""
     if terms.timeout_s is not None and time.monotonic() - begun >= terms.timeout_s:
-        far = "" if progress is None else f" ({100 * progress:.0f} %)"
+        how = f"was still loading ({100 * progress:.0f} %)" if progress else "was not loaded yet"
         raise DeadlineExceeded(
-            f"The request was not finished in the time it was given, which ended when model {config.name} was still "
-            f"loading{far}; allow more time."
+            f"The request was not finished in the time it was given, which ended when model {config.name} {how}; "
+            "allow more time."
         )

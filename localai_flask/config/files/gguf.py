@@ -314,6 +314,8 @@ def _describe(metadata: dict[str, Any], tokens: _Tokens, tensors: list[_Tensor],
         return value if isinstance(value, int) else 0
 
     architecture = text("general.architecture")
+    if metadata.get(f"{architecture}.block_count") == 0:  # with which llama.cpp ends its process
+        raise Damaged(f"its `{architecture}.block_count` is 0; download it again")
 
     def cached_bytes() -> int:
         width, heads = number(f"{architecture}.embedding_length"), number(f"{architecture}.attention.head_count")

@@ -24,6 +24,10 @@ IMPATIENT_REFRESH_S = 0.05
 """How often to look while a request waits for a model."""
 
 
+RETRY_S = 0.1
+log = logging.getLogger("gunicorn.error")
+
+
 class DirectoryThread(threading.Thread):
     """Asks the manager for the models that requests want, and tells them when something changed."""
 
@@ -91,7 +95,12 @@ class DirectoryThread(threading.Thread):
 
     def run(self) -> None:
         while True:
-            self._sync()
+            try:
+                self._sync()
+            except Exception:  # the thread's boundary: without it this process would hear of no model any more
+                log.exception("what the pool manager says cannot be taken up; asking it anew")
+                self._proxy = None
+                time.sleep(RETRY_S)
             self._wake.wait(IMPATIENT_REFRESH_S if self._wanted else REFRESH_S)
             if self._wake.is_set():
                 self._wake.clear()
@@ -108,7 +117,7 @@ class DirectoryThread(threading.Thread):
             self._proxy = None
             with self._lock:
                 self._kept = kept | self._kept
-            time.sleep(0.1)
+            time.sleep(RETRY_S)
             return
         with self._lock:
             if directory.models != self._directory.models:

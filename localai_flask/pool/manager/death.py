@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
+from typing import Any
 
 from localai_flask.errors import ErrorInfo, LoadCrashed, WorkerDied
 from localai_flask.pool.in_hand import Mark
@@ -11,6 +12,8 @@ from localai_flask.pool.manager.backoff import Backoff
 
 SUSPECTED_S = 600.0
 MOST_SUSPECTS = 64
+KILLS = 3
+"""How often a worker is killed with a request in hand, within `SUSPECTED_S`, until that is suspected."""
 FAULTS = (signal.SIGILL, signal.SIGSEGV, signal.SIGBUS)
 """Signals by which the processor stops code that is wrong for it, or wrong."""
 
@@ -41,14 +44,14 @@ class Suspects:
     """Requests with which a worker died alone in hand: not run again for a while, as the next worker would die too.
 
     A fault of code, or an engine that hangs, is the request's. SIGKILL, and a process that stands still, may come from
-    outside, so that it takes two.
+    outside, where two can meet one request by accident, so that it takes three.
     """
 
     def __init__(self) -> None:
         self._callers: dict[bytes, Backoff] = {}
         self._since: dict[bytes, float] = {}
-        self._killed: dict[bytes, float] = {}
-        """When a worker was killed with a request in hand, once."""
+        self._killed: dict[bytes, list[float]] = {}
+        """When workers were killed with a request in hand, too seldom to suspect it."""
 
     def add(self, death: Death, now: float, *, is_certain: bool = False) -> None:
         """Suspect the request that an ended worker had in hand, if it had one alone.
@@ -58,12 +61,13 @@ class Suspects:
         if death.suspect is None:
             return
         digest = death.suspect.request
-        is_first_kill = now - self._killed.pop(digest, -SUSPECTED_S) >= SUSPECTED_S
-        if death.was_killed and not is_certain and is_first_kill:
-            self._killed[digest] = now
+        kills = [each for each in self._killed.pop(digest, []) if now - each < SUSPECTED_S]
+        if death.was_killed and not is_certain and len(kills) < KILLS - 1:
+            self._killed[digest] = [*kills, now]
         else:
             self._since.pop(digest, None)
             self._since[digest] = now
+        suspected: dict[bytes, Any]
         for suspected in (self._since, self._killed):
             for oldest in list(suspected)[:-MOST_SUSPECTS]:
                 del suspected[oldest]

@@ -63,6 +63,8 @@ class ModelEntry:
     """Why the last load failed, or why the model cannot be had."""
     refused_until: float = -math.inf
     """Until when it is not tried although somebody asks, as there was no room for it."""
+    refused_for: str = ""
+    """Why there was no room for it, as it was last logged since it was there."""
     loads: Backoff = field(default_factory=Backoff)
     suspects: Suspects = field(default_factory=Suspects)
     is_cautious: bool = False
@@ -190,7 +192,7 @@ class ModelEntry:
         """Take requests, as a worker is ready."""
         if self.ready_s(now) is None:
             self.ready_at, self.load_s = now, load_s
-        self.info, self.error = info, None
+        self.info, self.error, self.refused_for = info, None, ""
         self.is_cautious = bool(info.given_up)
         self.intent.asked_since = None
         self.room_error, self.awaits, self.has_retried = None, set(), False

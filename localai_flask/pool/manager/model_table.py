@@ -193,8 +193,9 @@ class ModelTable:
     def refused(self, refusal: Refuse, now: float) -> None:
         """Note that there is no room for a model; where a load has found that out, it has to cool down."""
         model = self.models[refusal.key]
-        if model.error != refusal.error:
+        if model.refused_for != refusal.error.message:  # not each second that somebody asks again
             log.error("%s", refusal.error.message)
+            model.refused_for = refusal.error.message
         if model.room_error is not None:
             self.load_failed(model, model.room_error, now)
         else:

@@ -44,18 +44,26 @@ class RequiredModels(threading.Thread):
         self.settings = settings
         """Replaced by another thread when settings change."""
         self._table = table
+        self._said: frozenset[str] = frozenset()
+        """What was found in the folder, and logged."""
+        self._absent: frozenset[str] = frozenset()
+        """Models in use that the folder had no more at the last look."""
 
     def run(self) -> None:
         registry = Registry(self.settings)
         self._check_default(registry)
-        said: frozenset[str] = frozenset()
-        absent: frozenset[str] = frozenset()
         while True:
-            self._table.require_only(frozenset(self._look(registry, name) for name in self.settings.load_to_memory))
-            said = self._log_findings(registry, said)
-            self._pass_on_edits(registry)
-            absent = self._retire_absent(registry, absent)
+            try:
+                self._look_at_folder(registry)
+            except Exception:  # the thread's boundary: it is looked again in a second, and nobody watches this thread
+                log.exception("the models folder could not be looked at")
             time.sleep(LOOK_S)
+
+    def _look_at_folder(self, registry: Registry) -> None:
+        self._table.require_only(frozenset(self._look(registry, name) for name in self.settings.load_to_memory))
+        self._said = self._log_findings(registry, self._said)
+        self._pass_on_edits(registry)
+        self._absent = self._retire_absent(registry, self._absent)
 
     def _check_default(self, registry: Registry) -> None:
         """Warn of a default model that cannot be used; its file may still come, so the server serves the others."""

@@ -207,13 +207,12 @@ class _Room:
                 f"already: {names}; raise it, or unload one"
             )
         else:
-            why = (
-                f"needs {_gib(self._need(key))} of memory, and of the {_gib(rules.memory_budget or 0)} that models may "
-                f"take {_gib(self._free_bytes({key}))} are free" + (f" beside {names}" if names else "")
-            )
+            need, budget, free = map(_readable, (self._need(key), rules.memory_budget or 0, self._free_bytes({key})))
+            why = f"needs {need} of memory, and of the {budget} that models may take {free} are free"
+            why += f" beside {names}" if names else ""
             why += "; use a smaller model or context_size, raise LOCALAI_MEMORY_BUDGET, or unload another"
         return NoRoom(f"Model {name} {why}.").info
 
 
-def _gib(size: float) -> str:
-    return f"{max(size, 0) / 2**30:.1f} GiB"
+def _readable(size: float) -> str:
+    return f"{max(size, 0) / 2**20:.0f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"
