@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,13 @@ def test_the_gallery_that_comes_along_needs_no_network() -> None:
     found = galleries({"name": "shipped", "url": "builtin:"}, offline=True)
     [state] = found.states()
     assert state.error is None and state.skipped == () and state.entries == len(names(found)) >= 1
+
+
+def test_the_example_of_the_documentation() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "galleries.md").read_text()
+    [example] = re.findall(r"```text\n(- name: .*?)```", page, re.DOTALL)
+    index = read_index(example.replace("sha256: …", f"sha256: {'a' * 64}"), "g")
+    assert index.skipped == () and index.entries[0].variants and index.entries[0].prompt_templates
 
 
 def test_every_model_that_comes_along_can_be_looked_up() -> None:
