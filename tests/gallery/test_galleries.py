@@ -70,6 +70,18 @@ def test_an_unchanged_index_is_not_sent_again(site: Site, monkeypatch: pytest.Mo
     assert names(galleries(source)) == ["a@mirrored"]
 
 
+def test_an_unchanged_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "index.yaml"
+    file.write_text(INDEX)
+    source = {"name": "a", "url": f"file://{file}"}
+    assert names(galleries(source)) == ["a@one", "a@Two"]
+    with monkeypatch.context() as patch:
+        patch.setattr(texts, "read_text", lambda *_: pytest.fail("it was read again"))
+        assert names(galleries(source)) == ["a@one", "a@Two"]
+    file.write_text(MIRROR)
+    assert names(galleries(source)) == ["a@mirrored"]
+
+
 @pytest.mark.parametrize("broken", ["status", "no index", "offline"])
 def test_what_was_last_known_counts_when_it_cannot_be_had_anew(site: Site, broken: str) -> None:
     source = {"name": "a", "url": site.add("/a.yaml", INDEX)}

@@ -41,9 +41,9 @@ class Fetched(NamedTuple):
 def fetch_text(address: str, access: Access, etag: str = "") -> Fetched:
     """Fetch a text; raise an `ApiError` with one sentence if that cannot be done."""
     if address == SHIPPED:
-        return Fetched(importlib.resources.files("localai_flask.gallery.data").joinpath("index.yaml").read_text())
+        return _read_file(Path(str(importlib.resources.files("localai_flask.gallery.data") / "index.yaml")), etag)
     if access.private_addresses and address.startswith("file:///"):
-        return Fetched(read_text(Path(unquote(urlsplit(address).path)), MOST_BYTES))
+        return _read_file(Path(unquote(urlsplit(address).path)), etag)
     reference = parse_reference(address)
     if reference.scheme in ("https", "oci") and access.offline:
         raise Offline(f"{shown(address)} cannot be asked: the server is set to be offline (LOCALAI_OFFLINE).")
@@ -54,8 +54,18 @@ def fetch_text(address: str, access: Access, etag: str = "") -> Fetched:
         return _receive(file, etag)
     offer = look_up(reference, access)
     if not offer.files:
-        return Fetched(read_text(access.models_path / offer.model, MOST_BYTES))
+        return _read_file(access.models_path / offer.model, etag)
     return _receive(offer.files[0], etag)
+
+
+def _read_file(file: Path, etag: str) -> Fetched:
+    """Read a file unless it is as it was; what it says is costly to read, and seldom changes."""
+    try:
+        stat = file.stat()
+        stamp = f"{stat.st_mtime_ns}-{stat.st_size}-{stat.st_ino}"
+    except OSError:  # the reader says what is wrong
+        stamp = ""
+    return Fetched(None, etag) if stamp and stamp == etag else Fetched(read_text(file, MOST_BYTES), stamp)
 
 
 def _read_image(reference: Reference, access: Access, digest: str) -> Fetched:
