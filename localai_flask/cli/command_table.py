@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from localai_flask.cli.exit_codes import INTERRUPTED
+
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
@@ -38,6 +40,14 @@ class CommandTable(click.Group):
             return command
         entry = self._found().get(cmd_name)
         return _load(entry) if entry is not None else None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; Ctrl-C, where none has its own use for it, ends the program as shells expect."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo(err=True)
+            ctx.exit(INTERRUPTED)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands by section."""

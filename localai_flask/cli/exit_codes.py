@@ -10,12 +10,21 @@ NO_SERVER = 3
 NOT_FOUND = 4
 REFUSED = 5
 INTERRUPTED = 130
+COMMANDS = {"GET /v1/models": "localai-flask list", "GET /models/available": "localai-flask models search"}
+"""What errors tell clients of the API to ask, and the commands that do the same."""
 
 
 class CommandFailed(click.ClickException):
     """What was asked for did not come about; the message says why and what to do."""
 
     exit_code = FAILED
+
+
+def in_commands(text: str) -> str:
+    """Return an error of the server with our commands where it names endpoints that do the same."""
+    for endpoint, command in COMMANDS.items():
+        text = text.replace(endpoint, f"`{command}`")
+    return text
 
 
 class NoServer(CommandFailed):

@@ -11,6 +11,7 @@ import click
 import pytest
 
 from localai_flask.cli import SECTIONS, main
+from localai_flask.cli.exit_codes import in_commands
 from localai_flask.cli.output import Column, _fitting, duration, size
 from tests.cli.conftest import run
 from tests.support import plugin
@@ -92,3 +93,17 @@ def test_sizes(count: float, text: str) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_ctrl_c_ends_any_command_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("localai_flask.cli.client.client.Client.get", interrupt)
+    result = run("ps")
+    assert (result.exit_code, result.stderr) == (130, "\n")
+
+
+def test_errors_name_commands_instead_of_endpoints() -> None:
+    said = in_commands("There is no model 'x'. GET /v1/models lists the models: a.")
+    assert said == "There is no model 'x'. `localai-flask list` lists the models: a."

@@ -11,7 +11,7 @@ import requests
 from localai_flask.cli.client.shapes import Model, ModelList
 from localai_flask.cli.client.target import Target
 from localai_flask.cli.client.transport import open_session
-from localai_flask.cli.exit_codes import CommandFailed, NoServer, NoSuchThing, Refused
+from localai_flask.cli.exit_codes import CommandFailed, NoServer, NoSuchThing, Refused, in_commands
 
 CONNECT_S, READ_S = 5.0, 600.0
 """How long to wait for a connection, and for the next piece of an answer: a model may have to be loaded first."""
@@ -91,7 +91,7 @@ class Client:
         if answer.ok:
             return answer
         try:
-            message = _message(answer.content) or f"the server answered with status {answer.status_code}."
+            message = in_commands(_message(answer.content)) or f"the server answered with status {answer.status_code}."
         finally:
             answer.close()
         if answer.status_code == NOT_FOUND:
@@ -112,7 +112,7 @@ def no_server(target: Target) -> NoServer:
 def _raise_error_event(data: bytes) -> None:
     """Raise the error that a stream reports after it has begun."""
     if data.startswith(b'{"error"') and (message := _message(data)):
-        raise CommandFailed(message)
+        raise CommandFailed(in_commands(message))
 
 
 def _message(content: bytes) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from localai_flask.cli.client.client import Client
-from localai_flask.cli.exit_codes import CommandFailed, NoSuchThing
+from localai_flask.cli.exit_codes import CommandFailed, NoSuchThing, in_commands
 from localai_flask.cli.progress import shown_download
 from localai_flask.errors import ApiError, NotFound
 from localai_flask.gallery.progress import Progress
@@ -74,7 +74,7 @@ def install_by_server(client: Client, wish: Wish) -> Outcome:
         client.call("POST", f"{path}/cancel")
         raise
     if job.error or job.cancelled:
-        raise CommandFailed(job.error or f"Somebody has cancelled the installation of {wish.id}.")
+        raise CommandFailed(in_commands(job.error or "") or f"Somebody has cancelled the installation of {wish.id}.")
     return Outcome(job.model, job.files, job.kept_files, job.note)
 
 
@@ -132,6 +132,5 @@ def with_folder(settings: Settings) -> Settings:
 def as_failure(error: ApiError) -> CommandFailed:
     """Return an error of the project as one that ends a command."""
     kind: Any = NoSuchThing if isinstance(error, NotFound) else CommandFailed
-    said = str(error).replace("GET /models/available lists", "`localai-flask models search` lists")
-    failure: CommandFailed = kind(said)
+    failure: CommandFailed = kind(in_commands(str(error)))
     return failure

@@ -10,7 +10,7 @@ import msgspec
 
 from localai_flask.cli.client.shapes import Model
 from localai_flask.cli.client.target import Target, with_server
-from localai_flask.cli.exit_codes import CommandFailed, NoSuchThing
+from localai_flask.cli.exit_codes import CommandFailed, NoSuchThing, in_commands
 from localai_flask.cli.models.folder import folder_option, folder_settings, names_folder
 from localai_flask.cli.models.names import complete_models
 from localai_flask.cli.output import json_option, make_console, print_json, size
@@ -88,7 +88,7 @@ def _look_up(name: str, given: dict[str, Any]) -> ModelConfig | CommandFailed:
     try:
         return Registry(folder_settings(given)).look_up(name)
     except ModelNotFound as error:
-        return NoSuchThing(str(error).replace("GET /v1/models lists", "`localai-flask list` lists"))
+        return NoSuchThing(in_commands(str(error)))
     except ApiError as error:
         return CommandFailed(str(error))
 
