@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -215,9 +216,14 @@ def test_its_server_ends_also_if_run_is_killed(folder: Path, tmp_path: Path) -> 
     chat.expect_exact(PROMPT)
     [runtime] = tmp_path.glob("localai-flask-*")
     assert processes.belonging_to(str(runtime))
+    [arbiter] = processes.children(chat.pid)
     os.kill(chat.pid, signal.SIGKILL)
-    wait_for(lambda: not processes.belonging_to(str(runtime)), 40, "the server has gone")
-    chat.close()
+    try:
+        wait_for(lambda: not processes.belonging_to(str(runtime)), 40, "the server has gone")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(arbiter, signal.SIGKILL)
+        chat.close()
 
 
 def test_run_without_a_terminal_and_a_question_serves(folder: Path, tmp_path: Path) -> None:
