@@ -71,7 +71,9 @@ def test_an_error_in_mid_answer_ends_with_1(fake: FakeServer) -> None:
     ],
 )
 def test_without_a_name_one_that_answers_is_chosen(models: list[Model], name: str) -> None:
-    assert choose_model(models, None) == name
+    assert choose_model(models, None) == choose_model(models, None, "of-no-use") == name
+    assert choose_model(models, None, models[0].id) == models[0].id
+    assert choose_model(models, "mine", models[0].id) == "mine"
 
 
 def test_every_setting_is_a_field_of_the_api() -> None:

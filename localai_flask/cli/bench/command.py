@@ -69,7 +69,7 @@ def bench(
     from localai_flask.cli.client.client import Client
 
     client = Client(target)
-    shape = Shape(choose_model(client.models(), model), prompt_words, tokens)
+    shape = Shape(choose_model(client.models(), model, target.default_model), prompt_words, tokens)
     seed = random.SystemRandom().getrandbits(48)
     levels = []
     with make_console(stderr=True).status("loading the model") as status:

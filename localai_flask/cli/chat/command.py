@@ -54,7 +54,7 @@ def chat(model: str | None, prompt: str | None, target: Target, **options: Any) 
     from localai_flask.cli.client.client import Client
 
     client = Client(target)
-    converse(client, choose_model(client.models(), model), read_question(prompt or ""), **options)
+    converse(client, choose_model(client.models(), model, target.default_model), read_question(prompt or ""), **options)
 
 
 def read_question(prompt: str) -> str:
@@ -63,10 +63,10 @@ def read_question(prompt: str) -> str:
     return "\n\n".join(part for part in (prompt, piped) if part)
 
 
-def choose_model(models: Sequence[Model], name: str | None) -> str:
-    """Return the name to ask for: the one that is given, else one that is loaded, else the first that can answer."""
-    if name:
-        return name
+def choose_model(models: Sequence[Model], name: str | None, default: str = "") -> str:
+    """Return the name to ask for: the one that is given, the default, one that is loaded, or the first that answers."""
+    if name or default in [model.id for model in models]:
+        return name or default
     writing = [model for model in models if not model.capabilities or "chat" in model.capabilities]
     if not writing:
         raise NoSuchThing("The server has no model that answers; `localai-flask list` lists what it has.")

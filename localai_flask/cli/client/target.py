@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping
@@ -29,6 +30,8 @@ class Target:
     """The path of the Unix socket at which it listens, if it does."""
     is_given: bool = False
     """Whether the user has named this server; else it is where one would be started."""
+    default_model: str = ""
+    """The model that it has by default, as far as the settings here say."""
 
     @property
     def shown(self) -> str:
@@ -61,7 +64,8 @@ def find_target(url: str | None = None, api_key: str | None = None) -> Target:
     theirs = environment.get("OPENAI_BASE_URL")
     if theirs and not environment.get("LOCALAI_ADDRESS"):
         return _given(theirs, key or environment.get("OPENAI_API_KEY", ""))
-    return target_at(_settings(environment).listening, key)
+    settings = _settings(environment)
+    return dataclasses.replace(target_at(settings.listening, key), default_model=settings.default_model)
 
 
 def target_at(address: Address, api_key: str = "", *, is_given: bool = False) -> Target:

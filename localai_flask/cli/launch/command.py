@@ -63,7 +63,7 @@ def _server(target: Target, name: str | None) -> Server:
     if target.socket:
         raise click.UsageError(f"Clients do not reach {target.shown}; have the server listen at an address.")
     models = Client(target).models()
-    chosen = choose_model(models, name)
+    chosen = choose_model(models, name, target.default_model)
     found = next((model for model in models if model.id == chosen), None)
     if found is None:
         names = ", ".join(model.id for model in models) or "none"
