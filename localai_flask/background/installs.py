@@ -91,7 +91,8 @@ class Installation(threading.Thread):
 
     def _note_plan(self, plan: Plan) -> None:
         self.progress = JobProgress("downloading", plan.name)
-        log.info("installing model %s from %s", plan.name, plan.record.entry)
+        note = f": {plan.record.note}" if plan.record.note else ""
+        log.info("installing model %s from %s%s", plan.name, plan.record.entry, note)
 
     def _report(self, progress: Progress) -> None:
         phase: Phase = "verifying" if progress.done == progress.total else "downloading"

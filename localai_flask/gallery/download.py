@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 from localai_flask.config.files.gguf import inspect
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import DownloadFailed, Stopped
-from localai_flask.gallery.part_file import PartFile, hold_part, part_of, put_in_place
 from localai_flask.gallery.progress import Progress, Report, megabytes
-from localai_flask.gallery.remote import Remote
 from localai_flask.gallery.sources import RemoteFile, connect
-from localai_flask.gallery.targets import choose_targets, is_present
-from localai_flask.gallery.transfer import Transfer
-from localai_flask.gallery.unpacking import find_member, unpack
+from localai_flask.gallery.transport.part_file import PartFile, hold_part, part_of, put_in_place
+from localai_flask.gallery.transport.remote import Remote
+from localai_flask.gallery.transport.targets import choose_targets, is_present
+from localai_flask.gallery.transport.transfer import Transfer
+from localai_flask.gallery.transport.unpacking import find_member, unpack
 
 LOOK_S = 0.2
 """How often to look whether another process has brought a file."""

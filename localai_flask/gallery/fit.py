@@ -10,8 +10,8 @@ from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import choose_context
 from localai_flask.errors import NoRoom
 from localai_flask.gallery.progress import gigabytes
-from localai_flask.gallery.remote_header import read_header
 from localai_flask.gallery.sources import Access, RemoteFile
+from localai_flask.gallery.transport.remote_header import read_header
 
 WEIGHTS = (".gguf", ".safetensors", ".bin", ".pth")
 

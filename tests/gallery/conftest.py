@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from localai_flask.gallery import transfer
 from localai_flask.gallery.sources import pip_settings, retries
 from localai_flask.gallery.sources.pip_settings import PipSettings
+from localai_flask.gallery.transport import transfer
 from tests.support.fake_hub import Hub
 from tests.support.package_index import Index
 

@@ -18,9 +18,9 @@ import pytest
 
 from localai_flask.errors import ApiError, ConfigError
 from localai_flask.gallery import download as download_module
-from localai_flask.gallery import transfer
 from localai_flask.gallery.errors import DownloadFailed
 from localai_flask.gallery.progress import Progress
+from localai_flask.gallery.transport import transfer
 from tests.support.fetching import fetch_to, locate
 from tests.support.package_index import Index
 

@@ -10,10 +10,10 @@ import pytest
 from localai_flask.config.files.gguf import inspect
 from localai_flask.config.model import ModelConfig, Parameters
 from localai_flask.errors import NoRoom
-from localai_flask.gallery import remote_header
 from localai_flask.gallery.fit import check_fit, estimate
 from localai_flask.gallery.sources import Access, RemoteFile
 from localai_flask.gallery.sources.access import memory_for_models
+from localai_flask.gallery.transport import remote_header
 from localai_flask.machine import total_memory
 from localai_flask.settings import Settings
 from tests.support.fake_hub import Hub

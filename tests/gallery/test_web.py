@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from localai_flask.errors import ApiError, ConfigError
-from localai_flask.gallery import remote, transfer
 from localai_flask.gallery.download import fetch_files
 from localai_flask.gallery.errors import DownloadFailed, PrivateAddress, Stopped
 from localai_flask.gallery.progress import Progress
-from localai_flask.gallery.public_addresses import check_host
 from localai_flask.gallery.sources import Access
+from localai_flask.gallery.transport import remote, transfer
+from localai_flask.gallery.transport.public_addresses import check_host
 from tests.support.fetching import fetch_to, locate, offer_of
 from tests.support.file_server import FileHandler, FileServer
 from tests.support.gguf_models import SAYING, chain_model
@@ -199,7 +199,7 @@ def test_strangers_are_not_redirected_to_this_machine(
     server: FileServer, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.redirects = {"/away": f"http://127.0.0.2:{server.port}/m.gguf"}
-    monkeypatch.setattr("localai_flask.gallery.public_addresses.is_public", lambda ip: str(ip) == "127.0.0.1")
+    monkeypatch.setattr("localai_flask.gallery.transport.public_addresses.is_public", lambda ip: str(ip) == "127.0.0.1")
     with pytest.raises(PrivateAddress, match=r"127\.0\.0\.2 is on this machine"):
         fetch_to(target, offer_of(f"http://127.0.0.1:{server.port}/away", Access(Path())).files[0])
     assert len(server.authorizations) == 1

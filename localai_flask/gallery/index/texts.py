@@ -16,10 +16,10 @@ from localai_flask.config.references import Reference
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import DownloadFailed, Offline, SourceUnreachable
 from localai_flask.gallery.references import parse_reference
-from localai_flask.gallery.remote import Remote, open_session, reason_of, shown
 from localai_flask.gallery.sources import Access, look_up
 from localai_flask.gallery.sources.offer import RemoteFile
 from localai_flask.gallery.sources.registry_client import Registry
+from localai_flask.gallery.transport.remote import Remote, open_session, reason_of, shown
 from localai_flask.gallery_settings import SHIPPED
 
 MOST_BYTES = 32 << 20

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from localai_flask.config.references.reference import find_fault
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import DownloadFailed, Stopped
-from localai_flask.gallery.part_file import put_in_place
+from localai_flask.gallery.transport.part_file import put_in_place
 
 CHUNK = 1 << 20
 MOST_FILES, MOST_BYTES = 10_000, 1 << 41

@@ -21,9 +21,9 @@ from localai_flask.gallery.models.draft import Draft, find_name, make_draft, oth
 from localai_flask.gallery.models.lookups import Found, find_files
 from localai_flask.gallery.models.records import Record
 from localai_flask.gallery.models.request import InstallRequest
-from localai_flask.gallery.remote import shown
 from localai_flask.gallery.sources import Access
 from localai_flask.gallery.sources.offer import RemoteFile
+from localai_flask.gallery.transport.remote import shown
 from localai_flask.settings import Settings
 
 

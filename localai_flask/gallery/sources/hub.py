@@ -17,11 +17,11 @@ import requests
 from localai_flask.config.references import Reference
 from localai_flask.config.references.reference import find_fault
 from localai_flask.gallery.errors import NotOffered, Offline, SourceUnreachable
-from localai_flask.gallery.remote import PASSING, Bearer, open_session, read_retry_after, shown
 from localai_flask.gallery.sources.access import Access
 from localai_flask.gallery.sources.hub_files import Selection, select
 from localai_flask.gallery.sources.offer import Offer, RemoteFile
 from localai_flask.gallery.sources.retries import retry
+from localai_flask.gallery.transport.remote import PASSING, Bearer, open_session, read_retry_after, shown
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

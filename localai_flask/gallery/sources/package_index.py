@@ -18,11 +18,11 @@ from packaging.version import Version
 from localai_flask.config.references import Reference
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import SourceUnreachable
-from localai_flask.gallery.remote import CONNECT_S, READ_S, reason_of, shown
 from localai_flask.gallery.sources import pip_settings
 from localai_flask.gallery.sources.access import Access
 from localai_flask.gallery.sources.offer import Offer, RemoteFile
 from localai_flask.gallery.sources.pip_settings import PipSettings
+from localai_flask.gallery.transport.remote import CONNECT_S, READ_S, reason_of, shown
 
 JSON = "application/vnd.pypi.simple.v1+json"
 ACCEPT = f"{JSON}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"

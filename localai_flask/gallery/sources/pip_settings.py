@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import requests
 
-from localai_flask.gallery.remote import open_session
+from localai_flask.gallery.transport.remote import open_session
 
 PYPI = "https://pypi.org/simple"
 _SECTIONS = ("global", "download", ":env:")

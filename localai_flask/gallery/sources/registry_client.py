@@ -19,8 +19,16 @@ from urllib.parse import urlsplit
 import requests
 
 from localai_flask.gallery.errors import NotOffered, SourceUnreachable
-from localai_flask.gallery.remote import CONNECT_S, PASSING, READ_S, open_session, read_retry_after, reason_of, shown
 from localai_flask.gallery.sources.retries import retry
+from localai_flask.gallery.transport.remote import (
+    CONNECT_S,
+    PASSING,
+    READ_S,
+    open_session,
+    read_retry_after,
+    reason_of,
+    shown,
+)
 
 MANIFEST_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",

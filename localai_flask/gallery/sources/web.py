@@ -5,9 +5,9 @@ from __future__ import annotations
 import requests
 
 from localai_flask.config.references import Reference
-from localai_flask.gallery.remote import open_session
 from localai_flask.gallery.sources.access import Access
 from localai_flask.gallery.sources.offer import Offer, RemoteFile
+from localai_flask.gallery.transport.remote import open_session
 
 
 def look_up(reference: Reference, access: Access) -> Offer:

@@ -12,8 +12,8 @@ import urllib3
 from localai_flask.config.files.gguf import GGUFInfo, inspect, inspect_stream
 from localai_flask.errors import ApiError, ConfigError
 from localai_flask.gallery.errors import PrivateAddress
-from localai_flask.gallery.remote import CONNECT_S, READ_S
 from localai_flask.gallery.sources import RemoteFile, connect
+from localai_flask.gallery.transport.remote import CONNECT_S, READ_S
 
 WINDOW = 4 << 20
 """Bytes of one request: most headers are smaller, as nearly all of one is the vocabulary."""

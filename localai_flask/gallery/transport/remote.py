@@ -16,7 +16,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from localai_flask.gallery.public_addresses import PublicOnly
+from localai_flask.gallery.transport.public_addresses import PublicOnly
 
 CONNECT_S, READ_S = 15.0, 30.0
 """How long a server may take to accept a connection, and how long it may be silent."""

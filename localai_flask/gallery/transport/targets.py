@@ -11,7 +11,7 @@ from localai_flask.config.references.reference import find_fault
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import NameTaken
 from localai_flask.gallery.sources.offer import RemoteFile
-from localai_flask.gallery.transfer import git_sha1
+from localai_flask.gallery.transport.transfer import git_sha1
 
 CHUNK = 1 << 22
 YAML = (".yaml", ".yml")

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from io import BufferedRandom
 from pathlib import Path
 
-from localai_flask.gallery.remote import Remote, shown
+from localai_flask.gallery.transport.remote import Remote, shown
 
 
 class PartFile:

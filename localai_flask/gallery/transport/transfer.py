@@ -18,9 +18,9 @@ import urllib3
 
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import DownloadFailed
-from localai_flask.gallery.part_file import PartFile
 from localai_flask.gallery.progress import Meter, Report
-from localai_flask.gallery.remote import PASSING, Remote, read_retry_after, reason_of, shown
+from localai_flask.gallery.transport.part_file import PartFile
+from localai_flask.gallery.transport.remote import PASSING, Remote, read_retry_after, reason_of, shown
 
 CHUNK = 1 << 18
 TRIES = 5
