@@ -34,10 +34,10 @@ def gallery(site: Site) -> str:
     """Put a gallery there whose models share a file, and return the setting."""
     for name in ("one", "two", "shared"):
         site.add(f"/{name}.dat", hashlib.sha256(name.encode()).digest() * (SIZE // 32))
-    shared = f"{{uri: '{site.url}/shared.dat', filename: shared/shared.dat}}"
+    shared = f"{{uri: '{site.root}/shared.dat', filename: shared/shared.dat}}"
     index = "".join(
         f"- name: {name}\n  overrides: {{backend: echo, mmproj: shared/shared.dat}}\n"
-        f"  files: [{{uri: '{site.url}/{name}.dat', filename: weights/{name}.dat}}, {shared}]\n"
+        f"  files: [{{uri: '{site.root}/{name}.dat', filename: weights/{name}.dat}}, {shared}]\n"
         for name in ("one", "two")
     )
     return json.dumps([{"name": "g", "url": site.add("/index.yaml", index)}])
@@ -71,7 +71,7 @@ def await_end(server: Server, id: str) -> Any:
 
 
 def ranges(site: Site, path: str) -> list[str | None]:
-    return [asked for each, _, asked in site.asked if each == path]
+    return [asked for each, _, asked in site.answers if each == path]
 
 
 def answers(server: Server, model: str) -> bool:
@@ -85,7 +85,7 @@ def files(folder: Path) -> set[str]:
 
 
 def test_a_job_survives_its_process_and_the_server(site: Site, tmp_path: Path) -> None:
-    site.chunk, site.pause_s = CHUNK, PAUSE_S
+    site.behaviour.chunk, site.behaviour.pause_s = CHUNK, PAUSE_S
     with server_of(site, tmp_path) as server:
         id = apply(server, id="one")
         assert apply(server, id="one") == id
@@ -96,7 +96,7 @@ def test_a_job_survives_its_process_and_the_server(site: Site, tmp_path: Path) -
         await_bytes(server, id, before + 300_000)
         assert not answers(server, "one") and "one.yaml" not in files(tmp_path)
     assert "weights/one.dat" not in files(tmp_path), "it stopped in mid-download"
-    site.pause_s = 0.0
+    site.behaviour.pause_s = 0.0
     with server_of(site, tmp_path) as server:
         ended = await_end(server, id)
         assert (ended["message"], ended["files"]) == ("completed", ["weights/one.dat", "shared/shared.dat"])
@@ -107,13 +107,13 @@ def test_a_job_survives_its_process_and_the_server(site: Site, tmp_path: Path) -
 
 
 def test_cancelled_resumed_and_deleted(site: Site, tmp_path: Path) -> None:
-    site.chunk, site.pause_s = CHUNK, PAUSE_S
+    site.behaviour.chunk, site.behaviour.pause_s = CHUNK, PAUSE_S
     with server_of(site, tmp_path) as server:
         id = apply(server, id="one")
         await_bytes(server, id, 300_000)
         assert server.post(f"/models/jobs/{id}/cancel", {})[1]["success"] is True
         assert await_end(server, id)["message"] == "cancelled" and "one.yaml" not in files(tmp_path)
-        site.pause_s = 0.0
+        site.behaviour.pause_s = 0.0
         for name in ("one", "two"):
             assert await_end(server, apply(server, id=name))["error"] is None
         assert ranges(site, "/one.dat")[-1] is not None, "what was received before was kept"
@@ -137,7 +137,7 @@ def test_localais_own_gallery_from_its_address(site: Site, tmp_path: Path) -> No
     """Its index and documents as they are, but for the addresses, and with our model in the place of the real one."""
     weights = site.add("/smollm2.gguf", DEMO.read_bytes())
     text = (LOCALAI / "index.yaml").read_text()
-    text = text.replace("github:mudler/LocalAI/gallery/", f"{site.url}/gallery/").replace("@master", "")
+    text = text.replace("github:mudler/LocalAI/gallery/", f"{site.root}/gallery/").replace("@master", "")
     text = text.replace(
         "huggingface://HuggingFaceTB/SmolLM2-1.7B-Instruct-GGUF/smollm2-1.7b-instruct-q4_k_m.gguf", weights
     ).replace("decd2598bc2c8ed08c19adc3c8fdd461ee19ed5708679d1c54ef54a5a30d4f33", sha256_of(DEMO))
@@ -147,7 +147,7 @@ def test_localais_own_gallery_from_its_address(site: Site, tmp_path: Path) -> No
     with server_of(site, tmp_path, LOCALAI_GALLERIES=galleries) as server:
         voice = await_end(server, apply(server, id="localai@whisper-base"))
         assert "needs the engine 'whisper'" in voice["error"]
-        missing = await_end(server, apply(server, url=site.url + "/no.gguf"))
+        missing = await_end(server, apply(server, url=site.root + "/no.gguf"))
         assert "404" in missing["error"] and files(tmp_path) == set()
         ended = await_end(server, apply(server, id="localai@smollm2-1.7b-instruct", name="small"))
         assert ended["error"] is None, ended

@@ -62,9 +62,9 @@ def test_entries_by_name(site: Site) -> None:
 def test_an_unchanged_index_is_not_sent_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     source = {"name": "a", "url": site.add("/a.yaml", INDEX)}
     assert names(galleries(source)) == names(galleries(source)) == ["a@one", "a@Two"]
-    assert [status for _, status, _ in site.asked] == [200, 304]
+    assert [status for _, status, _ in site.answers] == [200, 304]
     monkeypatch.setattr(cache, "FRESH_S", 60.0)
-    assert names(galleries(source)) and len(site.asked) == 2
+    assert names(galleries(source)) and len(site.answers) == 2
     monkeypatch.setattr(cache, "FRESH_S", 0.0)
     site.add("/a.yaml", MIRROR)
     assert names(galleries(source)) == ["a@mirrored"]
@@ -97,7 +97,7 @@ def test_what_was_last_known_counts_when_it_cannot_be_had_anew(site: Site, broke
 
 def test_a_mirror_is_asked_only_if_the_first_address_fails(site: Site) -> None:
     source = {"name": "a", "url": site.add("/a.yaml", INDEX), "mirrors": [site.add("/b.yaml", MIRROR)]}
-    assert names(galleries(source)) == ["a@one", "a@Two"] and len(site.asked) == 1
+    assert names(galleries(source)) == ["a@one", "a@Two"] and len(site.answers) == 1
     del site.files["/a.yaml"]
     assert names(galleries(source)) == ["a@mirrored"]
 
@@ -121,7 +121,7 @@ def test_one_in_a_registry_of_images() -> None:
 
 
 def test_one_that_was_never_reached_says_why_and_harms_no_other(site: Site) -> None:
-    found = galleries({"name": "a", "url": site.url + "/no.yaml"}, {"name": "b", "url": site.add("/b.yaml", MIRROR)})
+    found = galleries({"name": "a", "url": site.root + "/no.yaml"}, {"name": "b", "url": site.add("/b.yaml", MIRROR)})
     assert names(found) == ["b@mirrored"]
     assert "answers 404" in str(found.states()[0].error)
     with pytest.raises(ModelNotFound, match=r"The gallery a cannot be asked: .* answers 404"):
@@ -130,10 +130,10 @@ def test_one_that_was_never_reached_says_why_and_harms_no_other(site: Site) -> N
 
 def test_one_that_has_failed_is_left_alone_for_a_while(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "PAUSE_S", 60.0)
-    found = galleries({"name": "a", "url": site.url + "/no.yaml"})
+    found = galleries({"name": "a", "url": site.root + "/no.yaml"})
     for _ in range(3):
         assert names(found) == []
-    assert len(site.asked) == 1
+    assert len(site.answers) == 1
 
 
 def test_an_endless_index_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from localai_flask import __version__
 from localai_flask.errors import ApiError, ConfigError
 from localai_flask.gallery.errors import Offline
 from localai_flask.gallery.index.texts import fetch_text
@@ -119,7 +120,8 @@ class DocumentCache(Generic[T]):
         return Known(content, address, time.time())
 
     def _file(self, address: str) -> Path:
-        return self._folder / f"{hashlib.sha256(address.encode()).hexdigest()[:32]}.msgpack"
+        named = hashlib.sha256(f"{__version__} {address}".encode()).hexdigest()  # another version may read otherwise
+        return self._folder / f"{named[:32]}.msgpack"
 
     def _etag(self, address: str) -> str:
         with suppress(OSError, msgspec.DecodeError):
