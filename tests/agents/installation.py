@@ -17,7 +17,9 @@ def install(program: Program, programs: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     if program.is_npm:
-        _run("npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), *program.packages)
+        # With no tag npm takes the newest that names this version of Node.js, which may be old.
+        newest = [f"{package}@latest" for package in program.packages]
+        _run("npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), *newest)
     else:
         _run(sys.executable, "-m", "venv", str(folder))
         _run(f"{folder}/bin/pip", "install", "--quiet", *program.packages)

@@ -48,28 +48,26 @@ def say(text: str) -> str:
     return json.dumps({"say": text})
 
 
-def _turns(name: str, calls: list[dict[str, Any]]) -> str:
-    """Return the part of a template that has a tool called where it is offered, after as many results."""
+def _turns(known_by: str, calls: list[dict[str, Any]]) -> str:
+    """Return the part of a template that, where a tool is offered, makes one call after the other."""
     parts = []
-    for done, call in calls:
+    for done, call in enumerate(calls):
         text = f"<tool_call>\n{json.dumps(call)}\n</tool_call>"
-        condition = f"and (eq .Name `{name}`) (eq $done {done})"
+        condition = f"and (eq .Name `{known_by}`) (eq $done {done})"
         parts.append(f"{{{{- if {condition} -}}}}{{{{- $script = `{say(text)}` -}}}}{{{{- end -}}}}")
     return "".join(parts)
 
 
-def _calls(file: str) -> dict[str, list[tuple[int, dict[str, Any]]]]:
-    """By the tools' names: after how many results which call comes."""
+def _calls(file: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the calls that mend the file, by a tool that tells whose tools are offered."""
     old, new = "helo", "hello"
+    edit = _call("Edit", file_path=file, old_string=old, new_string=new)
     return {
-        "exec_command": [(0, _call("exec_command", cmd=f"sed -i s/{old}/{new}/ {file}"))],
-        "Read": [
-            (0, _call("Read", file_path=file, filepath=file)),
-        ],
-        "Edit": [(1, _call("Edit", file_path=file, old_string=old, new_string=new))],
-        "read": [(0, _call("read", filePath=file))],
-        "edit": [(1, _call("edit", filePath=file, oldString=old, newString=new))],
-        "edit_file": [(0, _call("edit_file", path=file, old=old, new=new))],
+        "exec_command": [_call("exec_command", cmd=f"sed -i s/{old}/{new}/ {file}")],
+        "Agent": [_call("Read", file_path=file), edit],
+        "Checklist": [_call("Read", filepath=file), edit],
+        "todowrite": [_call("read", filePath=file), _call("edit", filePath=file, oldString=old, newString=new)],
+        "edit_file": [_call("edit_file", path=file, old=old, new=new)],
     }
 
 
