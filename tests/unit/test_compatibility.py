@@ -31,8 +31,9 @@ HEAD = """\
 
 Every parameter that the official packages know, and what becomes of it: **yes** means that it does what it says,
 **no effect** that any value is taken as there is nothing to do for it, **refused** that a request which asks for
-something by it gets a 400 with the reason. Fields that nobody knows are ignored. This page is written from the schemas
-that read the requests, and a test holds it to them.
+something by it gets a 400 with the reason. **extension** is a field of this server's own. Those of other servers are in
+[other-servers.md](other-servers.md); fields that nobody knows are ignored. This page is written from the schemas that
+read the requests, and tests hold it to them: each field that is not refused is sent, and has an effect or none.
 """
 REQUESTS: list[tuple[str, tuple[Any, ...], type[marshmallow.Schema]]] = [
     (

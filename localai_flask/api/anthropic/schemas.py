@@ -32,8 +32,9 @@ from localai_flask.api.request.fields import (
 from localai_flask.api.request.foreign.translation import ForeignFields
 from localai_flask.api.request.forms import FormFields, asked_form
 from localai_flask.api.request.parsing import Unsupported
+from localai_flask.api.request.sampling import OF_SENDER, TIER
 from localai_flask.api.request.sampling_fields import SamplingFields, Texts, TokenLimit, asked_sampling
-from localai_flask.api.request.thinking import ThinkingFields, thinking_wishes
+from localai_flask.api.request.thinking import TemplateFields, ThinkingFields, thinking_wishes
 from localai_flask.api.request.waiting import NO_WISHES, ProgressFields, Waiting, waiting_of
 from localai_flask.chat.constraints.constraint import Wanted, json_form
 from localai_flask.chat.conversation import Conversation, Message
@@ -163,7 +164,7 @@ class ContextManagement(RequestSchema):
     edits = Many(fields.Nested(ContextEdit), load_default=list)
 
 
-class PromptRequest(ForeignFields, ThinkingFields):
+class PromptRequest(ForeignFields, TemplateFields):
     """What becomes the prompt: all that tokens are counted of."""
 
     model = Text()
@@ -228,18 +229,22 @@ class PromptRequest(ForeignFields, ThinkingFields):
 
 
 class CountRequest(PromptRequest):
+    is_strict = False
+    output_format = Noted("changes the answer, not the prompt.")  # type: ignore[assignment]
+
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> MessagesCall:
+        data.pop("output_format", None)
         return self.call(data, asked={})
 
 
-class MessagesRequest(PromptRequest, SamplingFields, FormFields, ProgressFields):
+class MessagesRequest(PromptRequest, ThinkingFields, SamplingFields, FormFields, ProgressFields):
     cache_control = Either(metadata=CACHE_CONTROL)
     max_tokens = TokenLimit(required=True)
     stop_sequences = Texts(metadata={"type": "array", "items": {"type": "string"}})
     stream = Flag(load_default=False)
-    metadata = Mapping()
-    service_tier = Text()
+    metadata = Noted(OF_SENDER)
+    service_tier = Noted(TIER)
 
     @marshmallow.post_load(pass_original=True)
     def make(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> MessagesCall:

@@ -18,9 +18,10 @@ from marshmallow import ValidationError
 from localai_flask.api.door.places import takes_place
 from localai_flask.api.openai.schemas import PromptField
 from localai_flask.api.pages import openapi
-from localai_flask.api.request.fields import Flag, Refused, Text, Whole, one_of
+from localai_flask.api.request.fields import Flag, Noted, Refused, Text, Whole, one_of
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
+from localai_flask.api.request.sampling import OF_SENDER
 from localai_flask.api.request.waiting import Waiting, WaitingFields, waiting_of
 from localai_flask.api.work.questions import ask
 from localai_flask.errors import InvalidRequest
@@ -76,7 +77,7 @@ class EmbeddingRequest(WaitingFields):
         ALL_IT_TAKES,
         metadata={"description": "Cut a text to this number of tokens; -1: to as many as the model takes."},
     )
-    user = Text()
+    user = Noted(OF_SENDER)
     messages = Refused("is not possible here; send the text as `input`.")
     pooling = Refused("cannot be chosen by a request; set the option pooling_type in the model's YAML.", ("backend",))
     backend = Refused("cannot be chosen by a request; set it in the model's YAML.")

@@ -25,6 +25,8 @@ from localai_flask.chat.constraints.constraint import Wanted
 MAX_CHOICES = 128
 MAX_SEQUENCES = 512
 """Of all prompts and choices of one request together."""
+OF_SENDER = "says who asks, of which nothing is kept here."
+TIER = "is about the provider's tiers; `priority` is what this server has."
 CACHED = "is about the prompt cache, which keeps what fits, for all alike."
 
 
@@ -50,12 +52,12 @@ class StreamingRequest(SamplingRequest, ProgressFields):
 class ClientFields(RequestSchema):
     """What a request says of its sender."""
 
-    user = Text()
-    safety_identifier = Text()
-    prompt_cache_key = Text()
+    user = Noted(OF_SENDER)
+    safety_identifier = Noted(OF_SENDER)
+    prompt_cache_key = Noted(CACHED)
     prompt_cache_options = Noted(CACHED)
     prompt_cache_retention = Noted(CACHED)
-    service_tier = Text()
+    service_tier = Noted(TIER)
 
 
 def common(data: dict[str, Any]) -> dict[str, Any]:

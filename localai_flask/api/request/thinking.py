@@ -13,24 +13,29 @@ LONGEST_TEMPLATE = 64 * 1024
 SHOWN_AS = ("auto", "parsed", "deepseek", "hidden", "none", "raw")
 
 
-class ThinkingFields(RequestSchema):
-    """The fields under our own names; the table of foreign ones has the others."""
+class TemplateFields(RequestSchema):
+    """What reaches the prompt, under our own names; the table of foreign ones has the others."""
 
     enable_thinking = Flag(metadata={"description": "Whether the model thinks, if its template can switch it."})
     reasoning_effort = Text(metadata={"description": "How much it thinks, in its template's words; none: not at all."})
-    thinking_budget = Whole(-1, metadata={"description": "How many tokens it may think; -1: no limit."})
-    reasoning_budget_message = Text(metadata={"description": "What is written where the budget ends its thinking."})
-    include_reasoning = Flag(metadata={"description": "false: its thinking is not shown."})
-    reasoning_format = Text(
-        validate=one_of(*SHOWN_AS),
-        metadata={"description": "none, raw: thinking stays in the text, with its marks; hidden: it is not shown."},
-    )
     chat_template_kwargs = Mapping(metadata={"description": "Variables for the chat template."})
     chat_template = Text(
         validate=marshmallow.validate.Length(
             1, LONGEST_TEMPLATE, error="must have between {min} and {max} characters."
         ),
         metadata={"description": "A chat template (Jinja) in the place of the model's own."},
+    )
+
+
+class ThinkingFields(TemplateFields):
+    """And how long the model may think, and how that is shown."""
+
+    thinking_budget = Whole(-1, metadata={"description": "How many tokens it may think; -1: no limit."})
+    reasoning_budget_message = Text(metadata={"description": "What is written where the budget ends its thinking."})
+    include_reasoning = Flag(metadata={"description": "false: its thinking is not shown."})
+    reasoning_format = Text(
+        validate=one_of(*SHOWN_AS),
+        metadata={"description": "none, raw: thinking stays in the text, with its marks; hidden: it is not shown."},
     )
 
 

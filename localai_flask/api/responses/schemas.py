@@ -27,7 +27,7 @@ from localai_flask.api.request.fields import (
 )
 from localai_flask.api.request.foreign.translation import ForeignFields
 from localai_flask.api.request.parsing import Unsupported
-from localai_flask.api.request.sampling import StreamingRequest, common, invalid
+from localai_flask.api.request.sampling import TIER, StreamingRequest, common, invalid
 from localai_flask.api.request.sampling_fields import TokenLimit
 from localai_flask.api.request.thinking import ThinkingFields, thinking_wishes
 from localai_flask.api.responses.calls import Context, ResponseCall
@@ -151,6 +151,8 @@ class ContextRequest(ForeignFields, ThinkingFields):
 
 
 class InputTokensRequest(ContextRequest):
+    is_strict = False
+
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> Context:
         return Context(**_context(data))
@@ -170,6 +172,20 @@ class CompactRequest(RequestSchema):
         return Context(**_context({"tools": [], "truncation": "disabled", **data}))
 
 
+class Padding(Refused):
+    """The options of a stream; its usage comes in any case."""
+
+    def __init__(self) -> None:
+        super().__init__("asks for padding by `include_obfuscation`, which this server does not add.")
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValidationError("must be an object.")
+        if value.get("include_obfuscation"):
+            raise ValidationError({"include_obfuscation": [Unsupported("asks for padding, which is not added here.")]})
+        return {}
+
+
 class ResponseRequest(StreamingRequest, ContextRequest):
     allowed_tools = Many(Text(), metadata={"description": "Names of the tools that may be called, as in LocalAI."})
     text_format = Object(TextFormat, metadata={"description": "As `text.format`, where LocalAI has it."})
@@ -183,7 +199,8 @@ class ResponseRequest(StreamingRequest, ContextRequest):
     user = Text()
     safety_identifier = Text()
     prompt_cache_key = Text()
-    service_tier = Text()
+    service_tier = Noted(TIER)
+    stream_options = Padding()  # type: ignore[assignment]
     n = Refused("is not possible here: a response has one answer.", harmless=(1,))  # type: ignore[assignment]
     prompt_cache_retention = Noted("is about the prompt cache, which keeps what fits, for all alike.")
     context_management = Refused("is not done by this server; send `truncation`, or call /v1/responses/compact.")

@@ -6,7 +6,7 @@ Errors name the field that the client has sent. What is sent under two names has
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import marshmallow
 from marshmallow import ValidationError
@@ -25,22 +25,32 @@ ALWAYS = frozenset({"stream_options"})
 
 
 class ForeignFields(RequestSchema):
-    """A request that also takes the fields of other servers, by the table."""
+    """A request that also takes the fields of other servers, by the table.
+
+    One that is not strict asks less than those whose fields it may have, such as what the prompt's length is.
+    """
+
+    is_strict: ClassVar[bool] = True
 
     @marshmallow.pre_load
     def drop_nulls(self, data: Any, **options: Any) -> Any:
         data = super().drop_nulls(data, **options)
-        return translated(data, self.fields) if isinstance(data, dict) else data
+        return translated(data, self.fields, self.is_strict) if isinstance(data, dict) else data
 
 
-def translated(body: Mapping[str, Any], known: Known) -> dict[str, Any]:
-    """Return a body in which what other servers have names for stands under those of the `known` fields."""
+def translated(body: Mapping[str, Any], known: Known, is_strict: bool = True) -> dict[str, Any]:
+    """Return a body in which what other servers have names for stands under those of the `known` fields.
+
+    Raises `ValidationError` for what cannot be honoured, if that is to be strict.
+    """
     own = {name: value for name, value in body.items() if name in known}
     origins: dict[str, str] = {}
     for path, name, value in _foreign(body, known):
+        if not is_strict and isinstance(TABLE.get(name), Refusal):
+            continue
         for field, meant in _meaning(path, name, value, known).items():
             if field not in known:
-                if field in ALWAYS or meant in ASKS_NOTHING:
+                if not is_strict or field in ALWAYS or meant in ASKS_NOTHING:
                     continue
                 raise _error(path, Unsupported(NOT_HERE.format(field=field)))
             _check(path, field, meant, known)
