@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +12,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from localai_flask.api.request.fields import Noted, Refused
+from localai_flask.app import create_app
+from localai_flask.settings import Settings
 from tests.api.conftest import MODEL
 from tests.api.fakes import FakePool, says
 from tests.support.effects import BODIES
@@ -44,28 +45,24 @@ WITHOUT_OTHER = {("/v1/responses", "previous_response_id")}
 """Fields that need another request before."""
 
 
-@pytest.fixture(autouse=True)
-def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Say where the server would run, which background responses remember."""
-    monkeypatch.setenv("LOCALAI_FLASK_RUNTIME_DIR", str(tmp_path / "runtime"))
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    for name in ("tiny", "other"):
-        (tmp_path / f"{name}.yaml").write_text(
-            MODEL.format(name=name) + "known_usecases: [chat, completion, embeddings]\n" * (name == "tiny")
-        )
-    return tmp_path
-
-
-@pytest.fixture
-def pool() -> Iterator[FakePool]:
+@pytest.fixture(scope="module")
+def pool() -> FakePool:
     pool = FakePool()
     can = frozenset({"generate", "constrain", "end_thinking", "infill", "embed", "tokenize"})
     pool.info = msgspec.structs.replace(pool.info, chat_template=TEMPLATE, capabilities=can)
-    yield pool
-    assert pool.open == 0
+    return pool
+
+
+@pytest.fixture(scope="module")
+def client(pool: FakePool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
+    """One application for all of them, as they are many; background responses remember where the server runs."""
+    models, folder = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("server")
+    for name in ("tiny", "other"):
+        (models / f"{name}.yaml").write_text(MODEL.format(name=name))
+    settings = Settings(models_path=models, database_url=f"sqlite:///{folder}/responses.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOCALAI_FLASK_RUNTIME_DIR", str(folder))
+        yield create_app(settings, pool=pool).test_client()
 
 
 def footprint(client: FlaskClient, pool: FakePool, path: str, body: dict[str, Any]) -> Any:
@@ -75,8 +72,11 @@ def footprint(client: FlaskClient, pool: FakePool, path: str, body: dict[str, An
     if path not in ("/v1/embeddings", "/v1/messages/count_tokens"):
         pool.scripts = [says("mus", "ing</think>", "Hello", " there") for _ in range(2)]
     response = client.post(path, json={"model": "tiny", **body})
-    assert response.status_code == 200, response.text
-    shown = CHANGING.sub(r'"\1":0', response.text)
+    said = response.text
+    response.close()
+    assert response.status_code == 200, said
+    assert pool.open == 0
+    shown = CHANGING.sub(r'"\1":0', said.replace(": ping\n\n", ""))
     asked = [config.name for config in pool.configs], pool.requests[:], pool.questions[:], pool.terms[:], pool.kept[:]
     return shown, response.headers.get("Content-Type"), repr(asked)
 

@@ -181,3 +181,18 @@ def test_a_prompt_without_the_beginning_of_an_answer() -> None:
     assert text(talk, CHATML) == "<|im_start|>user\nhi<|im_end|>\n"
     with pytest.raises(InvalidRequest, match="add_generation_prompt"):
         text(talk, CHATML, template=Template(chat="{{.Input}}"))
+
+
+@pytest.mark.parametrize("template", ["{% for %}", "{{ ''.__class__.x }}", "{{ raise_exception('no') }}"])
+def test_a_template_of_the_request_is_blamed_for_its_faults(template: str) -> None:
+    talk = Conversation(messages=(Message(role="user", content="Hi"),), template=template)
+    with pytest.raises(InvalidRequest, match="`chat_template` cannot be used: it ") as caught:
+        chat_prompt(talk, ModelConfig(name="m"), info(CHATML))
+    assert caught.value.info.param == "chat_template"
+
+
+def test_a_template_of_the_request_takes_the_place_of_all_others() -> None:
+    talk = Conversation(messages=(Message(role="user", content="Hi"),), template="<{{ messages[0].content }}>")
+    yaml = ModelConfig(name="m", template=Template(chat="never {{.Input}}", chat_message="{{.Content}}"))
+    assert chat_prompt(talk, yaml, info(CHATML)).prompt.text == "<Hi>"
+    assert chat_prompt(talk, ModelConfig(name="m"), info(None)).prompt.text == "<Hi>"

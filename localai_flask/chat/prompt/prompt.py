@@ -136,10 +136,11 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
         )
     try:
         text, begun = prefill.written(conversation, functools.partial(_written, config, info, known))
-    except ConfigError as error:
+    except (ConfigError, InvalidRequest) as error:
         if not conversation.template:
             raise
-        raise InvalidRequest(f"`chat_template` cannot be used: {error.info.message}", param="chat_template") from error
+        said = error.info.message.removeprefix("The model's chat template ")
+        raise InvalidRequest(f"`chat_template` cannot be used: it {said}", param="chat_template") from error
     (text, plain), (begun, _) = unmark(text, names), unmark(begun, names)
     reasoning = _reasoning(text, config, info, begun)
     if reasoning is not None and conversation.hides_thinking:
