@@ -57,6 +57,9 @@ def test_a_model_is_fetched_that_a_request_names(hub: Hub, environment: dict[str
         assert [each["id"] for each in requests.get(f"{server.url}/v1/models").json()["data"]] == ["acme__tiny-GGUF"]
         for name in (f"huggingface://{NAME}", f"hf.co/{NAME}", "acme__tiny-GGUF"):
             assert ask(server, name).status_code == 200
+        requests.post(f"{server.url}/models/apply", json={"id": f"{NAME}:F16", "name": "mine"}).raise_for_status()
+        assert ask(server, "mine").json()["error"]["code"] == "model_coming"
+        assert ask(server, "mine", Prefer="wait=60").status_code == 200
     assert (tmp_path / "models/tiny-Q8_0.gguf").exists()
 
 

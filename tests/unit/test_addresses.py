@@ -100,3 +100,23 @@ def test_which_file_an_address_stands_for(tmp_path: Path, yaml: str, model: str,
     config = Registry(Settings(models_path=tmp_path)).get("a")
     assert config.parameters.model == model and [entry.filename for entry in config.download_files] == listed
     assert config.draft_model in ("", "d.gguf")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("owner/repo", "owner__repo"),
+        ("huggingface://owner/repo", "owner__repo"),
+        ("https://huggingface.co/owner/repo/", "owner__repo"),
+        ("hf.co/owner/repo:Q4_K_M", "owner__repo:Q4_K_M"),
+        ("hf:owner/repo/m.gguf@v1", "owner__repo__m.gguf@v1"),
+        ("ollama://small:1b", "small:1b"),
+        ("https://example.org/a/m.gguf?x=1", "example.org__a__m.gguf__x=1"),
+        ("../../etc/passwd", "..__..__etc__passwd"),
+    ],
+)
+def test_under_which_name_a_model_is_kept(tmp_path: Path, text: str, name: str) -> None:
+    assert references.stored_name(text) == name
+    (tmp_path / "a.yaml").write_text(f"name: '{name}'\nbackend: echo\n")
+    (tmp_path / "b.yaml").write_text("name: b\nbackend: echo\n")
+    assert Registry(Settings(models_path=tmp_path)).get(text).name == name

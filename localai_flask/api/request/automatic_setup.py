@@ -1,6 +1,7 @@
-"""Models that a request names by where they come from, as in `owner/repo`: fetched by a job, as LocalAI does.
+"""Models that are not here yet: what a job is installing, and what a request names by where it comes from.
 
-The request is told how far that is, or waits if it has asked to.
+The latter, as in `owner/repo`, is fetched by a job too, as LocalAI does. The request is told how far that is, or waits
+if it has asked to.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from localai_flask.api.work.watch import Watch
 from localai_flask.config import references
 from localai_flask.errors import ApiError, InvalidRequest, ModelComing, ModelNotFound
 from localai_flask.gallery.jobs import Job, Jobs
+from localai_flask.gallery.models.folder import find_folder_id
 from localai_flask.gallery.models.request import InstallRequest
 from localai_flask.gallery.progress import Progress
 
@@ -29,9 +31,12 @@ REMEMBERED_S = 60.0
 def set_up(name: str, not_found: ModelNotFound) -> None:
     """Have a model fetched that is not here; return once it is, if the request waits for that.
 
-    Raises `ModelComing` while it is on its way, what a job has failed of, and `not_found` if the name is none of a
-    model elsewhere, or the caller may not have any fetched.
+    Raises `ModelComing` while it is on its way, what a job has failed of, and `not_found` if nobody installs a model of
+    this name and it is none of a model elsewhere, or the caller may not have any fetched.
     """
+    if id := _job_for(name):
+        _wait(_jobs(), id, name)
+        return
     if not _is_elsewhere(name):
         raise not_found
     if not _may_fetch(name):
@@ -40,10 +45,21 @@ def set_up(name: str, not_found: ModelNotFound) -> None:
             "and an administrator can install it by POST /models/apply.",
             param="model",
         ) from not_found
-    jobs = Jobs(current.store().database, current.settings())
+    jobs = _jobs()
     wanted = InstallRequest(id=name, name=references.stored_name(name))
     id = _running_or_failed(jobs, wanted) or jobs.submit(wanted)
     _wait(jobs, id, name)
+
+
+def _jobs() -> Jobs:
+    return Jobs(current.store().database, current.settings())
+
+
+def _job_for(name: str) -> str | None:
+    """Return the job that installs a model of this name for anybody, if there is one that the caller may know of."""
+    if find_folder_id(current.settings().models_path) is None or not auth.key().may_use(name):
+        return None  # the folder has never had a job, so the database need not be asked
+    return next((job.id for job in _jobs().list(unfinished_only=True) if job.name == name), None)
 
 
 def _is_elsewhere(name: str) -> bool:
