@@ -6,26 +6,35 @@ a file which is not what it should be. Knows no engine: weights are never read, 
 
 from __future__ import annotations
 
-import math
-import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import msgspec
 
 from localai_flask.config.files.bounded import open_regular
-from localai_flask.config.files.gguf_reader import ARRAY, SCALARS, STRING, U32, U64, CutOff, Damaged, HeaderReader
+from localai_flask.config.files.foreign_formats import describe_format
+from localai_flask.config.files.gguf_reader import (
+    ARRAY,
+    SCALARS,
+    SHOWN_BYTES,
+    STRING,
+    U32,
+    U64,
+    CutOff,
+    Damaged,
+    HeaderReader,
+)
+from localai_flask.config.files.gguf_tensors import MOST_TENSORS, Tensor, find_data_end, layer_bytes, read_tensors
 from localai_flask.config.scalars import is_number
 from localai_flask.errors import ConfigError
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
-MOST_KEYS, MOST_TENSORS = 1 << 13, 1 << 16
+MOST_KEYS = 1 << 13
 MOST_ENTRIES = 1 << 22
 """More than any vocabulary has: a larger count means a damaged header, not a reason to read for minutes."""
-SHOWN_BYTES = 100
 
 TOKENS = "tokenizer.ggml.tokens"
 TEMPLATE = "tokenizer.chat_template"
@@ -64,35 +73,6 @@ INFILL_KEYS = {
     "suf": ("tokenizer.ggml.fim_suf_token_id", "tokenizer.ggml.suffix_token_id"),
     "mid": ("tokenizer.ggml.fim_mid_token_id", "tokenizer.ggml.middle_token_id"),
 }
-
-# fmt: off
-_BLOCKS = {
-    0: (1, 4), 1: (1, 2), 30: (1, 2), 28: (1, 8),  # F32 F16 BF16 F64
-    24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8),  # I8 I16 I32 I64
-    2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 36),  # Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q8_1
-    10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292),  # Q2_K to Q8_K
-    16: (256, 66), 17: (256, 74), 22: (256, 82), 18: (256, 98), 21: (256, 110),  # IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S
-    19: (256, 50), 29: (256, 56), 20: (32, 18), 23: (256, 136),  # IQ1_S IQ1_M IQ4_NL IQ4_XS
-    34: (256, 54), 35: (256, 66), 39: (32, 17), 40: (64, 36), 41: (128, 18),  # TQ1_0 TQ2_0 MXFP4 NVFP4 Q1_0
-}
-# fmt: on
-"""ggml tensor type to (elements, bytes) of one block."""
-
-_BLOCK = re.compile(r"blk\.(\d{1,5})\.")
-
-_LOOKALIKES = (
-    (b"version https://git-lfs", "a Git LFS pointer", "fetch the file itself with `git lfs pull`"),
-    (b"PK\x03\x04", "a zip archive or PyTorch checkpoint", "unpack it, or convert the model to GGUF"),
-    (b"\x80\x02", "a pickled PyTorch checkpoint", "convert the model to GGUF"),
-    (b"\x1f\x8b", "a gzip archive", "unpack it"),
-    (b"lmgg", "a GGML file from before GGUF", "download a GGUF version of the model"),
-    (b"fmgg", "a GGML file from before GGUF", "download a GGUF version of the model"),
-    (b"tjgg", "a GGML file from before GGUF", "download a GGUF version of the model"),
-    (b"\0\0\0\0", "an unfinished download (it begins with zeros)", "download it again"),
-    (b"<", "a web page", "download the file itself, not the page about it"),
-    (b"{", "JSON", "download the .gguf file itself"),
-    (b"[", "JSON", "download the .gguf file itself"),
-)
 
 
 class CutOffFile(ConfigError):
@@ -168,7 +148,7 @@ def inspect_stream(name: str, file: BinaryIO, size: int) -> GGUFInfo:
 def _inspect(path: Path, file: BinaryIO, size: int, tokens: _Tokens) -> GGUFInfo:
     head = file.read(32)
     if head[:4] != MAGIC:
-        raise ConfigError(f"{path} is not a GGUF file: {_looks_like(head)}.")
+        raise ConfigError(f"{path} is not a GGUF file: {describe_format(head)}.")
     try:
         info = _parse(HeaderReader(file, size), tokens)
     except CutOff:
@@ -180,18 +160,6 @@ def _inspect(path: Path, file: BinaryIO, size: int, tokens: _Tokens) -> GGUFInfo
             f"{path} is cut off: {size} of {info.data_end} bytes; download it again.", size / info.data_end
         )
     return info
-
-
-def _looks_like(head: bytes) -> str:
-    if head[4:9] == b"\0\0\0\0{":  # safetensors: the length of a JSON header in 8 bytes, then that header
-        return (
-            "it looks like safetensors; put the model's whole Hugging Face folder into the models folder "
-            "and use `backend: transformers`, or convert the model to GGUF"
-        )
-    for start, what, advice in _LOOKALIKES:
-        if head.lstrip(b" \t\r\n\xef\xbb\xbf").startswith(start):
-            return f"it looks like {what}; {advice}"
-    return f"it begins with {head[:4]!r} instead of {MAGIC!r}; download it again or convert the model to GGUF"
 
 
 def _value(reader: HeaderReader, key: str, tokens: _Tokens) -> Any:
@@ -256,8 +224,8 @@ def _parse(reader: HeaderReader, tokens: _Tokens) -> GGUFInfo:
     if tensor_count > MOST_TENSORS or entry_count > MOST_KEYS:
         raise Damaged(f"its header claims {tensor_count} tensors and {entry_count} metadata keys; download it again")
     metadata = dict(_entries(reader, entry_count, tokens))
-    tensors = list(_tensors(reader, tensor_count))
-    return _describe(metadata, tokens, tensors, _data_end(metadata, reader.at, tensors))
+    tensors = list(read_tensors(reader, tensor_count))
+    return _describe(metadata, tokens, tensors, find_data_end(metadata, reader.at, tensors))
 
 
 def _entries(reader: HeaderReader, count: int, tokens: _Tokens) -> Iterator[tuple[str, Any]]:
@@ -268,43 +236,7 @@ def _entries(reader: HeaderReader, count: int, tokens: _Tokens) -> Iterator[tupl
         yield key, _value(reader, key, tokens)
 
 
-class _Tensor(NamedTuple):
-    """A tensor's place, in bytes from the start of the data; one of a type that we do not know counts as empty."""
-
-    name: str
-    begin: int
-    size: int
-
-
-def _tensors(reader: HeaderReader, count: int) -> Iterator[_Tensor]:
-    for _ in range(count):
-        name, n_dims = reader.name(), reader.number(U32)
-        if not name or n_dims > 4:
-            raise Damaged(f"its tensor {name[:SHOWN_BYTES]!r} claims {n_dims} dimensions; download it again")
-        elements = math.prod(reader.number(U64) for _ in range(n_dims))
-        per_block, block_bytes = _BLOCKS.get(reader.number(U32), (1, 0))
-        yield _Tensor(name, reader.number(U64), -(-elements // per_block) * block_bytes)
-
-
-def _layer_bytes(tensors: list[_Tensor]) -> tuple[int, ...]:
-    """Sum up each layer's tensors, up to the last layer that has any."""
-    sizes: dict[int, int] = {}
-    for tensor in tensors:
-        if block := _BLOCK.match(tensor.name):
-            sizes[int(block[1])] = sizes.get(int(block[1]), 0) + tensor.size
-    return tuple(sizes.get(layer, 0) for layer in range(min(max(sizes, default=-1) + 1, MOST_TENSORS)))
-
-
-def _data_end(metadata: dict[str, Any], header_end: int, tensors: list[_Tensor]) -> int:
-    alignment = metadata.get("general.alignment", 32)
-    if not isinstance(alignment, int) or alignment <= 0:
-        raise Damaged(f"its `general.alignment` is {alignment!r}; download it again")
-    if not tensors:
-        return header_end
-    return -(-header_end // alignment) * alignment + max(tensor.begin + tensor.size for tensor in tensors)
-
-
-def _describe(metadata: dict[str, Any], tokens: _Tokens, tensors: list[_Tensor], data_end: int) -> GGUFInfo:
+def _describe(metadata: dict[str, Any], tokens: _Tokens, tensors: list[Tensor], data_end: int) -> GGUFInfo:
     def text(key: str) -> str:
         value = metadata.get(key, "")
         return value if isinstance(value, str) else ""
@@ -342,7 +274,7 @@ def _describe(metadata: dict[str, Any], tokens: _Tokens, tensors: list[_Tensor],
         chat_template=text(TEMPLATE) or None,
         sampling={name: metadata[key] for key, name in SAMPLING.items() if is_number(metadata.get(key))},
         tensor_count=len(tensors),
-        layer_bytes=_layer_bytes(tensors),
+        layer_bytes=layer_bytes(tensors),
         split_count=number("split.count"),
         data_end=data_end,
         cached_bytes=cached_bytes(),

@@ -23,6 +23,8 @@ U32, U64 = struct.Struct("<I"), struct.Struct("<Q")
 SCALARS = {kind: struct.Struct("<" + code) for kind, code in enumerate("BbHhIif?")}
 SCALARS |= {10: U64, 11: struct.Struct("<q"), 12: struct.Struct("<d")}
 STRING, ARRAY = 8, 9
+SHOWN_BYTES = 100
+"""Of a damaged text, in a message."""
 
 
 class Damaged(Exception):
