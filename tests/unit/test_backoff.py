@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localai_flask.pool.manager.backoff import Backoff
+from localai_flask.pool.manager.table.backoff import Backoff
 
 
 def test_failed_loads_wait_longer_each_time() -> None:

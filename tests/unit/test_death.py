@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from localai_flask.pool.in_hand import Mark
-from localai_flask.pool.manager.death import KILLS, SUSPECTED_S, Death, Suspects, describe_death
+from localai_flask.pool.manager.table.death import KILLS, SUSPECTED_S, Death, Suspects, describe_death
 
 
 def test_a_signal_is_told_by_its_name_or_its_number() -> None:

@@ -13,13 +13,13 @@ from localai_flask.config.model import encode as encode_config
 from localai_flask.errors import LoadCrashed, Unavailable
 from localai_flask.generation import ModelInfo
 from localai_flask.pool.in_hand import Mark
-from localai_flask.pool.manager.actions import Action, Forget, Kill, Retire, SendAway, Start
-from localai_flask.pool.manager.death import Death
-from localai_flask.pool.manager.entries import Intent, ModelEntry
-from localai_flask.pool.manager.model_table import ModelTable
-from localai_flask.pool.manager.planner import plan
-from localai_flask.pool.manager.rules import Rules
-from localai_flask.pool.manager.worker_entry import WorkerEntry
+from localai_flask.pool.manager.plan.actions import Action, Forget, Kill, Retire, SendAway, Start
+from localai_flask.pool.manager.plan.planner import plan
+from localai_flask.pool.manager.plan.rules import Rules
+from localai_flask.pool.manager.table.death import Death
+from localai_flask.pool.manager.table.entries import Intent, ModelEntry
+from localai_flask.pool.manager.table.model_table import ModelTable
+from localai_flask.pool.manager.table.worker_entry import WorkerEntry
 from localai_flask.pool.protocol import ModelState, Registration, Report, Wanted
 
 NOW = 1000.0

@@ -11,12 +11,12 @@ from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo, OutOfMemory
 from localai_flask.generation import ModelInfo
 from localai_flask.machine import choose_budget
-from localai_flask.pool.manager.actions import Action, Kill, Refuse, Start, Unload
-from localai_flask.pool.manager.entries import Intent, ModelEntry
-from localai_flask.pool.manager.model_table import ModelTable
-from localai_flask.pool.manager.planner import plan
-from localai_flask.pool.manager.rules import Rules
-from localai_flask.pool.manager.worker_entry import WorkerEntry
+from localai_flask.pool.manager.plan.actions import Action, Kill, Refuse, Start, Unload
+from localai_flask.pool.manager.plan.planner import plan
+from localai_flask.pool.manager.plan.rules import Rules
+from localai_flask.pool.manager.table.entries import Intent, ModelEntry
+from localai_flask.pool.manager.table.model_table import ModelTable
+from localai_flask.pool.manager.table.worker_entry import WorkerEntry
 
 NOW = 1000.0
 GIB = 1 << 30

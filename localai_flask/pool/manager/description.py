@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from localai_flask.pool.manager.entries import ModelEntry
-from localai_flask.pool.manager.rules import Rules
-from localai_flask.pool.manager.worker_entry import WorkerEntry
+from localai_flask.pool.manager.plan.rules import Rules
+from localai_flask.pool.manager.table.entries import ModelEntry
+from localai_flask.pool.manager.table.worker_entry import WorkerEntry
 from localai_flask.pool.protocol import ModelReport, WorkerReport
 
 

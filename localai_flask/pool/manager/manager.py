@@ -20,13 +20,13 @@ from localai_flask.errors import ErrorInfo, LoadCrashed
 from localai_flask.metrics.counts import Counts
 from localai_flask.metrics.families import WORKER_ENDS
 from localai_flask.pool import protocol
-from localai_flask.pool.manager.actions import Action, Forget, Kill, Refuse, Retire, SendAway, Start, Unload
-from localai_flask.pool.manager.death import Death
 from localai_flask.pool.manager.description import describe_model
-from localai_flask.pool.manager.entries import ModelEntry
-from localai_flask.pool.manager.model_table import ModelTable
-from localai_flask.pool.manager.planner import FAREWELL_S, plan
-from localai_flask.pool.manager.rules import Rules
+from localai_flask.pool.manager.plan.actions import Action, Forget, Kill, Refuse, Retire, SendAway, Start, Unload
+from localai_flask.pool.manager.plan.planner import FAREWELL_S, plan
+from localai_flask.pool.manager.plan.rules import Rules
+from localai_flask.pool.manager.table.death import Death
+from localai_flask.pool.manager.table.entries import ModelEntry
+from localai_flask.pool.manager.table.model_table import ModelTable
 from localai_flask.pool.manager.worker_process import WorkerProcess
 from localai_flask.pool.model_logs import ModelLogs
 from localai_flask.pool.protocol import PoolReport, Wanted, WorkerSpec

@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 
 from localai_flask.errors import ErrorInfo, NoRoom
-from localai_flask.pool.manager.actions import Action, Refuse, Start, Unload
-from localai_flask.pool.manager.entries import SETTLE_S, ModelEntry
-from localai_flask.pool.manager.rules import Rules
+from localai_flask.pool.manager.plan.actions import Action, Refuse, Start, Unload
+from localai_flask.pool.manager.plan.rules import Rules
+from localai_flask.pool.manager.table.entries import SETTLE_S, ModelEntry
 
 TURN_S = 10.0
 """How long a model with requests serves at least before it has to make room; at least as long as it took to load."""

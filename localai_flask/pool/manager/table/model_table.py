@@ -11,10 +11,10 @@ from localai_flask.config import model as model_config
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo, ModelFileChanging, OutOfMemory, Unavailable
-from localai_flask.pool.manager.actions import Refuse
-from localai_flask.pool.manager.death import Death, describe_death
-from localai_flask.pool.manager.entries import Intent, ModelEntry
-from localai_flask.pool.manager.worker_entry import WorkerEntry
+from localai_flask.pool.manager.plan.actions import Refuse
+from localai_flask.pool.manager.table.death import Death, describe_death
+from localai_flask.pool.manager.table.entries import Intent, ModelEntry
+from localai_flask.pool.manager.table.worker_entry import WorkerEntry
 from localai_flask.pool.protocol import Directory, Registration, Report, ReportAnswer, Wanted, WorkerLoad
 
 log = logging.getLogger(__name__)

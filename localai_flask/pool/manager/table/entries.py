@@ -12,9 +12,9 @@ from localai_flask.config.look import NEVER, Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo
 from localai_flask.generation import ModelInfo
-from localai_flask.pool.manager.backoff import Backoff
-from localai_flask.pool.manager.death import Death, Suspects
-from localai_flask.pool.manager.worker_entry import WorkerEntry
+from localai_flask.pool.manager.table.backoff import Backoff
+from localai_flask.pool.manager.table.death import Death, Suspects
+from localai_flask.pool.manager.table.worker_entry import WorkerEntry
 from localai_flask.pool.protocol import ModelState, ModelStatus, WorkerAddress
 
 ASKED_S = 2.0

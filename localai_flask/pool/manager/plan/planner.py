@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from localai_flask.pool.manager.actions import Action, Forget, Kill, Retire, SendAway, Unload
-from localai_flask.pool.manager.entries import ModelEntry
-from localai_flask.pool.manager.room import admit
-from localai_flask.pool.manager.rules import Rules
-from localai_flask.pool.manager.worker_entry import WorkerEntry
+from localai_flask.pool.manager.plan.actions import Action, Forget, Kill, Retire, SendAway, Unload
+from localai_flask.pool.manager.plan.room import admit
+from localai_flask.pool.manager.plan.rules import Rules
+from localai_flask.pool.manager.table.entries import ModelEntry
+from localai_flask.pool.manager.table.worker_entry import WorkerEntry
 
 FORGET_S = 3.0
 """How long a model as it was before its YAML changed stays in the table, so that who still asks for it hears of it."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from localai_flask.errors import ErrorInfo, LoadCrashed, WorkerDied
 from localai_flask.pool.in_hand import Mark
-from localai_flask.pool.manager.backoff import Backoff
+from localai_flask.pool.manager.table.backoff import Backoff
 
 SUSPECTED_S = 600.0
 MOST_SUSPECTS = 64
