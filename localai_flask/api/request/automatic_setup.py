@@ -39,6 +39,8 @@ def set_up(name: str, not_found: ModelNotFound) -> None:
         return
     if not _is_elsewhere(name):
         raise not_found
+    if current.settings().offline:
+        raise ModelNotFound(f"{not_found} It is not fetched, as LOCALAI_OFFLINE is set.", param="model") from not_found
     if not _may_fetch(name):
         raise ModelNotFound(
             f"{not_found} It could be fetched, but not on behalf of this key; LOCALAI_AUTOLOAD_MODELS says for whom, "
@@ -72,7 +74,7 @@ def _is_elsewhere(name: str) -> bool:
 
 def _may_fetch(name: str) -> bool:
     key, whose = auth.key(), current.settings().autoload_models
-    if current.settings().offline or not key.may_use(references.stored_name(name)):
+    if not key.may_use(references.stored_name(name)):
         return False
     return whose == "all" or (whose == "admin" and key.admin)
 
