@@ -52,6 +52,7 @@ def test_a_client_is_started_with_its_own_arguments(fake: FakeServer, report: Pa
     environment = dict(line.partition("=")[::2] for line in report.with_suffix(".env").read_text().splitlines())
     assert environment["ANTHROPIC_BASE_URL"] == fake.url and environment["ANTHROPIC_API_KEY"] == "secret"
     assert environment["ANTHROPIC_DEFAULT_HAIKU_MODEL"] == "small"
+    assert environment["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "2048"
     assert "small takes 2048 tokens, little for agents" in done.stderr
 
 

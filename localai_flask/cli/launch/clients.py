@@ -43,17 +43,21 @@ def _claude(server: Server) -> Plan:
         "ANTHROPIC_API_KEY": server.api_key or NO_KEY,
         **dict.fromkeys(models, server.model),
     }
+    if server.context_length:  # it takes far more for granted, and would not shorten conversations in time
+        environment["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] = str(server.context_length)
     return Plan(["claude", "--model", server.model], environment)
 
 
 def _codex(server: Server) -> Plan:
-    settings = {
+    settings: dict[str, str | int] = {
         "model_provider": "local",
         "model_providers.local.name": "local",
         "model_providers.local.base_url": f"{server.url}/v1",
         "model_providers.local.wire_api": "responses",
         "model_providers.local.env_key": "LOCAL_KEY",
     }
+    if server.context_length:
+        settings["model_context_window"] = server.context_length
     arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={json.dumps(value)}")]
     return Plan(["codex", "-m", server.model, *arguments], {"LOCAL_KEY": server.api_key or NO_KEY})
 
