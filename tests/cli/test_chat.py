@@ -229,3 +229,9 @@ def test_thinking_and_answer_are_apart() -> None:
 def test_a_saved_conversation_is_readable_json(tmp_path: Path) -> None:
     Session("m", "s", {"seed": 1}, [Message("user", "ü")]).save(tmp_path / "x")
     assert json.loads((tmp_path / "x").read_text())["messages"] == [{"role": "user", "content": "ü"}]
+
+
+def test_help_fits_a_terminal(chat: Chat, capsys: pytest.CaptureFixture[str]) -> None:
+    run_word(chat, "/help")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80 and "/system" in lines[0]

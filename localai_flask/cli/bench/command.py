@@ -93,7 +93,7 @@ def _print(result: Result) -> None:
     )
     print_table(COLUMNS, [_row(level) for level in result.levels])
     if cached := sum(level.cached_tokens for level in result.levels):
-        click.echo(f"{cached} tokens of prompts came out of a cache.", err=True)
+        click.echo(f"{cached} tokens of prompts came out of a cache, as all begin with the template's.", err=True)
 
 
 def _row(level: Level) -> list[str]:

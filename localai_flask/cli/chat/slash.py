@@ -42,10 +42,10 @@ def run_word(chat: Chat, line: str) -> None:
 
 def _help(_: Chat, __: str) -> None:
     for name, word in WORDS.items():
-        click.echo(f"  {f'{name} {word.usage}'.strip():24}{word.about}")
-    click.echo(f"\n  {chr(34) * 3:24}around a text of several lines; or Alt-Enter for a new line")
-    click.echo(f"  {'Ctrl-C':24}stops the answer, or gives up the line")
-    click.echo(f"  {'Ctrl-D':24}leaves")
+        click.echo(f"  {f'{name} {word.usage}'.strip():20}{word.about}")
+    click.echo(f"\n  {chr(34) * 3:20}around a text of several lines; Alt-Enter begins a line")
+    click.echo(f"  {'Ctrl-C':20}stops the answer, or gives up the line")
+    click.echo(f"  {'Ctrl-D':20}leaves")
 
 
 def _system(chat: Chat, text: str) -> None:
@@ -112,7 +112,7 @@ def _leave(_: Chat, __: str) -> None:
 
 
 WORDS = {
-    "/system": Word(_system, "[TEXT]", "shows or sets the system prompt; `none`: the model's own"),
+    "/system": Word(_system, "[TEXT]", "shows or sets the system prompt; none: the model's own"),
     "/model": Word(_model, "[NAME]", "lists the models, or has another one answer"),
     "/set": Word(_set, "[NAME [VALUE]]", "sets a parameter; without VALUE takes it back"),
     "/save": Word(_save, "FILE", "writes the conversation to a file"),
