@@ -4,6 +4,8 @@ from pathlib import Path
 import openai
 import pytest
 
+from localai_flask.gallery import starter
+from tests.support.real_models import fetch_smollm2
 from tests.support.server import Server
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -52,6 +54,16 @@ def server(models_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with Server(
         models_path, tmp_path_factory.mktemp("server"), LOCALAI_LOAD_TO_MEMORY="demo", LOCALAI_DEFAULT_MODEL="demo"
     ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def smollm2_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of a small real model, for what the demo model is too small for."""
+    models, smollm2 = tmp_path_factory.mktemp("models"), fetch_smollm2()
+    (models / smollm2.name).symlink_to(smollm2)
+    (models / "smollm2.yaml").write_text(starter.YAML)
+    with Server(models, tmp_path_factory.mktemp("smollm2"), LOCALAI_LOAD_TO_MEMORY=starter.NAME) as server:
         yield server
 
 
