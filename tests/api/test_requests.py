@@ -281,3 +281,41 @@ def test_request_id(client: FlaskClient) -> None:
     assert client.get("/healthz", headers={"X-Request-Id": "abc-1"}).headers["X-Request-Id"] == "abc-1"
     made = client.get("/nothing", headers={"X-Request-Id": "a b"}).headers["X-Request-Id"]
     assert made and made != client.get("/healthz").headers["X-Request-Id"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"messages": HELLO["messages"], "stream_options": {"include_usage": True}}),
+        (
+            "/v1/chat/completions",
+            {"messages": HELLO["messages"], "service_tier": "flex", "prompt_cache_retention": "24h"},
+        ),
+        ("/v1/responses", {"input": "Hi", "text": {"verbosity": "low"}, "service_tier": "priority"}),
+        ("/v1/responses", {"input": "Hi", "stream_options": {"include_obfuscation": False}}),
+    ],
+)
+def test_hints_do_not_cost_the_request(client: FlaskClient, pool: FakePool, path: str, body: dict[str, Any]) -> None:
+    pool.scripts = [says("Hello")]
+    assert client.post(path, json=body).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"messages": HELLO["messages"]}),
+        ("/v1/completions", {"prompt": "Hi"}),
+        ("/v1/messages", {"messages": HELLO["messages"], "max_tokens": 5}),
+        ("/v1/responses", {"input": "Hi"}),
+    ],
+)
+def test_fields_of_other_servers_reach_the_engine_or_are_refused_by_name(
+    client: FlaskClient, pool: FakePool, path: str, body: dict[str, Any]
+) -> None:
+    pool.scripts = [says("Hello")]
+    foreign = {"repetition_penalty": 1.3, "options": {"num_keep": 4, "top_k": 7}, "banned_tokens": ["x"]}
+    assert client.post(path, json={**body, **foreign}).status_code == 200
+    assert (pool.sampling.repeat_penalty, pool.sampling.top_k, pool.sampling.banned_strings) == (1.3, 7, ("x",))
+    response = client.post(path, json={**body, "options": {"tfs_z": 0.5}})
+    assert response.status_code == 400
+    assert "`options.tfs_z` is a way to sample that no engine here has." in response.text

@@ -99,6 +99,17 @@ def refusal(body: dict[str, Any], known: Any = CHAT) -> tuple[str, str]:
     return first_error(caught.value.messages)
 
 
+def test_names_that_clients_send_are_known() -> None:
+    """Those that were passed over in silence before there was a table."""
+    names = (
+        "repetition_penalty rep_pen n_predict max_new_tokens num_predict t_max_predict_ms stop_token_ids bad_words "
+        "include_stop_str_in_output banned_strings allowed_token_ids no_repeat_ngram_size chat_template format "
+        "json_schema enable_thinking thinking think reasoning reasoning_budget thinking_budget include_reasoning "
+        "min_tokens skip_special_tokens logits_processors truncate_prompt_tokens top_a tfs sampler_order documents"
+    )
+    assert [name for name in names.split() if name not in TABLE and name not in CHAT] == []
+
+
 def test_no_name_has_two_fates() -> None:
     assert len(TABLE) == len(HONOURED) + len(REFUSED) + len(HINTS)
 
