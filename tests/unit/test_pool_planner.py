@@ -231,11 +231,11 @@ class TestTable:
         table.ended("w", Death(exit_status=-signal.SIGILL), NOW)
         assert not entry.is_cautious and entry.state(NOW) is ModelState.COOLING
 
-    def test_a_request_is_suspected_at_once_of_a_fault_and_the_second_time_of_a_kill(self, table: ModelTable) -> None:
-        for status, suspected in ((-signal.SIGKILL, []), (-signal.SIGKILL, [b"x"])):
+    def test_a_request_is_suspected_the_third_time_of_a_kill(self, table: ModelTable) -> None:
+        for suspected in ([], [], [b"x"]):
             entry = self.start(table)
             self.register(table)
-            table.ended("w", Death(exit_status=status, suspect=Mark(b"x")), NOW)
+            table.ended("w", Death(exit_status=-signal.SIGKILL, suspect=Mark(b"x")), NOW)
             assert entry.suspects.digests(NOW) == suspected
         assert entry.suspects.digests(NOW + 601) == []
 
@@ -247,7 +247,7 @@ class TestTable:
         assert entry.suspects.digests(NOW) == [b"x"]
 
     def test_a_process_that_stands_still_may_be_stopped_from_outside(self, table: ModelTable) -> None:
-        for suspected in ([], [b"x"]):
+        for suspected in ([], [], [b"x"]):
             entry = self.start(table)
             self.register(table)
             self.kill(table, NOW + 11)
