@@ -55,7 +55,8 @@ def estimate(files: Sequence[RemoteFile], config: EngineConfig, access: Access) 
     header = read_header(first, access.models_path) if first is not None else None
     context = choose_context(config.context_size, header.context_length) if header is not None else 0
     cache = cache_bytes(config, context, header.cached_bytes) if header is not None else 0
-    return Fit(sum(filter(None, sizes)), cache, context if cache else 0, process_bytes(config.backend), access.memory)
+    backend = config.backend or ("llama-cpp" if first is not None else "transformers")
+    return Fit(sum(filter(None, sizes)), cache, context if cache else 0, process_bytes(backend), access.memory)
 
 
 def check_fit(files: Sequence[RemoteFile], config: EngineConfig, access: Access) -> Fit | None:

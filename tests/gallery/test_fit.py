@@ -76,6 +76,12 @@ def test_what_has_no_header_is_weighed(hub: Hub, files: tuple[RemoteFile, ...]) 
     assert estimate([unknown], config(), OPERATOR) is None
 
 
+def test_a_folder_is_run_by_another_engine() -> None:
+    files = [RemoteFile(path="o/r/model.safetensors", url="http://127.0.0.1:1/x", size=1000)]
+    fit = estimate(files, ModelConfig(name="it", parameters=Parameters(model="o/r")), OPERATOR)
+    assert fit is not None and (fit.weights, fit.rest) == (1000, 512 << 20)
+
+
 def test_what_can_never_run_is_refused_unless_it_is_forced(files: tuple[RemoteFile, ...]) -> None:
     def access(memory: int, force: bool = False) -> Access:
         return dataclasses.replace(OPERATOR, memory=memory, force=force)
