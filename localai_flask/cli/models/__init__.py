@@ -31,7 +31,7 @@ SECTIONS = {
 def models(context: click.Context, /, **given: Any) -> None:
     """Find, install, list, show, check and delete models.
 
-    Without a command it lists the models of the folder.
+    Without a command it lists the models of the server, or of the folder.
     """
     context.obj = given
     if context.invoked_subcommand is None:
