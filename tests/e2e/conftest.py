@@ -36,6 +36,7 @@ def models_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "echo.yaml").write_text(ECHO)
     (path / "org-echo.yaml").write_text(ECHO.replace("name: echo", "name: org/echo"))
     (path / "thinking.yaml").write_text(THINKING)
+    (path / "brief.yaml").write_text(THINKING.replace("thinking", "brief") + "reasoning: {budget: 6}\n")
     (path / "single.yaml").write_text(SINGLE.format(name="single"))
     (path / "roomy.yaml").write_text(
         "name: roomy\nbackend: echo\ncontext_size: 400000\noptions: [scripted, 'slots:1']\n"

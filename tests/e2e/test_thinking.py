@@ -8,7 +8,9 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+import requests
 
+from tests.api.test_thinking_and_forms import PATHS, READ, READ_EVENT, asked
 from tests.support.server import Server
 
 STORY: Any = [{"role": "user", "content": "Hello there, tell me a story."}]
@@ -51,3 +53,20 @@ def test_the_budget_of_anthropics_api(server: Server, stream: bool) -> None:
             answer = client.messages.create(**asked)
     assert [block.type for block in answer.content] == ["thinking", "text"]
     assert len(answer.content[0].thinking.split()) <= 5
+
+
+@pytest.mark.parametrize("tools", [False, True])
+@pytest.mark.parametrize("family", sorted(PATHS))
+def test_thinking_within_a_budget_and_a_schema_in_every_family(server: Server, family: str, tools: bool) -> None:
+    """The demo model thinks as its prompt has begun to, for six tokens; its answer fits the schema, or is a call."""
+    body = {**asked(family, "budget", "schema", tools), "model": "brief"}
+    body |= {"max_output_tokens" if family == "responses" else "max_tokens": 200, "temperature": 0}
+    status, whole = server.post(PATHS[family], body)
+    assert status == 200, whole
+    thought, text = READ[family](whole)
+    assert thought and len(thought.split()) <= 6 and "think>" not in thought + text
+    assert set(json.loads(text)) == {"happy"} if text else tools and '"note"' in json.dumps(whole)
+    streamed = requests.post(server.url + PATHS[family], json={**body, "stream": True}, timeout=60).text
+    events = [line.removeprefix("data: ") for line in streamed.splitlines() if line.startswith("data: {")]
+    parts = [READ_EVENT[family](json.loads(event)) for event in events]
+    assert ("".join(part[0] for part in parts), "".join(part[1] for part in parts)) == (thought, text)
