@@ -161,19 +161,25 @@ def test_a_template_that_leaves_out_the_last_message_cannot_go_on_with_it() -> N
     assert refused.value.info.param == "messages" and refused.value.info.code == "unsupported_parameter"
 
 
+def opened_thought(talk: Conversation, template: str) -> object:
+    """Return the marks of the thought with which the answer begins; None if it begins with none."""
+    reasoning = chat_prompt(talk, ModelConfig(name="m"), info(template)).reasoning
+    return None if reasoning is None else reasoning.opened
+
+
 @pytest.mark.parametrize(("begun", "opened"), [("<think>\nLet me", True), ("<think>\nSo.\n</think>\n\nA", False)])
 def test_thinking_that_a_message_has_begun_goes_on(begun: str, opened: bool) -> None:
     talk = Conversation(messages=(USER, Message(role="assistant", content=begun)), continued_by="messages")
-    assert (chat_prompt(talk, ModelConfig(name="m"), info(CHATML)).opened is not None) is opened
+    assert (opened_thought(talk, CHATML) is not None) is opened
 
 
 def test_thinking_that_a_template_begins_before_the_last_message_goes_on() -> None:
     begins = "{% if m.role == 'assistant' %}<think>{% endif %}"
     template = f"{{% for m in messages %}}[{{{{ m.role }}}}{begins}{{{{ m.content }}}}]{{% endfor %}}"
-    assert chat_prompt(BEGUN, ModelConfig(name="m"), info(template)).opened is not None
+    assert opened_thought(BEGUN, template) is not None
     asked = Message(role="user", content="What does <think> mean?")
     talk = Conversation(messages=(asked, BEGUN.messages[1]), continued_by="messages")
-    assert chat_prompt(talk, ModelConfig(name="m"), info(CHATML)).opened is None
+    assert opened_thought(talk, CHATML) is None
 
 
 def test_a_prompt_without_the_beginning_of_an_answer() -> None:
