@@ -85,7 +85,7 @@ def test_a_model_that_pools_nothing_has_a_list_of_vectors(client: FlaskClient, p
         ({"input": "a", "encoding_format": "int8"}, "encoding_format", "float, base64"),
         ({"input": "a", "dimensions": 0}, "dimensions", "between 1"),
         ({"input": "a", "pooling": "last"}, "pooling", "pooling_type"),
-        ({"input": "a" * 9000}, None, "9000 tokens"),
+        ({"input": "a" * 9000}, None, "8192 tokens, but the prompt has 9000"),
     ],
 )
 def test_what_is_refused(client: FlaskClient, body: dict[str, Any], param: str | None, said: str) -> None:
