@@ -16,8 +16,7 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests
 from localai_flask.gallery.starter import NAME as SMOLLM2
 from tests.support.server import Server
 
-NEEDS_A_MODEL = ("test_tool_calling", "test_tool_calling_async")
-UNICODE = pytest.mark.xfail(reason="no model small enough for tests writes Chinese: SmolLM2 answers in katakana")
+NEEDS_A_MODEL = ("test_tool_calling", "test_tool_calling_async", "test_unicode_tool_call_integration")
 
 
 @pytest.mark.filterwarnings("default")  # the integrations warn of their own deprecations
@@ -35,9 +34,8 @@ class OnTheServer(ChatModelIntegrationTests):
         if request.node.originalname in NEEDS_A_MODEL:
             url = request.getfixturevalue("smollm2_server").url
             params |= {"model": SMOLLM2, "base_url": params["base_url"].replace(self.url, url)}
+            params.pop("frequency_penalty", None)
         return self.chat_model_class(**params)
-
-    test_unicode_tool_call_integration = UNICODE(ChatModelIntegrationTests.test_unicode_tool_call_integration)
 
 
 class TestOpenAI(OnTheServer):
