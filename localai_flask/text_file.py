@@ -10,14 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def replace_text(file: Path, text: str) -> None:
-    """Put a text in a file's place at once, with the owner and mode of what was there, else for this user alone."""
+def replace_text(file: Path, text: str, *, mode: int = 0o600) -> None:
+    """Put a text in a file's place at once, with the owner and mode of what was there; a new file gets `mode`.
+
+    A link stays, and what it leads to is replaced.
+    """
     file = file.resolve()
     file.parent.mkdir(parents=True, exist_ok=True)
     opened, made = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     try:
         with os.fdopen(opened, "w", encoding="utf-8") as writing:
-            if file.exists():
+            if not file.exists():
+                os.fchmod(writing.fileno(), mode)
+            else:
                 before = file.stat()
                 os.fchmod(writing.fileno(), before.st_mode & 0o777)
                 if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
@@ -33,7 +38,7 @@ def replace_text(file: Path, text: str) -> None:
 
 @contextmanager
 def editing(folder: Path) -> Iterator[None]:
-    """Keep other processes and threads of this server from editing files of a folder meanwhile."""
+    """Keep others from editing files of a folder meanwhile: by the folder, as the files themselves are replaced."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +17,7 @@ from localai_flask.errors import ConfigError
 from localai_flask.keys import file as key_file
 from localai_flask.keys.file import MOST_BYTES, NAME, NAMES, Entry
 from localai_flask.keys.keyring import digest, new_secret
-from localai_flask.text_file import replace_text
+from localai_flask.text_file import editing, replace_text
 
 in_file = click.option(
     "--file",
@@ -103,16 +101,12 @@ def remove(name: str, file: Path) -> None:
 
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """Keep other commands from changing the file meanwhile: by its folder, as the file itself is replaced."""
+    """Keep other commands from changing the file meanwhile."""
     try:
-        folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with editing(file.parent):
+            yield
     except OSError as error:
         raise click.ClickException(f"{file} cannot be written: {error.strerror}.") from error
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
 
 
 def _opened(file: Path) -> tuple[str, dict[str, Entry]]:

@@ -197,8 +197,10 @@ class TestFolder:
 
     def test_edit(self, client: FlaskClient, models: Path) -> None:
         text = "# mine\nname: tiny\nbackend: echo\ncontext_size: 77\n"
+        (models / "tiny.yaml").chmod(0o600)
         answer = client.post("/models/edit/tiny", data=text, content_type="application/yaml").get_json()
         assert answer["filename"] == "tiny.yaml" and (models / "tiny.yaml").read_text() == text
+        assert (models / "tiny.yaml").stat().st_mode & 0o777 == 0o600
         assert client.get("/v1/models/tiny").get_json()["context_length"] == 77
         assert client.post("/models/edit/tiny", json={"name": "tiny", "backend": "echo"}).status_code == 200
         assert client.get("/v1/models/tiny").get_json()["context_length"] is None
@@ -217,6 +219,7 @@ class TestFolder:
     def test_import(self, client: FlaskClient, models: Path) -> None:
         assert client.post("/models/import", data="name: new\nbackend: echo\n").status_code == 200
         assert (models / "new.yaml").read_text() == "name: new\nbackend: echo\n"
+        assert (models / "new.yaml").stat().st_mode & 0o777 == 0o644
         for body in ("name: new\nbackend: echo\n", "backend: echo\n", "name: ../x\nbackend: echo\n", "- {}\n- {}\n"):
             assert client.post("/models/import", data=body).status_code in (400, 422)
         assert {path.name for path in models.iterdir()} == {"tiny.yaml", "new.yaml"}

@@ -6,8 +6,6 @@ LocalAI's brings its records along.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from localai_flask.config.model_yaml import yamlfile
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import DownloadFailed
 from localai_flask.gallery.index.entries import EntryFile
+from localai_flask.text_file import replace_text
 
 PREFIX, SUFFIX = "._gallery_", ".yaml"
 MOST_BYTES = 1 << 20
@@ -73,18 +72,7 @@ def write(models_path: Path, record: Record) -> None:
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that it is there whole or as it was; raise `DownloadFailed` if that cannot be done."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-                os.fchmod(file.fileno(), 0o644)  # as `open` would make it, for whoever else reads the folder
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        replace_text(path, text, mode=0o644)  # as `open` would make it, for whoever else reads the folder
     except OSError as error:
         raise DownloadFailed(f"Cannot write {path}: {error.strerror or error}; check the models folder.") from error
 
