@@ -11,7 +11,7 @@ import yaml  # type: ignore[import-untyped]
 from localai_flask.config import catalog
 from localai_flask.config.catalog import Broken
 from localai_flask.config.files.bounded import read_text
-from localai_flask.config.files.listing import Entry
+from localai_flask.config.files.listing import Entry, is_yaml
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml.editing import changed_text
 from localai_flask.config.model_yaml.findings import Finding
@@ -56,7 +56,7 @@ def change_model(registry: Registry, config: ModelConfig, changes: Mapping[str, 
 
 def _yaml_of(config: ModelConfig, settings: Settings) -> Path:
     source = Path(config.source)
-    if source.suffix.lower() in (".yaml", ".yml"):
+    if is_yaml(source):
         return source
     stem = PurePosixPath(config.name).name.removesuffix(".gguf")
     file = settings.models_path.absolute() / f"{stem}.yaml"

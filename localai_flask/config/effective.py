@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from localai_flask.config import sampling, traits
+from localai_flask.config.files.listing import is_yaml
 from localai_flask.config.model import EngineConfig, ModelConfig
 from localai_flask.config.model_yaml import yamlfile
 from localai_flask.config.model_yaml.key_fates import RENAMED
@@ -62,7 +63,7 @@ def _leaves(value: Mapping[str, Any], path: KeyPath) -> Iterator[tuple[KeyPath, 
 def _document_of(config: ModelConfig) -> Document | None:
     """Read a model's YAML again; None for a bare file, and where it is not as it was."""
     source = Path(config.source)
-    if source.suffix.lower() not in (".yaml", ".yml"):
+    if not is_yaml(source):
         return None
     base, _, variant = config.name.rpartition(":")
     for document in yamlfile.read(source):

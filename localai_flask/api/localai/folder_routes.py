@@ -15,6 +15,7 @@ from localai_flask.api.pages import openapi
 from localai_flask.api.request.body import decode_json, read_body
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.config import catalog, references
+from localai_flask.config.files.listing import is_yaml
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml import yamlfile
 from localai_flask.errors import InvalidRequest
@@ -61,7 +62,7 @@ def edit_model(name: str) -> Response:
     folder = current.settings().models_path.absolute()
     current.registry().refresh()
     source = removal.find_source(name, current.registry(), folder)
-    file = source if source.suffix.lower() in names.CONFIGS else folder / f"{names.check_model_name(name)}.yaml"
+    file = source if is_yaml(source) else folder / f"{names.check_model_name(name)}.yaml"
     text = _posted_yaml()
     config = catalog.check_text(text, file)
     if config.name != name:

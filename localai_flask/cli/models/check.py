@@ -63,12 +63,13 @@ def _findings_of(file: Path) -> list[Finding]:
 def _of_options(config: ModelConfig) -> list[Finding]:
     """Find what the model's engine would say when it is loaded."""
     from localai_flask import backends
+    from localai_flask.config.files.listing import is_yaml
     from localai_flask.config.model_yaml import yamlfile
     from localai_flask.config.model_yaml.findings import Finding
     from localai_flask.config.model_yaml.keypaths import dotted
 
     source = Path(config.source)
-    has_engine = source.suffix.lower() in (".yaml", ".yml") and not (config.alias or config.variant_of)
+    has_engine = is_yaml(source) and not (config.alias or config.variant_of)
     notes = backends.check(config) if has_engine else []
     documents = yamlfile.read(source) if notes else []
     names = [str(each.content.get("name") or source.stem) for each in documents]

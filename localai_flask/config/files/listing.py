@@ -9,7 +9,7 @@ import functools
 import logging
 import os
 from collections import deque
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal, NamedTuple
 
 from localai_flask.config.files.bounded import open_regular
@@ -25,6 +25,7 @@ MOST_ITEMS = 10_000
 UNFINISHED = frozenset({".part", ".partial", ".incomplete", ".download", ".crdownload", ".aria2", ".tmp", ".temp"})
 """Endings of files that something is still writing."""
 WEIGHTS = (".safetensors", ".bin")
+YAML = (".yaml", ".yml")
 BLOBS = "blobs"
 """A folder of files named by their digests, which others link to, in the caches of Hugging Face and Ollama."""
 
@@ -46,6 +47,11 @@ class _Place(NamedTuple):
     path: Path
     prefix: str
     depth: int
+
+
+def is_yaml(file: PurePath) -> bool:
+    """Return whether a file is YAML, by its name."""
+    return file.suffix.lower() in YAML
 
 
 def look(folder: Path) -> tuple[Entry, ...]:
@@ -135,7 +141,7 @@ def _entry(item: os.DirEntry[str], place: _Place) -> Entry | None:
     except OSError:  # removed since the folder was listed, a link to nowhere, or not ours to see
         return None
     name, suffix = place.prefix + item.name, PurePosixPath(item.name).suffix.lower()
-    if suffix in (".yaml", ".yml"):
+    if suffix in YAML:
         return None if place.depth else Entry(name, "yaml", stat.st_mtime_ns, stat.st_size)
     is_gguf = suffix == ".gguf" or (
         suffix not in UNFINISHED and _begins_as_gguf(item.path, stat.st_mtime_ns, stat.st_size)

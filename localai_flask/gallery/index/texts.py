@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import time
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -12,6 +12,7 @@ import requests
 import urllib3
 
 from localai_flask.config.files.bounded import read_text
+from localai_flask.config.files.listing import is_yaml
 from localai_flask.config.references import Reference
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import DownloadFailed, Offline, SourceUnreachable
@@ -27,7 +28,7 @@ MOST_BYTES = 32 << 20
 MOST_S = 60.0
 """How long a text may take to come."""
 CHUNK = 1 << 16
-YAML, TITLE = (".yaml", ".yml"), "org.opencontainers.image.title"
+TITLE = "org.opencontainers.image.title"
 NOT_MODIFIED, BAD_REQUEST = 304, 400
 
 
@@ -74,9 +75,9 @@ def _read_image(reference: Reference, access: Access, digest: str) -> Fetched:
     layers = registry.read_manifest(reference.revision).get("layers")
     for layer in (each for each in layers if isinstance(each, dict)) if isinstance(layers, list) else ():
         annotations = layer.get("annotations")
-        title = str(annotations.get(TITLE, "")).lower() if isinstance(annotations, dict) else ""
+        title = str(annotations.get(TITLE, "")) if isinstance(annotations, dict) else ""
         found = str(layer.get("digest"))
-        if "yaml" not in str(layer.get("mediaType")) and not title.endswith(YAML):
+        if "yaml" not in str(layer.get("mediaType")) and not is_yaml(PurePosixPath(title)):
             continue
         return Fetched(None, digest) if found == digest else Fetched(_decode(registry.read_blob(found), found), found)
     raise ConfigError(f"{reference.text} has no layer that is YAML, so it is no gallery.")

@@ -6,9 +6,11 @@ Asks galleries and fetches their documents; does not know yet where any file lie
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from localai_flask.config.files.listing import is_yaml
 from localai_flask.config.references import is_address
 from localai_flask.errors import InvalidRequest
 from localai_flask.gallery.errors import NoReference
@@ -19,7 +21,6 @@ from localai_flask.gallery.references import parse_reference
 from localai_flask.gallery.sources import Access
 
 NOTHING = "Name a model by `id`, by `url`, or give its configuration as `config_file`."
-DOCUMENTS = (".yaml", ".yml")
 
 
 class Draft(NamedTuple):
@@ -96,7 +97,7 @@ def _named(request: InstallRequest, galleries: Galleries, access: Access) -> Dra
 
 
 def _is_document(url: str) -> bool:
-    return urlsplit(url).path.partition("@")[0].lower().endswith(DOCUMENTS)
+    return is_yaml(PurePosixPath(urlsplit(url).path.partition("@")[0]))
 
 
 def _of_reference(text: str) -> Draft | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from localai_flask.config.files.listing import UNFINISHED
+from localai_flask.config.files.listing import UNFINISHED, is_yaml
 from localai_flask.config.references.reference import find_fault
 from localai_flask.errors import InvalidRequest
 
@@ -16,7 +16,6 @@ LONGEST_NAME = 160
 """Characters of a model's name: what is remembered of it adds to the name of its file."""
 RESERVED = frozenset({"available", "capabilities", "galleries", "jobs", "sse"})
 """Names that are paths below /models, so that GET /models/<name> could not reach the model."""
-CONFIGS = (".yaml", ".yml")
 
 
 def check_model_name(name: str) -> str:
@@ -41,7 +40,7 @@ def check_file_name(name: str) -> str:
     """Return a path below the models folder that a file may be written to; raise `InvalidRequest` for any other."""
     path = PurePosixPath(name)
     fault = find_fault(name)
-    if not fault and len(path.parts) == 1 and path.suffix.lower() in CONFIGS:
+    if not fault and len(path.parts) == 1 and is_yaml(path):
         fault = "would be read as a model's configuration"
     elif not fault and path.suffix.lower() in UNFINISHED:
         fault = f"ends in {path.suffix}, as files do that are not complete"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
+from localai_flask.config.files.listing import is_yaml
 from localai_flask.config.registry import Registry
 from localai_flask.errors import InvalidRequest, ModelNotFound
 from localai_flask.gallery.errors import DownloadFailed
 from localai_flask.gallery.models import records
-from localai_flask.gallery.models.names import CONFIGS
 from localai_flask.gallery.models.usage import used_by, used_by_others
 from localai_flask.settings import Settings
 
@@ -37,7 +37,7 @@ def remove_model(name: str, settings: Settings) -> Removed:
     source = find_source(name, registry, folder)
     own, others = used_by(name, registry, folder), used_by_others(name, registry, folder)
     removed, kept = [], []
-    if source.suffix.lower() in CONFIGS:
+    if is_yaml(source):
         _delete(source)
         removed.append(source.name)
     for path in own:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from localai_flask.config.files.bounded import read_text
+from localai_flask.config.files.listing import is_yaml
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml import yamlfile
 from localai_flask.config.model_yaml.keypaths import values_at
@@ -15,7 +16,6 @@ from localai_flask.config.model_yaml.paths import PATH_KEYS, leads_out
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.models import records
-from localai_flask.gallery.models.names import CONFIGS
 
 TEMPLATES = ("chat", "chat_message", "completion", "edit", "function", "multimodal")
 LONGEST_NAME = 200
@@ -50,9 +50,9 @@ def used_by_others(name: str, registry: Registry, folder: Path) -> Usage:
         if record.name != name and (folder / f"{record.name}.yaml").exists():
             found.update(_recorded(record))
     for config in registry.models().values():
-        if config.name != name and _is_yaml(Path(config.source)):  # a bare file may have come with this model
+        if config.name != name and _is_model_yaml(Path(config.source)):  # a bare file may have come with this model
             found.update(_configured(config))
-    for file in (file for file in sorted(folder.glob("*")) if _is_yaml(file) and file.stem != name):
+    for file in (file for file in sorted(folder.glob("*")) if _is_model_yaml(file) and file.stem != name):
         try:
             found.update(path for each, content in _documents(file) if each != name for path in _named(content))
         except ConfigError:
@@ -62,13 +62,13 @@ def used_by_others(name: str, registry: Registry, folder: Path) -> Usage:
 
 def _documents(file: Path) -> list[tuple[str, dict[Any, Any]]]:
     """Return the mappings of a YAML file with their names; none of a file that is no YAML."""
-    if not _is_yaml(file):
+    if not _is_model_yaml(file):
         return []
     return [(str(each.content.get("name") or file.stem), each.content) for each in yamlfile.read(file)]
 
 
-def _is_yaml(file: Path) -> bool:
-    return file.suffix.lower() in CONFIGS and not file.name.startswith(".")
+def _is_model_yaml(file: Path) -> bool:
+    return is_yaml(file) and not file.name.startswith(".")
 
 
 def _named(content: dict[Any, Any]) -> Iterator[str]:

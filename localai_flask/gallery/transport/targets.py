@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
+from localai_flask.config.files.listing import is_yaml
 from localai_flask.config.references.reference import find_fault
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import NameTaken
@@ -14,7 +15,6 @@ from localai_flask.gallery.sources.offer import RemoteFile
 from localai_flask.gallery.transport.transfer import git_sha1
 
 CHUNK = 1 << 22
-YAML = (".yaml", ".yml")
 
 
 def choose_targets(files: Sequence[RemoteFile], models_path: Path) -> list[Path]:
@@ -33,7 +33,7 @@ def choose_targets(files: Sequence[RemoteFile], models_path: Path) -> list[Path]
 
 
 def _find_fault_here(path: str) -> str:
-    if "/" not in path and path.lower().endswith(YAML):
+    if "/" not in path and is_yaml(PurePosixPath(path)):
         return "is that of a model's YAML, which is not fetched as a file"
     return "is that of an unfinished download" if path.lower().endswith(".part") else ""
 
