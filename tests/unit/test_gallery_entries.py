@@ -101,3 +101,12 @@ def test_galleries_of_the_setting() -> None:
 def test_an_entry_without_a_file_name_keeps_that_of_its_source() -> None:
     [entry] = read_index("- {name: a, files: [{uri: 'huggingface://o/r/f.gguf'}]}", "g").entries
     assert entry == GalleryEntry(name="a", gallery="g", files=(EntryFile("huggingface://o/r/f.gguf"),))
+
+
+def test_words_and_installed_names() -> None:
+    entry = GalleryEntry(name="owner/Small", gallery="mine", description="Writes code", tags=("LLM",))
+    assert (
+        entry.has_words(()) and entry.has_words(("small", "CODE", "llm")) and not entry.has_words(("small", "vision"))
+    )
+    assert entry.is_installed({"owner__Small"}) and entry.is_installed({"mine@owner/Small"})
+    assert not entry.is_installed({"owner", "theirs@owner/Small"})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 from flask import Response, request
 
@@ -49,7 +47,7 @@ def list_available_models() -> Response:
     """List the models that the galleries offer"""
     page, count = _number("page", 0), _number("items", 100, MOST_ITEMS)
     found = [entry for entry in galleries().entries() if _fits(entry)]
-    installed = _installed()
+    installed = records.installed_names(current.settings().models_path, current.registry().models())
     urls = {gallery.name: gallery.url for gallery in galleries().sources}
     shown = found[(page - 1) * count : page * count] if page else found
     listed = [shapes.available(entry, urls[entry.gallery], installed) for entry in shown]
@@ -138,23 +136,13 @@ def galleries() -> Galleries:
     return current.galleries()
 
 
-def _installed() -> set[str]:
-    folder = current.settings().models_path
-    return set(current.registry().models()) | {record.entry for record in records.read_all(folder)}
-
-
 def _fits(entry: GalleryEntry) -> bool:
-    words = request.args.get("term", "").lower().split()
     tag, gallery = request.args.get("tag", "").lower(), request.args.get("gallery", "").lower()
     return (
-        all(_occurs(word, (entry.name, entry.description, *entry.tags)) for word in words)
+        entry.has_words(request.args.get("term", "").split())
         and (not tag or tag in map(str.lower, entry.tags))
         and (not gallery or gallery == entry.gallery.lower())
     )
-
-
-def _occurs(word: str, texts: Iterable[str]) -> bool:
-    return any(word in text.lower() for text in texts)
 
 
 def _number(name: str, default: int, most: int = 10**6) -> int:

@@ -108,12 +108,12 @@ class Configured(msgspec.Struct):
 
 
 def available(entry: GalleryEntry, url: str, installed: Set[str]) -> AvailableModel:
-    """Describe an entry; `installed` are the names and entries that this server has."""
+    """Describe an entry; `installed` are the names of `records.installed_names`."""
     return AvailableModel(
         id=entry.id,
         name=entry.name,
         gallery=GalleryName(entry.gallery, url),
-        installed=entry.id in installed or entry.name.replace("/", "__") in installed,
+        installed=entry.is_installed(installed),
         description=entry.description,
         license=entry.license,
         icon=entry.icon,

@@ -85,12 +85,12 @@ def _look_through(words: Sequence[str], given: dict[str, Any]) -> list[Found]:
     for state in galleries.states():
         if state.error:
             click.echo(f"The gallery {state.name} cannot be read: {state.error}", err=True)
-    here = set(Registry(settings).models()) | {record.entry for record in records.read_all(settings.models_path)}
+    installed = records.installed_names(settings.models_path, Registry(settings).models())
     return [
         Found(
             name=entry.name,
             gallery=GalleryName(entry.gallery),
-            installed=entry.id in here or entry.name in here,
+            installed=entry.is_installed(installed),
             description=entry.description,
             license=entry.license,
             tags=entry.tags,
@@ -99,9 +99,5 @@ def _look_through(words: Sequence[str], given: dict[str, Any]) -> list[Found]:
             urls=entry.urls,
         )
         for entry in galleries.entries()
-        if all(_occurs(word.lower(), (entry.name, entry.description, *entry.tags)) for word in words)
+        if entry.has_words(words)
     ]
-
-
-def _occurs(word: str, texts: Sequence[str]) -> bool:
-    return any(word in text.lower() for text in texts)

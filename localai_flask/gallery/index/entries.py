@@ -5,7 +5,7 @@ The format is LocalAI's. An entry that cannot be used is passed over with its re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 from localai_flask.config.model_yaml import yamlfile
 from localai_flask.config.references import is_sha256
 from localai_flask.errors import InvalidRequest
-from localai_flask.gallery.models.names import check_file_name, check_model_name
+from localai_flask.gallery.models.names import check_file_name, check_model_name, file_stem
 
 MOST_INDEX_NODES = 2_000_000
 """Values that an index may have, with what its aliases repeat; LocalAI's has 90,000."""
@@ -76,6 +76,15 @@ class GalleryEntry(BaseDocument, frozen=True, kw_only=True, omit_defaults=True):
     def id(self) -> str:
         """The name by which any gallery's entry can be asked for."""
         return f"{self.gallery}@{self.name}"
+
+    def has_words(self, words: Sequence[str]) -> bool:
+        """Return whether every word occurs in the name, the description or the tags, whatever its case."""
+        texts = [text.lower() for text in (self.name, self.description, *self.tags)]
+        return all(any(word.lower() in text for text in texts) for word in words)
+
+    def is_installed(self, names: Set[str]) -> bool:
+        """Return whether the model is here; `names` are those of `records.installed_names`."""
+        return self.id in names or file_stem(self.name) in names
 
 
 class Skipped(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ import msgspec
 from localai_flask.errors import ApiError, ModelNotFound
 from localai_flask.gallery.index.cache import DocumentCache
 from localai_flask.gallery.index.entries import BaseDocument, GalleryEntry, Index, read_base, read_index
+from localai_flask.gallery.models.names import file_stem
 from localai_flask.gallery.sources import Access
 from localai_flask.gallery_settings import Gallery, parse_galleries
 from localai_flask.settings import Settings
@@ -113,4 +114,4 @@ def _reader(gallery: Gallery) -> Callable[[str], Index]:
 
 def _key(name: str) -> str:
     """Return what two spellings of one name have in common."""
-    return name.strip().lower().replace("/", "__")
+    return file_stem(name).lower()

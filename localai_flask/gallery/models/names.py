@@ -18,12 +18,17 @@ RESERVED = frozenset({"available", "capabilities", "galleries", "jobs", "sse"})
 """Names that are paths below /models, so that GET /models/<name> could not reach the model."""
 
 
+def file_stem(name: str) -> str:
+    """Return how a model's name stands in the name of its file: with "__" for "/", as LocalAI has it."""
+    return name.strip().replace("/", "__")
+
+
 def check_model_name(name: str) -> str:
-    """Return a name that a model may be installed under, with "/" as LocalAI writes it into file names.
+    """Return a name that a model may be installed under, as `file_stem` writes it.
 
     Raises `InvalidRequest` with what is wrong with it.
     """
-    stored = name.strip().replace("/", "__")
+    stored = file_stem(name)
     fault = find_fault(stored.replace(":", "-"))  # as in `qwen:precise`
     if len(stored) > LONGEST_NAME:
         fault = f"is longer than {LONGEST_NAME} characters"

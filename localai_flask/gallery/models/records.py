@@ -6,6 +6,7 @@ LocalAI's brings its records along.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,11 @@ def read_all(models_path: Path) -> list[Record]:
     """Read the records of all models in a folder."""
     found = (_read(path) for path in sorted(models_path.glob(f"{PREFIX}*{SUFFIX}")))
     return [record for record in found if record is not None]
+
+
+def installed_names(models_path: Path, models: Iterable[str]) -> set[str]:
+    """Return the names of the models in a folder, and of the galleries' entries that some were installed from."""
+    return {*models, *(record.entry for record in read_all(models_path))}
 
 
 def write(models_path: Path, record: Record) -> None:
