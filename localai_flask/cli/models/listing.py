@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from localai_flask.cli.client.target import Target, find_target, with_server
-from localai_flask.cli.models.folder import folder_option, folder_settings, names_folder
+from localai_flask.cli.client.target import Target, with_server
+from localai_flask.cli.models.folder import find_server, folder_option, folder_settings
 from localai_flask.cli.output import Column, age, json_option, print_json, print_table, size
+
+if TYPE_CHECKING:
+    from localai_flask.cli.client.client import Client
 
 COLUMNS = (
     Column("NAME"),
@@ -54,8 +57,8 @@ def list_models(as_json: bool, target: Target, **given: Any) -> None:
 
 def print_models(given: dict[str, Any], target: Target | None = None, *, as_json: bool = False) -> None:
     """Print the list of a running server, or of the folder if that is named or nothing runs."""
-    found = None if names_folder(given) else _of_server(target or find_target())
-    listed = _of_folder(given) if found is None else found
+    client = find_server(given, target)
+    listed = _of_folder(given) if client is None else _of_server(client)
     if as_json:
         print_json(listed)
     else:
@@ -73,12 +76,7 @@ def _row(model: Listed) -> list[str]:
     ]
 
 
-def _of_server(target: Target) -> list[Listed] | None:
-    from localai_flask.cli.client.client import Client
-
-    client = Client(target)
-    if not target.is_given and not client.is_running():
-        return None
+def _of_server(client: Client) -> list[Listed]:
     return [
         Listed(
             name=model.id,

@@ -9,7 +9,7 @@ import click
 
 from localai_flask.cli.client.target import Target, with_server
 from localai_flask.cli.exit_codes import INTERRUPTED
-from localai_flask.cli.models.folder import folder_option, folder_settings, names_folder
+from localai_flask.cli.models.folder import find_server, folder_option, folder_settings
 from localai_flask.cli.output import json_option, print_json
 
 
@@ -34,18 +34,16 @@ def pull(models: tuple[str, ...], name: str | None, as_json: bool, target: Targe
     The running server gets them, so that it serves them at once; without one they are put into the models folder. What
     was broken off is resumed when it is asked for again. `localai-flask models search` looks through the galleries.
     """
-    from localai_flask.cli.client.client import Client
     from localai_flask.cli.models.installation import Wish, install_by_server, install_here, with_folder
 
     if name and len(models) > 1:
         raise click.UsageError("--name is for one model.")
-    client = None if names_folder(given) else Client(target)
-    by_server = client is not None and (target.is_given or client.is_running())
+    client = find_server(given, target)
     outcomes = []
     for model in models:
         wish = Wish(model, name or "", given["variant"] or "", given["force"])
         try:
-            if by_server and client is not None:
+            if client is not None:
                 outcome = install_by_server(client, wish)
             else:
                 outcome = install_here(with_folder(folder_settings(given)), wish)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from localai_flask.cli.client.target import Target, with_server
-from localai_flask.cli.models.folder import folder_option, folder_settings, names_folder
+from localai_flask.cli.models.folder import find_server, folder_option, folder_settings
 from localai_flask.cli.models.names import complete_models
 from localai_flask.cli.output import json_option, print_json
 
@@ -25,17 +25,12 @@ def rm(names: tuple[str, ...], as_json: bool, target: Target, **given: Any) -> N
 
     A running server takes the model out of its memory first.
     """
-    from localai_flask.cli.client.client import Client
     from localai_flask.cli.models.installation import remove_by_server, remove_here
 
-    client = None if names_folder(given) else Client(target)
-    by_server = client is not None and (target.is_given or client.is_running())
+    client = find_server(given, target)
     outcomes = []
     for name in names:
-        if by_server and client is not None:
-            outcome = remove_by_server(client, name)
-        else:
-            outcome = remove_here(folder_settings(given), name)
+        outcome = remove_by_server(client, name) if client is not None else remove_here(folder_settings(given), name)
         outcomes.append(outcome)
         if not as_json:
             kept = f" Other models use {', '.join(outcome.kept)}." if outcome.kept else ""

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from localai_flask.cli.client.target import Target, with_server
-from localai_flask.cli.models.folder import folder_option, folder_settings, names_folder
+from localai_flask.cli.models.folder import find_server, folder_option, folder_settings
 from localai_flask.cli.output import Column, json_option, print_json, print_table
 
 COLUMNS = (
@@ -55,10 +55,8 @@ def search(words: tuple[str, ...], as_json: bool, target: Target, **given: Any) 
 
     `localai-flask pull NAME` gets one of them.
     """
-    from localai_flask.cli.client.client import Client
-
-    client = None if names_folder(given) else Client(target)
-    if client is not None and (target.is_given or client.is_running()):
+    client = find_server(given, target)
+    if client is not None:
         found = client.get(f"/models/available?{urlencode({'term': ' '.join(words)})}", list[Found])
     else:
         found = _look_through(words, given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from localai_flask.cli.client.shapes import Model
 from localai_flask.cli.client.target import Target, with_server
 from localai_flask.cli.exit_codes import CommandFailed, NoSuchThing, in_commands
-from localai_flask.cli.models.folder import folder_option, folder_settings, names_folder
+from localai_flask.cli.models.folder import find_server, folder_option, folder_settings
 from localai_flask.cli.models.names import complete_models
 from localai_flask.cli.output import json_option, make_console, print_json, size
 
@@ -54,7 +55,8 @@ def show(name: str, as_json: bool, target: Target, **given: Any) -> None:
     The server says what state it is in; its file and its YAML are read from the models folder of this machine.
     """
     shown = Shown(name)
-    by_server = None if names_folder(given) else _ask_server(target, name)
+    client = find_server(given, target)
+    by_server = None if client is None else client.get(f"/v1/models/{quote(name)}", Model)
     by_folder = None if by_server is not None and target.is_given else _look_up(name, given)
     if isinstance(by_folder, CommandFailed):
         if by_server is None:
@@ -67,18 +69,6 @@ def show(name: str, as_json: bool, target: Target, **given: Any) -> None:
         print_json(shown)
     else:
         _print(shown)
-
-
-def _ask_server(target: Target, name: str) -> Model | None:
-    """Return what a running server says of a model; None without a server."""
-    from urllib.parse import quote
-
-    from localai_flask.cli.client.client import Client
-
-    client = Client(target)
-    if not target.is_given and not client.is_running():
-        return None
-    return client.get(f"/v1/models/{quote(name)}", Model)
 
 
 def _look_up(name: str, given: dict[str, Any]) -> ModelConfig | CommandFailed:
