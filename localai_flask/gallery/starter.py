@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 
 from localai_flask.config.registry import Registry
@@ -11,6 +10,7 @@ from localai_flask.gallery.errors import DownloadFailed
 from localai_flask.gallery.model_files import fetch_missing
 from localai_flask.gallery.progress import Report
 from localai_flask.settings import Settings
+from localai_flask.user_folders import data_folder
 
 NAME = "SmolLM2-135M-Instruct"
 YAML = f"""\
@@ -27,8 +27,7 @@ b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
 def models_folder() -> Path:
     """Return this user's models folder."""
-    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(home) / "localai-flask" / "models"
+    return data_folder() / "models"
 
 
 def fetch_starter(settings: Settings, report: Report) -> Path:

@@ -7,20 +7,13 @@ import os
 from pathlib import Path
 
 from localai_flask.settings import Settings
+from localai_flask.user_folders import state_folder
 
 
 def default_path(settings: Settings) -> Path:
-    """The SQLite file of a server with these models, if the settings name no other database."""
-    home = os.environ.get("XDG_STATE_HOME") or _home() / ".local" / "state"
+    """Return the SQLite file of a server with these models, if the settings name no other database."""
     models = hashlib.sha256(os.fsencode(settings.models_path.absolute())).hexdigest()[:8]
-    return Path(home) / "localai-flask" / f"responses-{models}.db"
-
-
-def _home() -> Path:
-    try:
-        return Path.home()
-    except RuntimeError:  # a container may run under a number that is no user, and then has no home but the root
-        return Path("/")
+    return state_folder() / f"responses-{models}.db"
 
 
 def exists(settings: Settings) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from localai_flask.user_folders import state_file
+
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
 
@@ -44,10 +46,7 @@ def read_text(lines: Lines) -> str:
 
 def history_file() -> Path:
     """Return where the history is kept, in a folder that is there."""
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    folder = Path(home) / "localai-flask"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder / "chat_history"
+    return state_file("chat_history")
 
 
 def _open_session(words: Sequence[str], history: Path) -> PromptSession[str]:

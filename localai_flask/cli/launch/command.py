@@ -13,6 +13,7 @@ from localai_flask.cli.client.target import Target, with_server
 from localai_flask.cli.exit_codes import CommandFailed, NoSuchThing
 from localai_flask.cli.launch.clients import CLIENTS, Plan, Server
 from localai_flask.cli.models.names import complete_models
+from localai_flask.user_folders import state_folder
 
 SHORT_CONTEXT = 32768
 """Tokens below which agents hardly get to their question: their prompts have 20,000 to 45,000."""
@@ -40,7 +41,7 @@ def launch(client: str, arguments: tuple[str, ...], model: str | None, is_printe
     server = _server(target, model)
     known = CLIENTS[client]
     plan = known.plan(server)
-    file = _settings_folder() / plan.file_name if plan.file_name else None
+    file = state_folder() / "launch" / plan.file_name if plan.file_name else None
     plan = _with_file(plan, file)
     if is_printed:
         _print(plan, file, arguments)
@@ -69,11 +70,6 @@ def _server(target: Target, name: str | None) -> Server:
         names = ", ".join(model.id for model in models) or "none"
         raise NoSuchThing(f"There is no model {chosen!r}; the models are: {names}.")
     return Server(target.url, target.api_key, found.id, found.context_length)
-
-
-def _settings_folder() -> Path:
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(home) / "localai-flask" / "launch"
 
 
 def _with_file(plan: Plan, file: Path | None) -> Plan:

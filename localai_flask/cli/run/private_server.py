@@ -16,6 +16,7 @@ from localai_flask.cli.client.client import Client
 from localai_flask.cli.exit_codes import CommandFailed
 from localai_flask.cli.options import as_variables
 from localai_flask.settings import Settings
+from localai_flask.user_folders import state_file
 
 START_S = 60.0
 LOOK_S = 0.1
@@ -46,10 +47,7 @@ def private_server(client: Client, settings: Settings, models: list[str]) -> Ite
 
 def log_file() -> Path:
     """Return where such a server logs, in a folder that is there."""
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    folder = Path(home) / "localai-flask"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder / "run.log"
+    return state_file("run.log")
 
 
 def _variables(settings: Settings, models: list[str]) -> dict[str, str]:

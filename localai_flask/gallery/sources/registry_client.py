@@ -29,6 +29,7 @@ from localai_flask.gallery.transport.remote import (
     reason_of,
     shown,
 )
+from localai_flask.user_folders import home
 
 MANIFEST_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -183,7 +184,7 @@ class _RegistryAuth(requests.auth.AuthBase):
 
 def _read_login(host: str) -> str:
     """Return what `docker login` has kept of a registry, in base64; "" if that is nothing."""
-    folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    folder = Path(os.environ.get("DOCKER_CONFIG") or home() / ".docker")
     try:
         auth = str(json.loads((folder / "config.json").read_text())["auths"][host]["auth"])
         base64.b64decode(auth, validate=True)
