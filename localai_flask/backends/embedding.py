@@ -26,6 +26,8 @@ Vectors = npt.NDArray[np.float32]
 WARM_UP_TOKENS = 64
 ALONE_TOKENS = 256
 """The least that a step beside no streams computes, if that much waits: in small batches each token costs more."""
+ALIKE, FREE_TOKENS = 1.5, 8
+"""How many times as long as another a text beside it may be where texts are padded, and tokens that cost nothing."""
 LARGEST_16_BIT = 32760.0
 """To what llama.cpp scales the largest number when it normalizes for 16-bit integers."""
 
@@ -56,6 +58,11 @@ class Vectorizer(Protocol):
     """Texts of a batch."""
     takes_pieces: bool
     """Whether a text can be computed in pieces, one call after the other."""
+    pads: bool
+    """Whether each text of a batch costs what the longest does."""
+
+    def project(self, pooled: Vectors) -> Vectors:
+        """Return what becomes of a pooled vector, shape (1, width of the states), before it is normalized."""
 
     def compute(self, texts: list[Tokens], position: int = 0) -> list[Vectors]:
         """Return each text's vectors, shape (tokens, width), or (1, 1) with its score; they last until the next call.
@@ -163,6 +170,8 @@ class Embedder:
                 continue
             if item.done or (not chosen and len(tokens) > budget and self._context.takes_pieces):
                 return [(item, tokens[item.done : item.done + budget])]
+            if self._context.pads and chosen and not _is_alike(tokens, chosen[0][1]):
+                continue  # beside that one it would cost as much
             budget -= len(tokens)
             if chosen and budget < 0:
                 break
@@ -209,8 +218,15 @@ class Embedder:
         if not is_last:
             return []
         assert item.total is not None
-        pooled = normalize(item.total[np.newaxis] / np.float32(count if kind == "mean" else 1), self._norm)
+        pooled = item.total[np.newaxis] / np.float32(count if kind == "mean" else 1)
+        pooled = normalize(self._context.project(pooled), self._norm)
         return [(inquiry.id, Embedded(pooled.astype("<f4").tobytes(), self._context.width, count))]
+
+
+def _is_alike(tokens: Tokens, first: Tokens) -> bool:
+    """Return whether two texts side by side waste little on what the shorter one lacks."""
+    shorter, longer = sorted((len(tokens), len(first)))
+    return longer <= ALIKE * shorter + FREE_TOKENS
 
 
 def normalize(vectors: Vectors, norm: int) -> Vectors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import pytest
 
 pytest.importorskip("transformers")
 
+import safetensors.torch
 import torch
 import transformers
 
 from localai_flask.backends.base import Inquiry
 from localai_flask.backends.transformers.engine import TransformersBackend
 from localai_flask.config.model import ModelConfig, Parameters
-from localai_flask.errors import ConfigError
+from localai_flask.errors import ConfigError, ModelLoadFailed
 from localai_flask.generation import Failed, Prompt
 from localai_flask.inquiry import Detokenize, Detokenized, Embed, Embedded, Fact, Tokenize, Tokenized
 from tests.support import hf_models
@@ -103,6 +105,59 @@ def test_pooling_of_sentence_transformers(load: Load, folders: dict[str, Path]) 
     finally:
         pooling.unlink()
         pooling.parent.rmdir()
+
+
+def test_layers_behind_the_pooling_of_sentence_transformers(
+    load: Load, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "dense"
+    shutil.copytree(folders["bert"], folder)
+    torch.manual_seed(1)
+    layer = torch.nn.Linear(32, 8)
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
+    (folder / "2_Dense").mkdir()
+    safetensors.torch.save_file(
+        {"linear.weight": layer.weight.data, "linear.bias": layer.bias.data}, folder / "2_Dense" / "model.safetensors"
+    )
+    described = {"in_features": 32, "out_features": 8, "activation_function": "torch.nn.modules.activation.Tanh"}
+    (folder / "2_Dense" / "config.json").write_text(json.dumps(described))
+    prefix = "sentence_transformers.models."
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense"), ("3_Normalize", "Normalize")]
+    listed = [{"path": path, "type": prefix + kind} for path, kind in modules]
+    (folder / "modules.json").write_text(json.dumps(listed))
+    prompts = {"prompts": {"query": "ask: "}, "default_prompt_name": "query"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    [answer] = ask(load(folder, type="SentenceTransformer"), TEXTS[0])
+    mean = torch.from_numpy(plain(folder, f"ask: {TEXTS[0]}").mean(axis=0))
+    expected = torch.tanh(layer(mean)).detach().numpy()
+    assert len(answer.data) == 4 * 8
+    assert np.allclose(np.frombuffer(answer.data, "<f4"), unit(expected), atol=1e-4)
+    (folder / "modules.json").write_text(json.dumps([*listed, {"path": "", "type": f"{prefix}WeightedLayerPooling"}]))
+    with pytest.raises(ConfigError, match="lists a WeightedLayerPooling"):
+        load(folder, type="SentenceTransformer")
+    (folder / "modules.json").write_text(json.dumps(listed))
+    (folder / "2_Dense" / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(ModelLoadFailed, match="cannot read the weights"):
+        load(folder, type="SentenceTransformer")
+
+
+def test_positions_behind_the_padding_token_are_not_counted(load: Load, tmp_path: Path) -> None:
+    tokenizer = hf_models.make_tokenizer()
+    folder = tmp_path / "roberta"
+    tokenizer.save_pretrained(folder)
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
+    config = transformers.RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=66, pad_token_id=1, **shape)
+    transformers.RobertaModel(config).save_pretrained(folder)
+    backend = load(folder, embeddings=True)
+    tokens = [20] * 65
+    for number, ids in enumerate((tokens[:64], tokens)):
+        assert backend.ask(Inquiry(number, Embed(Prompt(tokens=ids)), group=0)) is None
+    found: dict[int, Any] = {}
+    while not backend.is_idle:
+        found.update(backend.step())
+    assert isinstance(found[0], Embedded)
+    assert isinstance(found[1], Failed)
 
 
 def test_what_is_too_long_is_refused(load: Load, folders: dict[str, Path]) -> None:

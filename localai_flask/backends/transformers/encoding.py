@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 import transformers
@@ -18,9 +19,9 @@ from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.embedding import Embedder, Tokens, Vectorizer, Vectors
 from localai_flask.backends.transformers import loading
 from localai_flask.backends.transformers.devices import choose_device
+from localai_flask.backends.transformers.sentence_modules import SentenceModules, read_modules
 from localai_flask.backends.transformers.tokens import Tokens as Tokenizer
 from localai_flask.config import traits
-from localai_flask.config.files.bounded import read_json
 from localai_flask.config.files.snapshot import read_snapshot
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError, ModelLoadFailed
@@ -30,20 +31,24 @@ from localai_flask.inquiry import Embed, Question
 BATCH_TOKENS = 2048
 SIDE_BY_SIDE = 64
 EUCLIDEAN = 2
-POOLING = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last"}
-"""The keys of sentence-transformers' pooling/config.json that can be honoured."""
 
 
 class Encoder:
     """A `Vectorizer`: runs the model on texts of about the same length, padded to the longest."""
 
     takes_pieces = False
+    pads = True
     side_by_side = SIDE_BY_SIDE
 
-    def __init__(self, model: Any, kind: str, longest: int, n_batch: int):
-        self.kind, self.longest, self.n_batch = kind, longest, n_batch
-        self.width = int(model.config.get_text_config().hidden_size)
+    def __init__(self, model: Any, modules: SentenceModules, longest: int, n_batch: int):
+        self.kind, self.longest, self.n_batch = modules.pooling, longest, n_batch
+        self.width = modules.width or int(model.config.get_text_config().hidden_size)
+        self._modules = modules
         self._model = model
+
+    def project(self, pooled: Vectors) -> Vectors:
+        projected: Vectors = self._modules.project(pooled)
+        return projected
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def compute(self, texts: list[Tokens], position: int = 0) -> list[Vectors]:
@@ -86,11 +91,15 @@ def load_embedder(config: EngineConfig, progress: LoadProgress) -> tuple[Embedde
             f"decoder, such as {model.config.model_type!r}; choose another model.",
             param="embeddings",
         )
-    encoder = Encoder(model, _pooling(config, loaded.folder), loaded.longest, loaded.n_batch)
+    modules = read_modules(config, loaded.folder)
+    encoder = Encoder(model, modules, loaded.longest, loaded.n_batch)
 
     def tokenize(question: Question) -> list[int]:
         assert isinstance(question, Embed), "capabilities come first"
-        return tokens.encode_whole(question.prompt)
+        prompt = question.prompt
+        if modules.prompt and prompt.tokens is None:
+            prompt = msgspec.structs.replace(prompt, text=modules.prompt + prompt.text)
+        return tokens.encode_whole(prompt)
 
     embedder = make_embedder(loaded, encoder, tokenize)
     progress(1.0)
@@ -117,8 +126,9 @@ def load_encoder(config: EngineConfig, progress: LoadProgress, kind: Any) -> Loa
     device = choose_device(config)
     tokenizer, model = loading.read_tokenizer(config, folder), _read_model(config, folder, device, kind)
     progress(0.95)
-    trained = min(loading.trained_context(model) or traits.DEFAULT_CONTEXT, tokenizer.model_max_length)
-    trained = min(trained, read_snapshot(folder).sentence_limit or trained)
+    snapshot = read_snapshot(folder)
+    trained = min(snapshot.trained_context or traits.DEFAULT_CONTEXT, tokenizer.model_max_length)
+    trained = min(trained, snapshot.sentence_limit or trained)
     longest = min(traits.choose_context(config.context_size, trained), trained)
     tokens = Tokenizer(tokenizer, model.get_input_embeddings().num_embeddings, ())
     return LoadedEncoder(folder, model, tokens, trained, longest, config.batch or BATCH_TOKENS)
@@ -168,18 +178,3 @@ def _read_model(config: EngineConfig, folder: Path, device: torch.device, kind: 
             "download it again."
         )
     return model.eval()
-
-
-def _pooling(config: EngineConfig, folder: Path) -> str:
-    """Read how sentence-transformers would pool; without its files it is the mean."""
-    path = folder / "1_Pooling" / "config.json"
-    if not path.exists():
-        return "mean"
-    described = read_json(path)
-    wanted = [key for key, value in described.items() if key.startswith("pooling_mode_") and value is True]
-    if len(wanted) != 1 or wanted[0] not in POOLING:
-        raise ConfigError(
-            f"Model {config.name}: {path} asks for {', '.join(wanted) or 'no pooling'}, but the transformers backend "
-            f"needs one of: {', '.join(POOLING)}."
-        )
-    return POOLING[wanted[0]]

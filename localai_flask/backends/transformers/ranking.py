@@ -37,6 +37,7 @@ class CrossEncoder:
     kind = "rank"
     width = 1
     takes_pieces = False
+    pads = True
 
     def __init__(self, loaded: LoadedEncoder):
         self.longest, self.n_batch = loaded.longest, loaded.n_batch
@@ -45,6 +46,9 @@ class CrossEncoder:
         tokenizer = loaded.tokens.tokenizer
         self._separator = tokenizer.sep_token_id if "token_type_ids" in tokenizer.model_input_names else None
         """What parts query and document, if the model is told which is which."""
+
+    def project(self, pooled: Vectors) -> Vectors:
+        return pooled
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def compute(self, texts: list[Tokens], position: int = 0) -> list[Vectors]:

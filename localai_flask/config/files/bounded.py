@@ -46,13 +46,18 @@ def read_text(file: Path, most_bytes: int) -> str:
 
 def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object; raise `ConfigError` as `read_text` does."""
+    found = read_json_value(file)
+    if not isinstance(found, dict):
+        raise ConfigError(f"{file} holds no JSON object; download it again.")
+    return found
+
+
+def read_json_value(file: Path) -> Any:
+    """Read any JSON; raise `ConfigError` as `read_text` does."""
     text = read_text(file, MOST_JSON_BYTES)
     if sum(map(text.count, "[{,")) > MOST_JSON_VALUES:
         raise ConfigError(f"{file} has more than {MOST_JSON_VALUES} values; download it again.")
     try:
-        found = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:  # the second if it is nested some hundred deep
         raise ConfigError(f"{file} is not JSON ({str(error).splitlines()[0]}); download it again.") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"{file} holds no JSON object; download it again.")
-    return found

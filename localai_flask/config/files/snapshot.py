@@ -24,6 +24,19 @@ SAMPLING = {name: name for name in ("temperature", "top_p", "top_k", "min_p", "t
 SAMPLING["repetition_penalty"] = "repeat_penalty"
 """The keys of generation_config.json that say how a model wants to be sampled, and what the server calls them."""
 POSITIONS = ("max_position_embeddings", "n_positions")
+BEHIND_PAD = frozenset(
+    (
+        "roberta",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "roberta-prelayernorm",
+        "camembert",
+        "mpnet",
+        "longformer",
+        "data2vec-text",
+    )
+)
+"""Types of models whose first token has the position behind the one of the padding token."""
 UNLIMITED = 1 << 31
 """What tokenizers say that have no limit is larger still."""
 
@@ -76,12 +89,18 @@ def _read(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> Snapshot:
     return Snapshot(
         architectures=tuple(map(str, architectures)) if isinstance(architectures, list) else (),
         is_sentence_transformer=stamps[-1] is not None,
-        trained_context=next(filter(None, map(_count, positions)), 0),
+        trained_context=max(next(filter(None, map(_count, positions)), 0) - _positions_unused(described), 0),
         tokenizer_limit=_count(_object(folder / TOKENIZER).get("model_max_length")),
         sentence_limit=_count(sentences.get("max_seq_length")),
         labels=_labels(described),
         sampling=_sampling(_object(folder / GENERATION)),
     )
+
+
+def _positions_unused(described: dict[str, Any]) -> int:
+    """Return how many positions no token of a text has."""
+    pad = described.get("pad_token_id", 1)
+    return pad + 1 if described.get("model_type") in BEHIND_PAD and isinstance(pad, int) else 0
 
 
 def _sampling(wanted: dict[str, Any]) -> dict[str, float]:

@@ -41,6 +41,8 @@ def own_pooling(model: Model) -> str | None:
 class PoolingContext:
     """Computes batches of whole texts, or pieces of one long text."""
 
+    pads = False
+
     def __init__(self, model: Model, options: EngineOptions):
         """Make the context; raise `ConfigError` or `ModelLoadFailed` with one sentence."""
         self.kind = _choose_kind(model, options)
@@ -85,6 +87,10 @@ class PoolingContext:
         if self.context is not None:
             lib.llama_free(self.context)
         self.context = None
+
+    def project(self, pooled: Vectors) -> Vectors:
+        """Return a vector as it is: llama.cpp has applied all layers of a model."""
+        return pooled
 
     def compute(self, texts: list[Tokens], position: int = 0) -> list[Vectors]:
         """Return each text's vectors, shape (tokens, width), or (1, 1) with its score; they last until the next call.
