@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import yaml  # type: ignore[import-untyped]
-
 from localai_flask.config import catalog
 from localai_flask.config.catalog import Broken
 from localai_flask.config.files.bounded import read_text
 from localai_flask.config.files.listing import Entry, is_yaml
 from localai_flask.config.model import ModelConfig
+from localai_flask.config.model_yaml import yamlfile
 from localai_flask.config.model_yaml.editing import changed_text
 from localai_flask.config.model_yaml.findings import Finding
-from localai_flask.config.model_yaml.yamlfile import MOST_BYTES
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError, InvalidRequest, ServerConfigError
 from localai_flask.settings import Settings
@@ -41,7 +39,7 @@ def change_model(registry: Registry, config: ModelConfig, changes: Mapping[str, 
     file = _yaml_of(config, registry.settings)
     with editing(file.parent):
         try:
-            text = read_text(file, MOST_BYTES) if file.exists() else _beginning(config)
+            text = read_text(file, yamlfile.MOST_BYTES) if file.exists() else _beginning(config)
             text = changed_text(file, text, config.name, changes)
             edited, warnings = _check(file, text, config.name, registry.settings)
         except ConfigError as error:
@@ -67,8 +65,7 @@ def _yaml_of(config: ModelConfig, settings: Settings) -> Path:
 
 def _beginning(config: ModelConfig) -> str:
     """Return the YAML that says of a bare file what was true without it."""
-    said = {"name": config.name, "parameters": {"model": config.parameters.model}}
-    return str(yaml.safe_dump(said, sort_keys=False, allow_unicode=True))
+    return yamlfile.dump({"name": config.name, "parameters": {"model": config.parameters.model}})
 
 
 def _check(file: Path, text: str, name: str, settings: Settings) -> tuple[ModelConfig, tuple[Finding, ...]]:

@@ -273,7 +273,7 @@ class TestRemoval:
 
 def test_written_yaml_is_read_alike_by_any_reader() -> None:
     content = dict(zip("abcdefghijkl", ODD, strict=True))
-    assert yamlfile.parse(records.dump_yaml(content)) == content
+    assert yamlfile.parse(yamlfile.dump(content)) == content
 
 
 class TestPieces:

@@ -121,7 +121,7 @@ def _posted_yaml() -> str:
     if not body.strip():
         raise InvalidRequest("The body is empty; send the model's YAML.")
     if request.is_json:
-        return records.dump_yaml(decode_json(body))
+        return yamlfile.dump(decode_json(body))
     try:
         return body.decode()
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""A YAML file to plain mappings that know the lines of their keys.
+"""A YAML file to plain mappings that know the lines of their keys, and back to text.
 
 Reads YAML 1.2's scalars, where `on`, `no` and `12:30` are text. Knows nothing of models.
 """
@@ -6,7 +6,6 @@ Reads YAML 1.2's scalars, where `on`, `no` and `12:30` are text. Knows nothing o
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,10 +84,31 @@ for _tag, _constructor in _CONSTRUCTORS.items():
 _Loader.add_constructor(None, _Loader.other)
 
 
-def with_resolvers(others: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-    """Add to a writer's rules for what is no text without quotes those by which this module reads."""
-    ours = _Loader.yaml_implicit_resolvers
-    return {start: [*others.get(start, ()), *ours.get(start, ())] for start in {*others, *ours}}
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
+    """Puts in quotes what any reader of YAML, 1.1 or 1.2, would not read as text; long texts are readable blocks."""
+
+    yaml_implicit_resolvers = {
+        start: [
+            *yaml.SafeDumper.yaml_implicit_resolvers.get(start, ()),
+            *_Loader.yaml_implicit_resolvers.get(start, ()),
+        ]
+        for start in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
+    }
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def write_text(self, text: str) -> yaml.Node:
+        style = "|" if "\n" in text and not any(line != line.rstrip() for line in text.split("\n")) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _Dumper.write_text)
+
+
+def dump(content: Any) -> str:
+    """Write YAML as people read it, that any reader reads alike."""
+    return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
 
 
 class Document(NamedTuple):

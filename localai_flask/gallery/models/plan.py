@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from localai_flask.config import catalog
+from localai_flask.config.model_yaml import yamlfile
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError, InvalidRequest, NoRoom
 from localai_flask.gallery.fit import check_fit
@@ -74,7 +75,7 @@ def _plan(request: InstallRequest, galleries: Galleries, settings: Settings, eng
     found = find_files(draft, access)
     name = names.check_model_name(request.name or draft.name or found.name)
     check_free(name, settings, request.force)
-    text = records.dump_yaml({"name": name, **{key: value for key, value in found.content.items() if key != "name"}})
+    text = yamlfile.dump({"name": name, **{key: value for key, value in found.content.items() if key != "name"}})
     config = catalog.check_text(text, settings.models_path / f"{name}.yaml")
     fit = check_fit(found.files, config, access)
     note = "; ".join([*found.notes, *([f"it {fit}"] if fit else [])])

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import yaml  # type: ignore[import-untyped]
 
 from localai_flask.config.files.bounded import read_text
 from localai_flask.config.model_yaml import yamlfile
@@ -72,7 +70,7 @@ def installed_names(models_path: Path, models: Iterable[str]) -> set[str]:
 
 def write(models_path: Path, record: Record) -> None:
     """Write a model's record, in the place of an older one."""
-    write_whole(path_of(models_path, record.name), dump_yaml(msgspec.to_builtins(record)))
+    write_whole(path_of(models_path, record.name), yamlfile.dump(msgspec.to_builtins(record)))
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -81,27 +79,6 @@ def write_whole(path: Path, text: str) -> None:
         replace_text(path, text, mode=0o644)  # as `open` would make it, for whoever else reads the folder
     except OSError as error:
         raise DownloadFailed(f"Cannot write {path}: {error.strerror or error}; check the models folder.") from error
-
-
-class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
-    """Puts in quotes what any reader of YAML, 1.1 or 1.2, would not read as text; long texts are readable blocks."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _text(dumper: _Dumper, text: str) -> yaml.Node:
-    style = "|" if "\n" in text and not any(line != line.rstrip() for line in text.split("\n")) else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
-
-
-_Dumper.add_representer(str, _text)
-_Dumper.yaml_implicit_resolvers = yamlfile.with_resolvers(_Dumper.yaml_implicit_resolvers)
-
-
-def dump_yaml(content: Any) -> str:
-    """Write YAML as people read it, that any reader reads alike."""
-    return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
 
 
 def _read(path: Path) -> Record | None:
