@@ -16,6 +16,8 @@ from localai_flask import __version__
 PREFIX = "/swagger"
 SPECIFICATION = "openapi.json"
 ASSETS = PREFIX + "/assets/"
+NAMED_FAMILIES = frozenset({"anthropic", "localai", "responses"})
+"""The packages whose schemas share class names with OpenAI's; generated clients know schemas by these names."""
 EVENT = {
     "type": "object",
     "description": "One of the stream's events.",
@@ -73,10 +75,10 @@ def create(app: Flask) -> Api:
 
 
 def _schema_name(schema: Any) -> str:
-    """Name a schema by its class, and its API family if that is not OpenAI's: families have words in common."""
+    """Name a schema by its class, and by its API family if it is one of `NAMED_FAMILIES`."""
     name: str = resolver(schema)
-    family = common.resolve_schema_cls(schema).__module__.split(".")[-2]
-    return name if family in ("api", "openai") else family.capitalize() + name
+    package = common.resolve_schema_cls(schema).__module__.removeprefix("localai_flask.api.").split(".")[0]
+    return package.capitalize() + name if package in NAMED_FAMILIES else name
 
 
 def _asset(name: str) -> Response:
