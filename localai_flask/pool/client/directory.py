@@ -16,16 +16,13 @@ from localai_flask.pool import protocol
 from localai_flask.pool.protocol import Directory, ModelStatus, News, PoolProxy, Wanted, WorkerLoad
 from localai_flask.pool.runtime import Runtime
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("gunicorn.error")
 
 NO_LOAD = WorkerLoad(0, 0, 0)
 REFRESH_S = 0.5
 IMPATIENT_REFRESH_S = 0.05
 """How often to look while a request waits for a model."""
-
-
 RETRY_S = 0.1
-log = logging.getLogger("gunicorn.error")
 
 
 class DirectoryThread(threading.Thread):
