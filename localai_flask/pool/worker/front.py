@@ -35,7 +35,7 @@ class Front:
     """Takes requests in, starts them when the engine has room, and hands out what becomes of them."""
 
     def __init__(self, name: str, queue_size: Callable[[], int], publish: Publish, in_hand: InHand):
-        self._name = name
+        self.name = name
         self._queue_size = queue_size
         self._publish = publish
         self._in_hand = in_hand
@@ -77,7 +77,7 @@ class Front:
         most = limits.max_concurrent
         if most and len(self._requests) >= most:
             raise Overloaded(
-                f"Model {self._name} takes {most} requests at once, and has them; try again.",
+                f"Model {self.name} takes {most} requests at once, and has them; try again.",
                 retry_after=_retry_after(limits, self._jobs, most),
             )
 
@@ -107,7 +107,7 @@ class Front:
             self._in_hand.keep(request.id, request.mark)
         terms = request.terms
         if terms.trace:
-            request.trace = RequestTrace(terms.trace, self._name, request.arrived)
+            request.trace = RequestTrace(terms.trace, self.name, request.arrived)
         self._line_of(request).add(request.id, terms.caller, (int(terms.is_background), terms.priority))
         self._first_deadline = min(self._first_deadline, request.deadline)
         self._unanswered.append(request)
