@@ -5,12 +5,12 @@ Asks galleries and fetches their documents; does not know yet where any file lie
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from localai_flask.config.files.listing import is_yaml
+from localai_flask.config.model_yaml.variants import laid_over
 from localai_flask.config.references import is_address
 from localai_flask.errors import InvalidRequest
 from localai_flask.gallery.errors import NoReference
@@ -39,7 +39,7 @@ class Draft(NamedTuple):
 def make_draft(request: InstallRequest, galleries: Galleries, access: Access) -> Draft:
     """Find what a request names, and lay over it what it wants different; raise an `ApiError` if it names nothing."""
     draft = _named(request, galleries, access)
-    content = merge(merge(draft.content, request.config_file), request.overrides)
+    content = laid_over(laid_over(draft.content, request.config_file), request.overrides)
     name = draft.name or str(content.get("name") or "")
     return draft._replace(name=name, content=content, files=(*draft.files, *request.files))
 
@@ -60,15 +60,6 @@ def find_name(request: InstallRequest, galleries: Galleries) -> str:
         raise InvalidRequest(NOTHING, param="id")
     named = request.config_file.get("name") or request.overrides.get("name") or ""
     return request.name or str(named)
-
-
-def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one configuration over another: mappings are merged, anything else is replaced."""
-    merged = dict(below)
-    for key, value in above.items():
-        known = merged.get(key)
-        merged[key] = merge(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
-    return merged
 
 
 def other_builds(request: InstallRequest, galleries: Galleries) -> list[str]:
@@ -125,7 +116,7 @@ def _of_entry(entry: GalleryEntry, variant: str, galleries: Galleries, access: A
     if built.url:
         base = galleries.base(built.url, access)
         content, files, templates = base.config_file, (*base.files, *files), (*base.prompt_templates, *templates)
-    content = merge(merge(content, built.config_file), built.overrides)
+    content = laid_over(laid_over(content, built.config_file), built.overrides)
     return Draft(entry.name, content, files, templates, entry, built.name if built is not entry else "")
 
 

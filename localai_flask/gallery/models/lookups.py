@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from localai_flask.config.model_yaml.variants import laid_over
 from localai_flask.config.references import is_address
 from localai_flask.gallery.index.entries import EntryFile
 from localai_flask.gallery.models import names
 from localai_flask.gallery.models.assembly import Assembly
-from localai_flask.gallery.models.draft import Draft, merge
+from localai_flask.gallery.models.draft import Draft
 from localai_flask.gallery.references import parse_reference
 from localai_flask.gallery.sources import Access, look_up
 from localai_flask.gallery.sources.offer import Offer, RemoteFile
@@ -80,10 +81,10 @@ def _named_files(content: dict[str, Any], access: Access) -> tuple[dict[str, Any
             continue
         offer = look_up(parse_reference(address), access)
         offers.append(offer)
-        content = merge(content, _nested(path, offer.model))
+        content = laid_over(content, _nested(path, offer.model))
         if path == ("parameters", "model"):
             given = {"mmproj": offer.mmproj} if offer.mmproj and not content.get("mmproj") else {}
-            content = merge(merge(dict(offer.overrides), given), content)
+            content = laid_over(laid_over(dict(offer.overrides), given), content)
     for listed in content.get("download_files") or ():
         if isinstance(listed, dict) and is_address(str(listed.get("uri") or "")):
             offers.append(_look_up(msgspec.convert(listed, EntryFile), access))
