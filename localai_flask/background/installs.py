@@ -37,7 +37,7 @@ log = logging.getLogger("gunicorn.error")
 LOOK_S = 0.25
 RENEW_S = 2.0
 LOG_S = 10.0
-"""How often the log tells how far an installation is."""
+"""How often the log says how far an installation is."""
 MOST_AT_ONCE = 3
 """Installations side by side, so that a small model need not wait for a large one."""
 MOST_FAILURES = 5
@@ -64,8 +64,8 @@ class Installation(threading.Thread):
         self.cancelled = False
         self.progress = JobProgress("resolving")
         self.ended: Ended | None = None
-        self.told: JobProgress | None = None
-        self.told_at = 0.0
+        self.recorded: JobProgress | None = None
+        self.recorded_at = 0.0
         self.stopping = threading.Event()
         self._settings = settings
         self._logged_at = time.monotonic()
@@ -125,7 +125,7 @@ class Installs:
         if stored is None:
             return
         for installation in list(self._running.values()):
-            self._tell(installation, stored, now)
+            self._record(installation, stored, now)
         while len(self._running) < MOST_AT_ONCE and (job := stored.claim(self._owner)) is not None:
             self._start(job, stored)
 
@@ -160,14 +160,14 @@ class Installs:
         installation = self._running[job.id] = Installation(job, self.settings)
         installation.start()
 
-    def _tell(self, installation: Installation, stored: StoredJobs, now: float) -> None:
+    def _record(self, installation: Installation, stored: StoredJobs, now: float) -> None:
         ended, progress = installation.ended, installation.progress
         if ended is not None:
             del self._running[installation.job.id]
             self._end(installation, ended, stored)
-        elif progress != installation.told or now - installation.told_at > RENEW_S:
-            installation.told, installation.told_at = progress, now
-            news = stored.tell(self._owner, installation.job.id, encode_progress(progress))
+        elif progress != installation.recorded or now - installation.recorded_at > RENEW_S:
+            installation.recorded, installation.recorded_at = progress, now
+            news = stored.record_progress(self._owner, installation.job.id, encode_progress(progress))
             if news != "go on":
                 installation.cancelled = news == "cancelled"
                 installation.stopping.set()
@@ -176,7 +176,7 @@ class Installs:
         job, error = installation.job, ended.error
         if ended.installed is not None:
             done = msgspec.structs.replace(installation.progress, phase="completed", name=ended.installed.name)
-            stored.tell(self._owner, job.id, encode_progress(done))
+            stored.record_progress(self._owner, job.id, encode_progress(done))
             stored.end(self._owner, job.id, "completed", result=msgspec.json.encode(ended.installed))
         elif isinstance(error, Stopped):
             stored.end(self._owner, job.id, "cancelled")

@@ -33,12 +33,12 @@ def shown_download(name: str, *, at_once: bool = False) -> Iterator[Report]:
 class _Lines:
     def __init__(self, name: str):
         self._name = name
-        self._told = float("-inf")
+        self._printed_at = float("-inf")
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now - self._told >= LINE_S or progress.done == progress.total:
-            self._told = now
+        if now - self._printed_at >= LINE_S or progress.done == progress.total:
+            self._printed_at = now
             click.echo(f"Fetching {self._name}: {progress}", err=True)
 
 
@@ -53,7 +53,7 @@ class _Bar:
         if self._shown is None:
             self._shown = self._open()
         total = progress.total if progress.total else None
-        self._shown.update(0, completed=progress.done, total=total, told=str(progress))
+        self._shown.update(0, completed=progress.done, total=total, state=str(progress))
 
     def close(self) -> None:
         if self._shown is not None:
@@ -66,9 +66,9 @@ class _Bar:
         columns = (
             TextColumn("Fetching {task.description}", markup=False),
             BarColumn(bar_width=None),
-            TextColumn("{task.fields[told]}", markup=False),
+            TextColumn("{task.fields[state]}", markup=False),
         )
         bars = Bars(*columns, console=make_console(stderr=True), expand=True)
-        bars.add_task(self._name, total=None, told="looking it up")
+        bars.add_task(self._name, total=None, state="looking it up")
         bars.start()
         return bars

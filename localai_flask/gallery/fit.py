@@ -1,4 +1,4 @@
-"""Whether a model will run on this machine, told before it is fetched."""
+"""Whether a model will run on this machine, estimated before it is fetched."""
 
 from __future__ import annotations
 

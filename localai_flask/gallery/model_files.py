@@ -70,7 +70,7 @@ def _locate(config: EngineConfig, entry: DownloadFile, access: Access) -> list[R
 
 
 def _place(files: list[RemoteFile], offer: Offer, entry: DownloadFile) -> list[RemoteFile] | None:
-    """Give files the places that the entry's name means; None if it can only mean something else."""
+    """Place files where the entry's name says; None if it can only mean something else."""
     if offer.is_folder:
         if entry.filename.lower().endswith(".gguf"):
             return None

@@ -120,7 +120,7 @@ class Jobs:
             connection.execute(update(jobs).where(jobs.c.id == row.id).values(**taken))
             return _job(connection.execute(self._select().where(jobs.c.id == row.id)).one())
 
-    def tell(self, owner: str, id: str, progress: bytes) -> Literal["go on", "cancelled", "lost"]:
+    def record_progress(self, owner: str, id: str, progress: bytes) -> Literal["go on", "cancelled", "lost"]:
         """Write how far a job is, and renew its lease; return what has become of it meanwhile."""
         with self._database.writing() as connection:
             values = {"progress": progress, "changed_at": time.time(), "lease_until": time_of(connection) + LEASE_S}

@@ -146,7 +146,7 @@ class TestJobs:
         id = applied(client, id="one")
         stored.claim("me/1")
         told = JobProgress("downloading", "one", "weights/one.gguf", 3 << 20, 12 << 20, 1e6)
-        stored.tell("me/1", id, encode_progress(told))
+        stored.record_progress("me/1", id, encode_progress(told))
         job = client.get(f"/models/jobs/{id}").get_json()
         assert (job["progress"], job["file_name"], job["current_bytes"]) == (25.0, "weights/one.gguf", 3 << 20)
         assert (job["downloaded_size"], job["file_size"], job["phase"]) == ("3.0 MiB", "12.0 MiB", "downloading")
@@ -295,7 +295,7 @@ class TestLlamaServer:
         id = applied(client, id="one")
         assert told() == [{"model": "one", "event": "model_status", "data": {"status": "downloading"}}]
         stored.claim("me/1")
-        stored.tell("me/1", id, encode_progress(JobProgress("downloading", "one", "f.gguf", 1, 4)))
+        stored.record_progress("me/1", id, encode_progress(JobProgress("downloading", "one", "f.gguf", 1, 4)))
         [*_, event] = told()
         assert event == {"model": "one", "event": "download_progress", "data": {"f.gguf": {"done": 1, "total": 4}}}
         (models / "one.yaml").write_text("name: one\nbackend: echo\n")

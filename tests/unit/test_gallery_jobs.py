@@ -69,13 +69,15 @@ def test_a_job_is_taken_over_when_its_lease_has_run_out(jobs: Jobs, monkeypatch:
     ours = stored(jobs)
     monkeypatch.setattr(stored_jobs, "LEASE_S", 0.2)
     assert ours.claim("me/1") is not None and ours.claim("me/2") is None
-    assert ours.tell("me/1", id, encode_progress(JobProgress("downloading", "a", "f", 5, 10, 2.0))) == "go on"
+    assert (
+        ours.record_progress("me/1", id, encode_progress(JobProgress("downloading", "a", "f", 5, 10, 2.0))) == "go on"
+    )
     told = jobs.get(id).progress
     assert (told.percent, told.remaining_s, told.file) == (50.0, 2.5, "f")
     time.sleep(0.3)
     taken = ours.claim("me/2")
     assert taken is not None and (taken.id, taken.claims) == (id, 2)
-    assert ours.tell("me/1", id, b"{}") == "lost"
+    assert ours.record_progress("me/1", id, b"{}") == "lost"
     ours.end("me/1", id, "completed")
     assert jobs.get(id).status == "running", "what a former owner says does not count"
 
@@ -96,7 +98,7 @@ def test_a_cancelled_job(jobs: Jobs) -> None:
     runs = jobs.submit(SECOND)
     stored(jobs).claim("me/1")
     assert jobs.cancel(runs) and jobs.get(runs).status == "running"
-    assert stored(jobs).tell("me/1", runs, b"{}") == "cancelled"
+    assert stored(jobs).record_progress("me/1", runs, b"{}") == "cancelled"
     assert jobs.submit(SECOND) != runs, "nobody shares what is being given up"
 
 

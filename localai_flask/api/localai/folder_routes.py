@@ -10,7 +10,7 @@ from localai_flask.api import current
 from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.door.auth import admin_only
 from localai_flask.api.localai import gallery_shapes as shapes
-from localai_flask.api.localai.gallery_routes import jobs, told_of
+from localai_flask.api.localai.gallery_routes import job_started, jobs
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.body import decode_json, read_body
 from localai_flask.api.request.parsing import Blueprint
@@ -40,7 +40,7 @@ YAML_BODY = {
 @admin_only
 def delete_model(name: str) -> Response:
     """Delete a model, and its files that no other model uses"""
-    return json_response(told_of(remove(name)))
+    return json_response(job_started(remove(name)))
 
 
 @bp.post("/models/reload")

@@ -120,10 +120,10 @@ def cancel_job(id: str) -> Response:
 def start_job(call: InstallRequest) -> shapes.JobStarted:
     """Queue an installation, after what can be said at once is in order."""
     check_request(call, galleries(), current.settings())
-    return told_of(jobs().submit(call))
+    return job_started(jobs().submit(call))
 
 
-def told_of(id: str) -> shapes.JobStarted:
+def job_started(id: str) -> shapes.JobStarted:
     """Return where a job can be watched."""
     return shapes.JobStarted(id, f"{request.url_root}models/jobs/{id}")
 

@@ -127,7 +127,7 @@ def _file(reference: Reference, registry: Registry, name: str, layer: Layer, acc
 
 
 def _note(manifest: dict[str, Any], registry: Registry, models: list[Layer]) -> str:
-    """Say which quantization a tag stands for, as the image's own description has it."""
+    """Return which quantization a tag stands for, as the image's own description has it; "" if it has none."""
     config = manifest.get("config")
     digest = config.get("digest") if isinstance(config, dict) else None
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):

@@ -46,7 +46,7 @@ class Transfer:
     """One file on its way; the part file holds what was received before."""
 
     def __init__(self, remote: Remote, part: PartFile, report: Report, check_room: Callable[[int], None]):
-        """`check_room` raises if so many more bytes have no room; it is asked as soon as the size is known."""
+        """`check_room` raises if a number of further bytes has no room; it is asked as soon as the size is known."""
         self._remote = remote
         self._part = part
         self._meter = Meter(report)
