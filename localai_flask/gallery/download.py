@@ -6,7 +6,6 @@ however many want it.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,18 +14,17 @@ from urllib.parse import urlsplit
 from localai_flask.config.files.gguf import inspect
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import DownloadFailed, Stopped
-from localai_flask.gallery.progress import Progress, Report, megabytes
+from localai_flask.gallery.progress import Progress, Report
 from localai_flask.gallery.sources import RemoteFile, connect
 from localai_flask.gallery.transport.part_file import PartFile, hold_part, part_of, put_in_place
 from localai_flask.gallery.transport.remote import Remote
+from localai_flask.gallery.transport.room import check_room
 from localai_flask.gallery.transport.targets import choose_targets, is_present
 from localai_flask.gallery.transport.transfer import Transfer
 from localai_flask.gallery.transport.unpacking import find_member, unpack
 
 LOOK_S = 0.2
 """How often to look whether another process has brought a file."""
-SPARE_BYTES = 16 << 20
-"""What is left free on the disk."""
 
 
 def fetch_files(
@@ -156,7 +154,7 @@ class _Download:
             inspect(path)
 
     def _check_room(self, needed: int) -> None:
-        _check_room(self._target.parent, needed, self._target.name)
+        check_room(self._target.parent, needed, self._target.name)
 
 
 def _connect(file: RemoteFile) -> Remote:
@@ -178,13 +176,4 @@ def _check_room_for_all(missing: Sequence[tuple[RemoteFile, Path]], models_path:
         names.append(target.name)
     if needed > 0:
         models_path.mkdir(parents=True, exist_ok=True)
-        _check_room(models_path, needed, names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more")
-
-
-def _check_room(folder: Path, needed: int, name: str) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed + SPARE_BYTES > free:
-        raise DownloadFailed(
-            f"There is no room for {name} in {folder}: it takes {megabytes(needed)} more, and "
-            f"{megabytes(free)} are free."
-        )
+        check_room(models_path, needed, names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more")

@@ -35,9 +35,14 @@ def fetch_missing(config: EngineConfig, report: Report) -> bool:
         return False
     from localai_flask.gallery.download import fetch_files
     from localai_flask.gallery.fit import check_fit
+    from localai_flask.gallery.models import records
     from localai_flask.gallery.sources import Access
 
-    access = Access.of_operator(Settings.from_environment(), pickles=config.trust_pickles)
+    settings = Settings.from_environment()
+    is_installed = records.read(Path(config.models_path), config.name) is not None
+    # The YAML of a gallery is a stranger's, also when it lies in the models folder.
+    make = Access.of_client if is_installed else Access.of_operator
+    access = make(settings, pickles=config.trust_pickles)
     access = dataclasses.replace(access, models_path=Path(config.models_path))
     files = [file for entry in missing for file in _locate(config, entry, access)]
     fit = check_fit(files, config, access)

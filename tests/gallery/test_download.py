@@ -169,7 +169,7 @@ def test_no_room_is_seen_before_anything_is_fetched(
     index: Index, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(target.parent.parent)
-    monkeypatch.setattr(download_module.shutil, "disk_usage", lambda _: usage._replace(free=20_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=20_000_000))
     said = failure(target, DownloadFailed)
     assert "no room for model.gguf" in said and "6 MB more, and 20 MB are free" in said
     assert not index.asked and not list(target.parent.iterdir())

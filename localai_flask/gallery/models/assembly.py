@@ -10,15 +10,16 @@ import os
 import shutil
 import stat
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from localai_flask.config.references.reference import find_fault
+from localai_flask.config.references.reference import PICKLES, find_fault
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import DownloadFailed, Stopped
 from localai_flask.gallery.transport.part_file import put_in_place
+from localai_flask.gallery.transport.room import check_room
+from localai_flask.gallery.transport.unpacking import DAMAGED
 
 CHUNK = 1 << 20
 MOST_FILES, MOST_BYTES = 10_000, 1 << 41
@@ -32,6 +33,7 @@ class Assembly(NamedTuple):
     pieces: tuple[str, ...]
     sha256: str = ""
     unpacks: bool = False
+    takes_pickles: bool = False
 
 
 def assemble(assembly: Assembly, models_path: Path, stopped: Callable[[], bool]) -> None:
@@ -42,7 +44,7 @@ def assemble(assembly: Assembly, models_path: Path, stopped: Callable[[], bool])
             working = target.with_name(f".{target.name}.{os.getpid()}.part")
             try:
                 if assembly.unpacks:
-                    _unpack(pieces[0], working, stopped)
+                    _unpack(pieces[0], working, assembly, stopped)
                     working.rename(target)
                 else:
                     _join(pieces, working, assembly, stopped)
@@ -73,24 +75,40 @@ def _join(pieces: Sequence[Path], working: Path, assembly: Assembly, stopped: Ca
         )
 
 
-def _unpack(archive: Path, folder: Path, stopped: Callable[[], bool]) -> None:
+def _unpack(archive: Path, folder: Path, assembly: Assembly, stopped: Callable[[], bool]) -> None:
     """Unpack plain files below a folder; anything else in an archive of strangers is refused."""
     _remove(folder)
     folder.mkdir()
     try:
         with zipfile.ZipFile(archive) as opened:
             entries = [entry for entry in opened.infolist() if not entry.is_dir()]
-            if len(entries) > MOST_FILES or sum(entry.file_size for entry in entries) > MOST_BYTES:
+            size = sum(entry.file_size for entry in entries)
+            if len(entries) > MOST_FILES or size > MOST_BYTES:
                 raise ConfigError(f"{archive.name} holds too much.")
+            _check_names(entries, archive.name, assembly.takes_pickles)
+            check_room(folder, size, assembly.target)
             for entry in entries:
-                _check_entry(entry, archive.name)
                 _take_out(opened, entry, folder / entry.filename, stopped)
     except ConfigError:
         archive.unlink(missing_ok=True)  # no later try could make anything of it
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except DAMAGED as error:
         archive.unlink(missing_ok=True)
         raise ConfigError(f"{archive.name} is no zip archive, or a damaged one ({error}).") from error
+
+
+def _check_names(entries: Sequence[zipfile.ZipInfo], archive: str, takes_pickles: bool) -> None:
+    """Raise `ConfigError` unless all entries are files that can lie in one folder."""
+    folders = {str(parent) for entry in entries for parent in PurePosixPath(entry.filename).parents}
+    for entry in entries:
+        _check_entry(entry, archive)
+        if entry.filename in folders:
+            raise ConfigError(f"{archive} holds {entry.filename[:200]!r} both as a file and as a folder.")
+        if entry.filename.lower().endswith(PICKLES) and not takes_pickles:
+            raise ConfigError(
+                f"{archive} holds {entry.filename[:200]!r}, a pickle, which may run code when it is read; install it "
+                "with `trust_pickles: true` among the `overrides` if you trust where it comes from."
+            )
 
 
 def _check_entry(entry: zipfile.ZipInfo, archive: str) -> None:

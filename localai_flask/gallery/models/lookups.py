@@ -15,10 +15,10 @@ from localai_flask.gallery.models import names
 from localai_flask.gallery.models.assembly import Assembly
 from localai_flask.gallery.models.draft import Draft
 from localai_flask.gallery.references import parse_reference
-from localai_flask.gallery.sources import Access, look_up
+from localai_flask.gallery.sources import Access, look_up, refuse_pickle
 from localai_flask.gallery.sources.offer import Offer, RemoteFile
 
-ADDRESS_KEYS = (("parameters", "model"), ("mmproj",), ("draft_model",))
+ADDRESS_KEYS = (("parameters", "model"), ("mmproj",), ("draft_model",), ("lora_adapter",))
 """Keys whose value may be an address, of which the file is fetched and named there."""
 
 
@@ -35,20 +35,22 @@ class Found(NamedTuple):
 
 def find_files(draft: Draft, access: Access) -> Found:
     """Look up all files of a model; raise an `ApiError` if one cannot be had, or has a name that it must not have."""
-    assemblies = tuple(_assembly(file) for file in draft.files if file.parts or file.unpack)
+    assemblies = tuple(_assembly(file, access.pickles) for file in draft.files if file.parts or file.unpack)
     listed = [_look_up(file, access) for file in _pieces(draft.files, access.models_path)]
     content, named = _named_files(draft.content, access)
     files = {file.path: file for offer in (*listed, *named) for file in offer.files}
+    for path in (*files, *(assembly.target for assembly in assemblies)):
+        refuse_pickle(path, access)
     for path in files:
         names.check_place(access.models_path, names.check_file_name(path))
     notes = tuple(offer.note for offer in named if offer.note)
     return Found(content, tuple(files.values()), assemblies, named[0].name if named else "", notes)
 
 
-def _assembly(file: EntryFile) -> Assembly:
+def _assembly(file: EntryFile, pickles: bool = False) -> Assembly:
     names.check_file_name(file.filename)
     pieces = [f"{file.filename}.piece{number:03d}" for number, _ in enumerate(file.parts or (file.uri,))]
-    return Assembly(file.filename, tuple(pieces), file.sha256, file.unpack)
+    return Assembly(file.filename, tuple(pieces), file.sha256, file.unpack, pickles)
 
 
 def _pieces(files: Sequence[EntryFile], models_path: Path) -> Iterator[EntryFile]:

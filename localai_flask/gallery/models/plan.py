@@ -72,6 +72,8 @@ def _plan(request: InstallRequest, galleries: Galleries, settings: Settings, eng
         _check_engine(str(draft.content.get("backend") or ""), engines)
     if known := request.name or draft.name:
         check_free(names.check_model_name(known), settings, request.force)
+    if not access.pickles:
+        draft.content.pop("trust_pickles", None)  # else what its YAML lists would be fetched later, pickles too
     found = find_files(draft, access)
     name = names.check_model_name(request.name or draft.name or found.name)
     check_free(name, settings, request.force)
@@ -79,7 +81,9 @@ def _plan(request: InstallRequest, galleries: Galleries, settings: Settings, eng
     config = catalog.check_text(text, settings.models_path / f"{name}.yaml")
     fit = check_fit(found.files, config, access)
     note = "; ".join([*found.notes, *([f"it {fit}"] if fit else [])])
+    _check_templates(name, draft, settings, request.force)
     record = _record(name, request, draft, found, note)
+    record = _without_found(record, found, settings.models_path)
     return Plan(name, text, found.files, found.assemblies, draft.templates, record)
 
 
@@ -102,6 +106,38 @@ def check_free(name: str, settings: Settings, force: bool) -> None:
             "write over it with `force: true`.",
             param="name",
         )
+
+
+def _check_templates(name: str, draft: Draft, settings: Settings, force: bool) -> None:
+    """Raise `InvalidRequest` if a template would take the place of one that the same model has not brought."""
+    before = records.read(settings.models_path, name)
+    own = before.templates if before is not None else ()
+    for file, content in ((f"{each.name}.tmpl", each.content) for each in draft.templates):
+        path = settings.models_path / file
+        if not force and file not in own and path.exists() and path.read_bytes() != content.encode():
+            raise InvalidRequest(
+                f"There is another template {file} in the models folder; rename it, or write over it with "
+                "`force: true`.",
+                param="files",
+            )
+
+
+def _without_found(record: Record, found: Found, folder: Path) -> Record:
+    """Leave out files that were there before and may be somebody's own, so that they do not go with the model.
+
+    They are the model's if a sum is checked, or if they came with this or another one that was installed.
+    """
+    known = {path for each in records.read_all(folder) for path in each.paths}
+    known |= {file.path for file in found.files if file.sha256 or file.git_sha1}
+
+    def is_own(path: str) -> bool:
+        return path in known or not (folder / path).exists()
+
+    return msgspec.structs.replace(
+        record,
+        files=tuple(file for file in record.files if is_own(file.filename)),
+        templates=tuple(path for path in record.templates if is_own(path)),
+    )
 
 
 def _check_engine(backend: str, engines: frozenset[str]) -> None:

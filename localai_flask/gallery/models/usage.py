@@ -34,12 +34,19 @@ class Usage(NamedTuple):
 
 
 def used_by(name: str, registry: Registry, folder: Path) -> list[str]:
-    """List the files that belong to a model: what came with it, and what its YAML names."""
-    found = list(_recorded(records.read(folder, name)))
-    if (config := registry.models().get(name)) is not None:
+    """List the files that belong to a model: what came with it, or, of one that was not installed, what its YAML names.
+
+    Of what a server installs all files are remembered, but for LocalAI's; what else the YAML of a gallery names is not
+    its own. YAML and what is hidden belongs to no other model.
+    """
+    record = records.read(folder, name)
+    found = list(_recorded(record))
+    config = registry.models().get(name)
+    if config is not None and not (record is not None and record.likeness):
         found += _configured(config)
         found += (path for each, content in _documents(Path(config.source)) if each == name for path in _named(content))
-    return list(dict.fromkeys(part for path in found for part in _parts(folder, path)))
+    parts = dict.fromkeys(part for path in found for part in _parts(folder, path))
+    return [part for part in parts if not _is_ours(PurePosixPath(part))]
 
 
 def used_by_others(name: str, registry: Registry, folder: Path) -> Usage:
@@ -58,6 +65,11 @@ def used_by_others(name: str, registry: Registry, folder: Path) -> Usage:
         except ConfigError:
             unreadable.append(_text_of(file))
     return Usage(frozenset(part for path in found for part in _parts(folder, path)), tuple(unreadable))
+
+
+def _is_ours(path: PurePosixPath) -> bool:
+    """Return whether a path is one by which the server knows models, and no file of one."""
+    return path.name.startswith(".") or (len(path.parts) == 1 and is_yaml(path))
 
 
 def _documents(file: Path) -> list[tuple[str, dict[Any, Any]]]:

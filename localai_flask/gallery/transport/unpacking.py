@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import stat
 import zipfile
 import zlib
@@ -12,6 +13,8 @@ from pathlib import Path
 from localai_flask.errors import ConfigError
 
 CHUNK = 1 << 20
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+"""What reading a damaged archive raises, by its kinds of compression."""
 SHOWN = 5
 
 
@@ -41,6 +44,6 @@ def unpack(archive: BufferedRandom, entry: zipfile.ZipInfo, target: Path, name: 
             while chunk := source.read(CHUNK):
                 digest.update(chunk)
                 file.write(chunk)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except DAMAGED as error:
         raise ConfigError(f"{name} is damaged ({error}), so {entry.filename} cannot be taken out of it.") from error
     return digest.hexdigest()
