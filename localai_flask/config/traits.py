@@ -7,7 +7,7 @@ does not suffice makes them choose a shorter context.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -31,6 +31,14 @@ VECTOR_TYPES = ("AutoModel", "SentenceTransformer")
 RANK_TYPE = "CrossEncoder"
 """The same for one that scores pairs of texts, by sentence-transformers' name."""
 WRITES = frozenset({"generate", "constrain", "end_thinking"})
+PUBLIC_WORDS = {
+    "generate": ("chat", "completion", "edit"),
+    "embed": ("embeddings",),
+    "score": ("rerank",),
+    "constrain": ("structured_output",),
+    "image": ("vision",),
+}
+"""An engine's word for what it can do, and ours for what comes with it; others are the same."""
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -89,6 +97,11 @@ def capabilities(config: EngineConfig) -> frozenset[str]:
     pools = {"score" if scores else "embed"} if config.embeddings or not writes else set()
     infills = {"infill"} if writes and header.infills else set()
     return frozenset({"tokenize"} | pools | infills | (WRITES if writes else frozenset()))
+
+
+def public_words(able: Iterable[str]) -> list[str]:
+    """Return what engines can do in the words that people are told."""
+    return sorted(word for each in able for word in PUBLIC_WORDS.get(each, (each,)))
 
 
 def sampling(config: EngineConfig) -> Mapping[str, float]:

@@ -59,6 +59,7 @@ def test_show_of_a_folder(folder: Path) -> None:
     shown = json.loads(run("show", "toy", "--json", "--models-path", folder).stdout)
     assert (shown["architecture"], shown["context_length"], shown["trained_context"]) == ("llama", 300, 2048)
     assert shown["file"] == str(folder / "toy.gguf") and shown["source"] == str(folder / "toy.yaml")
+    assert "chat" in shown["capabilities"] and "generate" not in shown["capabilities"], "the words of a server"
     text = run("show", "toy", "--models-path", folder).stdout
     assert "300 tokens, of 2048 that it was trained for" in text and "temperature" in text
 

@@ -26,14 +26,6 @@ from localai_flask.gallery.jobs import Job, Jobs
 bp = Blueprint("models", __name__, description="The models that this server has")
 
 LONGEST_PAGE = 1000
-PUBLIC = {
-    "generate": ("chat", "completion", "edit"),
-    "embed": ("embeddings",),
-    "score": ("rerank",),
-    "constrain": ("structured_output",),
-    "image": ("vision",),
-}
-"""An engine's word for what it can do, and ours for what comes with it; others are the same."""
 
 
 @bp.get("/models")
@@ -131,7 +123,7 @@ def _describer() -> Callable[[ModelConfig], shapes.Model]:
             created_at=_written(modified),
             state=state,
             context_length=traits.context_length(target) if info is None else info.context_length,
-            capabilities=sorted(word for each in able for word in PUBLIC.get(each, (each,))),
+            capabilities=traits.public_words(able),
             status=status_of(state, loading.get(target.engine.name)),
             architecture=architecture(able),
             backend=target.backend,

@@ -109,7 +109,7 @@ def _of_folder(given: dict[str, Any]) -> list[Listed]:
                 context_length=traits.context_length(target),
                 state="disabled" if config.disabled else None,
                 modified=source.stat().st_mtime if source.exists() else None,
-                capabilities=sorted(traits.capabilities(target)),
+                capabilities=traits.public_words(traits.capabilities(target)),
                 source=config.source,
             )
         )

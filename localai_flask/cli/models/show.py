@@ -95,7 +95,7 @@ def _of_folder(config: ModelConfig, settings: Settings) -> Shown:
         file=str(config.model_path) if config.parameters.model else None,
         size=traits.file_bytes(config),
         context_length=traits.context_length(config),
-        capabilities=sorted(traits.capabilities(config)),
+        capabilities=traits.public_words(traits.capabilities(config)),
         source=config.source,
         config=effective_keys(config, settings),
     )
