@@ -61,6 +61,7 @@ def test_show_of_a_folder(folder: Path) -> None:
     assert shown["file"] == str(folder / "toy.gguf") and shown["source"] == str(folder / "toy.yaml")
     assert "chat" in shown["capabilities"] and "generate" not in shown["capabilities"], "the words of a server"
     text = run("show", "toy", "--models-path", folder).stdout
+    assert f"Configuration ({folder / 'toy.yaml'})\n" in text, "however long the path is"
     assert "300 tokens, of 2048 that it was trained for" in text and "temperature" in text
 
 

@@ -138,7 +138,7 @@ def _print(shown: Shown) -> None:
             console.print(f"[bold]{title:14}[/]", end="")
             console.print(value, markup=False, soft_wrap=True)
     if shown.config:
-        console.print(f"\n[bold]Configuration[/] [dim]({shown.source})[/]")
+        console.print(f"\n[bold]Configuration[/] [dim]({escape(shown.source or '')})[/]", soft_wrap=True)
         for each in shown.config:
             console.print(f"{each.key}: {_as_yaml(each.value)}", end="", markup=False, highlight=False, soft_wrap=True)
             console.print(f"  [dim]# {escape(each.origin)}[/]", soft_wrap=True)
