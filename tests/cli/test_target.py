@@ -76,6 +76,7 @@ def test_exit_codes(fake: FakeServer, status: int, code: int) -> None:
     assert result.exit_code == code
     assert "So it is." in result.stderr
     assert ("--api-key" in result.stderr) is (code == 5)
+    assert ("Check the key" in run("ps", "--api-key", "wrong").stderr) is (status == 401)
 
 
 def test_another_kind_of_server_is_named_as_such(fake: FakeServer) -> None:

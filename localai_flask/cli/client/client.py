@@ -16,7 +16,7 @@ from localai_flask.cli.exit_codes import CommandFailed, NoServer, NoSuchThing, R
 CONNECT_S, READ_S = 5.0, 600.0
 """How long to wait for a connection, and for the next piece of an answer: a model may have to be loaded first."""
 PROBE_S = 2.0
-NOT_FOUND, FORBIDDEN = 404, (401, 403)
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
 
 Shape = TypeVar("Shape")
 
@@ -96,10 +96,15 @@ class Client:
             answer.close()
         if answer.status_code == NOT_FOUND:
             raise NoSuchThing(message)
-        if answer.status_code in FORBIDDEN:
-            has_key = "" if self.target.api_key else " Name the key with --api-key or LOCALAI_API_KEY."
-            raise Refused(message + has_key)
+        if answer.status_code in (UNAUTHORIZED, FORBIDDEN):
+            raise Refused(message + self._advice(answer.status_code))
         raise CommandFailed(message)
+
+    def _advice(self, status: int) -> str:
+        """Return what to do about a key that is missing or wrong; one that lacks a right is another matter."""
+        if not self.target.api_key:
+            return " Name the key with --api-key or LOCALAI_API_KEY."
+        return " Check the key in --api-key, LOCALAI_API_KEY or OPENAI_API_KEY." if status == UNAUTHORIZED else ""
 
 
 def no_server(target: Target) -> NoServer:
