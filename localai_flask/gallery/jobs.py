@@ -15,6 +15,7 @@ from localai_flask.gallery.install import Installed
 from localai_flask.gallery.models.folder import find_folder_id, give_folder_id
 from localai_flask.gallery.models.removal import Removed
 from localai_flask.gallery.models.request import InstallRequest, decode, encode
+from localai_flask.gallery.progress import remaining_s
 from localai_flask.settings import Settings
 from localai_flask.store.database import Database
 from localai_flask.store.jobs import UNFINISHED, Status, StoredJob
@@ -39,10 +40,7 @@ class JobProgress(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def remaining_s(self) -> float | None:
-        """Seconds that are left at this rate; None where that is unknown."""
-        if self.total is None or not self.rate:
-            return None
-        return max(0, self.total - self.done) / self.rate
+        return remaining_s(self.done, self.total, self.rate)
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,10 +21,7 @@ class Progress(NamedTuple):
 
     @property
     def remaining_s(self) -> float | None:
-        """Seconds that are left at this rate; None where that is unknown."""
-        if self.total is None or not self.rate:
-            return None
-        return max(0, self.total - self.done) / self.rate
+        return remaining_s(self.done, self.total, self.rate)
 
     @property
     def fraction(self) -> float:
@@ -59,6 +56,13 @@ class Meter:
         self._told = now
         elapsed = now - self._begun
         self._report(Progress(done, total, (done - self._first) / elapsed if elapsed > 0 else 0.0))
+
+
+def remaining_s(done: int, total: int | None, rate: float) -> float | None:
+    """Return the seconds that are left at a rate; None where that is unknown."""
+    if total is None or not rate:
+        return None
+    return max(0, total - done) / rate
 
 
 def megabytes(count: int) -> str:
