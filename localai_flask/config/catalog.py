@@ -1,7 +1,7 @@
 """What a look at the models folder means: which models it holds, under which names, and which YAML cannot be used.
 
-Reads YAML files, and what folders say about their models; never opens a model's weights, and does not know who asks for
-which model (registry.py).
+Takes what YAML files say (model_yaml/file_reader.py), and reads what folders say about their models; never opens a
+model's weights, and does not know who asks for which model (registry.py).
 """
 
 from __future__ import annotations
@@ -10,19 +10,17 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 from msgspec import structs
 
-from localai_flask.config import references
 from localai_flask.config.files.listing import Entry
 from localai_flask.config.files.settling import Settling
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot
 from localai_flask.config.model import ModelConfig, Parameters
-from localai_flask.config.model_yaml import downloads, model_reader, templates, variants, yamlfile
+from localai_flask.config.model_yaml import templates
+from localai_flask.config.model_yaml.file_reader import Broken
 from localai_flask.config.model_yaml.findings import Finding, Refused, fault
 from localai_flask.config.model_yaml.model_reader import Loaded
-from localai_flask.config.model_yaml.yamlfile import Document
 from localai_flask.errors import ConfigError, ErrorInfo
 from localai_flask.settings import Settings
 
@@ -45,20 +43,9 @@ BACKEND_ALIASES = {
 
 GGUF_ONLY = frozenset({"rwkv"})
 """Older names of backends that had files of their own, of which only GGUF is left."""
-GALLERY_KEYS = frozenset({"config_file", "overrides", "files"})
-"""What stands in the entries of LocalAI's galleries, and not in the YAML of a model."""
-NEEDS_NO_MODEL = frozenset({"echo"})
+
 # The later parts of a split model are loaded through its first, and a projector serves the model beside it.
 _NOT_A_MODEL = re.compile(r"-(?!0*1-)\d+-of-\d+\.gguf$|mmproj[^/]*$", re.IGNORECASE)
-
-
-class Broken(NamedTuple):
-    """A mapping, or a whole file, that makes no model; `model` is the file that it would have used."""
-
-    name: str
-    model: str
-    error: ConfigError
-
 
 MayUse = Callable[[str], bool]
 """Whether somebody may use the model, or alias, of a name."""
@@ -93,105 +80,13 @@ class Catalog:
         return Catalog(models, problems, nicknames, incomplete=incomplete)
 
 
-def read(file: Path, text: str | None = None) -> list[Loaded | Broken]:
-    """Read every mapping of a YAML file, or of a text that is to be in it.
-
-    What cannot be used becomes `Broken`, without harm to its neighbours.
-    """
-    try:
-        documents = yamlfile.read(file) if text is None else yamlfile.read_documents(text, file)
-    except ConfigError as error:
-        return [Broken(file.stem, "", error)]
-    return [item for document in documents for item in _read_all(document, only=len(documents) == 1)]
-
-
-def _read_all(document: Document, only: bool) -> Iterator[Loaded | Broken]:
-    """Yield a model and its variants."""
-    model = _read_one(variants.without_variants(document), only)
-    yield model
-    if isinstance(model, Broken):
-        return
-    try:
-        for name, varied in variants.documents_of(document, model.config.name):
-            yield _read_variant(name, varied, model)
-    except ConfigError as error:
-        yield Broken(f"{model.config.name}:", "", error)
-
-
-def _read_variant(name: str, document: Document, model: Loaded) -> Loaded | Broken:
-    variant = _read_one(document, only=True)
-    if isinstance(variant, Broken):
-        return variant
-    try:
-        variants.check_needs_no_load(variant.config, model.config, document)
-    except ConfigError as error:
-        return Broken(name, "", error)
-    return variant._replace(findings=variants.own_findings(variant.findings, model.findings))
-
-
-def check_text(text: str, file: Path) -> ModelConfig:
-    """Read what is to become the YAML file of one model; raise `ConfigError` if it cannot be used."""
-    documents = yamlfile.read_documents(text, file)
-    if len(documents) != 1:
-        raise ConfigError(f"{file} is to hold one model, not {len(documents)}.")
-    found = _read_one(documents[0], only=True)
-    if isinstance(found, Broken):
-        raise found.error
-    return found.config
-
-
-def _read_one(document: Document, only: bool) -> Loaded | Broken:
-    content = document.content
-    name = str(content.get("name") or (document.file.stem if only else ""))
-    parameters = content.get("parameters")
-    model = parameters.get("model") if isinstance(parameters, dict) else None
-    try:
-        if not name:
-            raise document.error((), "a model of the list has no `name`; give it one", "name")
-        loaded = model_reader.load(document._replace(content={**content, "name": content.get("name") or name}))
-        loaded = loaded._replace(config=downloads.name_files(loaded.config, document.file))
-        _check(loaded.config, document)
-    except ConfigError as error:
-        return Broken(name or document.file.stem, model if isinstance(model, str) else "", error)
-    return loaded
-
-
-def _check(config: ModelConfig, document: Document) -> None:
-    """Refuse what no folder could make right."""
-    model = config.parameters.model
-    if config.alias:
-        if config.alias == config.name:
-            raise document.error(("alias",), "`alias` names the model itself; name another, or remove it")
-        if config.backend or model:
-            raise document.error(
-                ("alias",), "`alias` only names another model; remove `backend` and `parameters.model`"
-            )
-        return
-    if not model and config.backend not in NEEDS_NO_MODEL:
-        said = "`parameters.model` is missing; name the model's file or folder"
-        if not GALLERY_KEYS.isdisjoint(document.content):
-            said = (
-                "`parameters.model` is missing, since this is a gallery's entry and no model's YAML; make what stands "
-                "under its `config_file` a file of its own, with its `overrides` laid over"
-            )
-        raise document.error(("parameters",), said, "parameters.model")
-    if references.is_address(model):
-        said = (
-            "`parameters.model` is an address of no kind that the server fetches; put the file into the models folder"
-        )
-        raise document.error(("parameters", "model"), said)
-    for key, text in templates.inline(config).items():
-        if problem := templates.syntax_problem(key, text):
-            raise document.error(("template", key), f"`template.{key}` {problem}")
-
-
 def build(
     entries: tuple[Entry, ...],
     items: dict[str, list[Loaded | Broken]],
     settings: Settings,
     settling: Settling | None = None,
 ) -> Catalog:
-    """Put together what `look` and `read` found; `items` holds each YAML file's content by its name."""
+    """Put together what `look` and `file_reader.read` found; `items` holds each YAML file's content by its name."""
     builder = _Builder(settings, settling or Settling())
     for entry in entries:
         for item in items.get(entry.name, ()):

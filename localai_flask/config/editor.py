@@ -7,12 +7,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from localai_flask.config import catalog
-from localai_flask.config.catalog import Broken
 from localai_flask.config.files.bounded import read_text
 from localai_flask.config.files.listing import Entry, is_yaml
 from localai_flask.config.model import ModelConfig
-from localai_flask.config.model_yaml import yamlfile
+from localai_flask.config.model_yaml import file_reader, yamlfile
 from localai_flask.config.model_yaml.editing import changed_text
+from localai_flask.config.model_yaml.file_reader import Broken
 from localai_flask.config.model_yaml.findings import Finding
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError, InvalidRequest, ServerConfigError
@@ -70,7 +70,7 @@ def _beginning(config: ModelConfig) -> str:
 
 def _check(file: Path, text: str, name: str, settings: Settings) -> tuple[ModelConfig, tuple[Finding, ...]]:
     """Read a text as if it stood in the file; raise `ConfigError` if the model could not be used."""
-    items = catalog.read(file, text)
+    items = file_reader.read(file, text)
     for item in items:
         if isinstance(item, Broken) and (item.name in (name, file.stem) or item.name.startswith(f"{name}:")):
             raise item.error

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from localai_flask.config import references, traits
-from localai_flask.config.catalog import Broken, Catalog, MayUse, build, loaded_from, read
+from localai_flask.config.catalog import Catalog, MayUse, build, loaded_from
 from localai_flask.config.files.listing import Entry, look, look_at
 from localai_flask.config.files.settling import Settling
 from localai_flask.config.look import NEVER, Look
 from localai_flask.config.model import ModelConfig
+from localai_flask.config.model_yaml import file_reader
 from localai_flask.config.model_yaml.downloads import check_files
+from localai_flask.config.model_yaml.file_reader import Broken
 from localai_flask.config.model_yaml.findings import Finding
 from localai_flask.config.model_yaml.model_reader import Loaded
 from localai_flask.config.model_yaml.templates import has_changed
@@ -196,10 +198,10 @@ class Registry:
         """Read a file if it has changed; one emptied a moment ago, as by a shell's `>`, is as it was."""
         path = self.settings.models_path.absolute() / entry.name
         if entry.size:
-            return self._read.get(entry) or read(path)
+            return self._read.get(entry) or file_reader.read(path)
         before = next((items for known, items in self._read.items() if known.name == entry.name), None)
         if before is None or time.time() - entry.mtime_ns / 1e9 > self.writing_s:
-            return read(path)
+            return file_reader.read(path)
         self._is_writing = True
         return before
 

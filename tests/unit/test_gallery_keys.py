@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from localai_flask import backends
-from localai_flask.config.catalog import Catalog, build, read
+from localai_flask.config.catalog import Catalog, build
 from localai_flask.config.files.listing import look
+from localai_flask.config.model_yaml import file_reader
 from localai_flask.settings import Settings
 
 FACTS = yaml.safe_load((Path(__file__).parents[1] / "data" / "localai_gallery_keys.yaml").read_text())
@@ -50,7 +51,7 @@ def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 def load(folder: Path, content: dict[str, Any]) -> Catalog:
     file = folder / "model.yaml"
     file.write_text(yaml.safe_dump(merged({"parameters": {"model": "model.gguf"}}, content)))
-    return build(look(folder), {file.name: read(file)}, Settings(models_path=folder))
+    return build(look(folder), {file.name: file_reader.read(file)}, Settings(models_path=folder))
 
 
 def check(folder: Path, key: str, value: Any, fate: str, beside: dict[str, Any] | None = None) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from localai_flask.config import registry as registry_module
 from localai_flask.config.look import NEVER
+from localai_flask.config.model_yaml import file_reader
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError, InvalidRequest, ModelDisabled, ModelNotFound
 from localai_flask.settings import Settings
@@ -433,8 +434,8 @@ def test_an_unchanged_folder_is_not_read_again_nor_looked_at_within_the_second(f
     registry = over(folder(a__yaml="backend: echo", b__yaml="backend: echo"))
     first = registry.get("a")
     reads, looks = [], []
-    real_read, real_look = registry_module.read, registry_module.look
-    monkeypatch.setattr(registry_module, "read", lambda file: reads.append(file.name) or real_read(file))
+    real_read, real_look = file_reader.read, registry_module.look
+    monkeypatch.setattr(file_reader, "read", lambda file: reads.append(file.name) or real_read(file))
     monkeypatch.setattr(registry_module, "look", lambda path: looks.append(path) or real_look(path))
     assert registry.get("a") is first
     folder(b__yaml="backend: echo\ndescription: changed")
@@ -451,14 +452,14 @@ def test_threads_do_not_wait_for_the_one_that_reads(folder, monkeypatch):
     registry = over(path)
     registry.models()
     reading, go_on = threading.Event(), threading.Event()
-    real_read = registry_module.read
+    real_read = file_reader.read
 
     def slow_read(file):
         reading.set()
         assert go_on.wait(10)
         return real_read(file)
 
-    monkeypatch.setattr(registry_module, "read", slow_read)
+    monkeypatch.setattr(file_reader, "read", slow_read)
     folder(b__yaml="backend: echo")
     reader = threading.Thread(target=registry.models)
     reader.start()

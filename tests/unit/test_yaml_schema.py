@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
-from localai_flask.config import catalog
-from localai_flask.config.catalog import Broken
+from localai_flask.config.model_yaml import file_reader
+from localai_flask.config.model_yaml.file_reader import Broken
 from localai_flask.config.model_yaml.json_schema import json_schema
 from localai_flask.config.model_yaml.key_fates import KEY_FATES
 
@@ -49,14 +49,14 @@ def test_it_is_a_schema() -> None:
 @pytest.mark.parametrize("content", GOOD, ids=range(len(GOOD)))
 def test_what_is_read_without_a_word_fits(content: Any, tmp_path: Path) -> None:
     file = tmp_path / "model.yaml"
-    items = catalog.read(file, yaml.safe_dump(content))
+    items = file_reader.read(file, yaml.safe_dump(content))
     assert not any(isinstance(item, Broken) or item.findings for item in items), items
     assert faults(content) == []
 
 
 @pytest.mark.parametrize(("content", "key"), BAD, ids=[key for _, key in BAD])
 def test_what_is_refused_or_warned_about_does_not(content: Any, key: str, tmp_path: Path) -> None:
-    items = catalog.read(tmp_path / "model.yaml", yaml.safe_dump(content))
+    items = file_reader.read(tmp_path / "model.yaml", yaml.safe_dump(content))
     assert any(isinstance(item, Broken) or item.findings for item in items)
     assert faults(content) != []
 

@@ -14,10 +14,10 @@ from localai_flask.api.localai.gallery_routes import job_started, jobs
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.body import decode_json, read_body
 from localai_flask.api.request.parsing import Blueprint
-from localai_flask.config import catalog, references
+from localai_flask.config import references
 from localai_flask.config.files.listing import is_yaml
 from localai_flask.config.model import ModelConfig
-from localai_flask.config.model_yaml import yamlfile
+from localai_flask.config.model_yaml import file_reader, yamlfile
 from localai_flask.errors import InvalidRequest
 from localai_flask.gallery.models import names, records, removal
 from localai_flask.gallery.models.plan import check_free
@@ -64,7 +64,7 @@ def edit_model(name: str) -> Response:
     source = removal.find_source(name, current.registry(), folder)
     file = source if is_yaml(source) else folder / f"{names.check_model_name(name)}.yaml"
     text = _posted_yaml()
-    config = catalog.check_text(text, file)
+    config = file_reader.check_text(text, file)
     if config.name != name:
         said = f"The YAML is of {config.name!r} and no more of {name!r}; leave its `name` as it is."
         raise InvalidRequest(said, param="name")
@@ -78,7 +78,7 @@ def edit_model(name: str) -> Response:
 def import_configuration() -> Response:
     """Write the YAML of a new model, whose files are there or are named with their origin"""
     text, folder = _posted_yaml(), current.settings().models_path.absolute()
-    config = catalog.check_text(text, folder / "posted.yaml")
+    config = file_reader.check_text(text, folder / "posted.yaml")
     content = yamlfile.parse(text)
     if not isinstance(content, dict) or not content.get("name"):
         raise InvalidRequest("The YAML has no `name`; give the model one.", param="name")

@@ -53,10 +53,11 @@ def _findings_of(file: Path) -> list[Finding]:
     """Check one file, as if the folder that it lies in were the models folder."""
     from localai_flask.config import catalog
     from localai_flask.config.files.listing import Entry
+    from localai_flask.config.model_yaml import file_reader
 
     stat = file.stat()
     entry = Entry(file.name, "yaml", stat.st_mtime_ns, stat.st_size)
-    found = catalog.build((entry,), {file.name: catalog.read(file)}, Settings(models_path=file.parent))
+    found = catalog.build((entry,), {file.name: file_reader.read(file)}, Settings(models_path=file.parent))
     return sorted([*found.findings, *(each for config in found.models.values() for each in _of_options(config))])
 
 

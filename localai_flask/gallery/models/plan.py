@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from localai_flask.config import catalog
-from localai_flask.config.model_yaml import yamlfile
+from localai_flask.config.model_yaml import file_reader, yamlfile
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError, InvalidRequest, NoRoom
 from localai_flask.gallery.fit import check_fit
@@ -78,7 +78,7 @@ def _plan(request: InstallRequest, galleries: Galleries, settings: Settings, eng
     name = names.check_model_name(request.name or draft.name or found.name)
     check_free(name, settings, request.force)
     text = yamlfile.dump({"name": name, **{key: value for key, value in found.content.items() if key != "name"}})
-    config = catalog.check_text(text, settings.models_path / f"{name}.yaml")
+    config = file_reader.check_text(text, settings.models_path / f"{name}.yaml")
     fit = check_fit(found.files, config, access)
     note = "; ".join([*found.notes, *([f"it {fit}"] if fit else [])])
     _check_templates(name, draft, settings, request.force)
