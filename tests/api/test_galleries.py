@@ -216,6 +216,15 @@ class TestFolder:
         assert client.get("/v1/models/tiny").status_code == 200
         assert client.post("/models/edit/nope", data="name: nope\n").status_code == 404
 
+    def test_edit_and_delete_a_model_with_variants(self, client: FlaskClient, models: Path) -> None:
+        text = "name: tiny\nbackend: echo\nvariants: {cold: {parameters: {temperature: 0}}}\n"
+        for _ in range(2):
+            assert client.post("/models/edit/tiny", data=text, content_type="application/yaml").status_code == 200
+        assert client.get("/v1/models/tiny:cold").status_code == 200
+        assert client.post("/models/delete/tiny:cold").status_code == 400
+        assert client.post("/models/delete/tiny").status_code == 200
+        assert client.get("/v1/models/tiny:cold").status_code == 404 and not (models / "tiny.yaml").exists()
+
     def test_import(self, client: FlaskClient, models: Path) -> None:
         assert client.post("/models/import", data="name: new\nbackend: echo\n").status_code == 200
         assert (models / "new.yaml").read_text() == "name: new\nbackend: echo\n"

@@ -251,6 +251,16 @@ class TestRemoval:
         with pytest.raises(InvalidRequest, match=r"many\.yaml also holds b"):
             remove_model("a", settings)
 
+    def test_variants_go_with_their_model(self, settings: Settings) -> None:
+        folder = settings.models_path
+        (folder / "own.gguf").write_bytes(b"GGUF")
+        (folder / "own.yaml").write_text(
+            "name: own\nparameters: {model: own.gguf}\nvariants: {cold: {parameters: {temperature: 0}}}\n"
+        )
+        with pytest.raises(InvalidRequest, match=r"own\.yaml also holds own;"):
+            remove_model("own:cold", settings)
+        assert remove_model("own", settings).files == ("own.yaml", "own.gguf")
+
     def test_nothing_outside_of_the_folder_is_deleted(self, settings: Settings, tmp_path: Path) -> None:
         outside = tmp_path / "outside"
         outside.mkdir()

@@ -13,7 +13,7 @@ from localai_flask.config.registry import Registry
 from localai_flask.errors import InvalidRequest, ModelNotFound
 from localai_flask.gallery.errors import DownloadFailed
 from localai_flask.gallery.models import records
-from localai_flask.gallery.models.usage import used_by, used_by_others
+from localai_flask.gallery.models.usage import entries_of, used_by, used_by_others
 from localai_flask.settings import Settings
 
 log = logging.getLogger("gunicorn.error")
@@ -51,7 +51,7 @@ def remove_model(name: str, settings: Settings) -> Removed:
 
 
 def find_source(name: str, registry: Registry, folder: Path) -> Path:
-    """Find the file that a model stands in alone.
+    """Find the file that a model stands in alone, or with its variants.
 
     Raises `ModelNotFound`, and `InvalidRequest` if others stand there too.
     """
@@ -61,7 +61,7 @@ def find_source(name: str, registry: Registry, folder: Path) -> Path:
         file = Path(models[name].source)
     elif not (name in registry.problems() and file.exists()) and records.read(folder, name) is None:
         raise ModelNotFound(f"There is no model {name[:200]!r} in {folder}.", param="model")
-    if others := [each for each, config in models.items() if Path(config.source) == file and each != name]:
+    if others := [each for each in entries_of(file) if each != name]:
         raise InvalidRequest(
             f"{file.name} also holds {', '.join(others)}; change the part of {name!r} in the file yourself.",
             param="model",

@@ -50,14 +50,17 @@ def used_by(name: str, registry: Registry, folder: Path) -> list[str]:
 
 
 def used_by_others(name: str, registry: Registry, folder: Path) -> Usage:
-    """Find the files that any model but this one uses."""
+    """Find the files that any model uses but this one and its variants."""
+    own = registry.models().get(name)
     found: set[str] = set()
     unreadable: list[str] = []
     for record in records.read_all(folder):
         if record.name != name and (folder / f"{record.name}.yaml").exists():
             found.update(_recorded(record))
     for config in registry.models().values():
-        if config.name != name and _is_model_yaml(Path(config.source)):  # a bare file may have come with this model
+        if own is not None and config.source == own.source:
+            continue
+        if _is_model_yaml(Path(config.source)):  # a bare file may have come with this model
             found.update(_configured(config))
     for file in (file for file in sorted(folder.glob("*")) if _is_model_yaml(file) and file.stem != name):
         try:
@@ -70,6 +73,14 @@ def used_by_others(name: str, registry: Registry, folder: Path) -> Usage:
 def _is_ours(path: PurePosixPath) -> bool:
     """Return whether a path is one by which the server knows models, and no file of one."""
     return path.name.startswith(".") or (len(path.parts) == 1 and is_yaml(path))
+
+
+def entries_of(file: Path) -> list[str]:
+    """List the models that stand in a YAML file, without their variants; none of a file that cannot be read."""
+    try:
+        return [name for name, _ in _documents(file)]
+    except ConfigError:
+        return []
 
 
 def _documents(file: Path) -> list[tuple[str, dict[Any, Any]]]:
