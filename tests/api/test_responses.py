@@ -281,7 +281,7 @@ def test_input_items(client: FlaskClient, pool: FakePool) -> None:
     rest = client.get(f"{path}?order=asc&after={page['last_id']}").json
     assert len(rest["data"]) == 3 and not rest["has_more"] and rest["data"][-1]["id"] == rest["last_id"]
     assert client.get(path).json["first_id"] == rest["last_id"]
-    for wrong in ("limit=0", "limit=x", "order=up", "after=msg_none"):
+    for wrong in ("limit=0", "limit=x", "limit=" + "1" * 5000, "order=up", "after=msg_none"):
         assert client.get(f"{path}?{wrong}").status_code == 400
 
 

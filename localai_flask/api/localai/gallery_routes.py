@@ -12,7 +12,7 @@ from localai_flask.api.localai import gallery_shapes as shapes
 from localai_flask.api.localai.gallery_schemas import ApplyRequest, ImportRequest
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.parsing import Blueprint
-from localai_flask.errors import InvalidRequest
+from localai_flask.api.request.query import whole_number
 from localai_flask.gallery.index.entries import GalleryEntry
 from localai_flask.gallery.index.galleries import Galleries
 from localai_flask.gallery.jobs import Jobs
@@ -22,7 +22,7 @@ from localai_flask.gallery.models.request import InstallRequest
 
 bp = Blueprint("galleries", __name__, description="Models that can be installed, and the jobs that do it")
 
-MOST_ITEMS = 1000
+PAGE, MOST_ITEMS, MOST_PAGES = 100, 1000, 10**6
 TOTAL = "X-Total-Count"
 
 
@@ -45,7 +45,7 @@ def _query(name: str, about: str, **schema: object) -> dict[str, object]:
 @admin_only
 def list_available_models() -> Response:
     """List the models that the galleries offer"""
-    page, count = _number("page", 0), _number("items", 100, MOST_ITEMS)
+    page, count = whole_number("page", 0, 1, MOST_PAGES), whole_number("items", PAGE, 1, MOST_ITEMS)
     found = [entry for entry in galleries().entries() if _fits(entry)]
     installed = records.installed_names(current.settings().models_path, current.registry().models())
     urls = {gallery.name: gallery.url for gallery in galleries().sources}
@@ -143,12 +143,3 @@ def _fits(entry: GalleryEntry) -> bool:
         and (not tag or tag in map(str.lower, entry.tags))
         and (not gallery or gallery == entry.gallery.lower())
     )
-
-
-def _number(name: str, default: int, most: int = 10**6) -> int:
-    text = request.args.get(name, "")
-    if not text:
-        return default
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
-        raise InvalidRequest(f"`{name}` must be a whole number between 1 and {most}.", param=name)
-    return int(text)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from flask import Response, request
+from flask import Response
 
 from localai_flask.api import current
 from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.door.auth import admin_only
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.parsing import Blueprint
-from localai_flask.errors import InvalidRequest
+from localai_flask.api.request.query import whole_number
 from localai_flask.pool.model_logs import LogLine, ModelLogs
 from localai_flask.pool.runtime import Runtime
 
@@ -40,11 +40,8 @@ def list_logs() -> Response:
 @admin_only
 def read_log(model: str) -> Response:
     """Return the last lines that a model's workers have logged or printed"""
-    text = request.args.get("lines", str(LINES))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MOST_LINES:
-        raise InvalidRequest(f"`lines` must be a whole number between 1 and {MOST_LINES}.", param="lines")
-    name = _known(model)
-    return json_response(_logs().read(name, int(text)))
+    lines = whole_number("lines", LINES, 1, MOST_LINES)
+    return json_response(_logs().read(_known(model), lines))
 
 
 @bp.post("/api/backend-logs/<path:model>/clear")

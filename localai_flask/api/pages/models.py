@@ -18,9 +18,10 @@ from localai_flask.api.door import auth
 from localai_flask.api.openai import shapes
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.parsing import Blueprint
+from localai_flask.api.request.query import whole_number
 from localai_flask.config import traits
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import InvalidRequest, Unavailable
+from localai_flask.errors import Unavailable
 from localai_flask.gallery.jobs import Job, Jobs
 
 bp = Blueprint("models", __name__, description="The models that this server has")
@@ -57,11 +58,8 @@ def _page(models: list[anthropic_shapes.Model]) -> anthropic_shapes.ModelList:
         begin = ids.index(after) + 1
     if (before := request.args.get("before_id")) in ids:
         end = ids.index(before)
-    limit = request.args.get("limit", "")
-    if limit and not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= LONGEST_PAGE):
-        raise InvalidRequest(f"`limit` must be a whole number between 1 and {LONGEST_PAGE}.", param="limit")
     found = models[begin:end]
-    count = int(limit or len(found))
+    count = whole_number("limit", len(found), 1, LONGEST_PAGE)
     page = found[-count:] if before in ids else found[:count]
     first, last = (page[0].id, page[-1].id) if page else (None, None)
     return anthropic_shapes.ModelList(page, first, last, has_more=len(found) > len(page))

@@ -20,6 +20,7 @@ from localai_flask.api.door.places import takes_place
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
+from localai_flask.api.request.query import whole_number
 from localai_flask.api.responses import compacting, creation, input_items, shapes, stored_responses
 from localai_flask.api.responses.calls import Context, ResponseCall
 from localai_flask.api.responses.items import Item
@@ -131,7 +132,7 @@ flask.Blueprint.add_url_rule(bp, "/responses", "websocket", refuse_websocket, me
 )
 def get_response(response_id: str) -> Response:
     """Return a stored response, or the events of a background one"""
-    after = _whole("starting_after", -1, 0, 2**31 - 1)
+    after = whole_number("starting_after", -1, 0, 2**31 - 1)
     stored = input_items.kept_responses().get(response_id)
     if request.method == "HEAD" or request.args.get("stream", "false").lower() not in ("true", "1"):
         return json_response(stored_responses.encode_stored(stored))
@@ -155,7 +156,7 @@ def get_response(response_id: str) -> Response:
 )
 def list_input_items(response_id: str) -> Response:
     """Return the items that a response was made from"""
-    limit = _whole("limit", PAGE, 1, LONGEST_PAGE)
+    limit = whole_number("limit", PAGE, 1, LONGEST_PAGE)
     order, after = request.args.get("order", "desc"), request.args.get("after")
     if order not in ("asc", "desc"):
         raise InvalidRequest("`order` must be one of: asc, desc.", param="order")
@@ -222,13 +223,3 @@ def compact(context: Context) -> Response:
     _, config = chosen_model("chat", context.model)
     items = input_items.all_items(context, input_items.with_references_resolved(context.items))
     return json_response(encode(compacting.compacted(context, items, config)))
-
-
-def _whole(name: str, default: int, low: int, high: int) -> int:
-    """Read a whole number from the query."""
-    text = request.args.get(name)
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
-        raise InvalidRequest(f"`{name}` must be a whole number between {low} and {high}.", param=name)
-    return int(text)
