@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import stat
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
@@ -19,7 +18,7 @@ from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import DownloadFailed, Stopped
 from localai_flask.gallery.transport.part_file import put_in_place
 from localai_flask.gallery.transport.room import check_room
-from localai_flask.gallery.transport.unpacking import DAMAGED
+from localai_flask.gallery.transport.unpacking import DAMAGED, is_plain_file
 
 CHUNK = 1 << 20
 MOST_FILES, MOST_BYTES = 10_000, 1 << 41
@@ -112,10 +111,7 @@ def _check_names(entries: Sequence[zipfile.ZipInfo], archive: str, takes_pickles
 
 
 def _check_entry(entry: zipfile.ZipInfo, archive: str) -> None:
-    kind = stat.S_IFMT(entry.external_attr >> 16)
-    fault = find_fault(entry.filename)
-    if kind not in (0, stat.S_IFREG) or entry.flag_bits & 0x1:
-        fault = "is no plain file"
+    fault = find_fault(entry.filename) if is_plain_file(entry) else "is no plain file"
     if fault:
         raise ConfigError(f"{archive} holds {entry.filename[:200]!r}, which {fault}.")
 

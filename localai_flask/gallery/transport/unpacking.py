@@ -15,6 +15,8 @@ from localai_flask.errors import ConfigError
 CHUNK = 1 << 20
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 """What reading a damaged archive raises, by its kinds of compression."""
+ENCRYPTED = 0x1
+"""The bit among an entry's flags."""
 SHOWN = 5
 
 
@@ -30,10 +32,15 @@ def find_member(archive: BufferedRandom, path: str, name: str) -> zipfile.ZipInf
         largest = sorted(entries.values(), key=lambda each: -each.file_size)[:SHOWN]
         known = ", ".join(each.filename for each in largest)
         raise ConfigError(f"{name} holds no {path}; the largest of its files are: {known}.")
-    kind = stat.S_IFMT(entry.external_attr >> 16)
-    if entry.is_dir() or kind not in (0, stat.S_IFREG) or entry.flag_bits & 0x1:
+    if not is_plain_file(entry):
         raise ConfigError(f"{path} in {name} is no plain file.")
     return entry
+
+
+def is_plain_file(entry: zipfile.ZipInfo) -> bool:
+    """Return whether an entry is a file that anybody can read: no folder, link or device, and not encrypted."""
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    return not entry.is_dir() and kind in (0, stat.S_IFREG) and not entry.flag_bits & ENCRYPTED
 
 
 def unpack(archive: BufferedRandom, entry: zipfile.ZipInfo, target: Path, name: str) -> str:
