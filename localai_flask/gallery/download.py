@@ -57,16 +57,11 @@ def fetch_files(
     return targets
 
 
-def _sent_size(file: RemoteFile) -> int | None:
-    """Return how many bytes come over the network."""
-    return file.archive_size if file.member else file.size
-
-
 class _Whole:
     """Puts what is reported of one file together with the others."""
 
     def __init__(self, files: Sequence[RemoteFile], report: Report, stopped: Callable[[], bool]):
-        sizes = [_sent_size(file) for file in files]
+        sizes = [file.sent_size for file in files]
         self._total = None if None in sizes else sum(size for size in sizes if size is not None)
         self._is_alone = len(files) == 1
         self._before = self._last = 0
@@ -76,7 +71,7 @@ class _Whole:
 
     def skip(self, file: RemoteFile) -> bool:
         """Count a file as there; return False, for use in a condition."""
-        self._before += _sent_size(file) or self._last
+        self._before += file.sent_size or self._last
         self._last = 0
         return False
 
@@ -112,7 +107,7 @@ class _Download:
     def _wait(self) -> None:
         part = part_of(self._target)
         done = part.stat().st_size if part.exists() else 0
-        self._report(Progress(done, _sent_size(self._file), 0.0))
+        self._report(Progress(done, self._file.sent_size, 0.0))
         time.sleep(LOOK_S)
 
     def _fetch(self, part: PartFile) -> None:
@@ -162,7 +157,7 @@ def _connect(file: RemoteFile) -> Remote:
     sha256 = file.archive_sha256 if file.member else file.sha256
     git_sha1 = "" if file.member else file.git_sha1 or ""
     return Remote(
-        file.url, name, (sha256 or "").lower(), _sent_size(file), file.member, connect(file), file.headers, git_sha1
+        file.url, name, (sha256 or "").lower(), file.sent_size, file.member, connect(file), file.headers, git_sha1
     )
 
 
@@ -172,7 +167,7 @@ def _check_room_for_all(missing: Sequence[tuple[RemoteFile, Path]], models_path:
     for file, target in missing:
         part = part_of(target)
         copies = 2 if file.member else 1
-        needed += (_sent_size(file) or 0) * copies - (part.stat().st_size if part.exists() else 0)
+        needed += (file.sent_size or 0) * copies - (part.stat().st_size if part.exists() else 0)
         names.append(target.name)
     if needed > 0:
         models_path.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,7 @@ class Fit(NamedTuple):
 def estimate(files: Sequence[RemoteFile], config: EngineConfig, access: Access) -> Fit | None:
     """Estimate what a model takes from the sizes of its files and its header; None if nobody says a size."""
     weights = [file for file in files if file.path.lower().endswith(WEIGHTS)]
-    sizes = [file.archive_size if file.member else file.size for file in weights]  # weights hardly shrink in archives
+    sizes = [file.sent_size for file in weights]  # weights hardly shrink in archives
     if not sizes or None in sizes:
         return None
     first = next((file for file in weights if file.path == config.parameters.model), None)

@@ -30,6 +30,11 @@ class RemoteFile(msgspec.Struct, frozen=True, kw_only=True):
     private_addresses: bool = False
     """Whether it may lie at an address of this machine or of a private network."""
 
+    @property
+    def sent_size(self) -> int | None:
+        """How many bytes come over the network; None if that is not known."""
+        return self.archive_size if self.member else self.size
+
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """The files of one model; none are to be fetched if it is in the models folder already."""
@@ -53,6 +58,6 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def size(self) -> int | None:
-        """Bytes of all files together; None if they are not known of each."""
-        sizes = [file.size if not file.member else file.archive_size for file in self.files]
+        """Bytes of all files together, as they are sent; None if they are not known of each."""
+        sizes = [file.sent_size for file in self.files]
         return None if None in sizes else sum(size for size in sizes if size is not None)
