@@ -1,7 +1,7 @@
 """How tokens are chosen and when to stop: every parameter's one declaration, with its range and its meaning.
 
-The keys of a model's YAML (`config.model`) and the fields of requests (`api.sampling_fields`) are derived from it, so
-that a new parameter is a line here and its effect in the engines.
+The keys of a model's YAML (`config.model`) and the fields of requests (`api.request.sampling_fields`) are derived from
+it, so that a new parameter is a line here and its effect in the engines.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every engine says: six verbs, the job they are about, and the events they give back.
+"""The verbs of every engine, the job that they are about, and the events that they return.
 
 A backend lives in one model worker and is touched by one thread only, so nothing here locks.
 """

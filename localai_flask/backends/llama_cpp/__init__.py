@@ -10,5 +10,5 @@
     options/            a model's YAML to this engine's parameters
     rpc/                devices of other machines
 
-In-process use, as in a benchmark: `load`, `submit` jobs, then `step` until `is_idle`.
+In-process use, as in a benchmark: `load`, `prepare` and `start` jobs, then `step` until `is_idle`.
 """
