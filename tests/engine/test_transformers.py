@@ -297,7 +297,6 @@ def test_requests_that_outgrow_the_cache_are_computed_again(folder: Path, monkey
     [
         (Prompt(tokens=[5, 400_000]), GREEDY, "400000"),
         (Prompt(PROMPT), SamplingParams(logit_bias={-1: 1.0}), "logit_bias"),
-        (Prompt(PROMPT), SamplingParams(repeat_penalty=-1.0), "repeat_penalty"),
         (Prompt(PROMPT), SamplingParams(mirostat=2), "`mirostat` is not supported by the transformers backend"),
         (Prompt(PROMPT), SamplingParams(cache_prompt=False), "`cache_prompt`: false is not supported"),
         (Prompt(PROMPT), SamplingParams(dry_multiplier=0.8), "`dry_multiplier` is not"),

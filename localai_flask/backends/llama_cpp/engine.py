@@ -19,13 +19,14 @@ from localai_flask.backends.llama_cpp.model.offload import fit_to_gpus
 from localai_flask.backends.llama_cpp.options.options import read_options
 from localai_flask.backends.llama_cpp.rpc.client import tell_last_words
 from localai_flask.backends.llama_cpp.sampling.constraint import make_tokenizer
-from localai_flask.backends.llama_cpp.sampling.sampler import Sampler, check_sampling
+from localai_flask.backends.llama_cpp.sampling.sampler import Sampler
 from localai_flask.backends.llama_cpp.scheduling.advance import advance
 from localai_flask.backends.llama_cpp.scheduling.batch import Batch
 from localai_flask.backends.llama_cpp.scheduling.pace import LEAST_CHUNK, Pace
 from localai_flask.backends.llama_cpp.scheduling.scheduler import Chunk, Scheduler, Share
 from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
 from localai_flask.backends.llama_cpp.speculation.speculation import Speculator
+from localai_flask.backends.output_rules import check_ids
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ContextOverflow, InvalidRequest, advise_shorter
 from localai_flask.generation import (
@@ -115,7 +116,7 @@ class LlamaCppBackend(Backend):
 
         Raises `ContextOverflow` or `InvalidRequest`.
         """
-        check_sampling(job.sampling, self.model.vocabulary)
+        check_ids(job.sampling, self.model.vocabulary.size)
         limit, trained = self.model.context_size, self.model.trained_context
         if self._is_hopeless(job.prompt):
             raise PromptTooLong(len(job.prompt.text), limit, trained)

@@ -26,10 +26,6 @@ from localai_flask.sampling_params import SamplingParams
 
 Logprob = tuple[int, float, list[tuple[int, float]]]
 """A token, its log-probability, and the best tokens with theirs."""
-
-NO_REPEAT_PENALTY = (0.0, 1.0)
-
-
 UNSUPPORTED: dict[str, Callable[[SamplingParams], object]] = {
     "top_n_sigma": lambda params: params.top_n_sigma > 0,
     "xtc_probability": lambda params: params.xtc_probability > 0,
@@ -63,8 +59,6 @@ def check_sampling(params: SamplingParams, size: int) -> None:
                 param=name,
             )
     check_ids(params, size)
-    if params.repeat_penalty < 0:
-        raise InvalidRequest("`repeat_penalty` must be above 0; 1 switches it off.", param="repeat_penalty")
 
 
 @dataclass(eq=False)
@@ -209,14 +203,14 @@ def penalize(logits: Tensor, history: list[int], params: SamplingParams) -> Tens
     """Lower the logits (vocabulary,) of tokens that the history holds, as llama.cpp does."""
     tokens, counts = torch.tensor(history, dtype=torch.int64, device=logits.device).unique(return_counts=True)
     seen = logits[tokens]
-    if params.repeat_penalty not in NO_REPEAT_PENALTY:
+    if params.repeat_penalty != 1.0:
         seen = torch.where(seen > 0, seen / params.repeat_penalty, seen * params.repeat_penalty)
     return logits.index_copy(0, tokens, seen - counts * params.frequency_penalty - params.presence_penalty)
 
 
 def _penalizes(params: SamplingParams) -> bool:
     adds = params.frequency_penalty != 0.0 or params.presence_penalty != 0.0
-    return params.repeat_last_n != 0 and (adds or params.repeat_penalty not in NO_REPEAT_PENALTY)
+    return params.repeat_last_n != 0 and (adds or params.repeat_penalty != 1.0)
 
 
 def narrow(logits: Tensor, ids: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor]:

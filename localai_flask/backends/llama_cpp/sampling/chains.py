@@ -17,7 +17,7 @@ from localai_flask.backends.llama_cpp.sampling.narrowing import narrowing_for
 from localai_flask.sampling_params import SamplingParams
 
 OFF = 1.0
-"""The repeat penalty that changes nothing; 0 is a usual way to write it."""
+"""The repeat penalty that changes nothing."""
 KEPT_DRY = 8
 
 _dry_samplers: WeakKeyDictionary[Vocabulary, dict[tuple[Any, ...], Any]] = WeakKeyDictionary()
@@ -48,10 +48,9 @@ def penalizing(params: SamplingParams, vocabulary: Vocabulary, context_size: int
     """Make the chain of what lowers tokens that occurred, in prompt or answer."""
     samplers = []
     if last := _repeat_window(params, context_size):
-        repeat = params.repeat_penalty or OFF
         samplers.append(
             lib.llama_sampler_init_penalties(
-                vocabulary.size, last, repeat, params.frequency_penalty, params.presence_penalty
+                vocabulary.size, last, params.repeat_penalty, params.frequency_penalty, params.presence_penalty
             )
         )
     if last := _dry_window(params, context_size):
@@ -105,7 +104,7 @@ def _choosing(params: SamplingParams, vocabulary: Vocabulary, seed: int, settled
 
 def _repeat_window(params: SamplingParams, context_size: int) -> int:
     adds = params.frequency_penalty or params.presence_penalty
-    is_on = bool(adds) or params.repeat_penalty not in (0, OFF)
+    is_on = bool(adds) or params.repeat_penalty != OFF
     return _last(params.repeat_last_n, context_size) if is_on else 0
 
 

@@ -17,7 +17,7 @@ from localai_flask.backends.llama_cpp.sampling.candidates import Ids, Row
 from localai_flask.backends.llama_cpp.sampling.logprobs import token_logprob
 from localai_flask.backends.llama_cpp.sampling.mirostat import Mirostat
 from localai_flask.backends.llama_cpp.scheduling.batch import Logits
-from localai_flask.backends.output_rules import NOTHING_LEFT, OutputRules, check_ids
+from localai_flask.backends.output_rules import NOTHING_LEFT, OutputRules
 from localai_flask.errors import ApiError, InvalidRequest
 from localai_flask.generation import TokenLogprob
 from localai_flask.sampling_params import SamplingParams
@@ -25,13 +25,6 @@ from localai_flask.sampling_params import SamplingParams
 RANDOM_SEEDS = 0xFFFFFFFF
 """One less than there are seeds: llama.cpp takes the last one for "choose at random"."""
 BANNED = float("-inf")
-
-
-def check_sampling(params: SamplingParams, vocabulary: Vocabulary) -> None:
-    """Raise `InvalidRequest` for values that the samplers cannot take."""
-    check_ids(params, vocabulary.size)
-    if params.repeat_penalty < 0:
-        raise InvalidRequest("`repeat_penalty` must not be negative; 1 switches it off.", param="repeat_penalty")
 
 
 class Sampler:
