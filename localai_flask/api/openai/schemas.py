@@ -20,18 +20,18 @@ from localai_flask.api.request.foreign.translation import name_of
 from localai_flask.api.request.sampling import (
     MAX_CHOICES,
     MAX_SEQUENCES,
+    MAX_TOP_LOGPROBS,
     ClientFields,
     SamplingRequest,
     StreamingRequest,
     common,
     invalid,
 )
-from localai_flask.api.request.sampling_fields import TokenLimit
+from localai_flask.api.request.sampling_fields import TEXT_OR_TEXTS, TokenLimit
 from localai_flask.api.request.thinking import ThinkingFields, thinking_wishes
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Conversation, Message, Tool
 
-MAX_TOP_LOGPROBS = 20
 MAX_TOKEN_ID = 2**31 - 1
 LOGPROBS = {"anyOf": [{"type": "boolean"}, {"type": "integer"}]}
 TEXT_ONLY = "asks for audio, but this server speaks text only."
@@ -211,9 +211,7 @@ def _is_token(value: Any) -> bool:
 
 
 class CompletionRequest(StreamingRequest, ClientFields):
-    prompt = PromptField(
-        required=True, metadata={"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-    )
+    prompt = PromptField(required=True, metadata=TEXT_OR_TEXTS)
     echo = Flag()
     max_tokens = TokenLimit(0)
     logprobs = Logprobs(metadata=LOGPROBS)
@@ -253,9 +251,7 @@ class Inputs(Either):
 
 class EditRequest(SamplingRequest):
     instruction = Text(required=True, validate=not_empty())
-    input = Inputs(
-        load_default=("",), metadata={"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-    )
+    input = Inputs(load_default=("",), metadata=TEXT_OR_TEXTS)
     stream = Refused("is not possible for edits.")
 
     @marshmallow.post_load

@@ -173,9 +173,12 @@ def _form(kind: str, value: Any, param: str) -> Constraint:
         case "json" | "format":
             return json_form(value, param)
         case "json_object":
-            return json_form({"type": "object"}, param)
+            return json_form(OBJECT, param)
         case "regex":
             return Constraint("regex", value, param)
         case "grammar":
             return Constraint("gbnf", value, param)
-    return Constraint("lark", "start: " + " | ".join(json.dumps(each, ensure_ascii=False) for each in value), param)
+        case "choice":
+            choices = " | ".join(json.dumps(each, ensure_ascii=False) for each in value)
+            return Constraint("lark", f"start: {choices}", param)
+    raise AssertionError(kind)

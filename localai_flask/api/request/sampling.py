@@ -23,6 +23,7 @@ from localai_flask.api.request.waiting import ProgressFields, WaitingFields, wai
 from localai_flask.chat.constraints.constraint import Wanted
 
 MAX_CHOICES = 128
+MAX_TOP_LOGPROBS = 20
 MAX_SEQUENCES = 512
 """Of all prompts and choices of one request together."""
 OF_SENDER = "says who asks, of which nothing is kept here."

@@ -27,7 +27,7 @@ from localai_flask.api.request.fields import (
 )
 from localai_flask.api.request.foreign.translation import ForeignFields
 from localai_flask.api.request.parsing import Unsupported
-from localai_flask.api.request.sampling import TIER, StreamingRequest, common, invalid
+from localai_flask.api.request.sampling import CACHED, MAX_TOP_LOGPROBS, TIER, StreamingRequest, common, invalid
 from localai_flask.api.request.sampling_fields import TokenLimit
 from localai_flask.api.request.thinking import ThinkingFields, thinking_wishes
 from localai_flask.api.responses.calls import Context, ResponseCall
@@ -45,7 +45,6 @@ from localai_flask.api.responses.tools import (
 from localai_flask.chat.constraints.constraint import json_form
 from localai_flask.generation import Constraint
 
-MAX_TOP_LOGPROBS = 20
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 LOGPROBS = "message.output_text.logprobs"
 SEALED_THOUGHTS = "reasoning.encrypted_content"
@@ -59,6 +58,7 @@ OF_HOSTED_TOOLS = (
 )
 """What `include` may ask of items that no response of this server has."""
 MAX_METADATA = 16
+INPUT = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}
 ELSEWHERE = "is kept by OpenAI's servers, which this is not; leave it out."
 
 
@@ -135,7 +135,7 @@ class ContextRequest(ForeignFields, ThinkingFields):
     """What the model shall read."""
 
     model = Text()
-    input = Input(metadata={"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]})
+    input = Input(metadata=INPUT)
     instructions = Text(load_default="")
     previous_response_id = Text()
     tools = Tools(load_default=list, metadata={"type": "array", "items": {"type": "object"}})
@@ -160,7 +160,7 @@ class InputTokensRequest(ContextRequest):
 
 class CompactRequest(RequestSchema):
     model = Text()
-    input = Input(metadata={"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]})
+    input = Input(metadata=INPUT)
     instructions = Text(load_default="")
     previous_response_id = Text()
     prompt_cache_key = Text()
@@ -202,13 +202,13 @@ class ResponseRequest(StreamingRequest, ContextRequest):
     service_tier = Noted(TIER)
     stream_options = Padding()  # type: ignore[assignment]
     n = Refused("is not possible here: a response has one answer.", harmless=(1,))  # type: ignore[assignment]
-    prompt_cache_retention = Noted("is about the prompt cache, which keeps what fits, for all alike.")
+    prompt_cache_retention = Noted(CACHED)
     context_management = Refused("is not done by this server; send `truncation`, or call /v1/responses/compact.")
     moderation = Refused("is not done by this server.")
     access_programs = Refused("is for OpenAI's own servers.")
     image = Refused("asks for images, but this server writes text only.")
     background_options = Noted("is about when a background run begins: here as soon as there is room for it.")
-    prompt_cache_options = Noted("is about the prompt cache, which keeps what fits, for all alike.")
+    prompt_cache_options = Noted(CACHED)
 
     @marshmallow.post_load(pass_original=True)
     def make(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> ResponseCall:

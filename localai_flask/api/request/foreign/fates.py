@@ -8,6 +8,7 @@ from typing import Any
 
 Fields = Mapping[str, Any]
 """Fields of ours, as a client would have sent them."""
+OOBA = "text-generation-webui"
 ASKS_NOTHING: tuple[Any, ...] = (False, 0, "", [], {})
 
 

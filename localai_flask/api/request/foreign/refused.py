@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from localai_flask.api.request.foreign.fates import ASKS_NOTHING, Fate, Hint, Refusal
+from localai_flask.api.request.foreign.fates import ASKS_NOTHING, OOBA, Fate, Hint, Refusal
 
-OOBA = "text-generation-webui"
 NOT_YET = "is not supported by this server; leave it out."
 NO_SAMPLER = "is a way to sample that no engine here has."
 IN_YAML = "cannot be chosen by a request; it stands in the model's YAML."

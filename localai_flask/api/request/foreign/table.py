@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from localai_flask.api.request.foreign import conversions as read
 from localai_flask.api.request.foreign.conversions import Read, as_field, when
-from localai_flask.api.request.foreign.fates import Fate, Honoured
+from localai_flask.api.request.foreign.fates import OOBA, Fate, Honoured
 from localai_flask.api.request.foreign.refused import HINTS, REFUSED
 
 CONTAINERS = ("options", "extra_body", "nvext")
 """Objects whose entries mean what they would outside: Ollama's, what the OpenAI package spreads, and NVIDIA's."""
-
-OOBA = "text-generation-webui"
 
 
 def _same(ours: str, names: str, of: str, said: str = "") -> dict[str, Fate]:
