@@ -10,7 +10,7 @@ import msgspec
 
 from localai_flask.api.conversation.custom_tools import INPUT, as_arguments, read_input
 from localai_flask.api.responses import shapes
-from localai_flask.api.responses.items import new_id
+from localai_flask.api.responses.input.items import new_id
 from localai_flask.api.responses.tools import CLIENT_TOOLS, Offered, qualified
 from localai_flask.chat.output.partial_json import is_object
 

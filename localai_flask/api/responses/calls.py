@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from localai_flask.api.request.waiting import Waiting
-from localai_flask.api.responses.items import Item
+from localai_flask.api.responses.input.items import Item
 from localai_flask.api.responses.tools import Offered
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Conversation, Message, Tool

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from localai_flask.api.responses import shapes
 from localai_flask.api.responses.calls import ResponseCall
-from localai_flask.api.responses.items import new_id
+from localai_flask.api.responses.input.items import new_id
+from localai_flask.api.responses.input.truncation import TurnDropper
 from localai_flask.api.responses.response_writer import ResponseWriter, WritingOptions
-from localai_flask.api.responses.truncation import TurnDropper
 from localai_flask.api.work.chat_plan import chat_plan
 from localai_flask.api.work.work import Watching, Work
 from localai_flask.chat.conversation import Message

@@ -19,7 +19,7 @@ from localai_flask.api.answer.frames import frame
 from localai_flask.api.answer.logprobs import Logprob, render_logprobs
 from localai_flask.api.responses import shapes
 from localai_flask.api.responses.call_items import begin_call, finish_call
-from localai_flask.api.responses.items import new_id, seal
+from localai_flask.api.responses.input.items import new_id, seal
 from localai_flask.api.responses.tools import Offered
 from localai_flask.chat.answer import Content, Event, Finish, Thought, ToolArguments, ToolCallStart
 from localai_flask.errors import ApiError

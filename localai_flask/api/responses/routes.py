@@ -21,9 +21,10 @@ from localai_flask.api.pages import openapi
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.request.query import whole_number
-from localai_flask.api.responses import compacting, creation, input_items, shapes, stored_responses
+from localai_flask.api.responses import creation, shapes, stored_responses
 from localai_flask.api.responses.calls import Context, ResponseCall
-from localai_flask.api.responses.items import Item
+from localai_flask.api.responses.input import compacting, input_items
+from localai_flask.api.responses.input.items import Item
 from localai_flask.api.responses.response_writer import TERMINAL, ResponseWriter, encode
 from localai_flask.api.responses.schemas import CompactRequest, InputTokensRequest, ResponseRequest
 from localai_flask.api.responses.stream import ResponseEvents, follow

@@ -31,7 +31,8 @@ from localai_flask.api.request.sampling import CACHED, MAX_TOP_LOGPROBS, TIER, S
 from localai_flask.api.request.sampling_fields import TokenLimit
 from localai_flask.api.request.thinking import ThinkingFields, thinking_wishes
 from localai_flask.api.responses.calls import Context, ResponseCall
-from localai_flask.api.responses.items import Input
+from localai_flask.api.responses.input.items import Input
+from localai_flask.api.responses.options import ReasoningOptions, TextFormat, TextOptions, asked_text_form
 from localai_flask.api.responses.tools import (
     LeftOut,
     Offered,
@@ -42,10 +43,7 @@ from localai_flask.api.responses.tools import (
     named_for_model,
     shown_tools,
 )
-from localai_flask.chat.constraints.constraint import json_form
-from localai_flask.generation import Constraint
 
-EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 LOGPROBS = "message.output_text.logprobs"
 SEALED_THOUGHTS = "reasoning.encrypted_content"
 OF_HOSTED_TOOLS = (
@@ -60,75 +58,6 @@ OF_HOSTED_TOOLS = (
 MAX_METADATA = 16
 INPUT = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}
 ELSEWHERE = "is kept by OpenAI's servers, which this is not; leave it out."
-
-
-class NamedSchema(RequestSchema):
-    name = Text()
-    schema = Mapping()
-    description = Text()
-    strict = Flag()
-
-
-class TextFormat(RequestSchema):
-    """The form of the text; a schema stands in it, or, as in chat completions, in its `json_schema`."""
-
-    type = Text(required=True, validate=one_of("text", "json_object", "json_schema"))
-    name = Text()
-    schema = Mapping()
-    description = Text()
-    strict = Flag()
-    json_schema = Object(NamedSchema)
-
-    @marshmallow.post_load
-    def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        named = {**data.pop("json_schema", {}), **data}
-        if named["type"] != "json_schema":
-            return {"type": named["type"]}
-        if "schema" not in named:
-            raise ValidationError({"schema": ["is required for this `type`."]})
-        return {
-            "type": "json_schema",
-            "name": named.get("name", "response"),
-            "description": named.get("description"),
-            "schema": named["schema"],
-            "strict": named.get("strict", True),
-        }
-
-
-class TextOptions(RequestSchema):
-    format = Object(TextFormat)
-    verbosity = Noted("is a hint, for which local models have no place; say so in `instructions`.")
-
-
-class ReasoningOptions(RequestSchema):
-    """`summary` puts the thinking, as it is, where clients look for a summary of it."""
-
-    effort = Text(validate=one_of(*EFFORTS))
-    mode = Refused("asks for another way to run a model than this server has.", harmless=("standard",))
-    context = Refused(
-        "asks for other thoughts in the prompt than the model's template takes.", harmless=("auto", "all_turns")
-    )
-    summary = Text(validate=one_of("auto", "concise", "detailed"))
-    generate_summary = Text(validate=one_of("auto", "concise", "detailed"))
-    max_tokens = Whole(-1, metadata={"description": "How many tokens it may think, as OpenRouter has it."})
-    excludes = Flag(
-        data_key="exclude", metadata={"description": "true: the thinking is not shown, as OpenRouter has it."}
-    )
-    enabled = Flag(metadata={"description": "Whether the model thinks, as OpenRouter has it."})
-
-    @marshmallow.post_load
-    def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        summary = data.get("summary") or data.get("generate_summary")
-        if summary == "concise":
-            reason = "asks for a concise summary, which this server does not write; send `auto` or `detailed`."
-            raise ValidationError({"summary": [Unsupported(reason)]})
-        asked = {"enable_thinking": "enabled", "thinking_budget": "max_tokens", "hides_thinking": "excludes"}
-        wishes = {ours: data[theirs] for ours, theirs in asked.items() if theirs in data}
-        if "thinking_budget" in wishes:
-            wishes["thinking_field"] = "reasoning.max_tokens"
-        if data.get("effort"):
-            wishes["reasoning_effort"] = data["effort"]
-        return {"shown": {"effort": data.get("effort"), "summary": summary}, "wishes": wishes}
 
 
 class ContextRequest(ForeignFields, ThinkingFields):
@@ -225,7 +154,7 @@ class ResponseRequest(StreamingRequest, ContextRequest):
             asked["top_logprobs"] = data.get("top_logprobs", 0)
         context = _context(data)
         choice, shown_choice = _choice(data, context["offered"])
-        form, shown_format = _form(data)
+        form, shown_format = asked_text_form(data)
         if form is not None and (other := shared["wanted"].form) is not None:
             raise invalid(other.param, f"is not possible together with `{form.param}`; send one of them.")
         reasoning = data.get("reasoning", {}).get("shown", {"effort": data.get("reasoning_effort"), "summary": None})
@@ -305,17 +234,6 @@ def _choice(data: dict[str, Any], offered: Sequence[Offered]) -> tuple[Choice, A
             raise invalid("allowed_tools", "is not possible together with a `tool_choice` that names tools.")
         choice, shown = allowed({"mode": choice.mode, "tools": [{"name": name} for name in names]})
     return named_for_model(choice, offered), shown
-
-
-def _form(data: dict[str, Any]) -> tuple[Constraint | None, dict[str, Any]]:
-    inside, beside = data.get("text", {}).get("format"), data.get("text_format")
-    if inside and beside:
-        raise invalid("text_format", "is not possible together with `text.format`; send one of them.")
-    shown = inside or beside or {"type": "text"}
-    field = "text.format" if inside else "text_format"
-    if shown["type"] == "json_schema":
-        return json_form(shown["schema"], f"{field}.schema"), shown
-    return (json_form({"type": "object"}, field) if shown["type"] == "json_object" else None), shown
 
 
 def _metadata(metadata: dict[str, str]) -> dict[str, str]:

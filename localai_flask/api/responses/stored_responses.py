@@ -8,7 +8,7 @@ import msgspec
 
 from localai_flask.api.responses import shapes
 from localai_flask.api.responses.calls import ResponseCall
-from localai_flask.api.responses.items import Item
+from localai_flask.api.responses.input.items import Item
 from localai_flask.api.responses.response_writer import WrittenEvent, encode
 from localai_flask.store.responses import Kept, Stored
 from localai_flask.store.runs import StoredEvent

@@ -14,7 +14,7 @@ from localai_flask.api.request.parsing import first_error
 from localai_flask.api.responses import shapes
 from localai_flask.api.responses.calls import ResponseCall
 from localai_flask.api.responses.creation import CLIENT_NAMES, begin_work, writing_options
-from localai_flask.api.responses.input_items import messages_of
+from localai_flask.api.responses.input.input_items import messages_of
 from localai_flask.api.responses.response_writer import ResponseWriter, WritingOptions
 from localai_flask.api.responses.schemas import ResponseRequest
 from localai_flask.api.work.work import Watching, Work

@@ -7,7 +7,7 @@ from typing import Any
 
 from localai_flask.api.conversation.foreign_past import foreign_text
 from localai_flask.api.responses.call_items import written_call
-from localai_flask.api.responses.items import TEXTS, Item, unsealed
+from localai_flask.api.responses.input.items import TEXTS, Item, unsealed
 from localai_flask.api.responses.tools import qualified
 from localai_flask.chat.conversation import Message, ToolCall
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from localai_flask.api.conversation.pairing import paired
 from localai_flask.api.responses import shapes
 from localai_flask.api.responses.calls import Context
-from localai_flask.api.responses.items import Item, new_id, seal
-from localai_flask.api.responses.messages import to_messages
+from localai_flask.api.responses.input.items import Item, new_id, seal
+from localai_flask.api.responses.input.messages import to_messages
 from localai_flask.api.responses.response_writer import usage
 from localai_flask.api.work.chat_plan import chat_plan
 from localai_flask.api.work.work import Work

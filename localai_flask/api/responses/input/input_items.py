@@ -10,8 +10,8 @@ from localai_flask.api import current
 from localai_flask.api.conversation.pairing import UnansweredCalls, UnknownResult, paired
 from localai_flask.api.door import auth
 from localai_flask.api.responses.calls import Context
-from localai_flask.api.responses.items import Item
-from localai_flask.api.responses.messages import to_messages
+from localai_flask.api.responses.input.items import Item
+from localai_flask.api.responses.input.messages import to_messages
 from localai_flask.chat.conversation import Message
 from localai_flask.errors import InvalidRequest, NotFound
 from localai_flask.store.responses import Responses
