@@ -88,7 +88,7 @@ class Following:
         self._store = current.store()
         self._watch = Watch(request.environ)
         self._place = take_place()
-        self._frames = sse.guarded(self._event(), self._end, current.record())
+        self._frames = sse.guarded(self._stored_frames(), self._end, current.record())
 
     def __iter__(self) -> Iterator[bytes]:
         return self._frames
@@ -102,7 +102,7 @@ class Following:
         body = {**details, "type": "error", "sequence_number": self._after + 1, "error": details}
         return frame(encode(body), "error") + DONE
 
-    def _event(self) -> Iterator[bytes]:
+    def _stored_frames(self) -> Iterator[bytes]:
         pause, spoke = SHORTEST_PAUSE_S, 0.0
         while True:
             self._watch.check()
