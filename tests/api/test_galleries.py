@@ -109,7 +109,7 @@ class TestApply:
             ({"ids": "one"}, 400, "`ids` is unknown here; perhaps `id` is meant"),
             ({"id": "one", "files": [{"ur": "x"}]}, 400, "`files[0].ur` is unknown here; perhaps `uri`"),
             ({"id": "one", "files": [{"uri": "x", "filename": "../x"}]}, 400, "straight down"),
-            ({"id": "on"}, 404, "Perhaps g@one is meant"),
+            ({"id": "on"}, 404, "Perhaps one is meant"),
             ({"id": "one", "variant": "three"}, 400, "has no variant 'three'"),
             ({"id": "one", "name": "a/../b"}, 200, ""),
             ({"id": "one", "name": ".."}, 400, "The model name '..'"),

@@ -47,13 +47,26 @@ def names(found: Galleries) -> list[str]:
     return [entry.id for entry in found.entries()]
 
 
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [("small-135m-instrct", "small-135m-instruct"), ("smal", "small-135m-instruct or small-3b"), ("zzz", "")],
+)
+def test_names_that_are_meant(site: Site, asked: str, meant: str) -> None:
+    offered = ("small-135m-instruct", "small-3b", "big-8b-instruct")
+    index = "".join(f"- {{name: {name}, overrides: {{f16: true}}}}\n" for name in offered)
+    with pytest.raises(ModelNotFound) as found:
+        galleries({"name": "a", "url": site.add("/a.yaml", index)}).find(asked)
+    assert (f" Perhaps {meant} is meant." in str(found.value)) is bool(meant)
+    assert ("Perhaps" in str(found.value)) is bool(meant)
+
+
 def test_entries_by_name(site: Site) -> None:
     found = galleries(
         {"name": "a", "url": site.add("/a.yaml", INDEX)}, {"name": "b", "url": site.add("/b.yaml", INDEX)}
     )
     assert names(found) == ["a@one", "a@Two", "b@one", "b@Two"]
     assert found.find("TWO").id == "a@Two" and found.find("B@two").id == "b@Two"
-    with pytest.raises(ModelNotFound, match=r"No gallery has a model 'c@tow'.*Perhaps .*Two is meant"):
+    with pytest.raises(ModelNotFound, match=r"No gallery has a model 'c@tow'.*Perhaps Two is meant"):
         found.find("c@tow")
     [state, _] = found.states()
     assert (state.entries, state.error) == (2, None) and state.skipped[0]["name"] == "bad"

@@ -150,7 +150,7 @@ def test_the_files_of_a_request_come_too(settings: Settings) -> None:
     ("request_", "error"),
     [
         ({}, "Name a model by `id`"),
-        ({"id": "frist"}, "Perhaps g@first is meant"),
+        ({"id": "frist"}, "Perhaps first is meant"),
         ({"id": "wrong"}, "has the sha256"),
         ({"id": "voice"}, "needs the engine 'whisper'"),
         ({"id": "broken"}, r"broken\.yaml.*temperature"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,8 @@ from localai_flask.settings import Settings
 from localai_flask.store.place import default_path
 
 SHOWN_NAMES = 5
+LEAST_LIKENESS, MUCH_LESS = 0.6, 0.15
+"""From where on a name counts as like another, and how much less like than the likest one is too much."""
 
 
 class GalleryState(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,9 +97,8 @@ class Galleries:
         )
 
     def _not_found(self, id: str) -> ModelNotFound:
-        names = {_key(entry.name): entry.id for entry in self.entries()}
-        near = difflib.get_close_matches(_key(id.rpartition("@")[2])[:200], names, n=SHOWN_NAMES, cutoff=0.5)
-        hint = f" Perhaps {', '.join(names[each] for each in near)} is meant." if near else ""
+        near = _nearest(id.rpartition("@")[2][:200], {entry.name for entry in self.entries()})
+        hint = f" Perhaps {' or '.join(near)} is meant." if near else ""
         failed = [f" The gallery {state.name} cannot be asked: {state.error}" for state in self.states() if state.error]
         said = f"No gallery has a model {id[:200]!r}. GET /models/available lists them.{hint}{''.join(failed)}"
         return ModelNotFound(said, param="id")
@@ -110,6 +111,19 @@ def cache_folder(settings: Settings) -> Path:
 
 def _reader(gallery: Gallery) -> Callable[[str], Index]:
     return lambda text: read_index(text, gallery.name)
+
+
+def _nearest(wanted: str, names: Iterable[str]) -> list[str]:
+    """Find the names that are like a text, or begin like it, the likest first; only those about as like as that."""
+    text = _key(wanted)
+    scores = {name: max(_likeness(text, _key(name)), _likeness(text, _key(name)[: len(text)])) for name in names}
+    least = max(LEAST_LIKENESS, max(scores.values(), default=0.0) - MUCH_LESS)
+    found = sorted((name for name in scores if scores[name] >= least), key=lambda name: (-scores[name], name))
+    return found[:SHOWN_NAMES]
+
+
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, other, one).ratio()
 
 
 def _key(name: str) -> str:
