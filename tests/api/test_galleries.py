@@ -110,6 +110,7 @@ class TestApply:
             ({"id": "one", "files": [{"ur": "x"}]}, 400, "`files[0].ur` is unknown here; perhaps `uri`"),
             ({"id": "one", "files": [{"uri": "x", "filename": "../x"}]}, 400, "straight down"),
             ({"id": "on"}, 404, "Perhaps one is meant"),
+            ({"id": "ftp://x/y.gguf"}, 400, "has the scheme ftp"),
             ({"id": "one", "variant": "three"}, 400, "has no variant 'three'"),
             ({"id": "one", "name": "a/../b"}, 200, ""),
             ({"id": "one", "name": ".."}, 400, "The model name '..'"),

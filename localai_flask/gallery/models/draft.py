@@ -92,12 +92,17 @@ def _is_document(url: str) -> bool:
 
 
 def _of_reference(text: str) -> Draft | None:
-    """Read what no gallery knows as a reference of another kind; None if it is none."""
+    """Read what no gallery knows as a reference of another kind; None if it is none.
+
+    Raises `NoReference` for a text with a scheme, as no gallery's model has one.
+    """
     if "/" not in text and not is_address(text):
         return None
     try:
         return Draft("", {"parameters": {"model": _as_address(text)}})
     except NoReference:
+        if "://" in text:
+            raise
         return None
 
 
