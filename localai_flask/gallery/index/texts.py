@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import time
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -20,14 +19,12 @@ from localai_flask.gallery.references import parse_reference
 from localai_flask.gallery.sources import Access, look_up
 from localai_flask.gallery.sources.offer import RemoteFile
 from localai_flask.gallery.sources.registry_client import Registry
+from localai_flask.gallery.transport.bounded_answers import TooMuch, read_bounded
 from localai_flask.gallery.transport.remote import Remote, open_session, reason_of, shown
 from localai_flask.gallery_settings import SHIPPED
 
 MOST_BYTES = 32 << 20
 """The longest text; LocalAI's index has 2.5 MB."""
-MOST_S = 60.0
-"""How long a text may take to come."""
-CHUNK = 1 << 16
 TITLE = "org.opencontainers.image.title"
 NOT_MODIFIED, BAD_REQUEST = 304, 400
 
@@ -99,14 +96,11 @@ def _receive(file: RemoteFile, etag: str) -> Fetched:
 
 
 def _read(response: requests.Response, url: str) -> str:
-    content, deadline = bytearray(), time.monotonic() + MOST_S
-    for chunk in response.iter_content(CHUNK):
-        content += chunk
-        if len(content) > MOST_BYTES:
-            raise ConfigError(f"{shown(url)} sends more than {MOST_BYTES >> 20} MB; that is no gallery.")
-        if time.monotonic() > deadline:
-            raise DownloadFailed(f"{shown(url)} takes more than {MOST_S:.0f} s to send a text.")
-    return _decode(bytes(content), shown(url))
+    try:
+        content = read_bounded(response, MOST_BYTES)
+    except TooMuch:
+        raise ConfigError(f"{shown(url)} sends more than {MOST_BYTES >> 20} MB; that is no gallery.") from None
+    return _decode(content, shown(url))
 
 
 def _decode(content: bytes, origin: str) -> str:

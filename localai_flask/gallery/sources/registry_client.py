@@ -20,6 +20,7 @@ import requests
 
 from localai_flask.gallery.errors import NotOffered, SourceUnreachable
 from localai_flask.gallery.sources.retries import retry
+from localai_flask.gallery.transport.bounded_answers import TooMuch, read_bounded
 from localai_flask.gallery.transport.remote import (
     CONNECT_S,
     PASSING,
@@ -100,12 +101,9 @@ class Registry:
         try:
             with self._session.get(url, headers=headers, stream=True, timeout=(CONNECT_S, READ_S)) as answer:
                 self._check(answer, what)
-                body = b""
-                for chunk in answer.iter_content(1 << 16):
-                    body += chunk
-                    if len(body) > MOST_BYTES:
-                        raise NotOffered(f"The {what} of {self._named} is larger than {MOST_BYTES >> 20} MiB.")
-                return body
+                return read_bounded(answer, MOST_BYTES)
+        except TooMuch:
+            raise NotOffered(f"The {what} of {self._named} is larger than {MOST_BYTES >> 20} MiB.") from None
         except requests.RequestException as error:
             said = f"Cannot reach the registry {shown(self._base)}: {reason_of(error)}; check the network."
             raise SourceUnreachable(said) from error
@@ -172,14 +170,20 @@ class _RegistryAuth(requests.auth.AuthBase):
         session = open_session(private_addresses=self._private)
         parameters = {key: asked[key] for key in ("service", "scope") if key in asked}
         headers = {"Authorization": f"Basic {login}"} if login else {}
-        answer = session.get(realm, params=parameters, headers=headers, timeout=(CONNECT_S, READ_S))
-        if answer.status_code in PASSING:
-            answer.raise_for_status()
-        try:
-            found = answer.json()
-            return f"Bearer {found.get('token') or found['access_token']}"
-        except (ValueError, KeyError, AttributeError):
-            return ""
+        patience = CONNECT_S, READ_S
+        with session.get(realm, params=parameters, headers=headers, stream=True, timeout=patience) as answer:
+            if answer.status_code in PASSING:
+                answer.raise_for_status()
+            return _read_token(answer)
+
+
+def _read_token(answer: requests.Response) -> str:
+    """Return what to show from what a token server says; "" if that is nothing."""
+    try:
+        found = json.loads(read_bounded(answer, MOST_BYTES))
+        return f"Bearer {found.get('token') or found['access_token']}"
+    except (ValueError, RecursionError, KeyError, AttributeError, TooMuch):
+        return ""
 
 
 def _read_login(host: str) -> str:

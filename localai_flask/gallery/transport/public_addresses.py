@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 from localai_flask.gallery.errors import PrivateAddress
+from localai_flask.gallery.transport.bounded_answers import HeaderDeadline
 
 _IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
@@ -55,7 +56,7 @@ def _look_up(host: str, port: int) -> list[str]:
     return sorted(found, key=lambda address: ":" in address)
 
 
-class _Checked(HTTPConnection):
+class _Checked(HeaderDeadline):
     """Connects to public addresses only."""
 
     def _new_conn(self) -> socket.socket:

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 
+from localai_flask.gallery.transport.bounded_answers import HeadersInTime, UnreadRedirects
 from localai_flask.gallery.transport.public_addresses import PublicOnly
 
 CONNECT_S, READ_S = 15.0, 30.0
@@ -53,7 +53,7 @@ class Remote:
             yield response
 
 
-class _SystemCertificates(HTTPAdapter):
+class _SystemCertificates(HeadersInTime):
     """Trusts the authorities of this machine beside those that come with Python packages, as pip does."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> Any:
@@ -61,14 +61,14 @@ class _SystemCertificates(HTTPAdapter):
         return super().init_poolmanager(*args, ssl_context=context, **kwargs)
 
 
-class _Unchecked(HTTPAdapter):
+class _Unchecked(HeadersInTime):
     """Checks no certificate, for hosts that the configuration calls trusted."""
 
     def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
         return super().send(request, *args, **{**kwargs, "verify": False})
 
 
-class _PublicWithSystemCertificates(_SystemCertificates, PublicOnly):
+class _PublicWithSystemCertificates(PublicOnly, _SystemCertificates):
     pass
 
 
@@ -76,8 +76,8 @@ def open_session(
     *, certificates: str = "", proxy: str = "", trusted: frozenset[str] = frozenset(), private_addresses: bool = False
 ) -> requests.Session:
     """Open a session that heeds the proxies, certificates and passwords of the environment and of ~/.netrc."""
-    session = requests.Session()
-    session.mount("http://", HTTPAdapter() if private_addresses else PublicOnly())
+    session = UnreadRedirects()
+    session.mount("http://", HeadersInTime() if private_addresses else PublicOnly())
     session.mount("https://", _SystemCertificates() if private_addresses else _PublicWithSystemCertificates())
     if certificates:
         session.verify = certificates

@@ -13,6 +13,7 @@ from localai_flask.config.files.gguf import GGUFInfo, inspect, inspect_stream
 from localai_flask.errors import ApiError, ConfigError
 from localai_flask.gallery.errors import PrivateAddress
 from localai_flask.gallery.sources import RemoteFile, connect
+from localai_flask.gallery.transport.bounded_answers import read_at_most
 from localai_flask.gallery.transport.remote import CONNECT_S, READ_S
 
 WINDOW = 4 << 20
@@ -80,4 +81,4 @@ class _RangedFile:
                 raise OSError(f"the server answers {answer.status_code}")
             else:
                 self.size = self.size or int(answer.headers.get("Content-Length") or 0)
-            self._begin, self._window = begin, answer.raw.read(length)
+            self._begin, self._window = begin, read_at_most(answer, length)

@@ -128,6 +128,7 @@ class Transfer:
             self._learn(response)
             # `iter_content` would lose what has come of a chunk when the connection breaks.
             while chunk := response.raw.read1(CHUNK):
+                self._check_room_of_unknown(len(chunk))
                 self._write(chunk)
                 self._meter.count(self.done, self.total)
             if self.total is None:
@@ -167,6 +168,19 @@ class Transfer:
                 f"{shown(self._remote.url)} does not say how large {self._remote.name} is, so that nobody could see "
                 "whether all of it has come; add #sha256=… to its address."
             )
+
+    def _check_room_of_unknown(self, needed: int) -> None:
+        """Raise `ConfigError` if a file whose size nobody has said fills the disk, which it must not do again."""
+        if self.total is not None:
+            return
+        try:
+            self._check_room(needed)
+        except DownloadFailed as error:
+            self._go_back_to(0)
+            raise ConfigError(
+                f"{shown(self._remote.url)} does not say how large {self._remote.name} is, and sends more than there "
+                "is room for; it was thrown away. Free some, or use another source."
+            ) from error
 
     def _write(self, chunk: bytes) -> None:
         if self.total is not None and self.done + len(chunk) > self.total:
