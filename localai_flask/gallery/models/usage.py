@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from localai_flask.config.files.bounded import read_text
 from localai_flask.config.files.listing import is_yaml
+from localai_flask.config.files.settling import all_parts
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml import yamlfile
 from localai_flask.config.model_yaml.keypaths import values_at
@@ -18,8 +18,8 @@ from localai_flask.errors import ConfigError
 from localai_flask.gallery.models import records
 
 TEMPLATES = ("chat", "chat_message", "completion", "edit", "function", "multimodal")
-LONGEST_NAME = 200
-_PART = re.compile(r"-0*1-of-(\d+)\.gguf$", re.IGNORECASE)
+LONGEST_TEMPLATE_NAME = 200
+"""Characters; what is longer is a template itself."""
 
 
 class Usage(NamedTuple):
@@ -100,7 +100,7 @@ def _named(content: dict[Any, Any]) -> Iterator[str]:
         yield from (value for _, value in values_at(content, pattern) if isinstance(value, str))
     for key in TEMPLATES:
         for _, value in values_at(content, f"template.{key}"):
-            if isinstance(value, str) and len(value) < LONGEST_NAME and not set("{}\n") & set(value):
+            if isinstance(value, str) and len(value) < LONGEST_TEMPLATE_NAME and not set("{}\n") & set(value):
                 yield f"{value}.tmpl"
 
 
@@ -119,12 +119,7 @@ def _parts(folder: Path, path: str) -> Iterator[str]:
     """Yield a path as it is compared; of a model in several files each of them; nothing outside of the folder."""
     if not path or leads_out(path):
         return
-    plain = str(PurePosixPath(path))
-    yield plain
-    if found := _PART.search(plain):
-        digits, stem = found[1], plain[: found.start()]
-        for number in range(2, min(int(digits), 1000) + 1):
-            yield f"{stem}-{number:0{len(digits)}d}-of-{digits}.gguf"
+    yield from map(str, all_parts(Path(path)))
 
 
 def _text_of(file: Path) -> str:
