@@ -40,7 +40,7 @@ def fetch(offer: Offer, folder: Path) -> list[Path]:
 
 def test_a_file_comes_from_the_other_host_with_its_sum(hub: Hub, tmp_path: Path) -> None:
     offer = offer_of("huggingface://o/one/model.gguf")
-    assert (offer.name, offer.model, offer.mmproj, offer.size) == ("model", "model.gguf", None, len(MODEL))
+    assert (offer.name, offer.model, offer.mmproj, offer.files[0].size) == ("model", "model.gguf", None, len(MODEL))
     assert f"/resolve/{COMMIT}/" in offer.files[0].url
     (path,) = fetch(offer, tmp_path)
     assert path == tmp_path / "model.gguf" and path.read_bytes() == MODEL
@@ -204,7 +204,7 @@ def test_what_is_no_model_to_run_is_named(hub: Hub, files: dict[str, bytes], sai
 def test_a_mirror_that_tells_no_sizes_is_asked_file_by_file(hub: Hub, tmp_path: Path) -> None:
     hub.tells_sizes = False
     offer = offer_of("o/one/model.gguf")
-    assert offer.size == len(MODEL) and offer.files[0].sha256
+    assert offer.files[0].size == len(MODEL) and offer.files[0].sha256
     fetch(offer, tmp_path)
     assert (tmp_path / "model.gguf").read_bytes() == MODEL
 

@@ -45,7 +45,7 @@ def test_a_model_of_ollamas(registry: OciRegistry, tmp_path: Path) -> None:
     )
     offer = offer_of(f"ollama://{registry.address}/library/small:135m")
     assert (offer.name, offer.model, offer.mmproj) == ("small-135m", "small-135m.gguf", None)
-    assert offer.note == "Q4_K_M: what the tag stands for" and offer.size == len(MODEL)
+    assert offer.note == "Q4_K_M: what the tag stands for" and offer.files[0].size == len(MODEL)
     assert offer.overrides == {
         "parameters": {"temperature": 0.6},
         "stopwords": ["<|im_end|>"],
@@ -97,7 +97,7 @@ def test_an_index_leads_to_the_manifest_for_this_machine(registry: OciRegistry) 
         {"digest": second, "platform": {"architecture": "amd64"}},
     ]
     registry.add_manifest("me/many", "latest", INDEX, {"manifests": listed})
-    assert offer_of(f"oci://{registry.address}/me/many").size == len(MODEL)
+    assert offer_of(f"oci://{registry.address}/me/many").files[0].size == len(MODEL)
 
 
 def test_a_token_is_fetched_again_when_it_expires_and_shown_to_no_other_host(

@@ -55,9 +55,3 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     def is_folder(self) -> bool:
         """Whether the model is a folder of files, and not a file."""
         return bool(self.files) and self.model not in [file.path for file in self.files]
-
-    @property
-    def size(self) -> int | None:
-        """Bytes of all files together, as they are sent; None if they are not known of each."""
-        sizes = [file.sent_size for file in self.files]
-        return None if None in sizes else sum(size for size in sizes if size is not None)
