@@ -45,7 +45,7 @@ def used_by(name: str, registry: Registry, folder: Path) -> list[str]:
     if config is not None and not (record is not None and record.likeness):
         found += _configured(config)
         found += (path for each, content in _documents(Path(config.source)) if each == name for path in _named(content))
-    parts = dict.fromkeys(part for path in found for part in _parts(folder, path))
+    parts = dict.fromkeys(part for path in found for part in _parts(path))
     return [part for part in parts if not _is_ours(PurePosixPath(part))]
 
 
@@ -67,7 +67,7 @@ def used_by_others(name: str, registry: Registry, folder: Path) -> Usage:
             found.update(path for each, content in _documents(file) if each != name for path in _named(content))
         except ConfigError:
             unreadable.append(_text_of(file))
-    return Usage(frozenset(part for path in found for part in _parts(folder, path)), tuple(unreadable))
+    return Usage(frozenset(part for path in found for part in _parts(path)), tuple(unreadable))
 
 
 def _is_ours(path: PurePosixPath) -> bool:
@@ -115,7 +115,7 @@ def _recorded(record: records.Record | None) -> tuple[str, ...]:
     return record.paths if record is not None else ()
 
 
-def _parts(folder: Path, path: str) -> Iterator[str]:
+def _parts(path: str) -> Iterator[str]:
     """Yield a path as it is compared; of a model in several files each of them; nothing outside of the folder."""
     if not path or leads_out(path):
         return
