@@ -1,4 +1,4 @@
-"""Servers that send without end, slowly, or less than they say: none takes the memory, the disk or a thread for ever."""
+"""Servers that send without end, slowly, or less than they say: none takes memory, disk or a thread for ever."""
 
 from __future__ import annotations
 
