@@ -57,6 +57,11 @@ class Offline(ApiError):
 
     status, type, code = 422, "server_error", "offline"
 
+    @classmethod
+    def for_files(cls, of: str, setting: str = "LOCALAI_OFFLINE") -> Offline:
+        """Return the error for files that are not there, with the setting that keeps them away."""
+        return cls(f"{of} cannot be fetched, as {setting} is set; unset it, or put the files into the models folder.")
+
 
 class Stopped(ApiError):
     """Who wanted the files does not want them any more; what was received is kept."""

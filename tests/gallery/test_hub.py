@@ -210,7 +210,7 @@ def test_a_mirror_that_tells_no_sizes_is_asked_file_by_file(hub: Hub, tmp_path: 
 
 
 def test_offline_nobody_is_asked(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Offline, match="LOCALAI_OFFLINE"):
+    with pytest.raises(Offline, match="as LOCALAI_OFFLINE is set; unset it, or put"):
         offer_of("o/one", Access(Path(), offline=True))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(Offline, match="HF_HUB_OFFLINE"):

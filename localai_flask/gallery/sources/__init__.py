@@ -35,7 +35,7 @@ def look_up(reference: Reference, access: Access) -> Offer:
     `NotOffered` if there is no such thing.
     """
     if access.offline and reference.scheme != "file":
-        raise Offline(f"{reference.text} cannot be fetched: this server is set to be offline (LOCALAI_OFFLINE).")
+        raise Offline.for_files(reference.text)
     offer: Offer = importlib.import_module(SOURCES[reference.scheme]).look_up(reference, access)
     for file in offer.files:
         refuse_pickle(file.path, access)

@@ -91,7 +91,7 @@ def _ask(reference: Reference) -> ModelInfo:
     except errors.RepositoryNotFoundError as error:
         raise _not_there(reference) from error
     except errors.OfflineModeIsEnabled as error:
-        raise Offline(f"{reference.text} cannot be fetched: HF_HUB_OFFLINE is set.") from error
+        raise Offline.for_files(reference.text, "HF_HUB_OFFLINE") from error
     except errors.HfHubHTTPError as error:
         if error.response.status_code in DENIED:
             raise _not_there(reference) from error
@@ -110,7 +110,7 @@ def _api(reference: Reference) -> HfApi:
     from huggingface_hub import HfApi
 
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        raise Offline(f"{reference.text} cannot be fetched: HF_HUB_OFFLINE is set.")
+        raise Offline.for_files(reference.text, "HF_HUB_OFFLINE")
     return HfApi(endpoint=endpoint(), library_name="localai-flask", token=_token() or False)
 
 
