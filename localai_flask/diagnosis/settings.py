@@ -28,7 +28,7 @@ def check_settings(settings: Settings, *, is_running: bool) -> Iterator[Finding]
         found.append(Finding("warning", TOPIC, f"Responses and jobs cannot be stored, as {obstacle}.", advice))
     if not found:
         count = sum(name.startswith("LOCALAI_") for name in os.environ)
-        found.append(Finding("ok", TOPIC, f"{count} variables set them, and all have an effect."))
+        found.append(Finding("ok", TOPIC, _counted(count)))
     yield from found
 
 
@@ -41,6 +41,16 @@ def check_disk(folder: Path) -> Iterator[Finding]:
     yield Finding("warning", "Disk", text, advice) if free < LITTLE_DISK else Finding("ok", "Disk", text)
     if not os.access(there, os.W_OK):
         yield Finding("warning", "Disk", f"This user cannot write to {there}.", "models can be served, but not fetched")
+
+
+def _counted(count: int) -> str:
+    if not count:
+        return "No variable sets any; the defaults hold."
+    return (
+        f"{count} variables set them, and all have an effect."
+        if count > 1
+        else "One variable sets them, and it has an effect."
+    )
 
 
 def _sentence(text: str) -> str:

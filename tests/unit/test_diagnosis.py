@@ -269,7 +269,10 @@ def test_settings_that_are_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     [finding] = check_settings(Settings(address="127.0.0.1:0"), is_running=False)
-    assert finding.status == "ok"
+    assert finding.status == "ok" and finding.text.startswith("No variable sets any")
+    monkeypatch.setenv("LOCALAI_WORKERS", "1")
+    [finding] = check_settings(Settings(address="127.0.0.1:0"), is_running=False)
+    assert finding.text.startswith("One variable sets them")
 
 
 def test_little_room_on_the_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
