@@ -21,6 +21,7 @@ from localai_flask.cli.client.client import Client
 from localai_flask.cli.client.shapes import Model, Timings, Usage
 from localai_flask.cli.client.target import Target
 from localai_flask.cli.exit_codes import CommandFailed
+from localai_flask.sampling_params import wanted_fields
 from tests.cli.conftest import FakeServer, run
 
 
@@ -78,12 +79,15 @@ def test_without_a_name_one_that_answers_is_chosen(models: list[Model], name: st
 
 def test_every_setting_is_a_field_of_the_api() -> None:
     assert set(SETTINGS) - set(ChatRequest().fields) == set()
+    assert set(wanted_fields()) - set(SETTINGS) == set()
 
 
 def test_an_unknown_setting_is_refused_with_the_nearest(chat: Chat) -> None:
-    with pytest.raises(CommandFailed, match="'temprature', but temperature"):
+    with pytest.raises(CommandFailed, match="'temprature'; perhaps temperature is meant"):
         run_word(chat, "/set temprature 1")
     assert "temperature" in run("chat", "small", "x", "--set", "temprature", "1").stderr
+    with pytest.raises(CommandFailed, match="there are temperature, "):
+        run_word(chat, "/set zzz 1")
 
 
 def test_settings_are_read_as_json_or_text(chat: Chat) -> None:

@@ -17,6 +17,9 @@ SETTINGS = (
     *("dry_allowed_length", "dry_penalty_last_n", "repeat_penalty", "repeat_last_n", "frequency_penalty"),
     *("presence_penalty", "seed", "max_tokens", "stop", "reasoning_effort", "thinking_budget", "grammar"),
     *("response_format", "chat_template_kwargs", "keep_alive", "timeout", "priority"),
+    *("adaptive_target", "adaptive_decay", "dry_sequence_breakers", "samplers", "no_repeat_ngram_size", "logit_bias"),
+    *("allowed_token_ids", "bad_words", "banned_strings", "stop_token_ids", "include_stop_str_in_output", "min_tokens"),
+    *("ignore_eos", "t_max_predict_ms", "cache_prompt"),
 )
 """Fields of a chat completion that `/set` knows; the server checks their values."""
 
@@ -67,8 +70,9 @@ class Session(msgspec.Struct):
 
 def unknown_setting(name: str) -> str:
     """Return the sentence that says that there is no such setting, and which ones may be meant."""
-    near = get_close_matches(name, SETTINGS, n=3, cutoff=0.5) or SETTINGS[:5]
-    return f"There is no setting {name!r}, but {', '.join(near)} and others (docs/cli.md)."
+    near = get_close_matches(name, SETTINGS, n=2)
+    hint = f"perhaps {' or '.join(near)} is meant" if near else f"there are {', '.join(SETTINGS)}"
+    return f"There is no setting {name!r}; {hint}."
 
 
 def read_setting(text: str) -> Any:
