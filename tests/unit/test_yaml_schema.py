@@ -66,4 +66,6 @@ def test_keys_that_are_not_read_are_marked() -> None:
     top = {key for key in KEY_FATES if "." not in key}
     assert all(properties[key]["deprecated"] for key in top)
     assert "pinned" in properties and "description" in properties["pinned"]
+    described = [each["description"] for each in json_schema()["$defs"].values()]
+    assert all(described) and not any("\n\n" in text for text in described), "shown by editors as they are"
     assert not {"source", "models_path", "variant_of", "file_stamp"} & properties.keys()

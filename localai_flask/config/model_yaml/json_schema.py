@@ -32,6 +32,7 @@ def json_schema() -> dict[str, Any]:
     for key in FILLED_IN:
         whole["properties"].pop(key, None)
     whole["required"] = []
+    whole["description"] = "What a model is and how it is served; docs/configuration.md explains the keys."
     for path, fate in KEY_FATES.items():
         _add(
             whole, definitions, path, {"deprecated": True, "description": SENTENCES[fate.effect].format(fate.sentence)}
@@ -51,6 +52,7 @@ def json_schema() -> dict[str, Any]:
 
 def _finish(definition: dict[str, Any], described: dict[str, str]) -> None:
     definition["additionalProperties"] = False
+    definition["description"] = definition.get("description", "").partition("\n\n")[0]
     for key, column in definition["properties"].items():
         column.pop("default", None)
         written = _as_written(column, is_duration=key == "keep_alive")
