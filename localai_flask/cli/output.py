@@ -40,8 +40,14 @@ def print_json(value: Any) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
-def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table that fits the terminal; without one, lines with tabs and no heading, for cut and awk."""
+def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, empty: str = "") -> None:
+    """Print a table that fits the terminal; without one, lines with tabs and no heading, for cut and awk.
+
+    What an `empty` one means is said beside the output.
+    """
+    if empty and not rows:
+        click.echo(empty, err=True)
+        return
     if not sys.stdout.isatty():
         for row in rows:
             click.echo("\t".join(row))

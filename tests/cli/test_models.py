@@ -121,6 +121,8 @@ def test_rm_of_a_folder(folder: Path) -> None:
     assert run("rm", "toy", "--models-path", folder).exit_code == 0
     assert list(folder.glob("toy*")) == []
     assert run("rm", "toy", "--models-path", folder).exit_code == 4
+    nothing = run("list", "--models-path", folder)
+    assert nothing.stdout == "" and "`localai-flask models search`" in nothing.stderr
 
 
 def test_search_of_a_server(fake: FakeServer) -> None:
@@ -152,7 +154,8 @@ def test_pull_without_a_server_fills_the_users_own_folder(package: str, tmp_path
     assert run("list").stdout.startswith("little\tllama-cpp\t3.5 MB\t")
     assert run("pull", package, "--name", "little").stdout == "little is installed. (it was there already)\n"
     assert "smollm2-135m-instruct\t" in run("models", "search", "small").stdout
-    assert run("models", "search", "no", "such").stdout == ""
+    nothing = run("models", "search", "no", "such")
+    assert (nothing.stdout, nothing.exit_code) == ("", 0) and "has these words" in nothing.stderr
     assert run("rm", "little").exit_code == 0
     assert not (own / "toy.gguf").exists()
 

@@ -15,6 +15,7 @@ from localai_flask.cli.output import Column, age, json_option, print_json, print
 if TYPE_CHECKING:
     from localai_flask.cli.client.client import Client
 
+EMPTY = "There are no models yet; `localai-flask models search` lists some to pull."
 COLUMNS = (
     Column("NAME"),
     Column("ENGINE", rank=3),
@@ -62,7 +63,7 @@ def print_models(given: dict[str, Any], target: Target | None = None, *, as_json
     if as_json:
         print_json(listed)
     else:
-        print_table(COLUMNS, [_row(each) for each in listed])
+        print_table(COLUMNS, [_row(each) for each in listed], empty=EMPTY)
 
 
 def _row(model: Listed) -> list[str]:

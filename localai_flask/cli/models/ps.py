@@ -36,7 +36,7 @@ def ps(as_json: bool, target: Target) -> None:
     if as_json:
         print_json(loaded)
     else:
-        print_table(COLUMNS, [_row(model) for model in loaded])
+        print_table(COLUMNS, [_row(model) for model in loaded], empty="No model is in memory.")
 
 
 def _row(model: LoadedModel) -> list[str]:

@@ -63,7 +63,7 @@ def search(words: tuple[str, ...], as_json: bool, target: Target, **given: Any) 
     if as_json:
         print_json(found)
     else:
-        print_table(COLUMNS, [_row(each) for each in found])
+        print_table(COLUMNS, [_row(each) for each in found], empty="No model of the galleries has these words.")
 
 
 def _row(model: Found) -> list[str]:
