@@ -40,11 +40,12 @@ def fetch_files(
     targets = choose_targets(files, models_path)
     whole = _Whole(files, report, stopped)
     try:
-        missing = [
-            (file, target)
-            for file, target in zip(files, targets, strict=True)
-            if not is_present(file, target, whole.check_wanted) or whole.skip(file)
-        ]
+        missing = []
+        for file, target in zip(files, targets, strict=True):
+            if is_present(file, target, whole.check_wanted):
+                whole.skip(file)
+            else:
+                missing.append((file, target))
         _check_room_for_all(missing, models_path)
         for file, target in missing:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -69,11 +70,10 @@ class _Whole:
         self._report, self._stopped = report, stopped
         self.name = ""
 
-    def skip(self, file: RemoteFile) -> bool:
-        """Count a file as there; return False, for use in a condition."""
+    def skip(self, file: RemoteFile) -> None:
+        """Count a file as there."""
         self._before += file.sent_size or self._last
         self._last = 0
-        return False
 
     def check_wanted(self) -> None:
         if self._stopped():
