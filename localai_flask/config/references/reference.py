@@ -7,6 +7,8 @@ import unicodedata
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from localai_flask.config.files.listing import UNFINISHED, is_yaml
+
 MODEL_SUFFIXES = (".gguf", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx")
 """What files with weights end in."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -79,6 +81,21 @@ def find_fault(path: str) -> str:
     if not path or path.startswith("/"):
         return "is no relative path"
     return next(filter(None, map(_find_fault_of_part, path.split("/"))), "")
+
+
+def find_fault_of_file(path: str) -> str:
+    """Return why no file from elsewhere may have this path below the models folder; "" if one may.
+
+    The sentence is to be put behind the path, as that of `find_fault`.
+    """
+    place = PurePosixPath(path)
+    if fault := find_fault(path):
+        return fault
+    if len(place.parts) == 1 and is_yaml(place):
+        return "would be read as a model's configuration"
+    if place.suffix.lower() in UNFINISHED:
+        return f"ends in {place.suffix}, as files do that are not complete"
+    return ""
 
 
 def _find_fault_of_part(part: str) -> str:

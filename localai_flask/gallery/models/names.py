@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from localai_flask.config.files.listing import UNFINISHED, is_yaml
-from localai_flask.config.references.reference import find_fault
+from localai_flask.config.references.reference import find_fault, find_fault_of_file
 from localai_flask.errors import InvalidRequest
 
 LONGEST_NAME = 160
@@ -43,15 +42,9 @@ def check_model_name(name: str) -> str:
 
 def check_file_name(name: str) -> str:
     """Return a path below the models folder that a file may be written to; raise `InvalidRequest` for any other."""
-    path = PurePosixPath(name)
-    fault = find_fault(name)
-    if not fault and len(path.parts) == 1 and is_yaml(path):
-        fault = "would be read as a model's configuration"
-    elif not fault and path.suffix.lower() in UNFINISHED:
-        fault = f"ends in {path.suffix}, as files do that are not complete"
-    if fault:
+    if fault := find_fault_of_file(name):
         raise InvalidRequest(f"The file name {_shown(name)} {fault}; it is refused.", param="files")
-    return str(path)
+    return str(PurePosixPath(name))
 
 
 def check_place(models_path: Path, name: str) -> Path:

@@ -7,8 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
-from localai_flask.config.files.listing import is_yaml
-from localai_flask.config.references.reference import find_fault
+from localai_flask.config.references.reference import find_fault_of_file
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import NameTaken
 from localai_flask.gallery.sources.offer import RemoteFile
@@ -21,21 +20,15 @@ def choose_targets(files: Sequence[RemoteFile], models_path: Path) -> list[Path]
     """Return where each file goes; raise `ConfigError` if a name is none for a file there.
 
     Names that differ only in case are refused, since they are one file on the disks of other systems; so is a link
-    that leads out of the models folder, and YAML in the folder itself, which would be a model's.
+    that leads out of the models folder, and what `find_fault_of_file` finds.
     """
     for file in files:
-        if fault := find_fault(file.path) or _find_fault_here(file.path):
+        if fault := find_fault_of_file(file.path):
             raise ConfigError(f"A file cannot be called {file.path!r} in the models folder: the name {fault}.")
     folded = [file.path.casefold() for file in files]
     if twice := next((file.path for file, fold in zip(files, folded, strict=True) if folded.count(fold) > 1), None):
         raise ConfigError(f"Two of the files would be called {twice!r}, or differ only in case.")
     return [_find_target(models_path, PurePosixPath(file.path)) for file in files]
-
-
-def _find_fault_here(path: str) -> str:
-    if "/" not in path and is_yaml(PurePosixPath(path)):
-        return "is that of a model's YAML, which is not fetched as a file"
-    return "is that of an unfinished download" if path.lower().endswith(".part") else ""
 
 
 def _find_target(models_path: Path, path: PurePosixPath) -> Path:
