@@ -10,6 +10,7 @@ from typing import Any
 import click
 import msgspec
 
+from localai_flask.atomic_file import editing, replace_text
 from localai_flask.cli.exit_codes import NoSuchThing
 from localai_flask.cli.output import json_option, print_json
 from localai_flask.config.files.bounded import read_text
@@ -17,7 +18,6 @@ from localai_flask.errors import ConfigError
 from localai_flask.keys import file as key_file
 from localai_flask.keys.file import MOST_BYTES, NAME, NAMES, Entry
 from localai_flask.keys.keyring import digest, new_secret
-from localai_flask.text_file import editing, replace_text
 
 in_file = click.option(
     "--file",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from localai_flask.atomic_file import editing, replace_text
 from localai_flask.config import catalog
 from localai_flask.config.files.bounded import read_text
 from localai_flask.config.files.listing import Entry, is_yaml
@@ -17,7 +18,6 @@ from localai_flask.config.model_yaml.findings import Finding
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError, InvalidRequest, ServerConfigError
 from localai_flask.settings import Settings
-from localai_flask.text_file import editing, replace_text
 
 
 class Edited(NamedTuple):

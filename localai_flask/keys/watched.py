@@ -12,12 +12,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from localai_flask.atomic_file import replace_text
 from localai_flask.errors import ConfigError
 from localai_flask.keys import file as key_file
 from localai_flask.keys.key import Key
 from localai_flask.keys.keyring import Keyring
 from localai_flask.settings import Settings
-from localai_flask.text_file import replace_text
 
 log = logging.getLogger("gunicorn.error")
 

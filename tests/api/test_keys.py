@@ -12,11 +12,11 @@ from werkzeug.routing import Rule
 
 from localai_flask.api.door import auth
 from localai_flask.api.request.parsing import Blueprint
+from localai_flask.atomic_file import replace_text
 from localai_flask.keys import file as key_file
 from localai_flask.keys.file import Entry
 from localai_flask.keys.key import ANYONE, Key
 from localai_flask.keys.keyring import digest
-from localai_flask.text_file import replace_text
 from tests.api.fakes import FakePool, says
 
 ROOT, ADMIN, SMALL = ({"Authorization": f"Bearer {name}'s"} for name in ("root", "admin", "small"))

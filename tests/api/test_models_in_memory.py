@@ -8,12 +8,12 @@ import msgspec
 import pytest
 from flask.testing import FlaskClient
 
+from localai_flask.atomic_file import replace_text
 from localai_flask.errors import NoRoom, Unavailable
 from localai_flask.keys import file as key_file
 from localai_flask.keys.file import Entry
 from localai_flask.keys.keyring import digest
 from localai_flask.pool.protocol import ModelReport, ModelState, PoolReport, WorkerReport
-from localai_flask.text_file import replace_text
 from tests.api.fakes import FakePool, says
 
 WORKER = WorkerReport(

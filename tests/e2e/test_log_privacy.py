@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from localai_flask.atomic_file import replace_text
 from localai_flask.keys import file as key_file
 from localai_flask.keys.file import Entry
 from localai_flask.keys.keyring import digest
-from localai_flask.text_file import replace_text
 from tests.support.processes import wait_for
 from tests.support.server import Server
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from localai_flask.atomic_file import replace_text
 from localai_flask.errors import ConfigError
 from localai_flask.keys import file as key_file
 from localai_flask.keys.file import Entry
@@ -15,7 +16,6 @@ from localai_flask.keys.key import Key
 from localai_flask.keys.keyring import Keyring, digest, new_secret
 from localai_flask.keys.watched import SETTLED_S, WatchedKeys, are_required
 from localai_flask.settings import Settings
-from localai_flask.text_file import replace_text
 
 ALICE, BOB = digest("alice's"), digest("bob's")
 TWO = f"""\

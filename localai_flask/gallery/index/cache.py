@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +17,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from localai_flask import __version__
+from localai_flask.atomic_file import replace_file
 from localai_flask.errors import ApiError, ConfigError
 from localai_flask.gallery.errors import Offline
 from localai_flask.gallery.index.texts import fetch_text
@@ -143,9 +142,6 @@ class DocumentCache(Generic[T]):
     def _store(self, kept: Kept) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor, name = tempfile.mkstemp(dir=self._folder, suffix=".tmp")
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.msgpack.encode(kept))
-            os.replace(name, self._file(kept.url))
+            replace_file(self._file(kept.url), msgspec.msgpack.encode(kept))
         except OSError as error:
             log.warning("cannot keep what %s holds in %s: %s", kept.url, self._folder, error.strerror or error)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import msgspec
 
+from localai_flask.atomic_file import replace_text
 from localai_flask.config.files.bounded import read_text
 from localai_flask.config.model_yaml import yamlfile
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.errors import DownloadFailed
 from localai_flask.gallery.index.entries import EntryFile
-from localai_flask.text_file import replace_text
 
 PREFIX, SUFFIX = "._gallery_", ".yaml"
 MOST_BYTES = 1 << 20

@@ -1,4 +1,4 @@
-"""Text files of the operator's, put in the place of what was there at once."""
+"""Files that are replaced at once: whoever reads sees the one before or the new one, also after a loss of power."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from pathlib import Path
 
 
 def replace_text(file: Path, text: str, *, mode: int = 0o600) -> None:
-    """Put a text in a file's place at once, with the owner and mode of what was there; a new file gets `mode`.
+    """Put a text in a file's place, as `replace_file` does."""
+    replace_file(file, text.encode(), mode=mode)
+
+
+def replace_file(file: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Put content in a file's place, with the owner and mode of what was there; a new file gets `mode`.
 
     A link stays, and what it leads to is replaced.
     """
@@ -19,7 +24,7 @@ def replace_text(file: Path, text: str, *, mode: int = 0o600) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     opened, made = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     try:
-        with os.fdopen(opened, "w", encoding="utf-8") as writing:
+        with os.fdopen(opened, "wb") as writing:
             if not file.exists():
                 os.fchmod(writing.fileno(), mode)
             else:
@@ -27,7 +32,7 @@ def replace_text(file: Path, text: str, *, mode: int = 0o600) -> None:
                 os.fchmod(writing.fileno(), before.st_mode & 0o777)
                 if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
                     os.fchown(writing.fileno(), before.st_uid, before.st_gid)
-            writing.write(text)
+            writing.write(content)
             writing.flush()
             os.fsync(writing.fileno())
         os.replace(made, file)
