@@ -43,7 +43,11 @@ class Settings:
     """Everything that is configured for the whole server rather than for one model."""
 
     models_path: Path = setting(
-        Path("models"), "Folder with model files and their YAML.", metavar="DIR", needs_restart=True
+        Path("models"),
+        "Folder with model files and their YAML; unset, and without a folder `models` here: "
+        "`~/.local/share/localai-flask/models`, if it is there.",
+        metavar="DIR",
+        needs_restart=True,
     )
     models_config_file: str = setting(
         "",

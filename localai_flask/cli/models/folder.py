@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 folder_option = click.option(
     "--models-path",
     metavar="DIR",
-    help="The models folder to read, whether a server runs or not [env: LOCALAI_MODELS_PATH].",
+    help="The models folder to use, whether a server runs or not [env: LOCALAI_MODELS_PATH].",
 )
 
 
