@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from localai_flask.api.door.places import Places
     from localai_flask.config.registry import Registry
     from localai_flask.gallery.index.galleries import Galleries
+    from localai_flask.gallery.jobs import Jobs
     from localai_flask.keys.watched import WatchedKeys
     from localai_flask.metrics.counts import Counts
     from localai_flask.metrics.in_flight import InFlight
@@ -50,6 +51,13 @@ def store() -> Store:
 def galleries() -> Galleries:
     """This process's view of the galleries, made at the first call."""
     return cast("Galleries", current_app.extensions["galleries"]())
+
+
+def jobs() -> Jobs:
+    """The jobs that install models into this server's folder; opens the store at the first call."""
+    from localai_flask.gallery.jobs import Jobs  # it brings the downloader along, which few requests need
+
+    return Jobs(store().database, settings())
 
 
 def store_probe() -> Probe:

@@ -14,7 +14,7 @@ from localai_flask.api.answer.sse import stream_response
 from localai_flask.api.door.auth import admin_only
 from localai_flask.api.llama_server.events import ModelEvents
 from localai_flask.api.localai.folder_routes import remove
-from localai_flask.api.localai.gallery_routes import jobs, start_job
+from localai_flask.api.localai.gallery_routes import start_job
 from localai_flask.api.localai.gallery_schemas import ModelCall, ModelRequest
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.model_choice import find_model
@@ -126,12 +126,12 @@ def watch_models() -> Response:
     """Watch all models: what is loaded, fetched, installed and deleted, as server-sent events"""
     if not _listeners.acquire(blocking=False):
         raise Overloaded(f"{MOST_LISTENERS} clients watch the models of this process already; try again later.")
-    return stream_response(ModelEvents(request.environ, jobs(), _listeners.release))
+    return stream_response(ModelEvents(request.environ, current.jobs(), _listeners.release))
 
 
 def cancel_downloads(name: str) -> bool:
     """Cancel the downloads of a name, be it what was asked for or what the model is called; return whether any was."""
-    found = [job for job in jobs().list(unfinished_only=True) if name in (job.name, job.wanted)]
+    found = [job for job in current.jobs().list(unfinished_only=True) if name in (job.name, job.wanted)]
     for job in found:
-        jobs().cancel(job.id)
+        current.jobs().cancel(job.id)
     return bool(found)

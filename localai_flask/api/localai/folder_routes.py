@@ -10,7 +10,7 @@ from localai_flask.api import current
 from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.door.auth import admin_only
 from localai_flask.api.localai import gallery_shapes as shapes
-from localai_flask.api.localai.gallery_routes import job_started, jobs
+from localai_flask.api.localai.gallery_routes import job_started
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.body import decode_json, read_body
 from localai_flask.api.request.parsing import Blueprint
@@ -98,15 +98,15 @@ def remove(name: str) -> str:
     current.registry().refresh()
     stored = references.stored_name(name)  # of one that was named by where it comes from, as in `owner/repo`
     name = name if name in current.registry().models() or "/" not in name else stored
-    for job in jobs().list(unfinished_only=True):
+    for job in current.jobs().list(unfinished_only=True):
         if job.name == name:
-            jobs().cancel(job.id)
+            current.jobs().cancel(job.id)
     config = current.registry().models().get(name)
     if config is not None and not _shares_worker(config):
         current.pool().unload(config.engine.name, by_force=False)
     removed = removal.remove_model(name, settings)
     current.registry().refresh()
-    return jobs().record_removal(removed)
+    return current.jobs().record_removal(removed)
 
 
 def _shares_worker(config: ModelConfig) -> bool:

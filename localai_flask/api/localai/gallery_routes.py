@@ -14,8 +14,6 @@ from localai_flask.api.pages import openapi
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.request.query import whole_number
 from localai_flask.gallery.index.entries import GalleryEntry
-from localai_flask.gallery.index.galleries import Galleries
-from localai_flask.gallery.jobs import Jobs
 from localai_flask.gallery.models import records
 from localai_flask.gallery.models.plan import check_request
 from localai_flask.gallery.models.request import InstallRequest
@@ -46,9 +44,9 @@ def _query(name: str, about: str, **schema: object) -> dict[str, object]:
 def list_available_models() -> Response:
     """List the models that the galleries offer"""
     page, count = whole_number("page", 0, 1, MOST_PAGES), whole_number("items", PAGE, 1, MOST_ITEMS)
-    found = [entry for entry in galleries().entries() if _fits(entry)]
+    found = [entry for entry in current.galleries().entries() if _fits(entry)]
     installed = records.installed_names(current.settings().models_path, current.registry().models())
-    urls = {gallery.name: gallery.url for gallery in galleries().sources}
+    urls = {gallery.name: gallery.url for gallery in current.galleries().sources}
     shown = found[(page - 1) * count : page * count] if page else found
     listed = [shapes.available(entry, urls[entry.gallery], installed) for entry in shown]
     response = json_response(listed)
@@ -63,7 +61,7 @@ def list_available_models() -> Response:
 def list_galleries() -> Response:
     """List the galleries, and what is wrong with any"""
     return json_response(
-        [shapes.GalleryShape(**msgspec.structs.asdict(state)) for state in galleries().states()],
+        [shapes.GalleryShape(**msgspec.structs.asdict(state)) for state in current.galleries().states()],
     )
 
 
@@ -93,7 +91,7 @@ def import_model(call: InstallRequest) -> Response:
 @admin_only
 def list_jobs() -> Response:
     """List the jobs of the last days by their ids, the newest first"""
-    return json_response({job.id: shapes.job(job) for job in jobs().list()})
+    return json_response({job.id: shapes.job(job) for job in current.jobs().list()})
 
 
 @bp.get("/models/jobs/<id>")
@@ -103,7 +101,7 @@ def list_jobs() -> Response:
 @admin_only
 def watch_job(id: str) -> Response:
     """Return how far a job is, or how it has ended"""
-    return json_response(shapes.job(jobs().get(id)))
+    return json_response(shapes.job(current.jobs().get(id)))
 
 
 @bp.post("/models/jobs/<id>/cancel")
@@ -113,27 +111,19 @@ def watch_job(id: str) -> Response:
 @admin_only
 def cancel_job(id: str) -> Response:
     """Cancel a job; what was received is kept, so that another one resumes from there"""
-    has_stopped = jobs().cancel(id)
+    has_stopped = current.jobs().cancel(id)
     return json_response(shapes.Cancelled(has_stopped, "cancelled" if has_stopped else "the job had ended already"))
 
 
 def start_job(call: InstallRequest) -> shapes.JobStarted:
     """Queue an installation, after what can be said at once is in order."""
-    check_request(call, galleries(), current.settings())
-    return job_started(jobs().submit(call))
+    check_request(call, current.galleries(), current.settings())
+    return job_started(current.jobs().submit(call))
 
 
 def job_started(id: str) -> shapes.JobStarted:
     """Return where a job can be watched."""
     return shapes.JobStarted(id, f"{request.url_root}models/jobs/{id}")
-
-
-def jobs() -> Jobs:
-    return Jobs(current.store().database, current.settings())
-
-
-def galleries() -> Galleries:
-    return current.galleries()
 
 
 def _fits(entry: GalleryEntry) -> bool:

@@ -22,7 +22,7 @@ from localai_flask.api.request.query import whole_number
 from localai_flask.config import traits
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import Unavailable
-from localai_flask.gallery.jobs import Job, Jobs
+from localai_flask.gallery.jobs import Job
 
 bp = Blueprint("models", __name__, description="The models that this server has")
 
@@ -81,7 +81,7 @@ def _coming() -> list[shapes.Model]:
     if request.path.rstrip("/") != "/models" or VERSION in request.headers or not auth.key().admin:
         return []
     try:
-        jobs = Jobs(current.store().database, current.settings()).list(unfinished_only=True)
+        jobs = current.jobs().list(unfinished_only=True)
     except Unavailable:  # the list of what is here must not depend on a database
         return []
     return [_describe_job(job) for job in {job.wanted: job for job in jobs if job.request is not None}.values()]

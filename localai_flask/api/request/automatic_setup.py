@@ -35,7 +35,7 @@ def set_up(name: str, not_found: ModelNotFound) -> None:
     this name and it is none of a model elsewhere, or the caller may not have any fetched.
     """
     if id := _job_for(name):
-        _wait(_jobs(), id, name)
+        _wait(current.jobs(), id, name)
         return
     if not _is_elsewhere(name):
         raise not_found
@@ -47,21 +47,17 @@ def set_up(name: str, not_found: ModelNotFound) -> None:
             "and an administrator can install it by POST /models/apply.",
             param="model",
         ) from not_found
-    jobs = _jobs()
+    jobs = current.jobs()
     wanted = InstallRequest(id=name, name=references.stored_name(name))
     id = _running_or_failed(jobs, wanted) or jobs.submit(wanted)
     _wait(jobs, id, name)
-
-
-def _jobs() -> Jobs:
-    return Jobs(current.store().database, current.settings())
 
 
 def _job_for(name: str) -> str | None:
     """Return the job that installs a model of this name for anybody, if there is one that the caller may know of."""
     if find_folder_id(current.settings().models_path) is None or not auth.key().may_use(name):
         return None  # the folder has never had a job, so the database need not be asked
-    return next((job.id for job in _jobs().list(unfinished_only=True) if job.name == name), None)
+    return next((job.id for job in current.jobs().list(unfinished_only=True) if job.name == name), None)
 
 
 def _is_elsewhere(name: str) -> bool:
