@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from flask import current_app, request
 
+from localai_flask.gallery.jobs import Jobs
 from localai_flask.metrics.request_record import RequestRecord
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from localai_flask.api.door.places import Places
     from localai_flask.config.registry import Registry
     from localai_flask.gallery.index.galleries import Galleries
-    from localai_flask.gallery.jobs import Jobs
     from localai_flask.keys.watched import WatchedKeys
     from localai_flask.metrics.counts import Counts
     from localai_flask.metrics.in_flight import InFlight
@@ -55,8 +55,6 @@ def galleries() -> Galleries:
 
 def jobs() -> Jobs:
     """The jobs that install models into this server's folder; opens the store at the first call."""
-    from localai_flask.gallery.jobs import Jobs  # it brings the downloader along, which few requests need
-
     return Jobs(store().database, settings())
 
 
