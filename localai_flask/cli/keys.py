@@ -38,7 +38,7 @@ def keys() -> None:
     """Make, list and remove the API keys of a file."""
 
 
-@keys.command()
+@keys.command(short_help="Make a key, and print it once.")
 @click.argument("name")
 @click.option("--admin/--no-admin", default=None, help="Whether it may load, stop and change models as well.")
 @click.option("--models", metavar="NAMES", callback=_names, help="Models that it may use, as in `qwen*,small`.")
