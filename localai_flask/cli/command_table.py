@@ -41,6 +41,20 @@ class CommandTable(click.Group):
         entry = self._found().get(cmd_name)
         return _load(entry) if entry is not None else None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; the refusal of a wrong name has those that are like it, which click does not know."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            if near := get_close_matches(args[0], self.list_commands(ctx)):
+                said = f"{error.message.rstrip('.')}; perhaps {' or '.join(near)} is meant."
+                raise click.UsageError(said, ctx) from None
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; Ctrl-C, where none has its own use for it, ends the program as shells expect."""
         try:

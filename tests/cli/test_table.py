@@ -69,7 +69,10 @@ def test_every_command_has_help_that_fits_a_terminal(name: str) -> None:
 
 
 def test_a_misspelt_command_is_wrong_usage() -> None:
-    assert run("lsit").exit_code == 2
+    result = run("lsit")
+    assert result.exit_code == 2 and "No such command 'lsit'; perhaps list is meant." in result.stderr
+    assert "perhaps search is meant" in run("models", "serch").stderr
+    assert "perhaps" not in run("zzz").stderr
 
 
 def test_columns_are_left_out_where_a_terminal_is_narrow() -> None:
