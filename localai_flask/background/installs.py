@@ -61,7 +61,6 @@ class Installation(threading.Thread):
     def __init__(self, job: StoredJob, settings: Settings):
         super().__init__(name=f"install-{job.id}", daemon=True)
         self.job = job
-        self.cancelled = False
         self.progress = JobProgress("resolving")
         self.ended: Ended | None = None
         self.recorded: JobProgress | None = None
@@ -167,9 +166,7 @@ class Installs:
             self._end(installation, ended, stored)
         elif progress != installation.recorded or now - installation.recorded_at > RENEW_S:
             installation.recorded, installation.recorded_at = progress, now
-            news = stored.record_progress(self._owner, installation.job.id, encode_progress(progress))
-            if news != "go on":
-                installation.cancelled = news == "cancelled"
+            if stored.record_progress(self._owner, installation.job.id, encode_progress(progress)) != "go on":
                 installation.stopping.set()
 
     def _end(self, installation: Installation, ended: Ended, stored: StoredJobs) -> None:
