@@ -34,7 +34,7 @@ LARGEST_16_BIT = 32760.0
 
 class InputTooLong(ContextOverflow):
     def __init__(self, asked: int, limit: int, trained: int, is_text: bool):
-        """Say it of a text that is embedded, or of a query with a document."""
+        """`is_text` means a text that is embedded, else it is a query with a document."""
         what, field = ("The input has", "input") if is_text else ("The query and a document have", "documents")
         advice = "shorten it, or have it cut by `truncate: true`"
         if limit < trained:

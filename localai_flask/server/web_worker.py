@@ -83,7 +83,7 @@ class Worker(ReadingWorker):
         return True
 
     def _advance_line(self) -> None:
-        """Give those in line their turns, and refuse those whose model has said that it is full.
+        """Admit those in line whose turn it is, and refuse those whose model has said that it is full.
 
         They have no threads as long as they wait, since hundreds of these would take the processor from each other.
         """

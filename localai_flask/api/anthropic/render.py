@@ -58,7 +58,7 @@ def _input(arguments: str) -> dict[str, Any]:
 
 
 def usage(used: Usage, keep_s: int) -> shapes.UsageShape:
-    """Count tokens; what the engine keeps for so many seconds, as the request has asked, counts as written."""
+    """Count tokens; what the engine keeps for a time, as the request has asked, counts as written."""
     details, written = shapes.OutputTokensDetails(used.reasoning_tokens), used.kept_tokens
     computed = used.prompt_tokens - used.cached_tokens
     shape = shapes.UsageShape(computed - written, used.completion_tokens, used.cached_tokens, written, details)

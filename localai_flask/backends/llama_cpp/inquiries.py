@@ -81,7 +81,7 @@ class Inquiries:
             self._embedder.cancel(inquiry_id)
 
     def step(self, streams: int) -> list[Event]:
-        """Compute one batch of texts beside so many running streams; raise `RuntimeError` if the library fails."""
+        """Compute one batch of texts beside a number of running streams; raise `RuntimeError` if the library fails."""
         return [] if self._embedder is None or self._embedder.is_idle else self._embedder.step(streams)
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ class PlainView:
         self._last = ""
 
     def wait(self, text: str) -> None:
-        """Say nothing: what is waited for is no part of the answer."""
+        """Show nothing: what is waited for is no part of the answer."""
 
     def think(self, text: str) -> None:
         """Leave it out."""
