@@ -72,7 +72,7 @@ class Vectorizer(Protocol):
 
 
 class Pacing(Protocol):
-    """Learns how long a token takes, and tells how many the next step may compute beside so many streams."""
+    """Learns how long a token takes, and how many the next step may compute beside a number of streams."""
 
     def budget(self, streams: int) -> int: ...
 
@@ -143,7 +143,7 @@ class Embedder:
         self._waiting.pop(inquiry_id, None)
 
     def step(self, streams: int) -> list[Event]:
-        """Compute one batch, a smaller one if so many streams run beside; raise `RuntimeError` if the library fails."""
+        """Compute one batch, a smaller one beside running streams; raise `RuntimeError` if the library fails."""
         events: list[Event] = []
         budget = self._pace.budget(streams)
         if not streams:

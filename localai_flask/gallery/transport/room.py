@@ -13,7 +13,7 @@ SPARE_BYTES = 16 << 20
 
 
 def check_room(folder: Path, needed: int, name: str) -> None:
-    """Raise `DownloadFailed` unless so many more bytes have room."""
+    """Raise `DownloadFailed` unless the `needed` bytes have room."""
     free = shutil.disk_usage(folder).free
     if needed + SPARE_BYTES > free:
         raise DownloadFailed(

@@ -29,7 +29,7 @@ MOST_GUESSES = 3
 CATCH_UP = 256
 """How many tokens are read at most in one step; a sequence with a longer prompt is guessed for once it is read."""
 MOST_DIFFERENCE, FIRST_COMPARED = 128, 5
-"""What llama.cpp's own programs let two vocabularies differ in: so many at the end, and the first few."""
+"""What llama.cpp's own programs let two vocabularies differ in: the length, and the first few tokens."""
 
 
 @dataclass(eq=False)
@@ -61,7 +61,7 @@ class DraftModel:
         self.model.close()
 
     def propose(self, wanted: dict[Sequence, int]) -> None:
-        """Set the guesses of these sequences, up to so many each."""
+        """Set the guesses of the sequences, for each no more than `wanted` says."""
         active = self._read(wanted)
         while active:
             chosen = [(lane, sequence, token) for lane, sequence, row in active if (token := self._choose(row)) >= 0]

@@ -33,7 +33,7 @@ class HistoryLookup:
     votes: bool = False
 
     def propose(self, wanted: dict[Sequence, int]) -> None:
-        """Set the guesses of these sequences, up to so many each."""
+        """Set the guesses of the sequences, for each no more than `wanted` says."""
         for sequence, count in wanted.items():
             sequence.draft = self.guess(sequence.known_tokens(), count)
 
@@ -79,7 +79,7 @@ class PoolLookup:
         self._learned: WeakKeyDictionary[Sequence, int] = WeakKeyDictionary()
 
     def propose(self, wanted: dict[Sequence, int]) -> None:
-        """Set the guesses of these sequences, up to so many each."""
+        """Set the guesses of the sequences, for each no more than `wanted` says."""
         for sequence, count in wanted.items():
             history = [*sequence.job.prompt_tokens, *sequence.job.output_tokens]
             self._learn(sequence, history)

@@ -28,7 +28,7 @@ class Drafter(Protocol):
         """How many tokens it guesses at most."""
 
     def propose(self, wanted: dict[Sequence, int]) -> None:
-        """Set the guesses of these sequences, up to so many each; none is a good answer."""
+        """Set the guesses of the sequences, for each no more than `wanted` says; none is a good answer."""
 
 
 LOOKUPS: dict[str, Callable[[SpeculationOptions], Drafter]] = {
