@@ -16,7 +16,7 @@ from localai_flask.config.model_yaml.editing import changed_text
 from localai_flask.config.model_yaml.file_reader import Broken
 from localai_flask.config.model_yaml.findings import Finding
 from localai_flask.config.registry import Registry
-from localai_flask.errors import ConfigError, InvalidRequest, ServerConfigError
+from localai_flask.errors import ConfigError, InvalidRequest, ModelNotFound, ServerConfigError
 from localai_flask.settings import Settings
 
 
@@ -39,7 +39,7 @@ def change_model(registry: Registry, config: ModelConfig, changes: Mapping[str, 
     file = _yaml_of(config, registry.settings)
     with editing(file.parent):
         try:
-            text = read_text(file, yamlfile.MOST_BYTES) if file.exists() else _beginning(config)
+            text = _text_of(file, config)
             text = changed_text(file, text, config.name, changes)
             edited, warnings = _check(file, text, config.name, registry.settings)
         except ConfigError as error:
@@ -61,6 +61,15 @@ def _yaml_of(config: ModelConfig, settings: Settings) -> Path:
     if file.exists():
         raise InvalidRequest(f"{file} is there already, and is about another model; edit it by hand.", param="model")
     return file
+
+
+def _text_of(file: Path, config: ModelConfig) -> str:
+    """Return the text to change; raise `ModelNotFound` if the model has been deleted since it was looked up."""
+    if file.exists():
+        return read_text(file, yamlfile.MOST_BYTES)
+    if not Path(config.source).exists():
+        raise ModelNotFound(f"There is no model {config.name!r} any more.", param="model")
+    return _beginning(config)
 
 
 def _beginning(config: ModelConfig) -> str:

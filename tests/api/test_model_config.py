@@ -7,8 +7,12 @@ from typing import Any
 
 import jsonschema
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
+from localai_flask.api import current
+from localai_flask.config.editor import change_model
+from localai_flask.errors import ModelNotFound
 from tests.support.gguf_models import random_llama
 
 YAML = """\
@@ -95,6 +99,26 @@ def test_a_disabled_model_can_be_enabled(client: FlaskClient) -> None:
     assert patch(client, "off", disabled=False)[0] == 200
     answer = client.post("/v1/chat/completions", json={"model": "off", "messages": [{"role": "user", "content": "x"}]})
     assert answer.status_code != 403
+
+
+def test_another_web_worker_may_have_changed_the_folder(client: FlaskClient, app: Flask, models: Path) -> None:
+    random_llama(models / "bare.gguf")
+    client.get("/v1/models")
+    (models / "bare.yaml").write_text("name: bare.gguf\nparameters: {model: bare.gguf}\n")
+    assert patch(client, "bare.gguf", description="mine")[0] == 200
+    with app.app_context():
+        registry = current.registry()
+    config = registry.get("own")
+    (models / "own.yaml").unlink()
+    with pytest.raises(ModelNotFound):
+        change_model(registry, config, {"description": "a ghost"})
+    assert patch(client, "own", description="a ghost")[0] == 404 and not (models / "own.yaml").exists()
+
+
+def test_what_could_not_be_read_again_for_its_length_is_not_written(client: FlaskClient, models: Path) -> None:
+    status, body = patch(client, "own", description="x" * 1_100_000)
+    assert status == 400 and "shorten it" in body["error"]["message"]
+    assert (models / "own.yaml").read_text() == YAML
 
 
 def test_a_bare_file_gets_a_yaml(client: FlaskClient, models: Path) -> None:

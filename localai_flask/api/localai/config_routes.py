@@ -79,6 +79,7 @@ def change_config(model: str) -> Response:
     if not isinstance(changes, dict) or not changes:
         raise InvalidRequest('Send the keys to change, as in {"parameters": {"temperature": 0.2}}.')
     registry = current.registry()
+    registry.refresh()  # another web worker may have given a bare file its YAML, or deleted the model
     edited = change_model(registry, registry.look_up(model), changes)
     return json_response(Changed(_shown(edited.config), [each.text for each in edited.warnings], edited.needs_load))
 

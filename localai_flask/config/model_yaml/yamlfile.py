@@ -172,6 +172,8 @@ def read(file: Path) -> list[Document]:
 
 def read_documents(text: str, file: Path) -> list[Document]:
     """Read the text that a file has, or will have; raise what `read` raises."""
+    if len(text.encode("utf-8", "replace")) > MOST_BYTES:
+        raise ConfigError(f"{file} would be larger than {MOST_BYTES} bytes; shorten it.")
     try:
         content, node = _parse_as_go(text)
     except yaml.MarkedYAMLError as error:
