@@ -106,8 +106,8 @@ class Jobs:
 
     def cancel(self, id: str) -> bool:
         """Have a job given up; what was received is kept. Return whether it had not ended; raise `NotFound`."""
-        stored = self.stored()
-        return stored is not None and not self.get(id).has_ended and stored.cancel(id)
+        job, stored = self.get(id), self.stored()
+        return stored is not None and not job.has_ended and stored.cancel(id)
 
     def stored(self) -> StoredJobs | None:
         """The jobs in the database; None if the folder never had any."""

@@ -119,6 +119,9 @@ class TestApply:
             ({"overrides": {"backend": "echo"}}, 400, "is empty"),
             ({"config_file": "x"}, 400, "`config_file` must be an object"),
             ({"config_file": "a: ["}, 400, "`config_file` is no YAML"),
+            ({"config_file": "? [a]\n: x\n"}, 400, "`config_file` is no YAML"),
+            ({"config_file": "true: x\nbackend: echo"}, 400, "the key True is no text"),
+            ({"config_file": "name: b\nbackend: echo\nparameters: {logit_bias: {5: 1, x: 2}}\n"}, 200, ""),
             ({"config_file": "name: inline\nbackend: echo\n"}, 200, ""),
         ],
     )
@@ -166,6 +169,14 @@ class TestJobs:
         stored.end("me/1", id, "failed", error="no")
         job = client.get(f"/models/jobs/{id}").get_json()
         assert (job["processed"], job["message"], job["error"]) == (True, "error: no", "no")
+
+    def test_a_job_that_there_is_not_cannot_be_cancelled(self, client: FlaskClient) -> None:
+        assert client.post("/models/jobs/none/cancel").status_code == 404
+
+    def test_passwords_of_addresses_are_not_told(self, client: FlaskClient) -> None:
+        applied(client, url="https://me:hidden@example.org/x.gguf?token=hidden")
+        assert "example.org/x.gguf" in client.get("/models/jobs").text
+        assert "hidden" not in client.get("/models/jobs").text
 
     def test_cancel(self, client: FlaskClient) -> None:
         id = applied(client, id="one")

@@ -40,10 +40,22 @@ class Configuration(Mapping):
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(value, str):
             try:
-                value = yamlfile.parse(value)
+                value = _with_text_keys(yamlfile.parse(value))
             except ValueError as error:
                 raise ValidationError(f"is no YAML: {error}.") from None
         return super()._deserialize(value, *args, **kwargs)
+
+
+def _with_text_keys(value: Any) -> Any:
+    """Return what YAML holds with keys as JSON has them; raise `ValueError` for those that it cannot have."""
+    if isinstance(value, list):
+        return [_with_text_keys(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    for key in value:
+        if not isinstance(key, str | int) or isinstance(key, bool):
+            raise ValueError(f"the key {key} is no text")
+    return {str(key): _with_text_keys(each) for key, each in value.items()}
 
 
 class ApplyRequest(StrictSchema):

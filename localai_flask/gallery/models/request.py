@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from localai_flask.gallery.index.entries import EntryFile
+from localai_flask.gallery.transport.remote import shown
 
 SHOWN = 120
 
@@ -33,8 +34,9 @@ class InstallRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
     @property
     def wanted(self) -> str:
-        """What is asked for, in a few words."""
-        return (self.id or self.url or self.name or "a configuration")[:SHOWN]
+        """What is asked for, in a few words, without the passwords and tokens that an address may have."""
+        named = self.id or self.url
+        return ((shown(named) if "://" in named else named) or self.name or "a configuration")[:SHOWN]
 
     @property
     def likeness(self) -> str:
