@@ -44,7 +44,11 @@ def replace_file(file: Path, content: bytes, *, mode: int = 0o600) -> None:
 @contextmanager
 def editing(folder: Path) -> Iterator[None]:
     """Keep others from editing files of a folder meanwhile: by the folder, as the files themselves are replaced."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield
+        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

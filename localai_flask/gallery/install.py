@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from localai_flask.atomic_file import editing
 from localai_flask.gallery.download import fetch_files
 from localai_flask.gallery.errors import Stopped
 from localai_flask.gallery.index.galleries import Galleries
@@ -51,7 +52,8 @@ def install(
         assemble(assembly, settings.models_path, stopped)
     if stopped():
         raise Stopped("The installation was stopped; what was received is kept.")
-    _write(plan, settings)
+    with editing(settings.models_path):
+        _write(plan, settings)
     log.info("model %s is installed from %s", plan.name, plan.record.entry)
     return Installed(plan.name, plan.record.paths, plan.record.note)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from localai_flask.atomic_file import editing
 from localai_flask.config.model_yaml import yamlfile
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ApiError, InvalidRequest, ModelNotFound, NoRoom
@@ -293,6 +295,17 @@ class TestRemoval:
         before = names(settings)
         put(settings, name="thief", overrides=overrides, files=files)
         assert remove_model("thief", settings).files == ("thief.yaml",) and names(settings) - before == set()
+
+    def test_a_change_that_is_under_way_does_not_bring_a_model_back(self, settings: Settings) -> None:
+        file = settings.models_path / "own.yaml"
+        file.write_text("name: own\nbackend: echo\n")
+        with ThreadPoolExecutor(1) as others:
+            with editing(settings.models_path):
+                removal = others.submit(remove_model, "own", settings)
+                with pytest.raises(TimeoutError):
+                    removal.result(0.2)
+                assert file.exists()
+            assert removal.result(30).files == ("own.yaml",)
 
     def test_yaml_of_others_is_no_file_of_a_model(self, settings: Settings) -> None:
         folder = settings.models_path

@@ -14,6 +14,7 @@ from localai_flask.api.localai.gallery_routes import job_started
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.body import decode_json, read_body
 from localai_flask.api.request.parsing import Blueprint
+from localai_flask.atomic_file import editing
 from localai_flask.config import references
 from localai_flask.config.files.listing import is_yaml
 from localai_flask.config.model import ModelConfig
@@ -129,7 +130,8 @@ def _posted_yaml() -> str:
 
 
 def _written(config: ModelConfig, file: Path, text: str) -> Response:
-    records.write_whole(names.check_place(current.settings().models_path, file.name), text)
+    with editing(file.parent):
+        records.write_whole(names.check_place(current.settings().models_path, file.name), text)
     current.registry().refresh()
     said = f"The model {config.name} is written; requests from now on go by it."
     return json_response(shapes.Configured(True, said, file.name, config.name))

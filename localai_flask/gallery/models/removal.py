@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from localai_flask.atomic_file import editing
 from localai_flask.config.files.listing import is_yaml
 from localai_flask.config.registry import Registry
 from localai_flask.errors import InvalidRequest, ModelNotFound
@@ -33,19 +34,21 @@ def remove_model(name: str, settings: Settings) -> Removed:
     Raises `ModelNotFound`, and `InvalidRequest` for one that stands in a file with others.
     """
     folder = settings.models_path.absolute()
-    registry = Registry(settings)
-    source = find_source(name, registry, folder)
-    own, others = used_by(name, registry, folder), used_by_others(name, registry, folder)
-    removed, kept = [], []
-    if is_yaml(source):
-        _delete(source)
-        removed.append(source.name)
-    for path in own:
-        if others.has(path):
-            kept += [path] if (folder / path).exists() else []
-        elif _delete_below(folder, path):
-            removed.append(path)
-    _delete(records.path_of(folder, name))
+    removed: list[str] = []
+    kept: list[str] = []
+    with editing(folder):  # else a change of its YAML that is under way would write it again
+        registry = Registry(settings)
+        source = find_source(name, registry, folder)
+        own, others = used_by(name, registry, folder), used_by_others(name, registry, folder)
+        if is_yaml(source):
+            _delete(source)
+            removed.append(source.name)
+        for path in own:
+            if others.has(path):
+                kept += [path] if (folder / path).exists() else []
+            elif _delete_below(folder, path):
+                removed.append(path)
+        _delete(records.path_of(folder, name))
     log.info("model %s is deleted: %s%s", name, ", ".join(removed), f"; kept {', '.join(kept)}" if kept else "")
     return Removed(name, tuple(removed), tuple(kept))
 
