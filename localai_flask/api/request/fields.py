@@ -191,10 +191,6 @@ def one_of(*choices: str) -> marshmallow.validate.OneOf:
     return marshmallow.validate.OneOf(choices, error=f"must be one of: {', '.join(choices)}.")
 
 
-def at_most(count: int) -> marshmallow.validate.Length:
-    return marshmallow.validate.Length(max=count, error=f"may have at most {count} entries.")
-
-
 def not_empty(message: str = "must not be empty.", most: int | None = None) -> marshmallow.validate.Length:
     if most is not None:
         message = f"must have between 1 and {most} entries."

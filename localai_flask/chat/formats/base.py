@@ -151,8 +151,3 @@ class ToolFormat:
     """None: calls can be read, but not enforced."""
     frames_text: bool = False
     """The markers stand around plain text too, so that they are read whether there are tools or not."""
-
-
-def flexible(text: str) -> str:
-    """Return the pattern for a text in which white space may differ."""
-    return r"\s*".join(regex.escape(part) for part in text.split()) if text.strip() else r"\s*"
