@@ -24,13 +24,15 @@ from localai_flask.backends.transformers.tokens import Tokens as Tokenizer
 from localai_flask.config import traits
 from localai_flask.config.files.snapshot import read_snapshot
 from localai_flask.config.model import EngineConfig
-from localai_flask.errors import ConfigError, ModelLoadFailed
+from localai_flask.errors import ConfigError
 from localai_flask.generation import ModelInfo
 from localai_flask.inquiry import Embed, Question
 
 BATCH_TOKENS = 2048
 SIDE_BY_SIDE = 64
 EUCLIDEAN = 2
+POOLER = "pooler."
+"""How the names of BERT's pooler begin, which many files leave out; it makes nothing that is used here."""
 
 
 class Encoder:
@@ -124,7 +126,8 @@ def load_encoder(config: EngineConfig, progress: LoadProgress, kind: Any) -> Loa
     folder = loading.check_folder(config)
     loading.prepare(config, folder, progress)
     device = choose_device(config)
-    tokenizer, model = loading.read_tokenizer(config, folder), _read_model(config, folder, device, kind)
+    tokenizer = loading.read_tokenizer(config, folder)
+    model = loading.read_weights(config, folder, device, kind, unused=POOLER)
     progress(0.95)
     snapshot = read_snapshot(folder)
     trained = min(snapshot.trained_context or traits.DEFAULT_CONTEXT, tokenizer.model_max_length)
@@ -154,27 +157,3 @@ def describe(loaded: LoadedEncoder, capability: str) -> ModelInfo:
         memory_bytes=sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()]),
         description=loading.describe_model(model),
     )
-
-
-def _read_model(config: EngineConfig, folder: Path, device: torch.device, kind: Any) -> Any:
-    try:
-        model, report = kind.from_pretrained(
-            folder,
-            dtype=loading.choose_dtype(config, device),
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-        model.to(device)
-    except torch.OutOfMemoryError as error:
-        raise loading.out_of_memory(config, device) from error
-    except loading.UNREADABLE as error:
-        raise ModelLoadFailed(f"Model {config.name}: cannot load {folder}: {loading.first_line(error)}") from error
-    # BERT's pooler, which many files leave out, makes nothing that is used here.
-    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
-    if missing:
-        raise ModelLoadFailed(
-            f"Model {config.name}: {len(missing)} weights are missing in {folder}, such as {missing[0]}; "
-            "download it again."
-        )
-    return model.eval()

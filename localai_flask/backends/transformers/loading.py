@@ -79,7 +79,8 @@ def load_model(config: EngineConfig, progress: LoadProgress) -> LoadedModel:
     folder = check_folder(config)
     prepare(config, folder, progress)
     tokenizer = read_tokenizer(config, folder)
-    model = read_weights(config, folder, device)
+    model = read_weights(config, folder, device, transformers.AutoModelForCausalLM)
+    check_batching(model)
     progress(0.95)
     cache = size_cache(config, model, sequences, cache_bytes)
     tokens = Tokens(tokenizer, model.get_input_embeddings().num_embeddings, end_tokens(model, tokenizer))
@@ -150,10 +151,13 @@ def read_ahead(folder: Path, progress: LoadProgress) -> None:
                 progress(0.8 * done / total)
 
 
-def read_weights(config: EngineConfig, folder: Path, device: torch.device) -> Any:
-    """Make the model in the wanted number format; raises `ModelLoadFailed` also if the files lack a weight."""
+def read_weights(config: EngineConfig, folder: Path, device: torch.device, kind: Any, unused: str = "") -> Any:
+    """Make a model of one of the library's kinds, in the wanted number format.
+
+    Raises `ModelLoadFailed`, also if the files lack a weight, unless its name begins with `unused`.
+    """
     try:
-        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+        model, report = kind.from_pretrained(
             folder,
             dtype=choose_dtype(config, device),
             local_files_only=True,
@@ -162,23 +166,27 @@ def read_weights(config: EngineConfig, folder: Path, device: torch.device) -> An
         )
         model.to(device)
     except torch.OutOfMemoryError as error:
-        raise out_of_memory(config, device) from error
+        raise _out_of_memory(config, device) from error
     except UNREADABLE as error:
         raise ModelLoadFailed(f"{_about(config)} cannot load {folder}: {first_line(error)}") from error
-    missing = sorted(report["missing_keys"])
+    missing = sorted(name for name in report["missing_keys"] if not (unused and name.startswith(unused)))
     if missing:  # the library would fill them with random numbers
         raise ModelLoadFailed(
             f"{_about(config)} misses {len(missing)} weights in {folder}, such as {missing[0]}; download it again."
         )
+    return model.eval()
+
+
+def check_batching(model: Any) -> None:
+    """Raise `ModelLoadFailed` for a model whose attention takes no paged cache."""
     if not model.is_backend_compatible():  # it would run, and each token would see the wrong others
         raise ModelLoadFailed(
             f"{LIBRARY} cannot batch the architecture {model.config.model_type!r}, as its attention takes no paged "
             "cache; use another model."
         )
-    return model.eval()
 
 
-def out_of_memory(config: EngineConfig, device: torch.device) -> ModelLoadFailed:
+def _out_of_memory(config: EngineConfig, device: torch.device) -> ModelLoadFailed:
     """Return the error for a model that its GPU cannot hold."""
     return ModelLoadFailed(
         f"{_about(config)} cannot put the weights on {device}: they do not fit into {free_bytes(device) >> 20} MiB; "
