@@ -109,13 +109,17 @@ def test_other_grammars(backend: Fronted, constraint: Constraint, pattern: str, 
 
 
 def test_a_trigger_arms_the_constraint(backend: Fronted) -> None:
-    armed = Constraint("regex", "<[ab]{3}>", trigger=" ")
+    armed = Constraint("regex", "<[ab]{3}>", trigger="e")
+    held = 0
     for text, _ in run(
         backend, *(SamplingParams(temperature=1.0, seed=s, max_tokens=60, constraint=armed) for s in range(6))
     ):
-        pieces = text.split(" ")[1:]
-        assert all(re.match("<[ab]{3}>", piece) for piece in pieces[:-1])
-        assert any(re.match("<[ab]{3}>", piece) for piece in pieces) or len(pieces) <= 1
+        pieces = text.split("e")[1:]
+        if pieces and len(pieces[-1]) < len("<aaa>"):  # cut by the limit
+            pieces.pop()
+        assert all(re.match("<[ab]{3}>", piece) for piece in pieces)
+        held += len(pieces)
+    assert held >= 4
 
 
 def test_neighbours_are_free(backend: Fronted) -> None:
