@@ -90,7 +90,7 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
-        """Load the model and tell what it is.
+        """Load the model and return what it is.
 
         Raises `ConfigError` or `ModelLoadFailed` with one sentence that names the cause and what to do.
         """

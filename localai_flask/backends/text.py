@@ -37,7 +37,7 @@ class TextStream:
         self._held = ""
 
     def feed(self, piece: bytes) -> str:
-        """Take the next bytes and give the text that is safe to release, often none.
+        """Take the next bytes and return the text that is safe to release, often none.
 
         Bytes that can never become UTF-8 turn into U+FFFD at once.
         """

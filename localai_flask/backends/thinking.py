@@ -1,4 +1,4 @@
-"""How long a model may think: counts the tokens of its thinking and tells when, and with what, it has to end.
+"""How long a model may think: counts the tokens of its thinking and finds when, and with what, it has to end.
 
 Shared by all engines, one `ThinkingWatch` per sequence. Knows bytes and counts, neither vocabularies nor grammars.
 """

@@ -41,7 +41,7 @@ def require_key() -> None:
 
 
 def require_all_models() -> None:
-    """Raise `AdminRequired` for a key of some models only: what is told of all would name the others to it."""
+    """Raise `AdminRequired` for a key of some models only: an answer about all would name the others to it."""
     if key().model_filter is not None:
         raise AdminRequired(f"{request.method} {request.path} is about all models, and this key may use some only.")
 

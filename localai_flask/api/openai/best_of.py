@@ -11,7 +11,7 @@ from localai_flask.sampling_params import SamplingParams
 
 
 def judged(params: SamplingParams) -> SamplingParams:
-    """Have the engine tell the log-probabilities by which answers are judged."""
+    """Have the engine return the log-probabilities by which answers are judged."""
     return params if params.top_logprobs is not None else msgspec.structs.replace(params, top_logprobs=0)
 
 

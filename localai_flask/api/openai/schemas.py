@@ -38,7 +38,7 @@ TEXT_ONLY = "asks for audio, but this server speaks text only."
 
 
 class Logprobs(Either):
-    """Whether to tell log-probabilities, as chats have it, or of how many alternatives, as completions have it."""
+    """Whether to return log-probabilities, as chats ask, or for how many alternatives, as completions ask."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool | int:
         if isinstance(value, bool):
@@ -59,7 +59,7 @@ class ChatRequest(StreamingRequest, ThinkingFields, ToolFields, ClientFields):
     top_logprobs = Whole(0, MAX_TOP_LOGPROBS)
     add_generation_prompt = Flag(metadata={"description": "false: the prompt ends with the last message."})
     continue_final_message = Flag(
-        load_default=False, metadata={"description": "Have the model go on with the last message, its own."}
+        load_default=False, metadata={"description": "Have the model continue the last message, its own."}
     )
     metadata = Mapping()
     audio = Refused(TEXT_ONLY)
@@ -146,7 +146,7 @@ def _paired(messages: list[Message]) -> tuple[Message, ...]:
 
 
 def _check_continues(data: dict[str, Any], wanted: Wanted) -> None:
-    """Raise `ValidationError` if the last message is none that the model could go on with."""
+    """Raise `ValidationError` if the last message is none that the model could continue."""
     last = data["messages"][-1]
     if data.get("add_generation_prompt"):
         raise invalid("continue_final_message", "is not possible together with `add_generation_prompt`.")

@@ -73,7 +73,7 @@ class Duration(fields.Field):
 
 
 class Many(fields.List):
-    """A list, of which the first wrong entry is told: a million of them would take minutes."""
+    """A list, of which the first wrong entry is reported: a million of them would take minutes."""
 
     default_error_messages = {**COMMON, "invalid": "must be a list.", "many": "may have at most {most} entries."}
 

@@ -63,7 +63,7 @@ class WaitingFields(RequestSchema):
 class ProgressFields(WaitingFields):
     return_progress = Flag(
         load_default=False,
-        metadata={"description": "Tell in the stream how far loading, waiting and the prompt are, as llama-server."},
+        metadata={"description": "Report in the stream how far loading, waiting and the prompt are, as llama-server."},
     )
 
 

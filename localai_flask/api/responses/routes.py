@@ -220,7 +220,7 @@ def count_input_tokens(context: Context) -> Response:
 @bp.doc(operationId="compactResponse")
 @takes_place
 def compact(context: Context) -> Response:
-    """Make a conversation short, to go on with"""
+    """Make a conversation shorter, so that it can be continued"""
     _, config = chosen_model("chat", context.model)
     items = input_items.all_items(context, input_items.with_references_resolved(context.items))
     return json_response(encode(compacting.compacted(context, items, config)))

@@ -109,7 +109,7 @@ class IncompleteDetails(msgspec.Struct):
 
 
 class ResponseError(msgspec.Struct):
-    """What ended a response; `code` is one of OpenAI's few words, and `type` tells more."""
+    """What ended a response; `code` is one of OpenAI's few words, and `type` is our own."""
 
     code: str
     message: str

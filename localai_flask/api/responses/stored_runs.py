@@ -35,7 +35,7 @@ def read_call(claimed: Claimed) -> ResponseCall:
 
 
 def continue_writer(claimed: Claimed, told: Sequence[StoredEvent]) -> ResponseWriter:
-    """Go on with a response from where its events end."""
+    """Return a writer that continues a response from where its events end."""
     response = msgspec.json.decode(claimed.body, type=shapes.Response)
     writer = ResponseWriter(response, WritingOptions(), claimed.next_sequence)
     if claimed.begun:
@@ -44,7 +44,7 @@ def continue_writer(claimed: Claimed, told: Sequence[StoredEvent]) -> ResponseWr
 
 
 def begin_anew(claimed: Claimed) -> ResponseWriter:
-    """Begin anew a response that cannot be read, so that it can be told to have failed."""
+    """Return a writer that begins a response anew which cannot be read, so that it can end as failed."""
     response = shapes.Response(
         id=claimed.id,
         created_at=int(time.time()),

@@ -1,4 +1,4 @@
-"""The tools of Open Responses' requests: which the model gets, under what names, and how its calls of them are told.
+"""The tools of Open Responses' requests: which the model gets, and under what names.
 
 Functions and custom tools are run by the client, and so are the shells and the patches whose calls have types of their
 own. What OpenAI's servers would run is left out of the prompt; a response header lists it.

@@ -15,7 +15,7 @@ from localai_flask.generation import Progress, PromptLogprobs, Started
 from localai_flask.pool.messages import Queued
 
 Report = dict[str, Any]
-"""What is told, by the names under which it stands in a chunk or an event."""
+"""What is reported, by the names under which it stands in a chunk or an event."""
 Waits = Queued | Progress
 """What a work yields, beside its events, to those who ask."""
 

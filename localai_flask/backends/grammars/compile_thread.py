@@ -1,4 +1,4 @@
-"""The thread that compiles grammars, so that an engine goes on with its other requests meanwhile.
+"""The thread that compiles grammars, so that an engine computes its other requests meanwhile.
 
 llguidance lets go of the interpreter's lock while it compiles, and goes down a grammar's rules by recursion: where the
 stack is too small for a long chain of rules, the process dies.

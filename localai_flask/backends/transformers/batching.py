@@ -56,7 +56,7 @@ class Batcher:
         self._manager.cancel_request(key)
 
     def collect(self, wait_s: float) -> tuple[list[GenerationOutput], bool]:
-        """Take what was made, waiting for the first, and tell whether more may come."""
+        """Take what was made, waiting for the first; return it, and whether more may come."""
         alive: bool = self._manager.is_running()  # asked first: a thread that ends afterwards has delivered all it made
         outputs = []
         output = self._manager.get_result(timeout=wait_s)

@@ -12,7 +12,7 @@ from localai_flask.generation import Prompt, ThinkingBudget
 
 
 class LimitedThinking:
-    """Gives the tokens that end a sequence's thinking when its budget is used up."""
+    """The tokens that end a sequence's thinking when its budget is used up."""
 
     def __init__(self, budget: ThinkingBudget, tokens: Tokens, preserved: Iterable[str]):
         """`preserved` names the control tokens that are text here, as thinking's marks may be."""

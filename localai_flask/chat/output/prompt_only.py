@@ -9,7 +9,7 @@ from localai_flask.generation import Delta, Finished, FinishReason
 
 
 class PromptOnly:
-    """Says nothing but the end, at a limit of no tokens."""
+    """Reports the end of an answer of no tokens, and nothing else."""
 
     def feed(self, delta: Delta) -> list[Event]:
         return []

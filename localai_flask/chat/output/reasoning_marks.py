@@ -37,7 +37,7 @@ KNOWN_PAIRS: tuple[TagPair, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """How one answer's thinking is told from its content.
+    """How one answer's thinking is distinguished from its content.
 
     `opened` is the pair whose start stands at the end of the prompt, so that the answer begins within it. An answer
     that must have a form may begin with a thought of its own if it `may_begin`. With `is_dropped` the thinking is read

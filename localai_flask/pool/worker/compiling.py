@@ -1,4 +1,4 @@
-"""Requests for which another thread makes something first, while the engine goes on with those beside them."""
+"""Requests for which another thread makes something first, while the engine computes others."""
 
 from __future__ import annotations
 

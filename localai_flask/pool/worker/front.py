@@ -206,7 +206,7 @@ class Front:
             self._publish(channel, answers)
 
     def expire(self, backend: Backend) -> None:
-        """End the requests whose time is over, and tell how far they had come."""
+        """End the requests whose time is over, with an error that says how far they had come."""
         now = time.monotonic()
         if now < self._first_deadline:
             return

@@ -1,4 +1,4 @@
-"""Making a conversation short, to go on with."""
+"""Making a conversation shorter, so that it can be continued."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class Candidates:
         return float(np.partition(highest, self.blocks - count)[self.blocks - count])
 
     def mass(self, row: Row, highest: float, distance: float) -> tuple[float, float]:
-        """Add up the weights of the tokens this near to the highest logit; and tell what the others' may be at most."""
+        """Return the sum of the weights of the tokens this near to the highest logit, and the most that others have."""
         np.greater_equal(row, highest - distance, out=self._is_chosen)
         count = np.count_nonzero(self._is_chosen)
         if 4 * count > self.size:

@@ -152,7 +152,7 @@ class Scheduler:
         return chunks
 
     def commit(self, chunk: Chunk) -> bool:
-        """Record that a chunk was computed; tell whether it was the prompt's last, to be sampled from."""
+        """Record that a chunk was computed; return whether it was the prompt's last, to be sampled from."""
         sequence = chunk.sequence
         sequence.slot.extend(chunk.tokens)
         self._cache.note(sequence.slot, len(sequence.prompt))

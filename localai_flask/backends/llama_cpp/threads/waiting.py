@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 
 STEPS = 6
-"""How many steps of one kind tell how long they take in one way."""
+"""How many steps of one kind are timed in one way."""
 SOON_S, LATE_S = 2.0, 16.0
 """Time from one comparison to the next: at first and after a change, and at most; it doubles while nothing changes."""
 WORTH_IT = 0.95
