@@ -62,7 +62,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     mirostat_eta: Annotated[float, _about("How fast Mirostat learns.", ge=0, le=1000)] = 0.1
     adaptive_target: Annotated[float, _about("Prefers tokens near this probability; -1: off.", ge=-1, le=1)] = -1.0
     adaptive_decay: Annotated[float, _about("How long adaptive-p remembers.", ge=0, le=0.99)] = 0.9
-    dry_multiplier: Annotated[float, _about("Lowers what goes on with a repetition; 0: off.", ge=0, le=1000)] = 0.0
+    dry_multiplier: Annotated[float, _about("Lowers what would continue a repetition; 0: off.", ge=0, le=1000)] = 0.0
     dry_base: Annotated[float, _about("How fast that grows with the repetition.", ge=1, le=1000)] = 1.75
     dry_allowed_length: Annotated[int, _about("How long a repetition may be.", ge=0)] = 2
     dry_penalty_last_n: Annotated[int, _about("How many of the last tokens DRY searches; -1: all.", ge=-1)] = -1
