@@ -15,7 +15,7 @@ from localai_flask.config.model_yaml import yamlfile
 from localai_flask.config.model_yaml.key_fates import RENAMED
 from localai_flask.config.model_yaml.keypaths import KeyPath, dotted
 from localai_flask.config.model_yaml.schema import FILLED_IN
-from localai_flask.config.model_yaml.variants import KEY as VARIANTS
+from localai_flask.config.model_yaml.variants import find_document
 from localai_flask.config.model_yaml.yamlfile import Document
 from localai_flask.setting_fields import PREFIX
 from localai_flask.settings import Settings
@@ -63,16 +63,7 @@ def _leaves(value: Mapping[str, Any], path: KeyPath) -> Iterator[tuple[KeyPath, 
 def _document_of(config: ModelConfig) -> Document | None:
     """Read a model's YAML again; None for a bare file, and where it is not as it was."""
     source = Path(config.source)
-    if not is_yaml(source):
-        return None
-    base, _, variant = config.name.rpartition(":")
-    for document in yamlfile.read(source):
-        name = str(document.content.get("name") or source.stem)
-        if name == config.name:
-            return document
-        if name == base and variant in (document.content.get(VARIANTS) or {}):
-            return document._replace(overlay=(VARIANTS, variant))
-    return None
+    return find_document(yamlfile.read(source), config.name) if is_yaml(source) else None
 
 
 def _origin(path: KeyPath, value: Any, config: ModelConfig, document: Document | None, settings: Settings) -> str:

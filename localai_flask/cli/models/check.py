@@ -68,13 +68,12 @@ def _of_options(config: ModelConfig) -> list[Finding]:
     from localai_flask.config.model_yaml import yamlfile
     from localai_flask.config.model_yaml.findings import Finding
     from localai_flask.config.model_yaml.keypaths import dotted
+    from localai_flask.config.model_yaml.variants import find_document
 
     source = Path(config.source)
     has_engine = is_yaml(source) and not (config.alias or config.variant_of)
     notes = backends.check(config) if has_engine else []
-    documents = yamlfile.read(source) if notes else []
-    names = [str(each.content.get("name") or source.stem) for each in documents]
-    lines = documents[names.index(config.name)] if config.name in names else None
+    lines = find_document(yamlfile.read(source), config.name) if notes else None
     return [
         Finding(
             config.source,

@@ -7,7 +7,7 @@ no load.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from msgspec import structs
@@ -52,6 +52,18 @@ def documents_of(document: Document, name: str) -> Iterator[tuple[str, Document]
         full_name = f"{name}:{word}"
         content = laid_over(base, changes) | {"name": full_name}
         yield full_name, document._replace(content=content, overlay=path)
+
+
+def find_document(documents: Iterable[Document], name: str) -> Document | None:
+    """Return the document of a file in which the model or variant of this name stands; None if none has it."""
+    base, _, variant = name.rpartition(":")
+    for document in documents:
+        found = str(document.content.get("name") or document.file.stem)
+        if found == name:
+            return document
+        if found == base and variant in (document.content.get(KEY) or {}):
+            return document._replace(overlay=(KEY, variant))
+    return None
 
 
 def laid_over(base: Mapping[Any, Any], changes: Mapping[Any, Any]) -> dict[Any, Any]:
