@@ -20,7 +20,7 @@ from localai_flask.config.sampler_order import read_samplers, with_samplers
 from localai_flask.errors import InvalidRequest
 from localai_flask.sampling_params import LONGEST_TEXTS, SamplingParams, wanted_fields
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("gunicorn.error")
 
 HOUSE: Mapping[str, Any] = {"temperature": 0.8, "min_p": 0.05}
 """Where nobody says: what llama.cpp's own programs take (`common_params_sampling`), as far as the engines have not."""

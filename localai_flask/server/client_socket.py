@@ -8,7 +8,7 @@ import socket
 import struct
 from typing import Any
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("gunicorn.error")
 
 SLOWEST = 16 * 1024
 """Bytes a second that a client takes at least, beyond its time."""

@@ -16,7 +16,7 @@ from localai_flask.config.files.bounded import open_regular
 from localai_flask.config.files.gguf import MAGIC
 from localai_flask.errors import ConfigError, ServerConfigError
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("gunicorn.error")
 
 MOST_DEPTH = 4
 """Folders below the models folder, one in the other: publisher, model, quantization, and one to spare."""

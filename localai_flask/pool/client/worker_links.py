@@ -18,7 +18,7 @@ from localai_flask.pool.messages import Answer, Cancel, Command, Message
 from localai_flask.pool.outbox import Outbox
 from localai_flask.pool.protocol import WorkerAddress, WorkerLoad
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("gunicorn.error")
 
 CONNECT_S = 1.0
 """How long a worker may take to accept a connection, before it counts as gone."""
