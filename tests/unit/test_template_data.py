@@ -147,6 +147,9 @@ def test_what_templates_without_a_place_for_it_still_get_to_read() -> None:
     assert (
         prompt(pythonic, messages=(USER, called)).prompt.text == "So\n<|tool_call_start|>[f(a=True)]<|tool_call_end|>"
     )
+    numbered = "{# tools <|START_ACTION|> tool_name #}" + last
+    written = '{"tool_call_id": "0", "tool_name": "f", "parameters": {"a": true}}'
+    assert written in prompt(numbered, messages=(USER, called)).prompt.text
 
 
 def test_tools_for_careless_templates() -> None:

@@ -145,10 +145,11 @@ def _written(calls: tuple[ToolCall, ...], tools: ToolFormat | None) -> str:
         return "\n".join(map(hermes.write_call, calls))
     block, form = notation.block, notation.call
     texts = []
-    for call in calls:
+    for number, call in enumerate(calls):
+        before, between = (part.replace("{number}", str(number)) for part in (form.before, form.between))
         name = msgspec.json.encode(call.name).decode() if form.is_json else call.name
         arguments = call.arguments or "{}"
         if is_paired and isinstance(values := _parsed(arguments), dict):
             arguments = ", ".join(f"{key}={value!r}" for key, value in values.items())
-        texts.append(form.before + name + form.between + arguments + form.after)
+        texts.append(before + name + between + arguments + form.after)
     return block.opening + block.joint.join(texts) + block.closing
