@@ -16,8 +16,10 @@ pytest.importorskip("transformers")
 import safetensors.torch
 import torch
 import transformers
+from huggingface_hub import constants
 
 from localai_flask.backends.base import Inquiry
+from localai_flask.backends.transformers import encoding
 from localai_flask.backends.transformers.engine import TransformersBackend
 from localai_flask.config.model import ModelConfig, Parameters
 from localai_flask.errors import ConfigError, ModelLoadFailed
@@ -200,3 +202,17 @@ def test_tokens_and_back(load: Load, folders: dict[str, Path], config: dict[str,
     assert b"".join(found.pieces) == "<|im_start|>été".encode() and found.tokens[0] == 1
     assert now(Detokenize(found.tokens)) == Detokenized("<|im_start|>été")
     assert now(Tokenize(Prompt("", add_bos=False))) == Tokenized([])
+
+
+def test_nothing_is_fetched_while_a_folder_is_read(
+    load: Load, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    read = encoding.read_modules
+    monkeypatch.setattr(
+        encoding, "read_modules", lambda *given: (seen.append(constants.is_offline_mode()), read(*given))[1]
+    )
+    before = constants.is_offline_mode()
+    load(folders["bert"], embeddings=True)
+    assert seen == [True]
+    assert constants.is_offline_mode() == before

@@ -122,3 +122,14 @@ def test_checking_brings_no_library():
         "print([m for m in ('numpy', 'llama_cpp', 'torch', 'transformers') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_checking_leaves_the_environment_as_it_is():
+    """The process may fetch models from the hub afterwards, and so may its children."""
+    code = (
+        "import os; before = dict(os.environ); from localai_flask import backends;"
+        "from localai_flask.config.model import ModelConfig;"
+        "[backends.check(ModelConfig(name='m', backend=name)) for name in backends.BACKENDS];"
+        "print(set(os.environ.items()) ^ set(before.items()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

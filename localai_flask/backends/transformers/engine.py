@@ -23,6 +23,7 @@ from localai_flask.backends.transformers.batching import Batcher
 from localai_flask.backends.transformers.encoding import load_embedder
 from localai_flask.backends.transformers.grammar import TokenGrammars
 from localai_flask.backends.transformers.loading import load_model
+from localai_flask.backends.transformers.offline import offline
 from localai_flask.backends.transformers.ranking import load_ranker
 from localai_flask.backends.transformers.sampling import TokenSampler, check_sampling
 from localai_flask.backends.transformers.thinking import LimitedThinking
@@ -63,6 +64,10 @@ class TransformersBackend(Backend):
     """Runs the causal language model of a local folder, several requests at once."""
 
     def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
+        with offline():
+            return self._load(config, progress)
+
+    def _load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
         self.name = config.name
         self.running: dict[str, Sequence] = {}
         self.broken = ""
