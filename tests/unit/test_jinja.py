@@ -106,6 +106,21 @@ BIG = "{% set big = 'x' * 9999999 %}"
         DOUBLED % ("[1]", "[ns.x, ns.x]") + "{{ [ns.x] in [ns.x, ns.x] }}",
         DOUBLED % ("[1]", "[ns.x, ns.x]") + "{{ [ns.x, ns.x] | sort }}",
         DOUBLED % ("[1]", "[ns.x, ns.x]") + "{{ [ns.x, ns.x] | max }}",
+        DOUBLED % ("[1]", "[ns.x, ns.x]") + "{{ ns.x == ns == 1 }}",
+        DOUBLED % ("[1]", "[ns.x, ns.x]") + "{{ [1].count(ns.x) }}",
+        DOUBLED % ("[1]", "[ns.x, ns.x]") + "{{ raise_exception(ns.x) }}",
+        *(
+            DOUBLED % ("(1,)", "(ns.x, ns.x)") + hashed
+            for hashed in (
+                "{{ {ns.x: 1} }}",
+                "{{ {'a': 1}[ns.x] }}",
+                "{{ {'a': 1}.get(ns.x) }}",
+                "{{ dict([(ns.x, 1)]) }}",
+                "{{ namespace([(ns.x, 1)]) }}",
+                "{{ [ns.x] | unique | list }}",
+                "{{ [ns.x] | groupby(0) }}",
+            )
+        ),
     ],
 )
 def test_size_is_bounded(template: str) -> None:

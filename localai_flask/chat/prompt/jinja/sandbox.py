@@ -25,6 +25,7 @@ from jinja2.exceptions import SecurityError
 from localai_flask.chat.prompt.jinja import allowed, bounds
 
 GROWING = frozenset({"append", "pop"})
+COMPARING = frozenset({"count", "index"})
 WIDEST_INDENT = 32
 PASSING = {jinja2.utils._PassArg.context, jinja2.utils._PassArg.eval_context, jinja2.utils._PassArg.environment}
 
@@ -120,7 +121,13 @@ class Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
         owner = getattr(code, "__self__", None)
         if isinstance(owner, str):
             bounds.check_method(getattr(code, "__name__", ""), owner, args, kwargs)
+        if _walks(code, owner):
+            for value in args if isinstance(owner, dict) else (owner, *args):
+                bounds.weigh(value)
         return bounds.checked(super().call(context, code, *args, **kwargs))
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        return super().getitem(obj, bounds.written(argument))
 
     def wrap_str_format(self, value: Any) -> Any:
         write = super().wrap_str_format(value)
@@ -146,6 +153,13 @@ class Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
         return methods is None or attr in methods
 
 
+def _walks(code: Any, owner: Any) -> bool:
+    """Return whether a call hashes, compares or writes out its arguments with all that they hold."""
+    if isinstance(owner, list | tuple):
+        return getattr(code, "__name__", "") in COMPARING
+    return isinstance(owner, dict) or any(code is each for each in (_make_dict, Namespace, _raise_exception))
+
+
 def _context_arguments(code: Any) -> int:
     """Return how many arguments Jinja puts before those of the template."""
     return int(jinja2.utils._PassArg.from_obj(code) in PASSING)
@@ -161,11 +175,20 @@ class _Checks(jinja2.visitor.NodeTransformer):
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
         self.generic_visit(node)
         sides: list[Any] = [node, *node.ops]
-        if not any(isinstance(side.expr, nodes.Const) for side in sides):
+        if len(sides) > 2 or not any(isinstance(side.expr, nodes.Const) for side in sides):
             for side in sides:
-                compared = nodes.EnvironmentAttribute("compared")
-                side.expr = nodes.Call(compared, [side.expr], [], None, None, lineno=node.lineno)
+                side.expr = _compared(side.expr)
         return node
+
+    def visit_Pair(self, node: nodes.Pair) -> nodes.Node:
+        self.generic_visit(node)
+        if not isinstance(node.key, nodes.Const):
+            node.key = _compared(node.key)  # its hash is that of all that it holds
+        return node
+
+
+def _compared(value: nodes.Expr) -> nodes.Expr:
+    return nodes.Call(nodes.EnvironmentAttribute("compared"), [value], [], None, None, lineno=value.lineno)
 
 
 def _to_json(
