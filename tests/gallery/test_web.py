@@ -227,6 +227,8 @@ def test_a_proxy_is_not_asked_for_private_addresses(
             "fd00::1",
             "64:ff9b::7f00:1",
             "2002:7f00:1::",
+            "64:ff9b:1::7f00:1",
+            "::127.0.0.1",
             "localhost",
             "a.localhost",
         ),

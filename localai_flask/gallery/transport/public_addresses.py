@@ -25,12 +25,20 @@ _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 """IPv6 addresses behind which translators reach IPv4 ones (RFC 6052)."""
 
 
+_OWN_TRANSLATED = ipaddress.ip_network("64:ff9b:1::/48")
+"""Those of a network's own translators, which may reach private addresses (RFC 8215)."""
+_COMPATIBLE = ipaddress.ip_network("::/96")
+"""An old form of IPv4 addresses (RFC 4291, 2.5.5.1), which nobody uses in good faith."""
+
+
 def is_public(ip: _IP) -> bool:
     """Return whether anybody on the internet would reach the same machine at an address."""
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
         if ip in _TRANSLATED:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if ip in _OWN_TRANSLATED or ip in _COMPATIBLE:
+            return False
         if inner is not None:
             return is_public(inner)
     return ip.is_global and not ip.is_multicast
