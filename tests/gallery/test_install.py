@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from localai_flask.atomic_file import editing
 from localai_flask.config.model_yaml import yamlfile
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ApiError, InvalidRequest, ModelNotFound, NoRoom
-from localai_flask.gallery.errors import PrivateAddress, Stopped
+from localai_flask.gallery.errors import DownloadFailed, PrivateAddress, Stopped
 from localai_flask.gallery.index.entries import EntryFile
 from localai_flask.gallery.install import Installed, install, is_installed
 from localai_flask.gallery.models import plan, records
@@ -306,6 +307,19 @@ class TestRemoval:
                     removal.result(0.2)
                 assert file.exists()
             assert removal.result(30).files == ("own.yaml",)
+
+    def test_a_folder_that_cannot_be_deleted_is_an_error_of_its_own(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (settings.models_path / "made").mkdir()
+        (settings.models_path / "own.yaml").write_text("name: own\nbackend: echo\nparameters: {model: made}\n")
+
+        def refuse(path: Path) -> None:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(shutil, "rmtree", refuse)
+        with pytest.raises(DownloadFailed, match=r"Cannot delete .*made: Permission denied"):
+            remove_model("own", settings)
 
     def test_yaml_of_others_is_no_file_of_a_model(self, settings: Settings) -> None:
         folder = settings.models_path

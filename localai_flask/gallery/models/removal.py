@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -78,18 +79,20 @@ def _delete_below(folder: Path, path: str) -> bool:
     if not target.parent.resolve().is_relative_to(folder.resolve()) or not (target.exists() or target.is_symlink()):
         return False
     if target.is_dir() and not target.is_symlink():
-        shutil.rmtree(target)
+        _delete(target, shutil.rmtree)
     else:
         _delete(target)
     for parent in target.parents:
         if parent == folder or any(parent.iterdir()):
             break
-        parent.rmdir()
+        _delete(parent, Path.rmdir)
     return True
 
 
-def _delete(path: Path) -> None:
+def _delete(path: Path, delete: Callable[[Path], None] = Path.unlink) -> None:
     try:
-        path.unlink(missing_ok=True)
+        delete(path)
+    except FileNotFoundError:
+        pass
     except OSError as error:
         raise DownloadFailed(f"Cannot delete {path}: {error.strerror}; check the models folder.") from error
