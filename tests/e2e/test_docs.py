@@ -40,7 +40,7 @@ def is_shown_with_its_answer(block: Block) -> bool:
 SHELL = [block for block in read_blocks("sh") if not is_shown_with_its_answer(block)]
 RUN = [block for block in SHELL if not block.excuse]
 EXCUSED = [block for block in SHELL if block.excuse]
-PYTHON = [block for block in read_blocks("python") if not is_shown_with_its_answer(block)]
+PYTHON = [each for each in read_blocks("python") if not (is_shown_with_its_answer(each) or each.excuse)]
 
 
 @pytest.fixture(scope="module")

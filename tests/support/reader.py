@@ -49,6 +49,8 @@ class Reader:
     def __init__(self, root: Path):
         self.home = root / "home"
         self.models = self.home / ".local/share/localai-flask/models"
+        self._made: list[tuple[str, int, int]] | None = None
+        """What the models folder had when it was made."""
         self.checkout = root / "localai-flask"
         self.places = {
             "/path/to/localai/models": str(_localai_folder(root / "localai")),
@@ -89,9 +91,14 @@ class Reader:
         )
 
     def begin_anew(self) -> None:
-        """Make the models folder anew, and the checkout with an environment in it and a file such as people fetch."""
-        shutil.rmtree(self.models, ignore_errors=True)
-        _models_folder(self.models)
+        """Make the models folder anew, and the checkout with an environment in it and a file such as people fetch.
+
+        A folder that nobody has changed stays, as a server needs a moment for files that are new.
+        """
+        if self._made is None or _listing(self.models) != self._made:
+            shutil.rmtree(self.models, ignore_errors=True)
+            _models_folder(self.models)
+            self._made = _listing(self.models)
         shutil.rmtree(self.checkout, ignore_errors=True)
         for name in CHECKOUT:
             source = ROOT / name
@@ -125,6 +132,12 @@ def _models_folder(folder: Path) -> Path:
     shutil.copy(TOY.with_suffix(".yaml"), folder)
     gguf_encoders.random_bert(folder / "reranker.gguf", pooling=4, classes=1)
     return folder
+
+
+def _listing(folder: Path) -> list[tuple[str, int, int]]:
+    """List the files of a folder, with what tells whether they have changed."""
+    found = [(path, path.lstat()) for path in folder.rglob("*")]
+    return sorted((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found if not path.is_dir())
 
 
 def _localai_folder(folder: Path) -> Path:
