@@ -34,7 +34,7 @@ def environment(hub: Hub, tmp_path: Path) -> dict[str, str]:
 
 
 def ask(server: Server, name: str = NAME, key: str = "", **headers: str) -> requests.Response:
-    body = {"model": name, "max_tokens": 4, "messages": [{"role": "user", "content": "Hello"}]}
+    body = {"model": name, "max_tokens": 4, "temperature": 0, "messages": [{"role": "user", "content": "Hello"}]}
     if key:
         headers["Authorization"] = f"Bearer {key}"
     return requests.post(f"{server.url}/v1/chat/completions", json=body, headers=headers)
