@@ -34,7 +34,7 @@ def environment(hub: Hub, tmp_path: Path) -> dict[str, str]:
 
 
 def ask(server: Server, name: str = NAME, key: str = "", **headers: str) -> requests.Response:
-    body = {"model": name, "max_tokens": 4, "temperature": 0, "messages": [{"role": "user", "content": "Hello"}]}
+    body = {"model": name, "max_tokens": 4, "messages": [{"role": "user", "content": "Hello"}]}
     if key:
         headers["Authorization"] = f"Bearer {key}"
     return requests.post(f"{server.url}/v1/chat/completions", json=body, headers=headers)
@@ -50,7 +50,7 @@ def test_a_model_is_fetched_that_a_request_names(hub: Hub, environment: dict[str
         assert ask(server).status_code == 503
         answered = ask(server, Prefer="wait=60")
         assert answered.status_code == 200, answered.text
-        assert answered.json()["choices"][0]["message"]["content"]
+        assert answered.json()["usage"]["completion_tokens"] >= 1  # what it says is chance
         listed = requests.get(f"{server.url}/models/jobs").json()
         assert len(listed) == 1, listed  # one job for all three requests
         assert "Q8_0: the usual choice" in json.dumps(listed) and "takes about" in json.dumps(listed)
