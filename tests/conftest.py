@@ -1,6 +1,7 @@
 """What holds for all tests: property tests have no deadline, and nobody's own models are in sight."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from localai_flask.config.files.settling import Settling
 # Figures of memory are those of the processor. `CUDA_VISIBLE_DEVICES=0 make test` tries a card all the
 # same: what counts the host's memory fails there.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+# A shell's background job is started with Ctrl-C ignored, and what tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("here", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("here")

@@ -191,7 +191,8 @@ def test_a_real_model_is_pulled_talked_to_and_removed(server: Server, environmen
     chat.expect(pexpect.EOF)
 
     assert run(environment, "rm", SMALL).returncode == 0
-    assert SMALL not in run(environment, "list").stdout
+    # Another web worker looks at the folder once a second.
+    wait_for(lambda: SMALL not in run(environment, "list").stdout, 10)
     assert run(environment, "rm", SMALL).returncode == 4
 
 
