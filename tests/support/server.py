@@ -105,7 +105,13 @@ class Server:
 
     def _settled(self) -> bool:
         assert self.process is not None
-        return self.process.poll() is not None or self.status(self.awaited) == 200
+        return self.process.poll() is not None or (self.status(self.awaited) == 200 and self._has_all_web_workers())
+
+    def _has_all_web_workers(self) -> bool:
+        """Return whether not only the first web worker is there, as tests compare who is there later."""
+        flags = [each.partition("=")[2] for each in self.arguments if each.startswith("--workers=")]
+        wanted = int((flags or [self.environment.get("LOCALAI_WORKERS") or "2"])[0])
+        return "serve" not in self.command or len(self.web_workers()) >= wanted
 
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
