@@ -48,7 +48,7 @@ def test_a_conversation_longer_than_the_context_names_both_numbers(server: Serve
         client.chat.completions.create(model=SMOLLM2, messages=turns, max_tokens=8)  # type: ignore[arg-type]
     error: Any = raised.value.body
     assert error["code"] == "context_length_exceeded" and counted > CONTEXT
-    assert f"has {counted} tokens" in error["message"] and f"holds {CONTEXT}" in error["message"]
+    assert f"context length is {CONTEXT} tokens, but the prompt has {counted}" in error["message"]
 
 
 def test_names_of_the_file_are_names_of_the_model(client: OpenAI) -> None:

@@ -38,13 +38,16 @@ def test_required_models_are_looked_at_again(tmp_path: Path, monkeypatch: pytest
 
 def test_the_manager_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[None] = []
+    ours, usual = Runtime(tmp_path), directory.protocol.connect
 
-    def connect(_: Runtime) -> Any:
+    def connect(runtime: Runtime) -> Any:
+        if runtime is not ours:  # of a thread that another test has left
+            return usual(runtime)
         asked.append(None)
         raise Enough if len(asked) == 3 else RuntimeError("nobody expects this")
 
     monkeypatch.setattr(directory.protocol, "connect", connect)
-    monkeypatch.setattr(directory, "REFRESH_S", 0)
+    monkeypatch.setattr(directory, "REFRESH_S", 0.01)
     with pytest.raises(Enough):
-        DirectoryThread(Runtime(tmp_path)).run()
+        DirectoryThread(ours).run()
     assert len(asked) == 3
