@@ -12,6 +12,15 @@ from marshmallow import ValidationError, fields
 from localai_flask.api.answer.family_words import MESSAGES
 from localai_flask.api.anthropic.blocks import read_text
 from localai_flask.api.anthropic.history import read_conversation, with_thoughts_cleared
+from localai_flask.api.anthropic.options import (
+    EFFORTS,
+    ContextManagement,
+    OutputConfigSchema,
+    OutputFormatSchema,
+    ThinkingSchema,
+    asked_output,
+    thinking_wishes_of,
+)
 from localai_flask.api.anthropic.tools import ToolSchema, shown_tools, tool_changes
 from localai_flask.api.anthropic.volatile import without_volatile_lines
 from localai_flask.api.conversation.tool_choice import Choice, asked_by, chosen_tools
@@ -19,30 +28,25 @@ from localai_flask.api.request.fields import (
     Either,
     Flag,
     Many,
-    Mapping,
     Noted,
     Object,
     Refused,
     RequestSchema,
     Text,
-    Whole,
     not_empty,
     one_of,
 )
 from localai_flask.api.request.foreign.translation import ForeignFields
 from localai_flask.api.request.forms import FormFields, asked_form
-from localai_flask.api.request.parsing import Unsupported
 from localai_flask.api.request.sampling import OF_SENDER, TIER
 from localai_flask.api.request.sampling_fields import SamplingFields, Texts, TokenLimit, asked_sampling
 from localai_flask.api.request.thinking import TemplateFields, ThinkingFields, thinking_wishes
 from localai_flask.api.request.waiting import NO_WISHES, ProgressFields, Waiting, waiting_of
-from localai_flask.chat.constraints.constraint import Wanted, json_form
+from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Conversation, Message
-from localai_flask.generation import Constraint
 
 TEXT_OR_BLOCKS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}
 TOOL_CHOICE = {"oneOf": [{"type": "string", "enum": [*MESSAGES.tool_choices]}, {"type": "object"}]}
-EFFORTS = ("low", "medium", "high", "xhigh", "max")
 TTLS = {"5m": 300, "1h": 3600}
 CACHE_CONTROL = {
     "type": "object",
@@ -119,51 +123,6 @@ class ToolChoiceField(Either):
         return ToolChoiceSchema().load({"type": value} if isinstance(value, str) else value)
 
 
-class ThinkingSchema(RequestSchema):
-    type = Text(required=True, validate=one_of("enabled", "disabled", "adaptive", "between_tools"))
-    budget_tokens = Whole(1)
-    display = Text(validate=one_of("summarized", "omitted"))
-
-
-class OutputFormatSchema(RequestSchema):
-    type = Text(required=True, validate=one_of("json_schema"))
-    schema = Mapping(required=True)
-
-    @marshmallow.post_load
-    def make(self, data: dict[str, Any], **_: Any) -> Constraint:
-        return json_form(data["schema"], "output_config.format.schema")
-
-
-class OutputConfigSchema(RequestSchema):
-    effort = Text(validate=one_of(*EFFORTS))
-    task_budget = Refused("is kept by Anthropic's servers; send `max_tokens`.")
-    format = Object(OutputFormatSchema)
-
-
-class ContextEdit(RequestSchema):
-    """What is taken out of the conversation: here, the thoughts of all turns but the last ones."""
-
-    type = Text(required=True)
-    keep = Either()
-
-    @marshmallow.post_load
-    def make(self, data: dict[str, Any], **_: Any) -> int | None:
-        """Return how many turns keep their thoughts; None for all."""
-        if data["type"] != "clear_thinking_20251015":
-            raise ValidationError({"type": [Unsupported(f"is {data['type']}, which this server does not do.")]})
-        keep = data.get("keep", {"type": "thinking_turns", "value": 1})
-        if keep == "all" or (isinstance(keep, dict) and keep.get("type") == "all"):
-            return None
-        value = keep.get("value") if isinstance(keep, dict) else None
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValidationError({"keep": ["must be `all`, or how many `thinking_turns` to keep, 1 or more."]})
-        return value
-
-
-class ContextManagement(RequestSchema):
-    edits = Many(fields.Nested(ContextEdit), load_default=list)
-
-
 class PromptRequest(ForeignFields, TemplateFields):
     """What becomes the prompt: all that tokens are counted of."""
 
@@ -199,7 +158,7 @@ class PromptRequest(ForeignFields, TemplateFields):
         left_out = tuple(dict.fromkeys(each.type for each in data["tools"] if each.tool is None))
         shown = shown_tools(data["tools"], tool_changes(data["messages"]), choice.names or ())
         tools = chosen_tools(shown, choice, [f"{kind} {HOSTED}" for kind in left_out])
-        config, thinking, wishes = _output_config(data), data.get("thinking", {}), thinking_wishes(data)
+        config, thinking, wishes = asked_output(data), data.get("thinking", {}), thinking_wishes(data)
         if continues := messages[-1].role == "assistant":
             continues = _is_to_be_continued(messages, thinking, config)
         conversation = Conversation(
@@ -207,7 +166,7 @@ class PromptRequest(ForeignFields, TemplateFields):
             tools=tools,
             parallel_tool_calls=None if choice.once is None else not choice.once,
             continued_by="messages" if continues else "",
-            **{**wishes, **_thinking_wishes(thinking, config)},
+            **{**wishes, **thinking_wishes_of(thinking, config)},
         )
         form = config.get("format")
         if form is not None and (other := asked_form(data)) is not None:
@@ -258,18 +217,6 @@ class MessagesRequest(PromptRequest, ThinkingFields, SamplingFields, FormFields,
         return self.call(data, asked=asked, **more)
 
 
-def _output_config(data: dict[str, Any]) -> dict[str, Any]:
-    """Return what is asked of the output; its format has stood in a field of its own before."""
-    config: dict[str, Any] = data.get("output_config", {})
-    for message in data["messages"]:
-        config = {**config, **message.get("output_config", {})}
-    if "output_format" not in data:
-        return config
-    if "format" in config:
-        raise ValidationError({"output_format": ["is not possible together with `output_config.format`."]})
-    return {**config, "format": data["output_format"]}
-
-
 def _keep_s(body: dict[str, Any]) -> int:
     """Return the longest time that a `cache_control` asks for, at any place where Anthropic's API takes one.
 
@@ -306,24 +253,3 @@ def _is_to_be_continued(messages: list[Message], thinking: dict[str, Any], confi
         problem = "is for whole answers, but the last of `messages` has begun this one."
         raise ValidationError({"output_config": {"format": [problem]}})
     return True
-
-
-def _thinking_wishes(thinking: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    """Return what Anthropic's own fields say of thinking, as the arguments of `Conversation`."""
-    wishes: dict[str, Any] = {}
-    if config.get("effort"):
-        wishes["reasoning_effort"] = config["effort"]
-    if (switch := _switch(thinking)) is not None:
-        wishes["enable_thinking"] = switch
-    if "budget_tokens" in thinking:
-        wishes |= {"thinking_budget": thinking["budget_tokens"], "thinking_field": "thinking.budget_tokens"}
-    return wishes
-
-
-def _switch(thinking: dict[str, Any]) -> bool | None:
-    kind = thinking.get("type")
-    if kind == "between_tools":
-        raise ValidationError({"thinking": {"type": [Unsupported("between_tools cannot be asked of local models.")]}})
-    if kind == "enabled" and "budget_tokens" not in thinking:
-        raise ValidationError({"thinking": {"budget_tokens": ["is required."]}})
-    return None if kind is None else kind != "disabled"
