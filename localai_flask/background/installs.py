@@ -26,8 +26,8 @@ from localai_flask.gallery.jobs import JobProgress, Jobs, Phase, encode_progress
 from localai_flask.gallery.models.plan import Plan
 from localai_flask.gallery.models.request import InstallRequest, decode
 from localai_flask.gallery.progress import Progress
-from localai_flask.gallery_settings import parse_preloads
 from localai_flask.settings import Settings
+from localai_flask.settings.galleries import parse_preloads
 from localai_flask.store.database import Database
 from localai_flask.store.jobs import Jobs as StoredJobs
 from localai_flask.store.jobs import StoredJob

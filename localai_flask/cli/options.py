@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from localai_flask import settings_file
-from localai_flask.setting_fields import env_name, render
 from localai_flask.settings import Settings
+from localai_flask.settings import file as settings_file
+from localai_flask.settings.fields import env_name, render
 
 
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:

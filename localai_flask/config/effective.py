@@ -17,8 +17,8 @@ from localai_flask.config.model_yaml.keypaths import KeyPath, dotted
 from localai_flask.config.model_yaml.schema import FILLED_IN
 from localai_flask.config.model_yaml.variants import find_document
 from localai_flask.config.model_yaml.yamlfile import Document
-from localai_flask.setting_fields import PREFIX
 from localai_flask.settings import Settings
+from localai_flask.settings.fields import PREFIX
 
 SERVER_WIDE = ("threads", "context_size", "f16")
 """Keys that a setting of the same name stands in for."""

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from localai_flask import settings_file
 from localai_flask.address import Address
 from localai_flask.pool import announced_settings
 from localai_flask.server import start_checks
-from localai_flask.setting_fields import env_name, render
 from localai_flask.settings import HIDDEN, Settings
+from localai_flask.settings import file as settings_file
+from localai_flask.settings.fields import env_name, render
 
 log = logging.getLogger("gunicorn.error")
 

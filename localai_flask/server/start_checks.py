@@ -17,15 +17,15 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from localai_flask import settings_file
 from localai_flask.address import Address
 from localai_flask.diagnosis.gpus import describe_unused_gpus
 from localai_flask.engine_build.compilers import LINUX_ONLY
 from localai_flask.errors import ConfigError, ServerConfigError
 from localai_flask.keys.file import read as read_keys
 from localai_flask.keys.watched import are_required
-from localai_flask.setting_fields import PREFIX, URL, env_name
 from localai_flask.settings import Settings
+from localai_flask.settings import file as settings_file
+from localai_flask.settings.fields import PREFIX, URL, env_name
 from localai_flask.store.place import default_path, describe_obstacle
 
 STARTER = "`localai-flask serve --starter` fetches a small model to begin with"

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from localai_flask.app import create_app
-from localai_flask.setting_fields import env_name
 from localai_flask.settings import Settings
+from localai_flask.settings.fields import env_name
 from tests.support.nginx import Nginx
 from tests.support.required import need_program
 from tests.support.server import free_port

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from localai_flask.config.model_yaml.key_fates import KEY_FATES
-from localai_flask.setting_fields import env_name, render
 from localai_flask.settings import Settings
+from localai_flask.settings.fields import env_name, render
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 

@@ -15,8 +15,8 @@ from localai_flask.errors import ApiError
 from localai_flask.gallery import errors as gallery_errors
 from localai_flask.gotemplate import errors as template_errors
 from localai_flask.server import refusal
-from localai_flask.setting_fields import URL, env_name
 from localai_flask.settings import Settings
+from localai_flask.settings.fields import URL, env_name
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])

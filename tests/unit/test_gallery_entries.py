@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from localai_flask.gallery.index.entries import EntryFile, GalleryEntry, read_base, read_index
-from localai_flask.gallery_settings import DEFAULT, parse_galleries, parse_preloads
+from localai_flask.settings.galleries import DEFAULT, parse_galleries, parse_preloads
 
 LOCALAI = Path(__file__).parents[1] / "data" / "localai_gallery"
 

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 
 from localai_flask.address import Address
 from localai_flask.cli import main
-from localai_flask.setting_fields import env_name
 from localai_flask.settings import Settings
+from localai_flask.settings.fields import env_name
 
 ROOT = Path(__file__).parents[2]
 FIELDS = dataclasses.fields(Settings)

@@ -11,9 +11,9 @@ import pytest
 from localai_flask.address import Address
 from localai_flask.pool.announced_settings import AnnouncedSettings
 from localai_flask.server.settings_reload import Reload, read_first
-from localai_flask.setting_fields import env_name
 from localai_flask.settings import Settings
-from localai_flask.settings_file import FILE, FROM_FILE, completed, read
+from localai_flask.settings.fields import env_name
+from localai_flask.settings.file import FILE, FROM_FILE, completed, read
 
 LOOPBACK = [Address.parse("127.0.0.1:80")]
 

@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from localai_flask.address import Address
-from localai_flask.setting_fields import URL
 from localai_flask.settings import Settings
+from localai_flask.settings.fields import URL
 
 KEY = "LOCALAI_API_KEY"
 SOCKET_URL = "http://localhost"

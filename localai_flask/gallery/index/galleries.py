@@ -13,8 +13,8 @@ from localai_flask.gallery.index.cache import DocumentCache
 from localai_flask.gallery.index.entries import BaseDocument, GalleryEntry, Index, read_base, read_index
 from localai_flask.gallery.models.names import file_stem
 from localai_flask.gallery.sources import Access
-from localai_flask.gallery_settings import Gallery, parse_galleries
 from localai_flask.settings import Settings
+from localai_flask.settings.galleries import Gallery, parse_galleries
 from localai_flask.store.place import default_path
 
 SHOWN_NAMES = 5

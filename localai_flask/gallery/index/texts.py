@@ -21,7 +21,7 @@ from localai_flask.gallery.sources.offer import RemoteFile
 from localai_flask.gallery.sources.registry_client import Registry
 from localai_flask.gallery.transport.bounded_answers import TooMuch, read_bounded
 from localai_flask.gallery.transport.remote import Remote, open_session, reason_of, shown
-from localai_flask.gallery_settings import SHIPPED
+from localai_flask.settings.galleries import SHIPPED
 
 MOST_BYTES = 32 << 20
 """The longest text; LocalAI's index has 2.5 MB."""

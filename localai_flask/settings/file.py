@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from localai_flask.setting_fields import PREFIX, env_name
 from localai_flask.settings import Settings
+from localai_flask.settings.fields import PREFIX, env_name
 
 FROM_FILE = f"{PREFIX}FLASK_FROM_FILE"
 """The variable that names those which come from the file."""

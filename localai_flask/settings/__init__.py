@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localai_flask.address import Address, check_network
-from localai_flask.gallery_settings import parse_galleries, parse_preloads
-from localai_flask.setting_fields import env_name, parse, read, render, setting
+from localai_flask.settings.fields import env_name, parse, read, render, setting
+from localai_flask.settings.galleries import parse_galleries, parse_preloads
 from localai_flask.sizes import check_budget
 
 LEVELS = ("error", "warning", "info", "debug")
