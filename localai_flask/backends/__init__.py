@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from localai_flask.backends.base import Backend
 from localai_flask.backends.notes import Note
+from localai_flask.config import engines
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError
 
@@ -78,13 +79,6 @@ def _of_packages() -> dict[str, Entry]:
 
 
 BACKENDS = _Engines()
-OF_LOCALAI = frozenset(
-    (
-        *("vllm", "vllm-cpp", "vllm-omni", "sglang", "mlx", "mlx-vlm", "openvino", "autogptq", "exllama", "exllama2"),
-        *("turboquant", "rerankers", "ds4", "bonsai", "bert-embeddings", "cloud-proxy", "local-store"),
-    )
-)
-"""LocalAI's other engines of text, none of which is installed."""
 
 
 def create(name: str) -> Backend:
@@ -123,6 +117,6 @@ def check(config: EngineConfig) -> list[Note]:
 
 def _missing(name: str) -> str:
     here = ", ".join(sorted(BACKENDS))
-    if name in OF_LOCALAI:
+    if name in engines.NOT_HERE:
         return f"the engine of `backend: {name}` is not installed, nor part of this version; the engines are: {here}"
     return f"there is no backend {name!r}; choose one of: {here}"

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import structs
 
+from localai_flask.config import engines
 from localai_flask.config.files.listing import Entry
 from localai_flask.config.files.settling import Settling
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot
@@ -23,26 +24,6 @@ from localai_flask.config.model_yaml.findings import Finding, Refused, fault
 from localai_flask.config.model_yaml.model_reader import Loaded
 from localai_flask.errors import ConfigError, ErrorInfo
 from localai_flask.settings import Settings
-
-BACKEND_ALIASES = {
-    "llama": ("llama-cpp", ""),
-    "go-llama": ("llama-cpp", ""),
-    "llama.cpp": ("llama-cpp", ""),
-    "llama-grpc": ("llama-cpp", ""),
-    "llama-cpp-grpc": ("llama-cpp", ""),
-    "llama-cpp-fallback": ("llama-cpp", ""),
-    "ik-llama": ("llama-cpp", ""),
-    "ik_llama": ("llama-cpp", ""),
-    "ik-llama-cpp": ("llama-cpp", ""),
-    "rwkv": ("llama-cpp", ""),
-    "huggingface-embeddings": ("transformers", "SentenceTransformer"),
-    "sentencetransformers": ("transformers", "SentenceTransformer"),
-    "mamba": ("transformers", "Mamba"),
-}
-"""Older names of backends: the name that is meant, and the `type` that comes with it."""
-
-GGUF_ONLY = frozenset({"rwkv"})
-"""Older names of backends that had files of their own, of which only GGUF is left."""
 
 # The later parts of a split model are loaded through its first, and a projector serves the model beside it.
 _NOT_A_MODEL = re.compile(r"-(?!0*1-)\d+-of-\d+\.gguf$|mmproj[^/]*$", re.IGNORECASE)
@@ -180,17 +161,18 @@ def _is_used(entry: Entry, used: set[PurePosixPath]) -> bool:
 def _finished(config: ModelConfig, source: Path, settings: Settings, settling: Settling) -> ModelConfig:
     """Fill in where a config comes from, the backend that fits its files, and the server's defaults."""
     folder = settings.models_path.absolute()
-    if config.backend in GGUF_ONLY and not config.parameters.model.lower().endswith(".gguf"):
+    name = engines.meant_by(config.backend)
+    if name.suffix and not config.parameters.model.lower().endswith(name.suffix):
         raise ConfigError(
             f"{source}: `backend: {config.backend}` runs GGUF files, and {config.parameters.model} is none; convert it "
             "with llama.cpp's convert_hf_to_gguf.py, or download a .gguf file of the model.",
             param="backend",
         )
-    backend, kind = BACKEND_ALIASES.get(config.backend, (config.backend, ""))
+    backend, kind = name.engine, name.type
     if not backend and not config.alias:
         is_snapshot = (folder / config.parameters.model / "config.json").exists()
         backend = "transformers" if is_snapshot else "llama-cpp"
-    if backend == "transformers":
+    if engines.facts(backend).files == "folder":
         kind = config.type or kind or _kind_of(read_snapshot(folder / config.parameters.model))
     return structs.replace(
         config,

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from localai_flask.config.model import EngineConfig
 
-PROCESS_BYTES = {"transformers": 512 << 20, "echo": 32 << 20}
-"""What a worker takes without a model, by engine."""
-COMPACT_PROCESS_BYTES = 128 << 20
-"""The same for the others."""
 CACHE_SHARES = {"f32": 2.0, "q8_0": 34 / 64, "q5_1": 24 / 64, "q5_0": 22 / 64, "q4_1": 20 / 64, "q4_0": 18 / 64}
 """What a number of the cache takes, beside one of 16 bits."""
-
-
-def process_bytes(backend: str) -> int:
-    return PROCESS_BYTES.get(backend, COMPACT_PROCESS_BYTES)
 
 
 def cache_bytes(config: EngineConfig, context: int, per_token: int) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from localai_flask.config.engines import facts
 from localai_flask.config.files.gguf import inspect
 from localai_flask.config.files.settling import all_parts
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot
@@ -27,10 +28,9 @@ RANK = 4
 ENCODERS = frozenset({"t5", "t5encoder"})
 """Architectures of GGUF files in which an encoder of its own reads the text."""
 VECTOR_TYPES = ("AutoModel", "SentenceTransformer")
-"""What `type` may say in YAML for a model of the transformers backend that makes vectors only."""
+"""What `type` may say in YAML for a folder's model that makes vectors only."""
 RANK_TYPE = "CrossEncoder"
 """The same for one that scores pairs of texts, by sentence-transformers' name."""
-WRITES = frozenset({"generate", "constrain", "end_thinking"})
 PUBLIC_WORDS = {
     "generate": ("chat", "completion", "edit"),
     "embed": ("embeddings",),
@@ -67,7 +67,7 @@ def context_length(config: EngineConfig) -> int | None:
     """Return how many tokens one request may have; None if nothing says."""
     if not config.parameters.model:
         return _as_wanted(config)
-    if config.backend == "transformers":
+    if facts(config.backend).files == "folder":
         return _text_limit(config, read_snapshot(config.model_path))
     header = read_header(config.model_path)
     if header is None:
@@ -85,18 +85,19 @@ def choose_context(wanted: int | None, trained: int) -> int:
 
 def capabilities(config: EngineConfig) -> frozenset[str]:
     """Return what an engine will say that it can do with the model."""
-    if config.backend == "transformers":
-        alone = {"score"} if ranks_documents(config) else {"embed"} if makes_vectors(config) else WRITES
+    engine = facts(config.backend)
+    if engine.files == "folder":
+        alone = {"score"} if ranks_documents(config) else {"embed"} if makes_vectors(config) else engine.abilities
         return frozenset(alone) | {"tokenize"}
-    if config.backend == "echo":
-        return frozenset({"generate", "embed", "score", "tokenize"})
+    if engine.files == "other":
+        return engine.abilities | {"tokenize"}
     header = read_header(config.model_path) or Header()
     writes = not (header.is_encoder or config.reranking or header.pooling_type is not None)
     pooling = config.option("pooling_type", "pooling")
     scores = config.reranking or (header.pooling_type == RANK and pooling in (None, "rank"))
     pools = {"score" if scores else "embed"} if config.embeddings or not writes else set()
     infills = {"infill"} if writes and header.infills else set()
-    return frozenset({"tokenize"} | pools | infills | (WRITES if writes else frozenset()))
+    return frozenset({"tokenize"} | pools | infills | (engine.abilities if writes else frozenset()))
 
 
 def public_words(able: Iterable[str]) -> list[str]:
@@ -108,7 +109,7 @@ def sampling(config: EngineConfig) -> Mapping[str, float]:
     """Return how the model's own file or folder wants it to be sampled, by the names of `SamplingParams`."""
     if not config.parameters.model:
         return {}
-    if config.backend == "transformers":
+    if facts(config.backend).files == "folder":
         return read_snapshot(config.model_path).sampling
     header = read_header(config.model_path)
     return header.sampling if header is not None else {}
@@ -127,12 +128,12 @@ def file_bytes(config: EngineConfig) -> int | None:
 
 
 def makes_vectors(config: EngineConfig) -> bool:
-    """Whether a model of the transformers backend makes vectors, and then no text."""
+    """Whether the model of a folder makes vectors, and then no text."""
     return config.embeddings or config.type in VECTOR_TYPES
 
 
 def ranks_documents(config: EngineConfig) -> bool:
-    """Whether a model of the transformers backend scores documents, and does nothing else."""
+    """Whether the model of a folder scores documents, and does nothing else."""
     return config.reranking or config.type == RANK_TYPE
 
 

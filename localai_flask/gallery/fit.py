@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from localai_flask.config.memory import cache_bytes, process_bytes
+from localai_flask.config.engines import facts
+from localai_flask.config.memory import cache_bytes
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import choose_context
 from localai_flask.errors import NoRoom
@@ -56,7 +57,7 @@ def estimate(files: Sequence[RemoteFile], config: EngineConfig, access: Access) 
     context = choose_context(config.context_size, header.context_length) if header is not None else 0
     cache = cache_bytes(config, context, header.cached_bytes) if header is not None else 0
     backend = config.backend or ("llama-cpp" if first is not None else "transformers")
-    return Fit(sum(filter(None, sizes)), cache, context if cache else 0, process_bytes(backend), access.memory)
+    return Fit(sum(filter(None, sizes)), cache, context if cache else 0, facts(backend).process_bytes, access.memory)
 
 
 def check_fit(files: Sequence[RemoteFile], config: EngineConfig, access: Access) -> Fit | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from localai_flask.config import references
+from localai_flask.config import engines, references
 from localai_flask.config.files.settling import all_parts
 from localai_flask.config.model import DownloadFile, EngineConfig, ModelConfig
 from localai_flask.config.model_yaml.paths import LEADS_OUT
@@ -15,8 +15,6 @@ from localai_flask.errors import ConfigError
 
 ADDRESS_KEYS = ("draft_model", "lora_adapter")
 """What may be an address beside `parameters.model`."""
-FOLDER_BACKENDS = frozenset({"transformers", "vllm", "sentencetransformers", "huggingface-embeddings", "mamba"})
-"""Engines for which a whole repository of a hub means a folder of safetensors, where all others want GGUF."""
 LAST_OF_FOLDER = "config.json"
 """What is fetched last of a folder: with it the folder counts as a model, and as whole."""
 
@@ -53,10 +51,14 @@ def _named(config: ModelConfig, value: str, key: str, source: Path) -> tuple[Mod
 
 
 def _local_name(reference: Reference, backend: str) -> str:
-    """Return what a file is called here whose name only its source knows: decided before anybody is asked."""
+    """Return what a file is called here whose name only its source knows: decided before anybody is asked.
+
+    A whole repository of a hub means a folder of safetensors for some engines, where all others want GGUF.
+    """
     if reference.file_name:
         return reference.file_name
-    return reference.repo if backend in FOLDER_BACKENDS else f"{reference.stem}.gguf"
+    wants_folder = engines.facts(engines.meant_by(backend).engine).files == "folder"
+    return reference.repo if wants_folder else f"{reference.stem}.gguf"
 
 
 def _check_entry(entry: DownloadFile, source: Path) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from localai_flask.config import catalog
+from localai_flask.config.engines import meant_by
 from localai_flask.config.model_yaml import file_reader, yamlfile
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError, InvalidRequest, NoRoom
@@ -141,7 +141,7 @@ def _without_found(record: Record, found: Found, folder: Path) -> Record:
 
 
 def _check_engine(backend: str, engines: frozenset[str]) -> None:
-    meant, _ = catalog.BACKEND_ALIASES.get(backend, (backend, ""))
+    meant = meant_by(backend).engine
     if meant and meant not in engines:
         raise ConfigError(
             f"The model needs the engine {backend!r}, which is not here; the engines are {', '.join(sorted(engines))}. "
