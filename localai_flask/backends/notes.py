@@ -49,6 +49,8 @@ def heed(notes: Iterable[Note], config: EngineConfig) -> None:
 def unread_keys(config: EngineConfig, backend: str, reads: Collection[str]) -> Iterator[Note]:
     """Find the keys that a config sets and an engine does not read; `reads` are those that it declares to read."""
     plain = EngineConfig(name=config.name)
+    if config.parameters.tokenizer and "tokenizer" not in reads:
+        yield Note(("parameters", "tokenizer"), f"the {backend} backend uses the model's own tokenizer; {NO_EFFECT}")
     for key in EngineConfig.__struct_fields__:
         value = getattr(config, key)
         if key in reads or key in OF_THE_POOL or key in FILLED_IN or value == getattr(plain, key):

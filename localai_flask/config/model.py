@@ -28,6 +28,8 @@ class ModelFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What of `parameters:` an engine is loaded from."""
 
     model: str = ""
+    tokenizer: str = ""
+    """The file or folder of another tokenizer than the model's own."""
 
 
 if TYPE_CHECKING:
@@ -152,6 +154,27 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     options: tuple[str, ...] = ()
     type: str = ""
     dtype: str = ""
+    quantization: str = ""
+    """How weights are held in memory, or are stored, by the engine's name for it."""
+    load_format: str = ""
+    trust_remote_code: bool = False
+    """Whether code may run that comes with the model."""
+    model_base_name: str = ""
+    """Which of a folder's files holds the weights, without its suffix."""
+    max_model_len: NotNegative | None = None
+    gpu_memory_utilization: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """The share of a device's memory for weights and cache."""
+    swap_space: NotBelowZero | None = None
+    """Gigabytes of main memory, for each device, to which the cache may be moved."""
+    enforce_eager: bool = False
+    """Whether the model is run operation by operation instead of being compiled."""
+    tensor_parallel_size: NotNegative | None = None
+    """Over how many devices each layer is split."""
+    disable_log_stats: bool = False
+    limit_mm_per_prompt: dict[str, NotNegative] = {}
+    """How many images and the like a prompt may have, by their kind."""
+    engine_args: dict[str, Any] = {}
+    """Arguments for the engine's library under its own names."""
     replicas: Positive = 1
     download_files: tuple[DownloadFile, ...] = ()
     trust_pickles: bool = False
@@ -227,11 +250,15 @@ class ModelConfig(EngineConfig, frozen=True, kw_only=True, omit_defaults=True, d
             return 0 if enabled.lower() in ("false", "0", "no", "off", "disabled") else -1
         return int(budget) if budget and budget.removeprefix("-").isdecimal() else None
 
+    @property
+    def _file(self) -> ModelFile:
+        return ModelFile(**{name: getattr(self.parameters, name) for name in ModelFile.__struct_fields__})
+
     @functools.cached_property
     def engine(self) -> EngineConfig:
         """The part that decides how the model is loaded."""
         part = {name: getattr(self, name) for name in EngineConfig.__struct_fields__}
-        part |= {"name": self.variant_of or self.name, "parameters": ModelFile(model=self.parameters.model)}
+        part |= {"name": self.variant_of or self.name, "parameters": self._file}
         return EngineConfig(**part)
 
     @functools.cached_property

@@ -360,11 +360,14 @@ def test_a_pickle_is_refused_whatever_it_was_called(settings: Settings, index: I
         remove_model("a", settings)
 
 
-def test_that_a_gallery_trusts_pickles_is_not_written(settings: Settings, tmp_path: Path) -> None:
-    entry = "- {name: t, overrides: {backend: echo, trust_pickles: true}}\n"
+@pytest.mark.parametrize("key", ["trust_pickles", "trust_remote_code"])
+def test_a_galleries_trust_is_not_written_but_the_requests(settings: Settings, tmp_path: Path, key: str) -> None:
+    entry = f"- {{name: t, overrides: {{backend: echo, {key}: true}}}}\n"
     (tmp_path / "gallery.yaml").write_text(entry)
     put(settings, id="t")
-    assert not Registry(settings).get("t").trust_pickles
+    assert not getattr(Registry(settings).get("t"), key)
+    put(settings, id="t", name="trusted", overrides={key: True})
+    assert getattr(Registry(settings).get("trusted"), key)
 
 
 def test_written_yaml_is_read_alike_by_any_reader() -> None:

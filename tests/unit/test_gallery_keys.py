@@ -17,8 +17,8 @@ from localai_flask.settings import Settings
 FACTS = yaml.safe_load((Path(__file__).parents[1] / "data" / "localai_gallery_keys.yaml").read_text())
 OF_USERS = [
     ("preload", True, "warned"),
-    ("engine_args", {"enable_prefix_caching": True, "kv_transfer": {"role": "both"}}, "warned"),
-    ("model_base_name", "model-GPTQ-4bit-128g.no-act.order", "warned"),
+    ("engine_args", {"enable_prefix_caching": True, "kv_transfer": {"role": "both"}}, "read"),
+    ("model_base_name", "model-GPTQ-4bit-128g.no-act.order", "read"),
     ("function.parallel_calls", True, "warned"),
     ("function.no_grammar", True, "warned"),
     ("parameters.translate", True, "quiet"),

@@ -48,7 +48,7 @@ CHANGES = changes(PLAIN)
 @pytest.mark.parametrize(("path", "changed"), CHANGES, ids=[path for path, _ in CHANGES])
 def test_a_change_of_this_key_loads_the_model_anew_or_does_not(path: str, changed: ModelConfig) -> None:
     assert changed != PLAIN
-    assert (changed.key != PLAIN.key) == (path in LOADED_ANEW or path == "parameters.model")
+    assert (changed.key != PLAIN.key) == (path in LOADED_ANEW or path in ("parameters.model", "parameters.tokenizer"))
 
 
 def test_every_field_of_the_blocks_was_walked() -> None:

@@ -46,15 +46,13 @@ def _refused(
     return {key: Fate("refused", sentence, neutral, because, beside) for key in keys}
 
 
-_VLLM = "is for vLLM, an engine that is not installed"
-
 KEY_FATES: dict[str, Fate] = {
     **_quiet("describes the model to people", "usage", "icon", "license", "urls", "tags", "feature_flags"),
     **_quiet("describes the model to people", "known_input_modalities", "known_output_modalities"),
     **_quiet("is for images, sound and speech", "cuda", "step", "diffusers", "tts", "pipeline", "vad", "whisper"),
-    **_quiet("is for images, sound and speech", "mmproj", "limit_mm_per_prompt", "parameters.clip_skip"),
+    **_quiet("is for images, sound and speech", "mmproj", "parameters.clip_skip"),
     **_quiet("is for images, sound and speech", "parameters.language", "parameters.translate"),
-    **_quiet("is for LocalAI's own processes", "grpc", "debug", "disable_log_stats"),
+    **_quiet("is for LocalAI's own processes", "grpc", "debug"),
     **_quiet("is needless, as prompts are cached in memory", "prompt_cache_path", "prompt_cache_ro"),
     **_quiet("is needless, as prompts are cached in memory", "prompt_cache_all"),
     **_quiet("is needless, as llama.cpp adds adapters to the model as it is", "lora_base"),
@@ -65,7 +63,6 @@ KEY_FATES: dict[str, Fate] = {
     **_quiet("has no effect without `negative_prompt`", "cfg_scale", "parameters.negative_prompt_scale", neutral=(1,)),
     **_warned("is an older name; write `grammar: {disable: true}`", "function.no_grammar"),
     **_warned("has no effect in today's llama.cpp", "low_vram", "ngqa", "rms_norm_eps", "no_mulmatq"),
-    **_warned("has no effect: the model's own tokenizer is used", "parameters.tokenizer"),
     **_warned("has no effect, as it is a matter of the request", "parameters.encoding_format", "parameters.logprobs",
               "parameters.top_logprobs"),
     **_warned("is not fetched yet; download the files into the models folder", "artifacts"),
@@ -73,12 +70,6 @@ KEY_FATES: dict[str, Fate] = {
     **_warned("is not supported yet: this server calls no tools by itself", "mcp", "agent"),
     **_warned("is not supported yet: a conversation that has become too long is refused", "compression"),
     **_warned("is for models that find personal data, which are not supported yet", "pii_detection"),
-    **_warned(f"{_VLLM}; other engines read `context_size`", "max_model_len"),
-    **_warned(_VLLM, "engine_args", "quantization", "load_format", "gpu_memory_utilization", "swap_space",
-              "enforce_eager"),
-    **_warned(_VLLM, "tensor_parallel_size", neutral=(1,)),
-    **_warned("has no effect: code that comes with a model is never run", "trust_remote_code"),
-    **_warned("is for autogptq, an engine that is not installed", "model_base_name", "parameters.model_base_name"),
     **_refused(ANSWERS, "is not supported yet; remove it", "parameters.negative_prompt",
                beside=("cfg_scale", "parameters.negative_prompt_scale")),
     **_refused(ANSWERS, "is not supported by llama.cpp any more; use `min_p`", "parameters.tfz", neutral=(1,)),
@@ -90,7 +81,12 @@ KEY_FATES: dict[str, Fate] = {
 }  # fmt: skip
 """Keys by their general path. A key below one of these shares its fate."""
 
-RENAMED = {"stop": "stopwords", "parameters.stop": "stopwords", "ttl": "keep_alive"}
+RENAMED = {
+    "stop": "stopwords",
+    "parameters.stop": "stopwords",
+    "ttl": "keep_alive",
+    "parameters.model_base_name": "model_base_name",
+}
 """Other words for keys that we read, with general paths; the right word wins."""
 
 MOST = {"parameters.top_p": 1.0, "parameters.typical_p": 1.0}
@@ -102,6 +98,7 @@ SPARED = frozenset(
     (
         *("threads", "batch", "gpu_layers", "f16", "mmap", "mmlock", "tensor_split", "main_gpu", "numa"),
         *("flash_attention", "no_kv_offloading", "cache_type_k", "cache_type_v", "n_draft", "replicas"),
+        *("gpu_memory_utilization", "swap_space", "enforce_eager", "disable_log_stats", "limit_mm_per_prompt"),
         *("description", "known_usecases", "pinned", "keep_alive"),
     )
 )

@@ -27,6 +27,9 @@ from localai_flask.gallery.sources.offer import RemoteFile
 from localai_flask.gallery.transport.remote import shown
 from localai_flask.settings import Settings
 
+TRUST = ("trust_pickles", "trust_remote_code")
+"""Keys that let code of the model run."""
+
 
 class Plan(NamedTuple):
     """What installing a model comes to; paths are relative to the models folder."""
@@ -72,8 +75,9 @@ def _plan(request: InstallRequest, galleries: Galleries, settings: Settings, eng
         _check_engine(str(draft.content.get("backend") or ""), engines)
     if known := request.name or draft.name:
         check_free(names.check_model_name(known), settings, request.force)
-    if not access.pickles:
-        draft.content.pop("trust_pickles", None)  # else what its YAML lists would be fetched later, pickles too
+    for key in TRUST:
+        if not _is_trusted(request, key):
+            draft.content.pop(key, None)  # else the model's code would run when it is loaded
     found = find_files(draft, access)
     name = names.check_model_name(request.name or draft.name or found.name)
     check_free(name, settings, request.force)
@@ -88,10 +92,14 @@ def _plan(request: InstallRequest, galleries: Galleries, settings: Settings, eng
 
 
 def _access(request: InstallRequest, settings: Settings) -> Access:
-    """Return what may be reached for a request; that a gallery trusts a pickle is no reason for us to do so."""
-    trusts = any(wish.get("trust_pickles") is True for wish in (request.config_file, request.overrides))
+    """Return what may be reached for a request."""
     make = Access.of_operator if request.by_operator else Access.of_client
-    return make(settings, pickles=trusts, force=request.force)
+    return make(settings, pickles=_is_trusted(request, "trust_pickles"), force=request.force)
+
+
+def _is_trusted(request: InstallRequest, key: str) -> bool:
+    """Return whether the request itself says so; that a gallery trusts a model's code is no reason for us to do so."""
+    return any(wish.get(key) is True for wish in (request.config_file, request.overrides))
 
 
 def check_free(name: str, settings: Settings, force: bool) -> None:
