@@ -21,10 +21,11 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from localai_flask.backends.base import Job  # noqa: E402
-from localai_flask.backends.transformers import devices, loading  # noqa: E402
 from localai_flask.backends.transformers import engine as engine_module  # noqa: E402
 from localai_flask.backends.transformers.engine import TransformersBackend  # noqa: E402
-from localai_flask.backends.transformers.sampling import narrow, penalize  # noqa: E402
+from localai_flask.backends.transformers.generation.sampling import narrow, penalize  # noqa: E402
+from localai_flask.backends.transformers.loading import cache_size, devices, weights  # noqa: E402
+from localai_flask.backends.transformers.loading import model as loading  # noqa: E402
 from localai_flask.backends.transformers.tokens import TextDecoder, Tokens  # noqa: E402
 from localai_flask.config.model import ModelConfig, Parameters  # noqa: E402
 from localai_flask.errors import ConfigError, ContextOverflow, InvalidRequest, ModelLoadFailed  # noqa: E402
@@ -541,7 +542,7 @@ def test_config_that_cannot_be_honoured_is_refused(folder: Path, config: dict[st
 
 
 def test_too_little_memory_names_context_size(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "MEMORY_SHARE", 1e-9)
+    monkeypatch.setattr(cache_size, "MEMORY_SHARE", 1e-9)
     with pytest.raises(ConfigError, match="context_size"), opened(folder):
         pass
 
@@ -557,7 +558,7 @@ def test_model_without_paged_attention_is_refused(tmp_path: Path) -> None:
 
 
 def test_probe_refuses_a_model_that_differs_in_batches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from localai_flask.backends.transformers import batching
+    from localai_flask.backends.transformers.generation import batching
 
     honest = batching._plain_logprobs
     monkeypatch.setattr(batching, "_plain_logprobs", lambda model: [value - 0.1 for value in honest(model)])
@@ -620,8 +621,8 @@ def test_the_number_format_suits_the_device(folder, monkeypatch, config, on_gpu,
     """The GPU is an old one, which computes in no bfloat16."""
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     asked = configured(folder, **config).engine
-    assert loading.choose_dtype(asked, torch.device("cuda", 0)) == on_gpu
-    assert loading.choose_dtype(asked, devices.CPU) == on_cpu
+    assert weights.choose_dtype(asked, torch.device("cuda", 0)) == on_gpu
+    assert weights.choose_dtype(asked, devices.CPU) == on_cpu
 
 
 def word_in(text: str) -> str:

@@ -19,15 +19,15 @@ from localai_flask.backends.embedding import Embedder
 from localai_flask.backends.grammars.guide import Guide
 from localai_flask.backends.output import Output
 from localai_flask.backends.output_rules import OutputRules
-from localai_flask.backends.transformers.batching import Batcher
-from localai_flask.backends.transformers.encoding import load_embedder
-from localai_flask.backends.transformers.grammar import TokenGrammars
-from localai_flask.backends.transformers.loading import load_model
-from localai_flask.backends.transformers.offline import offline
-from localai_flask.backends.transformers.ranking import load_ranker
-from localai_flask.backends.transformers.sampling import TokenSampler, check_sampling
-from localai_flask.backends.transformers.thinking import LimitedThinking
+from localai_flask.backends.transformers.generation.batching import Batcher
+from localai_flask.backends.transformers.generation.grammar import TokenGrammars
+from localai_flask.backends.transformers.generation.sampling import TokenSampler, check_sampling
+from localai_flask.backends.transformers.generation.thinking import LimitedThinking
+from localai_flask.backends.transformers.loading.model import load_model
+from localai_flask.backends.transformers.loading.offline import offline
 from localai_flask.backends.transformers.tokens import TextDecoder
+from localai_flask.backends.transformers.vectors.encoding import load_embedder
+from localai_flask.backends.transformers.vectors.ranking import load_ranker
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import makes_vectors, ranks_documents
 from localai_flask.errors import ApiError, ContextOverflow, WorkerDied

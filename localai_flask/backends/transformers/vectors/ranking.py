@@ -13,7 +13,8 @@ import transformers
 
 from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.embedding import Embedder, Tokens, Vectors
-from localai_flask.backends.transformers.encoding import (
+from localai_flask.backends.transformers.tokens import Tokens as Tokenizer
+from localai_flask.backends.transformers.vectors.encoding import (
     SIDE_BY_SIDE,
     LoadedEncoder,
     describe,
@@ -21,7 +22,6 @@ from localai_flask.backends.transformers.encoding import (
     make_embedder,
     padded,
 )
-from localai_flask.backends.transformers.tokens import Tokens as Tokenizer
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError
 from localai_flask.generation import ModelInfo

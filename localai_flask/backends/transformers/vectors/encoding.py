@@ -17,10 +17,13 @@ import transformers
 
 from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.embedding import Embedder, Tokens, Vectorizer, Vectors
-from localai_flask.backends.transformers import loading
-from localai_flask.backends.transformers.devices import choose_device
-from localai_flask.backends.transformers.sentence_modules import SentenceModules, read_modules
+from localai_flask.backends.transformers.loading.devices import choose_device
+from localai_flask.backends.transformers.loading.failures import LIBRARY
+from localai_flask.backends.transformers.loading.folder import check_config, check_folder, prepare, read_tokenizer
+from localai_flask.backends.transformers.loading.model import describe_model
+from localai_flask.backends.transformers.loading.weights import read_weights
 from localai_flask.backends.transformers.tokens import Tokens as Tokenizer
+from localai_flask.backends.transformers.vectors.sentence_modules import SentenceModules, read_modules
 from localai_flask.config import traits
 from localai_flask.config.files.snapshot import read_snapshot
 from localai_flask.config.model import EngineConfig
@@ -122,12 +125,12 @@ class LoadedEncoder:
 
 def load_encoder(config: EngineConfig, progress: LoadProgress, kind: Any) -> LoadedEncoder:
     """Read the folder as one of the library's kinds of model; raise `ConfigError` or `ModelLoadFailed`."""
-    loading.check_config(config)
-    folder = loading.check_folder(config)
-    loading.prepare(config, folder, progress)
+    check_config(config)
+    folder = check_folder(config)
+    prepare(config, folder, progress)
     device = choose_device(config)
-    tokenizer = loading.read_tokenizer(config, folder)
-    model = loading.read_weights(config, folder, device, kind, unused=POOLER)
+    tokenizer = read_tokenizer(config, folder)
+    model = read_weights(config, folder, device, kind, unused=POOLER)
     progress(0.95)
     snapshot = read_snapshot(folder)
     trained = min(snapshot.trained_context or traits.DEFAULT_CONTEXT, tokenizer.model_max_length)
@@ -150,10 +153,10 @@ def describe(loaded: LoadedEncoder, capability: str) -> ModelInfo:
     model = loaded.model
     return ModelInfo(
         backend="transformers",
-        engine_version=loading.LIBRARY,
+        engine_version=LIBRARY,
         context_length=loaded.longest,
         capabilities=frozenset({capability, "tokenize"}),
         trained_context=loaded.trained,
         memory_bytes=sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()]),
-        description=loading.describe_model(model),
+        description=describe_model(model),
     )

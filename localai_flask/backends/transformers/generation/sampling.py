@@ -20,7 +20,7 @@ from transformers.generation.logits_process import LogitsProcessorList
 
 from localai_flask.backends.grammars.guide import Guide
 from localai_flask.backends.output_rules import NOTHING_LEFT, OutputRules, check_ids
-from localai_flask.backends.transformers.thinking import LimitedThinking
+from localai_flask.backends.transformers.generation.thinking import LimitedThinking
 from localai_flask.errors import ApiError, InvalidRequest, UnsupportedParameter
 from localai_flask.sampling_params import SamplingParams
 

@@ -1,0 +1,1 @@
+"""How texts are continued: sequences, sampling, constraints, and the loops that run the model."""

@@ -1,0 +1,1 @@
+"""From a folder and the YAML to a model in memory."""

@@ -1,0 +1,85 @@
+"""A model's folder before its weights are read: what the YAML asks, whether all files are there, its tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from localai_flask.backends.base import LoadProgress
+from localai_flask.backends.notes import heed
+from localai_flask.backends.transformers import key_checks
+from localai_flask.backends.transformers.loading.failures import LIBRARY, UNREADABLE, about, first_line
+from localai_flask.config.files.bounded import read_json
+from localai_flask.config.model import EngineConfig
+from localai_flask.errors import ConfigError, ModelLoadFailed
+
+READ_BYTES = 64 << 20
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+
+
+def check_config(config: EngineConfig) -> None:
+    """Log what has no effect; refuse by name what this engine cannot honour."""
+    heed(key_checks.check(config), config)
+
+
+def check_folder(config: EngineConfig) -> Path:
+    """Find the folder and see that it holds a model which the library knows."""
+    folder = config.model_path
+    if not config.parameters.model or not folder.exists():
+        raise ConfigError(f"{about(config)} finds no folder {folder}; correct `model`.", param="parameters.model")
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{about(config)} needs a folder, but {folder} is a file; for a .gguf file use `backend: llama-cpp`.",
+            param="parameters.model",
+        )
+    if not (folder / "config.json").exists():
+        raise ConfigError(f"{about(config)} finds no config.json in {folder}; download the whole model.")
+    described = read_json(folder / "config.json")
+    kind = described.get("model_type")
+    if not isinstance(kind, str):
+        raise ModelLoadFailed(f"{about(config)} finds no model_type in {folder}/config.json; download it again.")
+    if kind not in CONFIG_MAPPING:
+        advice = "as code that comes with a model is never run" if "auto_map" in described else "or upgrade the package"
+        raise ModelLoadFailed(f"{LIBRARY} does not know the architecture {kind!r}; use another model, {advice}.")
+    if not any((folder / name).exists() for name in TOKENIZER_FILES):
+        raise ModelLoadFailed(f"{about(config)} finds no tokenizer in {folder}; add the model's {TOKENIZER_FILES[0]}.")
+    return folder
+
+
+def whole_option(config: EngineConfig, default: int, *names: str) -> int:
+    """Read an option that is a number above 0."""
+    wanted = config.option(*names) or str(default)
+    if not wanted.isdecimal() or int(wanted) < 1:
+        raise ConfigError(f"{about(config)} needs a whole number for {names[0]}, not {wanted!r}.", param="options")
+    return int(wanted)
+
+
+def prepare(config: EngineConfig, folder: Path, progress: LoadProgress) -> None:
+    """Set the library up, and bring the weights into the page cache."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    transformers.utils.logging.disable_progress_bar()
+    read_ahead(folder, progress)
+
+
+def read_ahead(folder: Path, progress: LoadProgress) -> None:
+    """Bring the weights into the page cache: that can take minutes, in which the library itself tells nothing."""
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+    total, done = sum(path.stat().st_size for path in files), 0
+    for path in files:
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(READ_BYTES):
+                done += len(chunk)
+                progress(0.8 * done / total)
+
+
+def read_tokenizer(config: EngineConfig, folder: Path) -> Any:
+    """Read the tokenizer; raise `ModelLoadFailed` if the library cannot."""
+    try:
+        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except UNREADABLE as error:
+        raise ModelLoadFailed(f"{about(config)} cannot read the tokenizer in {folder}: {first_line(error)}") from error
