@@ -20,6 +20,8 @@ JSON_SPACE = r" |\n{1,2}[ \t]{0,20}"
 Models have learned from JSON with spaces and indentation, and choose worse values when they are held to none. It is
 bounded, so that no answer pads itself for ever, as in the grammars that llama.cpp makes of schemas.
 """
+ALL_CONSTRAINTS = frozenset(("json_schema", "regex", "gbnf", "lark", "trigger", "parts"))
+"""The kinds of forms, whether they may begin behind a trigger, and whether they may be made of parts."""
 
 
 class FinishReason(enum.StrEnum):
@@ -75,6 +77,13 @@ class Constraint(msgspec.Struct, frozen=True, array_like=True):
     is_final: bool = False
     is_lax: bool = False
     end: str = ""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What an engine has to be able to for it: kinds of forms, and "trigger" and "parts"."""
+        inner = [part.needs for part in self.parts.values()]
+        own = {self.kind, *(["trigger"] if self.trigger is not None else []), *(["parts"] if self.parts else [])}
+        return frozenset(own).union(*inner)
 
 
 class ThinkingBudget(msgspec.Struct, frozen=True, array_like=True):
@@ -185,7 +194,8 @@ Reply = Started | Progress | PromptLogprobs | Delta | Finished | Failed
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What the web side needs to know of a loaded model, told once so as not to ask again.
 
-    `context_length` is per request, in tokens; `memory_bytes` counts weights and KV cache. `tool_template` is the chat
+    `context_length` is per request, in tokens; `constraints` are what the engine can hold answers to, in the words of
+    `Constraint.needs`; `memory_bytes` counts weights and KV cache. `tool_template` is the chat
     template for conversations with tools, where the model has one of its own; `control_tokens` are the names of those
     that mark turns and the like, which no text of a message may become. `given_up` names what the model runs
     without, and how to get it back, where loading it in full had killed its process.
@@ -195,6 +205,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     engine_version: str
     context_length: int
     capabilities: frozenset[str]
+    constraints: frozenset[str] = ALL_CONSTRAINTS
     chat_template: str | None = None
     tool_template: str | None = None
     control_tokens: tuple[str, ...] = ()

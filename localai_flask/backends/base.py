@@ -12,8 +12,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from localai_flask.backends.takes import Takes
 from localai_flask.config.model import EngineConfig
-from localai_flask.errors import ApiError, UnsupportedParameter
+from localai_flask.errors import ApiError
 from localai_flask.generation import ModelInfo, Prompt, Reply, Usage
 from localai_flask.inquiry import EmbeddedPart, Fact, Question
 from localai_flask.sampling_params import SamplingParams
@@ -41,9 +42,13 @@ class Job:
     """How many leading prompt tokens were found in the cache."""
     num_kept: int = 0
     """How many of the other prompt tokens the cache keeps for the time that was asked for."""
+    counted: Usage | None = None
+    """What an engine counts that sees no tokens, as one behind HTTP."""
 
     @property
     def usage(self) -> Usage:
+        if self.counted is not None:
+            return self.counted
         prompt, output = len(self.prompt_tokens), len(self.output_tokens)
         return Usage(prompt, output, self.num_cached, kept_tokens=self.num_kept)
 
@@ -58,17 +63,6 @@ class Inquiry:
     """The id of the first inquiry that was asked together with this one."""
 
 
-def refuse_constraint(job: Job, backend: str) -> None:
-    """Raise `UnsupportedParameter` if a job has a constraint; for engines without "constrain" in their capabilities."""
-    constraint = job.sampling.constraint
-    if constraint is not None:
-        raise UnsupportedParameter(
-            f"`{constraint.param or constraint.kind}` asks for constrained output, which the {backend} backend does "
-            "not give; leave it out or choose a model of the llama-cpp or transformers backend.",
-            param=constraint.param or None,
-        )
-
-
 class Backend(abc.ABC):
     """One engine holding one model.
 
@@ -79,6 +73,8 @@ class Backend(abc.ABC):
     """
 
     capabilities: ClassVar[frozenset[str]] = frozenset({"generate"})
+    takes: ClassVar[Takes] = Takes()
+    """What of requests it honours; all else is refused before `prepare`."""
     last_words: Callable[[ApiError], None] | None = None
     """What to call, from any thread, when the engine's library is about to end the process, with the reason."""
     announce: Callable[[list[Event]], None] | None = None

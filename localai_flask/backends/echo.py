@@ -19,8 +19,9 @@ from typing import Literal
 import msgspec
 
 from localai_flask import __version__
-from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress, refuse_constraint
+from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
 from localai_flask.backends.output import Output
+from localai_flask.backends.takes import ALL_SAMPLING, Takes
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ApiError, ConfigError, ContextOverflow, Unavailable
 from localai_flask.generation import (
@@ -96,6 +97,7 @@ class EchoBackend(Backend):
     """Runs up to `slots` scripts at a time; its vectors are digests, its scores common words."""
 
     capabilities = frozenset({"generate", "embed", "score", "tokenize"})
+    takes = Takes(ALL_SAMPLING)  # none of which changes what it says
 
     def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
         for entry in config.options:
@@ -132,7 +134,6 @@ class EchoBackend(Backend):
             time.sleep(0.05)
 
     def prepare(self, job: Job) -> None:
-        refuse_constraint(job, "echo")
         self._misbehave_on_submit(self._script(job.prompt.text))
         data = _bytes(job.prompt)
         job.prompt_tokens = list(data)

@@ -13,7 +13,7 @@ from tests.agents.programs import Program
 from tests.agents.recorder import Exchange, Recorder
 
 TASK = "Replace helo by hello in hello.py."
-BEYOND_THE_SCRIPT = "which the echo backend does not give"
+BEYOND_THE_SCRIPT = "not possible with the echo backend"
 """What programs ask beside the task, such as a title in a JSON Schema, the scripted model may refuse."""
 SOON = 0.1
 """The second question is to be answered within this part of the time that the first took."""

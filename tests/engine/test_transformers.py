@@ -298,11 +298,6 @@ def test_requests_that_outgrow_the_cache_are_computed_again(folder: Path, monkey
     [
         (Prompt(tokens=[5, 400_000]), GREEDY, "400000"),
         (Prompt(PROMPT), SamplingParams(logit_bias={-1: 1.0}), "logit_bias"),
-        (Prompt(PROMPT), SamplingParams(mirostat=2), "`mirostat` is not supported by the transformers backend"),
-        (Prompt(PROMPT), SamplingParams(cache_prompt=False), "`cache_prompt`: false is not supported"),
-        (Prompt(PROMPT), SamplingParams(dry_multiplier=0.8), "`dry_multiplier` is not"),
-        (Prompt(PROMPT), SamplingParams(text_bias={"a": 1.0}), "`logit_bias` with texts as keys is not"),
-        (Prompt(PROMPT), SamplingParams(prompt_logprobs=True), "`echo` together with `logprobs` is not"),
     ],
 )
 def test_what_would_break_the_loop_is_refused(

@@ -11,11 +11,12 @@ import pytest
 
 from localai_flask.backends.base import Backend, Event, Job, LoadProgress
 from localai_flask.config.model import EngineConfig
-from localai_flask.generation import Delta, Finished, FinishReason, ModelInfo, Prompt, Usage
+from localai_flask.generation import Delta, Failed, Finished, FinishReason, ModelInfo, Prompt, Usage
 from localai_flask.pool.in_hand import InHand
 from localai_flask.pool.messages import Generate, Terms
 from localai_flask.pool.worker import engine_thread
 from localai_flask.pool.worker.engine_thread import EngineThread
+from localai_flask.pool.worker.loading import Loading
 from localai_flask.sampling_params import SamplingParams
 from tests.support.processes import wait_for
 
@@ -127,3 +128,23 @@ def test_who_waits_starts_when_another_has_ended(engine: EngineThread, backend: 
     assert backend.notify is not None
     backend.notify()
     wait_for(lambda: backend.running and backend.running != first, 2)
+
+
+def test_what_an_engine_does_not_take_never_reaches_it(
+    engine: EngineThread, backend: Elsewhere, published: list[Any]
+) -> None:
+    engine.submit(None, 7, Generate(Prompt("x"), SamplingParams(mirostat=2), Terms()))
+    wait_for(lambda: any(isinstance(reply, Failed) for _, reply in published), 2)
+    (failed,) = (reply for _, reply in published if isinstance(reply, Failed))
+    assert failed.error.param == "mirostat" and "not supported by the elsewhere backend" in failed.error.message
+    assert not backend.running
+
+
+def test_any_exception_of_a_load_becomes_one_sentence() -> None:
+    class Broken(Elsewhere):
+        def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
+            raise RuntimeError("no kernel image\n  is available")
+
+    loading = Loading(EngineConfig(name="m", backend="broken"))
+    assert not loading.load(Broken())
+    assert str(loading.error) == "The broken engine cannot load model m: no kernel image is available."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from localai_flask.chat.constraints.constraint import Wanted, answer_constraint, json_form, with_no_action
@@ -38,6 +39,18 @@ def test_an_answer_of_which_nothing_is_asked_is_free():
 
 def test_a_form_alone_is_passed_on():
     assert answer_constraint(Wanted(form=FORM), ABLE) == FORM
+
+
+def test_an_engine_that_takes_schemas_alone_gets_the_form_without_a_thought_or_none_at_all():
+    schemas_alone = msgspec.structs.replace(ABLE, constraints=frozenset({"json_schema"}))
+    wanted, thinker = Wanted(form=FORM), Reasoning((THINK,))
+    assert answer_constraint(wanted, ABLE, reasoning=thinker).kind == "lark"
+    assert answer_constraint(wanted, schemas_alone, reasoning=thinker) == FORM
+    with pytest.raises(UnsupportedParameter, match="`response_format` asks for a form that the fake backend cannot"):
+        answer_constraint(wanted, schemas_alone, reasoning=Reasoning((THINK,), THINK))
+    assert answer_constraint(Wanted(), schemas_alone, [WEATHER], HERMES) is None
+    with pytest.raises(UnsupportedParameter, match="tool_choice"):
+        answer_constraint(Wanted(must_call=True, asked_by="tool_choice"), schemas_alone, [WEATHER], HERMES)
 
 
 def test_with_tools_a_call_is_bound_from_its_marker_on():

@@ -11,7 +11,7 @@ from localai_flask.api.work.work import Sequences
 from localai_flask.chat.constraints.constraint import (
     Wanted,
     answer_constraint,
-    can_constrain,
+    can_constrain_calls,
     with_default_form,
     with_no_action,
 )
@@ -65,7 +65,7 @@ def count_prompt_tokens(conversation: Conversation, wanted: Wanted, config: Mode
 
 
 def _as_said(conversation: Conversation, bounds: Wanted, config: ModelConfig, info: ModelInfo) -> Conversation:
-    return with_no_action(conversation, bounds, config.function) if can_constrain(info) else conversation
+    return with_no_action(conversation, bounds, config.function) if can_constrain_calls(info) else conversation
 
 
 def check_budget(budget: ThinkingBudget | None, info: ModelInfo, field: str) -> None:
@@ -73,7 +73,7 @@ def check_budget(budget: ThinkingBudget | None, info: ModelInfo, field: str) -> 
     if budget is not None and "end_thinking" not in info.capabilities:
         raise UnsupportedParameter(
             f"`{field}` asks for thinking to be ended, which the {info.backend} backend does not do; leave it out or "
-            "choose a model that the llama-cpp or the transformers backend runs.",
+            "choose a model of another backend, such as llama-cpp.",
             param=field,
         )
 

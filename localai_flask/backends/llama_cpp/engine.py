@@ -27,9 +27,11 @@ from localai_flask.backends.llama_cpp.scheduling.scheduler import Chunk, Schedul
 from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
 from localai_flask.backends.llama_cpp.speculation.speculation import Speculator
 from localai_flask.backends.output_rules import check_ids
+from localai_flask.backends.takes import ALL_SAMPLING, Takes
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ContextOverflow, InvalidRequest, advise_shorter
 from localai_flask.generation import (
+    ALL_CONSTRAINTS,
     Failed,
     Finished,
     ModelInfo,
@@ -69,6 +71,7 @@ class LlamaCppBackend(Backend):
     """
 
     capabilities = frozenset({"generate", "constrain", "end_thinking"})
+    takes = Takes(ALL_SAMPLING, ALL_CONSTRAINTS, frozenset(("text", "tokens", "suffix")))
 
     def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
         settings = Settings.from_environment()

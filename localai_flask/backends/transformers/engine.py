@@ -18,10 +18,11 @@ from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgre
 from localai_flask.backends.embedding import Embedder
 from localai_flask.backends.grammars.guide import Guide
 from localai_flask.backends.output import Output
-from localai_flask.backends.output_rules import OutputRules
+from localai_flask.backends.output_rules import OutputRules, check_ids
+from localai_flask.backends.takes import Takes
 from localai_flask.backends.transformers.generation.batching import Batcher
 from localai_flask.backends.transformers.generation.grammar import TokenGrammars
-from localai_flask.backends.transformers.generation.sampling import TokenSampler, check_sampling
+from localai_flask.backends.transformers.generation.sampling import TAKEN, TokenSampler
 from localai_flask.backends.transformers.generation.thinking import LimitedThinking
 from localai_flask.backends.transformers.loading.model import load_model
 from localai_flask.backends.transformers.loading.offline import offline
@@ -32,6 +33,7 @@ from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import makes_vectors, ranks_documents
 from localai_flask.errors import ApiError, ContextOverflow, WorkerDied
 from localai_flask.generation import (
+    ALL_CONSTRAINTS,
     Failed,
     Finished,
     ModelInfo,
@@ -63,6 +65,8 @@ class Sequence:
 class TransformersBackend(Backend):
     """Runs the causal language model of a local folder, several requests at once."""
 
+    takes = Takes(TAKEN, ALL_CONSTRAINTS)
+
     def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
         with offline():
             return self._load(config, progress)
@@ -91,7 +95,7 @@ class TransformersBackend(Backend):
         return loaded.info
 
     def prepare(self, job: Job) -> None:
-        check_sampling(job.sampling, self.tokens.size)
+        check_ids(job.sampling, self.tokens.size)
         job.prepared = self.grammars.guide(job.sampling)
         job.prompt_tokens = self.tokens.encode(job.prompt)
         if len(job.prompt_tokens) >= self.cache.context_length:

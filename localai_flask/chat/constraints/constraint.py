@@ -22,7 +22,7 @@ from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
 from localai_flask.generation import Constraint, ModelInfo
 
-__all__ = ["Wanted", "answer_constraint", "can_constrain", "json_form", "with_default_form", "with_no_action"]
+__all__ = ["Wanted", "answer_constraint", "can_constrain_calls", "json_form", "with_default_form", "with_no_action"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +75,25 @@ def answer_constraint(
 ) -> Constraint | None:
     """Return the constraint for an answer by a model that writes calls in this format (None: it has no tools).
 
-    `reasoning` is how it thinks before; with `once`, one call at most is allowed. Raises `InvalidRequest` or
+    `reasoning` is how it thinks before; with `once`, one call at most is allowed. Where an engine takes a form as it is
+    but no grammar around it, the answer is the form alone, without a thought. Raises `InvalidRequest` or
     `UnsupportedParameter`.
     """
-    if not can_constrain(info):
-        if wanted.field:
-            raise _unsupported(wanted.field, info)
-        return None
+    constraint = _wanted_constraint(wanted, tools, form, reasoning, once) if _takes_forms(info) else None
+    if constraint is not None and _is_taken(constraint, info):
+        return constraint
+    is_opened = reasoning is not None and reasoning.opened is not None
+    if wanted.form is not None and not tools and not is_opened and _is_taken(wanted.form, info):
+        return wanted.form
+    if wanted.field and (constraint is not None or not _takes_forms(info)):
+        raise _unsupported(wanted.field, info)
+    return None
+
+
+def _wanted_constraint(
+    wanted: Wanted, tools: Sequence[Tool], form: ToolFormat | None, reasoning: Reasoning | None, once: bool
+) -> Constraint | None:
+    """Return what the request wants of any engine."""
     if form is None or not tools:
         return wanted.form and _form_alone(wanted.form, form.notation if form else None, reasoning)
     notation = form.notation
@@ -105,15 +117,23 @@ def answer_constraint(
     return calls.grammar.constraint(answer, wanted.field or "tools")
 
 
-def can_constrain(info: ModelInfo) -> bool:
-    """Return whether an engine holds its answers to a form."""
+def can_constrain_calls(info: ModelInfo) -> bool:
+    """Return whether an engine can hold answers to calls of tools."""
+    return _takes_forms(info) and info.constraints >= {"lark", "parts"}
+
+
+def _takes_forms(info: ModelInfo) -> bool:
     return "constrain" in info.capabilities
+
+
+def _is_taken(constraint: Constraint, info: ModelInfo) -> bool:
+    return _takes_forms(info) and constraint.needs <= info.constraints
 
 
 def _unsupported(field: str, info: ModelInfo) -> UnsupportedParameter:
     return UnsupportedParameter(
-        f"`{field}` asks for constrained output, which the {info.backend} backend does not give; leave it out or "
-        "choose a model that the llama-cpp or the transformers backend runs.",
+        f"`{field}` asks for a form that the {info.backend} backend cannot hold this answer to; leave it out or choose "
+        "a model of another backend, such as llama-cpp.",
         param=field,
     )
 

@@ -76,6 +76,7 @@ class Intake:
 
     def _look_at(self, request: Request, job: Job) -> bool:
         """Have the engine prepare a job; return whether it did at once, or needs what another thread makes first."""
+        self._backend.takes.check(job.prompt, job.sampling, self._info.backend)
         ahead = self._backend.compile_ahead(job)
         if ahead is not None and not compiling.ends_soon(ahead):
             compiling.call_when_made(ahead, lambda made: self._later(lambda _: self._end_look(request, job, made)))

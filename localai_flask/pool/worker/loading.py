@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import time
 
+import msgspec
+
 from localai_flask.backends.base import Backend
 from localai_flask.config.model import EngineConfig
-from localai_flask.errors import ApiError, OutOfMemory
+from localai_flask.errors import ApiError, ModelLoadFailed, OutOfMemory
 from localai_flask.gallery.model_files import fetch_missing
 from localai_flask.gallery.progress import Progress
 from localai_flask.generation import FETCHING_SHARE, ModelInfo
@@ -16,6 +18,8 @@ log = logging.getLogger(__name__)
 
 TELL_PROGRESS_S = 5.0
 """Seconds between two lines of the log on a download."""
+SAID = 300
+"""How many characters of what an engine's library says become part of an error; the log has all."""
 
 
 class Loading:
@@ -37,10 +41,15 @@ class Loading:
         try:
             fetched = fetch_missing(self._config, self._fetched_so_far)
             info = backend.load(self._config, self._loaded_behind if fetched else self._loaded_so_far)
+            info = msgspec.structs.replace(info, constraints=backend.takes.constraints)
         except ApiError as error:
             self.fail(error)
         except MemoryError:
             self.fail(OutOfMemory(f"Model {name} does not fit into memory; use a smaller model or context_size."))
+        except Exception as error:
+            log.exception("the engine could not load model %s", name)
+            said = " ".join(str(error).split()) or type(error).__name__
+            self.fail(ModelLoadFailed(f"The {self._config.backend} engine cannot load model {name}: {said[:SAID]}."))
         else:
             self.seconds = time.monotonic() - begun
             self.progress, self.info = 1.0, info

@@ -19,46 +19,21 @@ from transformers.generation.continuous_batching.requests import FutureRequestSt
 from transformers.generation.logits_process import LogitsProcessorList
 
 from localai_flask.backends.grammars.guide import Guide
-from localai_flask.backends.output_rules import NOTHING_LEFT, OutputRules, check_ids
+from localai_flask.backends.output_rules import NOTHING_LEFT, OutputRules
 from localai_flask.backends.transformers.generation.thinking import LimitedThinking
-from localai_flask.errors import ApiError, InvalidRequest, UnsupportedParameter
+from localai_flask.errors import ApiError, InvalidRequest
 from localai_flask.sampling_params import SamplingParams
 
 Logprob = tuple[int, float, list[tuple[int, float]]]
 """A token, its log-probability, and the best tokens with theirs."""
-UNSUPPORTED: dict[str, Callable[[SamplingParams], object]] = {
-    "top_n_sigma": lambda params: params.top_n_sigma > 0,
-    "xtc_probability": lambda params: params.xtc_probability > 0,
-    "dynatemp_range": lambda params: params.dynatemp_range > 0,
-    "mirostat": lambda params: params.mirostat,
-    "adaptive_target": lambda params: params.adaptive_target >= 0,
-    "samplers": lambda params: params.samplers,
-    "dry_multiplier": lambda params: params.dry_multiplier > 0,
-    "logit_bias": lambda params: params.text_bias,
-    "echo": lambda params: params.prompt_logprobs,
-    "cache_prompt": lambda params: not params.cache_prompt,
-}
-"""What only the llama-cpp backend honours, and when it is asked for."""
-HOW = {
-    "samplers": " in another order than llama.cpp's own",
-    "logit_bias": " with texts as keys",
-    "echo": " together with `logprobs`",
-    "cache_prompt": ": false",
-}
-"""How some of these are asked for, where the name alone would be too much."""
-
-
-def check_sampling(params: SamplingParams, size: int) -> None:
-    """Raise `InvalidRequest` for values that a vocabulary of `size` tokens or the sampler cannot take."""
-    for name, is_asked in UNSUPPORTED.items():
-        if is_asked(params):
-            how = HOW.get(name, "")
-            raise UnsupportedParameter(
-                f"`{name}`{how} is not supported by the transformers backend; leave it out or choose a model that the "
-                "llama-cpp backend runs.",
-                param=name,
-            )
-    check_ids(params, size)
+TAKEN = frozenset(
+    (
+        *("min_p", "typical_p", "repeat_penalty", "frequency_penalty", "presence_penalty", "no_repeat_ngram_size"),
+        *("min_tokens", "t_max_predict_ms", "ignore_eos", "stop_token_ids", "include_stop_str_in_output", "bad_words"),
+        *("banned_strings", "allowed_token_ids", "logit_bias", "top_logprobs"),
+    )
+)
+"""The parameters that are honoured here, beside those that every engine takes."""
 
 
 @dataclass(eq=False)
