@@ -188,6 +188,15 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
+class QueueFull(Overloaded):
+    def __init__(self, size: int, retry_after: float = 1.0):
+        super().__init__(
+            f"{size} requests already wait for this model, as many as may; "
+            "try again later or raise LOCALAI_QUEUE_SIZE.",
+            retry_after=retry_after,
+        )
+
+
 class CallerSuspended(Unavailable):
     """The caller's requests have killed a model's worker again and again, so that others come first."""
 

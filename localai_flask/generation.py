@@ -214,4 +214,6 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     trained_context: int = 0
     memory_bytes: int = 0
     description: str = ""
+    slots: int = 0
+    """Requests that one worker runs at once; filled in where the model was loaded."""
     given_up: str = ""

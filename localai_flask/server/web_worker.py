@@ -24,6 +24,8 @@ PROBE_PATIENCE_S = 0.1
 """A probe's answer is short enough for any socket's buffer, unless its client reads nothing at all."""
 TURN_S = 0.25
 """How long a request waits at most to be looked at, as some of those before it may wait for a disk or a database."""
+HOLD_S = 0.1
+"""How long it waits at most for the end of a flood: threads that work take the interpreter from the one that reads."""
 
 
 class Worker(ReadingWorker):
@@ -33,6 +35,10 @@ class Worker(ReadingWorker):
         """Those whose requests wait to be looked at (api/door/admission.py)."""
         self._probes: dict[str, ThreadPoolExecutor] = {}
         self._door: Any = None
+        self._arrived = 0
+        """Requests that have arrived so far."""
+        self._are_more_coming = False
+        """Whether any did when the poller was last asked."""
 
     def init_process(self) -> None:
         self._probes = {path: ThreadPoolExecutor(count, f"probe{path}") for path, count in PROBES.items()}
@@ -47,6 +53,7 @@ class Worker(ReadingWorker):
         request = conn.arrival.request
         request._expected_100_continue = False  # the body is here, or will never be read
         conn.sock.arrived = time.monotonic()
+        self._arrived += 1
         if (pool := self._probes.get(request.path.rstrip("/"))) is not None:
             self._forget(conn)
             self._submit(conn, pool, PROBE_PATIENCE_S)
@@ -60,11 +67,12 @@ class Worker(ReadingWorker):
             return
         self._forget(conn)
         conn.sock.admitted = admitted
-        if admitted is None or door.take_turn(admitted):
+        if admitted is None or (not self._line and door.take_turn(admitted)):
             self._submit(conn, self.tpool, self._patience_s)
         else:
             conn.deadline = time.monotonic() + TURN_S
             self._line.append(conn)
+            door.join_line(admitted)
 
     def _submit(self, conn: Connection, pool: ThreadPoolExecutor, patience_s: float) -> None:
         conn.initialized, conn.parser = True, Arrived(conn.arrival.request)
@@ -85,15 +93,19 @@ class Worker(ReadingWorker):
     def _advance_line(self) -> None:
         """Admit those in line whose turn it is, and refuse those whose model has said that it is full.
 
-        They have no threads as long as they wait, since hundreds of these would take the processor from each other.
+        They have no threads as long as they wait, since hundreds of these would take the processor from each other;
+        and while more requests arrive, from the refusal of those for which there is no room.
         """
         while self._line:
             conn = self._line[0]
+            if self._are_more_coming and conn.deadline - time.monotonic() > TURN_S - HOLD_S:
+                return
             admitted = conn.sock.admitted
             refused = self._door.refuse_late(conn.arrival.request, admitted)
             if refused is None and not self._door.take_turn(admitted) and time.monotonic() < conn.deadline:
                 return
             self._line.popleft()
+            self._door.leave_line(admitted)
             try:
                 self._end_wait(conn, refused)
             except Exception as error:
@@ -110,8 +122,12 @@ class Worker(ReadingWorker):
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         if self._line:
-            timeout = min(timeout, max(0.0, self._line[0].deadline - time.monotonic()))
+            timeout = (
+                0.0 if self._are_more_coming else min(timeout, max(0.0, self._line[0].deadline - time.monotonic()))
+            )
+        arrived = self._arrived
         super().wait_for_and_dispatch_events(timeout)
+        self._are_more_coming = self._arrived > arrived
         self._advance_line()
 
     def _refuses_unread(self, conn: Connection) -> bool:

@@ -35,6 +35,12 @@ def test_a_model_whose_load_is_killed_by_a_fault_is_served_without_speedups(pool
     assert pool.client.states()["model"] == "ready"
 
 
+def test_a_model_tells_how_many_requests_it_takes(pool: LoggedPool) -> None:
+    assert pool.client.room("model", 5) is None
+    assert whole(ask(pool.session(echo("model", "slots:3")), "on"))[0] == "on"
+    assert pool.client.room("model", 5) == 8
+
+
 def test_later_workers_of_the_model_give_up_the_same_at_once(pool: LoggedPool) -> None:
     config = echo("model", "load_signal:SIGILL")
     pool.session(config)

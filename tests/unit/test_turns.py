@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from localai_flask.server.web_worker import TURN_S, Worker
+from localai_flask.server.web_worker import HOLD_S, TURN_S, Worker
 
 
 class Door:
@@ -17,9 +17,13 @@ class Door:
 
     def __init__(self, turns: int, full: set[str]):
         self.turns, self.full = turns, full
+        self.left: list[Any] = []
 
     def refuse_late(self, request: Any, admitted: Any) -> bytes | None:
         return b"503" if request.path in self.full else None
+
+    def leave_line(self, admitted: Any) -> None:
+        self.left.append(admitted)
 
     def take_turn(self, admitted: Any) -> bool:
         self.turns -= 1
@@ -30,6 +34,7 @@ class Door:
 def worker(monkeypatch: pytest.MonkeyPatch) -> Any:
     worker: Any = Worker.__new__(Worker)
     worker.tpool, worker._patience_s, worker.seen = None, 1.0, []
+    worker._are_more_coming = False
     monkeypatch.setattr(worker, "_submit", lambda conn, *_: worker.seen.append(("thread", conn.name)))
     monkeypatch.setattr(worker, "_await_request", lambda conn: worker.seen.append(("waits", conn.name)))
     monkeypatch.setattr(
@@ -52,7 +57,7 @@ def test_in_order_and_as_many_as_there_are_turns(worker: Any) -> None:
     worker._line, worker._door = deque([conn("a"), conn("full"), conn("b"), conn("c")]), Door(2, {"full"})
     worker._advance_line()
     assert worker.seen == [("thread", "a"), (b"503", "full"), ("waits", "full"), ("thread", "b")]
-    assert [each.name for each in worker._line] == ["c"]
+    assert [each.name for each in worker._line] == ["c"] and len(worker._door.left) == 3
 
 
 def test_a_refusal_that_ends_the_connection(worker: Any) -> None:
@@ -66,3 +71,13 @@ def test_nobody_waits_for_long(worker: Any) -> None:
     worker._line, worker._door = deque([conn("old", waited_s=TURN_S), conn("new")]), Door(0, set())
     worker._advance_line()
     assert worker.seen == [("thread", "old")] and [each.name for each in worker._line] == ["new"]
+
+
+def test_while_more_arrive_nobody_gets_a_thread_but_who_has_waited(worker: Any) -> None:
+    worker._line, worker._door = deque([conn("old", waited_s=HOLD_S), conn("new")]), Door(2, set())
+    worker._are_more_coming = True
+    worker._advance_line()
+    assert worker.seen == [("thread", "old")]
+    worker._are_more_coming = False
+    worker._advance_line()
+    assert worker.seen[-1] == ("thread", "new")

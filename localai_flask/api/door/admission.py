@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
 from threading import Semaphore
@@ -25,7 +26,7 @@ from localai_flask.api.door import auth, cors, hosts
 from localai_flask.api.door.places import TAKES_PLACE, Place, Places
 from localai_flask.api.door.proxies import Proxied, tidy_path
 from localai_flask.api.request.content_coding import coding_of
-from localai_flask.errors import ApiError, ErrorInfo
+from localai_flask.errors import ApiError, ErrorInfo, QueueFull
 from localai_flask.metrics.request_record import RequestRecord
 
 TURNS = 4
@@ -51,7 +52,8 @@ class Asked(NamedTuple):
     """Requests for which this is the same are refused for the same reason."""
 
     path: str
-    named: bytes
+    model: str
+    background: bool
     credentials: tuple[str, ...]
 
 
@@ -92,6 +94,8 @@ class Door:
         """The rules of paths that have been asked for; None for those that need no place."""
         self._full: dict[Asked, tuple[float, ErrorInfo]] = {}
         """Until when what is asked is refused, and with which words."""
+        self._line: Counter[str] = Counter()
+        """How many requests wait here to be looked at, by model."""
 
     def admit(self, request: Any, body: bytes, client: str) -> Admitted | bytes | None:
         """Take a place for one of gunicorn's requests, or return the answer if there is none.
@@ -104,6 +108,8 @@ class Door:
         asked = _asked(request, body)
         if (info := self._known_full(asked)) is not None:
             return self._refuse(request, rule, client, info)
+        if asked is not None and (full := self._full_line(asked.model)) is not None:
+            return self._refuse(request, rule, client, full.info)
         places: Places = self._app.extensions["places"]
         place = places.try_take()
         if place is None:
@@ -124,6 +130,25 @@ class Door:
             except (ApiError, HTTPException):
                 return True
         return False
+
+    def _full_line(self, model: str) -> QueueFull | None:
+        """Return the error that a model could not take more than already wait here, before it has refused any."""
+        waiting, size = self._line[model], self._app.extensions["settings"].queue_size
+        if waiting < size:
+            return None
+        room = self._app.extensions["pool"]().room(model, size)
+        return QueueFull(size) if room is not None and waiting >= room else None
+
+    def join_line(self, admitted: Admitted) -> None:
+        """Have a request wait for its turn."""
+        if admitted.asked is not None:
+            self._line[admitted.asked.model] += 1
+
+    def leave_line(self, admitted: Admitted) -> None:
+        if admitted.asked is not None:
+            self._line[admitted.asked.model] -= 1
+            if not self._line[admitted.asked.model]:
+                del self._line[admitted.asked.model]  # names are the clients' to choose
 
     def take_turn(self, admitted: Admitted) -> bool:
         """Have a request looked at now; return False if as many as may be are looked at already."""
@@ -203,4 +228,4 @@ def _asked(request: Any, body: bytes) -> Asked | None:
     if named is None:
         return None
     credentials = tuple(value for name, value in request.headers if name in CREDENTIALS)
-    return Asked(request.path, msgspec.json.encode(named), credentials)
+    return Asked(request.path, named.model, named.background, credentials)

@@ -86,6 +86,14 @@ class PoolClient:
         directory, _ = self._started()
         return {status.name: status.info for status in directory.statuses().values() if status.info is not None}
 
+    def room(self, name: str, queue_size: int) -> int | None:
+        """Return how many requests a model takes, running and waiting; None if that is not known here."""
+        directory, _ = self._started()
+        status = next((each for each in directory.statuses().values() if each.name == name), None)
+        if status is None or status.info is None or not status.info.slots:
+            return None
+        return len(status.workers) * (queue_size + status.info.slots)
+
     def report(self) -> PoolReport:
         """Return what an operator may want to know; raise `Unavailable` if the manager does not answer."""
         return self._ask_manager(lambda manager: manager.describe())

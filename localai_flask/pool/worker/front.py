@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from localai_flask.backends.base import Backend, Event, Inquiry, Job
 from localai_flask.config.model import Limits
-from localai_flask.errors import DeadlineExceeded, ErrorInfo, Overloaded
+from localai_flask.errors import DeadlineExceeded, ErrorInfo, Overloaded, QueueFull
 from localai_flask.generation import Failed
 from localai_flask.pool.channel import Channel
 from localai_flask.pool.in_hand import InHand
@@ -92,12 +92,8 @@ class Front:
         if groups > self._queue_size():
             raise self._queue_full(limits, self._inquiries, 1)
 
-    def _queue_full(self, limits: Limits, line: Line, places: int) -> Overloaded:
-        return Overloaded(
-            f"{self._queue_size()} requests already wait for this model, as many as may; "
-            "try again later or raise LOCALAI_QUEUE_SIZE.",
-            retry_after=_retry_after(limits, line, places),
-        )
+    def _queue_full(self, limits: Limits, line: Line, places: int) -> QueueFull:
+        return QueueFull(self._queue_size(), _retry_after(limits, line, places))
 
     def add(self, request: Request) -> None:
         """Let a request wait that the engine has looked at, or looks at still."""

@@ -41,7 +41,7 @@ class Loading:
         try:
             fetched = fetch_missing(self._config, self._fetched_so_far)
             info = backend.load(self._config, self._loaded_behind if fetched else self._loaded_so_far)
-            info = msgspec.structs.replace(info, constraints=backend.takes.constraints)
+            info = msgspec.structs.replace(info, constraints=backend.takes.constraints, slots=backend.room)
         except ApiError as error:
             self.fail(error)
         except MemoryError:
