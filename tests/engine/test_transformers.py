@@ -23,7 +23,6 @@ transformers = pytest.importorskip("transformers")
 from localai_flask.backends.base import Job  # noqa: E402
 from localai_flask.backends.transformers import engine as engine_module  # noqa: E402
 from localai_flask.backends.transformers.engine import TransformersBackend  # noqa: E402
-from localai_flask.backends.transformers.generation.sampling import narrow, penalize  # noqa: E402
 from localai_flask.backends.transformers.loading import cache_size, devices, weights  # noqa: E402
 from localai_flask.backends.transformers.loading import model as loading  # noqa: E402
 from localai_flask.backends.transformers.tokens import TextDecoder, Tokens  # noqa: E402
@@ -352,35 +351,6 @@ def test_penalties_and_bias_reach_the_choice(backend: TransformersBackend) -> No
     assert plain.output_tokens == [100] * 6
     assert penalized.output_tokens[0] == 100
     assert not set(penalized.output_tokens[1:]) & {100, *penalized.prompt_tokens}
-
-
-def test_penalties_are_llama_cpps() -> None:
-    logits = torch.tensor([2.0, -2.0, 1.0, 0.0])
-    params = SamplingParams(repeat_penalty=2.0, frequency_penalty=0.5, presence_penalty=0.25)
-    assert penalize(logits, [0, 1, 1], params).tolist() == [0.25, -5.25, 1.0, 0.0]
-    assert logits.tolist() == [2.0, -2.0, 1.0, 0.0]
-
-
-@pytest.mark.parametrize(
-    ("params", "kept"),
-    [
-        (SamplingParams(top_p=1.0), 4),
-        (SamplingParams(top_p=0.6), 2),
-        (SamplingParams(top_p=0.0), 1),
-        (SamplingParams(top_p=1.0, min_p=0.4), 2),
-        (SamplingParams(top_p=1.0, min_p=1.0), 1),
-    ],
-)
-def test_narrowing_keeps_the_likeliest(params: SamplingParams, kept: int) -> None:
-    chances = torch.tensor([0.5, 0.3, 0.15, 0.05])
-    _, ids = narrow(chances.log(), torch.arange(4), params)
-    assert ids.tolist() == list(range(kept))
-
-
-def test_typical_keeps_what_surprises_as_much_as_expected() -> None:
-    chances = torch.tensor([0.4, 0.15, 0.15, 0.15, 0.15])  # an entropy of 1.5 nats lies nearer to 0.15 than to 0.4
-    _, ids = narrow(chances.log(), torch.arange(5), SamplingParams(top_p=1.0, typical_p=0.5))
-    assert 0 not in ids.tolist() and len(ids) == 4
 
 
 @pytest.mark.parametrize("count", [1, 10])

@@ -22,7 +22,7 @@ from localai_flask.backends.output_rules import OutputRules, check_ids
 from localai_flask.backends.takes import Takes
 from localai_flask.backends.transformers.generation.batching import Batcher
 from localai_flask.backends.transformers.generation.grammar import TokenGrammars
-from localai_flask.backends.transformers.generation.sampling import TAKEN, TokenSampler
+from localai_flask.backends.transformers.generation.sampler import TAKEN, TokenSampler
 from localai_flask.backends.transformers.generation.thinking import LimitedThinking
 from localai_flask.backends.transformers.loading.model import load_model
 from localai_flask.backends.transformers.loading.offline import offline

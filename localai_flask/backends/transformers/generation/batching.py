@@ -14,7 +14,8 @@ import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
-from localai_flask.backends.transformers.generation.sampling import BatchSampler, TokenSampler
+from localai_flask.backends.transformers.generation.batch_sampler import BatchSampler
+from localai_flask.backends.transformers.generation.sampler import TokenSampler
 from localai_flask.backends.transformers.loading.cache_size import PAGE_TOKENS, CacheSize
 from localai_flask.backends.transformers.loading.failures import LIBRARY, UNREADABLE, first_line
 from localai_flask.errors import ModelLoadFailed
