@@ -13,6 +13,7 @@ from importlib.metadata import entry_points
 from typing import NamedTuple
 
 from localai_flask.backends.base import Backend
+from localai_flask.backends.environments.folder import Environment, Environments
 from localai_flask.backends.notes import Note
 from localai_flask.config import engines
 from localai_flask.config.model import EngineConfig
@@ -34,6 +35,16 @@ class Entry(NamedTuple):
     """Whether a model can be loaded without some of what makes it fast; see `Backend.is_cautious`."""
     package: str | None = None
     """The package that brings it, if it is another than this."""
+    environment: str | None = None
+    """The environment of its own in which it may be installed (environments/kinds.py)."""
+
+    @property
+    def remedy(self) -> str:
+        """The command that installs it."""
+        if self.environment is not None:
+            return f"localai-flask backends install {self.environment}"
+        wanted = self.package if self.package is not None else f"localai-flask[{self.extra}]"
+        return f"pip install '{wanted}'"
 
 
 ENTRY_POINTS = "localai_flask.engines"
@@ -53,6 +64,7 @@ _OURS = {
         "transformers",
         "transformers",
         "localai_flask.backends.transformers.key_checks",
+        environment="transformers",
     ),
 }
 
@@ -92,19 +104,35 @@ def create(name: str) -> Backend:
     try:
         module = importlib.import_module(entry.module)
     except ModuleNotFoundError as error:
-        extra = f"localai-flask[{entry.extra}]" if entry.package is None else entry.package
         raise ConfigError(
-            f"The {name} backend needs the package {error.name!r}; install it with: pip install '{extra}'.",
-            param="backend",
+            f"The {name} backend needs the package {error.name!r}; install it with: {entry.remedy}.", param="backend"
         ) from error
     backend: Backend = getattr(module, entry.cls)()
     return backend
 
 
-def is_installed(name: str) -> bool:
-    """Return whether the engine's library is there, without importing it."""
-    library = BACKENDS[name].library
-    return library is None or importlib.util.find_spec(library) is not None
+def is_installed(name: str, environments: Environments | None = None) -> bool:
+    """Return whether the engine is there, in one of those environments or in this one, without importing it."""
+    entry = BACKENDS[name]
+    if environments is not None and entry.environment is not None:
+        found = environments.find(entry.environment)
+        if found is not None:
+            return not found.fault
+    return entry.library is None or importlib.util.find_spec(entry.library) is not None
+
+
+def find_environment(name: str, environments: Environments) -> Environment | None:
+    """Return the environment on which workers of an engine run; None for this one, which serves where there is none.
+
+    Raises `ConfigError` if no worker could run on it.
+    """
+    entry = BACKENDS.get(name)
+    found = environments.find(entry.environment) if entry is not None and entry.environment is not None else None
+    if entry is not None and found is not None and found.fault:
+        raise ConfigError(
+            f"The {name} backend cannot run, as {found.fault}; mend it with: {entry.remedy}.", param="backend"
+        )
+    return found
 
 
 def check(config: EngineConfig) -> list[Note]:

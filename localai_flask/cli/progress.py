@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,12 +18,14 @@ LINE_S = 5.0
 
 
 @contextmanager
-def shown_download(name: str, *, at_once: bool = False) -> Iterator[Report]:
+def shown_download(
+    name: str, *, at_once: bool = False, verb: str = "Fetching", describe: Callable[[Progress], str] = str
+) -> Iterator[Report]:
     """Show what is reported of one download, from its first report on; a bar `at_once` if one will surely come."""
     if not sys.stderr.isatty():
-        yield _Lines(name)
+        yield _Lines(f"{verb} {name}", describe)
         return
-    bar = _Bar(name, at_once)
+    bar = _Bar(f"{verb} {name}", at_once, describe)
     try:
         yield bar
     finally:
@@ -31,29 +33,29 @@ def shown_download(name: str, *, at_once: bool = False) -> Iterator[Report]:
 
 
 class _Lines:
-    def __init__(self, name: str):
-        self._name = name
+    def __init__(self, title: str, describe: Callable[[Progress], str]):
+        self._title, self._describe = title, describe
         self._printed_at = float("-inf")
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
         if now - self._printed_at >= LINE_S or progress.done == progress.total:
             self._printed_at = now
-            click.echo(f"Fetching {self._name}: {progress}", err=True)
+            click.echo(f"{self._title}: {self._describe(progress)}", err=True)
 
 
 class _Bar:
     """A bar of rich; the numbers are those that are reported, as the rate is measured where the bytes come in."""
 
-    def __init__(self, name: str, at_once: bool):
-        self._name = name
+    def __init__(self, title: str, at_once: bool, describe: Callable[[Progress], str]):
+        self._title, self._describe = title, describe
         self._shown: Any = self._open() if at_once else None
 
     def __call__(self, progress: Progress) -> None:
         if self._shown is None:
             self._shown = self._open()
         total = progress.total if progress.total else None
-        self._shown.update(0, completed=progress.done, total=total, state=str(progress))
+        self._shown.update(0, completed=progress.done, total=total, state=self._describe(progress))
 
     def close(self) -> None:
         if self._shown is not None:
@@ -64,11 +66,11 @@ class _Bar:
         from rich.progress import Progress as Bars
 
         columns = (
-            TextColumn("Fetching {task.description}", markup=False),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[state]}", markup=False),
         )
         bars = Bars(*columns, console=make_console(stderr=True), expand=True)
-        bars.add_task(self._name, total=None, state="looking it up")
+        bars.add_task(self._title, total=None, state="looking it up")
         bars.start()
         return bars

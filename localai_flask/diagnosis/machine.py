@@ -13,6 +13,7 @@ from typing import Any
 
 from localai_flask import __version__
 from localai_flask.backends import BACKENDS, is_installed
+from localai_flask.backends.environments.folder import Environments
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml.downloads import missing_files
 from localai_flask.config.registry import Registry
@@ -59,7 +60,7 @@ def check_models(settings: Settings) -> Iterator[Finding]:
     for name, problem in registry.problems().items():
         yield Finding("warning", "Models", f"{name} cannot be used: {problem}", "localai-flask models lists all")
     for config in usable.values():
-        if obstacle := _obstacle(config):
+        if obstacle := _obstacle(config, Environments(settings.backends_folder)):
             yield Finding("warning", "Models", f"{config.name} cannot be used: {obstacle[0]}.", obstacle[1])
     yield from _check_default(settings, registry)
 
@@ -74,14 +75,14 @@ def _check_default(settings: Settings, registry: Registry) -> Iterator[Finding]:
         )
 
 
-def _obstacle(config: ModelConfig) -> tuple[str, str] | None:
+def _obstacle(config: ModelConfig, environments: Environments) -> tuple[str, str] | None:
     """Find what a model lacks that is looked for only when it is loaded, and what to do; None if it may work."""
     if config.alias or config.disabled:
         return None
     if config.backend not in BACKENDS:
         return f"there is no engine {config.backend} here", f"correct `backend` in {config.source}"
-    if not is_installed(config.backend):
-        return f"the engine {config.backend} is not installed", "localai-flask backends says how to install it"
+    if not is_installed(config.backend, environments):
+        return f"the engine {config.backend} is not installed", BACKENDS[config.backend].remedy
     if config.backend == "llama-cpp" and not missing_files(config) and not config.model_path.exists():
         return f"{config.model_path} does not exist", f"put the file there, or correct {config.source}"
     return None

@@ -16,6 +16,7 @@ from localai_flask.address import Address, check_network
 from localai_flask.settings.fields import env_name, parse, read, render, setting
 from localai_flask.settings.galleries import parse_galleries, parse_preloads
 from localai_flask.sizes import check_budget
+from localai_flask.user_folders import data_folder
 
 LEVELS = ("error", "warning", "info", "debug")
 ACCESS_LOGS = ("plain", "json", "off")
@@ -65,6 +66,14 @@ class Settings:
         "File with settings as `NAME=value` lines, for those that neither a flag nor a variable sets; read again when "
         "it changes and on SIGHUP. With a `-` before its name it need not be there.",
         metavar="FILE",
+        needs_restart=True,
+    )
+    backends_path: str = setting(
+        "",
+        "Folder with the engines that have environments of their own, as `localai-flask backends install` makes them; "
+        "unset: `~/.local/share/localai-flask/backends`.",
+        metavar="DIR",
+        also="BACKENDS_PATH",
         needs_restart=True,
     )
     address: str = setting(
@@ -258,6 +267,11 @@ class Settings:
             return Path(self.api_keys_file)
         file = Path(self.config_dir) / "api_keys.json" if self.config_dir else None
         return file if file and file.exists() else None
+
+    @property
+    def backends_folder(self) -> Path:
+        """The folder of environments: the one that is named, else this user's own."""
+        return Path(self.backends_path) if self.backends_path else data_folder() / "backends"
 
     @property
     def listening(self) -> Address:

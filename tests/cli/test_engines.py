@@ -20,9 +20,9 @@ def test_backends_are_listed_with_their_versions() -> None:
 
 
 def test_what_is_missing_is_listed_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "is_installed", lambda name: name != "transformers")
+    monkeypatch.setattr(backends, "is_installed", lambda name, environments=None: name != "transformers")
     listed = {each["name"]: each for each in json.loads(run("backends", "list", "--json").stdout)}
-    assert listed["transformers"]["install"] == "pip install 'localai-flask[transformers]'"
+    assert listed["transformers"]["install"] == "localai-flask backends install transformers"
     assert listed["transformers"]["is_installed"] is False and listed["transformers"]["version"] is None
 
 

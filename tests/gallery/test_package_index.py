@@ -101,6 +101,7 @@ def test_pips_settings_are_read_by_pip(tmp_path: Path) -> None:
     found = read_settings(environment)
     assert found.indexes[0] == "https://a.example/s" and (found.certificates, found.proxy) == ("/a.pem", "")
     assert read_settings({**environment, "PIP_INDEX_URL": "https://b.example/s"}).indexes[0] == "https://b.example/s"
+    assert read_settings(environment, "install").proxy == "x"
 
 
 def test_without_pip_its_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +114,7 @@ def test_without_pip_its_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> 
     ("lines", "settings"),
     [
         ([], PipSettings(indexes=(PYPI,))),
-        (["global.no-index='true'", "global.find-links='/wheels'"], PipSettings(indexes=())),
+        (["global.no-index='true'", "global.find-links='/wheels'"], PipSettings(indexes=(), find_links=("/wheels",))),
         (
             ["global.index-url='https://a/s'", "global.extra-index-url='https://b/s/\\nhttps://c/s'"],
             PipSettings(indexes=("https://a/s", "https://b/s", "https://c/s")),

@@ -17,8 +17,6 @@ import requests
 from localai_flask.gallery.transport.remote import open_session
 
 PYPI = "https://pypi.org/simple"
-_SECTIONS = ("global", "download", ":env:")
-"""What holds for `pip download`; the later win."""
 _TIMEOUT_S = 60.0
 
 
@@ -31,17 +29,21 @@ class PipSettings:
     certificates: str = ""
     proxy: str = ""
     trusted: frozenset[str] = frozenset()
+    find_links: tuple[str, ...] = ()
+    """Folders and pages with packages, beside the indexes."""
+    constraints: tuple[str, ...] = ()
+    """Files that say which versions may be installed."""
 
 
-def read_settings(environment: Mapping[str, str] = os.environ) -> PipSettings:
-    """Ask pip for its settings; without pip in this environment its variables alone are read."""
+def read_settings(environment: Mapping[str, str] = os.environ, verb: str = "download") -> PipSettings:
+    """Ask pip for its settings for one of its verbs; without pip in this environment its variables alone are read."""
     command = [sys.executable, "-m", "pip", "config", "list", "--disable-pip-version-check"]
     try:
         done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=_TIMEOUT_S)
         lines = done.stdout.splitlines() if done.returncode == 0 else _variables(environment)
     except (OSError, subprocess.TimeoutExpired):
         lines = _variables(environment)
-    return parse_settings(lines)
+    return parse_settings(lines, verb)
 
 
 def _variables(environment: Mapping[str, str]) -> list[str]:
@@ -49,7 +51,7 @@ def _variables(environment: Mapping[str, str]) -> list[str]:
     return [f":env:.{key.lower().replace('_', '-')}={value!r}" for key, value in found]
 
 
-def parse_settings(lines: Iterable[str]) -> PipSettings:
+def parse_settings(lines: Iterable[str], verb: str = "download") -> PipSettings:
     """Read what `pip config list` prints, such as `global.index-url='https://example.org/simple'`."""
     sections: dict[str, dict[str, str]] = {}
     for line in lines:
@@ -57,7 +59,7 @@ def parse_settings(lines: Iterable[str]) -> PipSettings:
         section, _, key = name.rpartition(".")
         sections.setdefault(section, {})[key] = str(ast.literal_eval(value))
     said: dict[str, str] = {}
-    for section in _SECTIONS:
+    for section in ("global", verb, ":env:"):  # the later win
         said |= sections.get(section, {})
     alone = said.get("no-index", "").lower() in ("1", "true", "yes", "on")
     indexes = [] if alone else [said.get("index-url", PYPI), *said.get("extra-index-url", "").split()]
@@ -66,6 +68,8 @@ def parse_settings(lines: Iterable[str]) -> PipSettings:
         certificates=said.get("cert", ""),
         proxy=said.get("proxy", ""),
         trusted=frozenset(said.get("trusted-host", "").split()),
+        find_links=tuple(said.get("find-links", "").split()),
+        constraints=tuple(said.get("constraint", "").split()),
     )
 
 

@@ -12,11 +12,12 @@ import secrets
 import threading
 import time
 
-from localai_flask.backends import BACKENDS, is_installed
+from localai_flask.backends import BACKENDS, find_environment, is_installed
+from localai_flask.backends.environments.folder import Environments
 from localai_flask.config import model as model_config
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ErrorInfo, LoadCrashed
+from localai_flask.errors import ConfigError, ErrorInfo, LoadCrashed
 from localai_flask.metrics.counts import Counts
 from localai_flask.metrics.families import WORKER_ENDS
 from localai_flask.pool import protocol
@@ -50,6 +51,7 @@ class PoolManager:
         self.table = ModelTable(settings.model_load_failure_cooldown)
         self._rules = Rules.of(settings)
         self._runtime = runtime
+        self._environments = Environments(settings.backends_folder)
         self._counts = Counts.open(runtime.path)
         self._logs = ModelLogs(runtime.path)
         self._bound_logs_at = 0.0
@@ -99,7 +101,7 @@ class PoolManager:
         with self._lock:
             models = [describe_model(model, self._rules, now) for model in self.table.models.values()]
         budget, most = self._rules.memory_budget, self._rules.max_models
-        backends = [name for name in BACKENDS if is_installed(name)]
+        backends = [name for name in BACKENDS if is_installed(name, self._environments)]
         report = PoolReport(models=models, backends=backends, memory_budget=budget, max_models=most)
         return protocol.encode(report)
 
@@ -289,11 +291,12 @@ class PoolManager:
             room_bytes=self._room_for(model),
         )
         try:
-            process = WorkerProcess.start(spec, config.name, self._runtime)
-        except OSError as error:
-            message = f"Cannot start a worker for model {config.name}: {error}."
-            log.error("%s", message)
-            self.table.load_failed(model, LoadCrashed(message).info, now)
+            environment = find_environment(config.backend, self._environments)
+            process = WorkerProcess.start(spec, config.name, self._runtime, environment)
+        except (OSError, ConfigError) as error:
+            told = error if isinstance(error, ConfigError) else LoadCrashed(_no_worker(config, error))
+            log.error("%s", told)
+            self.table.load_failed(model, told.info, now)
             return
         log.info("loading model %s with backend %s (pid %d)", config.name, config.backend, process.pid)
         self._processes[worker_id] = process
@@ -305,3 +308,7 @@ class PoolManager:
         if budget is None:
             return None
         return max(model.need_bytes, budget - sum(each.held_bytes for each in self.table.models.values()))
+
+
+def _no_worker(config: ModelConfig, error: OSError) -> str:
+    return f"Cannot start a worker for model {config.name}: {error}."

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
+from localai_flask.backends.environments import interpreter
+from localai_flask.backends.environments.folder import Environment
 from localai_flask.pool import protocol
 from localai_flask.pool.in_hand import Mark, read_suspect
 from localai_flask.pool.model_logs import LOGGED, ModelLogs, read_end
@@ -19,6 +21,8 @@ from localai_flask.pool.runtime import Runtime
 from localai_flask.server.child import Child, popen
 
 log = logging.getLogger(__name__)
+
+MODULE = "localai_flask.pool.worker"
 
 
 class WorkerProcess(Child):
@@ -35,7 +39,10 @@ class WorkerProcess(Child):
         self._hand = runtime.worker_hand(worker_id)
 
     @classmethod
-    def start(cls, spec: WorkerSpec, model: str, runtime: Runtime) -> WorkerProcess:
+    def start(
+        cls, spec: WorkerSpec, model: str, runtime: Runtime, environment: Environment | None = None
+    ) -> WorkerProcess:
+        """Start a worker on an environment's interpreter, or on this one; raise `OSError` if that cannot be."""
         with (
             os.fdopen(os.memfd_create("localai-flask-spec"), "w+b") as stdin,  # unlike a pipe it never fills up
             ModelLogs(runtime.path).open(model) as output,
@@ -44,10 +51,11 @@ class WorkerProcess(Child):
             stdin.write(protocol.encode(spec))
             stdin.seek(0)
             number = server_log.fileno()
-            command = [sys.executable, "-m", "localai_flask.pool.worker", str(number)]
+            command, variables = _interpreter(environment, runtime, str(number))
             begin = os.fstat(output.fileno()).st_size
-            with _held_lock(runtime, spec.worker_id) as lock:
-                child = popen(command, stdin=stdin, output=output, pass_fds=[number, *lock])
+            with _held_lock(runtime, spec.worker_id) as lock, _held_environment(environment) as held:
+                fds = [number, *lock, *held]
+                child = popen(command, environment=variables, stdin=stdin, output=output, pass_fds=fds)
         process = cls(spec.worker_id, child.pid, model, runtime, child)
         process._log_begin = begin
         return process
@@ -91,6 +99,30 @@ class WorkerProcess(Child):
         """Forget an ended process and what it left."""
         super().close()
         self._hand.unlink(missing_ok=True)
+
+
+def _interpreter(
+    environment: Environment | None, runtime: Runtime, *arguments: str
+) -> tuple[list[str], dict[str, str] | None]:
+    """Return the command of a worker, and its variables if they differ from ours."""
+    if environment is None:
+        return [sys.executable, "-m", MODULE, *arguments], None
+    links = interpreter.link_package(runtime.path)
+    python = environment.python
+    return interpreter.module_command(python, MODULE, *arguments), interpreter.module_environment(python, links)
+
+
+@contextmanager
+def _held_environment(environment: Environment | None) -> Iterator[list[int]]:
+    """Yield what keeps an environment from being deleted, for the worker to inherit."""
+    if environment is None:
+        yield []
+        return
+    held = environment.hold()
+    try:
+        yield [held]
+    finally:
+        os.close(held)
 
 
 @contextmanager

@@ -1,0 +1,136 @@
+"""The programs that fill an environment: uv if it is there, as it is faster and keeps one copy of a package, else pip.
+
+Both ask the package indexes that pip is set to, unless uv is set to others.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from localai_flask.gallery.sources.pip_settings import PipSettings, read_settings
+
+OWN_INDEXES = ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_CONFIG_FILE", "UV_NO_INDEX")
+"""Variables by which somebody has told uv where packages come from."""
+ANOTHERS = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
+Command = list[str]
+
+
+class PackageTool(ABC):
+    """What makes, fills and thins out an environment: command lines, and the variables that they need."""
+
+    name: str
+
+    def __init__(self, extra_indexes: Sequence[str] = (), *, offline: bool = False):
+        self.extra_indexes, self.offline = extra_indexes, offline
+
+    def environment(self) -> dict[str, str]:
+        """Return variables without those by which a Python would find other packages than an environment's."""
+        found = {key: value for key, value in os.environ.items() if key not in ANOTHERS}
+        return found | {"PYTHONUNBUFFERED": "1"}
+
+    @abstractmethod
+    def create(self, folder: Path) -> Command: ...
+
+    @abstractmethod
+    def install(self, folder: Path, requirements: Path) -> Command: ...
+
+    @abstractmethod
+    def resolve(self, requirements: Path) -> Command:
+        """Return what finds out whether requirements can be had together, without downloading them."""
+
+    @abstractmethod
+    def uninstall(self, folder: Path, packages: Sequence[str]) -> Command: ...
+
+
+class Pip(PackageTool):
+    name = "pip"
+
+    def create(self, folder: Path) -> Command:
+        return [sys.executable, "-m", "venv", str(folder)]
+
+    def install(self, folder: Path, requirements: Path) -> Command:
+        return [*_pip(folder / "bin" / "python"), "install", "-r", str(requirements), *self._sources()]
+
+    def resolve(self, requirements: Path) -> Command:
+        command = [*_pip(Path(sys.executable)), "install", "--dry-run", "--ignore-installed"]
+        return [*command, "-r", str(requirements), *self._sources()]
+
+    def uninstall(self, folder: Path, packages: Sequence[str]) -> Command:
+        return [*_pip(folder / "bin" / "python"), "uninstall", "--yes", *packages]
+
+    def _sources(self) -> Command:
+        return [*_each("--extra-index-url", self.extra_indexes), *(["--no-index"] if self.offline else [])]
+
+
+class Uv(PackageTool):
+    name = "uv"
+
+    def __init__(self, program: str, pip: PipSettings, extra_indexes: Sequence[str] = (), *, offline: bool = False):
+        super().__init__(extra_indexes, offline=offline)
+        self._program, self._pip = program, pip
+
+    def environment(self) -> dict[str, str]:
+        made = super().environment()
+        if self._pip.certificates:
+            made.setdefault("SSL_CERT_FILE", self._pip.certificates)
+        if self._pip.proxy:
+            made.setdefault("ALL_PROXY", self._pip.proxy)
+        return made
+
+    def create(self, folder: Path) -> Command:
+        return [self._program, "venv", "--python", sys.executable, "--no-project", str(folder)]
+
+    def install(self, folder: Path, requirements: Path) -> Command:
+        python = str(folder / "bin" / "python")
+        return [*self._call("install"), "--python", python, "-r", str(requirements), *self._sources()]
+
+    def resolve(self, requirements: Path) -> Command:
+        command = [*self._call("compile"), "--quiet", "--no-header", "--python", sys.executable]
+        return [*command, str(requirements), *self._sources()]
+
+    def uninstall(self, folder: Path, packages: Sequence[str]) -> Command:
+        return [*self._call("uninstall"), "--python", str(folder / "bin" / "python"), *packages]
+
+    def _call(self, verb: str) -> Command:
+        return [self._program, "pip", verb, *(["--offline"] if self.offline else [])]
+
+    def _sources(self) -> Command:
+        """Return where to look: the newest that any index has is taken, as by pip."""
+        said: Command = []
+        if not any(os.environ.get(name) for name in OWN_INDEXES):
+            said = _pip_sources(self._pip)
+        said += _each("--extra-index-url", self.extra_indexes)
+        return [*said, "--index-strategy", "unsafe-best-match"] if "--extra-index-url" in said else said
+
+
+def _pip_sources(pip: PipSettings) -> Command:
+    """Return pip's settings in uv's words."""
+    said = ["--default-index", pip.indexes[0]] if pip.indexes else ["--no-index"]
+    said += _each("--extra-index-url", pip.indexes[1:])
+    said += _each("--find-links", pip.find_links)
+    said += _each("--constraint", pip.constraints)
+    return said + _each("--allow-insecure-host", sorted(pip.trusted))
+
+
+def _pip(python: Path) -> Command:
+    return [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+
+
+def _each(option: str, values: Sequence[str]) -> Command:
+    return [word for value in values for word in (option, value)]
+
+
+def choose_tool(
+    extra_indexes: Sequence[str] = (), *, offline: bool = False, environment: Mapping[str, str] = os.environ
+) -> PackageTool:
+    """Return uv if it is in PATH or beside this interpreter, else pip."""
+    beside = Path(sys.executable).parent / "uv"
+    program = shutil.which("uv") or (str(beside) if beside.exists() else "")
+    if not program:
+        return Pip(extra_indexes, offline=offline)
+    return Uv(program, read_settings(environment, "install"), extra_indexes, offline=offline)

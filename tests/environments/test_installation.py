@@ -1,0 +1,65 @@
+"""Environments are installed by the real pip into real virtual environments, from wheels that lie here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from localai_flask.backends.environments.folder import Environments, is_in_use
+from localai_flask.backends.environments.tool_run import InstallationFailed
+from localai_flask.errors import Unavailable
+from tests.environments.conftest import SET, install_here
+
+pytestmark = pytest.mark.usefixtures("only_wheels", "echo_kind")
+
+
+def asked(python: Path, code: str) -> str:
+    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_an_environment_is_installed_tried_listed_and_deleted(tmp_path: Path) -> None:
+    made = install_here(tmp_path)
+    assert made.record.version == "1.5" and made.record.platform == "cpu" and made.record.size > 1_000_000
+    assert not made.fault and asked(made.python, "import parrot; print(parrot.VOICE)") == "loud"
+    found = "import importlib.util; print(importlib.util.find_spec('harmful'))"
+    assert asked(made.python, found) == "None", "what does harm is uninstalled"
+    environments = Environments(tmp_path / "backends")
+    assert environments.find("parrot") is not None and not environments.remnants("parrot")
+    assert environments.delete("parrot") == made.record.size
+    assert environments.find("parrot") is None and not (tmp_path / "backends" / "parrot").exists()
+    assert environments.delete("parrot") is None
+
+
+def test_one_that_does_not_generate_does_not_count_and_says_why(tmp_path: Path) -> None:
+    with pytest.raises(
+        InstallationFailed, match=r"tiny model failed.*It said: ModuleNotFoundError: No module named 'msgspec' \("
+    ):
+        install_here(tmp_path, SET.replace("msgspec\n", ""))
+    environments = Environments(tmp_path / "backends")
+    assert environments.find("parrot") is None and not environments.remnants("parrot")
+
+
+def test_a_requirement_that_is_not_there_leaves_the_former_environment(tmp_path: Path) -> None:
+    before = install_here(tmp_path)
+    with pytest.raises(InstallationFailed, match="No matching distribution found for absent"):
+        install_here(tmp_path, SET + "absent\n")
+    found = Environments(tmp_path / "backends").find("parrot")
+    assert found is not None and found.path == before.path and not found.fault
+
+
+def test_one_that_a_worker_runs_on_is_not_deleted(tmp_path: Path) -> None:
+    made, environments = install_here(tmp_path), Environments(tmp_path / "backends")
+    worker = subprocess.Popen(["sleep", "60"], pass_fds=[held := made.hold()])
+    os.close(held)
+    try:
+        assert is_in_use(made.path)
+        with pytest.raises(Unavailable, match="localai-flask stop MODEL"):
+            environments.delete("parrot")
+        assert environments.find("parrot") is not None
+    finally:
+        worker.kill()
+        worker.wait()
+    assert environments.delete("parrot")
