@@ -34,6 +34,17 @@ class FinishReason(enum.StrEnum):
     TOOL_CALLS = "tool_calls"
 
 
+class Image(msgspec.Struct, frozen=True, array_like=True):
+    """An image of a prompt: where in its text it stands, its file as it came, and the file's SHA-256."""
+
+    at: int
+    data: bytes
+    media_type: str
+    width: int
+    height: int
+    digest: str
+
+
 class Prompt(msgspec.Struct, frozen=True, array_like=True):
     """What the model reads: text, or token ids when the client sent those.
 
@@ -41,6 +52,7 @@ class Prompt(msgspec.Struct, frozen=True, array_like=True):
     model's begin-of-sequence token first if its vocabulary wants one and the text does not begin with it already.
     With a `suffix` the model writes what stands between the text and it; engines that say "infill" can. `plain` are
     ranges of the text, in order, in which no marker is a control token; each ends at one, or at the text's end.
+    `images` stand in the text, in order.
     """
 
     text: str = ""
@@ -49,15 +61,30 @@ class Prompt(msgspec.Struct, frozen=True, array_like=True):
     add_bos: bool = True
     suffix: str | None = None
     plain: list[tuple[int, int]] = []
+    images: list[Image] = []
 
     @property
     def pieces(self) -> list[tuple[str, bool]]:
         """The text in the pieces that are tokenized apart, and whether markers in them are control tokens."""
-        pieces, at = [], 0
-        for begin, end in self.plain:
-            pieces += [(self.text[at:begin], self.special), (self.text[begin:end], False)]
-            at = end
-        return [(text, special) for text, special in (*pieces, (self.text[at:], self.special)) if text]
+        return self._pieces(0, len(self.text))
+
+    @property
+    def parts(self) -> list[list[tuple[str, bool]] | Image]:
+        """The pieces of text before, between and behind the images, and these."""
+        parts: list[list[tuple[str, bool]] | Image] = []
+        at = 0
+        for image in self.images:
+            parts += [self._pieces(at, image.at), image]
+            at = image.at
+        return [*parts, self._pieces(at, len(self.text))]
+
+    def _pieces(self, first: int, last: int) -> list[tuple[str, bool]]:
+        pieces, at = [], first
+        for begin, end in ((max(begin, first), min(end, last)) for begin, end in self.plain):
+            if begin < end:
+                pieces += [(self.text[at:begin], self.special), (self.text[begin:end], False)]
+                at = end
+        return [(text, special) for text, special in (*pieces, (self.text[at:last], self.special)) if text]
 
 
 class Constraint(msgspec.Struct, frozen=True, array_like=True):

@@ -51,6 +51,8 @@ class Takes:
             self._refuse(params.constraint, backend)
         if prompt.tokens is not None and "tokens" not in self.inputs:
             raise _refused("prompt", f"the {backend} backend takes prompts as text only, not as tokens")
+        if prompt.images and "image" not in self.inputs:
+            raise _refused("messages", f"the {backend} backend takes no images")
 
     def _refuse(self, constraint: Constraint, backend: str) -> None:
         field = constraint.param or constraint.kind

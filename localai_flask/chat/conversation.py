@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from localai_flask.generation import Constraint
+
+if TYPE_CHECKING:
+    from localai_flask.chat.images import ImageSource
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -25,7 +28,10 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One turn; what a role has no use for stays empty."""
+    """One turn; what a role has no use for stays empty.
+
+    `images` are those whose marks stand in the content (images.py), by their keys.
+    """
 
     role: Role
     content: str = ""
@@ -33,6 +39,7 @@ class Message:
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
+    images: Mapping[str, ImageSource] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +104,10 @@ class Conversation:
     def uses_tools(self) -> bool:
         """Whether there are tools, or calls and their results among the messages."""
         return bool(self.tools) or any(message.tool_calls or message.role == "tool" for message in self.messages)
+
+    @property
+    def images(self) -> dict[str, ImageSource]:
+        return {key: source for message in self.messages for key, source in message.images.items()}
 
     @property
     def has_system_message(self) -> bool:

@@ -122,7 +122,7 @@ def test_wrong_field_is_named(client: FlaskClient, change: dict[str, Any], param
         ({"thinking_budget": 5}, "thinking_budget"),
         ({"backend": "vllm"}, "backend"),
         ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages[0].content[0]"),
         ({"tools": [{"type": "function", "function": {"name": "x", "strict": True}}]}, "tools[0].function.strict"),
     ],
 )

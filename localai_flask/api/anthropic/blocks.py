@@ -13,13 +13,13 @@ from typing import Any
 from marshmallow import ValidationError
 
 from localai_flask.api.conversation.foreign_past import foreign_text
+from localai_flask.api.conversation.images import TEXT_AND_IMAGES, read_image, shown_image
 from localai_flask.api.request.parsing import Unsupported
 from localai_flask.chat.conversation import Message, Role, ToolCall
 
 FAILED = "Error: "
 """What stands before the result of a call that failed, as chat templates have no other place for it."""
 CHANGES = ("tool_addition", "tool_removal")
-TEXT_ONLY = "but this model reads text only."
 
 
 class Turn:
@@ -101,6 +101,8 @@ def _plain_text(block: Any, is_now: bool) -> str:
     kind = _kind(block)
     if kind == "text":
         return _text(block, "text")
+    if kind == "image":
+        return read_image(block).mark if is_now else shown_image(block)
     try:
         if kind == "document":
             return _document(block, is_now)
@@ -116,8 +118,6 @@ def _plain_text(block: Any, is_now: bool) -> str:
         return ""
     if not is_now:
         return foreign_text(kind, block)
-    if kind == "image":
-        raise ValidationError([Unsupported(f"is an image, {TEXT_ONLY}")])
     raise ValidationError({"type": [Unsupported(f"{kind} is not supported by this server; leave it out.")]})
 
 
@@ -137,7 +137,7 @@ def _document(block: dict[str, Any], is_now: bool) -> str:
     elif kind == "content":
         text = read_text(source.get("content"), is_now)  # type: ignore[union-attr]
     else:
-        raise ValidationError({"source": [Unsupported(f"is a document of type {kind}, {TEXT_ONLY}")]})
+        raise ValidationError({"source": [Unsupported(f"is a document of type {kind}; {TEXT_AND_IMAGES}")]})
     heads = [block[key] for key in ("title", "context") if isinstance(block.get(key), str) and block[key]]
     return "\n".join([*heads, text])
 

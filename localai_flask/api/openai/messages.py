@@ -10,6 +10,7 @@ from marshmallow import ValidationError, fields
 from localai_flask.api.answer.family_words import CHAT, LEGACY_CHAT
 from localai_flask.api.conversation.custom_tools import InputFormat, as_arguments, custom_tool
 from localai_flask.api.conversation.foreign_past import foreign_text
+from localai_flask.api.conversation.images import KINDS, TEXT_AND_IMAGES, images_in, read_image, shown_image
 from localai_flask.api.conversation.tool_choice import Choice
 from localai_flask.api.request.fields import (
     Either,
@@ -29,7 +30,7 @@ from localai_flask.chat.conversation import Message, Tool, ToolCall
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 TEXT_PARTS = {"text": "text", "refusal": "refusal"}
 """Types of content parts that are text, and the key it stands under."""
-OTHER_PARTS = {"image_url", "image", "input_image", "input_audio", "audio_url", "audio", "video_url", "video"}
+OTHER_PARTS = {"input_audio", "audio_url", "audio", "video_url", "video"}
 OTHER_PARTS |= {"file", "input_file"}
 
 
@@ -48,6 +49,8 @@ def _text_of(index: int, part: Any) -> str:
     kind = part.get("type") if isinstance(part, dict) else None
     if not isinstance(kind, str):
         raise ValidationError({index: ["must be an object with a `type`."]})
+    if kind in KINDS:
+        return shown_image(part)
     if kind not in TEXT_PARTS:
         return foreign_text(kind, part)
     text = part.get(TEXT_PARTS[kind])
@@ -60,9 +63,14 @@ def check_readable(content: Any) -> None:
     """Raise `ValidationError` if content, of the message that is asked now, has parts that the model cannot read."""
     for index, part in enumerate(content if isinstance(content, list) else ()):
         kind = part["type"]
-        if kind in OTHER_PARTS:
-            raise ValidationError({index: [Unsupported(f"is of type {kind}, but this model reads text only.")]})
-        if kind not in TEXT_PARTS:
+        if kind in KINDS:
+            try:
+                read_image(part)
+            except ValidationError as error:
+                raise ValidationError({index: error.messages}) from None
+        elif kind in OTHER_PARTS:
+            raise ValidationError({index: [Unsupported(f"is of type {kind}; {TEXT_AND_IMAGES}")]})
+        elif kind not in TEXT_PARTS:
             raise ValidationError({index: {"type": [f"must be one of: {', '.join(TEXT_PARTS)}."]}})
 
 
@@ -105,8 +113,8 @@ class MessageSchema(RequestSchema):
     refusal = Text(load_default="")
     audio = Noted("refers to an answer of the past, as another server has spoken it.")
 
-    @marshmallow.post_load
-    def make(self, data: dict[str, Any], **_: Any) -> Message:
+    @marshmallow.post_load(pass_original=True)
+    def make(self, data: dict[str, Any], original: Any, **_: Any) -> Message:
         role, calls = data["role"], list(data.get("tool_calls", ()))
         if call := data.get("function_call"):
             calls.append(ToolCall("", call["name"], call["arguments"]))
@@ -123,6 +131,7 @@ class MessageSchema(RequestSchema):
             reasoning=data["reasoning"] or data["reasoning_content"],
             tool_calls=tuple(calls) if role == "assistant" else (),
             tool_call_id=data["tool_call_id"] if role == "tool" else "",
+            images=images_in(original.get("content")),
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from localai_flask.api.work.images import load_images
 from localai_flask.api.work.questions import ask
 from localai_flask.api.work.work import Sequences
 from localai_flask.chat.constraints.constraint import (
@@ -42,8 +43,9 @@ def chat_plan(
 
     def plan(info: ModelInfo) -> Sequences:
         bounds = with_default_form(wanted, config)
-        talk = _as_said(conversation, bounds, config, info)
-        chat = chat_prompt(talk, config, info)
+        seen, images = load_images(conversation, config, info, prompt_field or "messages")
+        talk = _as_said(seen, bounds, config, info)
+        chat = chat_prompt(talk, config, info, images)
         constraint = answer_constraint(bounds, info, talk.tools, chat.tool_format, chat.reasoning, chat.once)
         check_budget(chat.thinking, info, conversation.thinking_field)
         requests = choices([chat.prompt], chat.sampling(params, constraint), n)
@@ -57,8 +59,9 @@ def count_prompt_tokens(conversation: Conversation, wanted: Wanted, config: Mode
     check_tools(conversation.tools)
 
     def plan(info: ModelInfo) -> list[Tokenize]:
-        talk = _as_said(conversation, with_default_form(wanted, config), config, info)
-        return [Tokenize(chat_prompt(talk, config, info).prompt)]
+        seen, images = load_images(conversation, config, info, "messages")
+        talk = _as_said(seen, with_default_form(wanted, config), config, info)
+        return [Tokenize(chat_prompt(talk, config, info, images).prompt)]
 
     (tokenized,) = ask(config, plan, Tokenized)
     return len(tokenized.tokens)

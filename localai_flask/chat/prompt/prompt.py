@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -18,6 +19,7 @@ from localai_flask.chat.conversation import Conversation, Message
 from localai_flask.chat.formats import ToolFormat, find_format, hermes
 from localai_flask.chat.formats.base import Functions
 from localai_flask.chat.formats.configured import configured_format
+from localai_flask.chat.images import take_images
 from localai_flask.chat.output.reader import OutputReader
 from localai_flask.chat.output.reasoning_marks import (
     KNOWN_PAIRS,
@@ -37,7 +39,7 @@ from localai_flask.chat.prompt.shown_calls import shows_several_calls
 from localai_flask.config.functions import FunctionOptions
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ConfigError, InvalidRequest, UnsupportedParameter
-from localai_flask.generation import Constraint, ModelInfo, Prompt, ThinkingBudget
+from localai_flask.generation import Constraint, Image, ModelInfo, Prompt, ThinkingBudget
 from localai_flask.sampling_params import SamplingParams
 
 
@@ -106,8 +108,10 @@ class ChatPrompt:
         return PrefixedReader(reader, self.reply_prefix) if self.reply_prefix else reader
 
 
-def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo) -> ChatPrompt:
-    """Write the prompt for the model's next turn.
+def chat_prompt(
+    conversation: Conversation, config: ModelConfig, info: ModelInfo, images: Mapping[str, Image] | None = None
+) -> ChatPrompt:
+    """Write the prompt for the model's next turn; `images` are those that it names.
 
     Raises `InvalidRequest` with the template's own words if it refuses the messages or fails on them.
     """
@@ -142,6 +146,7 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
         said = error.info.message.removeprefix("The model's chat template ")
         raise InvalidRequest(f"`chat_template` cannot be used: it {said}", param="chat_template") from error
     (text, plain), (begun, _) = unmark(text, names), unmark(begun, names)
+    text, plain, seen = take_images(text, plain, images or {})
     reasoning = _reasoning(text, config, info, begun)
     if reasoning is not None and conversation.hides_thinking:
         reasoning = dataclasses.replace(reasoning, is_dropped=True)
@@ -151,7 +156,7 @@ def chat_prompt(conversation: Conversation, config: ModelConfig, info: ModelInfo
     if reasoning is not None and not may_think:
         reasoning = dataclasses.replace(reasoning, may_begin=False)
     return ChatPrompt(
-        prompt=Prompt(text, plain=plain),
+        prompt=Prompt(text, plain=plain, images=seen),
         tool_format=(configured or native) if functions or native.frames_text else None,
         reasoning=reasoning,
         functions=functions,

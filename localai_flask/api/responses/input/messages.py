@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from localai_flask.api.conversation.foreign_past import foreign_text
+from localai_flask.api.conversation.images import KINDS, images_in, shown_image
 from localai_flask.api.responses.call_items import written_call
 from localai_flask.api.responses.input.items import TEXTS, Item, unsealed
 from localai_flask.api.responses.tools import qualified
-from localai_flask.chat.conversation import Message, ToolCall
+from localai_flask.chat.conversation import Message, Role, ToolCall
 
 PASSED_OVER = frozenset(
     {
@@ -39,7 +40,7 @@ def to_messages(items: Sequence[Item]) -> list[Message]:
             case "message" if item["role"] == "assistant":
                 whole.begin_turn().texts.append(_joined(item["content"]))
             case "message":
-                whole.add(Message(role=item["role"], content=_joined(item["content"])))
+                whole.add(_message(item["role"], item["content"]))
             case "compaction":
                 summary = unsealed(item["encrypted_content"])
                 text = LOST_SUMMARY if summary is None else f"{SUMMARY}\n{summary}"
@@ -110,7 +111,12 @@ class _Conversation:
                 self.add(Message(role="user", content=foreign_text(item["type"], item)))
                 return
         name = self._names.get(id, name)
-        self.add(Message(role="tool", content=_output(item), tool_call_id=id, name=name))
+        images = images_in(item.get("output"))
+        self.add(Message(role="tool", content=_output(item), tool_call_id=id, name=name, images=images))
+
+
+def _message(role: Role, parts: Sequence[Mapping[str, Any]]) -> Message:
+    return Message(role=role, content=_joined(parts), images=images_in(parts))
 
 
 def _output(item: Item) -> str:
@@ -132,5 +138,7 @@ def _joined(parts: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _part_text(part: Mapping[str, Any]) -> str:
+    if part["type"] in KINDS:
+        return shown_image(part)
     text = part.get(TEXTS.get(part["type"], ""))
     return text if isinstance(text, str) else foreign_text(part["type"], part)

@@ -1,0 +1,116 @@
+"""From the images that a conversation names to those that its prompt has: fetched, and known to be images."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+import time
+from collections import OrderedDict
+
+import PIL.Image
+import requests
+
+from localai_flask.api import current
+from localai_flask.chat.conversation import Conversation
+from localai_flask.chat.images import ImageSource, keys_in, with_marks_of, without_images
+from localai_flask.config.model import ModelConfig
+from localai_flask.errors import InvalidRequest, UnsupportedParameter
+from localai_flask.gallery.errors import PrivateAddress
+from localai_flask.gallery.transport.bounded_answers import TooMuch, read_bounded
+from localai_flask.gallery.transport.remote import CONNECT_S, READ_S, open_session, reason_of
+from localai_flask.generation import Image, ModelInfo
+
+FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
+MOST_IMAGES = 64
+MOST_BYTES = 20 * 2**20
+MOST_PIXELS = 50_000_000
+"""What a large camera makes; a file of a few bytes may claim any number."""
+KEPT_S, MOST_KEPT = 300.0, 64 * 2**20
+"""How long a fetched image is kept for the conversation's next turns, and how many bytes of them."""
+
+
+def load_images(
+    conversation: Conversation, config: ModelConfig, info: ModelInfo, field: str
+) -> tuple[Conversation, dict[str, Image]]:
+    """Return the conversation as the model can read it, and its images by their keys.
+
+    Where the model does not see, images of the past are named in the text, and one that is asked now is refused with
+    `UnsupportedParameter`. Raises `InvalidRequest` for an image that cannot be had or is none.
+    """
+    conversation = with_marks_of(conversation, conversation.images)
+    if not conversation.images:
+        return conversation, {}
+    if "image" not in info.capabilities:
+        last = conversation.messages[-1]
+        if last.role == "user" and (keys := keys_in(last.content)):
+            kind = conversation.images[keys[0]].kind
+            raise UnsupportedParameter(
+                f"The last message has a part of type {kind}, but the model {config.name!r} reads text only; leave it "
+                "out, or choose a model that sees.",
+                param=field,
+            )
+        return without_images(conversation), {}
+    shown = [key for message in conversation.messages for key in keys_in(message.content)]
+    most = min(config.limit_mm_per_prompt.get("image", MOST_IMAGES), MOST_IMAGES)
+    if len(shown) > most:
+        raise InvalidRequest(f"The messages have {len(shown)} images, but at most {most} may be sent.", param=field)
+    return conversation, {key: _opened(conversation.images[key], field) for key in shown}
+
+
+def _opened(source: ImageSource, field: str) -> Image:
+    data = source.data or _fetched.get(source.url, field)
+    if len(data) > MOST_BYTES:
+        raise _refused(field, f"has {len(data)} bytes, and at most {MOST_BYTES} are allowed")
+    try:
+        with PIL.Image.open(io.BytesIO(data), formats=[*FORMATS]) as opened:
+            media_type, (width, height) = FORMATS[opened.format or ""], opened.size
+    except PIL.Image.DecompressionBombError:
+        raise _refused(field, f"has more than {MOST_PIXELS} pixels") from None
+    except Exception:  # the readers of formats raise what they like
+        raise _refused(field, f"is broken, or of another format than {', '.join(FORMATS)}") from None
+    if width * height > MOST_PIXELS:
+        raise _refused(field, f"has {width} x {height} pixels, and at most {MOST_PIXELS} are allowed")
+    return Image(0, data, media_type, width, height, hashlib.sha256(data).hexdigest())
+
+
+def _refused(field: str, why: str) -> InvalidRequest:
+    return InvalidRequest(f"An image {why}.", param=field)
+
+
+class _Fetched:
+    """Fetches images from public addresses, and keeps them for a while, as each turn sends its conversation whole."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
+
+    def get(self, url: str, field: str) -> bytes:
+        with self._lock:
+            until, data = self._kept.get(url, (0.0, b""))
+        if time.monotonic() < until:
+            return data
+        data = self._fetch(url, field)
+        with self._lock:
+            self._kept[url] = time.monotonic() + KEPT_S, data
+            self._kept.move_to_end(url)
+            while sum(len(each) for _, each in self._kept.values()) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        return data
+
+    def _fetch(self, url: str, field: str) -> bytes:
+        if current.settings().offline:
+            raise _refused(field, "is to be fetched, which LOCALAI_OFFLINE forbids; send it as a `data:` address")
+        try:
+            with open_session().get(url, stream=True, timeout=(CONNECT_S, READ_S)) as response:
+                response.raise_for_status()
+                return read_bounded(response, MOST_BYTES)
+        except PrivateAddress:
+            raise _refused(field, "has an address of this machine or of a private network") from None
+        except TooMuch:
+            raise _refused(field, f"has more than {MOST_BYTES} bytes") from None
+        except requests.RequestException as error:
+            raise _refused(field, f"cannot be fetched: {reason_of(error)}") from None
+
+
+_fetched = _Fetched()
