@@ -71,6 +71,12 @@ def has_gpu_device() -> bool:
     return any(True for pattern in GPU_DEVICES for _ in Path("/dev").glob(pattern))
 
 
+def cpu_flags() -> frozenset[str]:
+    """Return what the processor can do, by the kernel's words; none where it does not say."""
+    lines = (_read(Path("/proc/cpuinfo")) or "").splitlines()
+    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
+
+
 def _meminfo(key: str) -> int:
     lines = dict(line.split(":", 1) for line in (_read(Path("/proc/meminfo")) or "").splitlines())
     return int(lines[key].split()[0]) * 1024

@@ -66,6 +66,14 @@ _OURS = {
         "localai_flask.backends.transformers.key_checks",
         environment="transformers",
     ),
+    **dict.fromkeys(
+        ("llama-server", "ik-llama-cpp", "turboquant"),
+        Entry(
+            "localai_flask.backends.llama_server.engine",
+            "LlamaServerBackend",
+            checks="localai_flask.backends.llama_server.key_checks",
+        ),
+    ),
 }
 
 

@@ -20,6 +20,8 @@ class EngineFacts(NamedTuple):
     files: Files = "gguf"
     abilities: frozenset[str] = WRITES
     process_bytes: int = COMPACT_BYTES
+    does_one_thing: bool = False
+    """Whether a model that is to make vectors, or scores, writes no text beside that."""
 
 
 class Name(NamedTuple):
@@ -31,9 +33,14 @@ class Name(NamedTuple):
 
 
 UNKNOWN = EngineFacts()
+PROGRAM = EngineFacts(abilities=frozenset({"generate", "constrain"}), does_one_thing=True)
+"""llama.cpp's own server, or a fork of it."""
 ENGINES = {
     "echo": EngineFacts("other", frozenset({"generate", "embed", "score"}), 32 << 20),
     "llama-cpp": EngineFacts(),
+    "llama-server": PROGRAM,
+    "ik-llama-cpp": PROGRAM,
+    "turboquant": PROGRAM,
     "transformers": EngineFacts("folder", process_bytes=TORCH_BYTES),
 }
 NAMES = {
@@ -43,9 +50,8 @@ NAMES = {
     "llama-grpc": Name("llama-cpp"),
     "llama-cpp-grpc": Name("llama-cpp"),
     "llama-cpp-fallback": Name("llama-cpp"),
-    "ik-llama": Name("llama-cpp"),
-    "ik_llama": Name("llama-cpp"),
-    "ik-llama-cpp": Name("llama-cpp"),
+    "ik-llama": Name("ik-llama-cpp"),
+    "ik_llama": Name("ik-llama-cpp"),
     "rwkv": Name("llama-cpp", suffix=".gguf"),
     "huggingface-embeddings": Name("transformers", "SentenceTransformer"),
     "sentencetransformers": Name("transformers", "SentenceTransformer"),
@@ -55,7 +61,7 @@ NAMES = {
 NOT_HERE = frozenset(
     (
         *("vllm", "vllm-cpp", "vllm-omni", "sglang", "mlx", "mlx-vlm", "openvino", "autogptq", "exllama", "exllama2"),
-        *("turboquant", "rerankers", "ds4", "bonsai", "bert-embeddings", "cloud-proxy", "local-store"),
+        *("rerankers", "ds4", "bonsai", "bert-embeddings", "cloud-proxy", "local-store"),
     )
 )
 """LocalAI's other engines of text, none of which is installed."""

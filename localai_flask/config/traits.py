@@ -96,6 +96,7 @@ def capabilities(config: EngineConfig) -> frozenset[str]:
     pooling = config.option("pooling_type", "pooling")
     scores = config.reranking or (header.pooling_type == RANK and pooling in (None, "rank"))
     pools = {"score" if scores else "embed"} if config.embeddings or not writes else set()
+    writes = writes and not (pools and engine.does_one_thing)
     infills = {"infill"} if writes and header.infills else set()
     return frozenset({"tokenize"} | pools | infills | (engine.abilities if writes else frozenset()))
 

@@ -153,6 +153,15 @@ class Settings:
         env="LLAMACPP_GRPC_SERVERS",
         needs_restart=True,
     )
+    llama_server: str = setting(
+        "", "Program of `backend: llama-server`, llama.cpp's own server.", metavar="FILE", needs_restart=True
+    )
+    ik_llama_server: str = setting(
+        "", "Program of `backend: ik-llama-cpp`, the same of that fork.", metavar="FILE", needs_restart=True
+    )
+    turboquant_server: str = setting(
+        "", "Program of `backend: turboquant`, the same of that fork.", metavar="FILE", needs_restart=True
+    )
     workers: int = setting(2, "Web worker processes.", minimum=1)
     http_threads: int = setting(256, "Requests that each web worker serves at once; more are answered 503.", minimum=1)
     upload_limit: int = setting(15, "Largest request body, in MB.")

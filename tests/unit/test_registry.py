@@ -490,10 +490,16 @@ def test_a_file_that_was_just_dropped_in_is_found_by_all_who_ask_at_once(tmp_pat
         assert {config.name for config in found} == {f"m{number}"}
 
 
-@pytest.mark.parametrize("name", ["rwkv", "llama", "llama-grpc", "ik-llama-cpp"])
+@pytest.mark.parametrize("name", ["rwkv", "llama", "llama-grpc", "llama-cpp-fallback"])
 def test_older_names_of_backends_run_gguf_with_llama_cpp(folder, name):
     path = folder(a__yaml=f"name: a\nbackend: {name}\nparameters: {{model: a.gguf}}")
     assert over(path).get("a").backend == "llama-cpp"
+
+
+@pytest.mark.parametrize("name", ["ik-llama", "ik_llama", "ik-llama-cpp"])
+def test_every_name_of_ik_llama_means_its_program(folder, name):
+    path = folder(a__yaml=f"name: a\nbackend: {name}\nparameters: {{model: a.gguf}}")
+    assert over(path).get("a").backend == "ik-llama-cpp"
 
 
 def test_rwkv_without_gguf_says_what_to_do(folder):
