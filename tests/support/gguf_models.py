@@ -106,8 +106,12 @@ def random_llama(
     width: int = 32,
     architecture: str = "llama",
     tool_template: str = "",
+    printable: bool = False,
 ) -> Path:
-    """Write a Llama with random weights; its greedy text wanders through the vocabulary."""
+    """Write a Llama with random weights; its greedy text wanders through the vocabulary.
+
+    If it is `printable`, only through its ASCII characters: all other tokens have a logit of 0.
+    """
     heads, kv_heads, ff = 4, 2, 2 * width
     head = width // heads
     metadata = {
@@ -122,7 +126,9 @@ def random_llama(
 
     def weights() -> Weights:
         yield "token_embd.weight", _matrix(rng, len(TOKENS), width) * 4
-        yield "output.weight", _matrix(rng, len(TOKENS), width) * 4
+        output = _matrix(rng, len(TOKENS), width) * 4
+        output[: FIRST_ASCII if printable else 0] = 0
+        yield "output.weight", output
         yield "output_norm.weight", np.ones(width, np.float32)
         for layer in range(layers):
             yield from _llama_block(rng, f"blk.{layer}", width, kv_heads * head, ff)

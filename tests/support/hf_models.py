@@ -20,6 +20,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 SPECIAL_TOKENS = ["<s>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"]
+SPECIAL_IDS = range(len(SPECIAL_TOKENS))
 END_TOKENS = (2, 3)
 """The ids of the last two, both of which end a text."""
 CONTEXT = 256

@@ -1,0 +1,22 @@
+from tests.contract import tiny_models
+from tests.contract.engine import Engine, Yaml
+from tests.support.real_models import fetch_smollm2
+
+
+def smollm2(folder):
+    real = fetch_smollm2()
+    (folder / real.name).symlink_to(real)
+    return {"parameters": {"model": real.name}, "context_size": 1024, "threads": 2, "flash_attention": "off"}
+
+
+ENGINE = Engine(
+    name="llama-cpp",
+    is_quick=True,
+    writer=tiny_models.gguf_writer,
+    embedder=tiny_models.gguf_embedder,
+    ranker=tiny_models.gguf_ranker,
+    real_writer=smollm2,
+    tie=0.05,
+    real_tie=0.8,
+    real_tie_alone=0.3,
+)

@@ -1,0 +1,64 @@
+"""The interpreters of the engines' environments, which are installed as users install them, once, into a cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tests.contract.engine import Engine
+from tests.support.real_models import cache_folder
+
+CHOSEN = "TESTS_ENGINES"
+"""The environment variable that names the engines to test; "all" means every one, none the quick ones."""
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def is_chosen(engine: Engine) -> bool:
+    chosen = os.environ.get(CHOSEN, "").split()
+    return engine.name in chosen or "all" in chosen or (engine.is_quick and not chosen)
+
+
+def backends_folder() -> Path:
+    """Return where the environments lie; whoever has them elsewhere says so as for the server."""
+    return Path(os.environ.get("LOCALAI_BACKENDS_PATH") or cache_folder() / "backends")
+
+
+@cache
+def interpreter(environment: str) -> str:
+    """Return the Python of an environment, which is installed if it is not there."""
+    if not environment:
+        return sys.executable
+    found = backends_folder() / environment / "bin" / "python"
+    if not found.exists():
+        command = [sys.executable, "-m", "localai_flask", "backends", "install", environment, "--cpu"]
+        settings = os.environ | {"LOCALAI_BACKENDS_PATH": str(backends_folder()), "PYTHONPATH": import_path()}
+        subprocess.run(command, env=settings, check=True, stdin=subprocess.DEVNULL)
+    return str(found)
+
+
+def import_path() -> str:
+    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
+
+
+def ask_library(engine: Engine, module: str, verb: str, **arguments: Any) -> Any:
+    """Call a function of `tests.contract.own_answers` in the engine's environment."""
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer.json"
+        done = subprocess.run(
+            [interpreter(engine.environment), "-m", "tests.contract.own_answers", module, verb, str(answer)],
+            env=os.environ | {"PYTHONPATH": import_path(), "HF_HUB_OFFLINE": "1"} | dict(engine.settings),
+            input=json.dumps(arguments),
+            stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE,
+            cwd=folder,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout
+        return json.loads(answer.read_text())

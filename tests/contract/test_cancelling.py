@@ -1,0 +1,84 @@
+"""A client that leaves: its answer is computed no further, its slot is free, and nothing of it is left."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+
+from tests.chaos import census
+from tests.contract.subject import PROMPTS, WRITER, Subject, cpu_seconds
+from tests.support.processes import wait_for
+
+SOON_S = 5
+"""Within which a cancelled answer must be given up; the whole would take several times as long."""
+LOOKS_S = 2
+IDLE = 0.1
+"""The share of a processor that an idle engine may take."""
+AT_ONCE = 4
+WAITING = 16
+
+
+def begin(subject: Subject, number: int) -> Any:
+    """Begin an answer that is as long as the context allows."""
+    return subject.complete(PROMPTS[number % len(PROMPTS)], max_tokens=subject.longest, stream=True)
+
+
+def is_idle(subject: Subject) -> bool:
+    begun = cpu_seconds(subject.descendants(WRITER))
+    time.sleep(LOOKS_S / 4)
+    return cpu_seconds(subject.descendants(WRITER)) - begun < IDLE * LOOKS_S / 4
+
+
+def test_a_cancelled_answer_is_given_up(subject: Subject) -> None:
+    subject.need_long_answers()
+    with ExitStack() as clients:
+        for number in range(AT_ONCE):
+            next(clients.enter_context(begin(subject, number)))
+        wait_for(lambda: subject.running(WRITER) == AT_ONCE, SOON_S, "all run, as none was too fast")
+        assert not is_idle(subject)
+    wait_for(lambda: subject.running(WRITER) == 0, SOON_S, "the requests have gone")
+    wait_for(lambda: is_idle(subject), SOON_S, "the engine computes no further")
+
+
+def test_cancelled_answers_leave_nothing(subject: Subject) -> None:
+    subject.need_long_answers()
+    own = {prompt: subject.text(prompt) for prompt in PROMPTS}
+    hang_up(subject, 0)
+    wait_for(lambda: subject.running(WRITER) == 0, SOON_S, "the request has gone")
+    before = census.take(subject.server)
+    for number in range(3 * len(PROMPTS)):
+        hang_up(subject, number)
+    wait_for(lambda: subject.running(WRITER) == 0, SOON_S, "the requests have gone")
+    wait_for(lambda: not census.take(subject.server).above(before, spare_sockets=8), SOON_S, "nothing is left")
+    with ThreadPoolExecutor(len(PROMPTS)) as threads:
+        texts = dict(zip(PROMPTS, threads.map(subject.text, PROMPTS), strict=True))
+    if not subject.tie(WRITER):
+        assert texts == own
+
+
+def hang_up(subject: Subject, number: int) -> None:
+    with begin(subject, number) as stream:
+        next(stream)
+
+
+def test_an_idle_engine_takes_no_processor(subject: Subject) -> None:
+    subject.text(PROMPTS[0])
+    wait_for(lambda: is_idle(subject), SOON_S, "what the request left to do is done")
+    pids = subject.descendants(WRITER)
+    begun = cpu_seconds(pids)
+    time.sleep(LOOKS_S)
+    assert cpu_seconds(pids) - begun < IDLE * LOOKS_S
+
+
+def test_what_waits_is_cancelled_too(subject: Subject) -> None:
+    """More answers than the engine runs at once: those that wait go with their clients."""
+    subject.need_long_answers()
+    with ExitStack() as clients, ThreadPoolExecutor(WAITING) as threads:
+        for stream in threads.map(lambda number: begin(subject, number), range(WAITING)):
+            clients.enter_context(stream)
+    wait_for(lambda: subject.running(WRITER) == 0, SOON_S, "the requests have gone")
+    wait_for(lambda: is_idle(subject), SOON_S, "the engine computes no further")
+    assert subject.text(PROMPTS[0])

@@ -1,0 +1,115 @@
+"""Models for the contract tests, in GGUF and in Hugging Face's folders, with random weights.
+
+The writers' greedy text is printable ASCII without an end: all other tokens have a logit of 0, which is never the
+largest. So texts are the same however an engine decodes them, and an answer is as long as was asked.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.contract.engine import CONTEXT, Yaml
+from tests.support import gguf_encoders, gguf_models
+
+TOOL_TEMPLATE = (
+    "{% for tool in tools or [] %}<tool_call>{{ tool | tojson }}</tool_call>\n{% endfor %}" + gguf_models.CHAT_TEMPLATE
+)
+"""Shows tools, in the syntax of Hermes, so that tools can be called."""
+
+
+def gguf_writer(folder: Path) -> Yaml:
+    gguf_models.random_llama(folder / "writer.gguf", seed=1, printable=True, tool_template=TOOL_TEMPLATE)
+    return {"parameters": {"model": "writer.gguf"}, "context_size": 4 * CONTEXT}
+
+
+def gguf_embedder(folder: Path) -> Yaml:
+    gguf_encoders.random_bert(folder / "embedder.gguf")
+    return {"parameters": {"model": "embedder.gguf"}, "embeddings": True, "flash_attention": "off"}
+
+
+def gguf_ranker(folder: Path) -> Yaml:
+    gguf_encoders.random_bert(folder / "ranker.gguf", pooling=4, classes=1)
+    return {"parameters": {"model": "ranker.gguf"}, "reranking": True, "flash_attention": "off"}
+
+
+def hf_writer(folder: Path, **shape: Any) -> Yaml:
+    """Write a Llama whose heads are 32 wide, as vLLM's attention on a CPU wants them."""
+    import torch
+    import transformers
+
+    from tests.support import hf_models
+
+    hf_models.make_model(
+        folder / "writer",
+        seed=1,
+        hidden_size=128,
+        intermediate_size=256,
+        num_attention_heads=4,
+        max_position_embeddings=CONTEXT,
+        **shape,
+    )
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "writer")
+    tokenizer.chat_template = TOOL_TEMPLATE
+    tokenizer.save_pretrained(folder / "writer")
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder / "writer")
+    texts = [tokenizer.decode([token]) for token in range(len(tokenizer))]
+    hidden = [not is_printable(text) or token in hf_models.SPECIAL_IDS for token, text in enumerate(texts)]
+    with torch.no_grad():
+        model.lm_head.weight[torch.tensor(hidden)] = 0
+    model.save_pretrained(folder / "writer")
+    return {"parameters": {"model": "writer"}}
+
+
+def hf_embedder(folder: Path) -> Yaml:
+    import transformers
+
+    from tests.support import hf_models
+
+    hf_models.make_tokenizer().save_pretrained(folder / "embedder")
+    _encoder(transformers.BertModel, folder / "embedder")
+    return {"parameters": {"model": "embedder"}, "embeddings": True}
+
+
+def hf_ranker(folder: Path) -> Yaml:
+    """Write a BERT that scores pairs, with a tokenizer that puts them together."""
+    import transformers
+    from tokenizers import processors
+
+    from tests.support import hf_models
+
+    tokenizer = hf_models.make_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A", pair="<s>:0 $A:0 <|im_end|>:0 $B:1 <|im_end|>:1", special_tokens=[("<s>", 0), ("<|im_end|>", 2)]
+    )
+    tokenizer.sep_token, tokenizer.pad_token = "<|im_end|>", "<|endoftext|>"
+    tokenizer.save_pretrained(folder / "ranker")
+    settings = json.loads((folder / "ranker" / "tokenizer_config.json").read_text())
+    settings["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
+    (folder / "ranker" / "tokenizer_config.json").write_text(json.dumps(settings))
+    _encoder(transformers.BertForSequenceClassification, folder / "ranker", num_labels=1, initializer_range=0.3)
+    return {"parameters": {"model": "ranker"}, "reranking": True}
+
+
+def _encoder(kind: Any, folder: Path, **shape: Any) -> None:
+    import torch
+    import transformers
+
+    from tests.support import hf_models
+
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=len(hf_models.make_tokenizer()),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=128,
+        **shape,
+    )
+    kind(config).eval().save_pretrained(folder)
+
+
+def is_printable(text: str) -> bool:
+    return text.isascii() and text.isprintable()
