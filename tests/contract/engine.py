@@ -43,12 +43,14 @@ class Engine:
     """Environment variables for the server."""
     packages: Callable[[Path], None] | None = None
     """Puts packages into a folder from which the server's processes import."""
-    writes_long: bool = True
-    """Whether the writer goes on until it is stopped, for seconds at least."""
+    is_scripted: bool = False
+    """Whether it computes no probabilities: it takes every field, but nothing changes what it says."""
     own_answers: str = ""
     """The module of `tests.contract.own_answers`, if it has another name."""
     chat_prompt: str = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
     """What the writer's chat template makes of one message."""
+    end_text: str = "<|im_end|>"
+    """How the token is written that ends the writer's texts."""
     tie: float = 0.0
     """By how much a token must lead, in logits, for the engine to choose it too when others are in its batch.
 

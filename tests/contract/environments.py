@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from localai_flask.backends.environments.folder import Environments
 from tests.contract.engine import Engine
 from tests.support.real_models import cache_folder
 
@@ -34,12 +35,14 @@ def interpreter(environment: str) -> str:
     """Return the Python of an environment, which is installed if it is not there."""
     if not environment:
         return sys.executable
-    found = backends_folder() / environment / "bin" / "python"
-    if not found.exists():
+    found = Environments(backends_folder()).find(environment)
+    if found is None or found.fault or found.is_outdated:
         command = [sys.executable, "-m", "localai_flask", "backends", "install", environment, "--cpu"]
         settings = os.environ | {"LOCALAI_BACKENDS_PATH": str(backends_folder()), "PYTHONPATH": import_path()}
         subprocess.run(command, env=settings, check=True, stdin=subprocess.DEVNULL)
-    return str(found)
+        found = Environments(backends_folder()).find(environment)
+    assert found is not None
+    return str(found.python)
 
 
 def import_path() -> str:
@@ -48,11 +51,13 @@ def import_path() -> str:
 
 def ask_library(engine: Engine, module: str, verb: str, **arguments: Any) -> Any:
     """Call a function of `tests.contract.own_answers` in the engine's environment."""
+    python = interpreter(engine.environment)
+    path = os.pathsep.join((str(Path(python).parent), os.environ["PATH"]))
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
         done = subprocess.run(
-            [interpreter(engine.environment), "-m", "tests.contract.own_answers", module, verb, str(answer)],
-            env=os.environ | {"PYTHONPATH": import_path(), "HF_HUB_OFFLINE": "1"} | dict(engine.settings),
+            [python, "-m", "tests.contract.own_answers", module, verb, str(answer)],
+            env=os.environ | {"PYTHONPATH": import_path(), "HF_HUB_OFFLINE": "1", "PATH": path} | dict(engine.settings),
             input=json.dumps(arguments),
             stderr=subprocess.STDOUT,
             stdout=subprocess.PIPE,

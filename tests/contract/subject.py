@@ -12,7 +12,6 @@ import openai
 import pytest
 import yaml
 
-from localai_flask.sampling_params import SamplingParams
 from tests.contract.engine import Engine, Yaml
 from tests.contract.environments import ask_library
 from tests.contract.own_answers import Answer
@@ -21,14 +20,14 @@ from tests.support.processes import wait_for
 from tests.support.server import Server
 
 PROMPTS = (
-    "The quick brown fox",
+    "The quick brown fox jumps",
     "A long time ago in a galaxy far, far away",
     "Numbers such as 1, 22 and 333",
     "the dog looks on",
     "x",
     "there was a small model",
     "Where is the plage",
-    "jumps over the lazy dog",
+    "over the lazy dog, and",
 )
 TOKENS = 24
 """How many tokens the answers to `PROMPTS` have."""
@@ -108,10 +107,12 @@ class Subject:
         """How many tokens an answer to a short prompt may have."""
         return self.context_length(WRITER) - 100
 
-    def need_long_answers(self) -> None:
-        """Skip the test for an engine that repeats its prompt, and so is done at once."""
-        if not self.engine.writes_long:
-            pytest.skip(f"{self.engine.name} writes short answers only")
+    def need_writing(self, *fields: str) -> None:
+        """Skip the test for an engine that computes nothing, or that does not declare to take these fields."""
+        if self.engine.is_scripted:
+            pytest.skip(f"{self.engine.name} computes no text")
+        if not self.takes(*fields):
+            pytest.skip(f"{self.engine.name} does not take {', '.join(fields)}")
         self.need(WRITER)
 
     def context_length(self, model: str) -> int:
@@ -179,16 +180,10 @@ class Subject:
         """Ask for a completion, greedily unless told otherwise."""
         asked = {"temperature": 0, "max_tokens": TOKENS, **fields}
         known = {name: asked.pop(name) for name in list(asked) if name in KNOWN}
-        return self.client.completions.create(
-            model=self.need(model), prompt=prompt, **known, extra_body=asked or None
-        )
+        return self.client.completions.create(model=self.need(model), prompt=prompt, **known, extra_body=asked or None)
 
     def text(self, prompt: str, **fields: Any) -> str:
         return str(self.complete(prompt, **fields).choices[0].text)
-
-    def knows(self, field: str) -> bool:
-        """Return whether a request may have a field: it is no sampling field, or one that the engine takes."""
-        return field not in SamplingParams.__struct_fields__ or self.takes(field)
 
     def refusal(self, prompt: str = PROMPTS[0], **fields: Any) -> dict[str, Any]:
         """Ask for what is not possible, and return the error."""

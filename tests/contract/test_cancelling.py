@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
-
 from tests.chaos import census
 from tests.contract.subject import PROMPTS, WRITER, Subject, cpu_seconds
 from tests.support.processes import wait_for
@@ -33,7 +32,7 @@ def is_idle(subject: Subject) -> bool:
 
 
 def test_a_cancelled_answer_is_given_up(subject: Subject) -> None:
-    subject.need_long_answers()
+    subject.need_writing()
     with ExitStack() as clients:
         for number in range(AT_ONCE):
             next(clients.enter_context(begin(subject, number)))
@@ -44,7 +43,7 @@ def test_a_cancelled_answer_is_given_up(subject: Subject) -> None:
 
 
 def test_cancelled_answers_leave_nothing(subject: Subject) -> None:
-    subject.need_long_answers()
+    subject.need_writing()
     own = {prompt: subject.text(prompt) for prompt in PROMPTS}
     hang_up(subject, 0)
     wait_for(lambda: subject.running(WRITER) == 0, SOON_S, "the request has gone")
@@ -75,7 +74,7 @@ def test_an_idle_engine_takes_no_processor(subject: Subject) -> None:
 
 def test_what_waits_is_cancelled_too(subject: Subject) -> None:
     """More answers than the engine runs at once: those that wait go with their clients."""
-    subject.need_long_answers()
+    subject.need_writing()
     with ExitStack() as clients, ThreadPoolExecutor(WAITING) as threads:
         for stream in threads.map(lambda number: begin(subject, number), range(WAITING)):
             clients.enter_context(stream)

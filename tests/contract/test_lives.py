@@ -26,7 +26,7 @@ def is_alive(pid: int) -> bool:
 
 
 def test_a_worker_killed_in_mid_stream(subject: Subject) -> None:
-    subject.need_long_answers()
+    subject.need_writing()
     before = subject.text(PROMPTS[1])
     with subject.complete(PROMPTS[0], max_tokens=subject.longest, stream=True) as stream:
         next(stream)

@@ -15,8 +15,7 @@ ROUNDING = 1e-3
 
 def ask(subject: Subject, top: int = TOP, **fields: Any) -> tuple[Any, Any]:
     """Return an answer of a chat, and the log-probabilities of its tokens."""
-    if not subject.takes("top_logprobs"):
-        pytest.skip(f"{subject.engine.name} knows no log-probabilities")
+    subject.need_writing("top_logprobs")
     answer = subject.client.chat.completions.create(
         model=subject.need(WRITER),
         messages=[{"role": "user", "content": PROMPTS[0]}],
@@ -67,8 +66,7 @@ def test_none_are_asked_for(subject: Subject) -> None:
 
 def test_leads_are_the_librarys(subject: Subject) -> None:
     """The difference of two log-probabilities is that of their logits."""
-    if not subject.takes("top_logprobs"):
-        pytest.skip(f"{subject.engine.name} knows no log-probabilities")
+    subject.need_writing("top_logprobs")
     own = subject.own_writing()[PROMPTS[0]]
     logprobs = subject.complete(PROMPTS[0], logprobs=2).choices[0].logprobs
     assert logprobs.tokens == own["pieces"]

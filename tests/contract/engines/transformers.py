@@ -1,9 +1,13 @@
+"""transformers in the server's own environment."""
+
+from pathlib import Path
+
 from tests.contract import tiny_models
 from tests.contract.engine import Engine, Yaml
 from tests.support.real_models import fetch_minilm
 
 
-def minilm(folder):
+def minilm(folder: Path) -> Yaml:
     (folder / "minilm").symlink_to(fetch_minilm())
     return {"parameters": {"model": "minilm"}, "type": "SentenceTransformer"}
 

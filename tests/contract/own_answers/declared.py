@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from localai_flask import backends
+from localai_flask.backends.takes import BASIC, HINTS
 
 
 def takes(backend: str) -> dict[str, list[str]]:
     """Return the names of the sampling fields, the kinds of constraints and of inputs."""
     declared = backends.create(backend).takes
     return {
-        "sampling": sorted(declared.sampling),
+        "sampling": sorted(declared.sampling | BASIC | HINTS),
         "constraints": sorted(declared.constraints),
         "inputs": sorted(declared.inputs),
     }
