@@ -70,3 +70,71 @@ def make_model(folder: Path, seed: int = 0, **config: Any) -> Path:
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**(shape | config)))
     model.save_pretrained(folder)
     return folder
+
+
+RECURRENT: dict[str, dict[str, Any]] = {
+    "mamba": {"state_size": 8},
+    "recurrent_gemma": {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 1,
+        "intermediate_size": 96,
+        "lru_width": 32,
+        "attention_window_size": 64,
+        "num_hidden_layers": 3,
+    },
+    "jamba": {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 64,
+        "num_experts": 2,
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "use_mamba_kernels": False,
+        "mamba_d_state": 8,
+    },
+    "bamba": {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 64,
+        "attn_layer_indices": [1],
+        "mamba_n_heads": 8,
+        "mamba_d_head": 8,
+        "mamba_d_state": 8,
+        "mamba_n_groups": 1,
+    },
+    "lfm2": {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 64,
+        "layer_types": ["conv", "full_attention"],
+    },
+    "bloom": {"n_head": 4, "n_layer": 2},
+}
+"""Shapes of models that the library cannot batch, by its names of architectures."""
+PAIRED: dict[str, dict[str, Any]] = {
+    "t5": {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0},
+}
+"""The same for an encoder with a decoder."""
+
+
+def make_other(folder: Path, kind: str, seed: int = 0) -> Path:
+    """Write a model of one of the architectures above, with random weights and our tokenizer; return the folder."""
+    tokenizer = make_tokenizer()
+    tokenizer.save_pretrained(folder)
+    common = {"hidden_size": 32, "num_hidden_layers": 2} if kind in RECURRENT else {}
+    config = transformers.AutoConfig.for_model(
+        kind,
+        vocab_size=len(tokenizer),
+        bos_token_id=0,
+        eos_token_id=END_TOKENS[0],
+        pad_token_id=None,
+        **(common | (RECURRENT | PAIRED)[kind]),
+    )
+    torch.manual_seed(seed)
+    maker = transformers.AutoModelForCausalLM if kind in RECURRENT else transformers.AutoModelForSeq2SeqLM
+    model = maker.from_config(config)
+    for weights in model.parameters():
+        if weights.dim() > 1:
+            torch.nn.init.normal_(weights, std=0.3)
+    model.save_pretrained(folder)
+    return folder

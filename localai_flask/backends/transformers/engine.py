@@ -1,7 +1,8 @@
-"""The backend's verbs on the library's continuous batching.
+"""The backend's verbs on the library's continuous batching, and on turns for models that it cannot batch.
 
 The library runs its own thread, which batches, decodes and samples; `step` collects what that thread has made, turns
 ids into text and ends sequences. The library gets no more requests than it runs at once, so that none waits in it.
+Sequences that take turns are computed in `step` itself.
 """
 
 from __future__ import annotations
@@ -12,19 +13,18 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from transformers.generation.continuous_batching.requests import GenerationOutput
-
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
 from localai_flask.backends.embedding import Embedder
 from localai_flask.backends.grammars.guide import Guide
 from localai_flask.backends.output import Output
 from localai_flask.backends.output_rules import OutputRules, check_ids
 from localai_flask.backends.takes import Takes
-from localai_flask.backends.transformers.generation.batching import Batcher
 from localai_flask.backends.transformers.generation.grammar import TokenGrammars
+from localai_flask.backends.transformers.generation.runner import Made
+from localai_flask.backends.transformers.generation.runner_choice import open_runner
 from localai_flask.backends.transformers.generation.sampler import TAKEN, TokenSampler
 from localai_flask.backends.transformers.generation.thinking import LimitedThinking
-from localai_flask.backends.transformers.loading.model import load_model
+from localai_flask.backends.transformers.loading.model import describe, load_model
 from localai_flask.backends.transformers.loading.offline import offline
 from localai_flask.backends.transformers.tokens import TextDecoder
 from localai_flask.backends.transformers.vectors.encoding import load_embedder
@@ -87,17 +87,18 @@ class TransformersBackend(Backend):
         loaded = load_model(config, progress)
         self.tokens = loaded.tokens
         self.grammars = TokenGrammars(loaded.tokens)
-        self.cache = loaded.cache
-        self._trained = loaded.info.trained_context
         self._keys = count()
-        self.batcher = Batcher(loaded.model, loaded.cache, self.notify)
+        self.runner, self.cache = open_runner(config, loaded.model, self.notify)
+        self._reads_whole = loaded.model.config.is_encoder_decoder
+        info = describe(loaded.model, loaded.tokens.tokenizer, self.cache)
+        self._trained = info.trained_context
         progress(1.0)
-        return loaded.info
+        return info
 
     def prepare(self, job: Job) -> None:
         check_ids(job.sampling, self.tokens.size)
         job.prepared = self.grammars.guide(job.sampling)
-        job.prompt_tokens = self.tokens.encode(job.prompt)
+        job.prompt_tokens = (self.tokens.encode_whole if self._reads_whole else self.tokens.encode)(job.prompt)
         if len(job.prompt_tokens) >= self.cache.context_length:
             raise ContextOverflow(len(job.prompt_tokens), self.cache.context_length, trained=self._trained)
 
@@ -114,7 +115,7 @@ class TransformersBackend(Backend):
         """Hand a job to the library."""
         key, guide = f"request {next(self._keys)}", job.prepared
         assert guide is None or isinstance(guide, Guide)
-        decoder = TextDecoder(self.tokens, job.prompt_tokens, job.sampling.preserved)
+        decoder = TextDecoder(self.tokens, [] if self._reads_whole else job.prompt_tokens, job.sampling.preserved)
         sampler = TokenSampler(
             job.sampling,
             banned=self.tokens.eos if job.sampling.ignore_eos else (),
@@ -124,7 +125,7 @@ class TransformersBackend(Backend):
         )
         output = Output(job, self.cache.context_length, unfinished=lambda: decoder.flush().encode())
         self.running[key] = Sequence(job, output, sampler, decoder)
-        self.batcher.add(key, job.prompt_tokens, sampler, output.limit, self.tokens.eos)
+        self.runner.add(key, job.prompt_tokens, sampler, output.limit, self.tokens.eos)
         return True
 
     def ask(self, inquiry: Inquiry) -> Fact | None:
@@ -159,7 +160,7 @@ class TransformersBackend(Backend):
 
     @property
     def runs_by_itself(self) -> bool:
-        return self.embedder is None and not self.broken
+        return self.embedder is None and not self.broken and self.runner.runs_by_itself
 
     def step(self) -> list[Event]:
         """Collect what the library has made; raise `RuntimeError` once its thread is gone and every job was told."""
@@ -169,38 +170,38 @@ class TransformersBackend(Backend):
             return self.embedder.step(0)
         events: list[Event] = []
         wait_s = WAIT_S if self.running and self.notify is None else 0
-        outputs, alive = self.batcher.collect(wait_s)
-        errors = [output.error for output in outputs if output.error is not None]
-        for output in outputs:
-            sequence = self.running.get(output.request_id)
-            if sequence is not None and output.error is None:
-                events += [(sequence.job.id, reply) for reply in self._advance(sequence, output)]
+        made, alive = self.runner.collect(wait_s)
+        errors = [each.error for each in made if each.error is not None]
+        for each in made:
+            sequence = self.running.get(each.key)
+            if sequence is not None and each.error is None:
+                events += [(sequence.job.id, reply) for reply in self._advance(sequence, each)]
         for sequence in self.running.values():
             events += [(sequence.job.id, reply) for reply in _news(sequence)]
         if errors or not alive:  # the library fails requests only when its thread ends, which may be a moment later
-            self.broken = next(filter(None, errors), self.batcher.error)
+            self.broken = next(filter(None, errors), self.runner.error)
             events += self._fail_all()
         return events
 
     def close(self) -> None:
-        if hasattr(self, "batcher"):  # neither after a failed load, nor for a model that makes vectors
-            self.batcher.stop()
+        if hasattr(self, "runner"):  # neither after a failed load, nor for a model that makes vectors
+            self.runner.stop()
 
     def _thinking(self, params: SamplingParams) -> LimitedThinking | None:
         return LimitedThinking(params.thinking, self.tokens, params.preserved) if params.thinking is not None else None
 
-    def _advance(self, sequence: Sequence, output: GenerationOutput) -> list[Reply]:
-        """Take the tokens that are new in an output, which holds all tokens so far."""
+    def _advance(self, sequence: Sequence, made: Made) -> list[Reply]:
+        """Take the tokens that are new."""
         replies = list(_news(sequence))
         try:
-            for token in output.generated_tokens[len(sequence.job.output_tokens) :]:
+            for token in made.tokens[len(sequence.job.output_tokens) :]:
                 replies += self._take(sequence, token)
                 if isinstance(replies[-1] if replies else None, Finished):
                     break
         except ApiError as error:
             replies.append(Failed(error.info))
         if replies and isinstance(replies[-1], Finished | Failed):
-            self._drop(output.request_id)
+            self._drop(made.key)
         return replies
 
     def _take(self, sequence: Sequence, token: int) -> list[Reply]:
@@ -230,7 +231,7 @@ class TransformersBackend(Backend):
 
     def _drop(self, key: str) -> None:
         del self.running[key]
-        self.batcher.drop(key)
+        self.runner.drop(key)
 
     def _fail_all(self) -> list[Event]:
         """End every job because the library's thread is gone; the next step raises, so that the worker is replaced."""

@@ -9,22 +9,20 @@ from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import ranks_documents
 
 KEYS = frozenset(
-    ("context_size", "threads", "batch", "gpu_layers", "f16", "main_gpu", "dtype", "embeddings", "reranking")
+    (
+        *("context_size", "threads", "batch", "gpu_layers", "f16", "main_gpu", "dtype", "embeddings", "reranking"),
+        *("quantization", "trust_remote_code", "trust_pickles"),
+    )
 )
 """The keys that this engine reads, or has words of its own about."""
 OPTIONS = ("parallel", "n_parallel", "kv_cache_mib")
-MODEL_TYPES = ("AutoModelForCausalLM", "AutoModel", "SentenceTransformer", "CrossEncoder")
 
 
 def check(config: EngineConfig) -> Iterator[Note]:
     """Find all that can be said of a model's YAML before it is loaded."""
     yield from unread_keys(config, "transformers", KEYS)
     if config.type.startswith("OV"):
-        said = f"`type: {config.type}` is for OpenVINO, an engine that is not installed"
-        yield Note(("type",), f"{said}; use a model that is not converted for it", is_fault=True)
-    elif config.type not in ("", *MODEL_TYPES):
-        said = f"the transformers backend has no type {config.type!r}; use one of: {', '.join(MODEL_TYPES)}"
-        yield Note(("type",), said, is_fault=True)
+        yield Note(("type",), f"`type: {config.type}` is for OpenVINO; set `backend: openvino`", is_fault=True)
     if config.embeddings and ranks_documents(config):
         said = "a model of the transformers backend makes vectors or scores documents; remove `embeddings`"
         yield Note(("embeddings",), said, is_fault=True)

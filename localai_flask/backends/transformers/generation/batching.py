@@ -15,6 +15,7 @@ from transformers import ContinuousBatchingConfig, GenerationConfig
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
 from localai_flask.backends.transformers.generation.batch_sampler import BatchSampler
+from localai_flask.backends.transformers.generation.runner import Made, NotBatchable
 from localai_flask.backends.transformers.generation.sampler import TokenSampler
 from localai_flask.backends.transformers.loading.cache_size import PAGE_TOKENS, CacheSize
 from localai_flask.backends.transformers.loading.failures import LIBRARY, UNREADABLE, first_line
@@ -24,15 +25,16 @@ from localai_flask.sampling_params import SamplingParams
 PROBE_TOKENS = 8
 PROBE_TIMEOUT_S = 60.0
 PROBE_TOLERANCE = {True: 0.01, False: 0.5}
-"""By whether the model has 32-bit floats, how far its log-probabilities may differ by rounding."""
+"""By whether the model has 32-bit floats throughout, how far its log-probabilities may differ by rounding."""
 
 
 class Batcher:
     """Runs many sequences in one batch, each with its own sampler."""
 
+    runs_by_itself = True
+
     def __init__(self, model: Any, cache: CacheSize, notify: Callable[[], None] | None = None):
         """`notify` is called from the library's thread when there is something to collect."""
-        kind = model.config.model_type
         try:
             expected = _plain_logprobs(model)  # before the manager, which changes how the model attends
             settings = GenerationConfig(do_sample=False, eos_token_id=-1)
@@ -42,10 +44,13 @@ class Batcher:
             if notify is not None:
                 self._manager.output_router.output_queue = _Results(notify)
             self._manager.warmup()  # makes the cache here rather than in the thread, so that its errors are raised here
-        except (*UNREADABLE, TypeError, MemoryError) as error:
-            raise ModelLoadFailed(f"{LIBRARY} cannot batch the architecture {kind!r}: {first_line(error)}") from error
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise ModelLoadFailed(f"{LIBRARY} has no memory for the KV cache: {first_line(error)}") from error
+        except (*UNREADABLE, TypeError) as error:
+            raise NotBatchable(first_line(error)) from error
         self._manager.start()
-        self._compare(kind, expected, tolerance=PROBE_TOLERANCE[model.dtype.itemsize >= 4])
+        is_exact = model.dtype.itemsize >= 4 and getattr(model, "hf_quantizer", None) is None
+        self._compare(expected, PROBE_TOLERANCE[is_exact])
 
     def add(self, key: str, ids: list[int], sampler: TokenSampler, limit: int, eos: Iterable[int]) -> None:
         """Start a sequence that ends after `limit` tokens or one of `eos`; a thread that is dead drops it."""
@@ -57,15 +62,15 @@ class Batcher:
         self._sampler.samplers.pop(key, None)
         self._manager.cancel_request(key)
 
-    def collect(self, wait_s: float) -> tuple[list[GenerationOutput], bool]:
+    def collect(self, wait_s: float) -> tuple[list[Made], bool]:
         """Take what was made, waiting for the first; return it, and whether more may come."""
         alive: bool = self._manager.is_running()  # asked first: a thread that ends afterwards has delivered all it made
-        outputs = []
+        made = []
         output = self._manager.get_result(timeout=wait_s)
         while output is not None:
-            outputs.append(output)
+            made.append(Made(output.request_id, output.generated_tokens, output.error))
             output = self._manager.get_result(timeout=0)
-        return outputs, alive
+        return made, alive
 
     @property
     def error(self) -> str:
@@ -77,7 +82,7 @@ class Batcher:
         self._manager.stop(block=True, timeout=5, hard_stop=True)
         self._manager.destroy()
 
-    def _compare(self, kind: str, expected: list[float], tolerance: float) -> None:
+    def _compare(self, expected: list[float], tolerance: float) -> None:
         """Generate two tokens and see that they are what the model says without batching.
 
         Not every architecture that runs without an error gives the same text.
@@ -86,19 +91,17 @@ class Batcher:
         self.add("probe", list(range(PROBE_TOKENS)), sampler, limit=len(expected), eos=())
         finished = False
         while not finished:
-            outputs, alive = self.collect(PROBE_TIMEOUT_S)
-            error = next((output.error for output in outputs if output.error is not None), None)
-            if error is not None or not alive or not outputs:
+            made, alive = self.collect(PROBE_TIMEOUT_S)
+            error = next((each.error for each in made if each.error is not None), None)
+            if error is not None or not alive or not made:
                 self.stop()
-                raise ModelLoadFailed(f"{LIBRARY} cannot batch the architecture {kind!r}: {error or self.error}")
-            finished = any(output.is_finished() for output in outputs)
+                raise NotBatchable(error or self.error)
+            finished = any(len(each.tokens) >= len(expected) for each in made)
         self.drop("probe")
         found = [logprob for _, logprob, _ in sampler.logprobs]
         if len(found) < len(expected) or any(abs(a - b) > tolerance for a, b in zip(found, expected, strict=True)):
             self.stop()
-            raise ModelLoadFailed(
-                f"{LIBRARY} gives other results for {kind!r} models in batches than without; use another model."
-            )
+            raise NotBatchable("it gives other results in batches than without")
 
 
 class _Results(queue.Queue[GenerationOutput]):

@@ -12,7 +12,13 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.notes import heed
 from localai_flask.backends.transformers import key_checks
-from localai_flask.backends.transformers.loading.failures import LIBRARY, UNREADABLE, about, first_line
+from localai_flask.backends.transformers.loading.failures import (
+    LIBRARY,
+    UNREADABLE,
+    about,
+    load_failure,
+    needs_code,
+)
 from localai_flask.config.files.bounded import read_json
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError, ModelLoadFailed
@@ -42,11 +48,20 @@ def check_folder(config: EngineConfig) -> Path:
     kind = described.get("model_type")
     if not isinstance(kind, str):
         raise ModelLoadFailed(f"{about(config)} finds no model_type in {folder}/config.json; download it again.")
-    if kind not in CONFIG_MAPPING:
-        advice = "as code that comes with a model is never run" if "auto_map" in described else "or upgrade the package"
-        raise ModelLoadFailed(f"{LIBRARY} does not know the architecture {kind!r}; use another model, {advice}.")
+    if kind not in CONFIG_MAPPING and not config.trust_remote_code:
+        if "auto_map" in described:
+            raise needs_code(config)
+        raise ModelLoadFailed(
+            f"{LIBRARY} does not know the architecture {kind!r}; use another model, or upgrade the package."
+        )
     if not any((folder / name).exists() for name in TOKENIZER_FILES):
         raise ModelLoadFailed(f"{about(config)} finds no tokenizer in {folder}; add the model's {TOKENIZER_FILES[0]}.")
+    if not config.trust_pickles and not any(folder.glob("*.safetensors")) and any(folder.glob("*.bin")):
+        raise ConfigError(
+            f"{about(config)} finds no .safetensors in {folder}, only pickles, which may run code when they are read; "
+            "download the safetensors, or set `trust_pickles: true` if you trust where the model comes from.",
+            param="trust_pickles",
+        )
     return folder
 
 
@@ -78,8 +93,10 @@ def read_ahead(folder: Path, progress: LoadProgress) -> None:
 
 
 def read_tokenizer(config: EngineConfig, folder: Path) -> Any:
-    """Read the tokenizer; raise `ModelLoadFailed` if the library cannot."""
+    """Read the tokenizer; raise `ModelLoadFailed` if the library cannot, `ConfigError` if its code is not trusted."""
     try:
-        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=config.trust_remote_code
+        )
     except UNREADABLE as error:
-        raise ModelLoadFailed(f"{about(config)} cannot read the tokenizer in {folder}: {first_line(error)}") from error
+        raise load_failure(config, f"cannot read the tokenizer in {folder}", error) from error

@@ -8,35 +8,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import transformers
-
 from localai_flask.backends.base import LoadProgress
-from localai_flask.backends.transformers.loading.cache_size import CacheSize, size_cache, trained_context
-from localai_flask.backends.transformers.loading.devices import choose_device, free_bytes
+from localai_flask.backends.transformers.loading.cache_size import CacheSize, trained_context
+from localai_flask.backends.transformers.loading.devices import choose_device
 from localai_flask.backends.transformers.loading.failures import LIBRARY
-from localai_flask.backends.transformers.loading.folder import (
-    check_config,
-    check_folder,
-    prepare,
-    read_tokenizer,
-    whole_option,
-)
+from localai_flask.backends.transformers.loading.folder import check_config, check_folder, prepare, read_tokenizer
+from localai_flask.backends.transformers.loading.model_types import class_of_writer
 from localai_flask.backends.transformers.loading.weights import read_weights
 from localai_flask.backends.transformers.tokens import Tokens
+from localai_flask.config.files.bounded import read_json
 from localai_flask.config.model import EngineConfig
-from localai_flask.errors import ModelLoadFailed
 from localai_flask.generation import ModelInfo
-
-SEQUENCES = 8
-CACHE_MIB = 512
 
 
 @dataclass(frozen=True)
 class LoadedModel:
     model: Any
     tokens: Tokens
-    cache: CacheSize
-    info: ModelInfo
 
 
 def load_model(config: EngineConfig, progress: LoadProgress) -> LoadedModel:
@@ -45,29 +33,15 @@ def load_model(config: EngineConfig, progress: LoadProgress) -> LoadedModel:
     Raises `ConfigError` if YAML and folder do not fit together, `ModelLoadFailed` if the library cannot use the folder.
     """
     check_config(config)
-    sequences = whole_option(config, SEQUENCES, "parallel", "n_parallel")
-    cache_bytes = whole_option(config, CACHE_MIB, "kv_cache_mib") << 20
     device = choose_device(config)
-    if device.type != "cpu" and config.option("kv_cache_mib") is None:
-        cache_bytes = free_bytes(device)
     folder = check_folder(config)
+    kind = class_of_writer(config, read_json(folder / "config.json"))
     prepare(config, folder, progress)
     tokenizer = read_tokenizer(config, folder)
-    model = read_weights(config, folder, device, transformers.AutoModelForCausalLM)
-    check_batching(model)
+    model = read_weights(config, folder, device, kind)
     progress(0.95)
-    cache = size_cache(config, model, sequences, cache_bytes)
-    tokens = Tokens(tokenizer, model.get_input_embeddings().num_embeddings, end_tokens(model, tokenizer))
-    return LoadedModel(model, tokens, cache, describe(model, tokenizer, cache))
-
-
-def check_batching(model: Any) -> None:
-    """Raise `ModelLoadFailed` for a model whose attention takes no paged cache."""
-    if not model.is_backend_compatible():  # it would run, and each token would see the wrong others
-        raise ModelLoadFailed(
-            f"{LIBRARY} cannot batch the architecture {model.config.model_type!r}, as its attention takes no paged "
-            "cache; use another model."
-        )
+    size = model.get_input_embeddings().num_embeddings
+    return LoadedModel(model, Tokens(tokenizer, size, end_tokens(model, tokenizer)))
 
 
 def end_tokens(model: Any, tokenizer: Any) -> set[int]:
@@ -94,7 +68,7 @@ def describe(model: Any, tokenizer: Any, cache: CacheSize) -> ModelInfo:
         eos_token=tokenizer.eos_token or "",
         trained_context=trained_context(model),
         memory_bytes=weights + cache.bytes,
-        description=describe_model(model),
+        description=describe_model(model) + ("" if cache.blocks else ", requests take turns"),
     )
 
 

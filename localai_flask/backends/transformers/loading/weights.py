@@ -8,7 +8,9 @@ from typing import Any
 import torch
 
 from localai_flask.backends.transformers.loading.devices import free_bytes, half_precision
-from localai_flask.backends.transformers.loading.failures import UNREADABLE, about, first_line
+from localai_flask.backends.transformers.loading.failures import UNREADABLE, about, load_failure
+from localai_flask.backends.transformers.loading.quantization import choose_quantization, stored_method
+from localai_flask.config.files.bounded import read_json
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError, ModelLoadFailed
 
@@ -26,19 +28,32 @@ def read_weights(config: EngineConfig, folder: Path, device: torch.device, kind:
 
     Raises `ModelLoadFailed`, also if the files lack a weight, unless its name begins with `unused`.
     """
+    described = read_json(folder / "config.json")
+    dtype = choose_dtype(config, device)
+    quantization = choose_quantization(config, described, device, dtype)
+    placed: dict[str, Any] = {}
+    if quantization is not None:
+        placed = {"quantization_config": quantization}
+    if quantization is not None or stored_method(described):
+        placed["device_map"] = {"": str(device)}
+        if quantization is None and not config.dtype and config.f16 is None:
+            dtype = "auto"
     try:
         model, report = kind.from_pretrained(
             folder,
-            dtype=choose_dtype(config, device),
+            dtype=dtype,
             local_files_only=True,
-            trust_remote_code=False,
+            trust_remote_code=config.trust_remote_code,
+            use_safetensors=None if config.trust_pickles else True,
             output_loading_info=True,
+            **placed,
         )
-        model.to(device)
+        if not placed:
+            model.to(device)
     except torch.OutOfMemoryError as error:
         raise out_of_memory(config, device) from error
-    except UNREADABLE as error:
-        raise ModelLoadFailed(f"{about(config)} cannot load {folder}: {first_line(error)}") from error
+    except (*UNREADABLE, NotImplementedError) as error:
+        raise load_failure(config, f"cannot load {folder}", error) from error
     missing = sorted(name for name in report["missing_keys"] if not (unused and name.startswith(unused)))
     if missing:  # the library would fill them with random numbers
         raise ModelLoadFailed(

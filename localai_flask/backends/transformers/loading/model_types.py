@@ -1,0 +1,55 @@
+"""Which class of the library a model is made with: what `type` names, or what suits its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import transformers
+from transformers.models.auto import modeling_auto
+
+from localai_flask.backends.transformers.loading.failures import LIBRARY, about
+from localai_flask.config.model import EngineConfig
+from localai_flask.errors import ConfigError
+
+DECODERS, ENCODER_DECODERS = "AutoModelForCausalLM", "AutoModelForSeq2SeqLM"
+ANY_WRITER = ("", DECODERS, "Mamba")
+"""What `type` says where the folder decides; Mamba is LocalAI's word."""
+
+
+def class_of_writer(config: EngineConfig, described: Mapping[str, Any]) -> Any:
+    """Return the class for a model that writes text, whose config.json says this.
+
+    Raises `ConfigError` if `type` names none, or one for another architecture.
+    """
+    kind, wanted = described.get("model_type"), config.type
+    causal = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    paired = modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    if wanted in ANY_WRITER:
+        return getattr(transformers, ENCODER_DECODERS if kind in paired and kind not in causal else DECODERS)
+    if wanted == ENCODER_DECODERS:
+        return getattr(transformers, wanted)
+    names = {DECODERS, ENCODER_DECODERS, *_names(causal), *_names(paired)}
+    if wanted not in names:
+        near = get_close_matches(wanted, names, n=1)
+        meant = f"perhaps {near[0]!r} is meant" if near else f"use {DECODERS!r}, or the name of its class"
+        reads_more = wanted in _names(modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
+        why = "models that read images are not run yet; " if reads_more else ""
+        raise ConfigError(
+            f"{about(config)} has no type {wanted!r} that writes text with {LIBRARY}: {why}{meant}.", param="type"
+        )
+    cls = getattr(transformers, wanted)
+    made_for = getattr(getattr(cls, "config_class", None), "model_type", kind)
+    if made_for != kind:
+        raise ConfigError(
+            f"{about(config)} cannot load an architecture {kind!r} with `type: {wanted}`, which is for {made_for!r}; "
+            f"write `type: {DECODERS}`, with which the folder decides.",
+            param="type",
+        )
+    return cls
+
+
+def _names(mapping: Mapping[str, Any]) -> set[str]:
+    """Return the classes of one of the library's tables, in which an architecture may have several."""
+    return {name for names in mapping.values() for name in ([names] if isinstance(names, str) else names)}
