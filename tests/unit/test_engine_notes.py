@@ -88,7 +88,12 @@ def test_the_keys_exist():
         ({"options": ("reasoning_format:none",)}, ("options", 0), "is none of: auto, deepseek", True),
         ({"backend": "transformers", "gpu_layers": 9}, ("gpu_layers",), "all layers of a model on one device", False),
         ({"backend": "transformers", "options": ("paralel:1",)}, ("options", 0), "perhaps 'parallel' is", False),
-        ({"backend": "transformers", "type": "OVModelForCausalLM"}, ("type",), "is for OpenVINO, an engine", True),
+        (
+            {"backend": "transformers", "type": "OVModelForCausalLM"},
+            ("type",),
+            "set `backend: openvino`",
+            True,
+        ),
         ({"backend": "transformers", "type": "Nope"}, ("type",), "has no type 'Nope'", True),
         (
             {"backend": "transformers", "reranking": True, "embeddings": True},

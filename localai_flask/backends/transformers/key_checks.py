@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 
 from localai_flask.backends.notes import NO_EFFECT, Note, unknown_option, unread_keys
 from localai_flask.config.model import EngineConfig
@@ -15,6 +17,11 @@ KEYS = frozenset(
     )
 )
 """The keys that this engine reads, or has words of its own about."""
+TYPES = (
+    *("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "Mamba", "AutoModel", "SentenceTransformer", "CrossEncoder"),
+)
+CLASS = re.compile(r"\w+For\w+|\w+LMHeadModel|\w+Model")
+"""What the library's classes are called; which of them it has is known when the model is loaded."""
 OPTIONS = ("parallel", "n_parallel", "kv_cache_mib")
 
 
@@ -23,6 +30,10 @@ def check(config: EngineConfig) -> Iterator[Note]:
     yield from unread_keys(config, "transformers", KEYS)
     if config.type.startswith("OV"):
         yield Note(("type",), f"`type: {config.type}` is for OpenVINO; set `backend: openvino`", is_fault=True)
+    elif config.type not in ("", *TYPES) and CLASS.fullmatch(config.type) is None:
+        near = get_close_matches(config.type, TYPES, n=1)
+        meant = f"perhaps {near[0]!r} is meant" if near else f"use {', '.join(TYPES)} or a class of the library"
+        yield Note(("type",), f"the transformers backend has no type {config.type!r}; {meant}", is_fault=True)
     if config.embeddings and ranks_documents(config):
         said = "a model of the transformers backend makes vectors or scores documents; remove `embeddings`"
         yield Note(("embeddings",), said, is_fault=True)
