@@ -110,6 +110,8 @@ def create(name: str) -> Backend:
     if entry is None:
         raise ConfigError(f"{_missing(name)}.", param="backend")
     try:
+        if entry.library is not None and importlib.util.find_spec(entry.library) is None:
+            raise ModuleNotFoundError(name=entry.library)
         module = importlib.import_module(entry.module)
     except ModuleNotFoundError as error:
         raise ConfigError(

@@ -16,7 +16,7 @@ from multiprocessing.connection import (  # type: ignore[attr-defined]  # typesh
     deliver_challenge,
 )
 from multiprocessing.managers import BaseManager, BaseProxy, listener_client  # type: ignore[attr-defined]
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -102,11 +102,16 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     leaving: bool = False
 
 
+Coming = Literal["", "engine", "files"]
+"""What a model that is being loaded waits for first: its engine's installation, or files that are fetched."""
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """A model worker's heartbeat: load progress (1.0 when ready), and the engine's age and work as in `Pong`."""
 
     worker_id: str
     progress: float
+    coming: Coming = ""
     engine_silent_s: float = 0.0
     running: int = 0
     waiting: int = 0
@@ -146,6 +151,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: ModelState
     required: bool = False
     progress: float = 0.0
+    coming: Coming = ""
     workers: list[WorkerAddress] = []
     info: ModelInfo | None = None
     error: ErrorInfo | None = None

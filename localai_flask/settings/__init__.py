@@ -76,6 +76,12 @@ class Settings:
         also="BACKENDS_PATH",
         needs_restart=True,
     )
+    autoload_backends: bool = setting(
+        False,
+        "Install the engine that a model needs when it is first loaded, as `localai-flask backends install` does.",
+        also="LOCALAI_AUTOLOAD_BACKEND_GALLERIES",
+        needs_restart=True,
+    )
     address: str = setting(
         "127.0.0.1:8080",
         "Where to listen; `:8080` means every interface, `unix:/path` a Unix socket.",

@@ -110,6 +110,8 @@ class FakePool:
 
 
 class FakeSession:
+    coming = ""
+
     def __init__(self, pool: FakePool):
         self._pool = pool
         self.info = pool.info

@@ -14,7 +14,7 @@ from localai_flask.atomic_file import replace_text
 from localai_flask.keys import file as key_file
 from localai_flask.keys.file import Entry
 from localai_flask.keys.keyring import digest
-from tests.api.fakes import FakePool, says
+from tests.api.fakes import FakePool, FakeSession, says
 
 HELLO = [{"role": "user", "content": "hello"}]
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -66,6 +66,19 @@ def test_the_time_covers_loading(client: FlaskClient, pool: FakePool, path: str)
     assert refused.status_code == 504 and not pool.terms
     message = refused.get_json()["error"]["message"]
     assert "was still loading (25 %)" in message or "was still loading (50 %)" in message
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings"])
+def test_who_does_not_want_to_wait_for_an_engine_hears_when_to_come_again(
+    client: FlaskClient, pool: FakePool, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeSession, "coming", "engine")
+    monkeypatch.setattr("localai_flask.api.request.waiting.FETCH_PATIENCE_S", 0.0)
+    pool.loading = [0.25, 0.5]
+    refused = ask(client, pool, path)
+    assert refused.status_code == 503 and 2 <= int(refused.headers["Retry-After"]) <= 60
+    assert "backend is being installed for model" in refused.get_data(as_text=True)
+    assert ask(client, pool, path, {"Prefer": "wait=60"}).status_code == 200
 
 
 def test_what_loading_took_is_no_longer_left(client: FlaskClient, pool: FakePool) -> None:

@@ -107,22 +107,28 @@ def preferred_wait() -> float:
     return float(found[1]) if found else 0.0
 
 
-def check_files_are_here(config: ModelConfig, waiting: Waiting, begun: float, progress: float | None) -> None:
-    """Raise `ModelComing` if a model's files are being fetched, and the request has not asked to wait for them.
+def check_has_come(
+    config: ModelConfig, waiting: Waiting, begun: float, progress: float | None, *, is_engine: bool
+) -> None:
+    """Raise `ModelComing` if a model's files are fetched, or its engine is installed, and the request does not wait.
 
     Those that tell how far loading is wait, as do those with a time of their own.
     """
-    if waiting.tells_progress or waiting.timeout_s is not None or not config.download_files:
+    if waiting.tells_progress or waiting.timeout_s is not None or not (is_engine or config.download_files):
         return
     waited = time.monotonic() - begun
-    if waited < FETCH_PATIENCE_S or waited < preferred_wait() or not missing_files(config):
+    if waited < FETCH_PATIENCE_S or waited < preferred_wait() or not (is_engine or missing_files(config)):
         return
     done = (progress or 0.0) / FETCHING_SHARE
     left_s = waited / done - waited if done else LEAST_RETRY_S  # what is wrong with an address is known soon
-    far = f"{100 * done:.0f} % of them are there" if done else "that has just begun"
+    if is_engine:
+        what = f"The {config.backend} backend is being installed for model {config.name}"
+        far = f"{100 * done:.0f} % of all that comes first are done"
+    else:
+        what = f"The files of model {config.name} are being fetched"
+        far = f"{100 * done:.0f} % of them are there" if done else "that has just begun"
     raise ModelComing(
-        f"The files of model {config.name} are being fetched ({far}); try again after the time in `Retry-After`, or "
-        "send `Prefer: wait=600` to wait.",
+        f"{what} ({far}); try again after the time in `Retry-After`, or send `Prefer: wait=600` to wait.",
         param="model",
         retry_after=min(max(left_s, LEAST_RETRY_S), MOST_RETRY_S),
     )

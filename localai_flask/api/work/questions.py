@@ -15,7 +15,7 @@ from localai_flask.api.door.places import settle, take_place
 from localai_flask.api.request.waiting import (
     NO_WISHES,
     Waiting,
-    check_files_are_here,
+    check_has_come,
     check_loading_time,
     terms_of,
     time_left,
@@ -65,7 +65,7 @@ def ask(
         for progress in session.wait_ready(BEAT_S):
             watch.check()
             check_loading_time(config, terms, begun, progress)
-            check_files_are_here(config, waiting, begun, progress)
+            check_has_come(config, waiting, begun, progress, is_engine=session.coming == "engine")
         questions = questions(session.info) if callable(questions) else questions
         capability = questions[0].capability
         if capability not in session.info.capabilities:

@@ -19,7 +19,7 @@ from localai_flask.api.door.places import settle, take_place
 from localai_flask.api.request.waiting import (
     NO_WISHES,
     Waiting,
-    check_files_are_here,
+    check_has_come,
     check_loading_time,
     terms_of,
     time_left,
@@ -133,7 +133,7 @@ class Work:
         for progress in session.wait_ready(self._beat_s):
             self._watch.check()
             check_loading_time(self._config, self._terms, self._begun, progress)
-            check_files_are_here(self._config, self._waiting, self._begun, progress)
+            check_has_come(self._config, self._waiting, self._begun, progress, is_engine=session.coming == "engine")
             yield progress
         if "generate" not in session.info.capabilities:
             raise InvalidRequest(f"The model {self._config.name!r} does not generate text.", param="model")

@@ -24,7 +24,7 @@ from localai_flask.pool.client.directory import DirectoryThread
 from localai_flask.pool.client.inbox import Inbox
 from localai_flask.pool.client.worker_links import WorkerLink, WorkerLinks
 from localai_flask.pool.messages import NOT_LAST, Ask, Generate, Ping, Pong, Queued, Taken, Terms
-from localai_flask.pool.protocol import ModelStatus, WorkerAddress
+from localai_flask.pool.protocol import Coming, ModelStatus, WorkerAddress
 from localai_flask.sampling_params import SamplingParams
 
 BEAT_S = 0.5
@@ -68,6 +68,12 @@ class Session:
         """What the model is; known once `wait_ready` has ended."""
         assert self._info is not None, "wait_ready comes first"
         return self._info
+
+    @property
+    def coming(self) -> Coming:
+        """What its load waits for that has to be fetched first."""
+        status = self._directory.status(self.config.key)
+        return status.coming if status is not None else ""
 
     def wait_ready(self, beat: float = BEAT_S) -> Iterator[float | None]:
         """Have the model loaded if it is not, yielding the progress (0 to 1) at least every `beat` seconds meanwhile.

@@ -17,6 +17,7 @@ from localai_flask.backends.environments.folder import Environments
 from localai_flask.config import model as model_config
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
+from localai_flask.config.model_yaml.downloads import missing_files
 from localai_flask.errors import ConfigError, ErrorInfo, LoadCrashed
 from localai_flask.metrics.counts import Counts
 from localai_flask.metrics.families import WORKER_ENDS
@@ -292,7 +293,8 @@ class PoolManager:
         )
         try:
             environment = find_environment(config.backend, self._environments)
-            process = WorkerProcess.start(spec, config.name, self._runtime, environment)
+            begins_here = bool(missing_files(config))  # its first part needs packages of the server (preparation.py)
+            process = WorkerProcess.start(spec, config.name, self._runtime, None if begins_here else environment)
         except (OSError, ConfigError) as error:
             told = error if isinstance(error, ConfigError) else LoadCrashed(_no_worker(config, error))
             log.error("%s", told)

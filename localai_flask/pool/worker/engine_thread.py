@@ -19,6 +19,7 @@ from localai_flask.generation import Failed, ModelInfo
 from localai_flask.pool.channel import Channel
 from localai_flask.pool.in_hand import InHand
 from localai_flask.pool.messages import Ask, Generate
+from localai_flask.pool.protocol import Coming
 from localai_flask.pool.worker import compiling
 from localai_flask.pool.worker.activity import Activity
 from localai_flask.pool.worker.front import Front, Publish
@@ -43,6 +44,7 @@ class EngineThread(threading.Thread):
         queue_size: Callable[[], int],
         *,
         is_cautious: bool = False,
+        is_prepared: bool = False,
     ):
         super().__init__(name="engine", daemon=True)
         self.config = config
@@ -61,7 +63,7 @@ class EngineThread(threading.Thread):
         self._in_hand = in_hand
         self._front = Front(config.name, queue_size, publish, in_hand)
         self._suspects: frozenset[bytes] = frozenset()
-        self._loading = Loading(config)
+        self._loading = Loading(config, is_prepared=is_prepared)
         self._backend: Backend | None = None
 
     # Any thread.
@@ -78,6 +80,11 @@ class EngineThread(threading.Thread):
     @property
     def progress(self) -> float:
         return self._loading.progress
+
+    @property
+    def coming(self) -> Coming:
+        """What is being fetched before the load."""
+        return self._loading.coming
 
     @property
     def silent_s(self) -> float:
@@ -143,10 +150,8 @@ class EngineThread(threading.Thread):
         self.wake_main()
 
     def _load(self) -> bool:
-        try:
-            self._backend = backend = create(self.config.backend)
-        except ApiError as error:
-            self._loading.fail(error)
+        self._backend = backend = self._loading.make(lambda: create(self.config.backend))
+        if backend is None:
             return False
         backend.last_words = self._tell_all
         backend.announce = self._hand_out

@@ -39,7 +39,9 @@ def run_trial(config: ModelConfig) -> str:
     with tempfile.TemporaryDirectory(prefix="localai-flask-hand-") as folder:
         hand = Path(folder) / "hand"
         hand.touch()
-        engine = EngineThread(config.engine, publish, lambda: answers.put(None), InHand(hand), queue_size=lambda: 1)
+        engine = EngineThread(
+            config.engine, publish, lambda: answers.put(None), InHand(hand), queue_size=lambda: 1, is_prepared=True
+        )
         channel: Any = object()  # only a name to the engine's thread
         engine.submit(channel, 1, Generate(Prompt(PROMPT), SamplingParams(max_tokens=TOKENS, temperature=0.0)))
         engine.start()

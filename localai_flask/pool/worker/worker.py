@@ -192,6 +192,7 @@ class ModelWorker:
         report = Report(
             worker_id=self.spec.worker_id,
             progress=self.engine.progress,
+            coming=self.engine.coming,
             engine_silent_s=self.engine.silent_s,
             running=running,
             waiting=waiting,

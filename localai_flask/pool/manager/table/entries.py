@@ -163,6 +163,7 @@ class ModelEntry:
             state=self.state(now),
             required=is_needed or (self.intent.wanted and self.info is not None),
             progress=max((worker.progress for worker in self.current), default=0.0),
+            coming=next((worker.coming for worker in self.current if worker.coming), ""),
             workers=[WorkerAddress(worker.id, worker.address, worker.pid) for worker in usable],
             info=self.info if usable else None,
             error=None if usable else self._error_at(now),

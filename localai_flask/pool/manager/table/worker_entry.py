@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from localai_flask.pool.protocol import Report
+from localai_flask.pool.protocol import Coming, Report
 
 
 @dataclass
@@ -20,6 +20,7 @@ class WorkerEntry:
     """Whether it loads without optional speed-ups."""
     address: str = ""
     progress: float = 0.0
+    coming: Coming = ""
     since: float = field(init=False)
     """When it was started or adopted."""
     advanced: float = field(init=False)
@@ -60,6 +61,7 @@ class WorkerEntry:
         self.heard = now
         if report.progress > self.progress:
             self.progress, self.advanced = report.progress, now
+        self.coming = report.coming
         self.running, self.waiting, self.taken = report.running, report.waiting, report.taken
         self.engine_silent_s, self.fruitless_s = report.engine_silent_s, report.fruitless_s
         self.memory_bytes, self.cpu_s = report.memory_bytes, report.cpu_s
