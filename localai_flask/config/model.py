@@ -208,6 +208,8 @@ class ModelConfig(EngineConfig, frozen=True, kw_only=True, omit_defaults=True, d
     description: str = ""
     alias: str = ""
     """Another model's name, of which this one is only a second name."""
+    fallback: tuple[str, ...] = ()
+    """Models that answer, the first that can, where this one cannot."""
     template: Template = Template()
     limits: Limits = Limits()
     pinned: bool = False

@@ -7,6 +7,7 @@ everything.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Protocol
@@ -16,6 +17,7 @@ from flask import Response
 from localai_flask.api import current
 from localai_flask.api.answer.errors import MISTAKE
 from localai_flask.api.answer.frames import comment
+from localai_flask.api.work import fallback
 from localai_flask.api.work.progress import ProgressReports, Report, Waits
 from localai_flask.api.work.watch import ClientLeft
 from localai_flask.api.work.work import Item, Work
@@ -139,8 +141,11 @@ class EventStream:
 
 
 def _first_event(work: Work) -> Item:
-    """Wait for the first event, but not longer than headers should; else return what was told last."""
-    deadline = time.monotonic() + PATIENCE_S
+    """Wait for the first event, but not longer than headers should; else return what was told last.
+
+    While another model could still answer instead, nothing is sent.
+    """
+    deadline = math.inf if fallback.chain().has_more else time.monotonic() + PATIENCE_S
     latest: Item = None
     for item in work:
         latest = latest if item is None else item

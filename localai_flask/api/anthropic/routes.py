@@ -17,6 +17,7 @@ from localai_flask.api.pages import openapi
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.work.chat_plan import chat_plan, count_prompt_tokens
+from localai_flask.api.work.fallback import falls_back
 from localai_flask.api.work.work import Work
 from localai_flask.config import sampling
 
@@ -29,6 +30,7 @@ CALLED = {"stop": "stop_sequences"}
 @bp.response(200, description="The message; with `stream`, as server-sent events.")
 @bp.doc(operationId="createMessage", responses={**openapi.streamed(shapes.Message), **DOCUMENTED})
 @takes_place
+@falls_back
 def create_message(call: MessagesCall) -> Response:
     """Answer a conversation"""
     name, config = chosen_model("chat", call.model)

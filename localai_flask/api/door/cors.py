@@ -13,7 +13,7 @@ from localai_flask.api import current
 from localai_flask.errors import OriginNotAllowed
 
 PREFLIGHT_VALID_S = 600
-EXPOSED = "X-Request-Id, Request-Id, Retry-After, X-Should-Retry, X-Tools-Left-Out"
+EXPOSED = "X-Request-Id, Request-Id, Retry-After, X-Should-Retry, X-Tools-Left-Out, X-LocalAI-Fallback"
 SAFE = ("GET", "HEAD", "OPTIONS")
 
 

@@ -23,6 +23,7 @@ from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.request.sampling import OF_SENDER
 from localai_flask.api.request.waiting import Waiting, WaitingFields, waiting_of
+from localai_flask.api.work.fallback import falls_back
 from localai_flask.api.work.questions import ask
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import Prompt
@@ -125,6 +126,7 @@ class EmbeddingList(msgspec.Struct):
 @bp.response(200, openapi.schema(EmbeddingList), description="The vectors, in the order of the inputs.")
 @bp.doc(operationId="createEmbedding")
 @takes_place
+@falls_back
 def create_embedding(call: EmbeddingCall, model: str | None = None) -> Response:
     """Turn texts into vectors"""
     name, config = chosen_model("embeddings", call.model, model)

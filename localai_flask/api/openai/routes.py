@@ -19,6 +19,7 @@ from localai_flask.api.pages import openapi
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.work.chat_plan import bound, chat_plan, choices
+from localai_flask.api.work.fallback import falls_back
 from localai_flask.api.work.work import Sequences, Work
 from localai_flask.chat.answer import Reader
 from localai_flask.chat.constraints.constraint import answer_constraint, with_default_form
@@ -39,6 +40,7 @@ bp = Blueprint("openai", __name__, description="OpenAI's API")
 @bp.response(200, description="The answer; with `stream`, as server-sent events.")
 @bp.doc(operationId="createChatCompletion", responses=openapi.streamed(shapes.ChatCompletion))
 @takes_place
+@falls_back
 def create_chat_completion(call: ChatCall, model: str | None = None) -> Response:
     """Answer a conversation"""
     name, config = chosen_model("chat", call.model, model)
@@ -62,6 +64,7 @@ def create_chat_completion(call: ChatCall, model: str | None = None) -> Response
 @bp.response(200, description="The texts; with `stream`, as server-sent events.")
 @bp.doc(operationId="createCompletion", responses=openapi.streamed(shapes.Completion))
 @takes_place
+@falls_back
 def create_completion(call: CompletionCall, model: str | None = None) -> Response:
     """Continue one or more texts"""
     name, config = chosen_model("completion", call.model, model)
@@ -104,6 +107,7 @@ def create_completion(call: CompletionCall, model: str | None = None) -> Respons
 @bp.response(200, openapi.schema(shapes.Edit), description="The edited texts.")
 @bp.doc(operationId="createEdit")
 @takes_place
+@falls_back
 def create_edit(call: EditCall, model: str | None = None) -> Response:
     """Edit one or more texts as an instruction says"""
     name, config = chosen_model("edit", call.model, model)

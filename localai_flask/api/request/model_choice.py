@@ -9,6 +9,7 @@ from flask import has_request_context, request
 from localai_flask.api import current
 from localai_flask.api.door import auth
 from localai_flask.api.request.automatic_setup import set_up
+from localai_flask.api.work import fallback
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ModelNotFound
 
@@ -22,8 +23,10 @@ class Chosen(NamedTuple):
 
 def chosen_model(usecase: str, in_body: str | None, in_path: str | None = None) -> Chosen:
     """Find the model; raise `ModelNotFound`, `ModelDisabled`, or what is wrong with its YAML."""
-    name = in_body or in_path or request.args.get("model") or _in_token()
+    fallbacks = fallback.chain()
+    name = fallbacks.instead or in_body or in_path or request.args.get("model") or _in_token()
     config = find_model(name, usecase)
+    fallbacks.note(config)
     return Chosen(name or config.name, config)
 
 

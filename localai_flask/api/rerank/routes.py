@@ -14,6 +14,7 @@ from localai_flask.api.pages import openapi
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.rerank.schemas import RerankCall, RerankRequest
+from localai_flask.api.work.fallback import falls_back
 from localai_flask.api.work.questions import ask
 from localai_flask.inquiry import Score, Scored
 
@@ -71,6 +72,7 @@ class CohereRerankList(msgspec.Struct):
 @jina.response(200, openapi.schema(RerankList), description="The documents, the best first.")
 @jina.doc(operationId="rerank")
 @takes_place
+@falls_back
 def rerank(call: RerankCall) -> Response:
     """Order documents by how well they answer a query"""
     name, ranked, tokens = _rank(call, with_documents=True)
@@ -82,6 +84,7 @@ def rerank(call: RerankCall) -> Response:
 @cohere.response(200, openapi.schema(CohereRerankList), description="The documents, the best first.")
 @cohere.doc(operationId="rerankV2")
 @takes_place
+@falls_back
 def rerank_v2(call: RerankCall) -> Response:
     """Order documents by how well they answer a query, in Cohere's shape"""
     _, ranked, tokens = _rank(call, with_documents=False)

@@ -29,6 +29,7 @@ from localai_flask.api.responses.response_writer import TERMINAL, ResponseWriter
 from localai_flask.api.responses.schemas import CompactRequest, InputTokensRequest, ResponseRequest
 from localai_flask.api.responses.stream import ResponseEvents, follow
 from localai_flask.api.work.chat_plan import count_prompt_tokens
+from localai_flask.api.work.fallback import falls_back
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.config import sampling
 from localai_flask.errors import ErrorInfo, InvalidRequest
@@ -51,6 +52,7 @@ def _query(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
 @bp.response(200, description="The response; with `stream`, as server-sent events.")
 @bp.doc(operationId="createResponse", responses=openapi.streamed(shapes.Response))
 @takes_place
+@falls_back
 def create_response(call: ResponseCall) -> Response:
     """Answer a conversation"""
     name, config = chosen_model("chat", call.model)

@@ -95,6 +95,8 @@ def _read_one(document: Document, only: bool) -> Loaded | Broken:
 def _check(config: ModelConfig, document: Document) -> None:
     """Refuse what no folder could make right."""
     model = config.parameters.model
+    if config.name in config.fallback:
+        raise document.error(("fallback",), "`fallback` names the model itself; name others, or remove it")
     if config.alias:
         if config.alias == config.name:
             raise document.error(("alias",), "`alias` names the model itself; name another, or remove it")
