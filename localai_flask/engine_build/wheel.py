@@ -125,7 +125,7 @@ def _build(version: str, flags: Sequence[str], words: Sequence[str], folder: Pat
         # pip's own cache knows a wheel by its version alone, and would give one with other flags.
         command = [sys.executable, "-m", "pip", "wheel", "-v", "--no-cache-dir", "--no-deps", "--no-binary", PACKAGE]
         command += ["--wheel-dir", made, f"{PACKAGE}=={version}"]
-        _run(command, {**os.environ, "CMAKE_ARGS": shlex.join(flags)}, Progress(60.0 * minutes))
+        run_build(command, {**os.environ, "CMAKE_ARGS": shlex.join(flags)}, Progress(60.0 * minutes))
         for wheel in Path(made).glob("*.whl"):
             wheel.replace(folder / wheel.name)
 
@@ -138,11 +138,11 @@ def _core_minutes(flags: Sequence[str]) -> int:
     return CORE_MINUTES + CUDA_CORE_MINUTES * (EVERY_CARDS if named[-1] == EVERY_CARD else named[-1].count(";") + 1)
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str], progress: Progress) -> None:
-    """Run a build, its output in the log; raise `BuildError` if it fails."""
+def run_build(command: Sequence[str], environment: Mapping[str, str], progress: Progress, file: Path = LOG) -> None:
+    """Run a build, its output in a file; raise `BuildError` if it fails."""
     rest = b""
     with (
-        open(LOG, "wb") as log,
+        open(file, "wb") as log,
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process,
     ):
         assert process.stdout is not None
@@ -159,24 +159,23 @@ def _run(command: Sequence[str], environment: Mapping[str, str], progress: Progr
             progress.show(time.monotonic())
     progress.end()
     if process.returncode:
-        raise BuildError(explain_failure(LOG.read_text(errors="replace")))
+        raise BuildError(explain_failure(file.read_text(errors="replace"), file))
 
 
-def explain_failure(log: str) -> str:
+def explain_failure(log: str, file: Path = LOG) -> str:
     """Explain why a build failed, with the first errors that it printed."""
     said = [line.strip() for line in log.splitlines() if re.search(r"\berror\b", line, re.IGNORECASE)]
     shown = "".join(f"\n    {line[:200]}" for line in said[:5])
     if re.search(r"Killed signal|out of memory|Cannot allocate memory", log):
-        return (
-            f"The compiler ran out of memory; set CMAKE_BUILD_PARALLEL_LEVEL=1 and try again. All it said: {LOG}{shown}"
-        )
+        advice = "set CMAKE_BUILD_PARALLEL_LEVEL=1 and try again"
+        return f"The compiler ran out of memory; {advice}. All it said: {file}{shown}"
     if "unsupported GNU version" in log:
         return (
             "nvcc does not take this version of GCC; install an older one and name it, as in NVCC_CCBIN=g++-13. "
-            f"All it said: {LOG}{shown}"
+            f"All it said: {file}{shown}"
         )
     if re.search(r"CUDA::cublas|cublas_v2\.h", log):
         return (
-            f"CUDA's toolkit is there without cuBLAS; install {TARGETS[CUDA].remedy}. All that was said: {LOG}{shown}"
+            f"CUDA's toolkit is there without cuBLAS; install {TARGETS[CUDA].remedy}. All that was said: {file}{shown}"
         )
-    return f"llama.cpp could not be built. All that was said: {LOG}{shown}"
+    return f"llama.cpp could not be built. All that was said: {file}{shown}"
