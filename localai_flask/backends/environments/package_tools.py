@@ -5,6 +5,7 @@ Both ask the package indexes that pip is set to, unless uv is set to others.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -18,6 +19,8 @@ OWN_INDEXES = ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_U
 """Variables by which somebody has told uv where packages come from."""
 ANOTHERS = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
 Command = list[str]
+_QUIET = ("--disable-pip-version-check", "--no-input")
+_HAS_PIP = importlib.util.find_spec("pip") is not None
 
 
 class PackageTool(ABC):
@@ -48,20 +51,22 @@ class PackageTool(ABC):
 
 
 class Pip(PackageTool):
+    """This interpreter's pip if it has one, which works on others too, else one of the environment's own."""
+
     name = "pip"
 
     def create(self, folder: Path) -> Command:
-        return [sys.executable, "-m", "venv", str(folder)]
+        return [sys.executable, "-m", "venv", *(["--without-pip"] if _HAS_PIP else []), str(folder)]
 
     def install(self, folder: Path, requirements: Path) -> Command:
-        return [*_pip(folder / "bin" / "python"), "install", "-r", str(requirements), *self._sources()]
+        return [*_pip(folder), "install", "-r", str(requirements), *self._sources()]
 
     def resolve(self, requirements: Path) -> Command:
-        command = [*_pip(Path(sys.executable)), "install", "--dry-run", "--ignore-installed"]
+        command = [sys.executable, "-m", "pip", *_QUIET, "install", "--dry-run", "--ignore-installed"]
         return [*command, "-r", str(requirements), *self._sources()]
 
     def uninstall(self, folder: Path, packages: Sequence[str]) -> Command:
-        return [*_pip(folder / "bin" / "python"), "uninstall", "--yes", *packages]
+        return [*_pip(folder), "uninstall", "--yes", *packages]
 
     def _sources(self) -> Command:
         return [*_each("--extra-index-url", self.extra_indexes), *(["--no-index"] if self.offline else [])]
@@ -117,8 +122,11 @@ def _pip_sources(pip: PipSettings) -> Command:
     return said + _each("--allow-insecure-host", sorted(pip.trusted))
 
 
-def _pip(python: Path) -> Command:
-    return [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+def _pip(folder: Path) -> Command:
+    python = str(folder / "bin" / "python")
+    if _HAS_PIP:
+        return [sys.executable, "-m", "pip", "--python", python, *_QUIET]
+    return [python, "-m", "pip", *_QUIET]
 
 
 def _each(option: str, values: Sequence[str]) -> Command:

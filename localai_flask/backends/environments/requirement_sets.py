@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -20,11 +21,13 @@ _COMMENT = re.compile(r"#\s*(package|uninstall|size):\s*(.+?)\s*$", re.MULTILINE
 _INCLUDE = re.compile(r"-r\s+(\S+)\s*$", re.MULTILINE)
 
 
+@dataclass(frozen=True)
 class RequirementSet:
-    """One file of the package; raises `ConfigError` if it says something that cannot be read."""
+    """One file of the package."""
 
-    def __init__(self, name: str, platform: str, file: Path):
-        self.name, self.platform, self.file = name, platform, file
+    name: str
+    platform: str
+    file: Path
 
     @cached_property
     def text(self) -> str:
