@@ -524,47 +524,6 @@ def test_a_model_that_differs_in_batches_takes_turns(
         assert job.output_tokens == reference(job.prompt_tokens, 40)
 
 
-# Devices
-
-
-@pytest.fixture
-def cards(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """A machine with so many GPUs, as far as the choice goes."""
-
-    def pretend(count: int) -> None:
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
-        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-
-    return pretend
-
-
-@pytest.mark.parametrize(
-    ("config", "device"),
-    [
-        ({}, "cuda:0"),
-        ({"main_gpu": "1"}, "cuda:1"),
-        ({"main_gpu": "cuda"}, "cuda:0"),
-        ({"main_gpu": "CUDA:1"}, "cuda:1"),
-        ({"main_gpu": "gpu1"}, "cuda:1"),
-        ({"main_gpu": "cpu"}, "cpu"),
-        ({"gpu_layers": 0}, "cpu"),
-        ({"gpu_layers": 99}, "cuda:0"),
-    ],
-)
-def test_a_gpu_is_taken_if_there_is_one(folder, cards, config, device):
-    cards(2)
-    assert str(devices.choose_device(configured(folder, **config).engine)) == device
-    cards(0)
-    assert str(devices.choose_device(configured(folder, **config).engine)) == "cpu"
-
-
-@pytest.mark.parametrize("name", ["2", "cuda:7", "npu", "cuda."])
-def test_a_gpu_that_is_not_there_is_passed_over(folder, cards, caplog, name):
-    cards(2)
-    assert str(devices.choose_device(configured(folder, main_gpu=name).engine)) == "cuda:0"
-    assert f"there is no GPU {name!r}; there is: cpu, cuda:0, cuda:1" in caplog.text
-
-
 @pytest.mark.parametrize(
     ("config", "on_gpu", "on_cpu"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import logging
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -54,6 +55,8 @@ def choose_quantization(
             f"needs {' and '.join(missing)} for `quantization: {wanted}`; run: pip install {' '.join(missing)}",
         )
     if wanted.endswith("8bit"):
+        # It says for every layer of every pass that it computes in 16 bits.
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         return transformers.BitsAndBytesConfig(load_in_8bit=True)
     return transformers.BitsAndBytesConfig(
         load_in_4bit=True,
