@@ -15,7 +15,7 @@ from typing import NamedTuple
 from localai_flask.backends.base import Backend
 from localai_flask.backends.environments.folder import Environment, Environments
 from localai_flask.backends.notes import Note
-from localai_flask.config import engines
+from localai_flask.config.engine_names import ELSEWHERE
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError
 
@@ -155,6 +155,6 @@ def check(config: EngineConfig) -> list[Note]:
 
 def _missing(name: str) -> str:
     here = ", ".join(sorted(BACKENDS))
-    if name in engines.NOT_HERE:
-        return f"the engine of `backend: {name}` is not installed, nor part of this version; the engines are: {here}"
+    if name in ELSEWHERE:
+        return f"`backend: {name}` {ELSEWHERE[name]}"
     return f"there is no backend {name!r}; choose one of: {here}"

@@ -14,6 +14,8 @@ from pathlib import Path, PurePosixPath
 from msgspec import structs
 
 from localai_flask.config import engines
+from localai_flask.config.engine_choice import choose_engine
+from localai_flask.config.engine_names import meant_by
 from localai_flask.config.files.listing import Entry
 from localai_flask.config.files.settling import Settling
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot
@@ -161,17 +163,9 @@ def _is_used(entry: Entry, used: set[PurePosixPath]) -> bool:
 def _finished(config: ModelConfig, source: Path, settings: Settings, settling: Settling) -> ModelConfig:
     """Fill in where a config comes from, the backend that fits its files, and the server's defaults."""
     folder = settings.models_path.absolute()
-    name = engines.meant_by(config.backend)
-    if name.suffix and not config.parameters.model.lower().endswith(name.suffix):
-        raise ConfigError(
-            f"{source}: `backend: {config.backend}` runs GGUF files, and {config.parameters.model} is none; convert it "
-            "with llama.cpp's convert_hf_to_gguf.py, or download a .gguf file of the model.",
-            param="backend",
-        )
-    backend, kind = name.engine, name.type
+    backend, kind, _ = meant_by(config.backend, config.parameters.model)
     if not backend and not config.alias:
-        is_snapshot = (folder / config.parameters.model / "config.json").exists()
-        backend = "transformers" if is_snapshot else "llama-cpp"
+        backend = choose_engine(folder / config.parameters.model)
     if engines.facts(backend).files == "folder":
         kind = config.type or kind or _kind_of(read_snapshot(folder / config.parameters.model))
     return structs.replace(

@@ -69,6 +69,8 @@ def context_length(config: EngineConfig) -> int | None:
         return _as_wanted(config)
     if facts(config.backend).files == "folder":
         return _text_limit(config, read_snapshot(config.model_path))
+    if facts(config.backend).files == "pth":  # which remembers any text in the same space
+        return choose_context(config.context_size, 0)
     header = read_header(config.model_path)
     if header is None:
         return _as_wanted(config)
@@ -89,7 +91,7 @@ def capabilities(config: EngineConfig) -> frozenset[str]:
     if engine.files == "folder":
         alone = {"score"} if ranks_documents(config) else {"embed"} if makes_vectors(config) else engine.abilities
         return frozenset(alone) | {"tokenize"}
-    if engine.files == "other":
+    if engine.files in ("other", "pth"):
         return engine.abilities | {"tokenize"}
     header = read_header(config.model_path) or Header()
     writes = not (header.is_encoder or config.reranking or header.pooling_type is not None)

@@ -89,7 +89,7 @@ def test_without_a_folder_here_it_is_the_users_own(tmp_path: Path, monkeypatch: 
 
 
 def test_an_engine_that_is_not_here_makes_a_model_unusable(tmp_path: Path) -> None:
-    (tmp_path / "far.yaml").write_text("backend: vllm\nparameters: {model: a/b}\n")
+    (tmp_path / "far.yaml").write_text("backend: sglang\nparameters: {model: a/b}\n")
     result = run("check", tmp_path / "far.yaml")
     assert result.exit_code == 1
-    assert "line 1: error: the engine of `backend: vllm` is not installed" in result.stdout
+    assert "line 1: error: `backend: sglang` is not part of this version; `backend: vllm` runs" in result.stdout

@@ -502,13 +502,6 @@ def test_every_name_of_ik_llama_means_its_program(folder, name):
     assert over(path).get("a").backend == "ik-llama-cpp"
 
 
-def test_rwkv_without_gguf_says_what_to_do(folder):
-    path = folder(a__yaml="name: a\nbackend: rwkv\nparameters: {model: rwkv.pth}", b__yaml="name: b\nbackend: echo")
-    with pytest.raises(ConfigError, match=r"`backend: rwkv` runs GGUF files, and rwkv.pth is none; convert it with"):
-        over(path).get("a")
-    assert over(path).get("b").backend == "echo"
-
-
 def test_a_file_that_was_emptied_a_moment_ago_is_being_written(folder):
     path = folder(m__yaml="name: m\nbackend: echo\n") / "m.yaml"
     registry = over(path.parent)

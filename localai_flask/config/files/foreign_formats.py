@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+_OLD_GGML = (
+    "a GGML file from before GGUF",
+    "download a GGUF version of the model, or convert one of the Llama family with llama.cpp's "
+    "convert_llama_ggml_to_gguf.py",
+)
 _LOOKALIKES = (
     (b"version https://git-lfs", "a Git LFS pointer", "fetch the file itself with `git lfs pull`"),
     (b"PK\x03\x04", "a zip archive or PyTorch checkpoint", "unpack it, or convert the model to GGUF"),
     (b"\x80\x02", "a pickled PyTorch checkpoint", "convert the model to GGUF"),
     (b"\x1f\x8b", "a gzip archive", "unpack it"),
-    (b"lmgg", "a GGML file from before GGUF", "download a GGUF version of the model"),
-    (b"fmgg", "a GGML file from before GGUF", "download a GGUF version of the model"),
-    (b"tjgg", "a GGML file from before GGUF", "download a GGUF version of the model"),
+    (b"lmgg", *_OLD_GGML),
+    (b"fmgg", *_OLD_GGML),
+    (b"tjgg", *_OLD_GGML),
     (b"\0\0\0\0", "an unfinished download (it begins with zeros)", "download it again"),
     (b"<", "a web page", "download the file itself, not the page about it"),
     (b"{", "JSON", "download the .gguf file itself"),

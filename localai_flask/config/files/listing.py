@@ -1,4 +1,4 @@
-"""What a models folder holds: YAML files, GGUF files and Hugging Face snapshots, also in folders below it.
+"""What a models folder holds: YAML and GGUF files, checkpoints of RWKV, Hugging Face snapshots, also in folders below.
 
 Looks at names and stamps, and at the first bytes of files whose ending says nothing; knows no model.
 """
@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from localai_flask.config.files.bounded import open_regular
 from localai_flask.config.files.gguf import MAGIC
+from localai_flask.config.files.pth import PTH, read_checkpoint
 from localai_flask.errors import ConfigError, ServerConfigError
 
 log = logging.getLogger("gunicorn.error")
@@ -34,7 +35,7 @@ class Entry(NamedTuple):
     """Something in the models folder, by its path from there, with the stamp that tells whether it has changed."""
 
     name: str
-    kind: Literal["yaml", "gguf", "snapshot"]
+    kind: Literal["yaml", "gguf", "pth", "snapshot"]
     mtime_ns: int
     size: int
 
@@ -143,6 +144,8 @@ def _entry(item: os.DirEntry[str], place: _Place) -> Entry | None:
     name, suffix = place.prefix + item.name, PurePosixPath(item.name).suffix.lower()
     if suffix in YAML:
         return None if place.depth else Entry(name, "yaml", stat.st_mtime_ns, stat.st_size)
+    if suffix == PTH and read_checkpoint(Path(item.path)) is not None:
+        return Entry(name, "pth", stat.st_mtime_ns, stat.st_size)
     is_gguf = suffix == ".gguf" or (
         suffix not in UNFINISHED and _begins_as_gguf(item.path, stat.st_mtime_ns, stat.st_size)
     )

@@ -20,6 +20,9 @@ CONFIG, TOKENIZER, SENTENCES, GENERATION, MODULES = (
     "generation_config.json",
     "modules.json",
 )
+INTERMEDIATE = ("openvino_model.xml", "openvino_language_model.xml")
+"""What OpenVINO's files are called: the weights of a model that reads text alone, and those of one that sees."""
+READ = (CONFIG, TOKENIZER, SENTENCES, GENERATION, MODULES, *INTERMEDIATE)
 SAMPLING = {name: name for name in ("temperature", "top_p", "top_k", "min_p", "typical_p")}
 SAMPLING["repetition_penalty"] = "repeat_penalty"
 """The keys of generation_config.json that say how a model wants to be sampled, and what the server calls them."""
@@ -53,6 +56,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens to which sentence-transformers would cut a text."""
     labels: int = 0
     """Numbers that a head for sequences gives."""
+    quantization: str = ""
+    """How its weights are stored, by the library's name for it; "" as they were trained."""
+    is_ir: bool = False
+    """Whether its weights are there in OpenVINO's format."""
     sampling: Mapping[str, float] = {}
     """How the model wants to be sampled, by the names of `SamplingParams`; the values are not checked."""
 
@@ -69,7 +76,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_snapshot(folder: Path) -> Snapshot:
     """Read a folder, anew only if one of its files changed; what is missing or unreadable in it is silent."""
-    return _read(folder, tuple(_stamp(folder / name) for name in (CONFIG, TOKENIZER, SENTENCES, GENERATION, MODULES)))
+    return _read(folder, tuple(_stamp(folder / name) for name in READ))
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:
@@ -88,11 +95,13 @@ def _read(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> Snapshot:
     architectures = described.get("architectures")
     return Snapshot(
         architectures=tuple(map(str, architectures)) if isinstance(architectures, list) else (),
-        is_sentence_transformer=stamps[-1] is not None,
+        is_sentence_transformer=stamps[READ.index(MODULES)] is not None,
         trained_context=max(next(filter(None, map(_count, positions)), 0) - _positions_unused(described), 0),
         tokenizer_limit=_count(_object(folder / TOKENIZER).get("model_max_length")),
         sentence_limit=_count(sentences.get("max_seq_length")),
         labels=_labels(described),
+        quantization=_quantization(described),
+        is_ir=any(stamps[-len(INTERMEDIATE) :]),
         sampling=_sampling(_object(folder / GENERATION)),
     )
 
@@ -113,6 +122,12 @@ def _object(file: Path) -> dict[str, Any]:
         return read_json(file)
     except ConfigError:  # loading the model will say what is wrong with it
         return {}
+
+
+def _quantization(described: dict[str, Any]) -> str:
+    settings = described.get("quantization_config")
+    method = settings.get("quant_method") if isinstance(settings, dict) else None
+    return method.lower() if isinstance(method, str) else ""
 
 
 def _labels(described: dict[str, Any]) -> int:

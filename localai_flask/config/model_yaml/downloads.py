@@ -7,6 +7,7 @@ from pathlib import Path
 from msgspec import structs
 
 from localai_flask.config import engines, references
+from localai_flask.config.engine_names import meant_by
 from localai_flask.config.files.settling import all_parts
 from localai_flask.config.model import DownloadFile, EngineConfig, ModelConfig
 from localai_flask.config.model_yaml.paths import LEADS_OUT
@@ -57,7 +58,7 @@ def _local_name(reference: Reference, backend: str) -> str:
     """
     if reference.file_name:
         return reference.file_name
-    wants_folder = engines.facts(engines.meant_by(backend).engine).files == "folder"
+    wants_folder = engines.facts(meant_by(backend).engine).files == "folder"
     return reference.repo if wants_folder else f"{reference.stem}.gguf"
 
 

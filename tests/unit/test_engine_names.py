@@ -1,0 +1,93 @@
+"""What names of engines in YAML mean, and which engine a model's files choose; `python -m tests.unit.test_engine_names`
+writes the table of names of docs/engines.md anew."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from localai_flask import backends
+from localai_flask.config.engine_choice import choose_engine
+from localai_flask.config.engine_names import ELSEWHERE, NAMES, Name, meant_by
+from localai_flask.errors import ConfigError
+
+PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
+TABLE = re.compile(r"(?<=<!-- names -->\n).*?(?=<!-- end of names -->)", re.DOTALL)
+
+
+def means(name: Name) -> str:
+    kind = f" with `type: {name.type}`" if name.type else ""
+    gguf = f"; `{name.gguf}` for a GGUF file" if name.gguf else ""
+    return f"`{name.engine}`{kind}{gguf}"
+
+
+def table() -> str:
+    """Return the rows, those that mean the same in one."""
+    rows: dict[str, list[str]] = {}
+    for name, meant in NAMES.items():
+        rows.setdefault(means(meant), []).append(name)
+    for name, said in ELSEWHERE.items():
+        rows.setdefault(f"not here: it {said}", []).append(name)
+    shown = ((", ".join(f"`{name}`" for name in names), said) for said, names in rows.items())
+    lines = [f"| {names} | {said} |" for names, said in shown]
+    return "\n".join(["| `backend:` | runs with |", "|---|---|", *lines, ""])
+
+
+def test_the_table_of_names_is_current() -> None:
+    found = TABLE.search(PAGE.read_text())
+    assert found is not None
+    assert found.group() == table(), "run: python -m tests.unit.test_engine_names"
+
+
+@pytest.mark.parametrize("name", ["sglang", "whisper", "diffusers", "local-store", "mlx"])
+def test_an_engine_that_is_not_here_says_what_to_do(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^`backend: {name}` {re.escape(ELSEWHERE[name])}[.]$"):
+        backends.create(name)
+
+
+@pytest.mark.parametrize("name", ["rwkv", "mamba", "rerankers", "bert-embeddings", "falcon", "gpt4all-j"])
+def test_a_gguf_file_runs_with_llama_cpp_whatever_its_old_name(name: str) -> None:
+    assert meant_by(name, "some/Model.GGUF") == Name("llama-cpp")
+
+
+@pytest.mark.parametrize(("name", "engine"), [("rwkv", "rwkv"), ("rerankers", "transformers"), ("exllama", "exllama2")])
+def test_other_files_run_with_the_engine_of_the_name(name: str, engine: str) -> None:
+    assert meant_by(name, "model.pth").engine == engine
+
+
+@pytest.mark.parametrize(
+    ("method", "engine"),
+    [
+        (None, "transformers"),
+        ("bitsandbytes", "transformers"),
+        ("gptq", "gptq"),
+        ("exl2", "exllama2"),
+        ("EXL3", "exllama3"),
+        ("awq", "vllm"),
+        ("compressed-tensors", "vllm"),
+        ("fp8", "vllm"),
+    ],
+)
+def test_a_folder_chooses_by_how_its_weights_are_stored(tmp_path: Path, method: str | None, engine: str) -> None:
+    config = {"quantization_config": {"quant_method": method}} if method else {"architectures": ["LlamaForCausalLM"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert choose_engine(tmp_path) == engine
+
+
+@pytest.mark.parametrize("file", ["openvino_model.xml", "openvino_language_model.xml"])
+def test_a_folder_with_openvinos_files_is_openvinos(tmp_path: Path, file: str) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / file).touch()
+    assert choose_engine(tmp_path) == "openvino"
+
+
+@pytest.mark.parametrize(("name", "engine"), [("a.gguf", "llama-cpp"), ("missing", "llama-cpp"), ("a.pth", "rwkv")])
+def test_a_file_chooses_by_its_ending(tmp_path: Path, name: str, engine: str) -> None:
+    assert choose_engine(tmp_path / name) == engine
+
+
+if __name__ == "__main__":
+    PAGE.write_text(TABLE.sub(lambda _: table(), PAGE.read_text()))
