@@ -37,6 +37,7 @@ NAMES = {
     "mamba": Name("transformers", "Mamba", gguf="llama-cpp"),
     "rerankers": Name("transformers", "CrossEncoder", gguf="llama-cpp"),
     "rwkv": Name("rwkv", gguf="llama-cpp"),
+    **dict.fromkeys(("autogptq", "auto-gptq", "gptqmodel"), Name("gptq")),
     "exllama": Name("exllama2"),
     "exllamav2": Name("exllama2"),
     "exllamav3": Name("exllama3"),

@@ -63,7 +63,7 @@ def test_the_keys_exist():
 @pytest.mark.parametrize(
     ("config", "path", "said", "is_fault"),
     [
-        ({"backend": "vllm"}, ("backend",), "`backend: vllm` is not installed", True),
+        ({"backend": "sglang"}, ("backend",), "`backend: sglang` is not part of this version", True),
         ({"backend": "autogptq"}, ("backend",), "`backend: autogptq` is not installed", True),
         ({"backend": "nope"}, ("backend",), "there is no backend 'nope'", True),
         ({"main_gpu": "cuda.0"}, ("main_gpu",), "`main_gpu: cuda.0` is a device of other engines", False),
