@@ -14,10 +14,12 @@ from typing import NamedTuple
 
 from localai_flask.backends.base import Backend
 from localai_flask.backends.environments.folder import Environment, Environments
+from localai_flask.backends.llama_server.programs import find_program
 from localai_flask.backends.notes import Note
 from localai_flask.config.engine_names import ELSEWHERE
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError
+from localai_flask.settings import Settings
 
 
 class Entry(NamedTuple):
@@ -37,6 +39,8 @@ class Entry(NamedTuple):
     """The package that brings it, if it is another than this."""
     environment: str | None = None
     """The environment of its own in which it may be installed (environments/kinds.py)."""
+    is_program: bool = False
+    """Whether it is a program, which may also lie elsewhere, instead of a library."""
 
     @property
     def remedy(self) -> str:
@@ -66,14 +70,16 @@ _OURS = {
         "localai_flask.backends.transformers.key_checks",
         environment="transformers",
     ),
-    **dict.fromkeys(
-        ("llama-server", "ik-llama-cpp", "turboquant"),
-        Entry(
+    **{
+        name: Entry(
             "localai_flask.backends.llama_server.engine",
             "LlamaServerBackend",
             checks="localai_flask.backends.llama_server.key_checks",
-        ),
-    ),
+            environment=name,
+            is_program=True,
+        )
+        for name in ("llama-server", "ik-llama-cpp", "turboquant")
+    },
 }
 
 
@@ -128,6 +134,8 @@ def is_installed(name: str, environments: Environments | None = None) -> bool:
         found = environments.find(entry.environment)
         if found is not None:
             return not found.fault
+    if entry.is_program:
+        return find_program(name, Settings.from_environment()) is not None
     return entry.library is None or importlib.util.find_spec(entry.library) is not None
 
 

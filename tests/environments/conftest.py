@@ -11,6 +11,7 @@ from localai_flask.backends.environments.folder import Environment, Environments
 from localai_flask.backends.environments.installation import install
 from localai_flask.backends.environments.kinds import Kind
 from localai_flask.backends.environments.package_tools import Pip
+from localai_flask.backends.environments.packages import Packages
 from localai_flask.backends.environments.requirement_sets import RequirementSet
 from tests.support.wheels import make_package, repack
 
@@ -62,4 +63,5 @@ def write_set(folder: Path, text: str = SET) -> RequirementSet:
 
 def install_here(folder: Path, text: str = SET) -> Environment:
     """Install it into a folder."""
-    return install(write_set(folder, text), Environments(folder / "backends"), Pip(), report=lambda progress: None)
+    recipe = Packages(write_set(folder, text), Pip())
+    return install(recipe, Environments(folder / "backends"), report=lambda progress: None)

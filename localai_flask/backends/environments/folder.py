@@ -21,7 +21,6 @@ from pathlib import Path
 import msgspec
 
 from localai_flask.atomic_file import replace_file
-from localai_flask.backends.environments.requirement_sets import find_sets
 from localai_flask.errors import ServerConfigError, Unavailable
 
 RECORD = "environment.json"
@@ -39,8 +38,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     """That of the requirement set."""
     python: str
+    """The version of its interpreter; "" if it is a program."""
     size: int
     installed_at: float
+    program: str = ""
+    """The program that it is, by its file."""
 
 
 class Environment:
@@ -51,6 +53,11 @@ class Environment:
         self.path = home / record.folder
 
     @property
+    def program(self) -> Path | None:
+        """The program that it is; None if it is an interpreter with packages."""
+        return self.path / self.record.program if self.record.program else None
+
+    @property
     def python(self) -> Path:
         return self.path / "bin" / "python"
 
@@ -59,17 +66,13 @@ class Environment:
         """Why no worker can run on it, as far as its files show that; "" if they do not."""
         if not self.path.is_dir():
             return f"its folder {self.path} is gone"
+        if self.program is not None:
+            return "" if self.program.exists() else f"its program {self.program} is gone"
         if not self.python.exists():
             return f"its interpreter {os.path.realpath(self.python)} is gone"
         if not (self.path / "lib" / f"python{self.record.python}" / "site-packages").is_dir():
             return f"its packages for Python {self.record.python} are gone"
         return ""
-
-    @property
-    def is_outdated(self) -> bool:
-        """Whether this version of the server asks for other packages."""
-        wanted = find_sets(self.name).get(self.record.platform)
-        return wanted is None or wanted.digest != self.record.digest
 
     def hold(self) -> int:
         """Return a descriptor that keeps it from being deleted until all its copies are closed.

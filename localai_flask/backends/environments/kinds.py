@@ -8,12 +8,19 @@ _SAMPLES = "localai_flask.backends.environments.samples"
 
 
 class Kind(NamedTuple):
-    """The engine that an environment is for, and the module that makes a tiny model for it (samples/__init__.py)."""
+    """The engine that an environment is for, and the module that makes a tiny model for it (samples/__init__.py).
+
+    Where it is a program, `program` is the variable that names one to the engine.
+    """
 
     engine: str
     sample: str
+    program: str = ""
 
 
 KINDS = {
     "transformers": Kind("transformers", f"{_SAMPLES}.llama_folder"),
+    "llama-server": Kind("llama-server", f"{_SAMPLES}.gguf_file", "LOCALAI_LLAMA_SERVER"),
+    "ik-llama-cpp": Kind("ik-llama-cpp", f"{_SAMPLES}.gguf_file", "LOCALAI_IK_LLAMA_SERVER"),
+    "turboquant": Kind("turboquant", f"{_SAMPLES}.gguf_file", "LOCALAI_TURBOQUANT_SERVER"),
 }

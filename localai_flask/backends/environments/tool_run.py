@@ -26,6 +26,8 @@ NO_NETWORK = re.compile(
     r"|Network (is )?unreachable|Temporary failure in name resolution|Read timed out|connection (reset|closed)",
     re.IGNORECASE,
 )
+PERCENT = re.compile(r"^[\w. ]+: (\d+)%")
+"""How far a program says that it is that tells this itself."""
 NO_SPACE = "No space left on device"
 
 
@@ -97,7 +99,8 @@ class ToolRun:
                     log.flush()
                     said += data
                     line = _last_line(said.decode(errors="replace")) or stage
-                written = max(written, _written_by(process.pid))
+                told = PERCENT.search(line)
+                written = max(written, self._total * int(told[1]) // 100 if told else _written_by(process.pid))
                 self.show(line, written)
         process.wait()
         self._before += written

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from localai_flask.backends.environments.folder import Environments
 from localai_flask.errors import ConfigError
 from localai_flask.machine import cpu_flags
 from localai_flask.settings import Settings
@@ -45,6 +46,9 @@ def find_program(backend: str, settings: Settings) -> Path | None:
     program = PROGRAMS[backend]
     if named := getattr(settings, program.setting):
         return Path(named).expanduser()
+    installed = Environments(settings.backends_folder).find(backend)
+    if installed is not None and installed.program is not None:
+        return installed.program
     found = next(filter(None, map(shutil.which, program.names)), None)
     return Path(found) if found else None
 

@@ -35,10 +35,21 @@ class Installed(msgspec.Struct):
     metavar="URL",
     help="Another package index to look at, as https://download.pytorch.org/whl/cpu for a torch without CUDA.",
 )
+@click.option(
+    "--source",
+    default="",
+    metavar="SOURCE",
+    help="For llama-server and its forks: a folder, an archive or an address with other sources than the usual ones.",
+)
 @json_option
 @folder_option
 def install(
-    names: tuple[str, ...], platform: str | None, extra_indexes: tuple[str, ...], as_json: bool, **given: Any
+    names: tuple[str, ...],
+    platform: str | None,
+    extra_indexes: tuple[str, ...],
+    source: str,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Install engines, each in a virtual environment of its own, and have each generate with a tiny model.
 
@@ -46,27 +57,27 @@ def install(
     localai-flask backends install transformers
     localai-flask backends install vllm --cpu
     localai-flask backends install transformers --cpu --extra-index-url https://download.pytorch.org/whl/cpu
+    localai-flask backends install ik-llama-cpp --source ~/src/ik_llama.cpp
 
     Without --cpu and --cuda it is for CUDA if there is an NVIDIA card. uv is used if it is there, else pip; both ask
     the indexes that pip is set to. What was installed before counts until the new one is whole.
     """
     from localai_flask.backends.environments.folder import Environments
     from localai_flask.backends.environments.installation import install as install_environment
-    from localai_flask.backends.environments.package_tools import choose_tool
-    from localai_flask.backends.environments.requirement_sets import choose_set
-    from localai_flask.diagnosis.gpus import find_gpus
+    from localai_flask.backends.environments.recipes import choose_recipe
     from localai_flask.errors import ApiError
 
     settings = backends_settings(given)
     environments = Environments(settings.backends_folder)
-    has_card = any("cuda" in gpu.words for gpu in find_gpus())
     installed = []
     try:
-        wanted = [choose_set(name, platform or "", has_card=has_card) for name in names]
-        tool = choose_tool(extra_indexes, offline=settings.offline)
+        wanted = [
+            choose_recipe(name, platform or "", source=source, extra_indexes=extra_indexes, offline=settings.offline)
+            for name in names
+        ]
         for each in wanted:
             with shown_download(each.name, at_once=True, verb="Installing", describe=_describe) as report:
-                found = install_environment(each, environments, tool, report=report)
+                found = install_environment(each, environments, report=report)
             record = found.record
             installed.append(Installed(each.name, record.version, record.platform, record.size, str(found.path)))
             if not as_json:

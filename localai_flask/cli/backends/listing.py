@@ -81,7 +81,7 @@ def describe(name: str, entry: Entry, environments: Environments) -> Engine:
     home = entry.environment
     if home is not None and (found := environments.find(home)) is not None:
         return _in_environment(name, entry, found)
-    if is_installed(name):
+    if is_installed(name, environments):
         version = importlib.metadata.version(entry.package) if entry.package else _version(entry.library)
         return Engine(name, True, "installed", version, _device(name))
     if home is not None and environments.is_being_changed(home):
@@ -90,8 +90,10 @@ def describe(name: str, entry: Entry, environments: Environments) -> Engine:
 
 
 def _in_environment(name: str, entry: Entry, found: Environment) -> Engine:
+    from localai_flask.backends.environments.recipes import is_outdated
+
     record, fault = found.record, found.fault
-    state: State = "broken" if fault else "outdated" if found.is_outdated else "environment"
+    state: State = "broken" if fault else "outdated" if is_outdated(found) else "environment"
     return Engine(
         name,
         not fault,

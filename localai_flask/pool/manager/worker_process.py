@@ -42,7 +42,7 @@ class WorkerProcess(Child):
     def start(
         cls, spec: WorkerSpec, model: str, runtime: Runtime, environment: Environment | None = None
     ) -> WorkerProcess:
-        """Start a worker on an environment's interpreter, or on this one; raise `OSError` if that cannot be."""
+        """Start a worker on an environment, or without; raise `OSError` if that cannot be."""
         with (
             os.fdopen(os.memfd_create("localai-flask-spec"), "w+b") as stdin,  # unlike a pipe it never fills up
             ModelLogs(runtime.path).open(model) as output,
@@ -105,7 +105,7 @@ def _interpreter(
     environment: Environment | None, runtime: Runtime, *arguments: str
 ) -> tuple[list[str], dict[str, str] | None]:
     """Return the command of a worker, and its variables if they differ from ours."""
-    if environment is None:
+    if environment is None or environment.program is not None:
         return [sys.executable, "-m", MODULE, *arguments], None
     links = interpreter.link_package(runtime.path)
     python = environment.python

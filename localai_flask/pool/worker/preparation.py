@@ -63,7 +63,7 @@ class Preparation:
         self.coming = ""
         is_prepared = installed or fetched or PREPARED in os.environ
         environment = find_environment(self._config.backend, environments)
-        if environment is not None and not _runs_on(environment):
+        if environment is not None and environment.program is None and not _runs_on(environment):
             _become(environment, is_prepared=is_prepared)
         return is_prepared
 
@@ -86,12 +86,9 @@ class Preparation:
 
     def _install(self, name: str, settings: Settings, environments: Environments) -> None:
         from localai_flask.backends.environments.installation import install
-        from localai_flask.backends.environments.package_tools import choose_tool
-        from localai_flask.backends.environments.requirement_sets import choose_set
-        from localai_flask.diagnosis.gpus import find_gpus
+        from localai_flask.backends.environments.recipes import choose_recipe
 
-        requirements = choose_set(name, "", has_card=any("cuda" in gpu.words for gpu in find_gpus()))
-        install(requirements, environments, choose_tool(offline=settings.offline), report=self._follow)
+        install(choose_recipe(name, offline=settings.offline), environments, report=self._follow)
 
     def _await_other(self, name: str, environments: Environments) -> None:
         while environments.is_being_changed(name):
