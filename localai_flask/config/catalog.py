@@ -15,7 +15,7 @@ from msgspec import structs
 
 from localai_flask.config import engines
 from localai_flask.config.engine_choice import choose_engine
-from localai_flask.config.engine_names import meant_by
+from localai_flask.config.engine_names import OF_GGUF, meant_by
 from localai_flask.config.files.listing import Entry
 from localai_flask.config.files.settling import Settling
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot
@@ -168,6 +168,8 @@ def _finished(config: ModelConfig, source: Path, settings: Settings, settling: S
         backend = choose_engine(folder / config.parameters.model)
     if engines.facts(backend).files == "folder":
         kind = config.type or kind or _kind_of(read_snapshot(folder / config.parameters.model))
+    if kind in OF_GGUF.values():
+        config, kind = structs.replace(config, **{kind: True}), ""
     return structs.replace(
         config,
         models_path=str(folder),

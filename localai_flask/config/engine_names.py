@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Name(NamedTuple):
-    """What an older name means: an engine, and the `type` that comes with it."""
+    """What an older name means: an engine, and the `type`, or for a GGUF file the key, that comes with it."""
 
     engine: str
     type: str = ""
@@ -87,8 +87,11 @@ ELSEWHERE = {
 }
 """Completes the sentence "`backend: NAME` …"."""
 
+OF_GGUF = {"SentenceTransformer": "embeddings", "CrossEncoder": "reranking"}
+"""The key of YAML that says of a GGUF file what a `type` says of a folder."""
+
 
 def meant_by(name: str, model: str = "") -> Name:
     """Return what the name of an engine in YAML means for a model of this file name."""
     meant = NAMES.get(name, Name(name))
-    return Name(meant.gguf) if meant.gguf and model.lower().endswith(".gguf") else meant
+    return Name(meant.gguf, OF_GGUF.get(meant.type, "")) if meant.gguf and model.lower().endswith(".gguf") else meant

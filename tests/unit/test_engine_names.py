@@ -12,7 +12,9 @@ import pytest
 from localai_flask import backends
 from localai_flask.config.engine_choice import choose_engine
 from localai_flask.config.engine_names import ELSEWHERE, NAMES, Name, meant_by
+from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError
+from localai_flask.settings import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
 TABLE = re.compile(r"(?<=<!-- names -->\n).*?(?=<!-- end of names -->)", re.DOTALL)
@@ -50,7 +52,16 @@ def test_an_engine_that_is_not_here_says_what_to_do(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["rwkv", "mamba", "rerankers", "bert-embeddings", "falcon", "gpt4all-j"])
 def test_a_gguf_file_runs_with_llama_cpp_whatever_its_old_name(name: str) -> None:
-    assert meant_by(name, "some/Model.GGUF") == Name("llama-cpp")
+    assert meant_by(name, "some/Model.GGUF").engine == "llama-cpp"
+
+
+def test_an_old_name_of_an_embedding_engine_has_a_gguf_file_make_vectors(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("name: a\nbackend: bert-embeddings\nparameters: {model: a.gguf}\n")
+    (tmp_path / "b.yaml").write_text("name: b\nbackend: rerankers\nparameters: {model: b.gguf}\n")
+    registry = Registry(Settings(models_path=tmp_path))
+    vectors, ranks = registry.get("a"), registry.get("b")
+    assert (vectors.backend, vectors.embeddings, vectors.type) == ("llama-cpp", True, "")
+    assert (ranks.backend, ranks.reranking, ranks.type) == ("llama-cpp", True, "")
 
 
 @pytest.mark.parametrize(("name", "engine"), [("rwkv", "rwkv"), ("rerankers", "transformers"), ("exllama", "exllama2")])

@@ -64,7 +64,7 @@ def test_the_keys_exist():
     ("config", "path", "said", "is_fault"),
     [
         ({"backend": "sglang"}, ("backend",), "`backend: sglang` is not part of this version", True),
-        ({"backend": "autogptq"}, ("backend",), "`backend: autogptq` is not installed", True),
+        ({"backend": "vllm-omni"}, ("backend",), "`backend: vllm-omni` is not part of this version", True),
         ({"backend": "nope"}, ("backend",), "there is no backend 'nope'", True),
         ({"main_gpu": "cuda.0"}, ("main_gpu",), "`main_gpu: cuda.0` is a device of other engines", False),
         ({"main_gpu": "AUTO:-CPU"}, ("main_gpu",), "OpenVINO, an engine that is not installed", False),
