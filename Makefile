@@ -14,13 +14,19 @@ GPU ?=
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu takes the small one.
 TORCH ?= torch==2.13.0
 
-.PHONY: serve test lint chaos soak fuzz agents bench clean FORCE
+.PHONY: serve test test-engines lint chaos soak fuzz agents bench clean FORCE
 
 serve: $(VENV)/.serve
 	@exec $(BIN)/localai-flask serve --starter
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+# Holds every engine that runs on a CPU to one contract, each in its own environment, which is installed once and kept
+# in the cache of the tests (some gigabytes). ENGINES names some of them, such as "vllm openvino".
+ENGINES ?= all
+test-engines: $(VENV)/.test
+	TESTS_ENGINES="$(ENGINES)" $(BIN)/python -m pytest tests/contract
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -134,7 +134,7 @@ class EchoBackend(Backend):
             time.sleep(0.05)
 
     def prepare(self, job: Job) -> None:
-        self._misbehave_on_submit(self._script(job.prompt.text))
+        self._misbehave_on_submit(self._script(_text(job.prompt)))
         data = _bytes(job.prompt)
         job.prompt_tokens = list(data)
         if len(data) >= self.context_length:
@@ -185,7 +185,7 @@ class EchoBackend(Backend):
         return events
 
     def _begin(self, job: Job) -> Sequence:
-        script = self._script(job.prompt.text)
+        script = self._script(_text(job.prompt))
         now = time.monotonic()
         output = Output(job, self.context_length)
         output.started_at = now
@@ -268,6 +268,10 @@ class EchoBackend(Backend):
             signal.raise_signal(signal.SIGSEGV)
         if script.block_after is not None and said >= script.block_after:
             time.sleep(3600)
+
+
+def _text(prompt: Prompt) -> str:
+    return prompt.text if prompt.tokens is None else _bytes(prompt).decode("utf-8", "replace")
 
 
 def _bytes(prompt: Prompt) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -23,9 +22,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("engine", engines.values(), ids=engines, scope="session")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    if not item.get_closest_marker("timeout"):
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of an engine together: pytest does so only as far as they have no parameters of their own."""
+    places = [at for at, item in enumerate(items) if _engine_of(item)]
+    grouped = sorted((items[at] for at in places), key=_engine_of)
+    for at, item in zip(places, grouped, strict=True):
+        items[at] = item
         item.add_marker(pytest.mark.timeout(TIMEOUT_S))
+
+
+def _engine_of(item: pytest.Item) -> str:
+    """Return the name of the engine that a test of this folder is about; "" for all other tests."""
+    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    engine = params.get("engine")
+    return engine.name if isinstance(engine, Engine) else ""
 
 
 @pytest.fixture(scope="session")
@@ -34,10 +45,9 @@ def subject(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         pytest.skip(f"{engine.name} is tested by `make test-engines`, which sets {CHOSEN}")
     interpreter(engine.environment)
     models, packages = (tmp_path_factory.mktemp(f"{engine.name}-{what}") for what in ("models", "packages"))
-    path = import_path()
     if engine.packages is not None:
         engine.packages(packages)
-        path = os.pathsep.join((str(packages), path))
-    settings = {"LOCALAI_BACKENDS_PATH": str(backends_folder()), "PYTHONPATH": path, **engine.settings}
+    imports = import_path(packages) if engine.packages is not None else import_path()
+    settings = {"LOCALAI_BACKENDS_PATH": str(backends_folder()), "PYTHONPATH": imports, **engine.settings}
     with Server(models, tmp_path_factory.mktemp(engine.name), **settings) as server:
         yield Subject(engine, server, models)

@@ -45,19 +45,22 @@ def interpreter(environment: str) -> str:
     return str(found.python)
 
 
-def import_path() -> str:
-    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
+def import_path(*folders: Path) -> str:
+    """Return what processes of the tests import from: these folders, this repository, and what was set before."""
+    return os.pathsep.join(filter(None, (*map(str, folders), str(ROOT), os.environ.get("PYTHONPATH", ""))))
 
 
-def ask_library(engine: Engine, module: str, verb: str, **arguments: Any) -> Any:
-    """Call a function of `tests.contract.own_answers` in the engine's environment."""
+def ask_library(engine: Engine, imports: str, module: str, verb: str, **arguments: Any) -> Any:
+    """Call a function of `tests.contract.own_answers` in the engine's environment, where `imports` is PYTHONPATH."""
     python = interpreter(engine.environment)
     path = os.pathsep.join((str(Path(python).parent), os.environ["PATH"]))
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
         done = subprocess.run(
             [python, "-m", "tests.contract.own_answers", module, verb, str(answer)],
-            env=os.environ | {"PYTHONPATH": import_path(), "HF_HUB_OFFLINE": "1", "PATH": path} | dict(engine.settings),
+            env=os.environ
+            | {"PYTHONPATH": imports, "HF_HUB_OFFLINE": "1", "PATH": path, "OMP_WAIT_POLICY": "passive"}
+            | dict(engine.settings),
             input=json.dumps(arguments),
             stderr=subprocess.STDOUT,
             stdout=subprocess.PIPE,

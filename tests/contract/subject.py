@@ -29,6 +29,8 @@ PROMPTS = (
     "Where is the plage",
     "over the lazy dog, and",
 )
+FEW = 4
+"""How many of them a real model is asked, which takes longer."""
 TOKENS = 24
 """How many tokens the answers to `PROMPTS` have."""
 WRITER, EMBEDDER, RANKER, REAL_WRITER, REAL_EMBEDDER = "writer", "embedder", "ranker", "real-writer", "real-embedder"
@@ -144,7 +146,7 @@ class Subject:
     @functools.cached_property
     def declared(self) -> dict[str, list[str]]:
         """What the engine declares: the sampling fields, the kinds of constraints and the inputs that it takes."""
-        found: dict[str, list[str]] = ask_library(self.engine, "declared", "takes", backend=self.engine.yaml_name)
+        found: dict[str, list[str]] = self._ask_library("takes", "declared", backend=self.engine.yaml_name)
         return found
 
     def takes(self, *fields: str) -> bool:
@@ -160,8 +162,9 @@ class Subject:
         """Return what the library writes greedily, by prompt."""
         if model not in self._own:
             path = str(self.path_of(model))
-            answers = self._ask_library("write", path=path, prompts=list(PROMPTS), max_tokens=TOKENS)
-            self._own[model] = dict(zip(PROMPTS, answers, strict=True))
+            prompts = PROMPTS[:FEW] if model == REAL_WRITER else PROMPTS
+            answers = self._ask_library("write", path=path, prompts=list(prompts), max_tokens=TOKENS)
+            self._own[model] = dict(zip(prompts, answers, strict=True))
         return self._own[model]
 
     def own_vectors(self, model: str, texts: list[str]) -> list[list[float]]:
@@ -173,8 +176,9 @@ class Subject:
         found: list[float] = self._ask_library("score", path=path, query=query, documents=documents)
         return found
 
-    def _ask_library(self, verb: str, **arguments: Any) -> Any:
-        return ask_library(self.engine, self.engine.module, verb, **arguments)
+    def _ask_library(self, verb: str, module: str = "", **arguments: Any) -> Any:
+        imports = self.server.environment["PYTHONPATH"]
+        return ask_library(self.engine, imports, module or self.engine.module, verb, **arguments)
 
     def complete(self, prompt: str, model: str = WRITER, **fields: Any) -> Any:
         """Ask for a completion, greedily unless told otherwise."""

@@ -9,18 +9,18 @@ import click
 import msgspec
 
 from localai_flask.backends.echo import EchoBackend
-from localai_flask.generation import Delta
+from localai_flask.generation import Prompt
 
 
 class ParrotBackend(EchoBackend):
     """Says everything in capitals."""
 
-    def step(self):
-        return [(job, loud(reply) if isinstance(reply, Delta) else reply) for job, reply in super().step()]
+    def load(self, config, progress):
+        return msgspec.structs.replace(super().load(config, progress), backend="parrot")
 
-
-def loud(delta):
-    return msgspec.structs.replace(delta, text=delta.text.upper())
+    def start(self, job):
+        job.prompt = Prompt(bytes(job.prompt_tokens).decode().upper())
+        return super().start(job)
 
 
 @click.command()

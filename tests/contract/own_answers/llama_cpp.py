@@ -14,7 +14,7 @@ CONTEXT = 1024
 
 
 def write(path: str, prompts: list[str], max_tokens: int) -> list[Answer]:
-    llama = Llama(path, n_ctx=CONTEXT, n_threads=2, verbose=False)
+    llama = Llama(path, n_ctx=CONTEXT, n_threads=1, verbose=False)
     return [_answer(llama, prompt, max_tokens) for prompt in prompts]
 
 
