@@ -70,6 +70,14 @@ _OURS = {
         "localai_flask.backends.transformers.key_checks",
         environment="transformers",
     ),
+    "vllm": Entry(
+        "localai_flask.backends.vllm.engine",
+        "VllmBackend",
+        "vllm",
+        "vllm",
+        "localai_flask.backends.vllm.key_checks",
+        environment="vllm",
+    ),
     **{
         name: Entry(
             "localai_flask.backends.llama_server.engine",

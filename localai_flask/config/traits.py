@@ -141,7 +141,7 @@ def ranks_documents(config: EngineConfig) -> bool:
 
 
 def _as_wanted(config: EngineConfig) -> int | None:
-    return config.context_size if config.context_size != TRAINED else None
+    return config.max_model_len or (config.context_size if config.context_size != TRAINED else None)
 
 
 def _text_limit(config: EngineConfig, snapshot: Snapshot) -> int | None:
@@ -150,7 +150,7 @@ def _text_limit(config: EngineConfig, snapshot: Snapshot) -> int | None:
         limits += filter(None, (snapshot.tokenizer_limit, snapshot.sentence_limit))
     elif not snapshot.trained_context:
         return _as_wanted(config)
-    return min(*limits, choose_context(config.context_size, min(limits)))
+    return min(*limits, choose_context(config.max_model_len or config.context_size, min(limits)))
 
 
 @functools.lru_cache(maxsize=512)

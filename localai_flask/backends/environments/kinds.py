@@ -20,6 +20,7 @@ class Kind(NamedTuple):
 
 KINDS = {
     "transformers": Kind("transformers", f"{_SAMPLES}.llama_folder"),
+    "vllm": Kind("vllm", f"{_SAMPLES}.llama_folder"),
     "llama-server": Kind("llama-server", f"{_SAMPLES}.gguf_file", "LOCALAI_LLAMA_SERVER"),
     "ik-llama-cpp": Kind("ik-llama-cpp", f"{_SAMPLES}.gguf_file", "LOCALAI_IK_LLAMA_SERVER"),
     "turboquant": Kind("turboquant", f"{_SAMPLES}.gguf_file", "LOCALAI_TURBOQUANT_SERVER"),

@@ -92,11 +92,12 @@ class Uv(PackageTool):
 
     def install(self, folder: Path, requirements: Path) -> Command:
         python = str(folder / "bin" / "python")
-        return [*self._call("install"), "--python", python, "-r", str(requirements), *self._sources()]
+        command = [*self._call("install"), "--python", python, "-r", str(requirements)]
+        return [*command, *_overrides(requirements), *self._sources()]
 
     def resolve(self, requirements: Path) -> Command:
         command = [*self._call("compile"), "--quiet", "--no-header", "--python", sys.executable]
-        return [*command, str(requirements), *self._sources()]
+        return [*command, str(requirements), *_overrides(requirements), *self._sources()]
 
     def uninstall(self, folder: Path, packages: Sequence[str]) -> Command:
         return [*self._call("uninstall"), "--python", str(folder / "bin" / "python"), *packages]
@@ -111,6 +112,11 @@ class Uv(PackageTool):
             said = _pip_sources(self._pip)
         said += _each("--extra-index-url", self.extra_indexes)
         return [*said, "--index-strategy", "unsafe-best-match"] if "--extra-index-url" in said else said
+
+
+def _overrides(requirements: Path) -> Command:
+    """Return what has uv take other versions than packages ask for, where pip is less strict."""
+    return _each("--override", [str(file) for file in [requirements.with_suffix(".overrides.txt")] if file.exists()])
 
 
 def _pip_sources(pip: PipSettings) -> Command:

@@ -2,4 +2,5 @@
 
 from localai_flask.pool.worker.worker import main
 
-main()
+if __name__ == "__main__":  # processes that an engine starts import it under another name
+    main()

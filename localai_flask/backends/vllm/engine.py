@@ -1,0 +1,263 @@
+"""The backend's verbs on vLLM's engine, which batches, decodes and keeps the cache; each `step` is one of its own.
+
+Text, stop strings and limits are the house's, from the tokens that the library makes.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
+from localai_flask.backends.grammars.guide import Guide
+from localai_flask.backends.output import Output
+from localai_flask.backends.output_rules import OutputRules, check_ids
+from localai_flask.backends.takes import Takes
+from localai_flask.backends.transformers.generation.grammar import TokenGrammars
+from localai_flask.backends.transformers.generation.sampler import TokenSampler
+from localai_flask.backends.transformers.generation.thinking import LimitedThinking
+from localai_flask.backends.transformers.loading.offline import offline
+from localai_flask.backends.transformers.tokens import TextDecoder
+from localai_flask.backends.vllm import environment  # noqa: F401  sets what the library reads when it is imported
+from localai_flask.backends.vllm.loading import load
+from localai_flask.backends.vllm.pooling import fact_of, pooling_params, read_text
+from localai_flask.backends.vllm.row_choice import ROWS, ChosenRow
+from localai_flask.backends.vllm.sampling import CHOSEN_HERE, NATIVE, forced_params, is_chosen_here, wanted_params
+from localai_flask.config.model import EngineConfig
+from localai_flask.errors import ApiError, ContextOverflow, InvalidRequest
+from localai_flask.generation import (
+    ALL_CONSTRAINTS,
+    Failed,
+    Finished,
+    ModelInfo,
+    Prompt,
+    PromptLogprobs,
+    Reply,
+    Started,
+    TokenLogprob,
+)
+from localai_flask.inquiry import Detokenize, Detokenized, Embed, Fact, Score, Tokenize, Tokenized
+
+ELSEWHERE = Takes(NATIVE, frozenset(("json_schema", "regex", "gbnf")))
+"""What a model takes that runs in other processes, whose logits are not seen here."""
+
+
+@dataclass(eq=False)
+class Sequence:
+    """One job that the library has; `sampler` chooses its tokens, where the library is not left to."""
+
+    job: Job
+    output: Output
+    decoder: TextDecoder
+    sampler: TokenSampler | None
+    key: str
+    id: str = ""
+    """The library's own name for it."""
+    started: bool = False
+
+
+class VllmBackend(Backend):
+    """Runs the model of a local folder with vLLM."""
+
+    takes = Takes(NATIVE | CHOSEN_HERE, ALL_CONSTRAINTS)
+
+    def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
+        with offline():
+            self.loaded = load(config, progress)
+        self.engine, self.tokens = self.loaded.engine, self.loaded.tokens
+        self.running: dict[str, Sequence] = {}
+        self.asked: dict[str, Inquiry] = {}
+        self._keys = count()
+        self._writes = "generate" in self.loaded.info.capabilities
+        self._unannounced: list[Event] = []
+        if not self.loaded.is_here:
+            self.takes = ELSEWHERE  # type: ignore[misc]
+        self.grammars = TokenGrammars(self.tokens) if self._writes and self.loaded.is_here else None
+        progress(1.0)
+        return self.loaded.info
+
+    def prepare(self, job: Job) -> None:
+        check_ids(job.sampling, self.tokens.size)
+        job.prepared = self.grammars.guide(job.sampling) if self.grammars is not None else None
+        job.prompt_tokens = self.tokens.encode(job.prompt)
+        limit, trained = self.loaded.info.context_length, self.loaded.info.trained_context
+        if len(job.prompt_tokens) >= limit:
+            raise ContextOverflow(len(job.prompt_tokens), limit, trained=trained)
+
+    def compile_ahead(self, job: Job) -> Future[Any] | None:
+        return self.grammars.compile(job.sampling) if self.grammars is not None else None
+
+    @property
+    def room(self) -> int:
+        return self.loaded.sequences - len(self.running) if self._writes else 0
+
+    def start(self, job: Job) -> bool:
+        """Hand a job to the library."""
+        key = f"{next(self._keys)}"
+        decoder = TextDecoder(self.tokens, job.prompt_tokens, job.sampling.preserved)
+        output = Output(job, self.loaded.info.context_length, unfinished=lambda: decoder.flush().encode())
+        output.started_at = time.monotonic()
+        sequence = Sequence(job, output, decoder, self._sampler(job), key)
+        wanted = (
+            wanted_params(job.sampling, output.limit, self.tokens.eos)
+            if sequence.sampler is None
+            else forced_params(job.sampling, output.limit, self.tokens.eos, key)
+        )
+        if sequence.sampler is not None:
+            ROWS[key] = ChosenRow(sequence.sampler, job.prompt_tokens, lambda: self._is_whole(sequence.id))
+        try:
+            sequence.id = self._add(key, job.prompt_tokens, wanted)
+        except ValueError as error:  # what the library finds wrong with a request
+            ROWS.pop(key, None)
+            self._unannounced.append((job.id, Failed(InvalidRequest(f"vLLM refuses this request: {error}").info)))
+            return True
+        self.running[sequence.key] = sequence
+        return True
+
+    def _add(self, key: str, ids: list[int], params: Any) -> str:
+        id: str = self.engine.add_request(key, {"prompt_token_ids": ids}, params, lora_request=self.loaded.adapter)
+        return id
+
+    def _sampler(self, job: Job) -> TokenSampler | None:
+        """Return what chooses a job's tokens; None if the library does."""
+        params, guide = job.sampling, job.prepared
+        if not self.loaded.is_here or not is_chosen_here(params):
+            return None
+        assert guide is None or isinstance(guide, Guide)
+        thinking = LimitedThinking(params.thinking, self.tokens, params.preserved) if params.thinking else None
+        return TokenSampler(
+            params,
+            banned=self.tokens.eos if params.ignore_eos else (),
+            guide=guide,
+            thinking=thinking,
+            rules=OutputRules.of(params, job.prompt_tokens, self.tokens.eos, self.tokens.piece),
+        )
+
+    def _is_whole(self, id: str) -> bool:
+        """Return whether a request's prompt is computed in this step; a token that comes before is thrown away."""
+        request = self.engine.engine_core.engine_core.scheduler.requests.get(id)
+        return request is not None and request.num_computed_tokens >= request.num_tokens
+
+    def ask(self, inquiry: Inquiry) -> Fact | None:
+        question = inquiry.question
+        if isinstance(question, Tokenize):
+            ids = self.tokens.tokenize(question.prompt)
+            return Tokenized(ids, [self.tokens.spelled(token) for token in ids] if question.pieces else [])
+        if isinstance(question, Detokenize):
+            if not question.tokens:
+                return Detokenized("")
+            return Detokenized(self.tokens.decode(self.tokens.encode(Prompt(tokens=question.tokens))))
+        return None
+
+    @property
+    def inquiry_room(self) -> int:
+        return 0 if self._writes else self.loaded.sequences - len(self.asked)
+
+    def start_inquiry(self, inquiry: Inquiry) -> None:
+        question, key = inquiry.question, f"{next(self._keys)}"
+        assert isinstance(question, Embed | Score), "the others are answered at once"
+        try:
+            ids = read_text(question, self.tokens, self.loaded.info.context_length)
+            self._add(key, ids, pooling_params(question, ids, self.tokens))
+        except ApiError as error:
+            self._unannounced.append((inquiry.id, Failed(error.info)))
+        else:
+            self.asked[key] = inquiry
+
+    def cancel(self, job_id: int) -> None:
+        gone = [key for key, sequence in self.running.items() if sequence.job.id == job_id]
+        gone += [key for key, inquiry in self.asked.items() if inquiry.id == job_id]
+        for key in gone:
+            self._drop(key)
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self.running or self.asked or self._unannounced)
+
+    @property
+    def kv_usage(self) -> float | None:
+        if not (self._writes and self.loaded.is_here):
+            return None
+        usage: float = self.engine.engine_core.engine_core.scheduler.kv_cache_manager.usage
+        return usage
+
+    def step(self) -> list[Event]:
+        """Have the library compute one step, and tell what it has made."""
+        events, self._unannounced = self._unannounced, []
+        if not (self.running or self.asked):
+            return events
+        for made in self.engine.step():
+            # The library puts a suffix of its own behind the key.
+            key = made.request_id.partition("-")[0]
+            if (inquiry := self.asked.get(key)) is not None and made.finished:
+                del self.asked[key]
+                question = inquiry.question
+                assert isinstance(question, Embed | Score)
+                events.append((inquiry.id, fact_of(question, made, len(made.prompt_token_ids))))
+            elif (sequence := self.running.get(key)) is not None:
+                events += [(sequence.job.id, reply) for reply in self._advance(sequence, made)]
+        return events
+
+    def close(self) -> None:
+        if hasattr(self, "engine"):
+            self.engine.engine_core.shutdown()
+
+    def _advance(self, sequence: Sequence, made: Any) -> list[Reply]:
+        """Take the tokens of a step."""
+        replies = self._begun(sequence, made)
+        try:
+            if sequence.sampler is not None and sequence.sampler.failure is not None:
+                raise sequence.sampler.failure
+            (completion,) = made.outputs
+            logprobs = completion.logprobs or [None] * len(completion.token_ids)
+            for token, found in zip(completion.token_ids, logprobs, strict=True):
+                replies += self._take(sequence, token, found)
+                if isinstance(replies[-1] if replies else None, Finished):
+                    break
+        except ApiError as error:
+            replies.append(Failed(error.info))
+        if replies and isinstance(replies[-1], Finished | Failed):
+            self._drop(sequence.key, is_over=made.finished)
+        return replies
+
+    def _begun(self, sequence: Sequence, made: Any) -> list[Reply]:
+        """Report that the prompt is computed, once."""
+        if sequence.started:
+            return []
+        job, sequence.started = sequence.job, True
+        job.num_cached = made.num_cached_tokens or 0
+        replies: list[Reply] = [Started(len(job.prompt_tokens), job.num_cached)]
+        if job.sampling.prompt_logprobs:
+            found = zip(job.prompt_tokens, made.prompt_logprobs or (), strict=True)
+            replies.append(PromptLogprobs([self._logprob(token, each, 0) for token, each in found]))
+        return replies
+
+    def _take(self, sequence: Sequence, token: int, found: Any) -> list[Reply]:
+        """Add one token to a sequence; return the replies that it makes."""
+        is_end = token in self.tokens.eos and not sequence.job.sampling.ignore_eos
+        piece = b"" if is_end else sequence.decoder.feed(token).encode()
+        text, reason = sequence.output.take(token, piece, is_end=is_end)
+        most = sequence.job.sampling.top_logprobs
+        logprobs = [] if is_end or most is None or found is None else [self._logprob(token, found, most)]
+        replies: list[Reply] = [sequence.output.delta(text, logprobs)] if text or logprobs else []
+        return [*replies, sequence.output.finished(reason)] if reason is not None else replies
+
+    def _logprob(self, token: int, found: Any, most: int) -> TokenLogprob:
+        """Turn the library's log-probabilities of one place into ours; of the very first token there are none."""
+        piece = self.tokens.spelled
+        if found is None:
+            return TokenLogprob(token, piece(token), 0.0)
+        best = sorted(found.items(), key=lambda entry: entry[1].rank or 0)[:most]
+        return TokenLogprob(
+            token, piece(token), found[token].logprob, [(other, piece(other), each.logprob) for other, each in best]
+        )
+
+    def _drop(self, key: str, is_over: bool = False) -> None:
+        ROWS.pop(key, None)
+        sequence = self.running.pop(key, None)
+        self.asked.pop(key, None)
+        if not is_over:
+            self.engine.abort_request([sequence.id if sequence is not None else key], internal=sequence is not None)

@@ -1,0 +1,100 @@
+"""From a folder to the library's engine, its tokens, and what the model is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import vllm
+from vllm.lora.request import LoRARequest
+from vllm.platforms import current_platform
+from vllm.v1.engine.llm_engine import LLMEngine
+
+from localai_flask.backends.base import LoadProgress
+from localai_flask.backends.notes import heed
+from localai_flask.backends.transformers.tokens import Tokens
+from localai_flask.backends.vllm import key_checks
+from localai_flask.backends.vllm.arguments import make_arguments
+from localai_flask.backends.vllm.key_checks import adapters
+from localai_flask.backends.vllm.row_choice import RowChooser
+from localai_flask.config.model import EngineConfig
+from localai_flask.config.traits import makes_vectors, ranks_documents
+from localai_flask.errors import ConfigError
+from localai_flask.generation import ModelInfo
+
+LIBRARY = f"vllm {vllm.__version__}"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    engine: LLMEngine
+    tokens: Tokens
+    info: ModelInfo
+    is_here: bool
+    """Whether the model runs in this process, so that its logits can be seen."""
+    sequences: int
+    adapter: LoRARequest | None
+
+
+def load(config: EngineConfig, progress: LoadProgress) -> Loaded:
+    """Start the library's engine; raises `ConfigError` for what YAML and folder do not say rightly."""
+    heed(key_checks.check(config), config)
+    _check_folder(config)
+    arguments = make_arguments(config)
+    if config.threads and current_platform.is_cpu():
+        torch.set_num_threads(config.threads)
+    is_here = arguments.tensor_parallel_size * arguments.pipeline_parallel_size == 1
+    is_writer = arguments.runner != "pooling"
+    if is_here and is_writer and arguments.speculative_config is None:
+        arguments.logits_processors = [RowChooser]
+        arguments.async_scheduling = False  # the tokens said so far have to be known before the next is chosen
+    progress(0.05)
+    engine = LLMEngine.from_engine_args(arguments)
+    settings = engine.vllm_config
+    tokenizer = engine.get_tokenizer()
+    tokens = Tokens(tokenizer, settings.model_config.get_vocab_size(), _ends(settings.model_config, tokenizer))
+    adapter = next((LoRARequest(name, 1, str(Path(config.models_path) / name)) for name in adapters(config)), None)
+    info = _describe(config, settings, tokenizer)
+    return Loaded(
+        engine, tokens, info, bool(arguments.logits_processors), settings.scheduler_config.max_num_seqs, adapter
+    )
+
+
+def _check_folder(config: EngineConfig) -> None:
+    if not config.parameters.model or not (config.model_path / "config.json").exists():
+        raise ConfigError(
+            f"Model {config.name}: vLLM finds no config.json in {config.model_path}; correct `parameters.model`, or "
+            "download the whole model.",
+            param="parameters.model",
+        )
+
+
+def _ends(model: Any, tokenizer: Any) -> set[int]:
+    """Collect the end-of-sequence ids of the generation config, the model config and the tokenizer."""
+    found: set[int] = set()
+    generation = model.try_get_generation_config()
+    for ids in (generation.get("eos_token_id"), getattr(model.hf_config, "eos_token_id", None), tokenizer.eos_token_id):
+        found.update([] if ids is None else [ids] if isinstance(ids, int) else ids)
+    return found
+
+
+def _describe(config: EngineConfig, settings: Any, tokenizer: Any) -> ModelInfo:
+    model = settings.model_config
+    templates = tokenizer.chat_template
+    named = templates if isinstance(templates, dict) else {"default": templates}
+    alone = {"score"} if ranks_documents(config) else {"embed"} if makes_vectors(config) else None
+    return ModelInfo(
+        backend="vllm",
+        engine_version=LIBRARY,
+        context_length=model.max_model_len,
+        capabilities=frozenset(alone or {"generate", "constrain", "end_thinking"}) | {"tokenize"},
+        chat_template=named.get("default"),
+        tool_template=named.get("tool_use"),
+        control_tokens=tuple(each.content for each in tokenizer.added_tokens_decoder.values() if each.special),
+        bos_token=tokenizer.bos_token or "",
+        eos_token=tokenizer.eos_token or "",
+        trained_context=int(getattr(model.hf_text_config, "max_position_embeddings", 0) or 0),
+        description=f"{model.hf_config.model_type}, {model.dtype} on {current_platform.device_name}",
+    )
