@@ -56,7 +56,7 @@ def test_a_program_is_built_tried_and_found(tmp_path: Path) -> None:
     assert find_program("ik-llama-cpp", settings) == made.program and not is_outdated(made)
     assert backends.is_installed("ik-llama-cpp", environments)
     made.program.unlink()
-    with pytest.raises(ConfigError, match=r"its program .* is gone; mend it with: localai-flask backends install ik-ll"):
+    with pytest.raises(ConfigError, match=r"its program .* is gone; mend it with: localai-flask backends install ik"):
         backends.find_environment("ik-llama-cpp", environments)
 
 
