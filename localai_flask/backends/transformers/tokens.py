@@ -7,12 +7,15 @@ import functools
 import json
 from collections.abc import Iterable
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import msgspec
-import transformers
 
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import Prompt
+
+if TYPE_CHECKING:
+    import transformers
 
 CONTEXT_TOKENS = 5
 """Earlier tokens decoded with new ones, since a decoder may drop the space at the start of what it is given."""

@@ -14,13 +14,11 @@ import safetensors.torch
 import torch
 
 from localai_flask.backends.embedding import Vectors
-from localai_flask.config.files.bounded import read_json, read_json_value
+from localai_flask.backends.sentence_folder import list_modules, read_pooling, read_prompt
+from localai_flask.config.files.bounded import read_json
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError, ModelLoadFailed
 
-POOLING = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last"}
-"""The keys of a pooling module that can be honoured; newer ones say `pooling_mode` and a word."""
-WORDS = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token"}
 ACTIVATIONS: dict[str, Any] = {
     "Identity": lambda values: values,
     "Tanh": torch.tanh,
@@ -74,9 +72,9 @@ def read_modules(config: EngineConfig, folder: Path) -> SentenceModules:
     Raises `ConfigError` for a module that the backend does not have, `ModelLoadFailed` for one that is damaged.
     """
     pooling, layers = "mean", []
-    for name, kind in _listed(folder):
+    for name, kind in list_modules(folder):
         if kind == "Pooling":
-            pooling = _pooling(config, folder / name / "config.json")
+            pooling = read_pooling(config, folder / name / "config.json")
         elif kind == "Dense":
             layers.append(_dense(config, folder / name))
         elif kind not in ("Transformer", "Normalize"):  # all vectors are normalized anyway
@@ -84,32 +82,7 @@ def read_modules(config: EngineConfig, folder: Path) -> SentenceModules:
                 f"Model {config.name}: {folder / 'modules.json'} lists a {kind}, which the transformers backend does "
                 "not have; choose another model."
             )
-    return SentenceModules(pooling, tuple(layers), _prompt(folder))
-
-
-def _listed(folder: Path) -> list[tuple[str, str]]:
-    """Return each module's folder and the last word of its type."""
-    path = folder / "modules.json"
-    if not path.exists():
-        return [("1_Pooling", "Pooling")] if (folder / "1_Pooling" / "config.json").exists() else []
-    listed = read_json_value(path)
-    modules = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
-    return [(str(each.get("path", "")), str(each.get("type", "")).rpartition(".")[2]) for each in modules]
-
-
-def _pooling(config: EngineConfig, path: Path) -> str:
-    described = read_json(path)
-    wanted = [key for key, value in described.items() if key.startswith("pooling_mode_") and value is True]
-    if isinstance(word := described.get("pooling_mode"), str):
-        wanted = [
-            {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token"}.get(word, f"pooling_mode_{word}")
-        ]
-    if len(wanted) != 1 or wanted[0] not in POOLING:
-        raise ConfigError(
-            f"Model {config.name}: {path} asks for {', '.join(wanted) or 'no pooling'}, but the transformers backend "
-            f"needs one of: {', '.join(POOLING)}."
-        )
-    return POOLING[wanted[0]]
+    return SentenceModules(pooling, tuple(layers), read_prompt(folder))
 
 
 def _dense(config: EngineConfig, folder: Path) -> Dense:
@@ -135,12 +108,3 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
         return safetensors.torch.load_file(file)
     loaded: dict[str, torch.Tensor] = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
     return loaded
-
-
-def _prompt(folder: Path) -> str:
-    """Return the text that sentence-transformers puts before each other one, if nobody says otherwise."""
-    path = folder / "config_sentence_transformers.json"
-    described = read_json(path) if path.exists() else {}
-    prompts, name = described.get("prompts"), described.get("default_prompt_name")
-    prompt = prompts.get(name) if isinstance(prompts, dict) and name else ""
-    return prompt if isinstance(prompt, str) else ""
