@@ -29,3 +29,8 @@ def state_file(name: str) -> Path:
 def data_folder() -> Path:
     """Return where this user's own models folder lies."""
     return Path(os.environ.get("XDG_DATA_HOME") or home() / ".local" / "share") / "localai-flask"
+
+
+def cache_folder() -> Path:
+    """Return where this user has what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "localai-flask"

@@ -78,6 +78,13 @@ _OURS = {
         "localai_flask.backends.vllm.key_checks",
         environment="vllm",
     ),
+    "openvino": Entry(
+        "localai_flask.backends.openvino.engine",
+        "OpenVinoBackend",
+        "openvino_genai",
+        checks="localai_flask.backends.openvino.key_checks",
+        environment="openvino",
+    ),
     **{
         name: Entry(
             "localai_flask.backends.llama_server.engine",

@@ -163,7 +163,7 @@ def _is_used(entry: Entry, used: set[PurePosixPath]) -> bool:
 def _finished(config: ModelConfig, source: Path, settings: Settings, settling: Settling) -> ModelConfig:
     """Fill in where a config comes from, the backend that fits its files, and the server's defaults."""
     folder = settings.models_path.absolute()
-    backend, kind, _ = meant_by(config.backend, config.parameters.model)
+    backend, kind, _ = meant_by(config.backend, config.parameters.model, config.type)
     if not backend and not config.alias:
         backend = choose_engine(folder / config.parameters.model)
     if engines.facts(backend).files == "folder":

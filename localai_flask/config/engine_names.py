@@ -91,7 +91,13 @@ OF_GGUF = {"SentenceTransformer": "embeddings", "CrossEncoder": "reranking"}
 """The key of YAML that says of a GGUF file what a `type` says of a folder."""
 
 
-def meant_by(name: str, model: str = "") -> Name:
-    """Return what the name of an engine in YAML means for a model of this file name."""
+TYPES = {"OVModelForCausalLM": "openvino", "OVModelForFeatureExtraction": "openvino"}
+"""What `type` says where LocalAI's transformers backend runs a model with another library, and whose engine that is."""
+
+
+def meant_by(name: str, model: str = "", kind: str = "") -> Name:
+    """Return what the name of an engine in YAML means for a model of this file name and of this `type`."""
+    if name in ("", "transformers") and kind in TYPES:
+        return Name(TYPES[kind])
     meant = NAMES.get(name, Name(name))
     return Name(meant.gguf, OF_GGUF.get(meant.type, "")) if meant.gguf and model.lower().endswith(".gguf") else meant

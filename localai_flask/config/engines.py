@@ -35,6 +35,8 @@ ENGINES = {
     "ik-llama-cpp": PROGRAM,
     "turboquant": PROGRAM,
     "transformers": EngineFacts("folder", process_bytes=TORCH_BYTES),
+    "openvino": EngineFacts("folder", frozenset({"generate", "constrain"})),
+    "gptq": EngineFacts("folder", process_bytes=TORCH_BYTES),
     "rwkv": EngineFacts("pth", process_bytes=TORCH_BYTES),
     "exllama2": EngineFacts("folder", process_bytes=TORCH_BYTES),
     "exllama3": EngineFacts("folder", process_bytes=TORCH_BYTES),

@@ -27,7 +27,7 @@ RANK = 4
 """The number of llama.h's `llama_pooling_type` for models that score pairs of texts."""
 ENCODERS = frozenset({"t5", "t5encoder"})
 """Architectures of GGUF files in which an encoder of its own reads the text."""
-VECTOR_TYPES = ("AutoModel", "SentenceTransformer")
+VECTOR_TYPES = ("AutoModel", "SentenceTransformer", "OVModelForFeatureExtraction")
 """What `type` may say in YAML for a folder's model that makes vectors only."""
 RANK_TYPE = "CrossEncoder"
 """The same for one that scores pairs of texts, by sentence-transformers' name."""

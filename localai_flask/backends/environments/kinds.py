@@ -19,6 +19,7 @@ class Kind(NamedTuple):
 
 
 KINDS = {
+    "openvino": Kind("openvino", f"{_SAMPLES}.llama_folder"),
     "transformers": Kind("transformers", f"{_SAMPLES}.llama_folder"),
     "vllm": Kind("vllm", f"{_SAMPLES}.llama_folder"),
     "llama-server": Kind("llama-server", f"{_SAMPLES}.gguf_file", "LOCALAI_LLAMA_SERVER"),

@@ -51,7 +51,7 @@ def _main_gpu_problem(main_gpu: str) -> str:
     if not main_gpu or main_gpu.isdecimal():
         return ""
     if main_gpu.lower().startswith(("auto", "multi", "hetero", "npu", "gpu", "cpu")):
-        return "is a device of OpenVINO, an engine that is not installed; llama.cpp takes the number of a GPU"
+        return "is a device of `backend: openvino`; llama.cpp takes the number of a GPU"
     return "is a device of other engines; llama.cpp takes the number of a GPU"
 
 

@@ -1,0 +1,18 @@
+"""How what is wrong with a model is said: one sentence with the library's own words."""
+
+from __future__ import annotations
+
+from localai_flask.config.model import EngineConfig
+
+MOST_SAID = 300
+
+
+def about(config: EngineConfig) -> str:
+    return f"Model {config.name}: the openvino backend"
+
+
+def reason(error: BaseException) -> str:
+    """Shorten what the library says: it begins with the places in its source that an error has come through."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    words = [line for line in lines if line and not line.startswith("Exception from ")]
+    return (words[-1] if words else type(error).__name__)[:MOST_SAID].rstrip(".")

@@ -1,0 +1,115 @@
+"""From a folder to a model that generates; knows no request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localai_flask.backends.base import LoadProgress
+from localai_flask.backends.notes import heed
+from localai_flask.backends.openvino import key_checks
+from localai_flask.backends.openvino.description import Description
+from localai_flask.backends.openvino.export import ensure_exported
+from localai_flask.backends.openvino.failures import about
+from localai_flask.backends.openvino.forms import FormTrial
+from localai_flask.backends.openvino.pipeline import (
+    CacheSize,
+    choose_device,
+    device_properties,
+    make_pipeline,
+    size_cache,
+)
+from localai_flask.backends.openvino.tokenizer import FolderTokenizer, read_tokenizer
+from localai_flask.backends.transformers.tokens import Tokens
+from localai_flask.config.files.snapshot import read_snapshot
+from localai_flask.config.model import EngineConfig
+from localai_flask.errors import ConfigError
+from localai_flask.generation import ModelInfo
+
+if TYPE_CHECKING:
+    from openvino_genai import ContinuousBatchingPipeline
+
+VOCABULARY = "openvino_detokenizer.xml"
+"""What the library reads the vocabulary from, for forms; older exports lack it."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    pipeline: ContinuousBatchingPipeline
+    tokens: Tokens
+    cache: CacheSize
+    trial: FormTrial | None
+    """None: the folder has no vocabulary that the library can read, so that no form can be asked for."""
+    info: ModelInfo
+
+
+def find_folder(config: EngineConfig) -> Path:
+    """Find the model's folder; raise `ConfigError` for what no folder of a model is."""
+    folder = config.model_path
+    if not config.parameters.model or not folder.exists():
+        raise ConfigError(f"{about(config)} finds no folder {folder}; correct `model`.", param="parameters.model")
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{about(config)} needs a folder, but {folder} is a file; for a .gguf file use `backend: llama-cpp`.",
+            param="parameters.model",
+        )
+    if not (folder / "config.json").exists():
+        raise ConfigError(f"{about(config)} finds no config.json in {folder}; download the whole model.")
+    return folder
+
+
+def load_model(config: EngineConfig, progress: LoadProgress) -> LoadedModel:
+    """Read everything that the folder holds.
+
+    Raises `ConfigError` if YAML and folder do not fit together, `ModelLoadFailed` if the library cannot use the folder.
+    """
+    heed(key_checks.check(config), config)
+    device, properties = choose_device(config), device_properties(config)
+    source = find_folder(config)
+    folder = ensure_exported(config, source, progress)
+    description, trained = Description(folder), read_snapshot(folder).trained_context
+    tokenizer = read_tokenizer(config, folder)
+    cache = size_cache(config, description, trained, properties, device)
+    pipeline = make_pipeline(config, folder, cache, properties, device)
+    ends = {*description.end_tokens, *filter(None, [tokenizer.eos_token_id])}
+    size = description.vocabulary_size or tokenizer.backend_tokenizer.get_vocab_size()
+    tokens = Tokens(tokenizer, size, ends)
+    has_forms = tokens.eos and (folder / VOCABULARY).exists()
+    trial = FormTrial(pipeline.get_tokenizer(), size) if has_forms else None
+    progress(0.99)
+    memory = pipeline.get_metrics().cache_size_in_bytes + weight_bytes(folder)
+    abilities = {"generate", "tokenize", *(["constrain"] if trial is not None else [])}
+    info = describe(description, tokenizer, abilities, cache.context_length, trained, memory, device)
+    return LoadedModel(pipeline, tokens, cache, trial, info)
+
+
+def weight_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("openvino_model*.bin"))
+
+
+def describe(
+    description: Description,
+    tokenizer: FolderTokenizer,
+    abilities: set[str],
+    context: int,
+    trained: int,
+    memory: int,
+    device: str,
+) -> ModelInfo:
+    templates = description.templates
+    return ModelInfo(
+        backend="openvino",
+        engine_version=f"openvino-genai {version('openvino-genai')}",
+        context_length=context,
+        capabilities=frozenset(abilities),
+        chat_template=templates.get("default"),
+        tool_template=templates.get("tool_use"),
+        control_tokens=tuple(each.content for each in tokenizer.added_tokens_decoder.values() if each.special),
+        bos_token=tokenizer.bos_token,
+        eos_token=tokenizer.eos_token,
+        trained_context=trained,
+        memory_bytes=memory,
+        description=f"{description.kind} on {device}",
+    )
