@@ -36,7 +36,6 @@ ENGINES = {
     "turboquant": PROGRAM,
     "transformers": EngineFacts("folder", process_bytes=TORCH_BYTES),
     "openvino": EngineFacts("folder", frozenset({"generate", "constrain"})),
-    "gptq": EngineFacts("folder", process_bytes=TORCH_BYTES),
     "rwkv": EngineFacts("pth", process_bytes=TORCH_BYTES),
     "exllama2": EngineFacts("folder", process_bytes=TORCH_BYTES),
     "exllama3": EngineFacts("folder", process_bytes=TORCH_BYTES),
