@@ -39,13 +39,14 @@ QUICK_MINUTES = 4
 def build_program(source: str, target: Path, words: Sequence[str] = (), *, is_quick: bool = False) -> None:
     """Build the program of a folder, an archive or an address of one ("": llama.cpp's own) as a file.
 
-    A quick build takes the libraries of the installed llama-cpp-python, which has to have been made from the same
-    sources, and lasts as long as they. Raises `BuildError`.
+    A quick build copies the libraries of the installed llama-cpp-python to the program's side, which have to have been
+    made from the same sources. Raises `BuildError`.
     """
     with tempfile.TemporaryDirectory(prefix="localai-flask-program-") as made:
         folder = Path(made)
         tree = find_tree(unpack(source, folder / "source"))
-        configured = _quick(tree) if is_quick else _whole(tree, words)
+        libraries = _libraries() if is_quick else None
+        configured = _whole(tree, words) if libraries is None else _quick(tree, libraries)
         cores = int(os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL") or os.cpu_count() or 1)
         progress = Progress(60.0 * (QUICK_MINUTES if is_quick else CORE_MINUTES) / cores)
         cmake = _find_cmake()
@@ -58,6 +59,8 @@ def build_program(source: str, target: Path, words: Sequence[str] = (), *, is_qu
         built = next((path for path in (folder / "build").rglob(NAME) if path.is_file()), None)
         if built is None:
             raise BuildError(f"The build of {source or PACKAGE} made no program {NAME}; what it said is in {log}.")
+        for library in libraries.glob("lib*.so.[0-9]") if libraries is not None else ():
+            shutil.copy2(library, target.parent)
         whole = target.with_name(f"{target.name}.new")
         shutil.copy2(built, whole)
         whole.replace(target)
@@ -88,11 +91,15 @@ def _whole(tree: Path, words: Sequence[str]) -> list[str]:
     return ["-S", str(tree), *(f"-D{name}=OFF" for name in LEFT_OUT), *choose_flags(words)]
 
 
-def _quick(tree: Path) -> list[str]:
+def _libraries() -> Path:
+    """Return the folder of the libraries of llama-cpp-python."""
     found = importlib.util.find_spec("llama_cpp")
     if found is None or found.origin is None:
         raise BuildError(f"A quick build needs {PACKAGE}, which is not installed; leave --quick out.")
-    libraries = Path(found.origin).parent / "lib"
+    return Path(found.origin).parent / "lib"
+
+
+def _quick(tree: Path, libraries: Path) -> list[str]:
     own = Path(__file__).parent / "llama_server"
     flags = "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG"
     return ["-S", str(own), f"-DSOURCE={tree}", f"-DLIBRARIES={libraries}", flags]

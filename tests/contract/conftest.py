@@ -43,6 +43,8 @@ def _engine_of(item: pytest.Item) -> str:
 def subject(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
     if not is_chosen(engine):
         pytest.skip(f"{engine.name} is tested by `make test-engines`, which sets {CHOSEN}")
+    if engine.need is not None:
+        engine.need()
     interpreter(engine.environment)
     models, packages = (tmp_path_factory.mktemp(f"{engine.name}-{what}") for what in ("models", "packages"))
     if engine.packages is not None:

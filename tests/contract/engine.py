@@ -45,6 +45,8 @@ class Engine:
     """Puts packages into a folder from which the server's processes import."""
     is_scripted: bool = False
     """Whether it computes no probabilities: it takes every field, but nothing changes what it says."""
+    need: Callable[[], object] | None = None
+    """Skips the tests if something is not here that no environment brings."""
     own_answers: str = ""
     """The module of `tests.contract.own_answers`, if it has another name."""
     chat_prompt: str = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"

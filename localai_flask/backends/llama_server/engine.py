@@ -26,7 +26,7 @@ from localai_flask.backends.output import Output
 from localai_flask.backends.takes import Takes
 from localai_flask.config import traits
 from localai_flask.config.files.gguf import inspect
-from localai_flask.config.files.gguf_vocabulary import read_control_tokens
+from localai_flask.config.files.gguf_vocabulary import read_vocabulary
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ContextOverflow, WorkerDied
 from localai_flask.generation import Failed, Finished, ModelInfo, Reply
@@ -35,6 +35,8 @@ from localai_flask.settings import Settings
 
 log = logging.getLogger(__name__)
 
+WORD_PIECE = "bert"
+"""What GGUF files call BERT's vocabularies."""
 Said = Any
 """An event of an answer, the exception that ended it, or the answer to a question."""
 
@@ -73,10 +75,12 @@ class LlamaServerBackend(Backend):
         """Find out what the model is, from the program and from the file."""
         http, able = self.program.http, traits.capabilities(config)
         props = http.begin(http.ask("GET", "/props")).result()
-        control = read_control_tokens(config.model_path)
+        model, control = read_vocabulary(config.model_path)
         self.tokens = Tokens(http)
         http.begin(self.tokens.look(control)).result()
-        self._questions = Questions(http, self.tokens, self.context_length, self.trained)
+        self._questions = Questions(
+            http, self.tokens, self.context_length, self.trained, is_word_piece=model == WORD_PIECE
+        )
         return ModelInfo(
             backend=config.backend,
             engine_version="",

@@ -30,11 +30,12 @@ AROUND = 2
 class Questions:
     """Asks one program; `limit` is how many tokens a text may have."""
 
-    def __init__(self, http: HttpThread, tokens: Tokens, limit: int, trained: int):
+    def __init__(self, http: HttpThread, tokens: Tokens, limit: int, trained: int, *, is_word_piece: bool = False):
         self._http = http
         self._tokens = tokens
         self._limit = limit
         self._trained = trained
+        self._is_word_piece = is_word_piece
 
     async def answer(self, question: Question) -> Fact:
         if isinstance(question, Embed):
@@ -78,10 +79,21 @@ class Questions:
 
     async def _score(self, question: Score) -> Scored:
         document = await self._document(question)
+        if self._is_word_piece:
+            return await self._score_pair(question.query, document)
         body = {"query": question.query, "documents": [document]}
         answer: Any = await self._http.ask("POST", "/v1/rerank", body)
         (result,) = answer["results"]
         return Scored(result["relevance_score"], answer.get("usage", {}).get("prompt_tokens", 0))
+
+    async def _score_pair(self, query: str, document: str) -> Scored:
+        """Score what BERT was trained on: its marks around both texts, which the program leaves out with many files."""
+        texts = [Prompt(text, special=False, add_bos=False) for text in (query, document)]
+        first, second = [await self._tokens.encode(text) for text in texts]
+        closing = self._tokens.closing
+        pair = [*self._tokens.opening, *first, *closing, *second, *closing]
+        (answer,) = await self._http.ask("POST", "/embedding", {"content": pair, "embd_normalize": -1})
+        return Scored(float(answer["embedding"][0][0]), len(pair))
 
     async def _document(self, question: Score) -> str:
         """Return a document that fits beside its query, cut if that was asked for."""

@@ -19,14 +19,14 @@ class Tokens:
         self._http = http
         self._names = re.compile(r"(?!)")
         self._heeds_special = True
-        self._opening: list[int] = []
+        self.opening: list[int] = []
         self.closing: list[int] = []
-        """What stands behind a whole text."""
+        """What stands before and behind a whole text."""
 
     async def look(self, control: Sequence[str]) -> None:
         """Find out what a text begins with, and whether the program can read markers as text; these are their names."""
         around = await self._tokens("", special=True, whole=True)
-        self._opening, self.closing = around[:1], around[1:]
+        self.opening, self.closing = around[:1], around[1:]
         if control:
             self._names = re.compile("|".join(map(re.escape, sorted(control, key=len, reverse=True))))
             self._heeds_special = len(await self._tokens(control[0], special=False)) > 1
@@ -37,8 +37,8 @@ class Tokens:
             return prompt.tokens
         lists = await asyncio.gather(*(self._piece(text, special) for text, special in prompt.pieces))
         tokens = [token for each in lists for token in each]
-        adds = prompt.add_bos and tokens[:1] != self._opening
-        return self._opening + tokens if adds else tokens
+        adds = prompt.add_bos and tokens[:1] != self.opening
+        return self.opening + tokens if adds else tokens
 
     async def encode_whole(self, text: str, *, special: bool = True) -> list[int]:
         """Return the tokens of a text with those around it that the model wants around one."""

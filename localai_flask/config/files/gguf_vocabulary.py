@@ -1,45 +1,61 @@
-"""The names of control tokens in a GGUF file, for engines that have its vocabulary in another process."""
+"""What of a GGUF file's vocabulary an engine has to know that has it in another process."""
 
 from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import NamedTuple
 
 from localai_flask.config.files.bounded import open_regular
 from localai_flask.config.files.gguf_reader import ARRAY, SCALARS, STRING, U32, U64, CutOff, Damaged, HeaderReader
 
-TOKENS, TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
+MODEL, TOKENS, TYPES = "tokenizer.ggml.model", "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
 CONTROL = 3
 """The number of llama.h's `LLAMA_TOKEN_TYPE_CONTROL`."""
 
 
-def read_control_tokens(path: Path) -> tuple[str, ...]:
-    """Return the names of the tokens that mark turns and the like; none if the file cannot be read."""
+class Vocabulary(NamedTuple):
+    """`control` are the names of tokens that mark turns and the like; `model` is how texts are cut, as in "bert"."""
+
+    model: str = ""
+    control: tuple[str, ...] = ()
+
+
+def read_vocabulary(path: Path) -> Vocabulary:
+    """Return what a file says of its vocabulary; nothing if it cannot be read."""
     try:
         with open_regular(path) as file:
             size = file.seek(0, 2)
             return _read(HeaderReader(file, size))
     except (OSError, CutOff, Damaged):
-        return ()
+        return Vocabulary()
 
 
-def _read(reader: HeaderReader) -> tuple[str, ...]:
+def _read(reader: HeaderReader) -> Vocabulary:
     reader.take(8)
     _, entries = reader.number(U64), reader.number(U64)
-    names: list[bytes] = []
-    types: tuple[int, ...] = ()
+    model, names, types = "", list[bytes](), tuple[int, ...]()
     for _ in range(entries):
         key, kind = reader.name(), reader.number(U32)
-        if kind != ARRAY:
+        if key == MODEL and kind == STRING:
+            model = reader.text(MODEL)
+        elif kind != ARRAY:
             reader.skip_text() if kind == STRING else reader.skip(SCALARS[kind].size)
-            continue
-        inner, count = reader.number(U32), reader.number(U64)
-        if inner == STRING and key == TOKENS:
+        elif key == TOKENS:
+            _, count = reader.number(U32), reader.number(U64)
             names = list(reader.texts(count))
-        elif inner == STRING:
-            reader.skip_texts(count)
         elif key == TYPES:
+            _, count = reader.number(U32), reader.number(U64)
             types = struct.unpack(f"<{count}i", reader.take(4 * count))
         else:
-            reader.skip(count * SCALARS[inner].size)
-    return tuple(name.decode("utf-8", "replace") for name, kind in zip(names, types, strict=False) if kind == CONTROL)
+            _skip_array(reader)
+    pairs = zip(names, types, strict=False)
+    return Vocabulary(model, tuple(name.decode("utf-8", "replace") for name, kind in pairs if kind == CONTROL))
+
+
+def _skip_array(reader: HeaderReader) -> None:
+    kind, count = reader.number(U32), reader.number(U64)
+    if kind == STRING:
+        reader.skip_texts(count)
+    else:
+        reader.skip(count * SCALARS[kind].size)
