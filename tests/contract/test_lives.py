@@ -16,7 +16,7 @@ from tests.contract.subject import LOAD_S, PROMPTS, WRITER, Subject
 from tests.support import processes
 from tests.support.processes import wait_for
 
-SOON_S = 10
+SOON_S = 30
 LONGEST_SENTENCE = 600
 LOOP_S = 2
 
