@@ -13,7 +13,7 @@ from tests.contract.subject import Subject
 from tests.support.server import Server
 
 TIMEOUT_S = 600
-"""For a test that comes first, and has an environment installed and a model loaded."""
+"""For a test that loads a model on a busy machine; installing an environment has a limit of its own."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     grouped = sorted((items[at] for at in places), key=_engine_of)
     for at, item in zip(places, grouped, strict=True):
         items[at] = item
-        item.add_marker(pytest.mark.timeout(TIMEOUT_S))
+        item.add_marker(pytest.mark.timeout(TIMEOUT_S, func_only=True))
 
 
 def _engine_of(item: pytest.Item) -> str:

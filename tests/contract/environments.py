@@ -16,13 +16,15 @@ from tests.contract.engine import Engine
 from tests.support.real_models import cache_folder
 
 CHOSEN = "TESTS_ENGINES"
-"""The environment variable that names the engines to test; "all" means every one, none the quick ones."""
+"""The environment variable that names the engines to test: "quick", also where it is not set, "others" or "all"."""
+INSTALL_S = 1800
+"""How long an installation may take, downloads included."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def is_chosen(engine: Engine) -> bool:
-    chosen = os.environ.get(CHOSEN, "").split()
-    return engine.name in chosen or "all" in chosen or (engine.is_quick and not chosen)
+    chosen = os.environ.get(CHOSEN, "").split() or ["quick"]
+    return not {engine.name, "all", "quick" if engine.is_quick else "others"}.isdisjoint(chosen)
 
 
 def backends_folder() -> Path:
@@ -39,7 +41,7 @@ def interpreter(environment: str) -> str:
     if found is None or found.fault or found.is_outdated:
         command = [sys.executable, "-m", "localai_flask", "backends", "install", environment, "--cpu"]
         settings = os.environ | {"LOCALAI_BACKENDS_PATH": str(backends_folder()), "PYTHONPATH": import_path()}
-        subprocess.run(command, env=settings, check=True, stdin=subprocess.DEVNULL)
+        subprocess.run(command, env=settings, check=True, stdin=subprocess.DEVNULL, timeout=INSTALL_S)
         found = Environments(backends_folder()).find(environment)
     assert found is not None
     return str(found.python)

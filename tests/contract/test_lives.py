@@ -18,7 +18,7 @@ from tests.support.processes import wait_for
 
 SOON_S = 30
 LONGEST_SENTENCE = 600
-LOOP_S = 2
+LOOP_S = 1
 
 
 def is_alive(pid: int) -> bool:
