@@ -286,7 +286,7 @@ class Settings:
     @property
     def backends_folder(self) -> Path:
         """The folder of environments: the one that is named, else this user's own."""
-        return Path(self.backends_path) if self.backends_path else data_folder() / "backends"
+        return (Path(self.backends_path) if self.backends_path else data_folder() / "backends").absolute()
 
     @property
     def listening(self) -> Address:

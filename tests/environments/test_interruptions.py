@@ -78,7 +78,7 @@ def test_the_next_installation_mends_what_a_kill_has_left(tmp_path: Path, instal
         environments.delete("parrot")
     installer.kill()
     installer.wait()
-    wait_for(lambda: not environments.is_being_changed("parrot"), 30, "the end of pip, which has the lock too")
+    wait_for(lambda: not environments.is_being_changed("parrot"), 10, "the end of pip, which has the lock too")
     assert environments.find("parrot") is None and environments.remnants("parrot"), "what it left does not count"
     made = install_here(tmp_path)
     assert is_clean(tmp_path) and not made.fault

@@ -46,5 +46,9 @@ class Recipe(ABC):
 def generate(kind: Kind, python: Path, folder: Path, variables: Mapping[str, str], run: ToolRun) -> None:
     """Have an engine generate a few tokens, on some interpreter, with a tiny model that is made in a folder."""
     variables = {**variables, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": CORES}
-    run.run("Making a tiny model", module_command(python, kind.sample, str(folder)), variables)
-    run.run(f"Generating with {kind.engine}", module_command(python, TRIAL, kind.engine, str(folder)), variables)
+    make, use = (
+        module_command(python, kind.sample, str(folder)),
+        module_command(python, TRIAL, kind.engine, str(folder)),
+    )
+    run.run("Making a tiny model", make, variables, shows_lines=False)
+    run.run(f"Generating with {kind.engine}", use, variables, shows_lines=False)

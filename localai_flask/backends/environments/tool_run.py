@@ -7,12 +7,14 @@ import re
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from localai_flask.errors import ModelLoadFailed, Unavailable
 from localai_flask.gallery.progress import Progress
+from localai_flask.server import bound
 
 Report = Callable[[Progress], None]
 """Told what a program writes, in bytes of about how many, and as `file` what it is at."""
@@ -57,25 +59,29 @@ class ToolRun:
         """Report what is being done."""
         done = self._before + written
         elapsed = time.monotonic() - self._begun
-        self._report(Progress(done, max(self._total, done) or None, done / elapsed if elapsed > 1 else 0.0, stage))
+        rate = written / elapsed if written and elapsed > 1 else 0.0
+        self._report(Progress(done, self._total if done < self._total else None, rate, stage))
 
-    def run(self, stage: str, command: Sequence[str], environment: Mapping[str, str]) -> str:
-        """Run a program to its end and return what it printed.
+    def run(
+        self, stage: str, command: Sequence[str], environment: Mapping[str, str], *, shows_lines: bool = True
+    ) -> str:
+        """Run a program to its end and return what it printed, of which each line is shown unless it is of no use.
 
         Raises `InstallationFailed` with its words if it fails, `InstallationInterrupted` if it was stopped.
         """
         self.show(stage)
+        self._begun = time.monotonic()
         with subprocess.Popen(
-            command,
+            [sys.executable, bound.__file__, str(os.getpid()), *command],
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for this process, which then ends that one
-            pass_fds=[self._lock],  # nobody else begins as long as it runs, also if this process is killed
+            pass_fds=[self._lock],  # nobody else begins as long as it runs, or what it has started
         ) as process:
             try:
-                said = self._watch(stage, process)
+                said = self._watch(stage, process, shows_lines=shows_lines)
             except BaseException:
                 _end(process)
                 raise
@@ -83,7 +89,7 @@ class ToolRun:
             raise explain(stage, said, process.returncode, self.log)
         return said
 
-    def _watch(self, stage: str, process: subprocess.Popen[bytes]) -> str:
+    def _watch(self, stage: str, process: subprocess.Popen[bytes], *, shows_lines: bool) -> str:
         """Collect what a program prints until it has ended."""
         assert process.stdout is not None
         output, said, line, written = process.stdout.fileno(), bytearray(), stage, 0
@@ -98,7 +104,7 @@ class ToolRun:
                     log.write(data)
                     log.flush()
                     said += data
-                    line = _last_line(said.decode(errors="replace")) or stage
+                    line = (_last_line(said.decode(errors="replace")) if shows_lines else "") or stage
                 told = PERCENT.search(line)
                 written = max(written, self._total * int(told[1]) // 100 if told else _written_by(process.pid))
                 self.show(line, written)

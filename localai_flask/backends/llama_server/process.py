@@ -15,11 +15,11 @@ from pathlib import Path
 
 import httpx2
 
-from localai_flask.backends.llama_server import bound
 from localai_flask.backends.llama_server.http_thread import HttpThread, Refused
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import file_bytes
 from localai_flask.errors import ModelLoadFailed
+from localai_flask.server import bound
 
 LOOK_S = 0.1
 GRACE_S = 5.0
