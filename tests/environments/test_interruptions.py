@@ -49,13 +49,12 @@ def installer(tmp_path: Path, endless: str) -> Iterator[subprocess.Popen[bytes]]
 
 
 def tools_at(folder: Path) -> list[int]:
-    """Processes on an interpreter of an environment in the folder."""
+    """Find the pips that fill an environment in the folder."""
     found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [pid for pid in found if str(folder / "backends") in processes.command(pid) and "install" in command(pid)]
-
-
-def command(pid: int) -> str:
-    return processes.command(pid)
+    commands = {pid: processes.command(pid).split() for pid in found}
+    return [
+        pid for pid, words in commands.items() if "install" in words and str(folder / "backends") in " ".join(words)
+    ]
 
 
 def is_clean(folder: Path) -> bool:

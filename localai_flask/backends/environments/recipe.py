@@ -46,9 +46,7 @@ class Recipe(ABC):
 def generate(kind: Kind, python: Path, folder: Path, variables: Mapping[str, str], run: ToolRun) -> None:
     """Have an engine generate a few tokens, on some interpreter, with a tiny model that is made in a folder."""
     variables = {**variables, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": CORES}
-    make, use = (
-        module_command(python, kind.sample, str(folder)),
-        module_command(python, TRIAL, kind.engine, str(folder)),
-    )
-    run.run("Making a tiny model", make, variables, shows_lines=False)
-    run.run(f"Generating with {kind.engine}", use, variables, shows_lines=False)
+    making = module_command(python, kind.sample, str(folder))
+    run.run("Making a tiny model", making, variables, shows_lines=False)
+    generating = module_command(python, TRIAL, kind.engine, str(folder))
+    run.run(f"Generating with {kind.engine}", generating, variables, shows_lines=False)

@@ -24,13 +24,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from localai_flask.backends.base import LoadProgress
-from localai_flask.backends.llama_server import bound
 from localai_flask.backends.openvino.failures import about
 from localai_flask.config.files.bounded import read_json
 from localai_flask.config.files.settling import files_of
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import makes_vectors
 from localai_flask.errors import ConfigError, ModelLoadFailed
+from localai_flask.server import bound
 from localai_flask.user_folders import cache_folder
 
 MODEL = "openvino_model.xml"
