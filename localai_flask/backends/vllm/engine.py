@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from localai_flask.backends import waiting_threads  # noqa: F401  before torch
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
 from localai_flask.backends.grammars.guide import Guide
 from localai_flask.backends.output import Output
@@ -232,7 +233,9 @@ class VllmBackend(Backend):
         replies: list[Reply] = [Started(len(job.prompt_tokens), job.num_cached)]
         if job.sampling.prompt_logprobs:
             found = zip(job.prompt_tokens, made.prompt_logprobs or (), strict=True)
-            replies.append(PromptLogprobs([self._logprob(token, each, 0) for token, each in found]))
+            replies.append(
+                PromptLogprobs([self._logprob(token, each, job.sampling.top_logprobs or 0) for token, each in found])
+            )
         return replies
 
     def _take(self, sequence: Sequence, token: int, found: Any) -> list[Reply]:
