@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from localai_flask.backends.environments.requirement_sets import OVERRIDES
 from localai_flask.gallery.sources.pip_settings import PipSettings, read_settings
 
 OWN_INDEXES = ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_CONFIG_FILE", "UV_NO_INDEX")
@@ -81,10 +82,9 @@ class Uv(PackageTool):
 
     def environment(self) -> dict[str, str]:
         made = super().environment()
-        if self._pip.certificates:
-            made.setdefault("SSL_CERT_FILE", self._pip.certificates)
-        if self._pip.proxy:
-            made.setdefault("ALL_PROXY", self._pip.proxy)
+        for name, value in (("SSL_CERT_FILE", self._pip.certificates), ("ALL_PROXY", self._pip.proxy)):
+            if value and not made.get(name):
+                made[name] = value
         return made
 
     def create(self, folder: Path) -> Command:
@@ -116,7 +116,7 @@ class Uv(PackageTool):
 
 def _overrides(requirements: Path) -> Command:
     """Return what has uv take other versions than packages ask for, where pip is less strict."""
-    return _each("--override", [str(file) for file in [requirements.with_suffix(".overrides.txt")] if file.exists()])
+    return _each("--override", [str(file) for file in [requirements.with_suffix(OVERRIDES)] if file.exists()])
 
 
 def _pip_sources(pip: PipSettings) -> Command:

@@ -17,6 +17,8 @@ from localai_flask.sizes import parse_bytes
 
 FOLDER = Path(__file__).parent / "requirements"
 PLATFORMS = ("cpu", "cuda")
+OVERRIDES = ".overrides.txt"
+"""The ending of a file beside a set, with what counts in place of what its packages ask for; uv knows how."""
 _COMMENT = re.compile(r"#\s*(package|uninstall|size):\s*(.+?)\s*$", re.MULTILINE)
 _INCLUDE = re.compile(r"-r\s+(\S+)\s*$", re.MULTILINE)
 
@@ -38,7 +40,9 @@ class RequirementSet:
     @property
     def digest(self) -> str:
         """What tells it from that of another version of this package."""
-        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+        overrides = self.file.with_suffix(OVERRIDES)
+        more = overrides.read_text() if overrides.exists() else ""
+        return hashlib.sha256((self.text + more).encode()).hexdigest()[:16]
 
     @property
     def package(self) -> str:

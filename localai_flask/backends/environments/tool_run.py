@@ -30,6 +30,8 @@ NO_NETWORK = re.compile(
 )
 PERCENT = re.compile(r"^[\w. ]+: (\d+)%")
 """How far a program says that it is that tells this itself."""
+NO_CPU_TORCH = re.compile(r"(No matching distribution found for|no version of) torch==\S+\+cpu")
+TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 NO_SPACE = "No space left on device"
 
 
@@ -126,6 +128,11 @@ def explain(stage: str, said: str, code: int, log: Path) -> InstallationFailed |
             f"{stage} failed, as the package index cannot be reached; look at the network, or name a mirror in "
             f"PIP_INDEX_URL. It said: {words}",
             retry_after=30.0,
+        )
+    if NO_CPU_TORCH.search(said):
+        return InstallationFailed(
+            f"{stage} failed, as the package index has no torch for processors alone; add "
+            f"`--extra-index-url {TORCH_INDEX}`. It said: {words}"
         )
     return InstallationFailed(f"{stage} failed (exit code {code}). It said: {words} (All of it: {log})")
 
