@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from localai_flask.backends.environments.folder import Environments
+from localai_flask.backends.environments.recipes import is_outdated
 from tests.contract.engine import Engine
 from tests.support.real_models import cache_folder
 
@@ -38,7 +39,7 @@ def interpreter(environment: str) -> str:
     if not environment:
         return sys.executable
     found = Environments(backends_folder()).find(environment)
-    if found is None or found.fault or found.is_outdated:
+    if found is None or found.fault or is_outdated(found):
         command = [sys.executable, "-m", "localai_flask", "backends", "install", environment, "--cpu"]
         settings = os.environ | {"LOCALAI_BACKENDS_PATH": str(backends_folder()), "PYTHONPATH": import_path()}
         subprocess.run(command, env=settings, check=True, stdin=subprocess.DEVNULL, timeout=INSTALL_S)
