@@ -36,9 +36,6 @@ def gguf_ranker(folder: Path) -> Yaml:
 
 def hf_writer(folder: Path, **shape: Any) -> Yaml:
     """Write a Llama whose heads are 32 wide, as vLLM's attention on a CPU wants them."""
-    import torch
-    import transformers
-
     from tests.support import hf_models
 
     hf_models.make_model(
@@ -50,16 +47,33 @@ def hf_writer(folder: Path, **shape: Any) -> Yaml:
         max_position_embeddings=CONTEXT,
         **shape,
     )
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "writer")
+    return _made_printable(folder / "writer")
+
+
+def hf_recurrent_writer(folder: Path) -> Yaml:
+    """Write a Mamba, which no engine's paged batches can hold."""
+    from tests.support import hf_models
+
+    hf_models.make_other(folder / "writer", "mamba", seed=1, tie_word_embeddings=False)
+    return _made_printable(folder / "writer") | {"context_size": CONTEXT}
+
+
+def _made_printable(path: Path) -> Yaml:
+    import torch
+    import transformers
+
+    from tests.support import hf_models
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
     tokenizer.chat_template = TOOL_TEMPLATE
-    tokenizer.save_pretrained(folder / "writer")
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder / "writer")
+    tokenizer.save_pretrained(path)
+    model = transformers.AutoModelForCausalLM.from_pretrained(path)
     texts = [tokenizer.decode([token]) for token in range(len(tokenizer))]
     hidden = [not is_printable(text) or token in hf_models.SPECIAL_IDS for token, text in enumerate(texts)]
     with torch.no_grad():
         model.lm_head.weight[torch.tensor(hidden)] = 0
-    model.save_pretrained(folder / "writer")
-    return {"parameters": {"model": "writer"}}
+    model.save_pretrained(path)
+    return {"parameters": {"model": path.name}}
 
 
 def hf_embedder(folder: Path) -> Yaml:

@@ -117,7 +117,7 @@ PAIRED: dict[str, dict[str, Any]] = {
 """The same for an encoder with a decoder."""
 
 
-def make_other(folder: Path, kind: str, seed: int = 0) -> Path:
+def make_other(folder: Path, kind: str, seed: int = 0, **shape: Any) -> Path:
     """Write a model of one of the architectures above, with random weights and our tokenizer; return the folder."""
     tokenizer = make_tokenizer()
     tokenizer.save_pretrained(folder)
@@ -128,7 +128,7 @@ def make_other(folder: Path, kind: str, seed: int = 0) -> Path:
         bos_token_id=0,
         eos_token_id=END_TOKENS[0],
         pad_token_id=None,
-        **(common | (RECURRENT | PAIRED)[kind]),
+        **(common | (RECURRENT | PAIRED)[kind] | shape),
     )
     torch.manual_seed(seed)
     maker = transformers.AutoModelForCausalLM if kind in RECURRENT else transformers.AutoModelForSeq2SeqLM
