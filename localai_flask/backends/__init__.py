@@ -85,6 +85,13 @@ _OURS = {
         checks="localai_flask.backends.openvino.key_checks",
         environment="openvino",
     ),
+    "rwkv": Entry(
+        "localai_flask.backends.rwkv.engine",
+        "RwkvBackend",
+        "rwkv",
+        checks="localai_flask.backends.rwkv.key_checks",
+        environment="rwkv",
+    ),
     **{
         name: Entry(
             "localai_flask.backends.llama_server.engine",

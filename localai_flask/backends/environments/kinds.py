@@ -22,6 +22,7 @@ KINDS = {
     "openvino": Kind("openvino", f"{_SAMPLES}.llama_folder"),
     "transformers": Kind("transformers", f"{_SAMPLES}.llama_folder"),
     "vllm": Kind("vllm", f"{_SAMPLES}.llama_folder"),
+    "rwkv": Kind("rwkv", f"{_SAMPLES}.rwkv_checkpoint"),
     "llama-server": Kind("llama-server", f"{_SAMPLES}.gguf_file", "LOCALAI_LLAMA_SERVER"),
     "ik-llama-cpp": Kind("ik-llama-cpp", f"{_SAMPLES}.gguf_file", "LOCALAI_IK_LLAMA_SERVER"),
     "turboquant": Kind("turboquant", f"{_SAMPLES}.gguf_file", "LOCALAI_TURBOQUANT_SERVER"),

@@ -104,7 +104,7 @@ class Tokens:
             return str(added.content).encode()
         piece: str = self.tokenizer.convert_ids_to_tokens(token) or ""
         if self._is_byte_level:
-            return b"".join(_BYTES_OF.get(character, character.encode()) for character in piece)
+            return b"".join(BYTES_OF.get(character, character.encode()) for character in piece)
         if len(piece) == 6 and piece.startswith("<0x"):
             return bytes([int(piece[3:5], 16)])
         return piece.replace("\u2581", " ").encode()
@@ -170,4 +170,4 @@ def _bytes_of_characters() -> dict[str, bytes]:
     return {chr(b): bytes([b]) for b in plain} | {chr(256 + n): bytes([b]) for n, b in enumerate(others)}
 
 
-_BYTES_OF = _bytes_of_characters()
+BYTES_OF = _bytes_of_characters()

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol
 
 from llguidance import LLTokenizer, TokenizerWrapper
 
 from localai_flask.backends.grammars.compiler import Grammars
 from localai_flask.backends.grammars.guide import SPECIAL, Guide
-from localai_flask.backends.transformers.tokens import Tokens
 from localai_flask.errors import UnsupportedParameter
-from localai_flask.generation import Constraint
+from localai_flask.generation import Constraint, Prompt
 from localai_flask.sampling_params import SamplingParams
+
+
+class Tokens(Protocol):
+    """What has to be known of a vocabulary, whichever library reads it."""
+
+    size: int
+    eos: frozenset[int]
+    silent: frozenset[int]
+
+    def silent_but(self, names: Iterable[str]) -> frozenset[int]: ...
+
+    def tokenize(self, prompt: Prompt) -> list[int]: ...
+
+    def name(self, token: int) -> bytes: ...
+
+    def piece(self, token: int) -> bytes: ...
 
 
 class TokenGrammars:
@@ -60,7 +76,7 @@ class _Encoder:
     """The tokenizer as llguidance calls it."""
 
     def __init__(self, tokens: Tokens):
-        self._tokenizer = tokens.tokenizer
+        self._tokens = tokens
         self.eos_token_id = min(tokens.eos)
         self.bos_token_id = None
         # Rows of the embedding that are no token have neither bytes nor a name.
@@ -71,10 +87,7 @@ class _Encoder:
     def __call__(self, text: str | bytes) -> list[int]:
         if isinstance(text, bytes):
             text = text.decode("utf-8", "replace")
-        ids: list[int] = self._tokenizer.encode(
-            text, add_special_tokens=False, split_special_tokens=True, verbose=False
-        )
-        return ids
+        return self._tokens.tokenize(Prompt(text, special=False, add_bos=False))
 
 
 def _make_tokenizer(tokens: Tokens) -> LLTokenizer:
