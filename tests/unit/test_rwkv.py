@@ -94,6 +94,13 @@ def test_a_text_is_cut_into_the_longest_tokens_and_comes_back(vocabulary) -> Non
     assert len(ids) == 8, "a character that is no token is its bytes"
 
 
+def test_the_name_of_the_end_is_a_token_where_it_may_be_one(vocabulary) -> None:
+    text = "ab<|endoftext|>abc"
+    assert vocabulary.tokenize(Prompt(text)) == [*vocabulary.cut("ab"), 0, *vocabulary.cut("abc")]
+    assert 0 not in vocabulary.tokenize(Prompt(text, special=False))
+    assert 0 not in vocabulary.tokenize(Prompt(text, plain=[(2, len(text))]))
+
+
 def test_ids_without_a_token_are_never_chosen(vocabulary, engine) -> None:
     made = engine()
     made.network.script = [vocabulary.size - 1]

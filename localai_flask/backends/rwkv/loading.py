@@ -23,7 +23,7 @@ from localai_flask.backends.rwkv.chat_template import CHAT_TEMPLATE
 from localai_flask.backends.rwkv.key_checks import check
 from localai_flask.backends.rwkv.strategy import choose_strategy
 from localai_flask.backends.rwkv.turns import Network
-from localai_flask.backends.rwkv.vocabulary import END, Tokens, read_vocabulary
+from localai_flask.backends.rwkv.vocabulary import END, END_NAME, Tokens, read_vocabulary
 from localai_flask.config.files.pth import PTH, Checkpoint, read_checkpoint
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import choose_context
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 VOCABULARY = "rwkv_vocab_v20230424.txt"
 """The file of the package that all World models are trained with."""
+BESIDE = (".pth.tokenizer.json", ".tokenizer.json", ".vocab.txt")
+"""What a vocabulary is called that lies beside its model, the first two in LocalAI."""
 WORLD = 65530
 """Tokens in it; the models' own number is rounded up."""
 PASSES = 3
@@ -104,13 +106,13 @@ def _find_vocabulary(config: EngineConfig, checkpoint: Checkpoint, folder: Path)
     if config.parameters.tokenizer:
         return Path(config.models_path) / config.parameters.tokenizer
     model = config.model_path
-    for beside in (model.with_name(f"{model.name}.tokenizer.json"), model.with_suffix(".tokenizer.json")):
+    for beside in (model.with_suffix(ending) for ending in BESIDE):
         if beside.exists():
             return beside
     if checkpoint.vocabulary < WORLD:
         raise ConfigError(
             f"Model {config.name}: it has {checkpoint.vocabulary} tokens, so it is none of RWKV's World models; name "
-            "its tokenizer.json in `parameters.tokenizer`.",
+            "its vocabulary, a tokenizer.json or a text file of RWKV's, in `parameters.tokenizer`.",
             param="tokenizer",
         )
     return folder / VOCABULARY
@@ -135,6 +137,8 @@ def _describe(config: EngineConfig, checkpoint: Checkpoint, strategy: str) -> Mo
         context_length=choose_context(config.context_size, 0),
         capabilities=frozenset({"generate", "constrain", "end_thinking", "tokenize"}),
         chat_template=CHAT_TEMPLATE,
+        control_tokens=(END_NAME,),
+        eos_token=END_NAME,
         memory_bytes=checkpoint.parameters * size,
         description=f"RWKV-{checkpoint.version}, {checkpoint.parameters / 1e6:.1f} M parameters, {strategy}",
     )

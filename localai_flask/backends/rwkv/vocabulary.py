@@ -7,7 +7,6 @@ the longest tokens from its beginning on. Token 0, which ends a text, has no lin
 from __future__ import annotations
 
 import ast
-import codecs
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -20,8 +19,8 @@ from localai_flask.generation import Prompt
 
 END = 0
 """The token that ends a text, in all vocabularies that RWKV was trained with."""
+END_NAME = "<|endoftext|>"
 MOST_BYTES = 16 << 20
-_utf8_decoder = codecs.getincrementaldecoder("utf-8")
 
 
 class Tokens(ABC):
@@ -50,8 +49,14 @@ class Tokens(ABC):
         return ids or [END]  # which stands before every text that RWKV was trained with
 
     def tokenize(self, prompt: Prompt) -> list[int]:
-        """Turn a text into ids, which may be none."""
-        return self.cut(prompt.text)
+        """Turn a text into ids, which may be none; the name of the end is a control token where it may be one."""
+        ids: list[int] = []
+        for text, special in prompt.pieces:
+            first, *rest = text.split(END_NAME) if special else [text]
+            ids += self.cut(first)
+            for part in rest:
+                ids += [END, *self.cut(part)]
+        return ids
 
     def piece(self, token: int) -> bytes:
         """Return the bytes that a token stands for; none for the end."""
@@ -61,7 +66,7 @@ class Tokens(ABC):
         return self.piece(token) or self.name(token)
 
     def name(self, token: int) -> bytes:
-        return b"<|endoftext|>" if token == END else f"<{token}>".encode()
+        return (END_NAME if token == END else f"<{token}>").encode()
 
     def silent_but(self, names: Iterable[str]) -> frozenset[int]:
         """Return the silent tokens without those of these names that do not end a text; there are none."""
