@@ -14,10 +14,11 @@ import numpy as np
 from localai_flask.backends.llama_cpp.cache.branches import EVERYTHING, Slot, count_cells, cut, fork
 from localai_flask.backends.llama_cpp.cache.checkpoints import Checkpoints
 from localai_flask.backends.llama_cpp.cache.host_store import HostStore
+from localai_flask.backends.llama_cpp.cache.mover import Mover
 from localai_flask.backends.llama_cpp.cache.overflow import Overflow
 from localai_flask.backends.llama_cpp.cache.pins import SHARE, Pin, find_pinned, joined
 from localai_flask.backends.llama_cpp.cache.prefixes import Prefixes, Start
-from localai_flask.backends.llama_cpp.cache.shifting import Move, common_prefix, find_moves
+from localai_flask.backends.llama_cpp.cache.shifting import Move, common_prefix
 from localai_flask.backends.llama_cpp.cache.states import States
 from localai_flask.backends.llama_cpp.model.library import lib
 from localai_flask.backends.llama_cpp.model.model import Model
@@ -61,7 +62,8 @@ class PrefixCache:
         self._overflow = Overflow(self.slots, self._states, self.store, cannot_roll_back=model.cannot_roll_back)
         self._prefixes = Prefixes(self.slots, self.store, model)
         self.can_shift = bool(self._memory and not self._cannot_roll_back and lib.llama_memory_can_shift(self._memory))
-        self._reuse = options.cache_reuse if self.can_shift else 0
+        reuse = options.cache_reuse if self.can_shift else 0
+        self._mover = Mover(self.slots, self._memory, self._states, self._make_room_anew, reuse)
         self._uses = 0
         self._room = self._cells
         """A number of cells of which it is known that they are free."""
@@ -90,7 +92,7 @@ class PrefixCache:
         """
         wanted = prompt[:-1]
         start = self._prefixes.find(wanted)
-        moves = self._moves(start, wanted)
+        moves = self._mover.find(start, wanted)
         slot = start.slot if start.slot and self._goes_on(start, moves, len(prompt)) else self._free(start)
         if self._cannot_roll_back and start.checkpoint is None and start.slot is not slot and start.stored is None:
             start = Start()  # what there is can only be gone on in
@@ -98,7 +100,7 @@ class PrefixCache:
         self._begin(slot, start)
         self._bound_idle()
         if moves:
-            self._move(slot, moves, wanted)
+            self._mover.move(slot, moves, wanted)
         elif slot.length > start.length:
             self._cut(slot, start.length)
         slot.pin = slot.pin and slot.pin.renewed()
@@ -170,16 +172,17 @@ class PrefixCache:
             self._room = self._cells - count_cells(self.slots)
         self._room -= cells
 
+    def _make_room_anew(self, cells: int) -> None:
+        """Free cells when others than was known have been freed or taken."""
+        self._room = 0
+        self.make_room(cells)
+
     def is_nearly_full(self, slot: Slot) -> bool:
         return slot.length + min(SHIFT_ROOM, self._context_size // 8) >= self._context_size
 
     def shift(self, slot: Slot, keep: int) -> None:
         """Drop the oldest half of a running sequence's tokens behind the first `keep`."""
-        discard = (slot.length - keep) // 2
-        self._own(slot, keep)
-        self._close_gap(slot, Move(keep + discard, keep, slot.length - keep - discard))
-        slot.length -= discard
-        slot.exact = min(slot.exact, keep)
+        self._mover.shift(slot, keep)
 
     def _goes_on(self, start: Start, moves: list[Move], prompt_length: int) -> bool:
         """Whether a prompt goes on in the slot it starts from, rather than in a branch of its own."""
@@ -225,47 +228,6 @@ class PrefixCache:
             return
         if not self._states.write_partial(slot.id, start.checkpoint.state):
             self._clear(slot)
-
-    def _moves(self, start: Start, wanted: Tokens) -> list[Move]:
-        """Find the chunks of an idle or stored branch that can be moved up behind the prefix."""
-        slot, stored = start.slot, start.stored
-        if not self._reuse or (slot is None and stored is None) or (slot is not None and slot.in_use):
-            return []
-        cached = slot.computed if slot is not None else stored.tokens if stored is not None else wanted[:0]
-        return find_moves(cached, wanted, start.length, self._reuse)
-
-    def _move(self, slot: Slot, moves: list[Move], wanted: Tokens) -> None:
-        if slot.length <= moves[0].to:  # it could not be restored
-            return
-        self._own(slot, moves[0].to)
-        shifted = 0
-        for move in moves:
-            self._close_gap(slot, Move(move.begin - shifted, move.to, move.length))
-            shifted = move.begin - move.to
-        self._cut(slot, moves[-1].to + moves[-1].length)
-        slot.tokens[: slot.length] = wanted[: slot.length]
-
-    def _close_gap(self, slot: Slot, move: Move) -> None:
-        """Remove what lies before a chunk, and move it and all behind it up."""
-        delta = move.to - move.begin
-        if delta:
-            lib.llama_memory_seq_rm(self._memory, slot.id, move.to, move.begin)
-            lib.llama_memory_seq_add(self._memory, slot.id, move.begin, -1, delta)
-            slot.tokens[move.to : slot.length + delta] = slot.tokens[move.begin : slot.length].copy()
-
-    def _own(self, slot: Slot, length: int) -> None:
-        """Have the cells behind a length belong to this slot alone, as they are to change their position."""
-        if slot.shared_length <= length:
-            return
-        state = self._states.read(slot.id)
-        slot.shared.clear()
-        lib.llama_memory_seq_rm(self._memory, slot.id, -1, -1)
-        held, slot.length = slot.length, 0
-        self._room = 0
-        self.make_room(held)
-        if not self._states.write(slot.id, state):
-            raise RuntimeError(f"the cache has no room for a copy of {held} tokens that are to be shifted")
-        slot.length = held
 
     def _bound_idle(self) -> None:
         """Move idle branches to host memory, least recently used first, while too many tokens of the cache are idle."""
