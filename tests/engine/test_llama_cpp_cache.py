@@ -7,6 +7,8 @@ import pytest
 from localai_flask.backends.llama_cpp.cache.kv_cache import WORTH_WAITING
 from localai_flask.generation import Delta, Progress, Started
 
+pytestmark = pytest.mark.usefixtures("hardly_repeatable")
+
 SYSTEM = "You are a parrot who repeats what it hears. " * 2
 ONE, TWO = SYSTEM + "Hello!", SYSTEM + "What is your name?"
 GREEDY = {"max_tokens": 20, "ignore_eos": True}

@@ -12,6 +12,8 @@ from localai_flask.errors import ConfigError
 from localai_flask.generation import Constraint, FinishReason
 from tests.support.gguf_models import BOS, IM_START
 
+pytestmark = pytest.mark.usefixtures("hardly_repeatable")
+
 GREEDY = {"max_tokens": 20, "ignore_eos": True}
 CHAT = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nTell me all.<|im_end|>\n<|im_start|>assistant\n"
 

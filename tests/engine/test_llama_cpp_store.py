@@ -13,6 +13,8 @@ from localai_flask.backends.llama_cpp.cache.states import States
 from localai_flask.generation import Started
 from tests.support.gguf_models import character
 
+pytestmark = pytest.mark.usefixtures("hardly_repeatable")
+
 GREEDY = {"max_tokens": 20, "ignore_eos": True}
 TEXT = "".join(chr(33 + i * i % 90) for i in range(600))
 

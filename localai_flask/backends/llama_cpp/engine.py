@@ -66,8 +66,9 @@ class PromptTooLong(ContextOverflow):
 class LlamaCppBackend(Backend):
     """Serves one GGUF model to as many sequences at once as it has slots.
 
-    A seed repeats its text as long as the logits are the same. They may differ in the last bits with what else is in
-    the batch, since the library adds up in another order for more tokens; then a near tie can fall the other way.
+    A seed, or temperature 0, repeats its text as long as the logits are the same, which they are for requests that run
+    alone. Beside others they differ in the last bits, since the library adds up in another order for more tokens; then
+    a near tie can fall the other way.
     """
 
     capabilities = frozenset({"generate", "constrain", "end_thinking"})
@@ -228,7 +229,8 @@ class LlamaCppBackend(Backend):
     def _continue(self, share: Share, events: list[Event]) -> None:
         sequence, guesses = share.sequence, share.sequence.draft
         slot = sequence.slot
-        slot.extend(np.array([*share.tokens, *guesses], np.int32))
+        tokens = np.array([*share.tokens, *guesses], np.int32)
+        slot.extend(tokens, alone=len(tokens) == 1 and self.scheduler.is_lone)
         if share.row is None:
             sequence.pending = sequence.pending[len(share.tokens) :]
             return

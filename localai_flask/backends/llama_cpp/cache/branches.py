@@ -39,13 +39,16 @@ class Slot:
     """Lengths at which others wait for a checkpoint."""
     exact: int = EVERYTHING
     """How many tokens at the beginning were computed behind exactly those before them; a shift changes that."""
+    sound: int = 0
+    """How many tokens at the beginning were computed with nothing beside them, so that they come out the same again."""
     pin: Pin | None = None
     """What of it is to be kept, though others go."""
 
-    def extend(self, tokens: Tokens) -> None:
-        """Record that these tokens were computed behind the others."""
+    def extend(self, tokens: Tokens, *, alone: bool = False) -> None:
+        """Record that these tokens were computed behind the others, and whether nothing was beside them."""
         end = self.length + len(tokens)
         self.tokens[self.length : end] = tokens
+        self.sound = end if alone and self.sound == self.length else self.sound
         self.length = end
 
     @property
@@ -84,6 +87,7 @@ def fork(slots: Iterable[Slot], source: Slot, branch: Slot, length: int) -> None
         branch.shared.append(run)
     branch.tokens[:length] = source.tokens[:length]
     branch.length = length
+    branch.sound = min(source.sound, length)
 
 
 def cut(slots: Iterable[Slot], slot: Slot, length: int) -> None:
@@ -93,6 +97,7 @@ def cut(slots: Iterable[Slot], slot: Slot, length: int) -> None:
         while slot.shared_length > length:
             slot.shared.pop()
     slot.length = length
+    slot.sound = min(slot.sound, length)
     slot.exact = EVERYTHING if slot.exact >= length else slot.exact
     slot.checkpoints = [checkpoint for checkpoint in slot.checkpoints if checkpoint.length <= length]
     slot.pin = slot.pin and slot.pin.cut(length)

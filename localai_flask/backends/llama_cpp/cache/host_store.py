@@ -25,6 +25,8 @@ class Stored:
     state: State
     checkpoints: list[Checkpoint] = field(default_factory=list)
     pin: Pin | None = None
+    sound: int = 0
+    """How many tokens at the beginning were computed with nothing beside them."""
 
     @property
     def length(self) -> int:

@@ -56,14 +56,17 @@ class PrefixCache:
         self._is_attention_free = model.is_recurrent and not model.is_hybrid
         self._most_idle = max(IDLE_CELLS, model.harmless_cells(options))
         self._states = States(model.context)
-        self._checkpoints = Checkpoints(self._states, options.ctx_checkpoints, options.checkpoint_min_step)
+        self._checkpoints = Checkpoints(self._states, options.ctx_checkpoints, options.checkpoint_min_step, model.grain)
+        self.grain = model.grain
+        self._home: Slot | None = None
+        """The slot whose tokens lie in the first cells, in order."""
         self._similarity = options.slot_similarity
         self.store = HostStore(options.cache_ram_bytes if options.cache_idle_slots else 0)
         self._overflow = Overflow(self.slots, self._states, self.store, cannot_roll_back=model.cannot_roll_back)
         self._prefixes = Prefixes(self.slots, self.store, model)
         self.can_shift = bool(self._memory and not self._cannot_roll_back and lib.llama_memory_can_shift(self._memory))
         reuse = options.cache_reuse if self.can_shift else 0
-        self._mover = Mover(self.slots, self._memory, self._states, self._make_room_anew, reuse)
+        self._mover = Mover(self.slots, self._memory, self._states, self.make_room, reuse)
         self._uses = 0
         self._room = self._cells
         """A number of cells of which it is known that they are free."""
@@ -80,6 +83,11 @@ class PrefixCache:
     def usage(self) -> float:
         """The share of the cells that sequences hold which run; what is kept for later ones gives way to them."""
         return count_cells(slot for slot in self.slots if slot.in_use) / max(self._cells, 1)
+
+    @property
+    def can_repeat(self) -> bool:
+        """Whether `take_alone` is possible: other devices add up as they like, and branches need somewhere to go."""
+        return self.grain is not None and self.store.is_open
 
     def set_stream_count(self, streams: int) -> None:
         """Note how many sequences wait for their next token while something is copied."""
@@ -107,6 +115,32 @@ class PrefixCache:
         if not any(slot.length for slot in self.slots):
             # Emptied cells leave the library where it was, and attention goes over all cells before that.
             lib.llama_memory_clear(self._memory, False)
+        return slot
+
+    def take_alone(self, prompt: Tokens) -> Slot:
+        """Lend a slot to a lone request whose text is to be the same each time, whatever was computed before.
+
+        Attention adds up in the order of the cells, so that the prompt's tokens have to lie in the first ones, and its
+        beginning may only come from the cache if it was computed there. All other branches go to host memory.
+        """
+        assert self.grain is not None, "asked before"
+        start = self._prefixes.find_sound(prompt, self.grain, self._home)
+        if not start.length or start.slot is not self._home or start.checkpoint is not None:
+            self._home = None
+        for slot in [slot for slot in self.slots if slot.length and slot is not self._home]:
+            self._evict(slot)
+        if self._home is None:
+            lib.llama_memory_clear(self._memory, False)
+            start = self._prefixes.find_sound(prompt, self.grain, None)
+            self._home = self.slots[0]
+        elif (self._home.length - start.length) * LOSABLE > self._home.length:
+            self._overflow.put_away(self._home)
+        slot = self._home
+        slot.in_use = True
+        self._begin(slot, start)
+        if slot.length > start.length:
+            self._cut(slot, start.length)
+        slot.pin = slot.pin and slot.pin.renewed()
         return slot
 
     def give_back(self, slot: Slot, pinned: int = 0, seconds: float = 0.0) -> None:
@@ -145,16 +179,16 @@ class PrefixCache:
             slot.stops.add(coming)
         return True
 
-    def next_stop(self, slot: Slot, prompt_length: int) -> int:
+    def next_stop(self, slot: Slot, prompt_length: int, *, alone: bool) -> int:
         """Return where the next chunk of a slot's prompt has to end at the latest, for a checkpoint."""
         if not (self._cannot_roll_back and self._checkpoints.are_made):
             return prompt_length
-        return self._checkpoints.next_stop(slot, prompt_length)
+        return self._checkpoints.next_stop(slot, prompt_length, alone=alone)
 
-    def note(self, slot: Slot, prompt_length: int) -> None:
+    def note(self, slot: Slot, prompt_length: int, *, alone: bool) -> None:
         """Make a checkpoint of a slot that has come further in its prompt, if it is worth one."""
         if self._cannot_roll_back and self._checkpoints.are_made:
-            self._checkpoints.note(slot, prompt_length)
+            self._checkpoints.note(slot, prompt_length, alone=alone)
 
     def make_room(self, cells: int) -> None:
         """Free cells until there are `cells`: idle branches go, least recently used first and those with pins last.
@@ -171,11 +205,6 @@ class PrefixCache:
             self._evict(min(idle, key=lambda slot: (slot in pinned, slot.last_used)))
             self._room = self._cells - count_cells(self.slots)
         self._room -= cells
-
-    def _make_room_anew(self, cells: int) -> None:
-        """Free cells when others than was known have been freed or taken."""
-        self._room = 0
-        self.make_room(cells)
 
     def is_nearly_full(self, slot: Slot) -> bool:
         return slot.length + min(SHIFT_ROOM, self._context_size // 8) >= self._context_size
@@ -249,6 +278,7 @@ class PrefixCache:
         self._clear(slot)
 
     def _clear(self, slot: Slot) -> None:
+        self._home = None if slot is self._home else self._home
         lib.llama_memory_seq_rm(self._memory, slot.id, -1, -1)
         cut(self.slots, slot, 0)
 

@@ -49,6 +49,7 @@ class Mover:
         lib.llama_memory_seq_rm(self._memory, slot.id, length, -1)
         cut(self._slots, slot, length)
         slot.tokens[:length] = wanted[:length]
+        slot.sound = min(slot.sound, moves[0].to)
 
     def shift(self, slot: Slot, keep: int) -> None:
         """Drop the oldest half of a running sequence's tokens behind the first `keep`."""
@@ -56,7 +57,7 @@ class Mover:
         self._own(slot, keep)
         self._close_gap(slot, Move(keep + discard, keep, slot.length - keep - discard))
         slot.length -= discard
-        slot.exact = min(slot.exact, keep)
+        slot.exact, slot.sound = min(slot.exact, keep), min(slot.sound, keep)
 
     def _close_gap(self, slot: Slot, move: Move) -> None:
         """Remove what lies before a chunk, and move it and all behind it up."""

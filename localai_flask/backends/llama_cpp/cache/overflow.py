@@ -49,18 +49,22 @@ class Overflow:
             *((kept, kept.tokens) for kept in self._store.entries),
         ]
         for holder, held in holders:
-            if not self._cannot_roll_back and common_prefix(held, slot.computed) == slot.length:
+            if (
+                holder.sound >= slot.sound
+                and not self._cannot_roll_back
+                and common_prefix(held, slot.computed) == slot.length
+            ):
                 holder.pin = joined(holder.pin, slot.pin)
                 return True
         tokens, checkpoints, pin = slot.computed.copy(), list(slot.checkpoints), slot.pin
         for stored in [entry for entry in self._store.entries if entry.length <= len(tokens)]:
-            if np.array_equal(stored.tokens, tokens[: stored.length]):
+            if stored.sound <= slot.sound and np.array_equal(stored.tokens, tokens[: stored.length]):
                 pin = joined(pin, stored.pin)
                 self._store.remove(stored)
         size = self._states.size(slot.id) + tokens.nbytes + sum(part.state.nbytes for part in checkpoints)
         is_pinned = pin is not None and not pin.is_over
         return self._store.put(
-            size, lambda: Stored(tokens, self._states.read(slot.id), checkpoints, pin), is_pinned=is_pinned
+            size, lambda: Stored(tokens, self._states.read(slot.id), checkpoints, pin, slot.sound), is_pinned=is_pinned
         )
 
     def bring_back(self, slot: Slot, stored: Stored, length: int) -> None:
@@ -68,7 +72,7 @@ class Overflow:
         if not self._states.write(slot.id, stored.state):
             return
         slot.tokens[: stored.length] = stored.tokens
-        slot.length = stored.length
+        slot.length, slot.sound = stored.length, stored.sound
         slot.checkpoints = list(stored.checkpoints)
         slot.pin = stored.pin
         if stored in self._store.entries:  # it may have been dropped for the branch that made room

@@ -14,6 +14,7 @@ from localai_flask.backends.llama_cpp.cache.states import Checkpoint
 from localai_flask.backends.llama_cpp.model.library import lib
 from localai_flask.backends.llama_cpp.model.model import Model
 from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
+from localai_flask.backends.llama_cpp.scheduling.grain import Grain
 
 WORTH_STORING = 16
 """Fewest tokens that are worth a copy to host memory or back."""
@@ -38,29 +39,43 @@ class Prefixes:
         self._window = model.window
         self._cannot_roll_back = model.cannot_roll_back
 
+    def find_sound(self, prompt: Tokens, grain: Grain, preferred: Slot | None) -> Start:
+        """Find the longest prefix that was computed with nothing beside it, and that may be gone on from."""
+        best = Start()
+        holders: list[Slot | Stored] = [*self._slots, *self._store.entries]
+        for holder in sorted(holders, key=lambda holder: holder is not preferred):
+            common = grain.floor(common_prefix(holder.tokens[: holder.sound], prompt), len(prompt))
+            if common > best.length:
+                best = max(best, self._reach(common, holder, grain.step), key=lambda start: start.length)
+        return best
+
     def find(self, wanted: Tokens) -> Start:
         """Find the longest prefix, preferably in the cache, there preferably in an idle slot."""
         best = Start()
         for slot in self._slots:
-            start = self._reach(common_prefix(slot.computed, wanted), slot=slot)
+            start = self._reach(common_prefix(slot.computed, wanted), slot)
             is_better = start.length > best.length
             if is_better or (start.length == best.length > 0 and best.slot and best.slot.in_use and not slot.in_use):
                 best = start
         least = best.length + WORTH_STORING
         for stored in self._store.entries:
-            start = self._reach(common_prefix(stored.tokens, wanted), stored=stored)
+            start = self._reach(common_prefix(stored.tokens, wanted), stored)
             if start.length >= max(least, best.length + 1):
                 best = start
         return best
 
-    def _reach(self, common: int, *, slot: Slot | None = None, stored: Stored | None = None) -> Start:
-        """Return how much of the tokens in common can really be started from."""
-        holder = slot or stored
-        if not common or holder is None:
+    def _reach(self, common: int, holder: Slot | Stored, step: int = 1) -> Start:
+        """Return how much of the tokens in common can really be started from, if a multiple of `step` may be."""
+        if not common:
             return Start()
+        slot, stored = (holder, None) if isinstance(holder, Slot) else (None, holder)
         if not self._cannot_roll_back or self._holds(holder, common):
             return Start(common, slot, stored)
-        usable = [checkpoint for checkpoint in holder.checkpoints if checkpoint.length <= common]
+        usable = [
+            checkpoint
+            for checkpoint in holder.checkpoints
+            if checkpoint.length <= common and not checkpoint.length % step
+        ]
         return Start(usable[-1].length, slot, stored, usable[-1]) if usable else Start()
 
     def _holds(self, holder: Slot | Stored, length: int) -> bool:

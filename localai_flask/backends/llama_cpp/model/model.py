@@ -17,6 +17,7 @@ import numpy as np
 from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.llama_cpp.model.adapters import apply_adapters, load_adapters
 from localai_flask.backends.llama_cpp.model.context import (
+    FLASH_ATTENTION,
     choose_attention,
     choose_size,
     context_params,
@@ -29,6 +30,7 @@ from localai_flask.backends.llama_cpp.model.vocabulary import Vocabulary
 from localai_flask.backends.llama_cpp.model.weights import is_out_of_memory, load_weights
 from localai_flask.backends.llama_cpp.options.options import EngineOptions
 from localai_flask.backends.llama_cpp.scheduling.batch import Batch, Logits
+from localai_flask.backends.llama_cpp.scheduling.grain import Grain
 from localai_flask.backends.llama_cpp.threads.thread_count import Choice, candidates, choose_threads
 from localai_flask.backends.llama_cpp.threads.waiting import WORTH_IT, WaitChoice
 from localai_flask.config.files.gguf import inspect
@@ -63,6 +65,8 @@ class Model:
         self.handle: Any = None
         self.context: Any = None
         self._wait: WaitChoice | None = None
+        self.grain: Grain | None = None
+        """Where the prompts of lone requests are cut; None: the bits of their logits are left to chance."""
         _check_file(path)
         with ExitStack() as undo:
             undo.callback(self.close)
@@ -238,6 +242,9 @@ class Model:
             )
         self.logits = Logits(self.context, self.vocabulary.size)
         self.n_batch = int(lib.llama_n_batch(self.context))
+        if not is_elsewhere(options):
+            flash = params.flash_attn_type != FLASH_ATTENTION["off"]
+            self.grain = Grain.of(int(lib.llama_n_ubatch(self.context)), flash=flash)
         cache_bytes = self.capture.cache_bytes - others
         self.memory_bytes = self.weight_bytes + cache_bytes
         log.info(

@@ -72,6 +72,11 @@ class Scheduler:
         """How many more sequences could start now."""
         return self._cache.room if self._joins or not (self._is_under_way and self.running) else 0
 
+    @property
+    def is_lone(self) -> bool:
+        """Whether one sequence runs that had nothing beside it from its beginning on."""
+        return self.running == 1 and self._all()[0].alone
+
     def find(self, job_id: int) -> Sequence | None:
         return next((sequence for sequence in self._all() if sequence.job.id == job_id), None)
 
@@ -91,7 +96,9 @@ class Scheduler:
         if self._cache.should_wait(sequence.reusable, [(other.prompt, other.slot) for other in self.prefilling]):
             return False
         self._is_under_way = self._is_under_way and self.running > 0
-        sequence.admit(self._cache.take(sequence.reusable), self._make_sampler(sequence))
+        sequence.alone = self.running == 0 and self._cache.can_repeat and sequence.is_repeatable
+        slot = self._cache.take_alone(sequence.reusable) if sequence.alone else self._cache.take(sequence.reusable)
+        sequence.admit(slot, self._make_sampler(sequence))
         self.prefilling.append(sequence)
         return True
 
@@ -139,8 +146,11 @@ class Scheduler:
         for sequence in [*passing, *(each for each in self.prefilling if each not in passing)]:
             slot, prompt, wants_all = sequence.slot, sequence.prompt, sequence.wants_prompt_logprobs
             most = min(spare, room) if sequence in passing else room
-            stop = self._cache.next_stop(slot, len(prompt))
-            tokens = prompt[slot.length : min(slot.length + (min(most, outputs) if wants_all else most), stop)]
+            stop = self._cache.next_stop(slot, len(prompt), alone=self.is_lone)
+            end = slot.length + (min(most, outputs) if wants_all else most)
+            if self._cache.grain is not None and self.is_lone:
+                end = self._cache.grain.end(slot.length, room, len(prompt))
+            tokens = prompt[slot.length : min(end, stop)]
             if not len(tokens):
                 continue
             is_last = slot.length + len(tokens) == len(prompt)
@@ -154,8 +164,8 @@ class Scheduler:
     def commit(self, chunk: Chunk) -> bool:
         """Record that a chunk was computed; return whether it was the prompt's last, to be sampled from."""
         sequence = chunk.sequence
-        sequence.slot.extend(chunk.tokens)
-        self._cache.note(sequence.slot, len(sequence.prompt))
+        sequence.slot.extend(chunk.tokens, alone=self.is_lone)
+        self._cache.note(sequence.slot, len(sequence.prompt), alone=self.is_lone)
         if sequence.slot.length < len(sequence.prompt):
             return False
         self.prefilling.remove(sequence)

@@ -37,6 +37,8 @@ class Sequence:
     shifts: bool = False
     """Whether the oldest tokens behind the first `kept` may be dropped when the context is full."""
     kept: int = 0
+    alone: bool = False
+    """Whether nothing ran beside it when it began, and its text is to be the same each time."""
     slot: Slot = field(init=False)
     sampler: Sampler = field(init=False)
     pending: list[int] = field(default_factory=list)
@@ -83,6 +85,12 @@ class Sequence:
     @property
     def wants_prompt_logprobs(self) -> bool:
         return self.job.sampling.prompt_logprobs
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether its text is to come again the same: at temperature 0, or with a seed."""
+        sampling = self.job.sampling
+        return (sampling.temperature == 0 or sampling.seed >= 0) and not self.wants_prompt_logprobs
 
     @property
     def reusable(self) -> Tokens:
