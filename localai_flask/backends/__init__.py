@@ -78,6 +78,13 @@ _OURS = {
         "localai_flask.backends.vllm.key_checks",
         environment="vllm",
     ),
+    "gptq": Entry(
+        "localai_flask.backends.gptq.engine",
+        "GptqBackend",
+        "gptqmodel",
+        checks="localai_flask.backends.gptq.key_checks",
+        environment="gptq",
+    ),
     "openvino": Entry(
         "localai_flask.backends.openvino.engine",
         "OpenVinoBackend",

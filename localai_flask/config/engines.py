@@ -35,6 +35,7 @@ ENGINES = {
     "ik-llama-cpp": PROGRAM,
     "turboquant": PROGRAM,
     "transformers": EngineFacts("folder", process_bytes=TORCH_BYTES),
+    "gptq": EngineFacts("folder", process_bytes=TORCH_BYTES),
     "openvino": EngineFacts("folder", frozenset({"generate", "constrain"})),
     "rwkv": EngineFacts("pth", process_bytes=TORCH_BYTES),
     "exllama2": EngineFacts("folder", process_bytes=TORCH_BYTES),

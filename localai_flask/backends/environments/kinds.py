@@ -19,6 +19,7 @@ class Kind(NamedTuple):
 
 
 KINDS = {
+    "gptq": Kind("gptq", f"{_SAMPLES}.gptq_folder"),
     "openvino": Kind("openvino", f"{_SAMPLES}.llama_folder"),
     "transformers": Kind("transformers", f"{_SAMPLES}.llama_folder"),
     "vllm": Kind("vllm", f"{_SAMPLES}.llama_folder"),

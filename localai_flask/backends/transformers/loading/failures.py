@@ -14,7 +14,8 @@ UNREADABLE = (OSError, ValueError, ImportError, RuntimeError, KeyError, Attribut
 
 
 def about(config: EngineConfig) -> str:
-    return f"Model {config.name}: the transformers backend"
+    """Begin a sentence about a model; other engines are this one with folders of their own."""
+    return f"Model {config.name}: the {config.backend or 'transformers'} backend"
 
 
 def first_line(error: BaseException) -> str:
