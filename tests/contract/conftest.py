@@ -50,6 +50,7 @@ def subject(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     if engine.packages is not None:
         engine.packages(packages)
     imports = import_path(packages) if engine.packages is not None else import_path()
-    settings = {"LOCALAI_BACKENDS_PATH": str(backends_folder()), "PYTHONPATH": imports, **engine.settings}
+    environments = backends_folder() if engine.environment else packages / "none"
+    settings = {"LOCALAI_BACKENDS_PATH": str(environments), "PYTHONPATH": imports, **engine.settings}
     with Server(models, tmp_path_factory.mktemp(engine.name), **settings) as server:
         yield Subject(engine, server, models)
