@@ -27,7 +27,7 @@ COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Only try the llama.cpp engine, with this GGUF file.",
 )
-@settings_of_use("models_path", "address", "api_key", "default_model")
+@settings_of_use("models_path", "backends_path", "address", "api_key", "default_model")
 def doctor(as_json: bool, model: Path | None, **given: Any) -> None:
     """Find out what is wrong here, and say what to do about it.
 
@@ -37,7 +37,8 @@ def doctor(as_json: bool, model: Path | None, **given: Any) -> None:
     localai-flask doctor --try model.gguf
 
     It looks at Python, memory and disk, estimates what the processor can do, tries the engine with the smallest model,
-    and looks at models, settings and the running server. Ends with 1 if there is a problem; warnings are none.
+    and looks at models, other engines, settings and the running server. Ends with 1 if there is a problem; warnings are
+    none.
     """
     findings = []
     for finding in _check(model, given):
@@ -58,6 +59,7 @@ def _check(model: Path | None, given: dict[str, Any]) -> Iterator[Finding]:
         return
     from localai_flask.cli.client.client import Client
     from localai_flask.cli.client.target import target_at
+    from localai_flask.diagnosis.environments import check_environments
     from localai_flask.diagnosis.settings import check_disk, check_settings
     from localai_flask.diagnosis.speed import check_speed
 
@@ -68,6 +70,7 @@ def _check(model: Path | None, given: dict[str, Any]) -> Iterator[Finding]:
     yield from check_models(settings)
     yield from check_engine(smallest_gguf(settings))
     yield from check_torch()
+    yield from check_environments(settings)
     yield from check_settings(settings, is_running=Client(target_at(settings.listening)).is_running())
     yield from check_server(settings)
 

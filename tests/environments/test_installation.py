@@ -10,7 +10,9 @@ import pytest
 
 from localai_flask.backends.environments.folder import Environments, is_in_use
 from localai_flask.backends.environments.tool_run import InstallationFailed
+from localai_flask.diagnosis.environments import check_environments
 from localai_flask.errors import Unavailable
+from localai_flask.settings import Settings
 from tests.environments.conftest import SET, install_here
 
 pytestmark = pytest.mark.usefixtures("only_wheels", "echo_kind")
@@ -63,3 +65,17 @@ def test_one_that_a_worker_runs_on_is_not_deleted(tmp_path: Path) -> None:
         worker.kill()
         worker.wait()
     assert environments.delete("parrot")
+
+
+def test_the_doctor_finds_what_is_wrong_with_environments(tmp_path: Path) -> None:
+    folder = tmp_path / "backends"
+    settings = Settings(backends_path=str(folder))
+    assert [*check_environments(settings)] == []
+    made = install_here(tmp_path)
+    [found] = check_environments(settings)
+    assert found.status == "warning" and "asks for another" in found.text, "this package ships no such set"
+    assert found.advice == "localai-flask backends install parrot"
+    (folder / "parrot" / "0123abcd").mkdir()
+    assert ["has left" in each.text for each in check_environments(settings)] == [False, True]
+    made.python.unlink()
+    assert [each.status for each in check_environments(settings)] == ["problem", "warning"]

@@ -123,7 +123,7 @@ def check_has_come(
     left_s = waited / done - waited if done else LEAST_RETRY_S  # what is wrong with an address is known soon
     if is_engine:
         what = f"The {config.backend} backend is being installed for model {config.name}"
-        far = f"{100 * done:.0f} % of all that comes first are done"
+        far = f"{100 * done:.0f} % are done" if done > 0.01 else "that has just begun"
     else:
         what = f"The files of model {config.name} are being fetched"
         far = f"{100 * done:.0f} % of them are there" if done else "that has just begun"

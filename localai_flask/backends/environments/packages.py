@@ -13,6 +13,8 @@ from localai_flask.backends.environments.recipe import Made, Recipe, generate
 from localai_flask.backends.environments.requirement_sets import RequirementSet
 from localai_flask.backends.environments.tool_run import ToolRun
 
+FILLED_SHARE = 0.9
+"""How much of the work is done when the packages are there."""
 VERSION = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
 
 
@@ -34,6 +36,7 @@ class Packages(Recipe):
         run.run(f"Installing {self.name} with {tool.name}", tool.install(folder, wanted.file), variables)
         if wanted.uninstalled:
             run.run("Removing what does harm", tool.uninstall(folder, wanted.uninstalled), variables)
+        run.reach(FILLED_SHARE)
         python = folder / "bin" / "python"
         version = run.run("Reading the version", [str(python), "-c", VERSION, wanted.package], os.environ)
         with tempfile.TemporaryDirectory(prefix="localai-flask-trial-") as made:

@@ -36,6 +36,7 @@ class Program(Recipe):
         command = [sys.executable, "-m", BUILD, "program", "--target", str(target)]
         command += ["--source", self._source or SOURCES[self.name], self.platform]
         run.run("Building", command, os.environ)
+        run.reach(1.0)
         version = run.run("Reading the version", [str(target), "--version"], os.environ)
         kind = KINDS[self.name]
         with tempfile.TemporaryDirectory(prefix="localai-flask-trial-") as made:

@@ -21,6 +21,8 @@ Report = Callable[[Progress], None]
 
 LOOK_S = 0.25
 END_S = 5.0
+LEAST_WRITTEN = 1 << 20
+"""How much a program has to write before that says how fast it is."""
 SAID = 800
 """How many characters of what a program printed become part of an error; the log has all."""
 NO_NETWORK = re.compile(
@@ -61,8 +63,12 @@ class ToolRun:
         """Report what is being done."""
         done = self._before + written
         elapsed = time.monotonic() - self._begun
-        rate = written / elapsed if written and elapsed > 1 else 0.0
+        rate = written / elapsed if written > LEAST_WRITTEN and elapsed > 1 else 0.0
         self._report(Progress(done, self._total if done < self._total else None, rate, stage))
+
+    def reach(self, share: float) -> None:
+        """Count that share as done, however little had to be written for it, as where a cache had all."""
+        self._before = max(self._before, int(share * self._total))
 
     def run(
         self, stage: str, command: Sequence[str], environment: Mapping[str, str], *, shows_lines: bool = True
