@@ -140,7 +140,9 @@ class OpenVinoBackend(Backend):
 
     @property
     def kv_usage(self) -> float | None:
-        return None if self.embedder is not None else float(self.pipeline.get_metrics().cache_usage) / 100
+        if self.embedder is not None:
+            return None
+        return float(self.pipeline.get_metrics().cache_usage) / 100 if self.running else 0.0
 
     def _collect(self, sequence: Sequence) -> list[Reply]:
         """Return what the last step means for a sequence."""

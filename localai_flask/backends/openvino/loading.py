@@ -11,7 +11,7 @@ from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.notes import heed
 from localai_flask.backends.openvino import key_checks
 from localai_flask.backends.openvino.description import Description
-from localai_flask.backends.openvino.export import ensure_exported
+from localai_flask.backends.openvino.export import SHARE, ensure_exported
 from localai_flask.backends.openvino.failures import about
 from localai_flask.backends.openvino.forms import FormTrial
 from localai_flask.backends.openvino.pipeline import (
@@ -31,6 +31,9 @@ from localai_flask.generation import ModelInfo
 if TYPE_CHECKING:
     from openvino_genai import ContinuousBatchingPipeline
 
+READ_BYTES = 64 << 20
+READ_SHARE = 0.97
+"""How much of the progress is that the weights lie in memory, behind what an export takes."""
 VOCABULARY = "openvino_detokenizer.xml"
 """What the library reads the vocabulary from, for forms; older exports lack it."""
 
@@ -72,6 +75,7 @@ def load_model(config: EngineConfig, progress: LoadProgress) -> LoadedModel:
     description, trained = Description(folder), read_snapshot(folder).trained_context
     tokenizer = read_tokenizer(config, folder)
     cache = size_cache(config, description, trained, properties, device)
+    read_ahead(folder, progress)
     pipeline = make_pipeline(config, folder, cache, properties, device)
     ends = {*description.end_tokens, *filter(None, [tokenizer.eos_token_id])}
     size = description.vocabulary_size or tokenizer.backend_tokenizer.get_vocab_size()
@@ -83,6 +87,16 @@ def load_model(config: EngineConfig, progress: LoadProgress) -> LoadedModel:
     abilities = {"generate", "tokenize", *(["constrain"] if trial is not None else [])}
     info = describe(description, tokenizer, abilities, cache.context_length, trained, memory, device)
     return LoadedModel(pipeline, tokens, cache, trial, info)
+
+
+def read_ahead(folder: Path, progress: LoadProgress) -> None:
+    """Bring the weights into the page cache: that can take minutes, in which the library itself tells nothing."""
+    total, done = weight_bytes(folder), 0
+    for path in folder.glob("openvino_model*.bin"):
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(READ_BYTES):
+                done += len(chunk)
+                progress(SHARE + (READ_SHARE - SHARE) * done / total)
 
 
 def weight_bytes(folder: Path) -> int:

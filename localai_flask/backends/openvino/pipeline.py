@@ -6,6 +6,7 @@ The library takes half of the memory for its cache unless it is told how many bl
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,12 @@ from localai_flask.machine import available_memory
 
 SEQUENCES = 8
 CACHE_MIB = 512
-BATCH_TOKENS = 256
-"""Tokens of one step: the library holds the interpreter's lock for as long as it takes."""
+BATCH_TOKENS, LEAST_BATCH = 256, 16
+STEP_S, PROBE_TOKENS = 1.0, 64
+"""How long a step may take; the library holds the interpreter's lock meanwhile, and a silent worker is replaced.
+
+Where a prompt of so many tokens shows that it would be longer, a step has fewer tokens.
+"""
 MEMORY_SHARE = 0.5
 """Of the free memory, the part that the KV cache may take at most."""
 CPU_BLOCK_TOKENS, GPU_BLOCK_TOKENS = 32, 16
@@ -109,24 +114,43 @@ def size_cache(
 def make_pipeline(
     config: EngineConfig, folder: Path, cache: CacheSize, properties: dict[str, Any], device: str
 ) -> ContinuousBatchingPipeline:
-    """Load the model and generate one token with it; raise `ModelLoadFailed` with the library's words."""
-    scheduling = SchedulerConfig()
-    scheduling.cache_size = 0
-    scheduling.num_kv_blocks = cache.blocks
-    scheduling.max_num_seqs = cache.sequences
-    scheduling.max_num_batched_tokens = max(config.batch or BATCH_TOKENS, cache.sequences)
-    scheduling.dynamic_split_fuse = True
-    scheduling.enable_prefix_caching = True
+    """Load the model and generate with it, since some devices take one that they cannot run (`MULTI:`).
+
+    Raises `ModelLoadFailed` with the library's words.
+    """
+
+    def load(batch: int) -> ContinuousBatchingPipeline:
+        scheduling = SchedulerConfig()
+        scheduling.cache_size = 0
+        scheduling.num_kv_blocks = cache.blocks
+        scheduling.max_num_seqs = cache.sequences
+        scheduling.max_num_batched_tokens = max(batch, cache.sequences)
+        scheduling.dynamic_split_fuse = True
+        scheduling.enable_prefix_caching = True
+        return ContinuousBatchingPipeline(folder, scheduling, device, properties)
+
     try:
-        pipeline = ContinuousBatchingPipeline(folder, scheduling, device, properties)
-        # Some devices take a model that they cannot run, as several at once do (`MULTI:`).
-        wanted = GenerationConfig(max_new_tokens=1, apply_chat_template=False, eos_token_id=-1)
-        pipeline.add_request(0, openvino.Tensor(np.zeros((1, 1), np.int64)), wanted)
-        while pipeline.has_non_finished_requests():
-            pipeline.step()
+        pipeline = load(config.batch or BATCH_TOKENS)
+        _time_prompt(pipeline, [0])  # what is made at first use takes its time
+        seconds = _time_prompt(pipeline, list(range(1, 1 + min(PROBE_TOKENS, cache.context_length - 1))))
+        batch = int(STEP_S * PROBE_TOKENS / seconds)
+        if not config.batch and batch < BATCH_TOKENS:
+            del pipeline  # before there are two
+            pipeline = load(max(batch, LEAST_BATCH))
+            _time_prompt(pipeline, [0])
     except RuntimeError as error:
         raise not_loaded(config, folder, device, error) from error
     return pipeline
+
+
+def _time_prompt(pipeline: ContinuousBatchingPipeline, ids: list[int]) -> float:
+    """Generate one token behind a prompt; return how many seconds that takes."""
+    begun = time.monotonic()
+    wanted = GenerationConfig(max_new_tokens=1, apply_chat_template=False, eos_token_id=-1)
+    pipeline.add_request(0, openvino.Tensor(np.array([ids], np.int64)), wanted)
+    while pipeline.has_non_finished_requests():
+        pipeline.step()
+    return time.monotonic() - begun
 
 
 def not_loaded(config: EngineConfig, folder: Path, device: str, error: RuntimeError) -> ModelLoadFailed:
