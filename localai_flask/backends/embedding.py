@@ -142,6 +142,10 @@ class Embedder:
     def cancel(self, inquiry_id: int) -> None:
         self._waiting.pop(inquiry_id, None)
 
+    def observe(self, streams: int, seconds: float) -> None:
+        """Learn how long a step of running streams takes with nothing beside them."""
+        self._pace.observe(0, streams, seconds)
+
     def step(self, streams: int) -> list[Event]:
         """Compute one batch, a smaller one beside running streams; raise `RuntimeError` if the library fails."""
         events: list[Event] = []

@@ -174,7 +174,7 @@ class LlamaCppBackend(Backend):
     def step(self) -> list[Event]:
         """Plan, decode, sample, commit; raise `RuntimeError` if the library fails."""
         scheduler, batch = self.scheduler, self._batch
-        events = [*self._unannounced, *self.inquiries.step(scheduler.running)]
+        events = [*self._unannounced, *self.inquiries.step(len(scheduler.decoding))]
         self._unannounced.clear()
         self.cache.set_stream_count(len(scheduler.decoding))
         if self._speculator is not None:
@@ -192,7 +192,10 @@ class LlamaCppBackend(Backend):
             self._continue(share, events)
         for chunk in chunks:
             self._commit(chunk, events)
-        self._pace.observe(prompt_tokens, len(shares), time.perf_counter() - begun)
+        seconds = time.perf_counter() - begun
+        self._pace.observe(prompt_tokens, len(shares), seconds)
+        if shares and not chunks:
+            self.inquiries.observe(len(shares), seconds)
         return events
 
     @property

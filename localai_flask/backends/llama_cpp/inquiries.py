@@ -84,6 +84,11 @@ class Inquiries:
         """Compute one batch of texts beside a number of running streams; raise `RuntimeError` if the library fails."""
         return [] if self._embedder is None or self._embedder.is_idle else self._embedder.step(streams)
 
+    def observe(self, streams: int, seconds: float) -> None:
+        """Learn how long streams take for a step of their own, by which texts beside them are paced."""
+        if self._embedder is not None:
+            self._embedder.observe(streams, seconds)
+
     def close(self) -> None:
         if self._context is not None:
             self._context.close()
