@@ -174,9 +174,9 @@ def test_models_that_cannot_be_loaded_are_named(tmp_path: Path) -> None:
     write(tmp_path, "lost.yaml", "name: lost\nbackend: llama-cpp\nparameters: {model: lost.gguf}\n")
     write(tmp_path, "fetched.yaml", "name: fetched\nparameters: {model: pypi://some-package==1/some.gguf}\n")
     write(tmp_path, "off.yaml", "name: off\ndisabled: true\nparameters: {model: off.gguf}\n")
-    write(tmp_path, "of_vllm.yaml", "name: of_vllm\nbackend: vllm\nparameters: {model: a/b}\n")
+    write(tmp_path, "of_sglang.yaml", "name: of_sglang\nbackend: sglang\nparameters: {model: a/b}\n")
     _, lost, other = machine.check_models(Settings(models_path=tmp_path))
-    assert other.status == "warning" and "of_vllm cannot be used: there is no engine vllm here" in other.text
+    assert other.status == "warning" and "of_sglang cannot be used: there is no engine sglang here" in other.text
     assert lost.status == "warning" and f"lost cannot be used: {tmp_path}/lost.gguf does not exist" in lost.text
     *_, unknown = machine.check_models(Settings(models_path=tmp_path, default_model="other"))
     assert unknown.status == "warning" and "'other'" in unknown.text and "LOCALAI_DEFAULT_MODEL" in unknown.advice
