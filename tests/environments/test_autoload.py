@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from localai_flask.backends.environments.folder import Environments
+from localai_flask.backends.environments.folder import Environment, Environments, is_in_use
 from localai_flask.config.model import DownloadFile
 from localai_flask.errors import ApiError
 from tests.environments.conftest import SAMPLE, SET, install_here
 from tests.support import processes
 from tests.support.package_index import Index
 from tests.support.pool import LoggedPool, ask, echo, whole
+from tests.support.processes import wait_for
 
 PRETENDED = f"""
 from localai_flask import backends
@@ -49,6 +51,13 @@ def installing_pool(tmp_path: Path, pretended: Path) -> Iterator[LoggedPool]:
     pool.close()
 
 
+def runs_on(environment: Environment, pool: LoggedPool) -> int:
+    """Return the worker, which runs on the environment's interpreter and keeps that from being deleted."""
+    [worker] = pool.workers()
+    assert processes.command(worker).split()[0] == str(environment.python) and is_in_use(environment.path)
+    return worker
+
+
 def test_the_engine_is_installed_at_first_use(installing_pool: LoggedPool, tmp_path: Path) -> None:
     session, coming, reached = installing_pool.client.session(echo()), set(), [0.0]
     for progress in session.wait_ready(beat=0.05):
@@ -57,10 +66,13 @@ def test_the_engine_is_installed_at_first_use(installing_pool: LoggedPool, tmp_p
     assert "engine" in coming and sorted(reached) == reached, "the progress never falls"
     found = Environments(tmp_path / "backends").find("parrot")
     assert found is not None
-    [worker] = installing_pool.workers()
-    assert processes.command(worker).split()[0] == str(found.python)
     assert whole(ask(session, "Hello", max_tokens=3))[0]
     assert installing_pool.count("installing the echo backend for model echo: ")
+    worker = runs_on(found, installing_pool)
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: worker not in installing_pool.workers(), 30, "the end of the worker that has installed it")
+    wait_for(lambda: installing_pool.session(echo()) and installing_pool.workers(), 30, "another worker")
+    assert runs_on(found, installing_pool) != worker
 
 
 def test_without_leave_to_install_the_command_is_named(tmp_path: Path, pretended: Path) -> None:
@@ -86,7 +98,6 @@ def test_what_has_to_be_fetched_is_fetched_before_the_environment_takes_over(tmp
         with index:
             session = pool.session(echo(download_files=files, models_path=str(models)))
         assert (models / "it.dat").read_text() == "weights"
-        [worker] = pool.workers()
-        assert processes.command(worker).split()[0] == str(made.python) and session.info.backend == "echo"
+        assert runs_on(made, pool) and session.info.backend == "echo"
     finally:
         pool.close()
