@@ -16,12 +16,13 @@ import pytest
 from localai_flask.config.look import NEVER, Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, Unavailable
-from localai_flask.pool import protocol
+from localai_flask.pool import protocol, proxy
 from localai_flask.pool.client.pool_client import PoolClient
 from localai_flask.pool.manager.manager import PoolManager
 from localai_flask.pool.manager.worker_process import WorkerProcess
 from localai_flask.pool.model_logs import ModelLogs
 from localai_flask.pool.protocol import News
+from localai_flask.pool.proxy import PoolProxy, connect
 from localai_flask.pool.runtime import ENV, Runtime
 from localai_flask.server import child
 from localai_flask.server.kept_process import KeptProcess, Service
@@ -248,14 +249,14 @@ def test_a_worker_that_cannot_be_started_is_the_models_error(tmp_path: Path, mon
 
 
 def test_a_manager_that_hangs_blocks_no_client_for_ever(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "ANSWER_S", 0.3)
+    monkeypatch.setattr(proxy, "ANSWER_S", 0.3)
     client = wait_for(lambda: _connected(pool.runtime), 5, "the manager listens")
     os.kill(pool.manager.pid, signal.SIGSTOP)
     try:
         begun = time.monotonic()
         for _ in range(2):
             with pytest.raises(BlockingIOError):
-                protocol.connect(pool.runtime)
+                connect(pool.runtime)
         with pytest.raises(BlockingIOError):
             client.sync(News([]))
         del client  # which tells the manager, or tries to
@@ -288,8 +289,8 @@ def test_a_manager_that_hangs_or_ends_is_replaced(watched: Runtime, number: int)
     assert processes.state(manager) == "", "the ended manager was not reaped"
 
 
-def _connected(runtime: Runtime) -> protocol.PoolProxy | None:
+def _connected(runtime: Runtime) -> PoolProxy | None:
     try:
-        return protocol.connect(runtime)
+        return connect(runtime)
     except OSError:
         return None

@@ -38,7 +38,7 @@ def test_required_models_are_looked_at_again(tmp_path: Path, monkeypatch: pytest
 
 def test_the_manager_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[None] = []
-    ours, usual = Runtime(tmp_path), directory.protocol.connect
+    ours, usual = Runtime(tmp_path), directory.proxy.connect
 
     def connect(runtime: Runtime) -> Any:
         if runtime is not ours:  # of a thread that another test has left
@@ -46,7 +46,7 @@ def test_the_manager_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         asked.append(None)
         raise Enough if len(asked) == 3 else RuntimeError("nobody expects this")
 
-    monkeypatch.setattr(directory.protocol, "connect", connect)
+    monkeypatch.setattr(directory.proxy, "connect", connect)
     monkeypatch.setattr(directory, "REFRESH_S", 0.01)
     with pytest.raises(Enough):
         DirectoryThread(ours).run()

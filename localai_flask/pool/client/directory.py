@@ -12,8 +12,9 @@ from collections.abc import Mapping
 
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
-from localai_flask.pool import protocol
-from localai_flask.pool.protocol import Directory, ModelStatus, News, PoolProxy, Wanted, WorkerLoad
+from localai_flask.pool import protocol, proxy
+from localai_flask.pool.protocol import Directory, ModelStatus, News, Wanted, WorkerLoad
+from localai_flask.pool.proxy import PoolProxy
 from localai_flask.pool.runtime import Runtime
 
 log = logging.getLogger("gunicorn.error")
@@ -108,7 +109,7 @@ class DirectoryThread(threading.Thread):
             kept, self._kept = self._kept, {}
         try:
             if self._proxy is None:
-                self._proxy = protocol.connect(self._runtime)
+                self._proxy = proxy.connect(self._runtime)
             directory = self._proxy.sync(News(wanted, kept))
         except (OSError, EOFError):
             self._proxy = None

@@ -21,7 +21,8 @@ from localai_flask.pool.client.inbox import Inbox
 from localai_flask.pool.client.session import BEAT_S, MANAGER_ABSENCE_S, Session
 from localai_flask.pool.client.worker_links import WorkerLinks
 from localai_flask.pool.messages import Ping, Pong
-from localai_flask.pool.protocol import ModelState, ModelStatus, PoolProxy, PoolReport, WorkerAddress, connect
+from localai_flask.pool.protocol import ModelState, ModelStatus, PoolReport, WorkerAddress
+from localai_flask.pool.proxy import PoolProxy, connect
 from localai_flask.pool.runtime import Runtime
 
 T = TypeVar("T")

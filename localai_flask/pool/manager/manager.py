@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import secrets
 import threading
 import time
 
-from localai_flask.backends import BACKENDS, find_environment, is_installed
+from localai_flask.backends import BACKENDS, is_installed
 from localai_flask.backends.environments.folder import Environments
 from localai_flask.config import model as model_config
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
-from localai_flask.config.model_yaml.downloads import missing_files
 from localai_flask.errors import ConfigError, ErrorInfo, LoadCrashed
 from localai_flask.metrics.counts import Counts
 from localai_flask.metrics.families import WORKER_ENDS
@@ -30,8 +28,9 @@ from localai_flask.pool.manager.table.death import Death
 from localai_flask.pool.manager.table.entries import ModelEntry
 from localai_flask.pool.manager.table.model_table import ModelTable
 from localai_flask.pool.manager.worker_process import WorkerProcess
+from localai_flask.pool.manager.worker_start import start_worker
 from localai_flask.pool.model_logs import ModelLogs
-from localai_flask.pool.protocol import PoolReport, Wanted, WorkerSpec
+from localai_flask.pool.protocol import PoolReport, Wanted
 from localai_flask.pool.runtime import Runtime
 from localai_flask.settings import Settings
 
@@ -64,7 +63,7 @@ class PoolManager:
         self._ticked_at = time.monotonic()
         self._may_start_at = time.monotonic() + ADOPTION_S
 
-    # What clients and workers call (protocol.PoolProxy).
+    # What clients and workers call (proxy.PoolProxy).
 
     def sync(self, encoded: bytes) -> bytes:
         """Take what a web worker's requests want, and return what is known of all models."""
@@ -279,26 +278,14 @@ class PoolManager:
         self.table.unloaded(action.key, action.in_favour_of, now)
 
     def _start(self, model: ModelEntry, now: float) -> None:
-        worker_id, config = secrets.token_hex(6), model.config
-        spec = WorkerSpec(
-            worker_id=worker_id,
-            config=model_config.encode(config),
-            runtime_dir=str(self._runtime.path),
-            log_level=self.settings.log_level,
-            log_prompts=self.settings.log_prompts,
-            grace_s=float(self.settings.graceful_timeout),
-            is_cautious=model.is_cautious,
-            suspects=model.suspects.digests(now),
-            room_bytes=self._room_for(model),
-        )
+        config, room = model.config, self._room_for(model)
         try:
-            environment = find_environment(config.backend, self._environments)
-            begins_here = bool(missing_files(config))  # its first part needs packages of the server (preparation.py)
-            process = WorkerProcess.start(spec, config.name, self._runtime, None if begins_here else environment)
-        except (OSError, ConfigError) as error:
-            told = error if isinstance(error, ConfigError) else LoadCrashed(_no_worker(config, error))
-            log.error("%s", told)
-            self.table.load_failed(model, told.info, now)
+            worker_id, process = start_worker(
+                model, self.settings, self._runtime, self._environments, room_bytes=room, now=now
+            )
+        except (ConfigError, LoadCrashed) as error:
+            log.error("%s", error)
+            self.table.load_failed(model, error.info, now)
             return
         log.info("loading model %s with backend %s (pid %d)", config.name, config.backend, process.pid)
         self._processes[worker_id] = process
@@ -310,7 +297,3 @@ class PoolManager:
         if budget is None:
             return None
         return max(model.need_bytes, budget - sum(each.held_bytes for each in self.table.models.values()))
-
-
-def _no_worker(config: ModelConfig, error: OSError) -> str:
-    return f"Cannot start a worker for model {config.name}: {error}."

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from localai_flask.pool.announced_settings import AnnouncedSettings
 from localai_flask.pool.manager.manager import PoolManager
 from localai_flask.pool.manager.required_models import RequiredModels
-from localai_flask.pool.protocol import LOG_FORMAT, PoolProxy, PoolServer
+from localai_flask.pool.protocol import LOG_FORMAT
+from localai_flask.pool.proxy import PoolProxy, PoolServer
 from localai_flask.pool.runtime import Runtime
 from localai_flask.server.child import beat
 from localai_flask.settings import Settings

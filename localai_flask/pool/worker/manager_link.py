@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 
 from localai_flask.errors import ErrorInfo
-from localai_flask.pool import protocol
-from localai_flask.pool.protocol import PoolProxy, Registration, Report
+from localai_flask.pool.protocol import Registration, Report
+from localai_flask.pool.proxy import PoolProxy, connect
 from localai_flask.pool.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -82,5 +82,5 @@ class ManagerLink(threading.Thread):
 
     def _connected(self) -> PoolProxy:
         if self._proxy is None:
-            self._proxy = protocol.connect(self._runtime)
+            self._proxy = connect(self._runtime)
         return self._proxy
