@@ -100,6 +100,16 @@ _OURS = {
         environment="rwkv",
     ),
     **{
+        f"exllama{number}": Entry(
+            "localai_flask.backends.exllama.engine",
+            "ExllamaBackend",
+            f"exllamav{number}",
+            checks="localai_flask.backends.exllama.key_checks",
+            environment=f"exllama{number}",
+        )
+        for number in (2, 3)
+    },
+    **{
         name: Entry(
             "localai_flask.backends.llama_server.engine",
             "LlamaServerBackend",

@@ -44,6 +44,12 @@ def test_the_table_of_names_is_current() -> None:
     assert found.group() == table(), "run: python -m tests.unit.test_engine_names"
 
 
+def test_every_name_leads_to_an_engine_or_to_advice() -> None:
+    assert {meant.engine for meant in NAMES.values()} <= set(backends.BACKENDS)
+    assert {meant.gguf for meant in NAMES.values()} <= {*backends.BACKENDS, ""}
+    assert not set(ELSEWHERE) & (set(NAMES) | set(backends.BACKENDS))
+
+
 @pytest.mark.parametrize("name", ["sglang", "whisper", "diffusers", "local-store", "mlx"])
 def test_an_engine_that_is_not_here_says_what_to_do(name: str) -> None:
     with pytest.raises(ConfigError, match=f"^`backend: {name}` {re.escape(ELSEWHERE[name])}[.]$"):

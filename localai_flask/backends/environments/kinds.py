@@ -23,6 +23,8 @@ KINDS = {
     "openvino": Kind("openvino", f"{_SAMPLES}.llama_folder"),
     "transformers": Kind("transformers", f"{_SAMPLES}.llama_folder"),
     "vllm": Kind("vllm", f"{_SAMPLES}.llama_folder"),
+    "exllama2": Kind("exllama2", f"{_SAMPLES}.llama_folder"),
+    "exllama3": Kind("exllama3", f"{_SAMPLES}.llama_folder"),
     "rwkv": Kind("rwkv", f"{_SAMPLES}.rwkv_checkpoint"),
     "llama-server": Kind("llama-server", f"{_SAMPLES}.gguf_file", "LOCALAI_LLAMA_SERVER"),
     "ik-llama-cpp": Kind("ik-llama-cpp", f"{_SAMPLES}.gguf_file", "LOCALAI_IK_LLAMA_SERVER"),
