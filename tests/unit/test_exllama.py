@@ -108,7 +108,8 @@ def test_a_form_is_kept_and_a_seed_repeats(engine: Any, backend: str) -> None:
     form = Constraint("regex", "[0-9]{3}!")
     found = run(loaded, job(1, constraint=form, max_tokens=20))
     assert text_of(found[1])[-1:] == "!"
-    drawn = [job(number, temperature=50.0, top_p=1.0, seed=seed, max_tokens=12) for number, seed in ((2, 1), (3, 1), (4, 2))]
+    wild = {"temperature": 50.0, "top_p": 1.0, "max_tokens": 12}
+    drawn = [job(number, seed=seed, **wild) for number, seed in ((2, 1), (3, 1), (4, 2))]
     run(loaded, *drawn)
     assert drawn[0].output_tokens == drawn[1].output_tokens != drawn[2].output_tokens
 
