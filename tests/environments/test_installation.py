@@ -35,6 +35,15 @@ def test_an_environment_is_installed_tried_listed_and_deleted(tmp_path: Path) ->
     assert environments.delete("parrot") is None
 
 
+def test_what_others_keep_in_the_folder_stays(tmp_path: Path) -> None:
+    environments = Environments(tmp_path / "backends")
+    theirs = tmp_path / "backends" / "parrot" / "lib"
+    theirs.mkdir(parents=True)
+    assert environments.delete("parrot") is None and environments.delete("../backends/parrot") is None
+    install_here(tmp_path)
+    assert environments.delete("parrot") and [*(tmp_path / "backends" / "parrot").iterdir()] == [theirs]
+
+
 def test_one_that_does_not_generate_does_not_count_and_says_why(tmp_path: Path) -> None:
     with pytest.raises(
         InstallationFailed, match=r"tiny model failed.*It said: ModuleNotFoundError: No module named 'msgspec' \("

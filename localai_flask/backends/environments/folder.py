@@ -10,8 +10,10 @@ Anybody may be killed at any time; the next who installs sweeps away the folders
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -24,8 +26,10 @@ from localai_flask.atomic_file import replace_file
 from localai_flask.errors import ServerConfigError, Unavailable
 
 RECORD = "environment.json"
-LOCK, IN_USE = "lock", "in-use"
+LOCK, IN_USE, LOG = "lock", "in-use", "install.log"
 LOOKS, LOOK_S = 5, 0.02
+NAME, FOLDER = re.compile(r"[\w-]+"), re.compile(r"[0-9a-f]{8}")
+"""What is ours: the folder may be one in which others keep theirs, as LocalAI does."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,18 +131,22 @@ class Environments:
 
         Raises `Unavailable` if a worker runs on it, unless it is by force.
         """
-        if not (self.path / name).is_dir():
+        home = self.path / name
+        if not NAME.fullmatch(name) or not (home / LOCK).is_file():
             return None
         with self.locked(name):
             found = self.find(name)
             if found is not None and is_in_use(found.path) and not force:
                 raise Unavailable(f"A model runs on {name}; unload it with `localai-flask stop MODEL`, and try again.")
-            (self.path / name / RECORD).unlink(missing_ok=True)
+            (home / RECORD).unlink(missing_ok=True)
             for folder in self.remnants(name):
                 if force or not is_in_use(folder):
                     shutil.rmtree(folder, ignore_errors=True)
             if not self.remnants(name):
-                shutil.rmtree(self.path / name, ignore_errors=True)
+                for file in (LOG, LOCK):
+                    (home / file).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # others have something there too
+                    home.rmdir()
         return found.record.size if found is not None else 0
 
     # Under the lock.
@@ -162,7 +170,7 @@ class Environments:
         """List folders that do not count: of ended or running installations, or of workers of a former version."""
         found = self.find(name)
         try:
-            folders = [entry for entry in (self.path / name).iterdir() if entry.is_dir()]
+            folders = [entry for entry in (self.path / name).iterdir() if FOLDER.fullmatch(entry.name)]
         except OSError:
             return []
         return [folder for folder in folders if found is None or folder != found.path]

@@ -10,12 +10,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from localai_flask.backends.environments.folder import IN_USE, Environment, Environments, Record
+from localai_flask.backends.environments.folder import IN_USE, LOG, Environment, Environments, Record
 from localai_flask.backends.environments.recipe import Recipe
 from localai_flask.backends.environments.tool_run import InstallationFailed, Report, ToolRun
 from localai_flask.gallery.progress import gigabytes
-
-LOG = "install.log"
 
 
 def install(
