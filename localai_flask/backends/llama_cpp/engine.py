@@ -13,7 +13,7 @@ from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgre
 from localai_flask.backends.grammars.compiler import Grammars
 from localai_flask.backends.llama_cpp.cache.kv_cache import PrefixCache
 from localai_flask.backends.llama_cpp.inquiries import Inquiries
-from localai_flask.backends.llama_cpp.model.library import ENGINE_VERSION, capture_log
+from localai_flask.backends.llama_cpp.model.library import ENGINE_VERSION, NoCells, capture_log
 from localai_flask.backends.llama_cpp.model.model import Model
 from localai_flask.backends.llama_cpp.model.offload import fit_to_gpus
 from localai_flask.backends.llama_cpp.options.options import read_options
@@ -29,7 +29,7 @@ from localai_flask.backends.llama_cpp.speculation.speculation import Speculator
 from localai_flask.backends.output_rules import check_ids
 from localai_flask.backends.takes import ALL_SAMPLING, Takes
 from localai_flask.config.model import EngineConfig
-from localai_flask.errors import ContextOverflow, InvalidRequest, advise_shorter
+from localai_flask.errors import ContextOverflow, InvalidRequest, Overloaded, advise_shorter
 from localai_flask.generation import (
     ALL_CONSTRAINTS,
     Failed,
@@ -186,7 +186,12 @@ class LlamaCppBackend(Backend):
         is_wide = batch.size - len(shares) >= LEAST_CHUNK
         self.cache.make_room(batch.size)
         begun = time.perf_counter()
-        self.model.decode(batch, with_prompt=is_wide)
+        try:
+            self.model.decode(batch, with_prompt=is_wide)
+        except NoCells:
+            self._give_way(batch, events)
+            return events
+        scheduler.widen()
         # The next decode overwrites the logits, so every sequence is sampled before this step returns.
         for share in shares:
             self._continue(share, events)
@@ -214,6 +219,13 @@ class LlamaCppBackend(Backend):
         if self._speculator is not None:
             self._speculator.close()
         self.model.close()
+
+    def _give_way(self, batch: Batch, events: list[Event]) -> None:
+        """Have the next step try again with more room or fewer tokens; else end the newest sequence for the others."""
+        if self.cache.drop_idle() or self.scheduler.narrow(batch):
+            return
+        error = Overloaded("The model's cache has no room for this request beside the others; try again later.")
+        self._tell(self.scheduler.newest(), [Failed(error.info)], events)
 
     def _is_hopeless(self, prompt: Prompt) -> bool:
         """Return whether a text is so long that even the longest tokens could not make it fit.

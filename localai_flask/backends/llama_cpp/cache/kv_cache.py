@@ -24,7 +24,6 @@ from localai_flask.backends.llama_cpp.model.library import lib
 from localai_flask.backends.llama_cpp.model.model import Model
 from localai_flask.backends.llama_cpp.options.options import EngineOptions
 from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
-from localai_flask.errors import ConfigError
 
 __all__ = ["WORTH_WAITING", "PrefixCache", "Slot"]
 
@@ -64,15 +63,10 @@ class PrefixCache:
         self.store = HostStore(options.cache_ram_bytes if options.cache_idle_slots else 0)
         self._overflow = Overflow(self.slots, self._states, self.store, cannot_roll_back=model.cannot_roll_back)
         self._prefixes = Prefixes(self.slots, self.store, model)
-        self.can_shift = bool(self._memory and not self._cannot_roll_back and lib.llama_memory_can_shift(self._memory))
-        reuse = options.cache_reuse if self.can_shift else 0
-        self._mover = Mover(self.slots, self._memory, self._states, self.make_room, reuse)
+        self._mover = Mover(self.slots, self._states, self.make_room, model, options, must_reuse=must_reuse)
         self._uses = 0
         self._room = self._cells
         """A number of cells of which it is known that they are free."""
-        if not self.can_shift and self._memory:
-            self._check(model, "context_shift", wanted=options.context_shift)
-            self._check(model, "cache_reuse", wanted=must_reuse and options.cache_reuse > 0)
 
     @property
     def room(self) -> int:
@@ -206,6 +200,13 @@ class PrefixCache:
             self._room = self._cells - count_cells(self.slots)
         self._room -= cells
 
+    def drop_idle(self) -> bool:
+        """Move all idle branches to host memory; return whether there was one."""
+        idle = [slot for slot in self.slots if slot.length and not slot.in_use]
+        for slot in idle:
+            self._evict(slot)
+        return bool(idle)
+
     def is_nearly_full(self, slot: Slot) -> bool:
         return slot.length + min(SHIFT_ROOM, self._context_size // 8) >= self._context_size
 
@@ -288,11 +289,3 @@ class PrefixCache:
             cut(self.slots, slot, length)
         else:
             self._clear(slot)
-
-    def _check(self, model: Model, name: str, *, wanted: bool) -> None:
-        if wanted:
-            raise ConfigError(
-                f"The option {name} moves cached tokens to other positions, which {model.path} ({model.description}) "
-                f"does not allow; remove {name}.",
-                param="options",
-            )

@@ -6,27 +6,41 @@ Owns these changes of the cache, and the copy of what others share before it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from localai_flask.backends.llama_cpp.cache.branches import Slot, cut
 from localai_flask.backends.llama_cpp.cache.prefixes import Start
 from localai_flask.backends.llama_cpp.cache.shifting import Move, find_moves
 from localai_flask.backends.llama_cpp.cache.states import States
 from localai_flask.backends.llama_cpp.model.library import lib
+from localai_flask.backends.llama_cpp.model.model import Model
+from localai_flask.backends.llama_cpp.options.options import EngineOptions
 from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
+from localai_flask.errors import ConfigError
 
 
 class Mover:
-    """Moves the tokens of one cache, of which chunks of `reuse` tokens or more are worth it; 0: none are."""
+    """Moves the tokens of one cache, where the model allows it, in chunks of at least `cache_reuse` tokens."""
 
     def __init__(
-        self, slots: list[Slot], memory: Any, states: States, make_room: Callable[[int], None], reuse: int
+        self,
+        slots: list[Slot],
+        states: States,
+        make_room: Callable[[int], None],
+        model: Model,
+        options: EngineOptions,
+        *,
+        must_reuse: bool = False,
     ) -> None:
+        """`must_reuse` means that `cache_reuse` is asked for; raise `ConfigError` for what the model cannot do."""
         self._slots = slots
-        self._memory = memory
         self._states = states
         self._make_room = make_room
-        self._reuse = reuse
+        self._memory = model.memory
+        can_shift = bool(self._memory and not model.cannot_roll_back and lib.llama_memory_can_shift(self._memory))
+        self._reuse = options.cache_reuse if can_shift else 0
+        if not can_shift and self._memory:
+            _check(model, "context_shift", wanted=options.context_shift)
+            _check(model, "cache_reuse", wanted=must_reuse and options.cache_reuse > 0)
 
     def find(self, start: Start, wanted: Tokens) -> list[Move]:
         """Find the chunks of an idle or stored branch that can be moved up behind the prefix."""
@@ -79,3 +93,12 @@ class Mover:
         if not self._states.write(slot.id, state):
             raise RuntimeError(f"the cache has no room for a copy of {held} tokens that are to be shifted")
         slot.length = held
+
+
+def _check(model: Model, name: str, *, wanted: bool) -> None:
+    if wanted:
+        raise ConfigError(
+            f"The option {name} moves cached tokens to other positions, which {model.path} ({model.description}) "
+            f"does not allow; remove {name}.",
+            param="options",
+        )

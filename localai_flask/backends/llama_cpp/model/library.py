@@ -72,6 +72,14 @@ def _levels(verbosity: int) -> dict[int, int]:
     return {level: _LEVELS.get(level, logging.INFO) for level, least in _VERBOSITY.items() if verbosity >= least}
 
 
+NO_CELLS = 1
+"""What `llama_decode` returns if it finds no room in the cache, which it leaves as it was."""
+
+
+class NoCells(Exception):
+    """There is no room in the cache for the tokens of a batch; fewer may fit, or these when others are gone."""
+
+
 def ggml(name: str, result: Any, *arguments: Any) -> Any:
     """Bind a function of ggml, which the package has loaded and does not bind; raise `AttributeError` if it is not in.
 

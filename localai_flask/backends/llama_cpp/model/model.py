@@ -25,7 +25,7 @@ from localai_flask.backends.llama_cpp.model.context import (
     metadata,
     uses_gpu,
 )
-from localai_flask.backends.llama_cpp.model.library import LogCapture, lib, spin_switch
+from localai_flask.backends.llama_cpp.model.library import NO_CELLS, LogCapture, NoCells, lib, spin_switch
 from localai_flask.backends.llama_cpp.model.vocabulary import Vocabulary
 from localai_flask.backends.llama_cpp.model.weights import is_out_of_memory, load_weights
 from localai_flask.backends.llama_cpp.options.options import EngineOptions
@@ -92,7 +92,7 @@ class Model:
         self.context = self.handle = None
 
     def decode(self, batch: Batch, *, with_prompt: bool) -> None:
-        """Compute a batch; raise `RuntimeError` if the library cannot, which leaves the cache undefined."""
+        """Compute a batch; raise `NoCells` if it does not fit, or `RuntimeError`, which leaves the cache undefined."""
         wait = self._wait
         if wait is None or spin_switch is None:
             self._compute(batch, self.threads_batch if with_prompt else self.threads)
@@ -127,6 +127,8 @@ class Model:
             self._threads_set = threads
         code = lib.llama_decode(self.context, batch.struct)
         lib.llama_synchronize(self.context)  # a GPU has only been told what to do, and time is measured here
+        if code == NO_CELLS:
+            raise NoCells(f"the cache has no room for {batch.size} tokens")
         if code != 0:
             raise RuntimeError(f"llama_decode failed with code {code} on {batch.size} tokens: {self.capture.cause()}")
 

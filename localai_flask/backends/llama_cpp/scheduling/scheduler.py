@@ -60,6 +60,8 @@ class Scheduler:
         self._n_batch = n_batch
         self._n_outputs = n_outputs
         self._joins = joins
+        self._most: int | None = None
+        """The most prompt tokens of a step while the cache has no room for more; None: as many as the pace allows."""
         self._is_under_way = False
         """Whether something of those that run has been computed."""
 
@@ -75,7 +77,7 @@ class Scheduler:
     @property
     def is_lone(self) -> bool:
         """Whether one sequence runs that had nothing beside it from its beginning on."""
-        return self.running == 1 and self._all()[0].alone
+        return self.running == 1 and self._most is None and self._all()[0].alone
 
     def find(self, job_id: int) -> Sequence | None:
         return next((sequence for sequence in self._all() if sequence.job.id == job_id), None)
@@ -118,6 +120,7 @@ class Scheduler:
         left = sum(sequence.left for sequence in self.prefilling)
         whole = sum(len(sequence.prompt) - sequence.job.num_cached for sequence in self.prefilling)
         room = min(self._pace.budget(len(shares), left, whole), self._n_batch - batch.size)
+        room = room if self._most is None else min(room, self._most)
         return shares, self._plan_prompts(batch, room, outputs + 1)
 
     def _plan_streams(self, batch: Batch, outputs: int) -> list[Share]:
@@ -160,6 +163,22 @@ class Scheduler:
             spare -= len(tokens)
             outputs -= len(tokens) if wants_all else 0
         return chunks
+
+    def narrow(self, batch: Batch) -> bool:
+        """Plan fewer prompt tokens after a batch that did not fit; return whether that is possible."""
+        prompt_tokens = batch.size - len(self.decoding)
+        if not self.prefilling or prompt_tokens <= 1:
+            return False
+        self._most = prompt_tokens // 2
+        return True
+
+    def widen(self) -> None:
+        """Plan as many prompt tokens again as the pace allows."""
+        self._most = None
+
+    def newest(self) -> Sequence:
+        """Return what runs that was started last."""
+        return self._all()[-1]
 
     def commit(self, chunk: Chunk) -> bool:
         """Record that a chunk was computed; return whether it was the prompt's last, to be sampled from."""
