@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import re
+from typing import Any
 
 import numpy as np
 import pytest
 
+from localai_flask.backends.llama_cpp.speculation import ngrams
 from localai_flask.backends.llama_cpp.speculation.ngrams import HistoryLookup, PoolLookup
 from localai_flask.generation import Constraint, Delta, Finished, FinishReason, ThinkingBudget
 from tests.support import gguf_models as models
@@ -194,3 +196,43 @@ def test_a_pool_is_common_to_all_sequences(open_engine):
     assert second.output_tokens == first.output_tokens
     assert engine.end(second).timings.accepted_tokens > engine.end(first).timings.accepted_tokens
     assert PoolLookup(2, 9, 1).most == 9
+
+
+class Told:
+    """A sequence of which nothing is known but its tokens."""
+
+    def __init__(self, tokens: list[int]):
+        self.tokens, self.draft = np.array(tokens, np.int32), []
+
+    def known_tokens(self) -> np.ndarray:
+        return self.tokens
+
+
+def propose(pool: PoolLookup, sequence: Any, count: int = 3) -> list[int]:
+    pool.propose({sequence: count})
+    return sequence.draft
+
+
+def test_the_pool_forgets_the_oldest_half_at_once(monkeypatch):
+    monkeypatch.setattr(ngrams, "MOST_ENTRIES", 64)
+    pool = PoolLookup(2, 9, 1)
+    propose(pool, Told([1, 2, 3, 4, 5]))
+    assert propose(pool, Told([1, 2])) == [3, 4, 5]
+    propose(pool, Told(list(range(100, 140))))
+    assert propose(pool, Told([1, 2])) == [3, 4, 5]
+    propose(pool, Told(list(range(200, 240))))
+    assert propose(pool, Told([1, 2])) == []
+    assert propose(pool, Told([210, 211])) == [212, 213, 214]
+    assert len(pool._young) + len(pool._old) <= 64
+
+
+def test_the_pool_learns_a_long_prompt_in_parts(monkeypatch):
+    monkeypatch.setattr(ngrams, "MOST_LEARNED", 10)
+    pool = PoolLookup(2, 9, 1)
+    long = Told(list(range(30)))
+    propose(pool, long)
+    assert propose(pool, Told([5, 6])) == [7, 8, 9]
+    assert propose(pool, Told([20, 21])) == []
+    propose(pool, long)
+    propose(pool, long)
+    assert propose(pool, Told([20, 21])) == [22, 23, 24]

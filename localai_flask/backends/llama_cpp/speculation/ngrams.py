@@ -5,6 +5,7 @@ Knows arrays of tokens only. The names are those that llama.cpp gives its ways o
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -17,6 +18,8 @@ from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
 MOST_VALUES = 4
 """How many of the latest continuations of an n-gram are counted."""
 MOST_ENTRIES = 1 << 20
+MOST_LEARNED = 1024
+"""How many tokens of a prompt are learned in one step, which takes about as long as a token of a small model."""
 
 
 @dataclass(frozen=True)
@@ -75,30 +78,40 @@ class PoolLookup:
 
     def __init__(self, size_n: int, most: int, least: int):
         self.size_n, self.most, self.least = size_n, most, least
-        self._next: dict[tuple[int, ...], int] = {}
+        self._young: dict[bytes, int] = {}
+        self._old: dict[bytes, int] = {}
+        """What was learned before the young ones, and goes when these are as many as may be."""
         self._learned: WeakKeyDictionary[Sequence, int] = WeakKeyDictionary()
 
     def propose(self, wanted: dict[Sequence, int]) -> None:
         """Set the guesses of the sequences, for each no more than `wanted` says."""
         for sequence, count in wanted.items():
-            history = [*sequence.job.prompt_tokens, *sequence.job.output_tokens]
+            history = sequence.known_tokens()
             self._learn(sequence, history)
             sequence.draft = self._guess(history[-self.size_n :], count)
 
-    def _learn(self, sequence: Sequence, history: list[int]) -> None:
-        size = self.size_n
-        for index in range(max(self._learned.get(sequence, 0), size), len(history)):
-            self._next[tuple(history[index - size : index])] = history[index]
-        self._learned[sequence] = len(history)
-        while len(self._next) > MOST_ENTRIES:
-            del self._next[next(iter(self._next))]
+    def _learn(self, sequence: Sequence, history: Tokens) -> None:
+        """Learn what followed in a sequence since the last time, a part of a long prompt in each step."""
+        size, width = self.size_n, self.size_n * history.itemsize
+        begin = max(self._learned.get(sequence, 0), size)
+        end = min(len(history), begin + MOST_LEARNED)
+        tokens = history[begin - size : end]
+        raw, following = tokens.tobytes(), tokens[size:].tolist()
+        offsets = range(0, len(following) * history.itemsize, history.itemsize)
+        self._young.update((raw[at : at + width], token) for at, token in zip(offsets, following, strict=True))
+        self._learned[sequence] = end
+        if len(self._young) > MOST_ENTRIES // 2:
+            self._old, self._young = self._young, {}
 
-    def _guess(self, last: list[int], count: int) -> list[int]:
-        tokens = list(last)
-        while len(tokens) < len(last) + count:
-            token = self._next.get(tuple(tokens[-self.size_n :]))
+    def _guess(self, last: Tokens, count: int) -> list[int]:
+        draft: list[int] = []
+        tokens = last.tobytes()
+        while len(draft) < count:
+            token = self._young.get(tokens)
+            if token is None:
+                token = self._old.get(tokens)
             if token is None:
                 break
-            tokens.append(token)
-        draft = tokens[len(last) :]
+            draft.append(token)
+            tokens = tokens[last.itemsize :] + token.to_bytes(last.itemsize, sys.byteorder)
         return draft if len(draft) >= min(self.least, count) else []
