@@ -11,6 +11,7 @@ import pytest
 
 from localai_flask import errors
 from localai_flask.api.answer.errors import CODES
+from localai_flask.backends.environments import tool_run
 from localai_flask.errors import ApiError
 from localai_flask.gallery import errors as gallery_errors
 from localai_flask.gotemplate import errors as template_errors
@@ -64,7 +65,7 @@ def test_troubleshooting_quotes_what_the_server_says() -> None:
 
 def test_troubleshooting_has_every_code() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text()
-    modules = (errors, gallery_errors, template_errors)
+    modules = (errors, gallery_errors, template_errors, tool_run)
     named = [each for module in modules for each in vars(module).values()]
     kinds = [kind for kind in named if isinstance(kind, type) and issubclass(kind, ApiError)]
     assert len(kinds) > 25
@@ -75,6 +76,7 @@ def test_troubleshooting_has_every_code() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_variables_are_settings(page: Path) -> None:
-    known = {URL, *(env_name(field) for field in dataclasses.fields(Settings))}
+    fields = dataclasses.fields(Settings)
+    known = {URL, *map(env_name, fields), *(field.metadata["also"] for field in fields)}
     named = set(re.findall(r"\b(?:LOCALAI|LLAMACPP)_[A-Z_0-9]+", page.read_text()))
     assert named - known == set()
