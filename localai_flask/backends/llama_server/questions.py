@@ -6,8 +6,8 @@ import array
 from typing import Any
 
 from localai_flask.backends.embedding import InputTooLong
-from localai_flask.backends.llama_server.http_thread import HttpThread
 from localai_flask.backends.llama_server.tokens import Tokens
+from localai_flask.backends.over_http.http_thread import HttpThread
 from localai_flask.generation import Prompt
 from localai_flask.inquiry import (
     ALL_IT_TAKES,

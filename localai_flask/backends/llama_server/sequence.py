@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
 
 from localai_flask.backends.base import Job
 from localai_flask.backends.llama_server.completion import Chunk
@@ -27,8 +30,9 @@ class Sequence:
     has_started: bool = False
     begun: float = field(default_factory=time.monotonic)
 
-    def take(self, chunk: Chunk) -> list[Reply]:
+    def take(self, event: Any) -> list[Reply]:
         """Take an event; the last of the replies is `Finished` if the answer has ended."""
+        chunk = msgspec.convert(event, Chunk, strict=False)
         replies = self._news(chunk)
         if chunk.stop:
             return replies + self._end(chunk)
@@ -42,6 +46,9 @@ class Sequence:
         if reason is not None:
             replies.append(self.output.finished(reason))
         return replies
+
+    def close(self) -> list[Reply]:
+        return []
 
     def _news(self, chunk: Chunk) -> list[Reply]:
         """Report that the program has begun, and how much of the prompt is done."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from localai_flask.backends.llama_server.http_thread import HttpThread
+from localai_flask.backends.over_http.http_thread import HttpThread
 from localai_flask.generation import Prompt
 from localai_flask.inquiry import Tokenized
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx2
 
-from localai_flask.backends.llama_server.http_thread import Refused
+from localai_flask.backends.over_http.http_thread import Refused
 from localai_flask.errors import ApiError, ContextOverflow, InvalidRequest, Overloaded, TooManyRequests, Unavailable
 
 SAID = 300
