@@ -99,6 +99,11 @@ _OURS = {
         checks="localai_flask.backends.rwkv.key_checks",
         environment="rwkv",
     ),
+    "cloud-proxy": Entry(
+        "localai_flask.backends.cloud_proxy.engine",
+        "CloudProxyBackend",
+        checks="localai_flask.backends.cloud_proxy.key_checks",
+    ),
     **{
         f"exllama{number}": Entry(
             "localai_flask.backends.exllama.engine",

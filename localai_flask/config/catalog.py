@@ -188,6 +188,8 @@ def loaded_from(config: ModelConfig) -> list[Path]:
 
     None where files are fetched: they come after the model was asked for, and their sums are what they are.
     """
+    if engines.facts(config.backend).files == "elsewhere":
+        return []
     names = [config.parameters.model, config.lora_adapter, *config.lora_adapters, config.draft_model]
     if config.alias or config.download_files:
         return []

@@ -30,6 +30,7 @@ NAMES = {
         Name("llama-cpp"),
     ),
     **dict.fromkeys(("ik-llama", "ik_llama"), Name("ik-llama-cpp")),
+    **dict.fromkeys(("openai", "remote", "localai-proxy"), Name("cloud-proxy")),
     **dict.fromkeys(
         ("huggingface-embeddings", "sentencetransformers", "sentence-transformers", "bert-embeddings", "bert"),
         Name("transformers", "SentenceTransformer", gguf="llama-cpp"),
@@ -79,7 +80,6 @@ ELSEWHERE = {
     "ds4": "is not part of this version; use a GGUF file of the model with `backend: llama-cpp`",
     "tinygrad": "is not part of this version; use `backend: transformers`",
     "petals": "shares models with strangers' machines, which this server does not do; use `backend: transformers`",
-    "cloud-proxy": "hands requests on to a provider; clients can ask that directly",
     "langchain-huggingface": "asks Hugging Face's own servers, which clients can do directly",
     "huggingface": "asks Hugging Face's own servers; for a model of theirs that runs here, use `backend: transformers`",
     "privacy-filter": "marks personal data in texts, which this server does not do",

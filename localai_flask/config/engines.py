@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Files = Literal["gguf", "folder", "pth", "other"]
-"""What a model is: a GGUF file, a folder of Hugging Face's kind, RWKV's checkpoint, or what nothing here can read."""
+Files = Literal["gguf", "folder", "pth", "other", "elsewhere"]
+"""What a model is: a GGUF file, a folder of Hugging Face's kind, RWKV's checkpoint, not read here, or not here."""
 COMPACT_BYTES, TORCH_BYTES = 128 << 20, 512 << 20
 """What a worker takes without a model: one of compiled code, and one that imports torch."""
 WRITES = frozenset({"generate", "constrain", "end_thinking"})
@@ -34,6 +34,7 @@ ENGINES = {
     "llama-server": PROGRAM,
     "ik-llama-cpp": PROGRAM,
     "turboquant": PROGRAM,
+    "cloud-proxy": EngineFacts("elsewhere", frozenset({"generate", "constrain"}), does_one_thing=True),
     "transformers": EngineFacts("folder", process_bytes=TORCH_BYTES),
     "gptq": EngineFacts("folder", process_bytes=TORCH_BYTES),
     "openvino": EngineFacts("folder", frozenset({"generate", "constrain"})),

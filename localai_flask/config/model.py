@@ -110,6 +110,21 @@ class DownloadFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     sha256: str = ""
 
 
+class ProxyOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`proxy:` a server elsewhere that answers for a model, and where its key is found, which stands in no YAML."""
+
+    upstream_url: str = ""
+    upstream_model: str = ""
+    """The model's name there, if it is another than `parameters.model` and this one's."""
+    provider: str = ""
+    mode: str = ""
+    api_key_env: str = ""
+    """The environment variable that has the key."""
+    api_key_file: str = ""
+    request_timeout_seconds: NotBelowZero = 0
+    """How long the server may say nothing; 0: five minutes."""
+
+
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What decides how a model is loaded, and all that an engine knows of its YAML."""
 
@@ -175,6 +190,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """How many images and the like a prompt may have, by their kind."""
     engine_args: dict[str, Any] = {}
     """Arguments for the engine's library under its own names."""
+    proxy: ProxyOptions = ProxyOptions()
     replicas: Positive = 1
     download_files: tuple[DownloadFile, ...] = ()
     trust_pickles: bool = False

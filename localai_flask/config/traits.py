@@ -65,7 +65,7 @@ def read_header(path: Path) -> Header | None:
 
 def context_length(config: EngineConfig) -> int | None:
     """Return how many tokens one request may have; None if nothing says."""
-    if not config.parameters.model:
+    if not config.parameters.model or facts(config.backend).files == "elsewhere":
         return _as_wanted(config)
     if facts(config.backend).files == "folder":
         return _text_limit(config, read_snapshot(config.model_path))
@@ -91,6 +91,8 @@ def capabilities(config: EngineConfig) -> frozenset[str]:
     if engine.files == "folder":
         alone = {"score"} if ranks_documents(config) else {"embed"} if makes_vectors(config) else engine.abilities
         return frozenset(alone) | {"tokenize"}
+    if engine.files == "elsewhere":
+        return frozenset({"score"} if config.reranking else {"embed"} if config.embeddings else engine.abilities)
     if engine.files in ("other", "pth"):
         return engine.abilities | {"tokenize"}
     header = read_header(config.model_path) or Header()

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import httpx2
 
-from localai_flask.backends.llama_server import bound
 from localai_flask.backends.over_http.http_thread import HttpThread, Refused
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import file_bytes

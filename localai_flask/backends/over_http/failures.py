@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 
 from localai_flask.backends.over_http.http_thread import Refused
-from localai_flask.errors import ApiError, ContextOverflow, InvalidRequest, Overloaded, TooManyRequests, Unavailable
+from localai_flask.errors import ApiError, ContextOverflow, InvalidRequest, Overloaded, Unavailable
 
 SAID = 300
 """How many characters of what a server says become part of an error."""
@@ -29,9 +29,7 @@ def _refusal(error: Refused, server: str, limit: int, trained: int) -> ApiError:
     if error.details.get("type") == "exceed_context_size_error":
         asked = int(error.details.get("n_prompt_tokens") or limit)
         return ContextOverflow(asked, int(error.details.get("n_ctx") or limit), trained=trained)
-    if error.status == 429:
-        return TooManyRequests(f"{server} takes no more requests now: {said}.", retry_after=error.retry_after)
-    if error.status == 503:
+    if error.status in (429, 503):
         return Overloaded(f"{server} has no room for the request now: {said}.", retry_after=error.retry_after or 1.0)
     if error.status in (400, 413, 422):
         return InvalidRequest(f"{server} refuses the request: {said}.")

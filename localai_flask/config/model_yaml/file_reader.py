@@ -18,7 +18,7 @@ from localai_flask.errors import ConfigError
 
 GALLERY_KEYS = frozenset({"config_file", "overrides", "files"})
 """What stands in the entries of LocalAI's galleries, and not in the YAML of a model."""
-NEEDS_NO_MODEL = frozenset({"echo"})
+NEEDS_NO_MODEL = frozenset({"echo", "cloud-proxy"})
 
 
 class Broken(NamedTuple):

@@ -76,7 +76,7 @@ KEY_FATES: dict[str, Fate] = {
     **_refused(ANSWERS, "is not supported; use the option pooling_type", "parameters.pooling",
                "parameters.pooling_half_life_tokens", neutral=("backend",)),
     **_refused(ANSWERS, "is not supported; use `xml_format_preset` or `response_regex`", "function.xml_format"),
-    **_refused(ANSWERS, "is not supported, so another model would answer; remove it", "router", "proxy"),
+    **_refused(ANSWERS, "is not supported, so another model would answer; remove it", "router"),
     **_refused(SAFETY, "is not supported, so personal data would not be filtered; remove it", "pii", "mitm"),
 }  # fmt: skip
 """Keys by their general path. A key below one of these shares its fate."""

@@ -27,8 +27,8 @@ from localai_flask.gallery.sources.offer import RemoteFile
 from localai_flask.gallery.transport.remote import shown
 from localai_flask.settings import Settings
 
-TRUST = ("trust_pickles", "trust_remote_code")
-"""Keys that let code of the model run."""
+TRUST = ("trust_pickles", "trust_remote_code", "proxy")
+"""Keys that let code of the model run, or send what is asked elsewhere, with a key of this machine."""
 
 
 class Plan(NamedTuple):

@@ -1,0 +1,1 @@
+"""Models of any server elsewhere that speaks OpenAI's API: its texts, chats, vectors and rerankings."""

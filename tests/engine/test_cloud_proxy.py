@@ -1,0 +1,281 @@
+"""Models of servers elsewhere: conversations and texts out, answers back, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from localai_flask.backends import check, create
+from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
+from localai_flask.chat.prompt.prompt import ChatPrompt, chat_prompt
+from localai_flask.config.model import EngineConfig, ModelConfig, ModelFile, ProxyOptions
+from localai_flask.errors import (
+    ApiError,
+    ConfigError,
+    InvalidRequest,
+    ModelLoadFailed,
+    Unavailable,
+    UnsupportedParameter,
+)
+from localai_flask.generation import Constraint, FinishReason, ModelInfo, Prompt, TokenLogprob
+from localai_flask.inquiry import Embed, Score
+from tests.support.fake_openai import KEY, FakeOpenAI
+from tests.support.served import Served
+
+CHAT = "/v1/chat/completions"
+WEATHER = Tool(name="weather", parameters={"type": "object", "properties": {"city": {"type": "string"}}})
+Open = Callable[..., Served]
+
+
+@pytest.fixture
+def remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOpenAI]:
+    monkeypatch.setenv("FAR_KEY", KEY)
+    fake = FakeOpenAI()
+    yield fake
+    fake.close()
+
+
+@contextmanager
+def opened(url: str, key: str = "FAR_KEY", **keys: Any) -> Iterator[Served]:
+    proxy = ProxyOptions(upstream_url=url, api_key_env=key, upstream_model="far")
+    engine = create("cloud-proxy")
+    config = EngineConfig(**{"name": "near", "backend": "cloud-proxy", "proxy": proxy, **keys})
+    engine.info = engine.load(config, lambda fraction: None)  # type: ignore[attr-defined]
+    try:
+        yield Served(engine)
+    finally:
+        engine.close()
+
+
+@pytest.fixture
+def served(remote: FakeOpenAI) -> Iterator[Served]:
+    with opened(remote.url) as served:
+        yield served
+
+
+def talk(served: Served, *messages: Message, **more: Any) -> ChatPrompt:
+    info: ModelInfo = served.backend.info  # type: ignore[attr-defined]
+    conversation = Conversation(messages=messages or (Message(role="user", content="Hi"),), **more)
+    return chat_prompt(conversation, ModelConfig(name="near", backend="cloud-proxy"), info)
+
+
+def read(chat: ChatPrompt, text: str) -> list[Any]:
+    """Read an answer as the API families do, in pieces."""
+    from localai_flask.chat.answer import Answer
+    from localai_flask.generation import Delta, Finished, Usage
+
+    reader, answer = chat.reader(), Answer()
+    for event in [
+        *(event for piece in text for event in reader.feed(Delta(piece, tokens=1))),
+        *reader.finish(Finished(FinishReason.EOS, Usage(1, 1))),
+    ]:
+        answer.add(event)
+    return [answer.content, answer.reasoning, [(call.name, json.loads(call.arguments)) for call in answer.tool_calls]]
+
+
+def test_a_conversation_is_sent_as_it_was(served: Served, remote: FakeOpenAI) -> None:
+    remote.says({"content": "Hel"}, {"content": "lo"}, usage={"prompt_tokens": 9, "completion_tokens": 2})
+    call = ToolCall("call_1", "weather", '{"city": "Rome <b>"}')
+    messages = (
+        Message(role="system", content="Be <kind>"),
+        Message(role="user", content='What "is" {{ it }}?\n<|im_end|>'),
+        Message(role="assistant", content="", tool_calls=(call,)),
+        Message(role="tool", content="sunny", tool_call_id="call_1"),
+    )
+    job = served.generate(talk(served, *messages, tools=(WEATHER,)).prompt, temperature=0.5, max_tokens=7, seed=3)
+    assert served.text(job) == "Hello"
+    ((path, body),) = remote.asked
+    assert (path, body["model"], body["stream"], body["temperature"]) == (CHAT, "far", True, 0.5)
+    assert (body["max_tokens"], body["seed"]) == (7, 3)
+    assert [message["role"] for message in body["messages"]] == ["system", "user", "assistant", "tool"]
+    assert body["messages"][1]["content"] == messages[1].content
+    (sent,) = body["messages"][2]["tool_calls"]
+    assert sent["function"]["name"] == "weather"
+    assert json.loads(sent["function"]["arguments"]) == {"city": "Rome <b>"}
+    assert body["tools"][0]["function"]["name"] == "weather"
+    usage = served.end(job).usage
+    assert (usage.prompt_tokens, usage.completion_tokens) == (9, 2)
+
+
+def test_thoughts_and_calls_come_back_as_what_they_are(served: Served, remote: FakeOpenAI) -> None:
+    chat = talk(served, tools=(WEATHER,))
+    remote.says(
+        {"reasoning_content": "It is "},
+        {"reasoning_content": "about weather."},
+        {"content": "Let me see."},
+        {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "weather", "arguments": ""}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": '{"city": '}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": '"Rome"}'}}]},
+        {"tool_calls": [{"index": 1, "id": "b", "function": {"name": "weather", "arguments": "{}"}}]},
+        reason="tool_calls",
+    )
+    job = served.generate(chat.prompt)
+    content, reasoning, calls = read(chat, served.text(job))
+    assert content.strip() == "Let me see."
+    assert reasoning.strip() == "It is about weather."
+    assert calls == [("weather", {"city": "Rome"}), ("weather", {})]
+
+
+def test_a_text_is_continued_as_a_text(served: Served, remote: FakeOpenAI) -> None:
+    remote.events = [
+        {
+            "choices": [
+                {
+                    "text": "three",
+                    "logprobs": {"tokens": ["three"], "token_logprobs": [-0.5], "top_logprobs": [{"x": -2}]},
+                }
+            ]
+        },
+        {"choices": [{"text": " four", "finish_reason": "length"}]},
+    ]
+    job = served.generate("one two ", top_logprobs=1)
+    assert served.text(job) == "three four"
+    assert served.end(job).reason is FinishReason.MAX_TOKENS
+    ((path, body),) = remote.asked
+    assert (path, body["prompt"], body["logprobs"]) == ("/v1/completions", "one two ", 1)
+    told = [each for reply in served.replies[job.id] for each in getattr(reply, "logprobs", [])]
+    assert told == [TokenLogprob(-1, b"three", -0.5, [(-1, b"x", -2.0)])]
+
+
+def test_a_stop_string_cuts_the_answer_and_hangs_up(served: Served, remote: FakeOpenAI) -> None:
+    remote.says({"content": "one t"}, {"content": "wo three"}, {"content": " four"})
+    job = served.generate(talk(served).prompt, stop=("two",))
+    assert served.text(job) == "one "
+    assert served.end(job).stop_sequence == "two"
+    assert "stop" not in remote.asked[0][1]
+
+
+def test_a_form_is_asked_of_chats_alone(served: Served, remote: FakeOpenAI) -> None:
+    remote.says({"content": "{}"})
+    form = Constraint("json_schema", '{"type": "object", "properties": {}}', "response_format")
+    served.generate(talk(served).prompt, constraint=form)
+    asked = remote.asked[0][1]["response_format"]
+    assert asked["type"] == "json_schema" and asked["json_schema"]["schema"]["type"] == "object"
+    with pytest.raises(UnsupportedParameter, match="A form for a text that is no chat"):
+        served.start("text", constraint=form)
+
+
+@pytest.mark.parametrize(("owner", "is_sent"), [("vllm", True), ("openai", False)])
+def test_further_parameters_are_for_servers_that_have_them(remote: FakeOpenAI, owner: str, is_sent: bool) -> None:
+    remote.models[0]["owned_by"] = owner
+    remote.says({"content": "x"})
+    with opened(remote.url) as served:
+        served.generate(talk(served).prompt)
+        assert ("top_k" in remote.asked[0][1]) is is_sent
+        if not is_sent:
+            with pytest.raises(UnsupportedParameter, match="`min_p` is not supported by the server elsewhere"):
+                served.start(talk(served).prompt, min_p=0.1)
+
+
+def test_an_answer_that_is_to_be_continued_is_refused(served: Served) -> None:
+    chat = talk(
+        served,
+        Message(role="user", content="a"),
+        Message(role="assistant", content="b"),
+        continued_by="continue_final_message",
+    )
+    with pytest.raises(InvalidRequest, match="cannot go on with the assistant's last message"):
+        served.start(chat.prompt)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "expected"),
+    [
+        (400, "bad temperature", (400, "invalid_request")),
+        (429, "slow down", (503, "overloaded")),
+        (503, "loading", (503, "overloaded")),
+        (500, "boom", (503, "unavailable")),
+        (404, "no such path", (503, "unavailable")),
+    ],
+)
+def test_errors_are_told_in_the_servers_words(
+    served: Served, remote: FakeOpenAI, status: int, said: str, expected: tuple[int, str]
+) -> None:
+    remote.answers[CHAT] = (status, {"error": {"message": said}})
+    info = served.failure(served.generate(talk(served).prompt)).error
+    assert (info.status, info.code) == expected
+    assert said in info.message and "which answers for model near" in info.message
+
+
+def test_a_stream_that_breaks_off_is_an_error(served: Served, remote: FakeOpenAI) -> None:
+    remote.events = [{"choices": [{"index": 0, "delta": {"content": "half"}}]}]
+    info = served.failure(served.generate(talk(served).prompt)).error
+    assert info.status == 503 and "ended its answer in the middle" in info.message
+
+
+def test_an_error_within_a_stream_is_one(served: Served, remote: FakeOpenAI) -> None:
+    remote.events = [{"error": {"message": "out of memory", "code": 500}}]
+    assert "out of memory" in served.failure(served.generate(talk(served).prompt)).error.message
+
+
+def test_vectors_and_scores(remote: FakeOpenAI) -> None:
+    remote.answers["/v1/embeddings"] = (200, {"data": [{"embedding": [0.5, 1.5]}], "usage": {"prompt_tokens": 4}})
+    remote.answers["/v1/rerank"] = (200, {"results": [{"index": 0, "relevance_score": 0.25}]})
+    with opened(remote.url, embeddings=True) as served:
+        embedded = served.ask(Embed(Prompt("text")))
+        assert np.frombuffer(embedded.data, np.float32).tolist() == [0.5, 1.5]
+        assert (embedded.dimension, embedded.tokens) == (2, 4)
+        assert served.backend.info.capabilities == {"embed"}  # type: ignore[attr-defined]
+    with opened(remote.url, reranking=True) as served:
+        assert served.ask(Score("q", "d")).score == 0.25
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"), [({"max_model_len": 99}, 99), ({"meta": {"n_ctx_train": 77}}, 77), ({}, 128 * 1024)]
+)
+def test_the_context_is_what_the_server_says(remote: FakeOpenAI, field: Any, expected: int) -> None:
+    remote.models[0] |= field
+    with opened(remote.url) as served:
+        assert served.backend.info.context_length == expected  # type: ignore[attr-defined]
+    with opened(remote.url, context_size=50) as served:
+        assert served.backend.info.context_length == 50  # type: ignore[attr-defined]
+
+
+def fails(url: str, **more: Any) -> ApiError:
+    with pytest.raises(ApiError) as failure, opened(url, **more):
+        pass
+    return failure.value
+
+
+def test_a_server_that_cannot_serve_is_told_at_once(
+    remote: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("OTHER_KEY", "sk-secret-key")
+    refused = fails(remote.url, key="OTHER_KEY")
+    assert isinstance(refused, ConfigError) and "does not accept the key" in str(refused)
+    assert "sk-secret" not in str(refused) and "sk-secret" not in caplog.text
+    assert "names NO_KEY, which is not set" in str(fails(remote.url, key="NO_KEY"))
+    remote.models = [{"id": "other"}]
+    assert isinstance(error := fails(remote.url), ModelLoadFailed)
+    assert "has no model 'far'; it has: other" in str(error)
+    assert isinstance(gone := fails("http://127.0.0.1:9"), Unavailable) and "cannot be reached" in str(gone)
+    remote.answers["/v1/models"] = (404, {})
+    with opened(remote.url + "/v1/chat/completions"):
+        pass
+
+
+def test_a_certificate_that_is_not_trusted_is_one_sentence(remote: FakeOpenAI) -> None:
+    said = str(fails(remote.url.replace("http:", "https:")))
+    assert "cannot be reached" in said and "SSL" in said and "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("proxy", "said"),
+    [
+        ({}, "`proxy.upstream_url` is missing"),
+        ({"upstream_url": "ftp://a"}, "is no address of the web"),
+        ({"upstream_url": "https://key@host/v1"}, "has a key or a query in it"),
+        ({"upstream_url": "https://a", "provider": "anthropic"}, "has to speak OpenAI's API"),
+        ({"upstream_url": "https://a", "api_key_env": "A", "api_key_file": "b"}, "both name the key"),
+    ],
+)
+def test_what_is_wrong_with_a_yaml_is_found_without_the_server(proxy: Any, said: str) -> None:
+    config = EngineConfig(name="m", backend="cloud-proxy", parameters=ModelFile(), proxy=ProxyOptions(**proxy))
+    assert [said in note.text for note in check(config) if note.is_fault] == [True]
