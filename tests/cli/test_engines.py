@@ -39,7 +39,7 @@ def test_a_package_brings_an_engine(tmp_path: Path) -> None:
 
 def test_an_engine_that_is_not_there_is_named_with_those_that_are() -> None:
     with pytest.raises(
-        ConfigError, match=r"there is no backend 'parrot'; choose one of: echo, .*llama-cpp, .*transformers"
+        ConfigError, match=r"there is no backend 'parrot'; choose one of: .*echo, .*llama-cpp, .*transformers"
     ):
         backends.create("parrot")
 
