@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from concurrent.futures import Future
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
+from localai_flask.backends.grammars.compile_thread import CompileThread, both
 from localai_flask.backends.grammars.compiler import Grammars
 from localai_flask.backends.llama_cpp.cache.kv_cache import PrefixCache
 from localai_flask.backends.llama_cpp.inquiries import Inquiries
@@ -45,7 +47,8 @@ from localai_flask.generation import (
 from localai_flask.inquiry import Fact
 from localai_flask.settings import Settings
 
-HUGE_TEXT = 1 << 20
+LONG_TEXT, HUGE_TEXT = 1 << 14, 1 << 20
+"""Characters that another thread tokenizes, as that takes 20 ms here, and that are not tokenized if they cannot fit."""
 GIVEN_UP = (
     "repacked weights, which make prompts faster: loading with them was killed by a fault of the engine's code; "
     "`localai-flask doctor` tries the engine and names the command to build it anew"
@@ -94,6 +97,7 @@ class LlamaCppBackend(Backend):
             joins=options.cont_batching,
         )
         self._batch = Batch(model.n_batch)
+        self._tokenizing = CompileThread("tokenizer")
         self._unannounced: list[Event] = []
         if model.generates:
             self._grammars = Grammars(model.vocabulary, make_tokenizer(model.vocabulary))
@@ -124,7 +128,8 @@ class LlamaCppBackend(Backend):
         limit, trained = self.model.context_size, self.model.trained_context
         if self._is_hopeless(job.prompt):
             raise PromptTooLong(len(job.prompt.text), limit, trained)
-        job.prompt_tokens = self.model.vocabulary.encode(job.prompt)
+        if not job.prompt_tokens:  # a long text is tokenized ahead
+            self._tokenize(job)
         if len(job.prompt_tokens) >= limit:  # one token at least has to fit behind it
             raise ContextOverflow(len(job.prompt_tokens), limit, trained=trained)
         shown = self.model.vocabulary.preserved(job.sampling.preserved)
@@ -137,7 +142,11 @@ class LlamaCppBackend(Backend):
 
     def compile_ahead(self, job: Job) -> Future[Any] | None:
         constraint = job.sampling.constraint
-        return None if constraint is None else self._grammars.compile(constraint)
+        compiled = None if constraint is None else self._grammars.compile(constraint)
+        if len(job.prompt.text) < LONG_TEXT or self._is_hopeless(job.prompt):
+            return compiled
+        tokenized = self._tokenizing.submit(functools.partial(self._tokenize, job))
+        return tokenized if compiled is None else both(tokenized, compiled)
 
     @property
     def room(self) -> int:
@@ -215,6 +224,7 @@ class LlamaCppBackend(Backend):
     def close(self) -> None:
         for sequence in [*self.scheduler.decoding, *self.scheduler.prefilling]:
             self.scheduler.remove(sequence)
+        self._tokenizing.drain()
         self.inquiries.close()
         if self._speculator is not None:
             self._speculator.close()
@@ -234,6 +244,9 @@ class LlamaCppBackend(Backend):
         """
         size = len(prompt.text)
         return size > HUGE_TEXT and size > self.model.context_size * self.model.vocabulary.longest
+
+    def _tokenize(self, job: Job) -> None:
+        job.prompt_tokens = self.model.vocabulary.encode(job.prompt)
 
     def _make_sampler(self, sequence: Sequence) -> Sampler:
         job, model = sequence.job, self.model
