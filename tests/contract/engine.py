@@ -47,6 +47,8 @@ class Engine:
     """Whether it computes no probabilities: it takes every field, but nothing changes what it says."""
     need: Callable[[], object] | None = None
     """Skips the tests if something is not here that no environment brings."""
+    has_alternatives: bool = True
+    """Whether log-probabilities come with those of tokens that were not chosen."""
     own_answers: str = ""
     """The module of `tests.contract.own_answers`, if it has another name."""
     chat_prompt: str = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"

@@ -13,9 +13,16 @@ TOP = 5
 ROUNDING = 1e-3
 
 
+def need_alternatives(subject: Subject, top: int) -> None:
+    """Skip the test if the engine cannot tell so many."""
+    subject.need_writing("top_logprobs")
+    if top and not subject.engine.has_alternatives:
+        pytest.skip(f"{subject.engine.name} knows the log-probabilities of chosen tokens only")
+
+
 def ask(subject: Subject, top: int = TOP, **fields: Any) -> tuple[Any, Any]:
     """Return an answer of a chat, and the log-probabilities of its tokens."""
-    subject.need_writing("top_logprobs")
+    need_alternatives(subject, top)
     answer = subject.client.chat.completions.create(
         model=subject.need(WRITER),
         messages=[{"role": "user", "content": PROMPTS[0]}],
@@ -25,6 +32,13 @@ def ask(subject: Subject, top: int = TOP, **fields: Any) -> tuple[Any, Any]:
         **{"temperature": 0, **fields},
     )
     return answer, answer.choices[0].logprobs.content
+
+
+def test_what_an_engine_does_not_know_is_refused_by_name(subject: Subject) -> None:
+    subject.need_writing("top_logprobs")
+    if subject.engine.has_alternatives:
+        pytest.skip(f"{subject.engine.name} knows all log-probabilities")
+    assert "log-probabilities of the chosen tokens only" in subject.refusal(logprobs=2)["message"]
 
 
 def test_each_token_has_as_many_as_asked(subject: Subject) -> None:
@@ -66,7 +80,7 @@ def test_none_are_asked_for(subject: Subject) -> None:
 
 def test_leads_are_the_librarys(subject: Subject) -> None:
     """The difference of two log-probabilities is that of their logits."""
-    subject.need_writing("top_logprobs")
+    need_alternatives(subject, 2)
     own = subject.own_writing()[PROMPTS[0]]
     logprobs = subject.complete(PROMPTS[0], logprobs=2).choices[0].logprobs
     assert logprobs.tokens == own["pieces"]

@@ -33,6 +33,9 @@ from localai_flask.errors import ApiError, ContextOverflow
 from localai_flask.generation import Failed, Finished, FinishReason, ModelInfo, Prompt, Reply, Started, TokenLogprob
 from localai_flask.inquiry import Detokenize, Detokenized, Fact, Tokenize, Tokenized
 
+YIELD_S = 1e-4
+"""How long a step lets go of the interpreter's lock, which the library holds: what was made could not leave else."""
+
 
 @dataclass(eq=False)
 class Sequence:
@@ -133,6 +136,7 @@ class OpenVinoBackend(Backend):
         self._has_cancelled = False
         if self.pipeline.has_non_finished_requests():
             self.pipeline.step()
+            time.sleep(YIELD_S)
         events: list[Event] = []
         for sequence in list(self.running.values()):
             events += [(sequence.job.id, reply) for reply in self._collect(sequence)]
