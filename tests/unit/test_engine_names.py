@@ -1,23 +1,29 @@
 """What names of engines in YAML mean, and which engine a model's files choose; `python -m tests.unit.test_engine_names`
-writes the table of names of docs/engines.md anew."""
+writes the tables of docs/engines.md anew."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec import structs
 
 from localai_flask import backends
+from localai_flask.backends.notes import FILLED_IN, NO_EFFECT, OF_THE_POOL
 from localai_flask.config.engine_choice import choose_engine
 from localai_flask.config.engine_names import ELSEWHERE, NAMES, Name, meant_by
+from localai_flask.config.engines import ENGINES
+from localai_flask.config.model import EngineConfig
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError
 from localai_flask.settings import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
-TABLE = re.compile(r"(?<=<!-- names -->\n).*?(?=<!-- end of names -->)", re.DOTALL)
+SAMPLES: dict[type, Any] = {bool: True, int: 7, float: 0.5, str: "x", tuple: ("x",), dict: {"x": 1}, type(None): 7}
+"""A value for each key, by what its default is, that asks for something."""
 
 
 def means(name: Name) -> str:
@@ -38,10 +44,37 @@ def table() -> str:
     return "\n".join(["| `backend:` | runs with |", "|---|---|", *lines, ""])
 
 
-def test_the_table_of_names_is_current() -> None:
-    found = TABLE.search(PAGE.read_text())
+def keys_read(engine: str) -> list[str]:
+    """Return the keys of YAML of which an engine does not say that it does not read them."""
+    found, plain = [], EngineConfig(name="m", backend=engine)
+    for key in sorted(set(EngineConfig.__struct_fields__) - OF_THE_POOL - FILLED_IN):
+        asked = structs.replace(plain, **{key: SAMPLES[type(getattr(plain, key))]})
+        said = [note.text for note in backends.check(asked) if note.path == (key,)]
+        if not any("is not read by" in text or NO_EFFECT in text for text in said):
+            found.append(key)
+    return found
+
+
+def table_of_keys() -> str:
+    rows: dict[str, list[str]] = {}
+    for engine in sorted(set(ENGINES) - {"echo"}):
+        rows.setdefault(", ".join(f"`{key}`" for key in keys_read(engine)), []).append(f"`{engine}`")
+    lines = [f"| {', '.join(engines)} | {keys} |" for keys, engines in rows.items()]
+    return "\n".join(["| engine | keys |", "|---|---|", *lines, ""])
+
+
+TABLES = {"names": table, "keys": table_of_keys}
+
+
+def between(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_tables_are_current(name: str) -> None:
+    found = between(name).search(PAGE.read_text())
     assert found is not None
-    assert found.group() == table(), "run: python -m tests.unit.test_engine_names"
+    assert found.group() == TABLES[name](), "run: python -m tests.unit.test_engine_names"
 
 
 def test_every_name_leads_to_an_engine_or_to_advice() -> None:
@@ -107,4 +140,5 @@ def test_a_file_chooses_by_its_ending(tmp_path: Path, name: str, engine: str) ->
 
 
 if __name__ == "__main__":
-    PAGE.write_text(TABLE.sub(lambda _: table(), PAGE.read_text()))
+    for name, table in TABLES.items():
+        PAGE.write_text(between(name).sub(lambda _, table=table: table(), PAGE.read_text()))

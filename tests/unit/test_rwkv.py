@@ -50,14 +50,14 @@ def vocabulary(tmp_path: Path):
 
 @pytest.fixture
 def engine(vocabulary, monkeypatch: pytest.MonkeyPatch):
-    def make(text: str = "abcabc", *options: str) -> RwkvBackend:
+    def make(text: str = "abcabc", **keys: Any) -> RwkvBackend:
         made = RwkvBackend()
         made.network = Echoing(vocabulary.size, vocabulary.cut(text))  # type: ignore[attr-defined]
         info = ModelInfo(backend="rwkv", engine_version="", context_length=4096, capabilities=frozenset())
         loaded = LoadedModel(made.network, vocabulary, info)  # type: ignore[attr-defined]
         monkeypatch.setattr(rwkv_engine, "load_model", lambda config, progress: loaded)
         monkeypatch.setattr(rwkv_engine, "STEP_S", 0.0)
-        made.load(EngineConfig(name="m", options=options), lambda share: None)
+        made.load(EngineConfig(name="m", **keys), lambda share: None)
         return made
 
     return make
@@ -193,6 +193,12 @@ def test_a_conversation_ends_before_the_others_turn(engine) -> None:
     assert "User: abc" in text_of(run(made, job(2, "once upon a time", max_tokens=50)), 2)
     asked = run(made, job(3, "User: hello\n\nAssistant:", max_tokens=50, stop=["\n\nUser:"]))
     assert asked[-1][1].stop_sequence == "\n\nUser:"
+
+
+def test_prompts_are_read_in_pieces_as_yaml_says(engine, vocabulary) -> None:
+    made = engine("abc", batch=100)
+    run(made, job(1, "x" * 250, max_tokens=1))
+    assert [len(tokens) for tokens in made.network.read] == [100, 100, 50]
 
 
 def test_a_cancelled_sequence_gets_no_more(engine) -> None:

@@ -14,7 +14,7 @@ from localai_flask.backends.rwkv.chat_template import OPENING, TURN
 from localai_flask.backends.rwkv.key_checks import whole_option
 from localai_flask.backends.rwkv.loading import load_model
 from localai_flask.backends.rwkv.state_cache import StateCache
-from localai_flask.backends.rwkv.turns import Reader, Sequence, Turns
+from localai_flask.backends.rwkv.turns import PIECE, Reader, Sequence, Turns
 from localai_flask.backends.takes import Takes
 from localai_flask.backends.text import TextStream
 from localai_flask.backends.transformers.generation.grammar import TokenGrammars
@@ -56,7 +56,7 @@ class RwkvBackend(Backend):
         self._grammars = TokenGrammars(loaded.tokens)
         self._nothing = frozenset(loaded.tokens.without_meaning)
         self.cache = StateCache(whole_option(config, CACHE_MIB, "cache_ram") << 20)
-        self._reader, self._turns = Reader(loaded.network, self.cache), Turns()
+        self._reader, self._turns = Reader(loaded.network, self.cache, config.batch or PIECE), Turns()
         self._running: dict[int, Sequence] = {}
         return loaded.info
 

@@ -100,8 +100,8 @@ class Turns:
 class Reader:
     """Runs the network over the tokens of sequences."""
 
-    def __init__(self, network: Network, cache: StateCache):
-        self._network, self._cache = network, cache
+    def __init__(self, network: Network, cache: StateCache, piece: int = PIECE):
+        self._network, self._cache, self._piece = network, cache, piece
 
     def recall(self, sequence: Sequence) -> None:
         """Begin with what is kept of another text that began alike."""
@@ -113,7 +113,7 @@ class Reader:
         """Read the next piece of the prompt, or the token that was chosen last."""
         at = sequence.text.length
         if sequence.left:
-            self._read(sequence, sequence.prompt[at : at + PIECE])
+            self._read(sequence, sequence.prompt[at : at + self._piece])
             self.keep(sequence)
         elif sequence.waiting is not None:
             self._read(sequence, [sequence.waiting])
