@@ -22,6 +22,8 @@ from localai_flask.errors import ConfigError
 from localai_flask.settings import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
+APART = {"echo", "llama-cpp", "cloud-proxy"}
+"""The engine that has no keys, and those whose own pages list them."""
 SAMPLES: dict[type, Any] = {bool: True, int: 7, float: 0.5, str: "x", tuple: ("x",), dict: {"x": 1}, type(None): 7}
 """A value for each key, by what its default is, that asks for something."""
 
@@ -47,7 +49,7 @@ def table() -> str:
 def keys_read(engine: str) -> list[str]:
     """Return the keys of YAML of which an engine does not say that it does not read them."""
     found, plain = [], EngineConfig(name="m", backend=engine)
-    for key in sorted(set(EngineConfig.__struct_fields__) - OF_THE_POOL - FILLED_IN):
+    for key in sorted(set(EngineConfig.__struct_fields__) - OF_THE_POOL - FILLED_IN - {"proxy"}):
         asked = structs.replace(plain, **{key: SAMPLES[type(getattr(plain, key))]})
         said = [note.text for note in backends.check(asked) if note.path == (key,)]
         if not any("is not read by" in text or NO_EFFECT in text for text in said):
@@ -57,7 +59,7 @@ def keys_read(engine: str) -> list[str]:
 
 def table_of_keys() -> str:
     rows: dict[str, list[str]] = {}
-    for engine in sorted(set(ENGINES) - {"echo"}):
+    for engine in sorted(set(ENGINES) - APART):
         rows.setdefault(", ".join(f"`{key}`" for key in keys_read(engine)), []).append(f"`{engine}`")
     lines = [f"| {', '.join(engines)} | {keys} |" for keys, engines in rows.items()]
     return "\n".join(["| engine | keys |", "|---|---|", *lines, ""])
