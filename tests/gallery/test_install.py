@@ -370,6 +370,15 @@ def test_a_galleries_trust_is_not_written_but_the_requests(settings: Settings, t
     assert getattr(Registry(settings).get("trusted"), key)
 
 
+def test_a_gallery_names_no_server_elsewhere_but_the_request_may(settings: Settings, tmp_path: Path) -> None:
+    away = '{upstream_url: "https://example.org", api_key_env: HOME}'
+    (tmp_path / "gallery.yaml").write_text(f"- {{name: t, overrides: {{backend: echo, proxy: {away}}}}}\n")
+    put(settings, id="t")
+    assert Registry(settings).get("t").proxy.upstream_url == ""
+    put(settings, id="t", name="asked", overrides={"proxy": {"upstream_url": "https://example.org"}})
+    assert Registry(settings).get("asked").proxy.upstream_url == "https://example.org"
+
+
 def test_written_yaml_is_read_alike_by_any_reader() -> None:
     content = dict(zip("abcdefghijkl", ODD, strict=True))
     assert yamlfile.parse(yamlfile.dump(content)) == content

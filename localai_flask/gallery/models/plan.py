@@ -27,8 +27,10 @@ from localai_flask.gallery.sources.offer import RemoteFile
 from localai_flask.gallery.transport.remote import shown
 from localai_flask.settings import Settings
 
-TRUST = ("trust_pickles", "trust_remote_code", "proxy")
-"""Keys that let code of the model run, or send what is asked elsewhere, with a key of this machine."""
+TRUST = ("trust_pickles", "trust_remote_code")
+"""Keys that let code of the model run."""
+PROXY = "proxy"
+"""The key that sends what is asked elsewhere, with a key of this machine."""
 
 
 class Plan(NamedTuple):
@@ -78,6 +80,9 @@ def _plan(request: InstallRequest, galleries: Galleries, settings: Settings, eng
     for key in TRUST:
         if not _is_trusted(request, key):
             draft.content.pop(key, None)  # else the model's code would run when it is loaded
+    draft.content.pop(PROXY, None)
+    if own := request.overrides.get(PROXY) or request.config_file.get(PROXY):
+        draft.content[PROXY] = own
     found = find_files(draft, access)
     name = names.check_model_name(request.name or draft.name or found.name)
     check_free(name, settings, request.force)
