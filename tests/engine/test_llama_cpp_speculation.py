@@ -236,3 +236,37 @@ def test_the_pool_learns_a_long_prompt_in_parts(monkeypatch):
     propose(pool, long)
     propose(pool, long)
     assert propose(pool, Told([20, 21])) == [22, 23, 24]
+
+
+@pytest.fixture
+def drafting(open_engine, monkeypatch):
+    """Give an engine with a draft model, and the sizes of that one's batches."""
+    engine = open_engine("llama", "parallel:3", draft_model="llama.gguf", n_draft=3)
+    draft = engine.backend._speculator._drafters[0]
+    sizes, decode = [], draft.model.decode
+
+    def counted(batch, *, with_prompt):
+        sizes.append(batch.size)
+        decode(batch, with_prompt=with_prompt)
+
+    monkeypatch.setattr(draft.model, "decode", counted)
+    return engine, draft, sizes
+
+
+def test_choices_share_what_the_draft_model_has_read(drafting):
+    engine, _, sizes = drafting
+    jobs = [engine.submit("the same prompt " * 10, max_tokens=30, ignore_eos=True) for _ in range(3)]
+    engine.run()
+    assert len({engine.text(job) for job in jobs}) == 1
+    assert all(engine.end(job).timings.accepted_tokens > 0 for job in jobs)
+    assert sum(size for size in sizes if size > 3 * 3) < 2 * 160
+
+
+def test_a_draft_model_catches_up_at_the_pace_of_the_streams(drafting):
+    engine, draft, sizes = drafting
+    draft._pace.observe = lambda *_: None
+    draft._pace._token_s, draft._pace._decode_s = 0.01, {1: 0.05}
+    job = engine.submit("x" * 200, max_tokens=40, ignore_eos=True)
+    engine.run()
+    assert 10 < max(sizes) <= 3 * 0.05 / 0.01 + 1
+    assert engine.end(job).timings.accepted_tokens > 0

@@ -210,6 +210,8 @@ class LlamaCppBackend(Backend):
         self._pace.observe(prompt_tokens, len(shares), seconds)
         if shares and not chunks:
             self.inquiries.observe(len(shares), seconds)
+            if self._speculator is not None:
+                self._speculator.observe(len(shares), seconds)
         return events
 
     @property

@@ -6,6 +6,7 @@ Owns that model and which sequence each lane of its cache follows.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +21,15 @@ from localai_flask.backends.llama_cpp.model.offload import fit_to_gpus
 from localai_flask.backends.llama_cpp.model.vocabulary import Vocabulary
 from localai_flask.backends.llama_cpp.options.options import EngineOptions
 from localai_flask.backends.llama_cpp.scheduling.batch import Batch, Tokens
+from localai_flask.backends.llama_cpp.scheduling.pace import Pace
 from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
 from localai_flask.config.files.gguf import inspect
 from localai_flask.errors import ConfigError
 
 MOST_GUESSES = 3
 """How many tokens are guessed at most where the YAML does not say."""
-CATCH_UP = 256
-"""How many tokens are read at most in one step; a sequence with a longer prompt is guessed for once it is read."""
+WORTH_SHARING = 32
+"""A sequence takes over what was read for another if that spares it this many tokens."""
 MOST_DIFFERENCE, FIRST_COMPARED = 128, 5
 """What llama.cpp's own programs let two vocabularies differ in: the length, and the first few tokens."""
 
@@ -55,6 +57,7 @@ class DraftModel:
             raise
         self._lanes = [_Lane(i, np.zeros(target.context_size, np.int32)) for i in range(target.slots)]
         self._batch = Batch(self.model.n_batch)
+        self._pace = Pace(self.model.n_batch)
         self._size = target.vocabulary.size
 
     def close(self) -> None:
@@ -76,14 +79,20 @@ class DraftModel:
                 self.model.decode(self._batch, with_prompt=False)
 
     def _read(self, wanted: Iterable[Sequence]) -> list[tuple[_Lane, Sequence, int]]:
-        """Read what is new in the sequences; give those that are read to their end, with the index of their logits."""
+        """Read what is new, as far as the pace allows and the shortest first; return who is read to the end, and where.
+
+        What was last said of each is always read, so that nobody waits for a newcomer's long prompt.
+        """
         self._batch.clear()
         read = []
-        for sequence in wanted:
-            history = sequence.known_tokens()
-            lane = self._lane(sequence, history, wanted)
-            room = min(CATCH_UP, self.model.n_batch) - self._batch.size
-            tokens = history[lane.length : lane.length + room]
+        histories = [(sequence, sequence.known_tokens()) for sequence in wanted]
+        behind = [(self._lane(sequence, history, wanted), sequence, history) for sequence, history in histories]
+        for lane, _, history in behind:  # before anything is added, which no other lane could share yet
+            self._take_over(lane, history)
+        room = max(self._pace.budget(len(behind)), (1 + self.most) * len(behind))
+        room, begun = min(room, self.model.n_batch), time.perf_counter()
+        for lane, sequence, history in sorted(behind, key=lambda each: len(each[2]) - each[0].length):
+            tokens = history[lane.length : lane.length + room - self._batch.size]
             if not len(tokens):
                 continue
             is_last = lane.length + len(tokens) == len(history)
@@ -92,7 +101,25 @@ class DraftModel:
                 read.append((lane, sequence, row))
         if self._batch.size:
             self.model.decode(self._batch, with_prompt=self._batch.size > len(self._lanes))
+            self._pace.observe(self._batch.size, 0, time.perf_counter() - begun)
         return read
+
+    def observe(self, streams: int, seconds: float) -> None:
+        """Learn how long the other model takes for a step of its streams, by which catching up is paced."""
+        self._pace.observe(0, streams, seconds)
+
+    def _take_over(self, lane: _Lane, history: Tokens) -> None:
+        """Have a lane share what another one has read of the same beginning, as that of several choices."""
+        if len(history) - lane.length < WORTH_SHARING:
+            return
+        source = max(self._lanes, key=lambda other: common_prefix(other.tokens[: other.length], history))
+        common = min(common_prefix(source.tokens[: source.length], history), len(history) - 1)
+        if common < lane.length + WORTH_SHARING:
+            return
+        lib.llama_memory_seq_rm(self.model.memory, lane.id, -1, -1)
+        lib.llama_memory_seq_cp(self.model.memory, source.id, lane.id, 0, common)
+        lane.tokens[:common] = history[:common]
+        lane.length = common
 
     def _lane(self, sequence: Sequence, history: Tokens, others: Iterable[Sequence]) -> _Lane:
         """Return a sequence its lane, cut back to what both have in common."""

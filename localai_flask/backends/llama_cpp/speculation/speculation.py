@@ -100,6 +100,12 @@ class Speculator:
             if len(sequence.draft) < self._least:
                 sequence.draft = []
 
+    def observe(self, streams: int, seconds: float) -> None:
+        """Learn how long a step of running streams takes with nothing beside them."""
+        for drafter in self._drafters:
+            if isinstance(drafter, DraftModel):
+                drafter.observe(streams, seconds)
+
     def close(self) -> None:
         for drafter in self._drafters:
             if isinstance(drafter, DraftModel):
