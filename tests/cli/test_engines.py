@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from localai_flask import backends
+from localai_flask.backends.environments.requirement_sets import find_sets
+from localai_flask.cli.exit_codes import FAILED, NOT_FOUND
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ConfigError
 from tests.cli.conftest import run
@@ -74,3 +78,48 @@ def test_completion_knows_the_models(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     result = CliRunner().invoke(main, [], prog_name="localai-flask")
     assert result.stdout.splitlines() == ["plain,one", "plain,other"]
+
+
+def put_environment(folder: Path, digest: str) -> Path:
+    """Put what an installed environment looks like into a folder; return its interpreter."""
+    home = folder / "rwkv" / "01234567"
+    (home / "bin").mkdir(parents=True)
+    (home / "lib" / "python3.11" / "site-packages").mkdir(parents=True)
+    (home / "in-use").touch()
+    (folder / "rwkv" / "lock").touch()
+    (home / "bin" / "python").symlink_to(sys.executable)
+    record = {"folder": home.name, "platform": "cpu", "version": "9.1", "digest": digest, "python": "3.11"}
+    (folder / "rwkv" / "environment.json").write_text(json.dumps({**record, "size": 5_000_000, "installed_at": 1.0}))
+    return home / "bin" / "python"
+
+
+def test_an_environment_is_listed_with_its_state_and_deleted(tmp_path: Path) -> None:
+    def listed() -> dict[str, Any]:
+        return {each["name"]: each for each in json.loads(run("backends", "list", *place, "--json").stdout)}["rwkv"]
+
+    place = ("--backends-path", str(tmp_path))
+    python = put_environment(tmp_path, find_sets("rwkv")["cpu"].digest)
+    found = listed()
+    assert (found["state"], found["version"], found["device"], found["size"]) == (
+        "environment",
+        "9.1",
+        "cpu",
+        5_000_000,
+    )
+    assert "installed in its own environment" in run("backends", *place).stdout
+    put_record = tmp_path / "rwkv" / "environment.json"
+    put_record.write_text(put_record.read_text().replace(find_sets("rwkv")["cpu"].digest, "another"))
+    assert listed()["state"] == "outdated" and listed()["install"] == "localai-flask backends install rwkv"
+    python.unlink()
+    assert listed()["state"] == "broken" and "is gone" in listed()["problem"] and not listed()["is_installed"]
+    assert run("backends", "delete", "rwkv", *place).stdout.startswith("rwkv is deleted, which frees 5")
+    assert listed()["state"] == "missing" and [*tmp_path.iterdir()] == []
+    assert run("backends", "delete", "rwkv", *place).exit_code == NOT_FOUND
+
+
+def test_what_cannot_be_installed_is_said_before_anything_is_done(tmp_path: Path) -> None:
+    done = run("backends", "install", "rwkw", "--backends-path", str(tmp_path))
+    assert done.exit_code == FAILED and "perhaps rwkv is meant" in done.stderr
+    done = run("backends", "install", "openvino", "--cuda", "--backends-path", str(tmp_path))
+    assert done.exit_code == FAILED and "cannot be installed for cuda; there is --cpu" in done.stderr
+    assert [*tmp_path.iterdir()] == []
