@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from localai_flask.backends import waiting_threads  # noqa: F401  before torch
+
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
@@ -109,6 +111,13 @@ def test_equal_logits_come_in_the_order_of_their_ids_wherever_the_look_ends() ->
     assert found == {0, 1, 2}
     half = {choose_tokens([row(asked(top_p=0.5, seed=seed))], flat.clone())[0] for seed in range(200)}
     assert max(half) < SIZE / 2 and max(half) > SIZE / 3
+
+
+def test_a_share_is_one_of_the_whole_vocabulary() -> None:
+    """Not of the few hundred tokens that are looked at first."""
+    falling = -torch.arange(SIZE)[None] / SIZE
+    found = [choose_tokens([row(asked(top_p=0.5, seed=seed))], falling.clone())[0] for seed in range(60)]
+    assert SIZE / 5 < max(found) < SIZE / 2
 
 
 def test_penalties_are_llama_cpps() -> None:
