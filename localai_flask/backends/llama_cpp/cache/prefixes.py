@@ -44,6 +44,8 @@ class Prefixes:
         best = Start()
         holders: list[Slot | Stored] = [*self._slots, *self._store.entries]
         for holder in sorted(holders, key=lambda holder: holder is not preferred):
+            if not _goes_further(holder.tokens[: holder.sound], prompt, best.length):
+                continue
             common = grain.floor(common_prefix(holder.tokens[: holder.sound], prompt), len(prompt))
             if common > best.length:
                 best = max(best, self._reach(common, holder, grain.step), key=lambda start: start.length)
@@ -59,6 +61,8 @@ class Prefixes:
                 best = start
         least = best.length + WORTH_STORING
         for stored in self._store.entries:
+            if not _goes_further(stored.tokens, wanted, best.length):
+                continue
             start = self._reach(common_prefix(stored.tokens, wanted), stored)
             if start.length >= max(least, best.length + 1):
                 best = start
@@ -88,3 +92,8 @@ class Prefixes:
             return True
         oldest = lib.llama_memory_seq_pos_min(self._memory, holder.id)
         return bool(self._window and oldest <= max(0, length - self._window))
+
+
+def _goes_further(tokens: Tokens, wanted: Tokens, length: int) -> bool:
+    """Return whether tokens may have more in common with the wanted ones than `length`, by a look at the next one."""
+    return len(tokens) > length < len(wanted) and bool(tokens[length] == wanted[length])
