@@ -16,7 +16,7 @@ from localai_flask.backends.base import Backend
 from localai_flask.backends.environments.folder import Environment, Environments
 from localai_flask.backends.llama_server.programs import find_program
 from localai_flask.backends.notes import Note
-from localai_flask.config.engine_names import ELSEWHERE
+from localai_flask.config.engines.names import ELSEWHERE
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError
 from localai_flask.settings import Settings

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import structs
 
-from localai_flask.config import engines
-from localai_flask.config.engine_choice import choose_engine
-from localai_flask.config.engine_names import OF_GGUF, meant_by
+from localai_flask.config.engines.choice import choose_engine
+from localai_flask.config.engines.facts import facts
+from localai_flask.config.engines.names import OF_GGUF, meant_by
 from localai_flask.config.files.listing import Entry
 from localai_flask.config.files.settling import Settling
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot
@@ -166,7 +166,7 @@ def _finished(config: ModelConfig, source: Path, settings: Settings, settling: S
     backend, kind, _ = meant_by(config.backend, config.parameters.model, config.type)
     if not backend and not config.alias:
         backend = choose_engine(folder / config.parameters.model)
-    if engines.facts(backend).files == "folder":
+    if facts(backend).files == "folder":
         kind = config.type or kind or _kind_of(read_snapshot(folder / config.parameters.model))
     if kind in OF_GGUF.values():
         config, kind = structs.replace(config, **{kind: True}), ""
@@ -188,7 +188,7 @@ def loaded_from(config: ModelConfig) -> list[Path]:
 
     None where files are fetched: they come after the model was asked for, and their sums are what they are.
     """
-    if engines.facts(config.backend).files == "elsewhere":
+    if facts(config.backend).files == "elsewhere":
         return []
     names = [config.parameters.model, config.lora_adapter, *config.lora_adapters, config.draft_model]
     if config.alias or config.download_files:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from localai_flask.config.engines import facts
+from localai_flask.config.engines.facts import facts
 from localai_flask.config.files.gguf import inspect
 from localai_flask.config.files.settling import all_parts
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot

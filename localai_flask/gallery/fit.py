@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from localai_flask.config.engines import facts
+from localai_flask.config.engines.facts import facts
 from localai_flask.config.memory import cache_bytes
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import choose_context

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from localai_flask.config import engines, traits
+from localai_flask.config import traits
+from localai_flask.config.engines.facts import ENGINES, facts
 from localai_flask.config.files.settling import files_of
 from localai_flask.config.memory import cache_bytes
 from localai_flask.config.model import EngineConfig
@@ -19,10 +20,10 @@ WEIGHT_FILES = ("*.safetensors", "*.bin", "*.gguf", "*.pth")
 
 def estimate_need(config: EngineConfig) -> int:
     """Return how many bytes one worker of a model will take at least; 0 if nothing is known."""
-    facts = engines.facts(config.backend)
-    base = facts.process_bytes
+    engine = facts(config.backend)
+    base = engine.process_bytes
     if not config.parameters.model:
-        return base if config.backend in engines.ENGINES else 0
+        return base if config.backend in ENGINES else 0
     if config.backend != "echo" and has_gpu_device() and config.gpu_layers != 0:
         return base  # how much of it lies on the GPU is seen when it is loaded
     files = [config.parameters.model, config.draft_model, config.lora_adapter, *config.lora_adapters]
@@ -48,6 +49,6 @@ def _weight_files(path: Path) -> Iterator[Path]:
 
 def _cache_bytes(config: EngineConfig) -> int:
     """Return what one request's context takes in the cache."""
-    if engines.facts(config.backend).files != "gguf" or (header := traits.read_header(config.model_path)) is None:
+    if facts(config.backend).files != "gguf" or (header := traits.read_header(config.model_path)) is None:
         return 0
     return cache_bytes(config, traits.context_length(config) or 0, header.cached_bytes)

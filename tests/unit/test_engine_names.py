@@ -13,9 +13,9 @@ from msgspec import structs
 
 from localai_flask import backends
 from localai_flask.backends.notes import FILLED_IN, NO_EFFECT, OF_THE_POOL
-from localai_flask.config.engine_choice import choose_engine
-from localai_flask.config.engine_names import ELSEWHERE, NAMES, Name, meant_by
-from localai_flask.config.engines import ENGINES
+from localai_flask.config.engines.choice import choose_engine
+from localai_flask.config.engines.facts import ENGINES
+from localai_flask.config.engines.names import ELSEWHERE, NAMES, Name, meant_by
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError

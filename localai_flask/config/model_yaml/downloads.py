@@ -6,8 +6,9 @@ from pathlib import Path
 
 from msgspec import structs
 
-from localai_flask.config import engines, references
-from localai_flask.config.engine_names import meant_by
+from localai_flask.config import references
+from localai_flask.config.engines.facts import facts
+from localai_flask.config.engines.names import meant_by
 from localai_flask.config.files.settling import all_parts
 from localai_flask.config.model import DownloadFile, EngineConfig, ModelConfig
 from localai_flask.config.model_yaml.paths import LEADS_OUT
@@ -58,7 +59,7 @@ def _local_name(reference: Reference, backend: str) -> str:
     """
     if reference.file_name:
         return reference.file_name
-    wants_folder = engines.facts(meant_by(backend).engine).files == "folder"
+    wants_folder = facts(meant_by(backend).engine).files == "folder"
     return reference.repo if wants_folder else f"{reference.stem}.gguf"
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from localai_flask.config.engine_names import meant_by
+from localai_flask.config.engines.names import meant_by
 from localai_flask.config.model_yaml import file_reader, yamlfile
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError, InvalidRequest, NoRoom

@@ -1,6 +1,6 @@
 """What configuration has to know of each engine, which it never imports: files, size, and what models can do.
 
-The one table of such facts; engine_names.py has the names. An engine that is missing from it, as one of another
+The one table of such facts; names.py has the names. An engine that is missing from it, as one of another
 package, has those of `UNKNOWN`.
 """
 
