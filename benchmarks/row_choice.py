@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from localai_flask.backends.transformers.generation.row_choice import Row, choose_tokens
-from localai_flask.backends.transformers.generation.sampler import TokenSampler
+from localai_flask.backends.token_choice.row_choice import Row, choose_tokens
+from localai_flask.backends.token_choice.sampler import TokenSampler
 from localai_flask.sampling_params import SamplingParams
 
 SIZE, ROWS, TIMES = 151_936, 8, 20

@@ -15,9 +15,9 @@ pytest.importorskip("transformers")
 
 import numpy as np  # noqa: E402
 
-from localai_flask.backends.transformers.generation.narrowing import narrow  # noqa: E402
-from localai_flask.backends.transformers.generation.row_choice import Row, choose_tokens  # noqa: E402
-from localai_flask.backends.transformers.generation.sampler import TokenSampler  # noqa: E402
+from localai_flask.backends.token_choice.narrowing import narrow  # noqa: E402
+from localai_flask.backends.token_choice.row_choice import Row, choose_tokens  # noqa: E402
+from localai_flask.backends.token_choice.sampler import TokenSampler  # noqa: E402
 from localai_flask.sampling_params import SamplingParams  # noqa: E402
 
 SIZE = 5000

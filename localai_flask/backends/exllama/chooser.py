@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 
-from localai_flask.backends.transformers.generation.row_choice import Row, choose_tokens
-from localai_flask.backends.transformers.generation.sampler import TokenSampler
+from localai_flask.backends.token_choice.row_choice import Row, choose_tokens
+from localai_flask.backends.token_choice.sampler import TokenSampler
 
 
 class Chooser:

@@ -13,13 +13,13 @@ from localai_flask.backends.exllama.chooser import Chooser
 from localai_flask.backends.exllama.loading import load_model
 from localai_flask.backends.exllama.runner import Update
 from localai_flask.backends.grammars.guide import Guide
+from localai_flask.backends.hugging_face.grammar import TokenGrammars
+from localai_flask.backends.hugging_face.thinking import LimitedThinking
+from localai_flask.backends.hugging_face.tokens import TextDecoder
 from localai_flask.backends.output import Output
 from localai_flask.backends.output_rules import OutputRules, check_ids
 from localai_flask.backends.takes import Takes
-from localai_flask.backends.transformers.generation.grammar import TokenGrammars
-from localai_flask.backends.transformers.generation.sampler import TAKEN, TokenSampler
-from localai_flask.backends.transformers.generation.thinking import LimitedThinking
-from localai_flask.backends.transformers.tokens import TextDecoder
+from localai_flask.backends.token_choice.sampler import TAKEN, TokenSampler
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ApiError, ContextOverflow
 from localai_flask.generation import (

@@ -19,6 +19,7 @@ from openvino_genai.py_openvino_genai import GenerationHandle, GenerationStatus
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
 from localai_flask.backends.embedding import Embedder
 from localai_flask.backends.grammars.compile_thread import CompileThread
+from localai_flask.backends.hugging_face.tokens import TextDecoder
 from localai_flask.backends.openvino.forms import KINDS, structured_output
 from localai_flask.backends.openvino.loading import load_model
 from localai_flask.backends.openvino.sampling import TAKEN, check_logprobs, generation_config
@@ -26,7 +27,6 @@ from localai_flask.backends.openvino.vectors import load_embedder
 from localai_flask.backends.output import Output
 from localai_flask.backends.output_rules import check_ids
 from localai_flask.backends.takes import Takes
-from localai_flask.backends.transformers.tokens import TextDecoder
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import makes_vectors
 from localai_flask.errors import ApiError, ContextOverflow

@@ -19,7 +19,7 @@ FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 
 
 class FolderTokenizer:
-    """What `backends.transformers.tokens` asks of a tokenizer."""
+    """What `backends.hugging_face.tokens` asks of a tokenizer."""
 
     def __init__(self, backend: Tokenizer, settings: dict[str, Any]):
         self.backend_tokenizer = backend

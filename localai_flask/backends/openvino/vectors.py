@@ -14,6 +14,7 @@ import openvino
 
 from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.embedding import Embedder, Tokens, Vectors
+from localai_flask.backends.hugging_face.tokens import Tokens as Tokenizer
 from localai_flask.backends.notes import heed
 from localai_flask.backends.openvino import key_checks
 from localai_flask.backends.openvino.description import Description
@@ -23,7 +24,6 @@ from localai_flask.backends.openvino.loading import describe, find_folder, weigh
 from localai_flask.backends.openvino.pipeline import choose_device, device_properties, not_loaded
 from localai_flask.backends.openvino.tokenizer import read_tokenizer
 from localai_flask.backends.sentence_folder import list_modules, read_pooling, read_prompt
-from localai_flask.backends.transformers.tokens import Tokens as Tokenizer
 from localai_flask.config import traits
 from localai_flask.config.files.snapshot import read_snapshot
 from localai_flask.config.model import EngineConfig

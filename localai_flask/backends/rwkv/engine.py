@@ -8,6 +8,8 @@ from typing import Any
 
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
 from localai_flask.backends.grammars.guide import Guide
+from localai_flask.backends.hugging_face.grammar import TokenGrammars
+from localai_flask.backends.hugging_face.thinking import LimitedThinking
 from localai_flask.backends.output import Output
 from localai_flask.backends.output_rules import OutputRules, check_ids
 from localai_flask.backends.rwkv.chat_template import OPENING, TURN
@@ -17,10 +19,8 @@ from localai_flask.backends.rwkv.state_cache import StateCache
 from localai_flask.backends.rwkv.turns import PIECE, Reader, Sequence, Turns
 from localai_flask.backends.takes import Takes
 from localai_flask.backends.text import TextStream
-from localai_flask.backends.transformers.generation.grammar import TokenGrammars
-from localai_flask.backends.transformers.generation.row_choice import Row, choose_tokens
-from localai_flask.backends.transformers.generation.sampler import TAKEN, TokenSampler
-from localai_flask.backends.transformers.generation.thinking import LimitedThinking
+from localai_flask.backends.token_choice.row_choice import Row, choose_tokens
+from localai_flask.backends.token_choice.sampler import TAKEN, TokenSampler
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ApiError, ContextOverflow
 from localai_flask.generation import (

@@ -14,7 +14,7 @@ import torch
 
 from localai_flask.backends.output import Output
 from localai_flask.backends.rwkv.state_cache import NOTHING, Remembered, State, StateCache
-from localai_flask.backends.transformers.generation.sampler import TokenSampler
+from localai_flask.backends.token_choice.sampler import TokenSampler
 
 PIECE = 256
 """Tokens of a prompt that are read at once, as in the library's own loop: it makes the same sums then."""

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from localai_flask.backends.transformers.tokens import BYTES_OF
+from localai_flask.backends.hugging_face.tokens import BYTES_OF
 from localai_flask.config.files.bounded import read_text
 from localai_flask.errors import ConfigError, InvalidRequest
 from localai_flask.generation import Prompt

@@ -17,17 +17,17 @@ from localai_flask.backends import waiting_threads  # noqa: F401  before torch
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
 from localai_flask.backends.embedding import Embedder
 from localai_flask.backends.grammars.guide import Guide
+from localai_flask.backends.hugging_face.grammar import TokenGrammars
+from localai_flask.backends.hugging_face.thinking import LimitedThinking
+from localai_flask.backends.hugging_face.tokens import TextDecoder
 from localai_flask.backends.output import Output
 from localai_flask.backends.output_rules import OutputRules, check_ids
 from localai_flask.backends.takes import Takes
-from localai_flask.backends.transformers.generation.grammar import TokenGrammars
+from localai_flask.backends.token_choice.sampler import TAKEN, TokenSampler
 from localai_flask.backends.transformers.generation.runner import Made
 from localai_flask.backends.transformers.generation.runner_choice import open_runner
-from localai_flask.backends.transformers.generation.sampler import TAKEN, TokenSampler
-from localai_flask.backends.transformers.generation.thinking import LimitedThinking
 from localai_flask.backends.transformers.loading.model import describe, load_model
 from localai_flask.backends.transformers.loading.offline import offline
-from localai_flask.backends.transformers.tokens import TextDecoder
 from localai_flask.backends.transformers.vectors.encoding import load_embedder
 from localai_flask.backends.transformers.vectors.ranking import load_ranker
 from localai_flask.config.model import EngineConfig

@@ -14,18 +14,18 @@ from typing import Any
 from localai_flask.backends import waiting_threads  # noqa: F401  before torch
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
 from localai_flask.backends.grammars.guide import Guide
+from localai_flask.backends.hugging_face.grammar import TokenGrammars
+from localai_flask.backends.hugging_face.thinking import LimitedThinking
+from localai_flask.backends.hugging_face.tokens import TextDecoder
 from localai_flask.backends.output import Output
 from localai_flask.backends.output_rules import OutputRules, check_ids
 from localai_flask.backends.takes import Takes
-from localai_flask.backends.transformers.generation.grammar import TokenGrammars
-from localai_flask.backends.transformers.generation.sampler import TokenSampler
-from localai_flask.backends.transformers.generation.thinking import LimitedThinking
+from localai_flask.backends.token_choice.sampler import TokenSampler
 from localai_flask.backends.transformers.loading.offline import offline
-from localai_flask.backends.transformers.tokens import TextDecoder
 from localai_flask.backends.vllm import environment  # noqa: F401  sets what the library reads when it is imported
+from localai_flask.backends.vllm.chosen_rows import ROWS, ChosenRow
 from localai_flask.backends.vllm.loading import load
 from localai_flask.backends.vllm.pooling import fact_of, pooling_params, read_text
-from localai_flask.backends.vllm.row_choice import ROWS, ChosenRow
 from localai_flask.backends.vllm.sampling import CHOSEN_HERE, NATIVE, forced_params, is_chosen_here, wanted_params
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ApiError, ContextOverflow, InvalidRequest

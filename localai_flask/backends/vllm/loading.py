@@ -13,12 +13,12 @@ from vllm.platforms import current_platform
 from vllm.v1.engine.llm_engine import LLMEngine
 
 from localai_flask.backends.base import LoadProgress
+from localai_flask.backends.hugging_face.tokens import Tokens
 from localai_flask.backends.notes import heed
-from localai_flask.backends.transformers.tokens import Tokens
 from localai_flask.backends.vllm import key_checks
 from localai_flask.backends.vllm.arguments import make_arguments
+from localai_flask.backends.vllm.chosen_rows import RowChooser
 from localai_flask.backends.vllm.key_checks import adapters
-from localai_flask.backends.vllm.row_choice import RowChooser
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import makes_vectors, ranks_documents
 from localai_flask.errors import ConfigError

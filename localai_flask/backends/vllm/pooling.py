@@ -8,7 +8,7 @@ import numpy as np
 from vllm import PoolingParams
 
 from localai_flask.backends.embedding import InputTooLong
-from localai_flask.backends.transformers.tokens import Tokens
+from localai_flask.backends.hugging_face.tokens import Tokens
 from localai_flask.inquiry import ALL_IT_TAKES, Embed, Embedded, Fact, Score, Scored
 
 

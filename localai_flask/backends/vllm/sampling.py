@@ -1,4 +1,4 @@
-"""From the house's parameters to the library's, for what it chooses as we do; the rest is chosen by `row_choice`.
+"""From our parameters to those of the library, where it chooses as we do; chosen_rows.py chooses for the others.
 
 Which parameters a row needs of ours is decided here, once for each request.
 """

@@ -14,8 +14,8 @@ from transformers.generation.continuous_batching.cb_logits_processors import Con
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 from transformers.generation.logits_process import LogitsProcessorList
 
-from localai_flask.backends.transformers.generation.row_choice import Row, choose_tokens
-from localai_flask.backends.transformers.generation.sampler import TokenSampler
+from localai_flask.backends.token_choice.row_choice import Row, choose_tokens
+from localai_flask.backends.token_choice.sampler import TokenSampler
 
 
 class BatchSampler(ContinuousBatchingLogitsProcessorList):  # type: ignore[misc]  # the library may be absent

@@ -14,9 +14,9 @@ import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
+from localai_flask.backends.token_choice.sampler import TokenSampler
 from localai_flask.backends.transformers.generation.batch_sampler import BatchSampler
 from localai_flask.backends.transformers.generation.runner import Made, NotBatchable
-from localai_flask.backends.transformers.generation.sampler import TokenSampler
 from localai_flask.backends.transformers.loading.cache_size import PAGE_TOKENS, CacheSize
 from localai_flask.backends.transformers.loading.failures import LIBRARY, UNREADABLE, first_line
 from localai_flask.errors import ModelLoadFailed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-from localai_flask.backends.transformers.generation.sampler import TokenSampler
+from localai_flask.backends.token_choice.sampler import TokenSampler
 
 
 class Made(NamedTuple):

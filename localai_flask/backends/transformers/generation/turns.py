@@ -15,9 +15,9 @@ from torch import Tensor
 from transformers import GenerationConfig
 from transformers.generation import GenerationMode
 
-from localai_flask.backends.transformers.generation.row_choice import Row, choose_tokens
+from localai_flask.backends.token_choice.row_choice import Row, choose_tokens
+from localai_flask.backends.token_choice.sampler import TokenSampler
 from localai_flask.backends.transformers.generation.runner import Made
-from localai_flask.backends.transformers.generation.sampler import TokenSampler
 from localai_flask.backends.transformers.loading.failures import LIBRARY, UNREADABLE, first_line
 from localai_flask.errors import ModelLoadFailed
 

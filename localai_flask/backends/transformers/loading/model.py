@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from localai_flask.backends.base import LoadProgress
+from localai_flask.backends.hugging_face.tokens import Tokens
 from localai_flask.backends.transformers.loading.cache_size import CacheSize, trained_context
 from localai_flask.backends.transformers.loading.devices import choose_device
 from localai_flask.backends.transformers.loading.failures import LIBRARY
 from localai_flask.backends.transformers.loading.folder import check_config, check_folder, prepare, read_tokenizer
 from localai_flask.backends.transformers.loading.model_types import class_of_writer
 from localai_flask.backends.transformers.loading.weights import read_weights
-from localai_flask.backends.transformers.tokens import Tokens
 from localai_flask.config.files.bounded import read_json
 from localai_flask.config.model import EngineConfig
 from localai_flask.generation import ModelInfo

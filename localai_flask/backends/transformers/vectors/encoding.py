@@ -17,12 +17,12 @@ import transformers
 
 from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.embedding import Embedder, Tokens, Vectorizer, Vectors
+from localai_flask.backends.hugging_face.tokens import Tokens as Tokenizer
 from localai_flask.backends.transformers.loading.devices import choose_device
 from localai_flask.backends.transformers.loading.failures import LIBRARY
 from localai_flask.backends.transformers.loading.folder import check_config, check_folder, prepare, read_tokenizer
 from localai_flask.backends.transformers.loading.model import describe_model
 from localai_flask.backends.transformers.loading.weights import read_weights
-from localai_flask.backends.transformers.tokens import Tokens as Tokenizer
 from localai_flask.backends.transformers.vectors.sentence_modules import SentenceModules, read_modules
 from localai_flask.config import traits
 from localai_flask.config.files.snapshot import read_snapshot

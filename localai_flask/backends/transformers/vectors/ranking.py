@@ -13,7 +13,7 @@ import transformers
 
 from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.embedding import Embedder, Tokens, Vectors
-from localai_flask.backends.transformers.tokens import Tokens as Tokenizer
+from localai_flask.backends.hugging_face.tokens import Tokens as Tokenizer
 from localai_flask.backends.transformers.vectors.encoding import (
     SIDE_BY_SIDE,
     LoadedEncoder,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from localai_flask.backends.output_rules import NOTHING_LEFT
-from localai_flask.backends.transformers.generation.narrowing import (
+from localai_flask.backends.token_choice.narrowing import (
     WIDENING,
     draw_nearby,
     first_look,
@@ -23,7 +23,7 @@ from localai_flask.backends.transformers.generation.narrowing import (
     narrows,
     pick,
 )
-from localai_flask.backends.transformers.generation.sampler import Logprob, Mask, TokenSampler
+from localai_flask.backends.token_choice.sampler import Logprob, Mask, TokenSampler
 from localai_flask.errors import ApiError, InvalidRequest
 
 NO_TOKEN = 0

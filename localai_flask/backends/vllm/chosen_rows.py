@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDirectionality
 
-from localai_flask.backends.transformers.generation.row_choice import Row, choose_tokens
-from localai_flask.backends.transformers.generation.sampler import TokenSampler
+from localai_flask.backends.token_choice.row_choice import Row, choose_tokens
+from localai_flask.backends.token_choice.sampler import TokenSampler
 from localai_flask.backends.vllm.sampling import KEY
 
 

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable
 
 from localai_flask.backends.grammars.guide import Guide
+from localai_flask.backends.hugging_face.grammar import Tokens
 from localai_flask.backends.thinking import ThinkingWatch
-from localai_flask.backends.transformers.generation.grammar import Tokens
 from localai_flask.generation import Prompt, ThinkingBudget
 
 
