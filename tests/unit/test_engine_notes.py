@@ -19,6 +19,16 @@ def model(**config) -> ModelConfig:
 
 
 @pytest.mark.parametrize(
+    "config", [{"enforce_eager": True}, {"engine_args": {"a": 1}}, {"max_model_len": 9}, {"quantization": "awq"}]
+)
+def test_a_key_for_another_engine_costs_a_note_with_a_gguf_file(config):
+    (key,) = config
+    notes = backends.check(model(backend="llama-cpp", **config))
+    assert [(note.path, note.is_fault) for note in notes] == [((key,), False)]
+    assert notes[0].text.startswith(f"`{key}` is not read by the llama-cpp backend")
+
+
+@pytest.mark.parametrize(
     "config",
     [{"lora_adapter": "a.gguf"}, {"lora_scales": (1.0,)}, {"rope_freq_base": 1e6}, {"n_keep": -1}],
 )

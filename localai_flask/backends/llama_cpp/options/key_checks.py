@@ -11,13 +11,26 @@ from msgspec import structs
 
 from localai_flask.backends.llama_cpp.options.kinds import UNQUANTIZED, cache_type
 from localai_flask.backends.llama_cpp.options.reader import read_entries
-from localai_flask.backends.notes import NO_EFFECT, Note
+from localai_flask.backends.notes import NO_EFFECT, Note, unread_keys
 from localai_flask.config.model import EngineConfig
+
+KEYS = frozenset(
+    (
+        *("context_size", "threads", "batch", "gpu_layers", "f16", "mmap", "mmlock", "tensor_split", "main_gpu"),
+        *("numa", "flash_attention", "no_kv_offloading", "cache_type_k", "cache_type_v", "dtype", "embeddings"),
+        "reranking",
+        *("rope_scaling", "rope_freq_base", "rope_freq_scale", "yarn_ext_factor", "yarn_attn_factor", "yarn_beta_fast"),
+        *("yarn_beta_slow", "yarn_orig_ctx", "lora_adapter", "lora_scale", "lora_adapters", "lora_scales", "overrides"),
+        *("draft_model", "n_draft", "n_keep", "trust_pickles"),
+    )
+)
+"""The keys that this engine reads, or has words of its own about."""
 
 
 def check(config: EngineConfig) -> list[Note]:
     """Find all that can be said of a model's YAML before it is loaded."""
-    return [*settle_keys(config)[1], *read_entries(config.options, config.draft_model).notes]
+    unread = unread_keys(config, "llama-cpp", KEYS)
+    return [*unread, *settle_keys(config)[1], *read_entries(config.options, config.draft_model).notes]
 
 
 def settle_keys(config: EngineConfig) -> tuple[EngineConfig, list[Note]]:
