@@ -209,9 +209,18 @@ def test_a_stream_that_breaks_off_is_an_error(served: Served, remote: FakeOpenAI
     assert info.status == 503 and "ended its answer in the middle" in info.message
 
 
-def test_an_error_within_a_stream_is_one(served: Served, remote: FakeOpenAI) -> None:
-    remote.events = [{"error": {"message": "out of memory", "code": 500}}]
+@pytest.mark.parametrize("code", [500, "500", "server_error", None])
+def test_an_error_within_a_stream_is_one(served: Served, remote: FakeOpenAI, code: Any) -> None:
+    remote.events = [{"error": {"message": "out of memory", "code": code}}]
     assert "out of memory" in served.failure(served.generate(talk(served).prompt)).error.message
+
+
+def test_an_event_may_have_an_empty_error_and_any_character(served: Served, remote: FakeOpenAI) -> None:
+    text = "a\u2028b\x85c\u2029d"
+    remote.says({"content": text})
+    for event in remote.events:
+        event["error"] = None
+    assert served.text(served.generate(talk(served).prompt)) == text
 
 
 def test_vectors_and_scores(remote: FakeOpenAI) -> None:

@@ -35,7 +35,7 @@ class FakeOpenAI:
                 self.send_response(200)
                 self.end_headers()
                 for event in outer.events:
-                    self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+                    self.wfile.write(f"data: {json.dumps(event, ensure_ascii=False)}\n\n".encode())
                 if outer.events and outer.events[-1] != "cut":
                     self.wfile.write(b"data: [DONE]\n\n")
 

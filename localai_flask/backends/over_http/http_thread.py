@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 CONNECT_S = 10.0
 MOST_ERROR_BYTES = 64 << 10
 """How much of an error page is read."""
-END = "[DONE]"
+END = b"[DONE]"
 
 
 class Refused(Exception):
@@ -74,15 +74,14 @@ class HttpThread(threading.Thread):
         content = msgspec.json.encode(body)
         async with self._client.stream("POST", path, content=content) as answer:
             if answer.status_code >= 300:
-                raise _refused(answer, await answer.aread())
-            async for line in answer.aiter_lines():
-                name, _, data = line.partition(":")
-                if name not in ("data", "error") or (data := data.strip()) == END:
+                raise _refused(answer, await _beginning(answer))
+            async for line in _lines(answer):
+                name, _, data = line.partition(b":")
+                if name not in (b"data", b"error") or (data := data.strip()) == END:
                     continue
                 event = msgspec.json.decode(data)
-                if name == "error" or (isinstance(event, dict) and "error" in event):
-                    details = _details(data.encode())
-                    raise Refused(int(details.get("code") or 500), data.encode())
+                if name == b"error" or (isinstance(event, dict) and event.get("error")):
+                    raise Refused(_status(_details(data)), data)
                 take(event)
 
     def stop(self) -> None:
@@ -101,6 +100,32 @@ class HttpThread(threading.Thread):
 
 def _refused(answer: httpx2.Response, body: bytes) -> Refused:
     return Refused(answer.status_code, body[:MOST_ERROR_BYTES], answer.headers.get("retry-after", ""))
+
+
+async def _beginning(answer: httpx2.Response) -> bytes:
+    """Return the first bytes of an error page, however long it is."""
+    body = bytearray()
+    async for piece in answer.aiter_bytes():
+        body += piece
+        if len(body) >= MOST_ERROR_BYTES:
+            break
+    return bytes(body)
+
+
+async def _lines(answer: httpx2.Response) -> AsyncIterator[bytes]:
+    """Yield the lines of a stream; the library's own also end at U+2028 and the like, which JSON may hold as it is."""
+    held = b""
+    async for piece in answer.aiter_bytes():
+        *lines, held = (held + piece).split(b"\n")
+        for line in lines:
+            yield line
+    yield held
+
+
+def _status(details: Mapping[str, Any]) -> int:
+    """Return the status of an error within a stream, whose code some servers give as a word."""
+    code = str(details.get("code"))
+    return int(code) if code.isdecimal() else 500
 
 
 def _details(body: bytes) -> dict[str, Any]:
