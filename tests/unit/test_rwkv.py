@@ -19,7 +19,7 @@ from localai_flask.backends.rwkv.vocabulary import read_vocabulary
 from localai_flask.config.files.pth import Checkpoint
 from localai_flask.config.model import EngineConfig, ModelFile
 from localai_flask.errors import ConfigError, InvalidRequest
-from localai_flask.generation import Delta, Finished, FinishReason, ModelInfo, Progress, Prompt, Started
+from localai_flask.generation import Constraint, Delta, Finished, FinishReason, ModelInfo, Progress, Prompt, Started
 from localai_flask.sampling_params import SamplingParams
 from tests.support import rwkv_models
 
@@ -107,6 +107,12 @@ def test_ids_without_a_token_are_never_chosen(vocabulary, engine) -> None:
     run(made, asked := job(1, "a"))
     assert asked.output_tokens and vocabulary.size - 1 not in asked.output_tokens
     assert vocabulary.size - 1 in vocabulary.without_meaning
+
+
+def test_a_form_that_is_full_ends_the_answer_although_ids_stand_for_nothing(vocabulary, engine) -> None:
+    events = run(engine("abcabc"), asked := job(1, "a", max_tokens=9, constraint=Constraint("regex", "ab")))
+    assert text_of(events) == "ab" and events[-1][1].reason is FinishReason.EOS
+    assert vocabulary.without_meaning and asked.output_tokens[-1] == 0
 
 
 @pytest.mark.parametrize("line", ["x 'a' 1", "1 'ab' 1", "1 open('x') 1", "1 'a'", "1 '' 0"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from concurrent.futures import Future
 from typing import Any
@@ -54,7 +55,7 @@ class RwkvBackend(Backend):
         self.tokens, self._context = loaded.tokens, loaded.info.context_length
         self._sequences = whole_option(config, SEQUENCES, "parallel", "n_parallel")
         self._grammars = TokenGrammars(loaded.tokens)
-        self._nothing = frozenset(loaded.tokens.without_meaning)
+        self._nothing = loaded.tokens.without_meaning
         self.cache = StateCache(whole_option(config, CACHE_MIB, "cache_ram") << 20)
         self._reader, self._turns = Reader(loaded.network, self.cache, config.batch or PIECE), Turns()
         self._running: dict[int, Sequence] = {}
@@ -80,7 +81,7 @@ class RwkvBackend(Backend):
         thinking = LimitedThinking(params.thinking, self.tokens, params.preserved) if params.thinking else None
         sampler = TokenSampler(
             params,
-            banned=self._nothing | (self.tokens.eos if params.ignore_eos else frozenset()),
+            banned=self.tokens.eos if params.ignore_eos else (),
             guide=guide,
             thinking=thinking,
             rules=OutputRules.of(params, job.prompt_tokens, self.tokens.eos, self.tokens.piece),
@@ -144,6 +145,7 @@ class RwkvBackend(Backend):
         """Choose the next token; return the replies that it makes."""
         output, sampler = sequence.output, sequence.sampler
         logits = sequence.text.logits.detach().float().clone().unsqueeze(0)  # which are kept for others too
+        logits[0, self._nothing] = -math.inf
         (token,) = choose_tokens([Row(sampler, sequence.history)], logits)
         if sampler.failure is not None:
             raise sampler.failure
