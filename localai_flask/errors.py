@@ -184,6 +184,18 @@ class ModelComing(Unavailable):
     code = "model_coming"
 
 
+class InstallationFailed(ModelLoadFailed):
+    """An engine's environment could not be made; the message says why."""
+
+    code = "backend_install_failed"
+
+
+class InstallationInterrupted(Unavailable):
+    """An installation was given up, or the package index could not be reached; a later try may go well."""
+
+    code = "backend_install_interrupted"
+
+
 class Overloaded(Unavailable):
     code = "overloaded"
 

@@ -11,13 +11,17 @@ from flask.testing import FlaskClient
 
 from localai_flask.errors import (
     ApiError,
+    InstallationFailed,
+    InstallationInterrupted,
     InvalidRequest,
     ModelLoadFailed,
     Overloaded,
     TooManyRequests,
     Unavailable,
     WorkerDied,
+    WorkerLeaving,
 )
+from localai_flask.gallery.errors import DownloadFailed, Offline, SourceUnreachable
 from tests.api.fakes import FakePool, chunks, says
 
 HEADER = "X-LocalAI-Fallback"
@@ -33,7 +37,11 @@ def models(models: Path) -> Path:
 
 @pytest.mark.parametrize(
     "error",
-    [Unavailable("gone"), Overloaded("full"), WorkerDied("dead"), ModelLoadFailed("no engine")],
+    [
+        *(Unavailable("gone"), Overloaded("full"), WorkerDied("dead"), WorkerLeaving("going")),
+        *(ModelLoadFailed("no engine"), InstallationFailed("no disk"), InstallationInterrupted("no index")),
+        *(DownloadFailed("no file"), SourceUnreachable("no network"), Offline("no fetching")),
+    ],
     ids=lambda error: error.info.code,
 )
 def test_a_model_that_cannot_answer_is_answered_for(client: FlaskClient, pool: FakePool, error: ApiError) -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from localai_flask.backends.environments.folder import Environments, is_in_use
-from localai_flask.backends.environments.tool_run import InstallationFailed
 from localai_flask.diagnosis.environments import check_environments
-from localai_flask.errors import Unavailable
+from localai_flask.errors import InstallationFailed, Unavailable
 from localai_flask.settings import Settings
 from tests.environments.conftest import SET, install_here
 

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from localai_flask.backends.environments.folder import Environments
-from localai_flask.backends.environments.tool_run import InstallationFailed, InstallationInterrupted
-from localai_flask.errors import Unavailable
+from localai_flask.errors import InstallationFailed, InstallationInterrupted, Unavailable
 from tests.environments.conftest import SET, install_here
 from tests.support import processes
 from tests.support.processes import wait_for

@@ -13,9 +13,8 @@ from localai_flask.backends.environments.folder import Environment, Environments
 from localai_flask.backends.environments.installation import install
 from localai_flask.backends.environments.programs import Program
 from localai_flask.backends.environments.recipes import choose_recipe, is_outdated
-from localai_flask.backends.environments.tool_run import InstallationFailed
 from localai_flask.backends.llama_server.programs import find_program
-from localai_flask.errors import ConfigError
+from localai_flask.errors import ConfigError, InstallationFailed
 from localai_flask.gallery.progress import Progress
 from localai_flask.settings import Settings
 

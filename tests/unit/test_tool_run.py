@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from localai_flask.backends.environments.tool_run import InstallationFailed, InstallationInterrupted, explain
+from localai_flask.backends.environments.tool_run import explain
+from localai_flask.errors import InstallationFailed, InstallationInterrupted
 
 UV = """\
 Using Python 3.11.7 environment

@@ -16,6 +16,8 @@ from localai_flask.config.model import ModelConfig
 from localai_flask.errors import (
     ApiError,
     ConfigError,
+    InstallationFailed,
+    InstallationInterrupted,
     LoadCrashed,
     ModelComing,
     ModelDisabled,
@@ -27,7 +29,9 @@ from localai_flask.errors import (
     Overloaded,
     Unavailable,
     WorkerDied,
+    WorkerLeaving,
 )
+from localai_flask.gallery.errors import DownloadFailed, Offline, SourceUnreachable
 
 log = logging.getLogger("gunicorn.error")
 
@@ -37,7 +41,8 @@ CANNOT_ANSWER = frozenset(
     error.code
     for error in (
         *(ConfigError, ModelLoadFailed, LoadCrashed, OutOfMemory, NoRoom, ModelComing, ModelFileChanging),
-        *(Unavailable, Overloaded, WorkerDied),
+        *(InstallationFailed, InstallationInterrupted, DownloadFailed, SourceUnreachable, Offline),
+        *(Unavailable, Overloaded, WorkerDied, WorkerLeaving),
     )
 )
 """What says of a model that it cannot answer now, and nothing of the request."""

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from localai_flask.backends.environments.folder import IN_USE, LOG, Environment, Environments, Record
 from localai_flask.backends.environments.recipe import Recipe
-from localai_flask.backends.environments.tool_run import InstallationFailed, Report, ToolRun
+from localai_flask.backends.environments.tool_run import Report, ToolRun
+from localai_flask.errors import InstallationFailed
 from localai_flask.gallery.progress import gigabytes
 
 

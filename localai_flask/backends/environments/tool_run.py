@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from localai_flask.errors import ModelLoadFailed, Unavailable
+from localai_flask.errors import InstallationFailed, InstallationInterrupted
 from localai_flask.gallery.progress import Progress
 from localai_flask.server import bound
 
@@ -35,18 +35,6 @@ PERCENT = re.compile(r"^[\w. ]+: (\d+)%")
 NO_CPU_TORCH = re.compile(r"(No matching distribution found for|no version of) torch==\S+\+cpu")
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 NO_SPACE = "No space left on device"
-
-
-class InstallationFailed(ModelLoadFailed):
-    """An environment could not be made; the message says why."""
-
-    code = "backend_install_failed"
-
-
-class InstallationInterrupted(Unavailable):
-    """An installation was given up, or the package index could not be reached; a later try may go well."""
-
-    code = "backend_install_interrupted"
 
 
 class ToolRun:
