@@ -113,7 +113,7 @@ class VllmBackend(Backend):
             sequence.id = self._add(key, job.prompt_tokens, wanted)
         except ValueError as error:  # what the library finds wrong with a request
             ROWS.pop(key, None)
-            self._unannounced.append((job.id, Failed(InvalidRequest(f"vLLM refuses this request: {error}").info)))
+            self._unannounced.append((job.id, Failed(_refused(error).info)))
             return True
         self.running[sequence.key] = sequence
         return True
@@ -165,6 +165,8 @@ class VllmBackend(Backend):
             self._add(key, ids, pooling_params(question, ids, self.tokens))
         except ApiError as error:
             self._unannounced.append((inquiry.id, Failed(error.info)))
+        except ValueError as error:
+            self._unannounced.append((inquiry.id, Failed(_refused(error).info)))
         else:
             self.asked[key] = inquiry
 
@@ -264,3 +266,8 @@ class VllmBackend(Backend):
         self.asked.pop(key, None)
         if not is_over:
             self.engine.abort_request([sequence.id if sequence is not None else key], internal=sequence is not None)
+
+
+def _refused(error: ValueError) -> InvalidRequest:
+    said = str(error).rstrip(".")
+    return InvalidRequest(f"vLLM refuses this request: {said}.")

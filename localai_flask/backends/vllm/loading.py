@@ -56,10 +56,9 @@ def load(config: EngineConfig, progress: LoadProgress) -> Loaded:
     tokenizer = engine.get_tokenizer()
     tokens = Tokens(tokenizer, settings.model_config.get_vocab_size(), _ends(settings.model_config, tokenizer))
     adapter = next((LoRARequest(name, 1, str(Path(config.models_path) / name)) for name in adapters(config)), None)
-    info = _describe(config, settings, tokenizer)
-    return Loaded(
-        engine, tokens, info, bool(arguments.logits_processors), settings.scheduler_config.max_num_seqs, adapter
-    )
+    sees_logits = bool(arguments.logits_processors)
+    info = _describe(config, settings, tokenizer, can_end_thinking=sees_logits)
+    return Loaded(engine, tokens, info, sees_logits, settings.scheduler_config.max_num_seqs, adapter)
 
 
 def _check_folder(config: EngineConfig) -> None:
@@ -80,16 +79,17 @@ def _ends(model: Any, tokenizer: Any) -> set[int]:
     return found
 
 
-def _describe(config: EngineConfig, settings: Any, tokenizer: Any) -> ModelInfo:
+def _describe(config: EngineConfig, settings: Any, tokenizer: Any, *, can_end_thinking: bool) -> ModelInfo:
     model = settings.model_config
     templates = tokenizer.chat_template
     named = templates if isinstance(templates, dict) else {"default": templates}
     alone = {"score"} if ranks_documents(config) else {"embed"} if makes_vectors(config) else None
+    writes = {"generate", "constrain", *(["end_thinking"] if can_end_thinking else [])}
     return ModelInfo(
         backend="vllm",
         engine_version=LIBRARY,
         context_length=model.max_model_len,
-        capabilities=frozenset(alone or {"generate", "constrain", "end_thinking"}) | {"tokenize"},
+        capabilities=frozenset(alone or writes) | {"tokenize"},
         chat_template=named.get("default"),
         tool_template=named.get("tool_use"),
         control_tokens=tuple(each.content for each in tokenizer.added_tokens_decoder.values() if each.special),
