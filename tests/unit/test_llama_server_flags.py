@@ -74,6 +74,7 @@ def test_help_names_flags_at_the_beginning_of_lines_only() -> None:
     ("help_page", "keys", "expected"),
     [
         (STOCK, {"context_size": 1024, "options": ("parallel:2",)}, "--ctx-size 2048 --parallel 2"),
+        (STOCK, {"context_size": 1024, "options": ("--parallel:2",)}, "--ctx-size 2048 --parallel 2"),
         (STOCK, {"gpu_layers": 9, "threads": 3}, "--threads 3 --n-gpu-layers 9"),
         (STOCK, {"cache_type_k": "turbo3"}, "--cache-type-k turbo3 --flash-attn on"),
         (STOCK, {"flash_attention": "false"}, "--flash-attn off"),

@@ -102,7 +102,7 @@ def make_flags(config: EngineConfig, able: Abilities, settings: Settings) -> Fla
 
 def slots_of(config: EngineConfig) -> int:
     """Return how many requests run at once."""
-    return int(config.option(*OF_ITSELF) or SLOTS)
+    return int(_option(config, *OF_ITSELF) or SLOTS)
 
 
 def context_of(config: EngineConfig, settings: Settings) -> int:
@@ -115,6 +115,15 @@ def context_of(config: EngineConfig, settings: Settings) -> int:
 
 def _uses_turbo(config: EngineConfig) -> bool:
     return config.cache_type_k.startswith(TURBO) or config.cache_type_v.startswith(TURBO)
+
+
+def _option(config: EngineConfig, *names: str) -> str | None:
+    """Look up an entry of `options:` by any of its names, which may be written as flags are."""
+    for entry in config.options:
+        name, _, value = (part.strip() for part in entry.partition(":"))
+        if _plain(name) in names:
+            return value
+    return None
 
 
 def _plain(option: str) -> str:
@@ -190,9 +199,9 @@ def _add_kind(made: Flags, config: EngineConfig, context: int) -> None:
     if not able & {"score", "embed"}:
         return
     made.arguments.append("--reranking" if "score" in able else "--embedding")
-    if "embed" in able and config.option("pooling_type", "pooling") is None and not (header and header.pooling_type):
+    if "embed" in able and _option(config, "pooling_type", "pooling") is None and not (header and header.pooling_type):
         made.arguments += ["--pooling", "mean"]
-    if config.batch is None and config.option("n_ubatch", "ubatch", "ubatch_size") is None:
+    if config.batch is None and _option(config, "n_ubatch", "ubatch", "ubatch_size") is None:
         made.arguments += ["--batch-size", str(context), "--ubatch-size", str(context)]  # one text is one batch
 
 
