@@ -11,6 +11,9 @@ from localai_flask.backends.over_http.http_thread import HttpThread
 from localai_flask.generation import Prompt
 from localai_flask.inquiry import Tokenized
 
+WORD = "a"
+"""A text that is put between what models want around one: some want a mark before it, some behind, some both."""
+
 
 class Tokens:
     """The vocabulary of a program."""
@@ -25,8 +28,10 @@ class Tokens:
 
     async def look(self, control: Sequence[str]) -> None:
         """Find out what a text begins with, and whether the program can read markers as text; these are their names."""
-        around = await self._tokens("", special=True, whole=True)
-        self.opening, self.closing = around[:1], around[1:]
+        word = await self._tokens(WORD, special=False)
+        whole = await self._tokens(WORD, special=False, whole=True)
+        at = next((at for at in range(len(whole)) if whole[at : at + len(word)] == word), 0)
+        self.opening, self.closing = whole[:at], whole[at + len(word) :]
         if control:
             self._names = re.compile("|".join(map(re.escape, sorted(control, key=len, reverse=True))))
             self._heeds_special = len(await self._tokens(control[0], special=False)) > 1
