@@ -122,14 +122,16 @@ class Process:
 
     def close(self) -> None:
         """End the program, and wait for that."""
-        self.http.stop()
-        self._child.terminate()
         try:
-            self._child.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
-        os.close(self._pidfd)
+            self.http.stop()
+        finally:
+            self._child.terminate()
+            try:
+                self._child.wait(GRACE_S)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.wait()
+            os.close(self._pidfd)
 
 
 def _free_port() -> int:
