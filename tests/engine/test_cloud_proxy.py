@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from localai_flask.backends import check, create
+from localai_flask.backends.cloud_proxy.conversation import MARK
 from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
 from localai_flask.chat.prompt.prompt import ChatPrompt, chat_prompt
 from localai_flask.config.model import EngineConfig, ModelConfig, ModelFile, ProxyOptions
@@ -182,6 +183,12 @@ def test_an_answer_that_is_to_be_continued_is_refused(served: Served) -> None:
     )
     with pytest.raises(InvalidRequest, match="cannot go on with the assistant's last message"):
         served.start(chat.prompt)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"messages": [1]}', "[" * 100_000])
+def test_a_text_that_begins_like_a_conversation_is_refused(served: Served, text: str) -> None:
+    with pytest.raises(InvalidRequest, match="end the messages with the user's"):
+        served.start(MARK + text)
 
 
 @pytest.mark.parametrize(

@@ -27,24 +27,25 @@ TEMPLATE = (
 def read_conversation(prompt: str) -> dict[str, Any] | None:
     """Return what stands behind the mark, in the shape of a request; None if a prompt is a text.
 
-    Raises `InvalidRequest` if it breaks off, as it does where the model is to go on with its own last message.
+    Raises `InvalidRequest` if it breaks off, as it does where the model is to continue its own last message, or if it
+    is the text of a client that has written the mark.
     """
     if not prompt.startswith(MARK):
         return None
     try:
         said = msgspec.json.decode(prompt.removeprefix(MARK))
-    except msgspec.DecodeError as error:
+        body: dict[str, Any] = {"messages": [_message(each) for each in said["messages"]]}
+        return body | {name: said[name] for name in ("tools", "reasoning_effort") if said[name]}
+    except (msgspec.DecodeError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidRequest(
             "A model of the cloud-proxy backend cannot go on with the assistant's last message; end the messages with "
             "the user's.",
             param="messages",
         ) from error
-    body: dict[str, Any] = {"messages": [_message(each) for each in said["messages"]]}
-    return body | {name: said[name] for name in ("tools", "reasoning_effort") if said[name]}
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:
-    """Give calls their arguments as text, and leave out what other servers do not know."""
+    """Write the arguments of calls as text, and leave out what other servers do not know."""
     kept = {key: value for key, value in message.items() if key not in ("thinking", "reasoning_content")}
     if calls := kept.get("tool_calls"):
         kept["tool_calls"] = [_call(call) for call in calls]
