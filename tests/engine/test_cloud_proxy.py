@@ -249,6 +249,9 @@ def test_the_context_is_what_the_server_says(remote: FakeOpenAI, field: Any, exp
     remote.models[0] |= field
     with opened(remote.url) as served:
         assert served.backend.info.context_length == expected  # type: ignore[attr-defined]
+    remote.answers["/v1/models"] = (200, remote.models)
+    with opened(remote.url) as served:
+        assert served.backend.info.context_length == expected, "a list alone"  # type: ignore[attr-defined]
     with opened(remote.url, context_size=50) as served:
         assert served.backend.info.context_length == 50  # type: ignore[attr-defined]
 

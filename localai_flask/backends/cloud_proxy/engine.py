@@ -67,20 +67,23 @@ class CloudProxyBackend(HttpBackend[RemoteAnswer]):
     def _look_up(self, target: Target) -> dict[str, Any]:
         """Return what the server says of the model; nothing if it lists none.
 
-        Raises `ConfigError` if the key is not taken or there is no such model, `Unavailable` if it cannot be reached.
+        Raises `ConfigError` if the key is not taken, `ModelLoadFailed` if there is no such model, and `Unavailable` if
+        the server cannot be reached.
         """
         try:
             listed = self._http.begin(self._http.ask("GET", "models")).result()
         except Refused as error:
             if error.status in (401, 403):
-                said = f"{self.called} does not accept the key of its YAML (`proxy.api_key_env`)."
-                raise ConfigError(said, param="proxy") from error
+                key = "does not accept the key that its YAML names; correct it"
+                wanted = key if target.key else "wants a key; name it in `proxy.api_key_env` or `proxy.api_key_file`"
+                raise ConfigError(f"{self.called} {wanted}.", param="proxy") from error
             if error.status in (404, 405):
                 return {}
             raise self.api_error(error) from error
         except (httpx2.HTTPError, ValueError) as error:
             raise self.api_error(error) from error
-        models = {each["id"]: each for each in listed.get("data", []) if isinstance(each, dict) and "id" in each}
+        entries = listed.get("data") if isinstance(listed, dict) else listed  # some servers list models without a frame
+        models = {each["id"]: each for each in entries or [] if isinstance(each, dict) and "id" in each}
         if target.model in models or not models:
             return models.get(target.model, {})
         names = ", ".join(sorted(models)[:5])
