@@ -1,4 +1,4 @@
-"""The engines. `create` is the one place that knows their names and modules.
+"""The engines by their names: where each lives, what it needs, and what installs it.
 
 Another package adds one with an entry point of the group `localai_flask.engines`, which names a subclass of `Backend`.
 """

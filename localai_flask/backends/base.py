@@ -124,7 +124,7 @@ class Backend(abc.ABC):
         return 0
 
     def start_inquiry(self, inquiry: Inquiry) -> None:
-        """Begin with a question, for which there is room; `step` gives one `Embedded` or `Scored`, or `Failed`."""
+        """Begin a question, for which there is room; `step` gives one `Embedded` or `Scored`, or `Failed`."""
         raise NotImplementedError
 
     @abc.abstractmethod

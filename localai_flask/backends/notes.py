@@ -65,6 +65,6 @@ def unread_keys(config: EngineConfig, backend: str, reads: Collection[str]) -> I
 
 
 def unknown_option(name: str, known: Iterable[str], backend: str) -> str:
-    """Explain that an engine has no such option, and which one is meant perhaps."""
+    """Explain that an engine has no such option, and which one may be meant."""
     near = get_close_matches(name.lstrip("-").replace("-", "_"), known, n=1)
     return f"the {backend} backend has no option {name!r}" + (f"; perhaps {near[0]!r} is meant" if near else "")

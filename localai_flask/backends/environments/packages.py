@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -38,7 +37,7 @@ class Packages(Recipe):
             run.run("Removing what does harm", tool.uninstall(folder, wanted.uninstalled), variables)
         run.reach(FILLED_SHARE)
         python = folder / "bin" / "python"
-        version = run.run("Reading the version", [str(python), "-c", VERSION, wanted.package], os.environ)
+        version = run.run("Reading the version", [str(python), "-c", VERSION, wanted.package], variables)
         with tempfile.TemporaryDirectory(prefix="localai-flask-trial-") as made:
             variables = module_environment(python, link_package(Path(made)))
             generate(KINDS[self.name], python, Path(made), variables, run)

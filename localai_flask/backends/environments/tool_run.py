@@ -17,7 +17,7 @@ from localai_flask.gallery.progress import Progress
 from localai_flask.server import bound
 
 Report = Callable[[Progress], None]
-"""Told what a program writes, in bytes of about how many, and as `file` what it is at."""
+"""Called with the bytes that a program has written, of about how many, and as `file` with what it does now."""
 
 LOOK_S = 0.25
 END_S = 5.0
@@ -31,7 +31,7 @@ NO_NETWORK = re.compile(
     re.IGNORECASE,
 )
 PERCENT = re.compile(r"^[\w. ]+: (\d+)%")
-"""How far a program says that it is that tells this itself."""
+"""How far along a program is, where it prints that itself."""
 NO_CPU_TORCH = re.compile(r"(No matching distribution found for|no version of) torch==\S+\+cpu")
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 NO_SPACE = "No space left on device"

@@ -1,5 +1,7 @@
-"""The backend's verbs on either library's generator, which batches, caches prompts by pages, and reads long ones in
-pieces; tokens are chosen by what all engines share."""
+"""The backend's verbs on either library's generator; tokens are chosen by what all engines share.
+
+The generator batches, caches prompts by pages, and reads long ones in pieces.
+"""
 
 from __future__ import annotations
 
@@ -134,7 +136,7 @@ class ExllamaBackend(Backend):
         return [*replies, Progress(update.read, total)] if 0 < update.read < total else replies
 
     def _begin(self, sequence: Sequence) -> list[Reply]:
-        """Say once that the library has begun with a prompt."""
+        """Report once that the library has begun a prompt."""
         if sequence.is_started:
             return []
         job = sequence.job

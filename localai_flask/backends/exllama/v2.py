@@ -85,7 +85,7 @@ class Exllama2:
     def add(self, key: int, ids: list[int], chooser: Chooser, limit: int, ends: list[int]) -> None:
         job = ExLlamaV2DynamicJob(
             input_ids=torch.tensor([ids]),
-            max_new_tokens=limit + self._drafted,  # it stops so many before, as a draft may run over
+            max_new_tokens=limit + self._drafted,  # the library keeps these free, as a draft may run over
             gen_settings=ExLlamaV2Sampler.Settings.greedy(),
             stop_conditions=ends,
             filters=[ChoiceFilter(self.model, self._tokenizer, chooser)],

@@ -29,7 +29,7 @@ TAKEN = frozenset(
 """The parameters that are honoured here, beside those that every engine takes."""
 CONSTRAINTS = frozenset(("json_schema", "gbnf"))
 SEEDS = 2**32 - 1
-"""One more than the largest seed, which means a fresh one."""
+"""How many seeds there are; this number itself asks for a fresh one."""
 
 
 def completion_body(tokens: list[int], params: SamplingParams, limit: int, context: int) -> dict[str, Any]:

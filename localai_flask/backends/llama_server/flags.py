@@ -154,7 +154,7 @@ def _add_precision(made: Flags, config: EngineConfig, able: Abilities) -> None:
 
 
 def _add_memory(made: Flags, config: EngineConfig, able: Abilities) -> None:
-    """Say how the weights are loaded; the newest programs have one flag for what were two."""
+    """Choose how the weights are loaded; the newest programs have one flag for what were two."""
     if config.mmap is not None or config.mmlock:
         mapped = config.mmap is not False
         if "--load-mode" in able.flags:

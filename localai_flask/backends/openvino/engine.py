@@ -1,7 +1,7 @@
 """The backend's verbs on openvino-genai's continuous batching pipeline.
 
 The pipeline has no thread of its own: a step of it computes one token of all running requests, and a piece of the
-prompts that have come. It tells of what it computes by a handle for each request.
+prompts that have come. What it computes is read from a handle for each request.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class OpenVinoBackend(Backend):
                 if replies and isinstance(replies[-1], Finished):
                     self._drop(sequence.job.id)
                     return replies
-        if handle.get_status() != GenerationStatus.RUNNING:  # it has told no reason that we know
+        if handle.get_status() != GenerationStatus.RUNNING:  # it ended by itself, without a token that ends a text
             replies.append(self._cut_off(sequence))
             self._drop(sequence.job.id)
         return replies

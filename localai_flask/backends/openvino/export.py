@@ -64,7 +64,7 @@ def ensure_exported(config: EngineConfig, folder: Path, progress: LoadProgress) 
         )
     home = _home(folder)
     done = home / f"{_digest(folder)}-{task(config)}-{weight_format(config, folder)}"
-    with _locked(config, home, progress):
+    with _locked(config, folder, home, progress):
         if not (done / MODEL).exists():
             _export(config, folder, done, progress)
             _sweep(home, done.name.partition("-")[0])
@@ -161,8 +161,8 @@ def _running(command: list[str], output: int, variables: dict[str, str]) -> Iter
 
 
 @contextmanager
-def _locked(config: EngineConfig, home: Path, progress: LoadProgress) -> Iterator[None]:
-    """Hold a model's exports; who holds them meanwhile is waited for."""
+def _locked(config: EngineConfig, folder: Path, home: Path, progress: LoadProgress) -> Iterator[None]:
+    """Hold a model's exports; wait for whoever holds them now."""
     home.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -172,7 +172,7 @@ def _locked(config: EngineConfig, home: Path, progress: LoadProgress) -> Iterato
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                _advance(config, home.parent, begun, progress)
+                _advance(config, folder, begun, progress)
         yield
     finally:
         os.close(descriptor)

@@ -29,7 +29,7 @@ BATCH_TOKENS, LEAST_BATCH = 256, 16
 STEP_S, PROBE_TOKENS = 1.0, 64
 """How long a step may take; the library holds the interpreter's lock meanwhile, and a silent worker is replaced.
 
-Where a prompt of so many tokens shows that it would be longer, a step has fewer tokens.
+Where a prompt of `PROBE_TOKENS` shows that it would take longer, a step has fewer tokens.
 """
 MEMORY_SHARE = 0.5
 """Of the free memory, the part that the KV cache may take at most."""

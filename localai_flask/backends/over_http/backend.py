@@ -32,7 +32,7 @@ class Answering(Protocol):
         """Take an event; the last of the replies is `Finished` if the answer has ended."""
 
     def close(self) -> list[Reply]:
-        """Say what is left when the stream has ended; no `Finished` if it ended too early."""
+        """Return what is left when the stream has ended; no `Finished` if it ended too early."""
 
 
 A = TypeVar("A", bound=Answering)

@@ -20,7 +20,7 @@ logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for each request
 T = TypeVar("T")
 CONNECT_S = 10.0
 MOST_ERROR_BYTES = 64 << 10
-"""How much of an error page is read."""
+"""How much of an error page is read, and kept."""
 END = b"[DONE]"
 
 

@@ -13,4 +13,4 @@ CHAT_TEMPLATE = """\
 {%- if add_generation_prompt -%}Assistant:{%- endif -%}
 """
 TURN, OPENING = "\n\nUser:", "Assistant:"
-"""What a model writes that goes on with the other's turn, and how a prompt ends that opens the model's own."""
+"""What a model writes when it begins the user's turn, and how a prompt ends that opens the model's own."""

@@ -120,7 +120,7 @@ class RwkvBackend(Backend):
         return events
 
     def _advance(self, sequence: Sequence) -> list[Reply]:
-        """Give a sequence its turn."""
+        """Read the next piece of a sequence's prompt, or choose its next token."""
         job = sequence.output.job
         replies: list[Reply] = []
         if not sequence.started:

@@ -12,8 +12,7 @@ from localai_flask.config.model import EngineConfig
 KEYS = frozenset(
     ("context_size", "threads", "batch", "f16", "main_gpu", "gpu_layers", "dtype", "quantization", "trust_pickles")
 )
-"""The keys that this engine reads; files are read without running what stands in them, so that nothing need be trusted.
-"""
+"""The keys that this engine reads; `trust_pickles` asks nothing, as nothing that stands in a file is run."""
 OPTIONS = ("strategy", "parallel", "n_parallel", "cache_ram")
 NUMBERS = {"parallel": 1, "n_parallel": 1, "cache_ram": 0}
 """Options that are whole numbers, with the smallest."""

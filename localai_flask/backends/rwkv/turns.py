@@ -19,7 +19,7 @@ from localai_flask.backends.token_choice.sampler import TokenSampler
 PIECE = 256
 """Tokens of a prompt that are read at once, as in the library's own loop: it makes the same sums then."""
 PASSING = 4
-"""Of so many pieces, one is the oldest prompt's."""
+"""Of this many pieces, one is the oldest prompt's."""
 
 
 class Network(Protocol):

@@ -188,7 +188,7 @@ class VllmBackend(Backend):
         return usage
 
     def step(self) -> list[Event]:
-        """Have the library compute one step, and tell what it has made."""
+        """Have the library compute one step, and return what it has made."""
         events, self._unannounced = self._unannounced, []
         if not (self.running or self.asked):
             return events

@@ -62,7 +62,7 @@ class Turns:
     error = ""
 
     def __init__(self, model: Any, prompt_piece: int):
-        """Prompts are read in pieces of so many tokens, if the model reads pieces as it reads the whole."""
+        """`prompt_piece` is how many tokens are read at once, if the model reads pieces as it reads the whole."""
         self._passes = Passes(model)
         self._turns: list[Turn] = []
         self.interleaves, reads_pieces = self._passes.check()
@@ -152,7 +152,7 @@ class Passes:
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def begin(self, ids: list[int], piece: int | None) -> Continuation:
-        """Prepare to read a prompt, in pieces of so many tokens or whole."""
+        """Prepare to read a prompt, in pieces of `piece` tokens or whole."""
         model, inputs = self._model, dict(self._fixed)
         whole = torch.tensor([ids], device=model.device)
         waiting = [*whole.split(piece or len(ids), dim=1)]
