@@ -31,6 +31,20 @@ def test_what_is_missing_is_listed_with_what_installs_it(monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("engine_package")
+def test_a_program_of_this_machine_is_listed_with_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "llama-server"
+    monkeypatch.setenv("LOCALAI_LLAMA_SERVER", str(program))
+
+    def listed() -> dict[str, Any]:
+        found = json.loads(run("backends", "list", "--json").output)
+        return next(engine for engine in found if engine["name"] == "llama-server")
+
+    assert listed()["state"] == "broken" and not listed()["is_installed"]
+    program.touch()
+    assert (listed()["state"], listed()["path"]) == ("installed", str(program))
+    assert f"the program {program}" in run("backends", "list").output
+
+
 def test_a_package_brings_an_engine(tmp_path: Path) -> None:
     listed = {each["name"]: each for each in json.loads(run("backends", "list", "--json").stdout)}
     assert listed["parrot"]["version"] == "1.5"

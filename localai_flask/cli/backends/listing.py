@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -68,6 +69,8 @@ def print_backends(given: dict[str, Any], *, as_json: bool) -> None:
 
 def _row(engine: Engine) -> list[str]:
     state = WORDS.get(engine.state, f"broken: {engine.problem}")
+    if engine.state == "installed" and engine.path is not None:
+        state = f"the program {engine.path}"
     if engine.install is not None:
         state = f"{state}: {engine.install}"
     taken = size(engine.size) if engine.size is not None else "—"
@@ -77,10 +80,14 @@ def _row(engine: Engine) -> list[str]:
 def describe(name: str, entry: Entry, environments: Environments) -> Engine:
     """Describe an engine as it is on this machine."""
     from localai_flask.backends import is_installed
+    from localai_flask.backends.llama_server.programs import find_program
+    from localai_flask.settings import Settings
 
     home = entry.environment
     if home is not None and (found := environments.find(home)) is not None:
         return _in_environment(name, entry, found)
+    if entry.is_program and (program := find_program(name, Settings.from_environment())) is not None:
+        return _as_program(name, program)
     if is_installed(name, environments):
         version = importlib.metadata.version(entry.package) if entry.package else _version(entry.library)
         return Engine(name, True, "installed", version, _device(name))
@@ -105,6 +112,13 @@ def _in_environment(name: str, entry: Entry, found: Environment) -> Engine:
         fault or None,
         entry.remedy if state != "environment" else None,
     )
+
+
+def _as_program(name: str, program: Path) -> Engine:
+    """Describe an engine whose program lies on this machine, or is said to."""
+    if program.is_file():
+        return Engine(name, True, "installed", path=str(program))
+    return Engine(name, False, "broken", path=str(program), problem=f"{program} is no file")
 
 
 def _version(library: str | None) -> str | None:
