@@ -22,7 +22,13 @@ def form(schema: Any, **more: Any) -> Constraint:
         {"type": "object", "properties": {"not": {"type": "string", "maxLength": 3}}, "required": ["not"]},
         {"type": "integer", "minimum": 3},
         {"enum": [{"uniqueItems": True}]},
-        {"$defs": {"if": {"type": "null"}}, "anyOf": [{"$ref": "#/$defs/if"}]},
+        {"$defs": {"if": {"type": "null"}}, "anyOf": [{"$ref": "#/$defs/if"}], "title": "T", "default": None},
+        {"$defs": {"a": {}}, "properties": {"a": {"$ref": "#/$defs/a", "description": "d"}}, "required": ["a"]},
+        {"type": ["integer", "null"], "minimum": 0},
+        {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 2},
+        {"type": "string", "enum": ["a", "b"]},
+        {"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"enum": [1]}}},
+        {"type": "string", "format": "email", "maxLength": 9},
     ],
 )
 def test_a_schema_that_is_kept_is_sent_as_it_is(schema: Any) -> None:
@@ -37,6 +43,18 @@ def test_a_schema_that_is_kept_is_sent_as_it_is(schema: Any) -> None:
         ({"type": "number", "minimum": 3}, "minimum"),
         ({"anyOf": [{"patternProperties": {}}]}, "patternProperties"),
         ({"$defs": {"a": {"multipleOf": 2}}}, "multipleOf"),
+        ({"$defs": {"a": {}}, "$ref": "#/$defs/a", "maxLength": 3}, "maxLength"),
+        ({"type": "object", "properties": {"a": {}}, "anyOf": [{"required": ["a"], "properties": {"a": {}}}]}, "type"),
+        ({"enum": ["a", "bcd"], "maxLength": 2}, "maxLength"),
+        ({"type": "object", "required": ["a"]}, "required"),
+        ({"type": "array", "minItems": 2}, "minItems"),
+        ({"type": "array", "prefixItems": [{}], "maxItems": 1}, "maxItems"),
+        ({"type": "array", "prefixItems": [{"const": 1}], "items": {"type": "string"}}, "prefixItems"),
+        ({"type": "string", "pattern": "^a+$", "maxLength": 2}, "maxLength"),
+        ({"maxLength": 2}, "maxLength"),
+        ({"properties": {"a": {}}, "allOf": [{"properties": {"b": {}}}]}, "allOf"),
+        ({"allOf": [{"type": "integer"}]}, "allOf"),
+        ({"allOf": [1], "required": 1, "properties": 1}, "allOf"),
     ],
 )
 def test_a_keyword_that_would_be_passed_over_is_refused(schema: Any, keyword: str) -> None:
