@@ -201,6 +201,19 @@ def test_too_many_are_refused(client: FlaskClient, seeing: FakePool, monkeypatch
     assert refused.status_code == 400 and "have 3 images, but at most 2" in refused.get_json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("limit", "value", "said"),
+    [("MOST_TOGETHER", 100, "have more than 100 bytes together"), ("ALL_S", -1.0, "more than -1 s to come")],
+)
+def test_all_images_together_have_limits(
+    client: FlaskClient, seeing: FakePool, monkeypatch: pytest.MonkeyPatch, limit: str, value: float, said: str
+) -> None:
+    monkeypatch.setattr(images, limit, value)
+    path, body = chat(*[{"type": "image_url", "image_url": data_url(picture(colour=n))} for n in range(2)])
+    refused = client.post(path, json={"model": "tiny", **body})
+    assert refused.status_code == 400 and said in refused.get_json()["error"]["message"]
+
+
 class Web:
     """Stands in for the internet."""
 

@@ -23,7 +23,10 @@ from localai_flask.generation import Image, ModelInfo
 
 FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
 MOST_IMAGES = 64
-MOST_BYTES = 20 * 2**20
+MOST_BYTES, MOST_TOGETHER = 20 * 2**20, 64 * 2**20
+"""Of one image, and of all that a request has: a few addresses may stand for more than a body may hold."""
+ALL_S = 60.0
+"""How long a request's images may take to come, until the last of them is asked for."""
 MOST_PIXELS = 50_000_000
 """What a large camera makes; a file of a few bytes may claim any number."""
 KEPT_S, MOST_KEPT = 300.0, 64 * 2**20
@@ -55,7 +58,20 @@ def load_images(
     most = min(config.limit_mm_per_prompt.get("image", MOST_IMAGES), MOST_IMAGES)
     if len(shown) > most:
         raise InvalidRequest(f"The messages have {len(shown)} images, but at most {most} may be sent.", param=field)
-    return conversation, {key: _opened(conversation.images[key], field) for key in shown}
+    return conversation, _open_all({key: conversation.images[key] for key in shown}, field)
+
+
+def _open_all(sources: dict[str, ImageSource], field: str) -> dict[str, Image]:
+    opened: dict[str, Image] = {}
+    deadline, together = time.monotonic() + ALL_S, 0
+    for key, source in sources.items():
+        if time.monotonic() > deadline:
+            raise InvalidRequest(f"The images take more than {ALL_S:.0f} s to come; send fewer of them.", param=field)
+        opened[key] = _opened(source, field)
+        together += len(opened[key].data)
+        if together > MOST_TOGETHER:
+            raise InvalidRequest(f"The images have more than {MOST_TOGETHER} bytes together.", param=field)
+    return opened
 
 
 def _opened(source: ImageSource, field: str) -> Image:
