@@ -298,3 +298,10 @@ def test_a_certificate_that_is_not_trusted_is_one_sentence(remote: FakeOpenAI) -
 def test_what_is_wrong_with_a_yaml_is_found_without_the_server(proxy: Any, said: str) -> None:
     config = EngineConfig(name="m", backend="cloud-proxy", parameters=ModelFile(), proxy=ProxyOptions(**proxy))
     assert [said in note.text for note in check(config) if note.is_fault] == [True]
+
+
+@pytest.mark.parametrize("entry", ["parallel:0", "parallel:many", "parallel"])
+def test_requests_at_once_are_a_number(entry: str) -> None:
+    proxy = ProxyOptions(upstream_url="https://a")
+    notes = check(EngineConfig(name="m", backend="cloud-proxy", proxy=proxy, options=(entry,)))
+    assert ["is a whole number from 1 on" in note.text for note in notes if note.is_fault] == [True]

@@ -35,6 +35,9 @@ def check(config: EngineConfig) -> Iterator[Note]:
         said = "`proxy.api_key_env` and `proxy.api_key_file` both name the key; remove one"
         yield Note(("proxy", "api_key_file"), said, is_fault=True)
     for index, entry in enumerate(config.options):
-        name = entry.partition(":")[0].strip()
+        name, _, value = (part.strip() for part in entry.partition(":"))
         if name not in OPTIONS:
             yield Note(("options", index), unknown_option(name, OPTIONS, config.backend))
+        elif not (value.isdecimal() and int(value)):
+            said = f"the option {name} is a whole number from 1 on, not {value!r}"
+            yield Note(("options", index), said, is_fault=True)
