@@ -75,6 +75,6 @@ def test_a_schema_that_cannot_be_kept_is_refused_with_its_place(client: openai.O
 
 
 def test_an_engine_without_constraints_refuses_by_name(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="the echo backend does not") as caught:
+    with pytest.raises(openai.BadRequestError, match="the echo backend cannot") as caught:
         chat(client, "Hello", model="echo", response_format=FORM)
     assert caught.value.code == "unsupported_parameter"

@@ -98,6 +98,10 @@ class FunctionTool(RequestSchema):
     strict = Flag(load_default=False)
 
 
+_FUNCTION = FunctionTool()
+"""One for all, as making a schema takes longer than reading a tool, of which there may be thousands."""
+
+
 class CustomTool(RequestSchema):
     name = Text(required=True, validate=not_empty())
     description = Text(load_default="")
@@ -131,7 +135,7 @@ def _read(entry: Any, namespace: str) -> Iterable[Offered | LeftOut]:
     if not isinstance(kind, str) or not kind:
         raise ValidationError({"type": ["is required."]} if isinstance(entry, dict) else ["must be an object."])
     if kind == "function":
-        yield _function(FunctionTool().load(entry), namespace)
+        yield _function(_FUNCTION.load(entry), namespace)
     elif kind == "custom":
         yield _custom(CustomTool().load(entry), namespace, entry)
     elif kind == "namespace":
