@@ -26,7 +26,14 @@ from localai_flask.backends.vllm import environment  # noqa: F401  sets what the
 from localai_flask.backends.vllm.chosen_rows import ROWS, ChosenRow
 from localai_flask.backends.vllm.loading import load
 from localai_flask.backends.vllm.pooling import fact_of, pooling_params, read_text
-from localai_flask.backends.vllm.sampling import CHOSEN_HERE, NATIVE, forced_params, is_chosen_here, wanted_params
+from localai_flask.backends.vllm.sampling import (
+    CHOSEN_HERE,
+    NATIVE,
+    REFUSALS,
+    forced_params,
+    is_chosen_here,
+    wanted_params,
+)
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ApiError, ContextOverflow, InvalidRequest
 from localai_flask.generation import (
@@ -111,7 +118,7 @@ class VllmBackend(Backend):
             ROWS[key] = ChosenRow(sequence.sampler, job.prompt_tokens, lambda: self._is_whole(sequence.id))
         try:
             sequence.id = self._add(key, job.prompt_tokens, wanted)
-        except ValueError as error:  # what the library finds wrong with a request
+        except REFUSALS as error:
             ROWS.pop(key, None)
             self._unannounced.append((job.id, Failed(_refused(error).info)))
             return True
@@ -165,7 +172,7 @@ class VllmBackend(Backend):
             self._add(key, ids, pooling_params(question, ids, self.tokens))
         except ApiError as error:
             self._unannounced.append((inquiry.id, Failed(error.info)))
-        except ValueError as error:
+        except REFUSALS as error:
             self._unannounced.append((inquiry.id, Failed(_refused(error).info)))
         else:
             self.asked[key] = inquiry
@@ -268,6 +275,6 @@ class VllmBackend(Backend):
             self.engine.abort_request([sequence.id if sequence is not None else key], internal=sequence is not None)
 
 
-def _refused(error: ValueError) -> InvalidRequest:
+def _refused(error: Exception) -> InvalidRequest:
     said = str(error).rstrip(".")
     return InvalidRequest(f"vLLM refuses this request: {said}.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from vllm import SamplingParams as Wanted
+from vllm.exceptions import VLLMClientError
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
 from localai_flask.generation import Constraint
@@ -27,6 +28,8 @@ KEY = "localai_flask"
 """Under this name a request of the library's carries the key of its row."""
 SMALLEST_TOP_P = 1e-6
 """In the library a `top_p` of 0 is an error; with this one the likeliest token is left as well."""
+REFUSALS = (ValueError, VLLMClientError)
+"""What the library raises for a request that it finds wrong, a grammar for one."""
 
 
 def is_chosen_here(params: SamplingParams) -> bool:
