@@ -148,3 +148,25 @@ def test_any_exception_of_a_load_becomes_one_sentence() -> None:
     loading = Loading(EngineConfig(name="m", backend="broken"))
     assert not loading.load(Broken())
     assert str(loading.error) == "The broken engine cannot load model m: no kernel image is available."
+
+
+def test_a_request_that_the_engine_cannot_begin_with_ends_alone(
+    engine: EngineThread, backend: Elsewhere, published: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = backend.start
+
+    def start(job: Job) -> bool:
+        if job.prompt.text == "bad":
+            backend.running.add(job.id)
+            raise ValueError("no such grammar")
+        return usual(job)
+
+    monkeypatch.setattr(backend, "start", start)
+    engine.submit(None, 7, Generate(Prompt("bad"), SamplingParams(), Terms()))
+    wait_for(lambda: any(isinstance(reply, Failed) for _, reply in published), 2)
+    (failed,) = (reply for _, reply in published if isinstance(reply, Failed))
+    assert "The engine failed at this request (ValueError)" in failed.error.message
+    assert not backend.running, "what was begun of it is forgotten"
+    submit(engine, 8)
+    wait_for(lambda: backend.running, 2)
+    assert not engine.broke

@@ -19,7 +19,7 @@ from localai_flask.pool.in_hand import InHand
 from localai_flask.pool.messages import NOT_LAST, Answer, Queued, Taken
 from localai_flask.pool.worker.line import Line
 from localai_flask.pool.worker.request_trace import RequestTrace
-from localai_flask.pool.worker.requests import Request, Requests
+from localai_flask.pool.worker.requests import Request, Requests, own_error
 
 Publish = Callable[[Channel, list[tuple[int, Answer]]], None]
 
@@ -132,9 +132,13 @@ class Front:
                 self._start_job(id, backend)
         if len(self._inquiries) and (room := backend.inquiry_room) > 0:
             for id in self._inquiries.first(room):
-                inquiry = self._begin(id, self._inquiries).work
+                request = self._begin(id, self._inquiries)
+                inquiry = request.work
                 assert isinstance(inquiry, Inquiry)
-                backend.start_inquiry(inquiry)
+                try:
+                    backend.start_inquiry(inquiry)
+                except Exception as error:
+                    self._fail_at_start(request, error, backend)
 
     def _start_job(self, id: int, backend: Backend) -> None:
         request = self._requests.find(id)
@@ -142,12 +146,25 @@ class Front:
         if not request.is_ready:
             return
         self._in_hand.begin(request.mark)
-        if not backend.start(request.work):
+        try:
+            has_begun = backend.start(request.work)
+        except Exception as error:
+            self._fail_at_start(request, error, backend)
+            return
+        if not has_begun:
             self._in_hand.drop()
             return
         self._begin(id, self._jobs)
         if request.is_told_to_wait:  # from here on it may be why its worker dies
             self._publish(request.route[0], [(request.route[1], Taken())])
+
+    def _fail_at_start(self, request: Request, error: Exception, backend: Backend) -> None:
+        """End the one request that the engine could not begin with; what it has begun of it is forgotten."""
+        self._in_hand.drop()
+        request.has_started = True
+        failed = Failed(own_error(error, self.name).info)
+        self.cancel(request, backend)
+        self._publish(request.route[0], [(request.route[1], failed)])
 
     def _begin(self, id: int, line: Line) -> Request:
         request = self._requests.find(id)

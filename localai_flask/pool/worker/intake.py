@@ -23,7 +23,7 @@ from localai_flask.pool.messages import Answer, Ask, Generate, Taken
 from localai_flask.pool.worker import compiling
 from localai_flask.pool.worker.activity import Activity
 from localai_flask.pool.worker.front import Front, Publish
-from localai_flask.pool.worker.requests import Request
+from localai_flask.pool.worker.requests import Request, own_error
 from localai_flask.pool.worker.suspects import check_suspect
 
 log = logging.getLogger(__name__)
@@ -144,8 +144,7 @@ class Intake:
         except ApiError:
             raise
         except BaseException as error:  # also what compiled code raises beside Exception, as pyo3's panics
-            log.exception("the engine of model %s could not take a request", self._front.name)
-            raise ApiError(f"The engine failed at this request ({type(error).__name__}); see the log.") from error
+            raise own_error(error, self._front.name) from error
         finally:
             self._in_hand.drop()
 

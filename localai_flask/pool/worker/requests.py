@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from localai_flask.backends.base import Inquiry, Job
+from localai_flask.errors import ApiError
 from localai_flask.pool.channel import Channel
 from localai_flask.pool.in_hand import Mark
 from localai_flask.pool.messages import Terms
 from localai_flask.pool.worker.request_trace import RequestTrace
+
+log = logging.getLogger(__name__)
 
 Route = tuple[Channel, int]
 """The channel that a request came over, and its id there."""
@@ -83,3 +87,11 @@ class Requests:
         self._groups[request.group] -= 1
         if not self._groups[request.group]:
             del self._groups[request.group]
+
+
+def own_error(error: BaseException, model: str) -> ApiError:
+    """Return what a request is told at which the engine has failed, and which it alone ends with."""
+    if isinstance(error, ApiError):
+        return error
+    log.error("the engine of model %s could not take a request", model, exc_info=error)
+    return ApiError(f"The engine failed at this request ({type(error).__name__}); see the log.")
