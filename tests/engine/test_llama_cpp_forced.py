@@ -62,6 +62,7 @@ def test_forced_tokens_change_no_text(open_engine):
     assert len({engine.of(job, Delta)[0].logprobs[0].logprob for job in slow}) == 4
 
 
+@pytest.mark.usefixtures("hardly_repeatable")
 def test_what_is_cached_after_forced_tokens_is_what_was_said(open_engine):
     engine = open_engine("llama", "parallel:1")
     first = engine.generate("a", constraint=schema(CHOICE), max_tokens=12)
