@@ -20,12 +20,13 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from localai_flask.backends import torch_devices as devices  # noqa: E402
 from localai_flask.backends.base import Job  # noqa: E402
 from localai_flask.backends.hugging_face.tokens import TextDecoder, Tokens  # noqa: E402
 from localai_flask.backends.transformers import engine as engine_module  # noqa: E402
 from localai_flask.backends.transformers.engine import TransformersBackend  # noqa: E402
 from localai_flask.backends.transformers.generation import batching, runner_choice  # noqa: E402
-from localai_flask.backends.transformers.loading import cache_size, devices, weights  # noqa: E402
+from localai_flask.backends.transformers.loading import cache_size, weights  # noqa: E402
 from localai_flask.config.model import ModelConfig, Parameters  # noqa: E402
 from localai_flask.errors import ConfigError, ContextOverflow, InvalidRequest, ModelLoadFailed  # noqa: E402
 from localai_flask.generation import Delta, Failed, Finished, FinishReason, Progress, Prompt, Reply, Started  # noqa: E402

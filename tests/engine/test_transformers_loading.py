@@ -13,7 +13,8 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from localai_flask.backends.transformers.loading import devices, quantization  # noqa: E402
+from localai_flask.backends import torch_devices as devices  # noqa: E402
+from localai_flask.backends.transformers.loading import quantization  # noqa: E402
 from localai_flask.errors import ConfigError  # noqa: E402
 from tests.engine.test_transformers import configured, jobs, opened, run  # noqa: E402
 from tests.support import hf_models  # noqa: E402

@@ -11,10 +11,10 @@ from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.exllama.key_checks import check
 from localai_flask.backends.exllama.runner import Runner
 from localai_flask.backends.exllama.settings import Settings, read_settings
+from localai_flask.backends.hugging_face.description import Description
+from localai_flask.backends.hugging_face.tokenizer_file import read_tokenizer
 from localai_flask.backends.hugging_face.tokens import Tokens
 from localai_flask.backends.notes import heed
-from localai_flask.backends.openvino.description import Description
-from localai_flask.backends.openvino.tokenizer import read_tokenizer
 from localai_flask.config.files.snapshot import CONFIG, read_snapshot
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError, ModelLoadFailed

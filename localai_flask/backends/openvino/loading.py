@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localai_flask.backends.base import LoadProgress
+from localai_flask.backends.hugging_face.description import Description
+from localai_flask.backends.hugging_face.tokenizer_file import FolderTokenizer, read_tokenizer
 from localai_flask.backends.hugging_face.tokens import Tokens
 from localai_flask.backends.notes import heed
 from localai_flask.backends.openvino import key_checks
-from localai_flask.backends.openvino.description import Description
 from localai_flask.backends.openvino.export import SHARE, ensure_exported
 from localai_flask.backends.openvino.failures import about
 from localai_flask.backends.openvino.forms import FormTrial
@@ -22,7 +23,6 @@ from localai_flask.backends.openvino.pipeline import (
     make_pipeline,
     size_cache,
 )
-from localai_flask.backends.openvino.tokenizer import FolderTokenizer, read_tokenizer
 from localai_flask.config.files.snapshot import read_snapshot
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError

@@ -15,7 +15,7 @@ import numpy as np
 import openvino
 from openvino_genai import ContinuousBatchingPipeline, GenerationConfig, SchedulerConfig
 
-from localai_flask.backends.openvino.description import Description
+from localai_flask.backends.hugging_face.description import Description
 from localai_flask.backends.openvino.failures import about, reason
 from localai_flask.backends.openvino.key_checks import PROPERTIES
 from localai_flask.config import traits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from localai_flask.backends.rwkv.key_checks import DTYPES
-from localai_flask.backends.transformers.loading.devices import choose_device
+from localai_flask.backends.torch_devices import choose_device
 from localai_flask.config.files.pth import Checkpoint
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError

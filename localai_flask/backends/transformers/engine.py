@@ -18,6 +18,7 @@ from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgre
 from localai_flask.backends.embedding import Embedder
 from localai_flask.backends.grammars.guide import Guide
 from localai_flask.backends.hugging_face.grammar import TokenGrammars
+from localai_flask.backends.hugging_face.offline import offline
 from localai_flask.backends.hugging_face.thinking import LimitedThinking
 from localai_flask.backends.hugging_face.tokens import TextDecoder
 from localai_flask.backends.output import Output
@@ -27,7 +28,6 @@ from localai_flask.backends.token_choice.sampler import TAKEN, TokenSampler
 from localai_flask.backends.transformers.generation.runner import Made
 from localai_flask.backends.transformers.generation.runner_choice import open_runner
 from localai_flask.backends.transformers.loading.model import describe, load_model
-from localai_flask.backends.transformers.loading.offline import offline
 from localai_flask.backends.transformers.vectors.encoding import load_embedder
 from localai_flask.backends.transformers.vectors.ranking import load_ranker
 from localai_flask.config.model import EngineConfig

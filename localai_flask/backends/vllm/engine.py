@@ -15,13 +15,13 @@ from localai_flask.backends import waiting_threads  # noqa: F401  before torch
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
 from localai_flask.backends.grammars.guide import Guide
 from localai_flask.backends.hugging_face.grammar import TokenGrammars
+from localai_flask.backends.hugging_face.offline import offline
 from localai_flask.backends.hugging_face.thinking import LimitedThinking
 from localai_flask.backends.hugging_face.tokens import TextDecoder
 from localai_flask.backends.output import Output
 from localai_flask.backends.output_rules import OutputRules, check_ids
 from localai_flask.backends.takes import Takes
 from localai_flask.backends.token_choice.sampler import TokenSampler
-from localai_flask.backends.transformers.loading.offline import offline
 from localai_flask.backends.vllm import environment  # noqa: F401  sets what the library reads when it is imported
 from localai_flask.backends.vllm.chosen_rows import ROWS, ChosenRow
 from localai_flask.backends.vllm.loading import load

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from localai_flask.backends.transformers.loading.devices import free_bytes
+from localai_flask.backends.torch_devices import free_bytes
 from localai_flask.backends.transformers.loading.failures import about
 from localai_flask.config import traits
 from localai_flask.config.model import EngineConfig

@@ -10,8 +10,8 @@ from typing import Any
 
 from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.hugging_face.tokens import Tokens
+from localai_flask.backends.torch_devices import choose_device
 from localai_flask.backends.transformers.loading.cache_size import CacheSize, trained_context
-from localai_flask.backends.transformers.loading.devices import choose_device
 from localai_flask.backends.transformers.loading.failures import LIBRARY
 from localai_flask.backends.transformers.loading.folder import check_config, check_folder, prepare, read_tokenizer
 from localai_flask.backends.transformers.loading.model_types import class_of_writer

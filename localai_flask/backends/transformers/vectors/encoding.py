@@ -18,7 +18,7 @@ import transformers
 from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.embedding import Embedder, Tokens, Vectorizer, Vectors
 from localai_flask.backends.hugging_face.tokens import Tokens as Tokenizer
-from localai_flask.backends.transformers.loading.devices import choose_device
+from localai_flask.backends.torch_devices import choose_device
 from localai_flask.backends.transformers.loading.failures import LIBRARY
 from localai_flask.backends.transformers.loading.folder import check_config, check_folder, prepare, read_tokenizer
 from localai_flask.backends.transformers.loading.model import describe_model

@@ -1,4 +1,4 @@
-"""Where a model of this engine is computed, and how much memory there is."""
+"""Where torch computes a model, and how much memory there is."""
 
 from __future__ import annotations
 

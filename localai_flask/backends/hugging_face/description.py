@@ -1,4 +1,4 @@
-"""What a folder says of a model that OpenVINO runs, from the JSON files that the export puts beside it."""
+"""What a folder says of its model, from the JSON files in it, without the transformers library."""
 
 from __future__ import annotations
 
