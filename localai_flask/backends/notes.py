@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -68,3 +68,22 @@ def unknown_option(name: str, known: Iterable[str], backend: str) -> str:
     """Explain that an engine has no such option, and which one may be meant."""
     near = get_close_matches(name.lstrip("-").replace("-", "_"), known, n=1)
     return f"the {backend} backend has no option {name!r}" + (f"; perhaps {near[0]!r} is meant" if near else "")
+
+
+def check_options(
+    config: EngineConfig, backend: str, known: Collection[str], numbers: Mapping[str, int]
+) -> Iterator[Note]:
+    """Find options that an engine does not have, and those of `numbers` that are no whole number from that one on."""
+    for index, entry in enumerate(config.options):
+        name, _, value = (part.strip() for part in entry.partition(":"))
+        if name not in known:
+            yield Note(("options", index), unknown_option(name, known, backend))
+        elif name in numbers and not (value.isdecimal() and int(value) >= numbers[name]):
+            said = f"the option {name} is a whole number from {numbers[name]} on, not {value!r}"
+            yield Note(("options", index), said, is_fault=True)
+
+
+def whole_option(config: EngineConfig, default: int, *names: str) -> int:
+    """Return an option that `check_options` has found to be a whole number."""
+    value = config.option(*names)
+    return default if value is None else int(value)

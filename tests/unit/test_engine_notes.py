@@ -18,6 +18,14 @@ def model(**config) -> ModelConfig:
     return ModelConfig(name="m", **config)
 
 
+@pytest.mark.parametrize("backend", ["transformers", "openvino", "rwkv"])
+@pytest.mark.parametrize(("entry", "is_fine"), [("parallel:4", True), ("parallel:x", False), ("parallel:0", False)])
+def test_an_option_that_is_a_number_is_checked_before_the_load(backend, entry, is_fine):
+    faults = [note for note in backends.check(model(backend=backend, options=(entry,))) if note.is_fault]
+    assert [note.path for note in faults] == ([] if is_fine else [("options", 0)])
+    assert all("is a whole number from 1 on" in note.text for note in faults)
+
+
 @pytest.mark.parametrize(
     "config", [{"enforce_eager": True}, {"engine_args": {"a": 1}}, {"max_model_len": 9}, {"quantization": "awq"}]
 )

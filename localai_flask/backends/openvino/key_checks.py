@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from localai_flask.backends.notes import Note, unknown_option, unread_keys
+from localai_flask.backends.notes import Note, check_options, unread_keys
 from localai_flask.config.model import EngineConfig
 
 KEYS = frozenset(
@@ -23,7 +23,9 @@ PROPERTIES = {
     "num_streams": "NUM_STREAMS",
 }
 """Options that are properties of OpenVINO's devices; all others go into `engine_args` under their own names."""
-OPTIONS = (*PROPERTIES, "parallel", "n_parallel", "kv_cache_mib")
+NUMBERS = {"parallel": 1, "n_parallel": 1, "kv_cache_mib": 1}
+"""Options that are whole numbers, with the smallest."""
+OPTIONS = (*PROPERTIES, *NUMBERS)
 WEIGHT_FORMATS = ("fp32", "fp16", "int8", "int4", "mxfp4", "nf4", "cb4")
 """What weights may become when a model is exported, by the names of optimum-cli."""
 
@@ -38,7 +40,4 @@ def check(config: EngineConfig) -> Iterator[Note]:
     if config.quantization and config.quantization not in WEIGHT_FORMATS:
         said = f"the openvino backend has no quantization {config.quantization!r}; use one of: "
         yield Note(("quantization",), said + ", ".join(WEIGHT_FORMATS), is_fault=True)
-    for index, entry in enumerate(config.options):
-        name = entry.partition(":")[0].strip()
-        if name not in OPTIONS:
-            yield Note(("options", index), unknown_option(name, OPTIONS, "openvino"))
+    yield from check_options(config, "openvino", OPTIONS, NUMBERS)

@@ -16,6 +16,7 @@ import openvino
 from openvino_genai import ContinuousBatchingPipeline, GenerationConfig, SchedulerConfig
 
 from localai_flask.backends.hugging_face.description import Description
+from localai_flask.backends.notes import whole_option
 from localai_flask.backends.openvino.failures import about, reason
 from localai_flask.backends.openvino.key_checks import PROPERTIES
 from localai_flask.config import traits
@@ -159,11 +160,3 @@ def not_loaded(config: EngineConfig, folder: Path, device: str, error: RuntimeEr
         f"{about(config)} cannot load {folder} on {device}: {reason(error)}. OpenVINO has these devices here: "
         f"{', '.join(openvino.Core().available_devices)}; choose with `main_gpu`."
     )
-
-
-def whole_option(config: EngineConfig, default: int, *names: str) -> int:
-    """Read an option that is a number above 0."""
-    wanted = config.option(*names) or str(default)
-    if not wanted.isdecimal() or int(wanted) < 1:
-        raise ConfigError(f"{about(config)} needs a whole number for {names[0]}, not {wanted!r}.", param="options")
-    return int(wanted)

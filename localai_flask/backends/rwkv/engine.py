@@ -11,10 +11,10 @@ from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgre
 from localai_flask.backends.grammars.guide import Guide
 from localai_flask.backends.hugging_face.grammar import TokenGrammars
 from localai_flask.backends.hugging_face.thinking import LimitedThinking
+from localai_flask.backends.notes import whole_option
 from localai_flask.backends.output import Output
 from localai_flask.backends.output_rules import OutputRules, check_ids
 from localai_flask.backends.rwkv.chat_template import OPENING, TURN
-from localai_flask.backends.rwkv.key_checks import whole_option
 from localai_flask.backends.rwkv.loading import load_model
 from localai_flask.backends.rwkv.state_cache import StateCache
 from localai_flask.backends.rwkv.turns import PIECE, Reader, Sequence, Turns

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from localai_flask.backends.notes import Note, unknown_option, unread_keys
+from localai_flask.backends.notes import Note, check_options, unread_keys
 from localai_flask.config.files.pth import read_checkpoint
 from localai_flask.config.model import EngineConfig
 
@@ -35,14 +35,10 @@ def check(config: EngineConfig) -> Iterator[Note]:
     if config.quantization not in ("", "int8", "i8"):
         said = f"the rwkv backend holds weights in 8 bits with `quantization: int8`, and has no {config.quantization!r}"
         yield Note(("quantization",), said, is_fault=True)
+    yield from check_options(config, "rwkv", OPTIONS, NUMBERS)
     for index, entry in enumerate(config.options):
         name, _, value = (part.strip() for part in entry.partition(":"))
-        if name not in OPTIONS:
-            yield Note(("options", index), unknown_option(name, OPTIONS, "rwkv"))
-        elif name in NUMBERS and not (value.isdecimal() and int(value) >= NUMBERS[name]):
-            said = f"the option {name} is a whole number from {NUMBERS[name]} on, not {value!r}"
-            yield Note(("options", index), said, is_fault=True)
-        elif name == "strategy":
+        if name == "strategy":
             yield from _check_strategy(config, index, value)
 
 
@@ -54,9 +50,3 @@ def _check_strategy(config: EngineConfig, index: int, value: str) -> Iterator[No
     elif found is not None and found.version == 7 and not STRATEGY_7.fullmatch(value):
         said = f"a model of version 7 lies on one device, as with `cpu fp32` or `cuda fp16`, not {value!r}"
         yield Note(("options", index), said, is_fault=True)
-
-
-def whole_option(config: EngineConfig, default: int, *names: str) -> int:
-    """Return an option that `check` has found to be a whole number."""
-    value = config.option(*names)
-    return default if value is None else int(value)

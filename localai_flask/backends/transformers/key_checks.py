@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 
-from localai_flask.backends.notes import NO_EFFECT, Note, unknown_option, unread_keys
+from localai_flask.backends.notes import NO_EFFECT, Note, check_options, unread_keys
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import ranks_documents
 
@@ -39,7 +39,4 @@ def check(config: EngineConfig) -> Iterator[Note]:
         yield Note(("embeddings",), said, is_fault=True)
     if config.gpu_layers:
         yield Note(("gpu_layers",), f"transformers puts all layers of a model on one device, or none; {NO_EFFECT}")
-    for index, entry in enumerate(config.options):
-        name = entry.partition(":")[0].strip()
-        if name not in OPTIONS:
-            yield Note(("options", index), unknown_option(name, OPTIONS, "transformers"))
+    yield from check_options(config, "transformers", OPTIONS, dict.fromkeys(OPTIONS, 1))

@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers.generation.continuous_batching.cache import group_layers_by_attn_type
 
+from localai_flask.backends.notes import whole_option
 from localai_flask.backends.torch_devices import free_bytes
 from localai_flask.backends.transformers.generation.batching import Batcher
 from localai_flask.backends.transformers.generation.runner import NotBatchable, Runner
@@ -18,7 +19,6 @@ from localai_flask.backends.transformers.loading.cache_size import (
     size_cache,
     size_own_caches,
 )
-from localai_flask.backends.transformers.loading.folder import whole_option
 from localai_flask.config.model import EngineConfig
 
 log = logging.getLogger(__name__)

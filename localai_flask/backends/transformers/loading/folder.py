@@ -65,14 +65,6 @@ def check_folder(config: EngineConfig) -> Path:
     return folder
 
 
-def whole_option(config: EngineConfig, default: int, *names: str) -> int:
-    """Read an option that is a number above 0."""
-    wanted = config.option(*names) or str(default)
-    if not wanted.isdecimal() or int(wanted) < 1:
-        raise ConfigError(f"{about(config)} needs a whole number for {names[0]}, not {wanted!r}.", param="options")
-    return int(wanted)
-
-
 def prepare(config: EngineConfig, folder: Path, progress: LoadProgress) -> None:
     """Set the library up, and bring the weights into the page cache."""
     if config.threads:
