@@ -59,7 +59,7 @@ def unread_keys(config: EngineConfig, backend: str, reads: Collection[str]) -> I
             continue
         said = f"`{key}` is not read by the {backend} backend, with which this model runs"
         if key in OF_ANSWERS:
-            yield Note((key,), f"{said}; remove it or use a GGUF file", is_fault=True)
+            yield Note((key,), f"{said}; remove it, or choose an engine that reads it", is_fault=True)
         else:
             yield Note((key,), f"{said}; {NO_EFFECT}")
 
