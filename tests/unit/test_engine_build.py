@@ -278,17 +278,16 @@ def test_a_failure_names_its_first_errors_and_the_log() -> None:
     )
 
 
-def test_a_builds_output_goes_to_the_log_and_its_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wheel, "LOG", tmp_path / "build.log")
-    progress = Progress(60.0)
+def test_a_builds_output_goes_to_the_log_and_its_end_is_told(tmp_path: Path) -> None:
+    log, progress = tmp_path / "build.log", Progress(60.0)
     says = (
         "import sys; print('[1/2] cc a.c'); print('a.c:1: error: no', file=sys.stderr); print('[2/2] cc b.c', end='')"
     )
-    wheel._run([sys.executable, "-c", says], os.environ, progress)
+    wheel.run_build([sys.executable, "-c", says], os.environ, progress, log)
     assert progress.done == 0.5  # the last line has no end
-    assert (tmp_path / "build.log").read_text().count("cc ") == 2
+    assert log.read_text().count("cc ") == 2
     with pytest.raises(BuildError, match=r"could not be built.*build\.log\n    a\.c:1: error: no"):
-        wheel._run([sys.executable, "-c", f"{says}; sys.exit(3)"], os.environ, progress)
+        wheel.run_build([sys.executable, "-c", f"{says}; sys.exit(3)"], os.environ, progress, log)
 
 
 class Builds:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from flask import Response, g
+from flask import Response, g, has_app_context
 
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import (
@@ -73,7 +73,7 @@ class Chain:
         self._tried.add(config.name)
         self._left += config.fallback
 
-    def goes_on(self, error: ApiError) -> bool:
+    def turns_to_next(self, error: ApiError) -> bool:
         """Return whether another model is there to be chosen, and choose it."""
         code = error.info.code
         if code not in CANNOT_ANSWER and not (self.instead is not None and code in NOT_FOR_THIS_KEY):
@@ -100,7 +100,7 @@ def falls_back(view: View) -> View:
                 response: Response = view(*args, **kwargs)
             except ApiError as error:
                 first = first or error
-                if chain.goes_on(error):
+                if chain.turns_to_next(error):
                     continue
                 raise first from None
             if chain.instead is not None:
@@ -111,6 +111,6 @@ def falls_back(view: View) -> View:
 
 
 def chain() -> Chain:
-    """Return the chain of the present request; an empty one for what does not fall back."""
-    found: Chain = g.get("fallbacks") or Chain()
-    return found
+    """Return the chain of the present request; an empty one for what does not fall back, or is no request."""
+    found: Chain | None = g.get("fallbacks") if has_app_context() else None
+    return found or Chain()
