@@ -121,7 +121,8 @@ def _export(config: EngineConfig, folder: Path, done: Path, progress: LoadProgre
     command += ["export", "openvino", "--model", str(folder), "--task", task(config), "--library", "transformers"]
     command += ["--weight-format", weight_format(config, folder)]
     command += ["--trust-remote-code"] if config.trust_remote_code else []
-    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    # Its last words are looked for at the end of what it says, which has to come in order for that.
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
     try:
         with log.open("wb") as said, _running([*command, str(part)], said.fileno(), offline) as child:
             begun = time.monotonic()
