@@ -22,6 +22,8 @@ from benchmarks.__main__ import memory_mb
 from tests.support.server import Server
 
 SLOTS = 4
+READ_EVERY = 20
+"""Requests between two looks at the answers that have come meanwhile."""
 PATHS: dict[str, Callable[[str], dict[str, Any]]] = {
     "/v1/chat/completions": lambda text: {"messages": [{"role": "user", "content": text}]},
     "/v1/messages": lambda text: {"messages": [{"role": "user", "content": text}], "max_tokens": 90_000},
@@ -60,11 +62,14 @@ class Clients:
         self._selector = selectors.DefaultSelector()
         self.sockets = [socket.create_connection(("127.0.0.1", port)) for _ in requests]
         self.answers = [Answer() for _ in requests]
-        for connection, answer, data in zip(self.sockets, self.answers, requests, strict=True):
+        for number, (connection, answer, data) in enumerate(zip(self.sockets, self.answers, requests, strict=True)):
             answer.begun = time.perf_counter()
             connection.sendall(data)
             connection.setblocking(False)
             self._selector.register(connection, selectors.EVENT_READ, answer)
+            if number % READ_EVERY == 0:  # an answer has come when it has come, and not when all have been asked
+                for key, _ in self._selector.select(0):
+                    self._read(key)
 
     def follow(self, seconds: float, until_all_began: bool = False) -> None:
         deadline = time.perf_counter() + seconds

@@ -49,7 +49,7 @@ def test_pieces_of_a_stream_are_the_whole(subject: Subject) -> None:
     asked = {"max_tokens": MANY, "stream": True, "stream_options": {"include_usage": True}}
     chunks = list(subject.complete(PROMPTS[0], **asked))
     pieces = [choice.text for chunk in chunks for choice in chunk.choices if choice.text]
-    assert len(pieces) > 2
+    assert len(pieces) > 1
     assert "".join(pieces) == whole.choices[0].text
     reasons = [choice.finish_reason for chunk in chunks for choice in chunk.choices if choice.finish_reason]
     assert reasons == [whole.choices[0].finish_reason]
