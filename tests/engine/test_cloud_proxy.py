@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -280,6 +281,18 @@ def test_a_server_that_cannot_serve_is_told_at_once(
         pass
 
 
+@pytest.mark.parametrize("key", ["sk-secret\nanother", "sk-secret-ü", "sk-secret\0"])
+def test_what_is_no_key_is_refused_and_not_told(
+    remote: FakeOpenAI, tmp_path: Path, caplog: pytest.LogCaptureFixture, key: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    (tmp_path / "key").write_text(key)
+    proxy = ProxyOptions(upstream_url=remote.url, api_key_file=str(tmp_path / "key"), upstream_model="far")
+    refused = fails(remote.url, proxy=proxy)
+    assert isinstance(refused, ConfigError) and "what `proxy.api_key_file` names is no key" in str(refused)
+    assert "sk-secret" not in str(refused) and "sk-secret" not in caplog.text
+
+
 def test_a_certificate_that_is_not_trusted_is_one_sentence(remote: FakeOpenAI) -> None:
     said = str(fails(remote.url.replace("http:", "https:")))
     assert "cannot be reached" in said and "SSL" in said and "\n" not in said
@@ -290,6 +303,12 @@ def test_a_certificate_that_is_not_trusted_is_one_sentence(remote: FakeOpenAI) -
     [
         ({}, "`proxy.upstream_url` is missing"),
         ({"upstream_url": "ftp://a"}, "is no address of the web"),
+        ({"upstream_url": "http://[abc/v1"}, "is no address of the web"),
+        ({"upstream_url": "http://a:99999/v1"}, "is no address of the web"),
+        ({"upstream_url": "http://a:b/v1"}, "is no address of the web"),
+        ({"upstream_url": "http://a:0/v1"}, "is no address of the web"),
+        ({"upstream_url": "http://a b/v1"}, "is no address of the web"),
+        ({"upstream_url": "http://a\nb/v1"}, "is no address of the web"),
         ({"upstream_url": "https://key@host/v1"}, "has a key or a query in it"),
         ({"upstream_url": "https://a", "provider": "anthropic"}, "has to speak OpenAI's API"),
         ({"upstream_url": "https://a", "api_key_env": "A", "api_key_file": "b"}, "both name the key"),

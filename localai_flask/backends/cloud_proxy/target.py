@@ -38,6 +38,15 @@ def read_target(config: EngineConfig) -> Target:
 
 
 def _read_key(config: EngineConfig) -> str:
+    key = _find_key(config)
+    if not (key.isascii() and key.isprintable()):  # a client of HTTP would quote the whole header in its error
+        place = "api_key_env" if config.proxy.api_key_env else "api_key_file"
+        said = f"Model {config.name}: what `proxy.{place}` names is no key, as it is not one line of ASCII; correct it."
+        raise ConfigError(said, param="proxy")
+    return key
+
+
+def _find_key(config: EngineConfig) -> str:
     proxy = config.proxy
     if proxy.api_key_env:
         if not (key := os.environ.get(proxy.api_key_env, "").strip()):
