@@ -181,6 +181,7 @@ def test_a_key_in_its_right_place_wins_over_the_same_one_elsewhere(warnings):
         ("stopwords: [a, 1.5]", "`stopwords[1]` must be text, not 1.5; put it in quotes"),
         ("stopwords: {a: b}", "`stopwords` must be a list"),
         ("options: [{parallel: 4}]", "`options[0]` must be text"),
+        ("options: [a, null]", "`options[1]` has no value; give it one, or remove it."),
         ("roles: {user: true}", "`roles.user` must be text"),
         ("roles: [user]", "`roles` must hold keys with values"),
         ("download_files: [{uri: a}]", "`download_files[0].filename` is missing"),

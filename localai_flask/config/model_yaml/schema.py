@@ -97,7 +97,7 @@ def _field_for(kind: inspect.Type, required: bool = False) -> fields.Field:
         (kind,) = (each for each in kind.types if not isinstance(each, inspect.NoneType))
     if isinstance(kind, inspect.Metadata) and not (kind.extra or {}).get("is_duration"):
         kind = kind.type
-    said: dict[str, Any] = {"required": MISSING}
+    said: dict[str, Any] = {"required": MISSING, "null": "has no value; give it one, or remove it"}
     match kind:
         case inspect.StructType():
             return fields.Nested(schema_for(kind.cls), required=required, error_messages=said)
