@@ -6,36 +6,29 @@ The generator batches, caches prompts by pages, and reads long ones in pieces.
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
 
-from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
+from localai_flask.backends.base import Event, Job, LoadProgress
 from localai_flask.backends.exllama.chooser import Chooser
 from localai_flask.backends.exllama.loading import load_model
 from localai_flask.backends.exllama.runner import Update
-from localai_flask.backends.grammars.guide import Guide
 from localai_flask.backends.hugging_face.grammar import TokenGrammars
-from localai_flask.backends.hugging_face.thinking import LimitedThinking
-from localai_flask.backends.hugging_face.tokens import TextDecoder
+from localai_flask.backends.hugging_face.token_engine import has_ended, take_each
+from localai_flask.backends.hugging_face.tokens import TextDecoder, Tokens
 from localai_flask.backends.output import Output
-from localai_flask.backends.output_rules import OutputRules, check_ids
 from localai_flask.backends.takes import Takes
-from localai_flask.backends.token_choice.sampler import TAKEN, TokenSampler
+from localai_flask.backends.token_choice.choosing_engine import ChoosingEngine
+from localai_flask.backends.token_choice.sampler import TAKEN
 from localai_flask.config.model import EngineConfig
-from localai_flask.errors import ApiError, ContextOverflow
+from localai_flask.errors import ApiError
 from localai_flask.generation import (
     ALL_CONSTRAINTS,
     Failed,
-    Finished,
     ModelInfo,
     Progress,
-    Prompt,
     Reply,
     Started,
-    TokenLogprob,
 )
-from localai_flask.inquiry import Detokenize, Detokenized, Fact, Tokenize, Tokenized
 
 
 @dataclass(eq=False)
@@ -49,59 +42,31 @@ class Sequence:
     is_started: bool = False
 
 
-class ExllamaBackend(Backend):
+class ExllamaBackend(ChoosingEngine):
     """Runs a folder by exllamav2 or exllamav3, as the config's backend says."""
 
+    tokens: Tokens
     takes = Takes(TAKEN, ALL_CONSTRAINTS)
 
     def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
         loaded = load_model(config, progress)
-        self._runner, self.tokens, self._context = loaded.runner, loaded.tokens, loaded.context
-        self._trained = loaded.info.trained_context
-        self._grammars = TokenGrammars(loaded.tokens)
+        self._runner, self.tokens, self.context_length = loaded.runner, loaded.tokens, loaded.context
+        self.trained_context = loaded.info.trained_context
+        self.grammars = TokenGrammars(loaded.tokens)
         self._running: dict[int, Sequence] = {}
         return loaded.info
-
-    def prepare(self, job: Job) -> None:
-        check_ids(job.sampling, self.tokens.size)
-        job.prepared = self._grammars.guide(job.sampling)
-        job.prompt_tokens = self.tokens.encode(job.prompt)
-        if len(job.prompt_tokens) >= self._context:
-            raise ContextOverflow(len(job.prompt_tokens), self._context, trained=self._trained)
-
-    def compile_ahead(self, job: Job) -> Future[Any] | None:
-        return self._grammars.compile(job.sampling)
 
     @property
     def room(self) -> int:
         return self._runner.parallel - len(self._running)
 
     def start(self, job: Job) -> bool:
-        guide, params = job.prepared, job.sampling
-        assert guide is None or isinstance(guide, Guide)
-        sampler = TokenSampler(
-            params,
-            banned=self.tokens.eos if params.ignore_eos else (),
-            guide=guide,
-            thinking=LimitedThinking(params.thinking, self.tokens, params.preserved) if params.thinking else None,
-            rules=OutputRules.of(params, job.prompt_tokens, self.tokens.eos, self.tokens.piece),
-        )
-        decoder = TextDecoder(self.tokens, job.prompt_tokens, params.preserved)
-        output = Output(job, self._context, unfinished=lambda: decoder.flush().encode())
-        chooser = Chooser(sampler, job.prompt_tokens, self.tokens.size)
+        decoder = TextDecoder(self.tokens, job.prompt_tokens, job.sampling.preserved)
+        output = Output(job, self.context_length, unfinished=lambda: decoder.flush().encode())
+        chooser = Chooser(self.make_sampler(job), job.prompt_tokens, self.tokens.size)
         self._running[job.id] = Sequence(job, output, chooser, decoder)
         self._runner.add(job.id, job.prompt_tokens, chooser, output.limit, sorted(self.tokens.eos))
         return True
-
-    def ask(self, inquiry: Inquiry) -> Fact | None:
-        question = inquiry.question
-        if isinstance(question, Tokenize):
-            ids = self.tokens.tokenize(question.prompt)
-            return Tokenized(ids, [self.tokens.spelled(token) for token in ids] if question.pieces else [])
-        if isinstance(question, Detokenize):
-            ids = self.tokens.encode(Prompt(tokens=question.tokens)) if question.tokens else []
-            return Detokenized(self.tokens.decode(ids))
-        return None
 
     def cancel(self, job_id: int) -> None:
         if self._running.pop(job_id, None) is not None:
@@ -149,35 +114,8 @@ class ExllamaBackend(Backend):
         job = sequence.job
         new = sequence.chooser.made[len(job.output_tokens) :]
         replies = self._begin(sequence) if new else []
-        try:
-            for token in new:
-                replies += self._take(sequence, token)
-                if replies and isinstance(replies[-1], Finished):
-                    break
-        except ApiError as error:
-            replies.append(Failed(error.info))
-        if replies and isinstance(replies[-1], Finished | Failed):
+        sampler, read = sequence.chooser.sampler, sequence.decoder.read
+        replies += take_each(new, lambda token: self.add_chosen(sequence.output, sampler, token, read))
+        if has_ended(replies):
             self.cancel(job.id)
         return replies
-
-    def _take(self, sequence: Sequence, token: int) -> list[Reply]:
-        """Add one token to a sequence; return the replies that it makes."""
-        output, sampler = sequence.output, sequence.chooser.sampler
-        if sampler.failure is not None:
-            raise sampler.failure
-        if sampler.broken:
-            raise ApiError("The model computed numbers that are not finite; check its weights.")
-        is_end = token in self.tokens.eos
-        piece = b"" if is_end else sequence.decoder.feed(token).encode()
-        text, reason = output.take(token, piece, is_end=is_end)
-        logprobs = [] if is_end else self._logprobs(sequence)
-        replies: list[Reply] = [output.delta(text, logprobs)] if text or logprobs else []
-        return [*replies, output.finished(reason)] if reason is not None else replies
-
-    def _logprobs(self, sequence: Sequence) -> list[TokenLogprob]:
-        """Look up the log-probabilities of the token just taken, if they were asked for."""
-        if sequence.job.sampling.top_logprobs is None:
-            return []
-        token, logprob, best = sequence.chooser.sampler.logprobs[len(sequence.job.output_tokens) - 1]
-        piece = self.tokens.piece
-        return [TokenLogprob(token, piece(token), logprob, [(other, piece(other), value) for other, value in best])]

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any
 
 from llguidance import LLTokenizer, TokenizerWrapper
 
 from localai_flask.backends.grammars.compiler import Grammars
 from localai_flask.backends.grammars.guide import SPECIAL, Guide
+from localai_flask.backends.hugging_face.model_tokens import ModelTokens
 from localai_flask.errors import UnsupportedParameter
 from localai_flask.generation import Constraint, Prompt
 from localai_flask.sampling_params import SamplingParams
 
 
-class Tokens(Protocol):
-    """What has to be known of a vocabulary, whichever library reads it."""
-
-    size: int
-    eos: frozenset[int]
-    silent: frozenset[int]
-
-    def silent_but(self, names: Iterable[str]) -> frozenset[int]: ...
-
-    def tokenize(self, prompt: Prompt) -> list[int]: ...
-
-    def name(self, token: int) -> bytes: ...
-
-    def piece(self, token: int) -> bytes: ...
-
-
 class TokenGrammars:
     """Compiles the constraints of requests for one tokenizer."""
 
-    def __init__(self, tokens: Tokens):
+    def __init__(self, tokens: ModelTokens):
         self._tokens = tokens
         self._grammars = Grammars(_Vocabulary(tokens), _make_tokenizer(tokens)) if tokens.eos else None
 
@@ -68,14 +52,14 @@ def _endless(constraint: Constraint) -> UnsupportedParameter:
 class _Vocabulary:
     """The tokens as grammars see them."""
 
-    def __init__(self, tokens: Tokens):
+    def __init__(self, tokens: ModelTokens):
         self.size, self.ends, self.piece = tokens.size, tokens.eos, tokens.piece
 
 
 class _Encoder:
     """The tokenizer as llguidance calls it."""
 
-    def __init__(self, tokens: Tokens):
+    def __init__(self, tokens: ModelTokens):
         self._tokens = tokens
         self.eos_token_id = min(tokens.eos)
         self.bos_token_id = None
@@ -90,6 +74,6 @@ class _Encoder:
         return self._tokens.tokenize(Prompt(text, special=False, add_bos=False))
 
 
-def _make_tokenizer(tokens: Tokens) -> LLTokenizer:
+def _make_tokenizer(tokens: ModelTokens) -> LLTokenizer:
     wrapper: Any = TokenizerWrapper(_Encoder(tokens))
     return LLTokenizer(wrapper, n_vocab=tokens.size, eos_token=sorted(tokens.eos), slices=None)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from localai_flask.backends.grammars.guide import Guide
-from localai_flask.backends.hugging_face.grammar import Tokens
+from localai_flask.backends.hugging_face.model_tokens import ModelTokens
 from localai_flask.backends.thinking import ThinkingWatch
 from localai_flask.generation import Prompt, ThinkingBudget
 
@@ -14,7 +14,7 @@ from localai_flask.generation import Prompt, ThinkingBudget
 class LimitedThinking:
     """The tokens that end a sequence's thinking when its budget is used up."""
 
-    def __init__(self, budget: ThinkingBudget, tokens: Tokens, preserved: Iterable[str]):
+    def __init__(self, budget: ThinkingBudget, tokens: ModelTokens, preserved: Iterable[str]):
         """`preserved` names the control tokens that are text here, as thinking's marks may be."""
         self._watch = ThinkingWatch(budget)
         self._tokens = tokens

@@ -146,6 +146,10 @@ class TextDecoder:
         self._ids, self._known = self._ids[self._known :], end - self._known
         return text
 
+    def read(self, token: int) -> bytes:
+        """Do the same as `feed`, in bytes."""
+        return self.feed(token).encode()
+
     def flush(self) -> str:
         """Return what was held back, without the bytes of an unfinished character."""
         text, utf8 = self._text(len(self._ids)), _utf8_decoder("replace")

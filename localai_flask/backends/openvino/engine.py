@@ -16,22 +16,21 @@ import numpy as np
 import openvino
 from openvino_genai.py_openvino_genai import GenerationHandle, GenerationStatus
 
-from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
+from localai_flask.backends.base import Event, Inquiry, Job, LoadProgress
 from localai_flask.backends.embedding import Embedder
 from localai_flask.backends.grammars.compile_thread import CompileThread
-from localai_flask.backends.hugging_face.tokens import TextDecoder
+from localai_flask.backends.hugging_face.token_engine import TokenEngine, add_token
+from localai_flask.backends.hugging_face.tokens import TextDecoder, Tokens
 from localai_flask.backends.openvino.forms import KINDS, structured_output
 from localai_flask.backends.openvino.loading import load_model
 from localai_flask.backends.openvino.sampling import TAKEN, check_logprobs, generation_config
 from localai_flask.backends.openvino.vectors import load_embedder
 from localai_flask.backends.output import Output
-from localai_flask.backends.output_rules import check_ids
 from localai_flask.backends.takes import Takes
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import makes_vectors
-from localai_flask.errors import ApiError, ContextOverflow
-from localai_flask.generation import Failed, Finished, FinishReason, ModelInfo, Prompt, Reply, Started, TokenLogprob
-from localai_flask.inquiry import Detokenize, Detokenized, Fact, Tokenize, Tokenized
+from localai_flask.errors import ApiError
+from localai_flask.generation import Failed, Finished, FinishReason, ModelInfo, Reply, Started, TokenLogprob
 
 YIELD_S = 1e-4
 """How long a step lets go of the interpreter's lock, which the library holds: what was made could not leave else."""
@@ -49,9 +48,10 @@ class Sequence:
     """Whether its client knows that it was started."""
 
 
-class OpenVinoBackend(Backend):
+class OpenVinoBackend(TokenEngine):
     """Runs the model of a local folder, several requests at once."""
 
+    tokens: Tokens
     takes = Takes(TAKEN, KINDS)
 
     def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
@@ -64,7 +64,7 @@ class OpenVinoBackend(Backend):
             return info
         loaded = load_model(config, progress)
         self.tokens, self.cache, self.pipeline, self.trial = loaded.tokens, loaded.cache, loaded.pipeline, loaded.trial
-        self._trained = loaded.info.trained_context
+        self.context_length, self.trained_context = loaded.cache.context_length, loaded.info.trained_context
         self._ids = count(1)
         self._compiling = CompileThread()
         progress(1.0)
@@ -77,11 +77,8 @@ class OpenVinoBackend(Backend):
         return self._compiling.submit(lambda: trial.check(constraint))
 
     def prepare(self, job: Job) -> None:
-        check_ids(job.sampling, self.tokens.size)
         check_logprobs(job.sampling)
-        job.prompt_tokens = self.tokens.encode(job.prompt)
-        if len(job.prompt_tokens) >= self.cache.context_length:
-            raise ContextOverflow(len(job.prompt_tokens), self.cache.context_length, trained=self._trained)
+        super().prepare(job)
 
     @property
     def room(self) -> int:
@@ -91,7 +88,7 @@ class OpenVinoBackend(Backend):
         """Hand a job to the pipeline."""
         params = job.sampling
         decoder = TextDecoder(self.tokens, job.prompt_tokens, params.preserved)
-        output = Output(job, self.cache.context_length, unfinished=lambda: decoder.flush().encode())
+        output = Output(job, self.context_length, unfinished=lambda: decoder.flush().encode())
         output.started_at = time.monotonic()
         form = structured_output(params.constraint) if params.constraint is not None else None
         wanted = generation_config(params, output.limit, self.tokens.eos, form)
@@ -99,17 +96,6 @@ class OpenVinoBackend(Backend):
         handle = self.pipeline.add_request(next(self._ids), prompt, wanted)
         self.running[job.id] = Sequence(job, output, decoder, handle)
         return True
-
-    def ask(self, inquiry: Inquiry) -> Fact | None:
-        question = inquiry.question
-        if isinstance(question, Tokenize):
-            ids = self.tokens.tokenize(question.prompt)
-            return Tokenized(ids, [self.tokens.spelled(token) for token in ids] if question.pieces else [])
-        if isinstance(question, Detokenize):
-            if not question.tokens:
-                return Detokenized("")
-            return Detokenized(self.tokens.decode(self.tokens.encode(Prompt(tokens=question.tokens))))
-        return None
 
     @property
     def inquiry_room(self) -> int:
@@ -169,15 +155,10 @@ class OpenVinoBackend(Backend):
 
     def _take(self, sequence: Sequence, token: int, logprob: float) -> list[Reply]:
         """Add one token to a sequence; return the replies that it makes."""
-        output = sequence.output
-        is_end = token in self.tokens.eos and not sequence.job.sampling.ignore_eos
-        piece = b"" if is_end else sequence.decoder.feed(token).encode()
-        text, reason = output.take(token, piece, is_end=is_end)
-        logprobs = []
-        if sequence.job.sampling.top_logprobs is not None and not is_end:
-            logprobs = [TokenLogprob(token, self.tokens.piece(token), logprob)]
-        replies: list[Reply] = [output.delta(text, logprobs)] if text or logprobs else []
-        return replies if reason is None else [*replies, output.finished(reason)]
+        params = sequence.job.sampling
+        is_end = token in self.tokens.eos and not params.ignore_eos
+        found = TokenLogprob(token, self.tokens.piece(token), logprob) if params.top_logprobs is not None else None
+        return add_token(sequence.output, token, sequence.decoder.read, lambda: found, is_end=is_end)
 
     def _cut_off(self, sequence: Sequence) -> Reply:
         """Return the last word about a sequence that the pipeline has ended by itself."""

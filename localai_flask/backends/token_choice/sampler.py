@@ -65,6 +65,13 @@ class TokenSampler:
         """Whether nothing more can be chosen for it."""
         return self.broken or self.failure is not None
 
+    def check(self) -> None:
+        """Raise `ApiError` if the sequence cannot go on."""
+        if self.failure is not None:
+            raise self.failure
+        if self.broken:
+            raise ApiError("The model computed numbers that are not finite; use `dtype: float32` or check its weights.")
+
     @property
     def penalizes(self) -> bool:
         params = self.params

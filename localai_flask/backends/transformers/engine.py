@@ -8,22 +8,19 @@ Sequences that take turns are computed in `step` itself.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 from localai_flask.backends import waiting_threads  # noqa: F401  before torch
-from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
+from localai_flask.backends.base import Event, Inquiry, Job, LoadProgress
 from localai_flask.backends.embedding import Embedder
-from localai_flask.backends.grammars.guide import Guide
 from localai_flask.backends.hugging_face.grammar import TokenGrammars
 from localai_flask.backends.hugging_face.offline import offline
-from localai_flask.backends.hugging_face.thinking import LimitedThinking
-from localai_flask.backends.hugging_face.tokens import TextDecoder
+from localai_flask.backends.hugging_face.token_engine import has_ended, take_each
+from localai_flask.backends.hugging_face.tokens import TextDecoder, Tokens
 from localai_flask.backends.output import Output
-from localai_flask.backends.output_rules import OutputRules, check_ids
 from localai_flask.backends.takes import Takes
+from localai_flask.backends.token_choice.choosing_engine import ChoosingEngine
 from localai_flask.backends.token_choice.sampler import TAKEN, TokenSampler
 from localai_flask.backends.transformers.generation.runner import Made
 from localai_flask.backends.transformers.generation.runner_choice import open_runner
@@ -32,20 +29,16 @@ from localai_flask.backends.transformers.vectors.encoding import load_embedder
 from localai_flask.backends.transformers.vectors.ranking import load_ranker
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import makes_vectors, ranks_documents
-from localai_flask.errors import ApiError, ContextOverflow, WorkerDied
+from localai_flask.errors import WorkerDied
 from localai_flask.generation import (
     ALL_CONSTRAINTS,
     Failed,
-    Finished,
     ModelInfo,
     Progress,
     Prompt,
     Reply,
     Started,
-    TokenLogprob,
 )
-from localai_flask.inquiry import Detokenize, Detokenized, Fact, Tokenize, Tokenized
-from localai_flask.sampling_params import SamplingParams
 
 WAIT_S = 0.02
 """The longest that a step waits for the library where nobody is notified."""
@@ -63,9 +56,10 @@ class Sequence:
     reported: int = 0
 
 
-class TransformersBackend(Backend):
+class TransformersBackend(ChoosingEngine):
     """Runs the causal language model of a local folder, several requests at once."""
 
+    tokens: Tokens
     takes = Takes(TAKEN, ALL_CONSTRAINTS)
 
     def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
@@ -92,19 +86,12 @@ class TransformersBackend(Backend):
         self.runner, self.cache = open_runner(config, loaded.model, self.notify)
         self._reads_whole = loaded.model.config.is_encoder_decoder
         info = describe(loaded.model, loaded.tokens.tokenizer, self.cache)
-        self._trained = info.trained_context
+        self.context_length, self.trained_context = self.cache.context_length, info.trained_context
         progress(1.0)
         return info
 
-    def prepare(self, job: Job) -> None:
-        check_ids(job.sampling, self.tokens.size)
-        job.prepared = self.grammars.guide(job.sampling)
-        job.prompt_tokens = (self.tokens.encode_whole if self._reads_whole else self.tokens.encode)(job.prompt)
-        if len(job.prompt_tokens) >= self.cache.context_length:
-            raise ContextOverflow(len(job.prompt_tokens), self.cache.context_length, trained=self._trained)
-
-    def compile_ahead(self, job: Job) -> Future[Any] | None:
-        return self.grammars.compile(job.sampling)
+    def encode(self, prompt: Prompt) -> list[int]:
+        return (self.tokens.encode_whole if self._reads_whole else self.tokens.encode)(prompt)
 
     @property
     def room(self) -> int:
@@ -114,31 +101,12 @@ class TransformersBackend(Backend):
 
     def start(self, job: Job) -> bool:
         """Hand a job to the library."""
-        key, guide = f"request {next(self._keys)}", job.prepared
-        assert guide is None or isinstance(guide, Guide)
+        key, sampler = f"request {next(self._keys)}", self.make_sampler(job)
         decoder = TextDecoder(self.tokens, [] if self._reads_whole else job.prompt_tokens, job.sampling.preserved)
-        sampler = TokenSampler(
-            job.sampling,
-            banned=self.tokens.eos if job.sampling.ignore_eos else (),
-            guide=guide,
-            thinking=self._thinking(job.sampling),
-            rules=OutputRules.of(job.sampling, job.prompt_tokens, self.tokens.eos, self.tokens.piece),
-        )
-        output = Output(job, self.cache.context_length, unfinished=lambda: decoder.flush().encode())
+        output = Output(job, self.context_length, unfinished=lambda: decoder.flush().encode())
         self.running[key] = Sequence(job, output, sampler, decoder)
         self.runner.add(key, job.prompt_tokens, sampler, output.limit, self.tokens.eos)
         return True
-
-    def ask(self, inquiry: Inquiry) -> Fact | None:
-        question = inquiry.question
-        if isinstance(question, Tokenize):
-            ids = self.tokens.tokenize(question.prompt)
-            return Tokenized(ids, [self.tokens.spelled(token) for token in ids] if question.pieces else [])
-        if isinstance(question, Detokenize):
-            if not question.tokens:
-                return Detokenized("")
-            return Detokenized(self.tokens.decode(self.tokens.encode(Prompt(tokens=question.tokens))))
-        return None
 
     @property
     def inquiry_room(self) -> int:
@@ -188,47 +156,17 @@ class TransformersBackend(Backend):
         if hasattr(self, "runner"):  # neither after a failed load, nor for a model that makes vectors
             self.runner.stop()
 
-    def _thinking(self, params: SamplingParams) -> LimitedThinking | None:
-        return LimitedThinking(params.thinking, self.tokens, params.preserved) if params.thinking is not None else None
-
     def _advance(self, sequence: Sequence, made: Made) -> list[Reply]:
         """Take the tokens that are new."""
-        replies = list(_news(sequence))
-        try:
-            for token in made.tokens[len(sequence.job.output_tokens) :]:
-                replies += self._take(sequence, token)
-                if isinstance(replies[-1] if replies else None, Finished):
-                    break
-        except ApiError as error:
-            replies.append(Failed(error.info))
-        if replies and isinstance(replies[-1], Finished | Failed):
+        new = made.tokens[len(sequence.job.output_tokens) :]
+        sequence.output.started_at = sequence.sampler.begun or 0.0
+        replies = [*_news(sequence), *take_each(new, lambda token: self._take(sequence, token))]
+        if has_ended(replies):
             self._drop(made.key)
         return replies
 
     def _take(self, sequence: Sequence, token: int) -> list[Reply]:
-        """Add one token to a sequence; return the replies that it makes."""
-        output, sampler = sequence.output, sequence.sampler
-        if sampler.failure is not None:
-            raise sampler.failure
-        if sampler.broken:
-            raise ApiError("The model computed numbers that are not finite; use `dtype: float32` or check its weights.")
-        is_end = token in self.tokens.eos
-        piece = b"" if is_end else sequence.decoder.feed(token).encode()
-        text, reason = output.take(token, piece, is_end=is_end)
-        logprobs = [] if is_end else self._logprobs(sequence)
-        replies: list[Reply] = [output.delta(text, logprobs)] if text or logprobs else []
-        if reason is not None:
-            output.started_at = sampler.begun or 0.0
-            replies.append(output.finished(reason))
-        return replies
-
-    def _logprobs(self, sequence: Sequence) -> list[TokenLogprob]:
-        """Look up the log-probabilities of the token just taken, if they were asked for."""
-        if sequence.job.sampling.top_logprobs is None:
-            return []
-        token, logprob, best = sequence.sampler.logprobs[len(sequence.job.output_tokens) - 1]
-        piece = self.tokens.piece
-        return [TokenLogprob(token, piece(token), logprob, [(other, piece(other), value) for other, value in best])]
+        return self.add_chosen(sequence.output, sequence.sampler, token, sequence.decoder.read)
 
     def _drop(self, key: str) -> None:
         del self.running[key]

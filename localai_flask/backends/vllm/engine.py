@@ -6,21 +6,19 @@ Text, stop strings and limits are the house's, from the tokens that the library 
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 from localai_flask.backends import waiting_threads  # noqa: F401  before torch
-from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
-from localai_flask.backends.grammars.guide import Guide
+from localai_flask.backends.base import Event, Inquiry, Job, LoadProgress
 from localai_flask.backends.hugging_face.grammar import TokenGrammars
 from localai_flask.backends.hugging_face.offline import offline
-from localai_flask.backends.hugging_face.thinking import LimitedThinking
-from localai_flask.backends.hugging_face.tokens import TextDecoder
+from localai_flask.backends.hugging_face.token_engine import add_token, has_ended, take_each
+from localai_flask.backends.hugging_face.tokens import TextDecoder, Tokens
 from localai_flask.backends.output import Output
-from localai_flask.backends.output_rules import OutputRules, check_ids
 from localai_flask.backends.takes import Takes
+from localai_flask.backends.token_choice.choosing_engine import ChoosingEngine
 from localai_flask.backends.token_choice.sampler import TokenSampler
 from localai_flask.backends.vllm import environment  # noqa: F401  sets what the library reads when it is imported
 from localai_flask.backends.vllm.chosen_rows import ROWS, ChosenRow
@@ -35,19 +33,17 @@ from localai_flask.backends.vllm.sampling import (
     wanted_params,
 )
 from localai_flask.config.model import EngineConfig
-from localai_flask.errors import ApiError, ContextOverflow, InvalidRequest
+from localai_flask.errors import ApiError, InvalidRequest
 from localai_flask.generation import (
     ALL_CONSTRAINTS,
     Failed,
-    Finished,
     ModelInfo,
-    Prompt,
     PromptLogprobs,
     Reply,
     Started,
     TokenLogprob,
 )
-from localai_flask.inquiry import Detokenize, Detokenized, Embed, Fact, Score, Tokenize, Tokenized
+from localai_flask.inquiry import Embed, Score
 
 ELSEWHERE = Takes(NATIVE, frozenset(("json_schema", "regex", "gbnf")))
 """What a model takes that runs in other processes, whose logits are not seen here."""
@@ -67,9 +63,10 @@ class Sequence:
     started: bool = False
 
 
-class VllmBackend(Backend):
+class VllmBackend(ChoosingEngine):
     """Runs the model of a local folder with vLLM."""
 
+    tokens: Tokens
     takes = Takes(NATIVE | CHOSEN_HERE, ALL_CONSTRAINTS)
 
     def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
@@ -83,20 +80,10 @@ class VllmBackend(Backend):
         self._unannounced: list[Event] = []
         if not self.loaded.is_here:
             self.takes = ELSEWHERE  # type: ignore[misc]
+        self.context_length, self.trained_context = self.loaded.info.context_length, self.loaded.info.trained_context
         self.grammars = TokenGrammars(self.tokens) if self._writes and self.loaded.is_here else None
         progress(1.0)
         return self.loaded.info
-
-    def prepare(self, job: Job) -> None:
-        check_ids(job.sampling, self.tokens.size)
-        job.prepared = self.grammars.guide(job.sampling) if self.grammars is not None else None
-        job.prompt_tokens = self.tokens.encode(job.prompt)
-        limit, trained = self.loaded.info.context_length, self.loaded.info.trained_context
-        if len(job.prompt_tokens) >= limit:
-            raise ContextOverflow(len(job.prompt_tokens), limit, trained=trained)
-
-    def compile_ahead(self, job: Job) -> Future[Any] | None:
-        return self.grammars.compile(job.sampling) if self.grammars is not None else None
 
     @property
     def room(self) -> int:
@@ -106,9 +93,10 @@ class VllmBackend(Backend):
         """Hand a job to the library."""
         key = f"{next(self._keys)}"
         decoder = TextDecoder(self.tokens, job.prompt_tokens, job.sampling.preserved)
-        output = Output(job, self.loaded.info.context_length, unfinished=lambda: decoder.flush().encode())
+        output = Output(job, self.context_length, unfinished=lambda: decoder.flush().encode())
         output.started_at = time.monotonic()
-        sequence = Sequence(job, output, decoder, self._sampler(job), key)
+        is_chosen = self.loaded.is_here and is_chosen_here(job.sampling)
+        sequence = Sequence(job, output, decoder, self.make_sampler(job) if is_chosen else None, key)
         wanted = (
             wanted_params(job.sampling, output.limit, self.tokens.eos)
             if sequence.sampler is None
@@ -129,36 +117,10 @@ class VllmBackend(Backend):
         id: str = self.engine.add_request(key, {"prompt_token_ids": ids}, params, lora_request=self.loaded.adapter)
         return id
 
-    def _sampler(self, job: Job) -> TokenSampler | None:
-        """Return what chooses a job's tokens; None if the library does."""
-        params, guide = job.sampling, job.prepared
-        if not self.loaded.is_here or not is_chosen_here(params):
-            return None
-        assert guide is None or isinstance(guide, Guide)
-        thinking = LimitedThinking(params.thinking, self.tokens, params.preserved) if params.thinking else None
-        return TokenSampler(
-            params,
-            banned=self.tokens.eos if params.ignore_eos else (),
-            guide=guide,
-            thinking=thinking,
-            rules=OutputRules.of(params, job.prompt_tokens, self.tokens.eos, self.tokens.piece),
-        )
-
     def _is_whole(self, id: str) -> bool:
         """Return whether a request's prompt is computed in this step; a token that comes before is thrown away."""
         request = self.engine.engine_core.engine_core.scheduler.requests.get(id)
         return request is not None and request.num_computed_tokens >= request.num_tokens
-
-    def ask(self, inquiry: Inquiry) -> Fact | None:
-        question = inquiry.question
-        if isinstance(question, Tokenize):
-            ids = self.tokens.tokenize(question.prompt)
-            return Tokenized(ids, [self.tokens.spelled(token) for token in ids] if question.pieces else [])
-        if isinstance(question, Detokenize):
-            if not question.tokens:
-                return Detokenized("")
-            return Detokenized(self.tokens.decode(self.tokens.encode(Prompt(tokens=question.tokens))))
-        return None
 
     @property
     def inquiry_room(self) -> int:
@@ -168,7 +130,7 @@ class VllmBackend(Backend):
         question, key = inquiry.question, f"{next(self._keys)}"
         assert isinstance(question, Embed | Score), "the others are answered at once"
         try:
-            ids = read_text(question, self.tokens, self.loaded.info.context_length)
+            ids = read_text(question, self.tokens, self.context_length)
             self._add(key, ids, pooling_params(question, ids, self.tokens))
         except ApiError as error:
             self._unannounced.append((inquiry.id, Failed(error.info)))
@@ -217,19 +179,11 @@ class VllmBackend(Backend):
 
     def _advance(self, sequence: Sequence, made: Any) -> list[Reply]:
         """Take the tokens of a step."""
-        replies = self._begun(sequence, made)
-        try:
-            if sequence.sampler is not None and sequence.sampler.failure is not None:
-                raise sequence.sampler.failure
-            (completion,) = made.outputs
-            logprobs = completion.logprobs or [None] * len(completion.token_ids)
-            for token, found in zip(completion.token_ids, logprobs, strict=True):
-                replies += self._take(sequence, token, found)
-                if isinstance(replies[-1] if replies else None, Finished):
-                    break
-        except ApiError as error:
-            replies.append(Failed(error.info))
-        if replies and isinstance(replies[-1], Finished | Failed):
+        (completion,) = made.outputs
+        logprobs = completion.logprobs or [None] * len(completion.token_ids)
+        new = zip(completion.token_ids, logprobs, strict=True)
+        replies = [*self._begun(sequence, made), *take_each(new, lambda each: self._take(sequence, *each))]
+        if has_ended(replies):
             self._drop(sequence.key, is_over=made.finished)
         return replies
 
@@ -243,21 +197,21 @@ class VllmBackend(Backend):
         if job.sampling.prompt_logprobs:
             found = zip(job.prompt_tokens, made.prompt_logprobs or (), strict=True)
             replies.append(
-                PromptLogprobs([self._logprob(token, each, job.sampling.top_logprobs or 0) for token, each in found])
+                PromptLogprobs(
+                    [self._read_logprob(token, each, job.sampling.top_logprobs or 0) for token, each in found]
+                )
             )
         return replies
 
     def _take(self, sequence: Sequence, token: int, found: Any) -> list[Reply]:
-        """Add one token to a sequence; return the replies that it makes."""
-        is_end = token in self.tokens.eos and not sequence.job.sampling.ignore_eos
-        piece = b"" if is_end else sequence.decoder.feed(token).encode()
-        text, reason = sequence.output.take(token, piece, is_end=is_end)
+        if sequence.sampler is not None:
+            sequence.sampler.check()
         most = sequence.job.sampling.top_logprobs
-        logprobs = [] if is_end or most is None or found is None else [self._logprob(token, found, most)]
-        replies: list[Reply] = [sequence.output.delta(text, logprobs)] if text or logprobs else []
-        return [*replies, sequence.output.finished(reason)] if reason is not None else replies
+        logprob = None if most is None or found is None else self._read_logprob(token, found, most)
+        is_end = token in self.tokens.eos
+        return add_token(sequence.output, token, sequence.decoder.read, lambda: logprob, is_end=is_end)
 
-    def _logprob(self, token: int, found: Any, most: int) -> TokenLogprob:
+    def _read_logprob(self, token: int, found: Any, most: int) -> TokenLogprob:
         """Turn the library's log-probabilities of one place into ours; of the very first token there are none."""
         piece = self.tokens.spelled
         if found is None:

@@ -26,6 +26,8 @@ CHOSEN_HERE = frozenset(("typical_p", "no_repeat_ngram_size", "bad_words", "bann
 """Those for which this process has to see the logits."""
 KEY = "localai_flask"
 """Under this name a request of the library's carries the key of its row."""
+NEVER = -100.0
+"""The lowest that the library adds to a logit."""
 SMALLEST_TOP_P = 1e-6
 """In the library a `top_p` of 0 is an error; with this one the likeliest token is left as well."""
 REFUSALS = (ValueError, VLLMClientError)
@@ -51,11 +53,16 @@ def wanted_params(params: SamplingParams, limit: int, ends: Collection[int]) -> 
         presence_penalty=params.presence_penalty,
         seed=None if params.seed == -1 else params.seed % 2**63,
         min_tokens=params.min_tokens,
-        logit_bias=dict(params.logit_bias) or None,
+        logit_bias=_biases(params, ends) or None,
         allowed_token_ids=list(params.allowed_token_ids) or None,
         structured_outputs=_structured(params.constraint),
         **_shared(params, limit, ends),
     )
+
+
+def _biases(params: SamplingParams, ends: Collection[int]) -> dict[int, float]:
+    """Return what is added to logits; the library's own `ignore_eos` would choose the end and write on behind it."""
+    return {**params.logit_bias, **dict.fromkeys(ends if params.ignore_eos else (), NEVER)}
 
 
 def forced_params(params: SamplingParams, limit: int, ends: Collection[int], key: str) -> Wanted:
