@@ -14,9 +14,9 @@ from localai_flask.config.model import EngineConfig
 from localai_flask.generation import Delta, Failed, Finished, FinishReason, ModelInfo, Prompt, Usage
 from localai_flask.pool.in_hand import InHand
 from localai_flask.pool.messages import Generate, Terms
-from localai_flask.pool.worker import engine_thread
-from localai_flask.pool.worker.engine_thread import EngineThread
-from localai_flask.pool.worker.loading import Loading
+from localai_flask.pool.worker.engine import engine_thread
+from localai_flask.pool.worker.engine.engine_thread import EngineThread
+from localai_flask.pool.worker.engine.loading import Loading
 from localai_flask.sampling_params import SamplingParams
 from tests.support.processes import wait_for
 

@@ -18,8 +18,9 @@ from localai_flask.errors import InvalidRequest
 from localai_flask.generation import Delta, Failed, Finished, Prompt
 from localai_flask.pool.in_hand import InHand
 from localai_flask.pool.messages import Generate, Terms
-from localai_flask.pool.worker import compiling, engine_thread
-from localai_flask.pool.worker.engine_thread import EngineThread
+from localai_flask.pool.worker.engine import engine_thread
+from localai_flask.pool.worker.engine.engine_thread import EngineThread
+from localai_flask.pool.worker.requests import compiling
 from localai_flask.sampling_params import SamplingParams
 
 PATIENCE_S = 20

@@ -14,9 +14,9 @@ from localai_flask.generation import Failed, Finished, FinishReason, Prompt, Usa
 from localai_flask.inquiry import Embed, Embedded
 from localai_flask.pool.in_hand import InHand, Mark, read_suspect
 from localai_flask.pool.messages import Queued, Taken, Terms
-from localai_flask.pool.worker import front as front_module
-from localai_flask.pool.worker.front import Front
-from localai_flask.pool.worker.requests import Request
+from localai_flask.pool.worker.requests import front as front_module
+from localai_flask.pool.worker.requests.front import Front
+from localai_flask.pool.worker.requests.requests import Request
 from localai_flask.sampling_params import SamplingParams
 
 DONE = Finished(FinishReason.EOS, Usage(1, 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from localai_flask.pool.worker.line import OLD_S, TURNS_TO_OLD, Line
+from localai_flask.pool.worker.requests.line import OLD_S, TURNS_TO_OLD, Line
 
 
 class Clock:

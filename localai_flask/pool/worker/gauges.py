@@ -7,7 +7,7 @@ import time
 from localai_flask.metrics import families as f
 from localai_flask.metrics.counts import Counts
 from localai_flask.pool.protocol import Report
-from localai_flask.pool.worker.engine_thread import EngineThread
+from localai_flask.pool.worker.engine.engine_thread import EngineThread
 
 
 class Gauges:

@@ -21,7 +21,7 @@ from localai_flask.config.model import ModelConfig
 from localai_flask.generation import Failed, Finished, Prompt
 from localai_flask.pool.in_hand import InHand
 from localai_flask.pool.messages import Answer, Generate
-from localai_flask.pool.worker.engine_thread import EngineThread
+from localai_flask.pool.worker.engine.engine_thread import EngineThread
 from localai_flask.sampling_params import SamplingParams
 
 PROMPT, TOKENS = "Hello", 8

@@ -31,7 +31,7 @@ from localai_flask.pool.messages import Ask, Cancel, Generate, Ping, Pong
 from localai_flask.pool.outbox import Outbox
 from localai_flask.pool.protocol import LOG_FORMAT, Registration, Report, WorkerSpec
 from localai_flask.pool.runtime import Runtime
-from localai_flask.pool.worker.engine_thread import EngineThread
+from localai_flask.pool.worker.engine.engine_thread import EngineThread
 from localai_flask.pool.worker.gauges import Gauges
 from localai_flask.pool.worker.manager_link import ManagerLink
 from localai_flask.settings import Settings

@@ -13,7 +13,7 @@ from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ApiError, LoadCrashed, ModelLoadFailed, OutOfMemory
 from localai_flask.generation import FETCHING_SHARE, ModelInfo
 from localai_flask.pool.protocol import Coming
-from localai_flask.pool.worker.preparation import Preparation
+from localai_flask.pool.worker.engine.preparation import Preparation
 
 log = logging.getLogger(__name__)
 

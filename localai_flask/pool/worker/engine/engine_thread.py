@@ -20,11 +20,11 @@ from localai_flask.pool.channel import Channel
 from localai_flask.pool.in_hand import InHand
 from localai_flask.pool.messages import Ask, Generate
 from localai_flask.pool.protocol import Coming
-from localai_flask.pool.worker import compiling
-from localai_flask.pool.worker.activity import Activity
-from localai_flask.pool.worker.front import Front, Publish
-from localai_flask.pool.worker.intake import Command, Intake
-from localai_flask.pool.worker.loading import Loading
+from localai_flask.pool.worker.engine.loading import Loading
+from localai_flask.pool.worker.requests import compiling
+from localai_flask.pool.worker.requests.activity import Activity
+from localai_flask.pool.worker.requests.front import Front, Publish
+from localai_flask.pool.worker.requests.intake import Command, Intake
 
 log = logging.getLogger(__name__)
 

@@ -20,11 +20,11 @@ from localai_flask.inquiry import Fact
 from localai_flask.pool.channel import Channel
 from localai_flask.pool.in_hand import InHand, Mark
 from localai_flask.pool.messages import Answer, Ask, Generate, Taken
-from localai_flask.pool.worker import compiling
-from localai_flask.pool.worker.activity import Activity
-from localai_flask.pool.worker.front import Front, Publish
-from localai_flask.pool.worker.requests import Request, own_error
-from localai_flask.pool.worker.suspects import check_suspect
+from localai_flask.pool.worker.requests import compiling
+from localai_flask.pool.worker.requests.activity import Activity
+from localai_flask.pool.worker.requests.front import Front, Publish
+from localai_flask.pool.worker.requests.requests import Request, own_error
+from localai_flask.pool.worker.requests.suspects import check_suspect
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from localai_flask.generation import Failed
 from localai_flask.pool.channel import Channel
 from localai_flask.pool.in_hand import InHand
 from localai_flask.pool.messages import NOT_LAST, Answer, Queued, Taken
-from localai_flask.pool.worker.line import Line
-from localai_flask.pool.worker.request_trace import RequestTrace
-from localai_flask.pool.worker.requests import Request, Requests, own_error
+from localai_flask.pool.worker.requests.line import Line
+from localai_flask.pool.worker.requests.request_trace import RequestTrace
+from localai_flask.pool.worker.requests.requests import Request, Requests, own_error
 
 Publish = Callable[[Channel, list[tuple[int, Answer]]], None]
 

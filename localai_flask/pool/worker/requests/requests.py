@@ -11,7 +11,7 @@ from localai_flask.errors import ApiError
 from localai_flask.pool.channel import Channel
 from localai_flask.pool.in_hand import Mark
 from localai_flask.pool.messages import Terms
-from localai_flask.pool.worker.request_trace import RequestTrace
+from localai_flask.pool.worker.requests.request_trace import RequestTrace
 
 log = logging.getLogger(__name__)
 
