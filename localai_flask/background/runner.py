@@ -31,7 +31,7 @@ from localai_flask.metrics import tracing
 from localai_flask.pool.announced_settings import AnnouncedSettings
 from localai_flask.pool.protocol import LOG_FORMAT
 from localai_flask.pool.runtime import Runtime, is_alive
-from localai_flask.server.child import beat
+from localai_flask.server.processes.child import beat
 from localai_flask.settings import Settings
 from localai_flask.store.responses import Responses
 from localai_flask.store.runs import Batch, Claimed, Runs, StoredEvent

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localai_flask.address import LONGEST_SOCKET_PATH
-from localai_flask.server.child import Child
+from localai_flask.server.processes.child import Child
 
 PREFIX = "localai-flask-"
 ENV = "LOCALAI_FLASK_RUNTIME_DIR"

@@ -23,10 +23,11 @@ from gunicorn import systemd
 from localai_flask import log_privacy
 from localai_flask.address import Address
 from localai_flask.pool.runtime import ENV, Runtime
-from localai_flask.server import descriptors, fork_signals, settings_reload, start_checks
-from localai_flask.server.arrival import MAX_HEAD
-from localai_flask.server.kept_process import KeptProcess, Service
-from localai_flask.server.succession import web_workers
+from localai_flask.server import settings_reload, start_checks
+from localai_flask.server.processes import descriptors, fork_signals
+from localai_flask.server.processes.kept_process import KeptProcess, Service
+from localai_flask.server.processes.succession import web_workers
+from localai_flask.server.web.arrival import MAX_HEAD
 from localai_flask.settings import Settings
 from localai_flask.store.place import exists as has_database
 
@@ -50,7 +51,7 @@ _settings = _read_settings()
 wsgi_app = "localai_flask.app:create_app()"
 bind = [_settings.listening.bind]  # a list, as gunicorn takes a text apart at its commas
 workers = _settings.workers
-worker_class = "localai_flask.server.web_worker.Worker"
+worker_class = "localai_flask.server.web.web_worker.Worker"
 threads = _settings.http_threads + SPARE_THREADS
 worker_connections = descriptors.connections(descriptors.soft_limit())
 keepalive = 120

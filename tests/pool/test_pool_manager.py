@@ -24,8 +24,8 @@ from localai_flask.pool.model_logs import ModelLogs
 from localai_flask.pool.protocol import News
 from localai_flask.pool.proxy import PoolProxy, connect
 from localai_flask.pool.runtime import ENV, Runtime
-from localai_flask.server import child
-from localai_flask.server.kept_process import KeptProcess, Service
+from localai_flask.server.processes import child
+from localai_flask.server.processes.kept_process import KeptProcess, Service
 from localai_flask.settings import Settings
 from tests.support import processes
 from tests.support.pool import Pool, ask, echo, whole

@@ -15,7 +15,7 @@ from gunicorn.http.errors import (
     ParseException,
 )
 
-from localai_flask.server.arrival import CHUNKS_AT_WILL, MAX_HEAD, Arrival, Chunks
+from localai_flask.server.web.arrival import CHUNKS_AT_WILL, MAX_HEAD, Arrival, Chunks
 
 NEXT = b"GET /next HTTP/1.1\r\n"
 PLAIN = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from localai_flask.server.client_socket import ClientSocket, prepare_listener
+from localai_flask.server.web.client_socket import ClientSocket, prepare_listener
 
 
 def test_what_is_accepted_has_the_listeners_options() -> None:

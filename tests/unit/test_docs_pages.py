@@ -15,7 +15,7 @@ from localai_flask.backends.environments import tool_run
 from localai_flask.errors import ApiError
 from localai_flask.gallery import errors as gallery_errors
 from localai_flask.gotemplate import errors as template_errors
-from localai_flask.server import refusal
+from localai_flask.server.web import refusal
 from localai_flask.settings import Settings
 from localai_flask.settings.fields import URL, env_name
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from localai_flask.server import child
-from localai_flask.server.child import WatchedChild
+from localai_flask.server.processes import child
+from localai_flask.server.processes.child import WatchedChild
 
 SLOW_TO_START = "import os, sys, time; time.sleep(1); os.write(int(sys.argv[1]), b'x'); time.sleep({then})"
 

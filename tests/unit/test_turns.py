@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from localai_flask.server.web_worker import HOLD_S, TURN_S, Worker
+from localai_flask.server.web.web_worker import HOLD_S, TURN_S, Worker
 
 
 class Door:

@@ -10,8 +10,8 @@ import time
 import pytest
 from gunicorn.config import Config
 
-from localai_flask.server import web_worker
-from localai_flask.server.web_worker import Worker
+from localai_flask.server.web import web_worker
+from localai_flask.server.web.web_worker import Worker
 
 
 def test_a_worker_that_is_outdated_and_then_stopped_still_takes_leave_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

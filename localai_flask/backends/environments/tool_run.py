@@ -14,7 +14,7 @@ from pathlib import Path
 
 from localai_flask.errors import InstallationFailed, InstallationInterrupted
 from localai_flask.gallery.progress import Progress
-from localai_flask.server import bound
+from localai_flask.server.processes import bound
 
 Report = Callable[[Progress], None]
 """Called with the bytes that a program has written, of about how many, and as `file` with what it does now."""

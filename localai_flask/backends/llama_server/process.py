@@ -19,7 +19,7 @@ from localai_flask.backends.over_http.http_thread import HttpThread, Refused
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import file_bytes
 from localai_flask.errors import ModelLoadFailed
-from localai_flask.server import bound
+from localai_flask.server.processes import bound
 
 LOOK_S = 0.1
 GRACE_S = 5.0

@@ -30,7 +30,7 @@ from localai_flask.config.files.settling import files_of
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import makes_vectors
 from localai_flask.errors import ConfigError, ModelLoadFailed
-from localai_flask.server import bound
+from localai_flask.server.processes import bound
 from localai_flask.user_folders import cache_folder
 
 MODEL = "openvino_model.xml"

@@ -16,7 +16,7 @@ from localai_flask.pool.manager.required_models import RequiredModels
 from localai_flask.pool.protocol import LOG_FORMAT
 from localai_flask.pool.proxy import PoolProxy, PoolServer
 from localai_flask.pool.runtime import Runtime
-from localai_flask.server.child import beat
+from localai_flask.server.processes.child import beat
 from localai_flask.settings import Settings
 
 log = logging.getLogger(__name__)

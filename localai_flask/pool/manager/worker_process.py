@@ -18,7 +18,7 @@ from localai_flask.pool.in_hand import Mark, read_suspect
 from localai_flask.pool.model_logs import LOGGED, ModelLogs, read_end
 from localai_flask.pool.protocol import WorkerSpec
 from localai_flask.pool.runtime import Runtime
-from localai_flask.server.child import Child, popen
+from localai_flask.server.processes.child import Child, popen
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import TConn
 
-from localai_flask.server.arrival import Arrival
+from localai_flask.server.web.arrival import Arrival
 
 
 class Connection(TConn):  # type: ignore[misc]

@@ -21,11 +21,11 @@ from gunicorn import util
 from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 
-from localai_flask.server import refusal
-from localai_flask.server.arrival import Arrival, ParserSettings
-from localai_flask.server.client_socket import ClientSocket, prepare_listener
-from localai_flask.server.connection import Connection
-from localai_flask.server.goodbyes import Goodbyes
+from localai_flask.server.web import refusal
+from localai_flask.server.web.arrival import Arrival, ParserSettings
+from localai_flask.server.web.client_socket import ClientSocket, prepare_listener
+from localai_flask.server.web.connection import Connection
+from localai_flask.server.web.goodbyes import Goodbyes
 from localai_flask.settings import Settings
 
 log = logging.getLogger("gunicorn.error")

@@ -13,10 +13,10 @@ from typing import Any
 
 from gunicorn.http import errors, wsgi
 
-from localai_flask.server import fork_signals
-from localai_flask.server.connection import Arrived, Connection
-from localai_flask.server.reading_worker import STOP_S, ReadingWorker
-from localai_flask.server.succession import web_workers
+from localai_flask.server.processes import fork_signals
+from localai_flask.server.processes.succession import web_workers
+from localai_flask.server.web.connection import Arrived, Connection
+from localai_flask.server.web.reading_worker import STOP_S, ReadingWorker
 
 PROBES = {"/healthz": 2, "/health": 2, "/readyz": 8}
 """Threads that answer nothing else: no probe waits for other requests, nor that of life for that of readiness."""

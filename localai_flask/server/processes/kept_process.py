@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from localai_flask.server.child import WatchedChild
+from localai_flask.server.processes.child import WatchedChild
 
 log = logging.getLogger("gunicorn.error")
 

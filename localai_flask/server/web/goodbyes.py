@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from localai_flask.server.connection import Connection
+from localai_flask.server.web.connection import Connection
 
 READ_BYTES = 256 * 1024
 GOODBYE_S = 2.0
