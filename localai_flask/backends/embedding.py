@@ -79,6 +79,19 @@ class Pacing(Protocol):
     def observe(self, prompt_tokens: int, streams: int, seconds: float) -> None: ...
 
 
+class Steady:
+    """Computes whole batches: no sequence runs beside them."""
+
+    def __init__(self, n_batch: int):
+        self._n_batch = n_batch
+
+    def budget(self, streams: int) -> int:
+        return self._n_batch
+
+    def observe(self, prompt_tokens: int, streams: int, seconds: float) -> None:
+        """Learn nothing."""
+
+
 @dataclass(eq=False, slots=True)
 class Item:
     """A text that waits for its vector; tokenized when its turn comes, as a thousand texts together would take long.

@@ -12,10 +12,11 @@ from localai_flask.backends.exllama.key_checks import check
 from localai_flask.backends.exllama.runner import Runner
 from localai_flask.backends.exllama.settings import Settings, read_settings
 from localai_flask.backends.hugging_face.description import Description
+from localai_flask.backends.hugging_face.folder import find_folder
 from localai_flask.backends.hugging_face.tokenizer_file import read_tokenizer
 from localai_flask.backends.hugging_face.tokens import Tokens
 from localai_flask.backends.notes import heed
-from localai_flask.config.files.snapshot import CONFIG, read_snapshot
+from localai_flask.config.files.snapshot import read_snapshot
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError, ModelLoadFailed
 from localai_flask.generation import ModelInfo
@@ -37,12 +38,7 @@ class LoadedModel:
 def load_model(config: EngineConfig, progress: LoadProgress) -> LoadedModel:
     """Load a folder; raise `ConfigError` or `ModelLoadFailed` with what to do."""
     heed(check(config), config)
-    if not (config.model_path / CONFIG).exists():
-        raise ConfigError(
-            f"Model {config.name}: the {config.backend} backend finds no {CONFIG} in {config.model_path}; `model` has "
-            "to name the model's folder.",
-            param="model",
-        )
+    find_folder(config)
     _check_card(config)
     settings = read_settings(config)
     description, tokenizer = Description(settings.folder), read_tokenizer(config, settings.folder)

@@ -69,6 +69,27 @@ class Jobs:
         return updates
 
 
+class JobRunner:
+    """The verbs of a `Runner` that are the same for both libraries."""
+
+    model: Any
+    _draft: Any
+    _jobs: Jobs
+
+    def drop(self, key: int) -> None:
+        self._jobs.drop(key)
+
+    def cached(self, key: int) -> int:
+        return self._jobs.cached(key)
+
+    def step(self) -> list[Update]:
+        return self._jobs.step()
+
+    def close(self) -> None:
+        for model in filter(None, (self.model, self._draft)):
+            model.unload()
+
+
 def _read(result: dict[str, Any]) -> Update:
     key, stage = result["job"].identifier, result["stage"]
     if stage == "error":

@@ -20,7 +20,7 @@ from exllamav2.generator.filters import ExLlamaV2Filter
 from exllamav2.version import __version__
 
 from localai_flask.backends.exllama.chooser import Chooser
-from localai_flask.backends.exllama.runner import Jobs, Progress, Update
+from localai_flask.backends.exllama.runner import JobRunner, Jobs, Progress
 from localai_flask.backends.exllama.settings import PAGE, Settings
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class ChoiceFilter(ExLlamaV2Filter):  # type: ignore[misc]  # the library may be
         return torch.full_like(logits, float("-inf")).index_fill_(0, torch.tensor([token]), 0.0)
 
 
-class Exllama2:
+class Exllama2(JobRunner):
     """A loaded model and its generator."""
 
     version = f"exllamav2 {__version__}"
@@ -92,19 +92,6 @@ class Exllama2:
             identifier=key,
         )
         self._jobs.add(key, job)
-
-    def drop(self, key: int) -> None:
-        self._jobs.drop(key)
-
-    def cached(self, key: int) -> int:
-        return self._jobs.cached(key)
-
-    def step(self) -> list[Update]:
-        return self._jobs.step()
-
-    def close(self) -> None:
-        for model in filter(None, (self.model, self._draft)):
-            model.unload()
 
 
 def _read_config(settings: Settings) -> ExLlamaV2Config:

@@ -10,7 +10,7 @@ from exllamav3.generator.sampler import Sampler
 from exllamav3.version import __version__
 
 from localai_flask.backends.exllama.chooser import Chooser
-from localai_flask.backends.exllama.runner import Jobs, Progress, Update
+from localai_flask.backends.exllama.runner import JobRunner, Jobs, Progress
 from localai_flask.backends.exllama.settings import PAGE, Settings
 
 
@@ -28,7 +28,7 @@ class ChoiceSampler(Sampler):  # type: ignore[misc]  # the library may be absent
         return torch.full(logits.shape[:-1], self._chooser.choose(logits), dtype=torch.long, device=logits.device)
 
 
-class Exllama3:
+class Exllama3(JobRunner):
     """A loaded model and its generator."""
 
     version = f"exllamav3 {__version__}"
@@ -62,19 +62,6 @@ class Exllama3:
             identifier=key,
         )
         self._jobs.add(key, job)
-
-    def drop(self, key: int) -> None:
-        self._jobs.drop(key)
-
-    def cached(self, key: int) -> int:
-        return self._jobs.cached(key)
-
-    def step(self) -> list[Update]:
-        return self._jobs.step()
-
-    def close(self) -> None:
-        for model in filter(None, (self.model, self._draft)):
-            model.unload()
 
 
 def _load(config: Config, settings: Settings, progress: Progress) -> tuple[Any, Any]:

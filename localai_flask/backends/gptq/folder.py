@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from localai_flask.backends.hugging_face.folder import about
 from localai_flask.config.files.bounded import read_json
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError
@@ -22,10 +23,6 @@ USUAL = "model"
 """The weights' base name that the library looks for."""
 CONFIG, SETTINGS = "config.json", ("quantize_config.json", "quant_config.json")
 METHOD = "gptq"
-
-
-def about(config: EngineConfig) -> str:
-    return f"Model {config.name}: the gptq backend"
 
 
 @contextmanager

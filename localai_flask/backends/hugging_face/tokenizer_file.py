@@ -10,6 +10,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
+from localai_flask.backends.hugging_face.folder import about
 from localai_flask.config.files.bounded import read_json
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError, ModelLoadFailed
@@ -56,14 +57,14 @@ def read_tokenizer(config: EngineConfig, folder: Path) -> FolderTokenizer:
     """Read the tokenizer; raise `ModelLoadFailed` if there is none that can be read."""
     path = folder / FILE
     if not path.exists():
-        raise ModelLoadFailed(f"{_about(config)} finds no {FILE} in {folder}; put the original model's there.")
+        raise ModelLoadFailed(f"{about(config)} finds no {FILE} in {folder}; put the original model's there.")
     try:
         backend = Tokenizer.from_file(str(path))
         settings = read_json(folder / SETTINGS) if (folder / SETTINGS).exists() else {}
     except ConfigError:
         raise
     except Exception as error:  # the library raises nothing narrower
-        raise ModelLoadFailed(f"{_about(config)} cannot read {path}: {error}; download it again.") from error
+        raise ModelLoadFailed(f"{about(config)} cannot read {path}: {error}; download it again.") from error
     backend.no_truncation()
     backend.no_padding()
     return FolderTokenizer(backend, settings)
@@ -73,7 +74,3 @@ def _text(token: Any) -> str:
     """Return a token's text, which files write alone or with its properties."""
     content = token.get("content") if isinstance(token, dict) else token
     return content if isinstance(content, str) else ""
-
-
-def _about(config: EngineConfig) -> str:
-    return f"Model {config.name}: the {config.backend} backend"

@@ -24,7 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from localai_flask.backends.base import LoadProgress
-from localai_flask.backends.openvino.failures import about
+from localai_flask.backends.hugging_face.folder import about
 from localai_flask.config.files.bounded import read_json
 from localai_flask.config.files.settling import files_of
 from localai_flask.config.model import EngineConfig

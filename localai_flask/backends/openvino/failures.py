@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from localai_flask.config.model import EngineConfig
-
 MOST_SAID = 300
-
-
-def about(config: EngineConfig) -> str:
-    return f"Model {config.name}: the openvino backend"
 
 
 def reason(error: BaseException) -> str:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.hugging_face.description import Description
+from localai_flask.backends.hugging_face.folder import find_folder
 from localai_flask.backends.hugging_face.tokenizer_file import FolderTokenizer, read_tokenizer
 from localai_flask.backends.hugging_face.tokens import Tokens
 from localai_flask.backends.notes import heed
 from localai_flask.backends.openvino import key_checks
 from localai_flask.backends.openvino.export import SHARE, ensure_exported
-from localai_flask.backends.openvino.failures import about
 from localai_flask.backends.openvino.forms import FormTrial
 from localai_flask.backends.openvino.pipeline import (
     CacheSize,
@@ -25,7 +25,6 @@ from localai_flask.backends.openvino.pipeline import (
 )
 from localai_flask.config.files.snapshot import read_snapshot
 from localai_flask.config.model import EngineConfig
-from localai_flask.errors import ConfigError
 from localai_flask.generation import ModelInfo
 
 if TYPE_CHECKING:
@@ -46,21 +45,6 @@ class LoadedModel:
     trial: FormTrial | None
     """None: the folder has no vocabulary that the library can read, so that no form can be asked for."""
     info: ModelInfo
-
-
-def find_folder(config: EngineConfig) -> Path:
-    """Find the model's folder; raise `ConfigError` for what no folder of a model is."""
-    folder = config.model_path
-    if not config.parameters.model or not folder.exists():
-        raise ConfigError(f"{about(config)} finds no folder {folder}; correct `model`.", param="parameters.model")
-    if not folder.is_dir():
-        raise ConfigError(
-            f"{about(config)} needs a folder, but {folder} is a file; for a .gguf file use `backend: llama-cpp`.",
-            param="parameters.model",
-        )
-    if not (folder / "config.json").exists():
-        raise ConfigError(f"{about(config)} finds no config.json in {folder}; download the whole model.")
-    return folder
 
 
 def load_model(config: EngineConfig, progress: LoadProgress) -> LoadedModel:

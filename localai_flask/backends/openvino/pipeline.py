@@ -16,8 +16,9 @@ import openvino
 from openvino_genai import ContinuousBatchingPipeline, GenerationConfig, SchedulerConfig
 
 from localai_flask.backends.hugging_face.description import Description
+from localai_flask.backends.hugging_face.folder import about
 from localai_flask.backends.notes import whole_option
-from localai_flask.backends.openvino.failures import about, reason
+from localai_flask.backends.openvino.failures import reason
 from localai_flask.backends.openvino.key_checks import PROPERTIES
 from localai_flask.config import traits
 from localai_flask.config.model import EngineConfig

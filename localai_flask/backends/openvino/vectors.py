@@ -13,15 +13,15 @@ import numpy as np
 import openvino
 
 from localai_flask.backends.base import LoadProgress
-from localai_flask.backends.embedding import Embedder, Tokens, Vectors
+from localai_flask.backends.embedding import Embedder, Steady, Tokens, Vectors
 from localai_flask.backends.hugging_face.description import Description
+from localai_flask.backends.hugging_face.folder import about, find_folder
 from localai_flask.backends.hugging_face.tokenizer_file import read_tokenizer
 from localai_flask.backends.hugging_face.tokens import Tokens as Tokenizer
 from localai_flask.backends.notes import heed
 from localai_flask.backends.openvino import key_checks
 from localai_flask.backends.openvino.export import MODEL, ensure_exported
-from localai_flask.backends.openvino.failures import about
-from localai_flask.backends.openvino.loading import describe, find_folder, weight_bytes
+from localai_flask.backends.openvino.loading import describe, weight_bytes
 from localai_flask.backends.openvino.pipeline import choose_device, device_properties, not_loaded
 from localai_flask.backends.sentence_folder import list_modules, read_pooling, read_prompt
 from localai_flask.config import traits
@@ -77,19 +77,6 @@ def states_of(model: openvino.CompiledModel) -> str:
     """Return the name of the output with a vector for each token; "" if there is none."""
     names = {name for each in model.outputs for name in each.names}
     return next((name for name in STATES if name in names), "")
-
-
-class Steady:
-    """Computes whole batches: no sequence runs beside them."""
-
-    def __init__(self, n_batch: int):
-        self._n_batch = n_batch
-
-    def budget(self, streams: int) -> int:
-        return self._n_batch
-
-    def observe(self, prompt_tokens: int, streams: int, seconds: float) -> None:
-        """Learn nothing."""
 
 
 def load_embedder(config: EngineConfig, progress: LoadProgress) -> tuple[Embedder, Tokenizer, ModelInfo]:

@@ -13,6 +13,7 @@ from vllm.platforms import current_platform
 from vllm.v1.engine.llm_engine import LLMEngine
 
 from localai_flask.backends.base import LoadProgress
+from localai_flask.backends.hugging_face.folder import find_folder
 from localai_flask.backends.hugging_face.tokens import Tokens
 from localai_flask.backends.notes import heed
 from localai_flask.backends.vllm import key_checks
@@ -21,7 +22,6 @@ from localai_flask.backends.vllm.chosen_rows import RowChooser
 from localai_flask.backends.vllm.key_checks import adapters
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import makes_vectors, ranks_documents
-from localai_flask.errors import ConfigError
 from localai_flask.generation import ModelInfo
 
 LIBRARY = f"vllm {vllm.__version__}"
@@ -41,7 +41,7 @@ class Loaded:
 def load(config: EngineConfig, progress: LoadProgress) -> Loaded:
     """Start the library's engine; raises `ConfigError` for what YAML and folder do not say rightly."""
     heed(key_checks.check(config), config)
-    _check_folder(config)
+    find_folder(config)
     arguments = make_arguments(config)
     if config.threads and current_platform.is_cpu():
         torch.set_num_threads(config.threads)
@@ -59,15 +59,6 @@ def load(config: EngineConfig, progress: LoadProgress) -> Loaded:
     sees_logits = bool(arguments.logits_processors)
     info = _describe(config, settings, tokenizer, can_end_thinking=sees_logits)
     return Loaded(engine, tokens, info, sees_logits, settings.scheduler_config.max_num_seqs, adapter)
-
-
-def _check_folder(config: EngineConfig) -> None:
-    if not config.parameters.model or not (config.model_path / "config.json").exists():
-        raise ConfigError(
-            f"Model {config.name}: vLLM finds no config.json in {config.model_path}; correct `parameters.model`, or "
-            "download the whole model.",
-            param="parameters.model",
-        )
 
 
 def _ends(model: Any, tokenizer: Any) -> set[int]:

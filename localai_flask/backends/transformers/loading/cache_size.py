@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from localai_flask.backends.hugging_face.folder import about
 from localai_flask.backends.torch_devices import free_bytes
-from localai_flask.backends.transformers.loading.failures import about
 from localai_flask.config import traits
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError

@@ -5,17 +5,13 @@ from __future__ import annotations
 import transformers
 from safetensors import SafetensorError  # type: ignore[import-not-found]
 
+from localai_flask.backends.hugging_face.folder import about
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError, ModelLoadFailed
 
 LIBRARY = f"transformers {transformers.__version__}"
 UNREADABLE = (OSError, ValueError, ImportError, RuntimeError, KeyError, AttributeError, SafetensorError)
 """What the library raises about folders that it cannot make a model of."""
-
-
-def about(config: EngineConfig) -> str:
-    """Begin a sentence about a model; other engines are this one with folders of their own."""
-    return f"Model {config.name}: the {config.backend or 'transformers'} backend"
 
 
 def first_line(error: BaseException) -> str:

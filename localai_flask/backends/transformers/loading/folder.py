@@ -10,15 +10,10 @@ import transformers
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from localai_flask.backends.base import LoadProgress
+from localai_flask.backends.hugging_face.folder import about, find_folder
 from localai_flask.backends.notes import heed
 from localai_flask.backends.transformers import key_checks
-from localai_flask.backends.transformers.loading.failures import (
-    LIBRARY,
-    UNREADABLE,
-    about,
-    load_failure,
-    needs_code,
-)
+from localai_flask.backends.transformers.loading.failures import LIBRARY, UNREADABLE, load_failure, needs_code
 from localai_flask.config.files.bounded import read_json
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError, ModelLoadFailed
@@ -34,16 +29,7 @@ def check_config(config: EngineConfig) -> None:
 
 def check_folder(config: EngineConfig) -> Path:
     """Find the folder and see that it holds a model which the library knows."""
-    folder = config.model_path
-    if not config.parameters.model or not folder.exists():
-        raise ConfigError(f"{about(config)} finds no folder {folder}; correct `model`.", param="parameters.model")
-    if not folder.is_dir():
-        raise ConfigError(
-            f"{about(config)} needs a folder, but {folder} is a file; for a .gguf file use `backend: llama-cpp`.",
-            param="parameters.model",
-        )
-    if not (folder / "config.json").exists():
-        raise ConfigError(f"{about(config)} finds no config.json in {folder}; download the whole model.")
+    folder = find_folder(config)
     described = read_json(folder / "config.json")
     kind = described.get("model_type")
     if not isinstance(kind, str):

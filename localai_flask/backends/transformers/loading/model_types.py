@@ -9,7 +9,8 @@ from typing import Any
 import transformers
 from transformers.models.auto import modeling_auto
 
-from localai_flask.backends.transformers.loading.failures import LIBRARY, about
+from localai_flask.backends.hugging_face.folder import about
+from localai_flask.backends.transformers.loading.failures import LIBRARY
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import transformers
 
-from localai_flask.backends.transformers.loading.failures import about
+from localai_flask.backends.hugging_face.folder import about
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from localai_flask.backends.hugging_face.folder import about
 from localai_flask.backends.torch_devices import free_bytes, half_precision
-from localai_flask.backends.transformers.loading.failures import UNREADABLE, about, load_failure
+from localai_flask.backends.transformers.loading.failures import UNREADABLE, load_failure
 from localai_flask.backends.transformers.loading.quantization import choose_quantization, stored_method
 from localai_flask.config.files.bounded import read_json
 from localai_flask.config.model import EngineConfig

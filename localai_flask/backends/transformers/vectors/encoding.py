@@ -16,7 +16,7 @@ import torch
 import transformers
 
 from localai_flask.backends.base import LoadProgress
-from localai_flask.backends.embedding import Embedder, Tokens, Vectorizer, Vectors
+from localai_flask.backends.embedding import Embedder, Steady, Tokens, Vectorizer, Vectors
 from localai_flask.backends.hugging_face.tokens import Tokens as Tokenizer
 from localai_flask.backends.torch_devices import choose_device
 from localai_flask.backends.transformers.loading.failures import LIBRARY
@@ -71,19 +71,6 @@ def padded(texts: list[Tokens]) -> dict[str, torch.Tensor]:
         ids[row, : len(tokens)] = torch.from_numpy(tokens.astype(np.int64))
         mask[row, : len(tokens)] = 1
     return {"input_ids": ids, "attention_mask": mask}
-
-
-class Steady:
-    """Computes whole batches: no sequence runs beside them."""
-
-    def __init__(self, n_batch: int):
-        self._n_batch = n_batch
-
-    def budget(self, streams: int) -> int:
-        return self._n_batch
-
-    def observe(self, prompt_tokens: int, streams: int, seconds: float) -> None:
-        """Learn nothing."""
 
 
 def load_embedder(config: EngineConfig, progress: LoadProgress) -> tuple[Embedder, Tokenizer, ModelInfo]:
