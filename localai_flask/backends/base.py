@@ -66,10 +66,10 @@ class Inquiry:
 class Backend(abc.ABC):
     """One engine holding one model.
 
-    Requests wait in front of it (`pool.worker.front`), which keeps limits and deadlines: an engine looks at each when
-    it comes, and is told when to start it. Every started job gets its events from `step`: at most one `Started`, any
-    number of `Progress` and `Delta`, and exactly one `Finished` or `Failed`, unless it is cancelled, after which it
-    gets nothing more.
+    Requests wait in front of it (`pool.worker.requests.front`), which keeps limits and deadlines: an engine looks at
+    each when it comes, and is told when to start it. Every started job gets its events from `step`: at most one
+    `Started`, any number of `Progress` and `Delta`, and exactly one `Finished` or `Failed`, unless it is cancelled,
+    after which it gets nothing more.
     """
 
     capabilities: ClassVar[frozenset[str]] = frozenset({"generate"})

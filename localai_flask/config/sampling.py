@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import inspect
 
 from localai_flask.config import scalars, traits
+from localai_flask.config.engines.facts import facts
 from localai_flask.config.families import sampling_for
 from localai_flask.config.model import ModelConfig, Parameters
 from localai_flask.config.sampler_order import read_samplers, with_samplers
@@ -24,6 +25,8 @@ log = logging.getLogger("gunicorn.error")
 
 HOUSE: Mapping[str, Any] = {"temperature": 0.8, "min_p": 0.05}
 """Where nobody says: what llama.cpp's own programs take (`common_params_sampling`), as far as the engines have not."""
+NEUTRAL: Mapping[str, Any] = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
+"""For a model of another server, which has defaults of its own: what is not said to it."""
 MOST_LOGPROBS = 20
 SMALLEST_FRACTION = 1e-6
 """What a `top_p` or `typical_p` of 0 becomes: only the likeliest token is left, also in engines that refuse a 0."""
@@ -55,6 +58,8 @@ def merge(config: ModelConfig, asked: Mapping[str, Any], called: Mapping[str, st
 
 def defaults(config: ModelConfig) -> dict[str, tuple[Any, str]]:
     """Return what holds where neither the YAML nor the request says anything: values, and where each comes from."""
+    if facts(config.backend).files == "elsewhere":
+        return {name: (value, "left to the server elsewhere") for name, value in NEUTRAL.items()}
     family = sampling_for(config.name, config.parameters.model)
     origins = ((HOUSE, "the default of this server"), (_from_file(config), "the model's file"), (family, "its family"))
     return {name: (value, origin) for values, origin in origins for name, value in values.items()}

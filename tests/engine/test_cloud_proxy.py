@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ from localai_flask.backends.cloud_proxy.conversation import MARK
 from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
 from localai_flask.chat.prompt.prompt import ChatPrompt, chat_prompt
 from localai_flask.config.model import EngineConfig, ModelConfig, ModelFile, ProxyOptions
+from localai_flask.config.sampling import merge
 from localai_flask.errors import (
     ApiError,
     ConfigError,
@@ -168,11 +170,22 @@ def test_further_parameters_are_for_servers_that_have_them(remote: FakeOpenAI, o
     remote.models[0]["owned_by"] = owner
     remote.says({"content": "x"})
     with opened(remote.url) as served:
-        served.generate(talk(served).prompt)
-        assert ("top_k" in remote.asked[0][1]) is is_sent
-        if not is_sent:
+        if is_sent:
+            served.generate(talk(served).prompt, min_p=0.1)
+            assert remote.asked[0][1]["min_p"] == 0.1 and "top_k" not in remote.asked[0][1]
+        else:
             with pytest.raises(UnsupportedParameter, match="`min_p` is not supported by the server elsewhere"):
                 served.start(talk(served).prompt, min_p=0.1)
+
+
+def test_what_nobody_asks_for_is_left_to_the_server(remote: FakeOpenAI) -> None:
+    remote.models[0]["owned_by"] = "openai"
+    remote.says({"content": "x"})
+    config = ModelConfig(name="llama-3.1-8b", backend="cloud-proxy")
+    nothing = msgspec.structs.asdict(merge(config, {}))
+    with opened(remote.url) as served:
+        served.generate(talk(served).prompt, **nothing)
+        assert not {"temperature", "top_p", "top_k", "min_p", "seed", "max_tokens"} & remote.asked[0][1].keys()
 
 
 def test_an_answer_that_is_to_be_continued_is_refused(served: Served) -> None:

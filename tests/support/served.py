@@ -28,7 +28,7 @@ class Served:
         """Begin a job, greedy unless told otherwise."""
         if not isinstance(prompt, Prompt):
             prompt = Prompt(prompt) if isinstance(prompt, str) else Prompt(tokens=prompt)
-        job = Job(next(self._ids), prompt, SamplingParams(**{"temperature": 0.0, **sampling}))
+        job = Job(next(self._ids), prompt, SamplingParams(**{"temperature": 0.0, "top_k": 0, **sampling}))
         if (ahead := self.backend.compile_ahead(job)) is not None:
             ahead.result(LIMIT_S)
         self.backend.prepare(job)

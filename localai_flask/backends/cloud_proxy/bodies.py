@@ -43,14 +43,16 @@ def make_request(job: Job, model: str, *, knows_further: bool) -> tuple[str, dic
 
 
 def _sampling(params: SamplingParams, knows_further: bool) -> dict[str, Any]:
-    body: dict[str, Any] = {"temperature": params.temperature, "top_p": params.top_p}
-    plain = SamplingParams()
+    # What nobody has asked for is left to the server: some models refuse to be told.
+    body: dict[str, Any] = {
+        name: getattr(params, name) for name in ("temperature", "top_p") if getattr(params, name) != 1
+    }
     for name in FURTHER:
         value = getattr(params, name)
-        if knows_further:
-            body[name] = value
-        elif value != getattr(plain, name) and value > 0:
+        if value > 0 and not knows_further:
             raise _refused(name, f"`{name}`")
+        if value > 0:
+            body[name] = value
     body |= {name: getattr(params, name) for name in ("frequency_penalty", "presence_penalty") if getattr(params, name)}
     if params.seed >= 0:
         body["seed"] = params.seed
