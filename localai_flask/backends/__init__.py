@@ -1,6 +1,7 @@
 """The engines by their names: where each lives, what it needs, and what installs it.
 
-Another package adds one with an entry point of the group `localai_flask.engines`, which names a subclass of `Backend`.
+Another package adds one with an entry point of the group `localai_flask.engines`, which names a subclass of `Backend`;
+one of the same name in `localai_flask.engine_checks` names the module with its `check`, as ours have it.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Entry(NamedTuple):
         return f"pip install '{wanted}'"
 
 
-ENTRY_POINTS = "localai_flask.engines"
+ENTRY_POINTS, CHECKS = "localai_flask.engines", "localai_flask.engine_checks"
 _OURS = {
     "echo": Entry("localai_flask.backends.echo", "EchoBackend", has_speedups=True),
     "llama-cpp": Entry(
@@ -142,8 +143,14 @@ class _Engines(Mapping[str, Entry]):
 
 @functools.cache
 def _of_packages() -> dict[str, Entry]:
+    checks = {point.name: point.module for point in entry_points(group=CHECKS)}
     return {
-        point.name: Entry(point.module, point.attr, package=point.dist.name if point.dist else None)
+        point.name: Entry(
+            point.module,
+            point.attr,
+            checks=checks.get(point.name, ""),
+            package=point.dist.name if point.dist else None,
+        )
         for point in entry_points(group=ENTRY_POINTS)
     }
 

@@ -30,7 +30,6 @@ def test_what_is_missing_is_listed_with_what_installs_it(monkeypatch: pytest.Mon
     assert listed["transformers"]["is_installed"] is False and listed["transformers"]["version"] is None
 
 
-@pytest.mark.usefixtures("engine_package")
 def test_a_program_of_this_machine_is_listed_with_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "llama-server"
     monkeypatch.setenv("LOCALAI_LLAMA_SERVER", str(program))
@@ -45,12 +44,15 @@ def test_a_program_of_this_machine_is_listed_with_its_path(tmp_path: Path, monke
     assert f"the program {program}" in run("backends", "list").output
 
 
+@pytest.mark.usefixtures("engine_package")
 def test_a_package_brings_an_engine(tmp_path: Path) -> None:
     listed = {each["name"]: each for each in json.loads(run("backends", "list", "--json").stdout)}
     assert listed["parrot"]["version"] == "1.5"
     assert type(backends.create("parrot")).__name__ == "ParrotBackend"
     assert type(backends.create("echo")).__name__ == "EchoBackend", "ours cannot be replaced"
-    assert backends.check(ModelConfig(name="m", backend="parrot")) == []
+    assert backends.check(ModelConfig(name="m", backend="parrot", context_size=9)) == []
+    (note,) = backends.check(ModelConfig(name="m", backend="parrot", rope_freq_base=1.0))
+    assert note.is_fault and "`rope_freq_base` is not read by the parrot backend" in note.text
     (tmp_path / "m.yaml").write_text("backend: parrot\nparameters: {model: m.bin}\n")
     assert run("models", "check", tmp_path / "m.yaml").exit_code == 0
 

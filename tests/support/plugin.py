@@ -32,6 +32,13 @@ def hello(name):
 
 not_a_command = 3
 '''
+CHECKS = """
+from localai_flask.backends.notes import unread_keys
+
+
+def check(config):
+    yield from unread_keys(config, "parrot", {"context_size"})
+"""
 ENTRY_POINTS = """\
 [localai_flask.commands]
 hello = greeting:hello
@@ -42,6 +49,9 @@ serve = greeting:hello
 [localai_flask.engines]
 parrot = greeting:ParrotBackend
 echo = greeting_that_is_not_there:Nothing
+
+[localai_flask.engine_checks]
+parrot = greeting_checks
 """
 
 
@@ -50,5 +60,6 @@ def write(folder: Path) -> None:
     about = folder / "greeting-1.5.dist-info"
     about.mkdir(parents=True)
     (folder / "greeting.py").write_text(MODULE)
+    (folder / "greeting_checks.py").write_text(CHECKS)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: greeting\nVersion: 1.5\n")
     (about / "entry_points.txt").write_text(ENTRY_POINTS)
