@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from localai_flask.backends import check, create
 from localai_flask.backends.cloud_proxy.conversation import MARK
+from localai_flask.backends.over_http.http_thread import MOST_LINE_BYTES
 from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
 from localai_flask.chat.prompt.prompt import ChatPrompt, chat_prompt
 from localai_flask.config.model import EngineConfig, ModelConfig, ModelFile, ProxyOptions
@@ -27,7 +29,7 @@ from localai_flask.errors import (
     Unavailable,
     UnsupportedParameter,
 )
-from localai_flask.generation import Constraint, FinishReason, ModelInfo, Prompt, TokenLogprob
+from localai_flask.generation import Constraint, Delta, FinishReason, ModelInfo, Prompt, TokenLogprob, Usage
 from localai_flask.inquiry import Embed, Score
 from tests.support.fake_openai import KEY, FakeOpenAI
 from tests.support.served import Served
@@ -234,6 +236,43 @@ def test_a_stream_that_breaks_off_is_an_error(served: Served, remote: FakeOpenAI
 def test_an_error_within_a_stream_is_one(served: Served, remote: FakeOpenAI, code: Any) -> None:
     remote.events = [{"error": {"message": "out of memory", "code": code}}]
     assert "out of memory" in served.failure(served.generate(talk(served).prompt)).error.message
+
+
+@pytest.mark.parametrize("told", [{"prompt_tokens": -7, "completion_tokens": "x"}, {"prompt_tokens": 10**15}])
+def test_counts_that_cannot_be_are_none(served: Served, remote: FakeOpenAI, told: Any) -> None:
+    remote.says({"content": "x"}, usage=told)
+    assert served.end(served.generate(talk(served).prompt)).usage == Usage(0, 0)
+
+
+def test_a_line_without_an_end_fails_its_request_alone(served: Served, remote: FakeOpenAI) -> None:
+    remote.says({"content": "a" * (2 * MOST_LINE_BYTES)})
+    assert "sent what cannot be read" in served.failure(served.generate(talk(served).prompt)).error.message
+    remote.says({"content": "x"})
+    assert served.text(served.generate(talk(served).prompt)) == "x"
+
+
+def test_a_flood_is_handed_on_in_messages_that_can_be_sent(served: Served, remote: FakeOpenAI) -> None:
+    remote.says(*[{"content": "a" * (MOST_LINE_BYTES // 2)}] * 8)
+    job = served.start(talk(served).prompt)
+    time.sleep(1.0)  # all of it has come by then, most likely; if not, this test holds too
+    steps = []
+    while not served.backend.is_idle:
+        steps.append([reply for _, reply in served.backend.step()])
+    assert max(sum(len(each.text) for each in step if isinstance(each, Delta)) for step in steps) < MOST_LINE_BYTES
+    assert sum(len(each.text) for step in steps for each in step if isinstance(each, Delta)) == 4 * MOST_LINE_BYTES
+    assert job.usage == Usage(9, 3)
+
+
+def test_a_key_that_the_server_quotes_is_not_handed_on(served: Served, remote: FakeOpenAI) -> None:
+    remote.answers[CHAT] = (400, {"error": {"message": f"Wrong project for Bearer {KEY}"}})
+    said = served.failure(served.generate(talk(served).prompt)).error.message
+    assert "Wrong project for Bearer …" in said and KEY not in said
+
+
+def test_entries_of_a_list_that_name_no_model_are_passed_over(remote: FakeOpenAI) -> None:
+    remote.models += [{"id": {"a": 1}}, {"id": None}, {}]
+    with opened(remote.url):
+        pass
 
 
 def test_an_event_may_have_an_empty_error_and_any_character(served: Served, remote: FakeOpenAI) -> None:

@@ -12,6 +12,7 @@ from localai_flask.generation import FinishReason, Reply, Started, TokenLogprob,
 
 UNKNOWN = -1
 """The id of a token of which only the text is told."""
+MOST_TOKENS = 1 << 31
 REASONS = {"length": FinishReason.MAX_TOKENS}
 CUTS = (FinishReason.STOP_SEQUENCE,)
 
@@ -63,7 +64,13 @@ class RemoteAnswer:
 
 def _usage(said: dict[str, Any]) -> Usage:
     details = said.get("prompt_tokens_details") or {}
-    return Usage(said.get("prompt_tokens", 0), said.get("completion_tokens", 0), details.get("cached_tokens") or 0)
+    read, written, cached = said.get("prompt_tokens"), said.get("completion_tokens"), details.get("cached_tokens")
+    return Usage(_count(read), _count(written), _count(cached))
+
+
+def _count(said: Any) -> int:
+    """Return a number of tokens, as far as it can be one."""
+    return said if isinstance(said, int) and 0 <= said < MOST_TOKENS else 0
 
 
 def _logprobs(said: Any) -> list[TokenLogprob]:

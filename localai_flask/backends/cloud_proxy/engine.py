@@ -20,7 +20,7 @@ from localai_flask.backends.over_http.http_thread import HttpThread, Refused
 from localai_flask.backends.takes import Takes
 from localai_flask.config import traits
 from localai_flask.config.model import EngineConfig
-from localai_flask.errors import ConfigError, ModelLoadFailed
+from localai_flask.errors import ApiError, ConfigError, ModelLoadFailed
 from localai_flask.generation import ModelInfo
 from localai_flask.inquiry import Embed, Embedded, Fact, Question, Score, Scored
 
@@ -83,7 +83,9 @@ class CloudProxyBackend(HttpBackend[RemoteAnswer]):
         except (httpx2.HTTPError, ValueError) as error:
             raise self.api_error(error) from error
         entries = listed.get("data") if isinstance(listed, dict) else listed  # some servers list models without a frame
-        models = {each["id"]: each for each in entries or [] if isinstance(each, dict) and "id" in each}
+        models = {
+            each["id"]: each for each in entries or [] if isinstance(each, dict) and isinstance(each.get("id"), str)
+        }
         if target.model in models or not models:
             return models.get(target.model, {})
         names = ", ".join(sorted(models)[:5])
@@ -92,6 +94,12 @@ class CloudProxyBackend(HttpBackend[RemoteAnswer]):
     @property
     def http(self) -> HttpThread:
         return self._http
+
+    def api_error(self, error: BaseException) -> ApiError:
+        """Return what to tell a client, without the key, which a server may quote."""
+        if isinstance(error, Refused) and self._target.key:
+            error.details["message"] = error.said.replace(self._target.key, "…")
+        return super().api_error(error)
 
     def prepare(self, job: Job) -> None:
         request = make_request(job, self._target.model, knows_further=self._knows_further)

@@ -16,10 +16,13 @@ from localai_flask.backends.base import Backend, Event, Inquiry, Job
 from localai_flask.backends.over_http.failures import as_api_error
 from localai_flask.backends.over_http.http_thread import HttpThread
 from localai_flask.errors import ApiError, Unavailable
-from localai_flask.generation import Failed, Finished, Reply
+from localai_flask.generation import Delta, Failed, Finished, Reply
 from localai_flask.inquiry import Fact, Question
 
 log = logging.getLogger(__name__)
+
+MOST_TEXT = 1 << 20
+"""How many characters a step hands on, however fast the other side writes: they become one message."""
 
 
 class Answering(Protocol):
@@ -106,12 +109,18 @@ class HttpBackend(Backend, Generic[A]):
             work.cancel()
 
     def step(self) -> list[Event]:
-        """Collect what has been said."""
+        """Collect what has been said, or as much of it as one message may hold."""
         events: list[Event] = []
+        size = 0
         while not self._said.empty():
+            if size > MOST_TEXT:
+                self._notify()
+                break
             id, said = self._said.get()
             if (reading := self._running.get(id)) is not None:
-                events += [(id, reply) for reply in self._replies(reading, said)]
+                replies = self._replies(reading, said)
+                size += sum(len(reply.text) for reply in replies if isinstance(reply, Delta))
+                events += [(id, reply) for reply in replies]
             elif self._asked.pop(id, None) is not None:
                 events.append((id, self._fact(said)))  # type: ignore[arg-type]
         return events
@@ -133,6 +142,7 @@ class HttpBackend(Backend, Generic[A]):
         self._notify()
 
     def _notify(self) -> None:
+        """Ask to be stepped."""
         if self.notify is not None:
             self.notify()
 

@@ -21,6 +21,8 @@ T = TypeVar("T")
 CONNECT_S = 10.0
 MOST_ERROR_BYTES = 64 << 10
 """How much of an error page is read, and kept."""
+MOST_LINE_BYTES = 4 << 20
+"""How long a line of a stream may be: an event is a token or a few, and what is held is searched with each piece."""
 END = b"[DONE]"
 
 
@@ -119,6 +121,8 @@ async def _lines(answer: httpx2.Response) -> AsyncIterator[bytes]:
         *lines, held = (held + piece).split(b"\n")
         for line in lines:
             yield line
+        if len(held) > MOST_LINE_BYTES:
+            raise ValueError(f"a line of more than {MOST_LINE_BYTES:,} bytes")
     yield held
 
 
