@@ -146,6 +146,12 @@ def test_no_end_before_its_time(subject: Subject) -> None:
     assert answer.choices[0].finish_reason == "stop"
 
 
+def test_an_answer_is_no_longer_for_a_minimum_beyond_its_limit(subject: Subject) -> None:
+    subject.need_writing("min_tokens")
+    answer = subject.complete(PROMPT, min_tokens=1000 * TOKENS)
+    assert (answer.usage.completion_tokens, answer.choices[0].finish_reason) == (TOKENS, "length")
+
+
 def distinct(subject: Subject, **fields: Any) -> tuple[int, int]:
     """Return how many tokens an answer has, and how many of them differ."""
     subject.need_writing(*fields, "top_logprobs")

@@ -21,6 +21,7 @@ def form(schema: Any, **more: Any) -> Constraint:
     [
         {"type": "object", "properties": {"not": {"type": "string", "maxLength": 3}}, "required": ["not"]},
         {"type": "integer", "minimum": 3},
+        {"type": "string", "pattern": "^a+$"},
         {"enum": [{"uniqueItems": True}]},
         {"$defs": {"if": {"type": "null"}}, "anyOf": [{"$ref": "#/$defs/if"}], "title": "T", "default": None},
         {"$defs": {"a": {}}, "properties": {"a": {"$ref": "#/$defs/a", "description": "d"}}, "required": ["a"]},
@@ -51,6 +52,9 @@ def test_a_schema_that_is_kept_is_sent_as_it_is(schema: Any) -> None:
         ({"type": "array", "prefixItems": [{}], "maxItems": 1}, "maxItems"),
         ({"type": "array", "prefixItems": [{"const": 1}], "items": {"type": "string"}}, "prefixItems"),
         ({"type": "string", "pattern": "^a+$", "maxLength": 2}, "maxLength"),
+        ({"type": "string", "pattern": "a+"}, "pattern"),
+        ({"properties": {"a": {"pattern": "^a+"}}}, "pattern"),
+        ({"type": ["string", "null"], "pattern": "a+$"}, "pattern"),
         ({"maxLength": 2}, "maxLength"),
         ({"properties": {"a": {}}, "allOf": [{"properties": {"b": {}}}]}, "allOf"),
         ({"allOf": [{"type": "integer"}]}, "allOf"),

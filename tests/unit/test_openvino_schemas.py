@@ -64,6 +64,10 @@ def test_what_is_kept_goes_as_it_is(schema):
         ({"allOf": [{}, {}]}, "`allOf` of more"),
         ({"oneOf": [{}]}, "`oneOf`"),
         ({"$ref": "#/$defs/x", "minimum": 1, "$defs": {"x": {}}}, "`minimum` beside `$ref`"),
+        (
+            {"type": "array", "items": {"$ref": "https://example.org/s"}},
+            "`$ref` to another document in the schema.items",
+        ),
         ({"type": "string", "enum": ["a", 3]}, "`type` beside `enum`"),
         ({"type": "object", "anyOf": [{}]}, "`type` beside `anyOf`"),
         ({"if": {}, "then": {}}, "`if`"),

@@ -93,6 +93,8 @@ def _out_of_place(schema: dict[str, Any]) -> Iterator[str]:
         idle.update(BOUNDS)
     if not kinds or ("string" in kinds and ("pattern" in schema or schema.get("format") in FORMATS)):
         idle.update(LENGTHS)
+    if (not kinds or "string" in kinds) and not _is_whole(schema.get("pattern", "^$")):
+        idle.add("pattern")
     if (not kinds or "array" in kinds) and not isinstance(schema.get("items"), dict):
         idle.update(SIZES)
     if "items" in schema:
@@ -103,6 +105,11 @@ def _out_of_place(schema: dict[str, Any]) -> Iterator[str]:
     elif any(isinstance(name, str) and name not in properties for name in _listed(schema.get("required"))):
         idle.add("required")
     yield from (key for key in schema if key in idle)
+
+
+def _is_whole(pattern: Any) -> bool:
+    """Return whether a pattern is for a whole string; they pass over one that is for a part of it."""
+    return isinstance(pattern, str) and pattern.startswith("^") and pattern.endswith("$")
 
 
 def _joins(schema: dict[str, Any], kinds: set[str]) -> bool:

@@ -85,6 +85,8 @@ def _faults_alone(schema: Schema, alone: str, place: str) -> Iterator[str]:
         if all(any(_is_of(value, kind) for kind in kinds) for value in values):
             beside -= {"type"}
     yield from (f"`{key}` beside `{alone}` in {place}" for key in sorted(beside))
+    if alone == "$ref" and not str(schema["$ref"]).startswith("#"):
+        yield f"`$ref` to another document in {place}"
     if alone == "allOf" and len(schema["allOf"]) > 1:
         yield f"`allOf` of more than one schema in {place}"
 

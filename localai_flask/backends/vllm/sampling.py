@@ -52,7 +52,7 @@ def wanted_params(params: SamplingParams, limit: int, ends: Collection[int]) -> 
         frequency_penalty=params.frequency_penalty,
         presence_penalty=params.presence_penalty,
         seed=None if params.seed == -1 else params.seed % 2**63,
-        min_tokens=params.min_tokens,
+        min_tokens=min(params.min_tokens, limit),
         logit_bias=_biases(params, ends) or None,
         allowed_token_ids=list(params.allowed_token_ids) or None,
         structured_outputs=_structured(params.constraint),
