@@ -11,7 +11,7 @@ import pytest
 from localai_flask.backends import create
 from localai_flask.config.model import ModelConfig, Parameters
 from localai_flask.errors import ConfigError, ModelLoadFailed
-from localai_flask.machine import available_memory, physical_cores
+from localai_flask.machine import available_memory, physical_cores, total_memory
 from tests.engine.conftest import load_engine
 from tests.support import gguf_models as models
 
@@ -143,7 +143,7 @@ def test_a_failed_load_leaves_the_log_quiet_about_the_next(gguf, tmp_path):
 
 
 def test_a_cache_beyond_memory_is_refused_with_its_size(gguf):
-    size = available_memory() // 100
+    size = total_memory() // 100  # a token takes 128 bytes
     sentence = refusal(gguf["llama"], "parallel:1", context_size=size)
     assert "GiB" in sentence and f"1 × {size} tokens" in sentence and "context_size" in sentence
 
