@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from localai_flask.backends.llama_cpp.cache.pins import SHARE, Pin, find_pinned
+from localai_flask.backends.llama_cpp.cache.prefix_index import PrefixIndex
 from localai_flask.backends.llama_cpp.cache.states import Checkpoint, State
 from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
 from localai_flask.machine import SPARED_BYTES, available_memory
@@ -49,6 +50,8 @@ class HostStore:
         self.size = 0
         self.entries: list[Stored] = []
         """In order of their last use."""
+        self.index: PrefixIndex[Stored] = PrefixIndex(lambda entry: entry.tokens)
+        self.sound_index: PrefixIndex[Stored] = PrefixIndex(lambda entry: entry.tokens[: entry.sound])
 
     @property
     def is_open(self) -> bool:
@@ -70,6 +73,8 @@ class HostStore:
             log.warning("there is no memory for %d bytes of idle tokens; lower cache_ram", size)
             return False
         self.entries.append(entry)
+        for index in (self.index, self.sound_index):
+            index.add(entry)
         self.size += entry.size
         return True
 
@@ -80,6 +85,8 @@ class HostStore:
 
     def remove(self, entry: Stored) -> None:
         self.entries.remove(entry)
+        for index in (self.index, self.sound_index):
+            index.remove(entry)
         self.size -= entry.size
 
     def _droppable(self, for_pinned: bool) -> list[Stored]:

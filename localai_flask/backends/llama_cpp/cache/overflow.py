@@ -5,13 +5,14 @@ Changes what a slot holds only by bringing a branch back.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from localai_flask.backends.llama_cpp.cache.branches import Slot
 from localai_flask.backends.llama_cpp.cache.host_store import HostStore, Stored
 from localai_flask.backends.llama_cpp.cache.pins import joined
 from localai_flask.backends.llama_cpp.cache.prefixes import WORTH_STORING
-from localai_flask.backends.llama_cpp.cache.shifting import common_prefix
 from localai_flask.backends.llama_cpp.cache.states import States
 from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
 
@@ -43,22 +44,13 @@ class Overflow:
         """Copy an idle branch, unless its tokens are elsewhere too; tell whether they can be found."""
         if not self._is_worth_it(slot):
             return False
-        others = [other for other in self._slots if other is not slot and other.length >= slot.length]
-        holders: list[tuple[Slot | Stored, Tokens]] = [
-            *((other, other.computed) for other in others),
-            *((kept, kept.tokens) for kept in self._store.entries),
-        ]
-        for holder, held in holders:
-            if (
-                holder.sound >= slot.sound
-                and not self._cannot_roll_back
-                and common_prefix(held, slot.computed) == slot.length
-            ):
+        tokens, checkpoints, pin = slot.computed.copy(), list(slot.checkpoints), slot.pin
+        for holder in () if self._cannot_roll_back else self._others_with(slot, tokens):
+            if holder.sound >= slot.sound:
                 holder.pin = joined(holder.pin, slot.pin)
                 return True
-        tokens, checkpoints, pin = slot.computed.copy(), list(slot.checkpoints), slot.pin
-        for stored in [entry for entry in self._store.entries if entry.length <= len(tokens)]:
-            if stored.sound <= slot.sound and np.array_equal(stored.tokens, tokens[: stored.length]):
+        for stored in self._store.index.beginnings_of(tokens):
+            if stored.sound <= slot.sound:
                 pin = joined(pin, stored.pin)
                 self._store.remove(stored)
         size = self._states.size(slot.id) + tokens.nbytes + sum(part.state.nbytes for part in checkpoints)
@@ -79,6 +71,13 @@ class Overflow:
             self._store.touch(stored)
             if length == stored.length:
                 self._store.remove(stored)
+
+    def _others_with(self, slot: Slot, tokens: Tokens) -> Iterator[Slot | Stored]:
+        """Go through all that hold a slot's tokens as well, and perhaps more behind them."""
+        for other in self._slots:
+            if other is not slot and np.array_equal(other.computed[: len(tokens)], tokens):
+                yield other
+        yield from self._store.index.beginning_with(tokens)
 
     def _is_worth_it(self, slot: Slot) -> bool:
         return self._store.is_open and slot.length >= WORTH_STORING

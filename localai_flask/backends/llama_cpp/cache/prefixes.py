@@ -42,13 +42,20 @@ class Prefixes:
     def find_sound(self, prompt: Tokens, grain: Grain, preferred: Slot | None) -> Start:
         """Find the longest prefix that was computed with nothing beside it, and that may be gone on from."""
         best = Start()
-        holders: list[Slot | Stored] = [*self._slots, *self._store.entries]
-        for holder in sorted(holders, key=lambda holder: holder is not preferred):
-            if not _goes_further(holder.tokens[: holder.sound], prompt, best.length):
-                continue
-            common = grain.floor(common_prefix(holder.tokens[: holder.sound], prompt), len(prompt))
-            if common > best.length:
-                best = max(best, self._reach(common, holder, grain.step), key=lambda start: start.length)
+
+        def consider(holder: Slot | Stored, common: int) -> Start:
+            usable = grain.floor(common, len(prompt))
+            if usable <= best.length:
+                return best
+            return max(best, self._reach(usable, holder, grain.step), key=lambda start: start.length)
+
+        for slot in sorted(self._slots, key=lambda slot: slot is not preferred):
+            if slot.sound > best.length:
+                best = consider(slot, common_prefix(slot.tokens[: slot.sound], prompt))
+        for stored, common in self._store.sound_index.nearest(prompt):
+            if common <= best.length:
+                break
+            best = consider(stored, common)
         return best
 
     def find(self, wanted: Tokens) -> Start:
@@ -60,10 +67,10 @@ class Prefixes:
             if is_better or (start.length == best.length > 0 and best.slot and best.slot.in_use and not slot.in_use):
                 best = start
         least = best.length + WORTH_STORING
-        for stored in self._store.entries:
-            if not _goes_further(stored.tokens, wanted, best.length):
-                continue
-            start = self._reach(common_prefix(stored.tokens, wanted), stored)
+        for stored, common in self._store.index.nearest(wanted):
+            if common < max(least, best.length + 1):
+                break
+            start = self._reach(common, stored)
             if start.length >= max(least, best.length + 1):
                 best = start
         return best
@@ -92,8 +99,3 @@ class Prefixes:
             return True
         oldest = lib.llama_memory_seq_pos_min(self._memory, holder.id)
         return bool(self._window and oldest <= max(0, length - self._window))
-
-
-def _goes_further(tokens: Tokens, wanted: Tokens, length: int) -> bool:
-    """Return whether tokens may have more in common with the wanted ones than `length`, by a look at the next one."""
-    return len(tokens) > length < len(wanted) and bool(tokens[length] == wanted[length])
