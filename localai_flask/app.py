@@ -20,8 +20,10 @@ from localai_flask.api.door.admission import CHECKS
 from localai_flask.api.door.key_places import KeyPlaces
 from localai_flask.api.door.places import Places
 from localai_flask.api.door.proxies import Proxied
+from localai_flask.api.live import routes as live_routes
+from localai_flask.api.live.pictures import Pictures
 from localai_flask.api.llama_server import routes as llama_server_routes
-from localai_flask.api.localai import config_routes, folder_routes, gallery_routes, log_routes
+from localai_flask.api.localai import config_routes, folder_routes, gallery_routes, installed_routes, log_routes
 from localai_flask.api.localai import model_routes as localai_model_routes
 from localai_flask.api.localai import routes as localai_routes
 from localai_flask.api.openai import embeddings as openai_embeddings
@@ -71,6 +73,7 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
         app.before_request(check)
     app.after_request(cors.add_headers)
     app.extensions["counts"] = OfProcess(_open_counts)
+    app.extensions["pictures"] = OfProcess(lambda: Pictures(app))
     observation.observe(app)
     errors.register(app, dict.fromkeys(anthropic_errors.MARKS, anthropic_errors.encode_error))
     _register_blueprints(app)
@@ -130,8 +133,9 @@ def _register_blueprints(app: Flask) -> None:
     api.register_blueprint(metrics.bp)
     api.register_blueprint(requests.bp)
     api.register_blueprint(log_routes.bp)
+    api.register_blueprint(live_routes.bp)
     openai = (openai_routes.bp, openai_embeddings.bp, model_routes.bp)
-    gallery = (gallery_routes.bp, folder_routes.bp, llama_server_routes.bp)
+    gallery = (gallery_routes.bp, folder_routes.bp, installed_routes.bp, llama_server_routes.bp)
     localai = (localai_routes.bp, localai_model_routes.bp, config_routes.bp, rerank_routes.jina, *gallery)
     api.register_blueprint(rerank_routes.cohere, url_prefix="/v2")
     for blueprint in (*openai, *localai, anthropic_routes.bp, responses_routes.bp):

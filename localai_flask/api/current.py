@@ -12,6 +12,7 @@ from localai_flask.metrics.request_record import RequestRecord
 if TYPE_CHECKING:
     from localai_flask.api.door.key_places import KeyPlaces
     from localai_flask.api.door.places import Places
+    from localai_flask.api.live.pictures import Pictures
     from localai_flask.config.registry import Registry
     from localai_flask.gallery.index.galleries import Galleries
     from localai_flask.keys.watched import WatchedKeys
@@ -78,6 +79,11 @@ def counts() -> Counts:
 
 def in_flight() -> InFlight:
     return cast("InFlight", current_app.extensions["in_flight"])
+
+
+def pictures() -> Pictures:
+    """This process's pictures of the server, made at the first call."""
+    return cast("Pictures", current_app.extensions["pictures"]())
 
 
 def record() -> RequestRecord:

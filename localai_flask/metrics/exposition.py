@@ -46,6 +46,10 @@ class Page:
         """Set a gauge that no process counts."""
         self._series[family][labels] = [float(value)]
 
+    def series(self, family: Family) -> Series:
+        """Return the numbers of one family, by its labels."""
+        return self._series.get(family, {})
+
     def collect(self) -> Iterator[Metric]:
         for family in FAMILIES.values():
             series = self._series.get(family)

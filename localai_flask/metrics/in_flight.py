@@ -1,4 +1,4 @@
-"""Requests in flight: those of this process, and those of the server's other processes, which one may ask.
+"""Requests in flight, and those that failed lately: of this process, and of the server's others, which one may ask.
 
 Each process that answers requests listens on a socket in the runtime directory, so that a request costs no more than an
 entry in a dictionary, what is listed is what is so, and a cancellation reaches the process that has the request.
@@ -12,12 +12,13 @@ import select
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
-from localai_flask.metrics.request_record import RequestRecord
+from localai_flask.metrics.request_record import CLIENT_LEFT, RequestRecord
 
 log = logging.getLogger("gunicorn.error")
 
@@ -26,6 +27,8 @@ ANSWER_S = 1.0
 """How long all processes together may take to answer; who has not by then is stopped, or hangs."""
 QUESTION_S = 1.0
 LONGEST_QUESTION = 4096
+KEPT_FAILURES = 50
+"""How many each process remembers."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -44,14 +47,36 @@ class Request(msgspec.Struct, frozen=True):
     pid: int
 
 
+class Failure(msgspec.Struct, frozen=True):
+    """A request that was refused, or that broke off; `at` is in seconds since 1970, `code` the error's."""
+
+    at: float
+    id: str
+    method: str
+    route: str
+    model: str
+    key: str
+    client: str
+    status: int
+    code: str
+
+
 class Question(msgspec.Struct, frozen=True):
     """What one process asks another: to list its requests, after it has cancelled those with an id, if there is one."""
 
     cancel: str | None = None
+    wants_failures: bool = False
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What processes answer, all together or each."""
+
+    requests: list[Request] = []
+    failures: list[Failure] = []
 
 
 _decode_question = msgspec.msgpack.Decoder(Question).decode
-_decode_requests = msgspec.msgpack.Decoder(list[Request]).decode
+_decode_told = msgspec.msgpack.Decoder(Told).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -60,21 +85,24 @@ class InFlight:
 
     def __init__(self) -> None:
         self._records: dict[int, RequestRecord] = {}
+        self._failures: deque[Failure] = deque(maxlen=KEPT_FAILURES)
 
     def add(self, record: RequestRecord) -> None:
         self._records[id(record)] = record
 
     def remove(self, record: RequestRecord) -> None:
         self._records.pop(id(record), None)
+        if record.code and record.code != CLIENT_LEFT:
+            self._failures.append(_describe_failure(record))
 
-    def answer(self, question: Question) -> list[Request]:
+    def answer(self, question: Question) -> Told:
         """Return the requests that a model works on, or, if some are to be cancelled, those that are now."""
         found = [record for record in list(self._records.values()) if record.model]
         if question.cancel is not None:
             found = [record for record in found if record.id == question.cancel]
             for record in found:
                 record.is_cancelled = True
-        return [_describe(record) for record in found]
+        return Told([_describe(record) for record in found], list(self._failures) if question.wants_failures else [])
 
     def serve(self, runtime: Path) -> None:
         """Answer the other processes of this server from now on."""
@@ -115,8 +143,8 @@ def _remove_sockets_of_dead(runtime: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def ask_all(runtime: Path, question: Question) -> tuple[list[Request], list[int]]:
-    """Ask every process of this server; return their requests, and the pids of those that do not answer."""
+def ask_all(runtime: Path, question: Question) -> tuple[Told, list[int]]:
+    """Ask every process of this server; return what they answer, and the pids of those that do not."""
     asked: dict[socket.socket, int] = {}
     try:
         silent = [pid for path in runtime.glob(f"*{SUFFIX}") if (pid := _ask(path, question, asked)) is not None]
@@ -149,7 +177,7 @@ def _lives(path: Path) -> bool:
     return Path(f"/proc/{path.stem}").exists()
 
 
-def _read_all(asked: dict[socket.socket, int]) -> tuple[list[Request], list[int]]:
+def _read_all(asked: dict[socket.socket, int]) -> tuple[Told, list[int]]:
     """Read what each connection has to say to its end; return it, and the pids of those that have not come to it."""
     deadline = time.monotonic() + ANSWER_S
     waiting = {connection.fileno(): connection for connection in asked}
@@ -168,15 +196,18 @@ def _read_all(asked: dict[socket.socket, int]) -> tuple[list[Request], list[int]
             if not piece:
                 poll.unregister(descriptor)
                 del waiting[descriptor]
-    requests: list[Request] = []
+    told = Told()
     late = [asked[connection] for connection in waiting.values()]
     for connection in data.keys() - waiting.values():
         try:
             # One that has ended without a word was killed, and its requests with it.
-            requests += _decode_requests(data[connection]) if data[connection] else []
+            answer = _decode_told(data[connection]) if data[connection] else Told()
         except msgspec.DecodeError:  # it was killed, or gave up, in the middle of its answer
             late.append(asked[connection])
-    return requests, late
+        else:
+            told.requests.extend(answer.requests)
+            told.failures.extend(answer.failures)
+    return told, late
 
 
 def _describe(record: RequestRecord) -> Request:
@@ -186,6 +217,13 @@ def _describe(record: RequestRecord) -> Request:
         completion_tokens=record.completion_tokens,
         age_s=round(time.monotonic() - record.arrived, 3),
         pid=os.getpid(),
+    )
+
+
+def _describe_failure(record: RequestRecord) -> Failure:
+    return Failure(
+        time.time(),
+        *(record.id, record.method, record.route, record.model, record.key, record.client, record.status, record.code),
     )
 
 

@@ -111,6 +111,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What of it lies in memory."""
     cpu_s: float = 0.0
     """The processor time that it has taken."""
+    kv_usage: float | None = None
+    """The share of its KV cache that running requests hold; None if its engine does not say."""
     leaving: bool = False
     """Whether it was told to leave, and takes no more requests."""
 
@@ -170,6 +172,7 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     running: int
     waiting: int
     taken: int
+    kv_usage: float | None = None
 
 
 class ModelReport(msgspec.Struct, frozen=True, kw_only=True):

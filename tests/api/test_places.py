@@ -19,8 +19,17 @@ from tests.api.fakes import FakePool
 
 NEED_NONE = {
     *("clearLog", "cancelRequest", "cancelResponse", "unloadModel"),
-    *("installModel", "importModel", "importConfiguration", "editModel", "deleteModel", "reloadModels", "cancelJob"),
-    *("startLoading", "startUnloading", "downloadModel"),
+    *(
+        "installModel",
+        "importModel",
+        "importConfiguration",
+        "editModel",
+        "checkModelYaml",
+        "deleteModel",
+        "reloadModels",
+        "cancelJob",
+    ),
+    *("startLoading", "startUnloading", "downloadModel", "checkModelYaml"),
 }
 """Posts that wait for no model."""
 

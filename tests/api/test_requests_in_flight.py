@@ -12,8 +12,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from localai_flask.metrics.in_flight import InFlight, Question, ask_all
-from localai_flask.metrics.request_record import RequestRecord
+from localai_flask.metrics.in_flight import InFlight, Question, Told, ask_all
+from localai_flask.metrics.request_record import CLIENT_LEFT, RequestRecord
 from tests.api.fakes import FakePool, says
 from tests.api.test_metrics import BODIES, CHAT, FAMILY, MESSAGES, RESPONSES
 
@@ -70,11 +70,14 @@ def test_processes_answer_each_other(tmp_path: Path) -> None:
         here.add(RequestRecord(id=id, model=model))
     (tmp_path / "4194305.web").touch()  # above the largest pid: left behind by a process that was killed
     (tmp_path / "1.web").touch()  # of a process that lives and does not answer
-    found, silent = ask_all(tmp_path, Question())
-    assert sorted(each.id for each in found) == ["one", "two", "two"] and silent == [1]
+    here.remove(RequestRecord(id="bad", model="m", code="queue_full", status=429))
+    here.remove(RequestRecord(id="gone", model="m", code=CLIENT_LEFT))
+    told, silent = ask_all(tmp_path, Question(wants_failures=True))
+    assert [(each.id, each.code, each.status) for each in told.failures] == [("bad", "queue_full", 429)]
+    assert sorted(each.id for each in told.requests) == ["one", "two", "two"] and silent == [1]
     assert not (tmp_path / "4194305.web").exists()
-    found, _ = ask_all(tmp_path, Question(cancel="two"))
-    assert [each.id for each in found] == ["two", "two"]
+    told, _ = ask_all(tmp_path, Question(cancel="two"))
+    assert [each.id for each in told.requests] == ["two", "two"] and told.failures == []
     assert [each.is_cancelled for each in here._records.values()] == [False, True, True, False]
 
 
@@ -90,5 +93,5 @@ def test_a_process_that_breaks_off_its_answer_is_silent(tmp_path: Path) -> None:
         listener.listen()
         other = threading.Thread(target=break_off)
         other.start()
-        assert ask_all(tmp_path, Question()) == ([], [1])
+        assert ask_all(tmp_path, Question()) == (Told(), [1])
         other.join()

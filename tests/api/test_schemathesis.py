@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from localai_flask.api.work import watch
 from localai_flask.app import create_app
 from localai_flask.pool.protocol import PoolReport
 from localai_flask.pool.runtime import ENV
@@ -66,6 +68,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The folder of a running server, in which the logs of models and requests in flight are looked for."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(ENV, str(tmp_path_factory.mktemp("runtime")))
+        patch.setattr(watch, "_drain_deadline", math.inf)  # the server stops, so that streams of news have an end
         yield
 
 

@@ -132,8 +132,8 @@ def may_wait(path: str) -> bool:
 
 
 def has_no_end(path: str) -> bool:
-    """Whether a stream tells the news of models, until its client leaves."""
-    return tidy_path(path.partition("?")[0]).endswith("/models/sse")
+    """Whether a stream tells the news of models, or of the server, until its client leaves."""
+    return tidy_path(path.partition("?")[0]).endswith(("/models/sse", "/api/events"))
 
 
 def _is_whole_stream(path: str, answer: bytes) -> bool:

@@ -12,6 +12,7 @@ from localai_flask.api import current
 from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.answer.sse import stream_response
 from localai_flask.api.door.auth import admin_only
+from localai_flask.api.live.listeners import join_listeners, leave_listeners
 from localai_flask.api.llama_server.events import ModelEvents
 from localai_flask.api.localai.folder_routes import remove
 from localai_flask.api.localai.gallery_routes import start_job
@@ -27,10 +28,9 @@ from localai_flask.pool.client.session import BEAT_S, Session
 bp = Blueprint("llama-server", __name__, description="Models as llama-server's router manages them")
 log = logging.getLogger("gunicorn.error")
 
-MOST_LOADS, MOST_LISTENERS = 16, 32
-"""Models that one process has loaded for whoever does not wait, and clients that watch through it."""
+MOST_LOADS = 16
+"""Models that one process has loaded for whoever does not wait."""
 _loads = threading.BoundedSemaphore(MOST_LOADS)
-_listeners = threading.BoundedSemaphore(MOST_LISTENERS)
 MODEL = {
     "in": "query",
     "name": "model",
@@ -124,9 +124,9 @@ def remove_model() -> Response:
 @admin_only
 def watch_models() -> Response:
     """Watch all models: what is loaded, fetched, installed and deleted, as server-sent events"""
-    if not _listeners.acquire(blocking=False):
-        raise Overloaded(f"{MOST_LISTENERS} clients watch the models of this process already; try again later.")
-    return stream_response(ModelEvents(request.environ, current.jobs(), _listeners.release))
+    jobs = current.jobs()
+    join_listeners()
+    return stream_response(ModelEvents(request.environ, jobs, leave_listeners))
 
 
 def cancel_downloads(name: str) -> bool:

@@ -40,7 +40,7 @@ class LoadedModel(msgspec.Struct):
 
 
 class SystemWorker(msgspec.Struct):
-    """A process with a model; times are in seconds."""
+    """A process with a model; times are in seconds, and `kv_cache_usage` is a share (1: all of it), null if unknown."""
 
     pid: int
     state: str
@@ -50,6 +50,7 @@ class SystemWorker(msgspec.Struct):
     requests_running: int
     requests_waiting: int
     requests_total: int
+    kv_cache_usage: float | None
 
 
 class SystemModel(msgspec.Struct):
@@ -161,8 +162,9 @@ def _worker(worker: WorkerReport) -> SystemWorker:
         requests_running=worker.running,
         requests_waiting=worker.waiting,
         requests_total=worker.taken,
+        kv_cache_usage=_rounded(worker.kv_usage),
     )
 
 
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 3)
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 3)

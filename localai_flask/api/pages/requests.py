@@ -14,7 +14,7 @@ from localai_flask.api.observation import REQUEST_ID
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.errors import NotFound
-from localai_flask.metrics.in_flight import Question, Request, ask_all, by_age
+from localai_flask.metrics.in_flight import Question, Request, Told, ask_all, by_age
 from localai_flask.pool.runtime import ENV, Runtime
 
 bp = Blueprint("requests", __name__, description="Requests in flight")
@@ -42,8 +42,8 @@ class Cancelled(msgspec.Struct):
 @admin_only
 def list_requests() -> Response:
     """List the requests in flight"""
-    found, silent = _ask(Question())
-    return json_response(RequestList(by_age(found), silent))
+    told, silent = ask(Question())
+    return json_response(RequestList(by_age(told.requests), silent))
 
 
 @bp.delete("/requests/<path:request_id>")
@@ -53,13 +53,14 @@ def list_requests() -> Response:
 @admin_only
 def cancel_request(request_id: str) -> Response:
     """Cancel a request in flight"""
-    found = _ask(Question(cancel=request_id))[0] if REQUEST_ID.fullmatch(request_id) else []
+    found = ask(Question(cancel=request_id))[0].requests if REQUEST_ID.fullmatch(request_id) else []
     if not found:
         raise NotFound(f"No request {request_id} is in flight; GET /requests lists those that are.")
     return json_response(Cancelled(request_id, len(found)))
 
 
-def _ask(question: Question) -> tuple[list[Request], list[int]]:
+def ask(question: Question) -> tuple[Told, list[int]]:
+    """Ask all processes of this server, or this one alone where there is no server around it."""
     if ENV in os.environ:
         return ask_all(Runtime.from_environment().path, question)
     return current.in_flight().answer(question), []

@@ -43,4 +43,5 @@ def _describe_worker(worker: WorkerEntry, now: float) -> WorkerReport:
         running=worker.running,
         waiting=worker.waiting,
         taken=worker.taken,
+        kv_usage=worker.kv_usage,
     )

@@ -24,7 +24,7 @@ class Gauges:
         for how in ("left", "killed", "died"):
             counts.prepare(f.WORKER_ENDS, (model, how))
 
-    def show(self, report: Report, engine: EngineThread) -> None:
+    def show(self, report: Report) -> None:
         """Show what is reported to the manager."""
         values = {
             f.RUNNING: report.running,
@@ -34,8 +34,8 @@ class Gauges:
             f.MODEL_CPU: report.cpu_s,
             f.WORKER_UPTIME: time.monotonic() - self._begun,
         }
-        if (usage := engine.kv_usage) is not None:
-            values[f.KV_USAGE] = usage
+        if report.kv_usage is not None:
+            values[f.KV_USAGE] = report.kv_usage
         for family, value in values.items():
             self._counts.set(family, self._labels, value)
 

@@ -201,9 +201,10 @@ class ModelWorker:
             fruitless_s=0.0 if self.engine.is_idle else self.engine.activity.silence_s,
             memory_bytes=resident_memory(),
             cpu_s=time.process_time(),
+            kv_usage=self.engine.kv_usage,
             leaving=self.leave_at is not None,
         )
-        self.gauges.show(report, self.engine)
+        self.gauges.show(report)
         return report
 
 

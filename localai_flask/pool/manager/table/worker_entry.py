@@ -44,6 +44,7 @@ class WorkerEntry:
     """How long its requests have brought forth nothing."""
     memory_bytes: int = 0
     cpu_s: float = 0.0
+    kv_usage: float | None = None
 
     def __post_init__(self) -> None:
         self.since = self.advanced = self.heard
@@ -64,7 +65,7 @@ class WorkerEntry:
         self.coming = report.coming
         self.running, self.waiting, self.taken = report.running, report.waiting, report.taken
         self.engine_silent_s, self.fruitless_s = report.engine_silent_s, report.fruitless_s
-        self.memory_bytes, self.cpu_s = report.memory_bytes, report.cpu_s
+        self.memory_bytes, self.cpu_s, self.kv_usage = report.memory_bytes, report.cpu_s, report.kv_usage
         if report.leaving:
             self.will_leave(now)
 
