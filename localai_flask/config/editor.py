@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from localai_flask.atomic_file import editing, replace_text
 from localai_flask.config import catalog
+from localai_flask.config.catalog import Catalog
 from localai_flask.config.files.bounded import read_text
 from localai_flask.config.files.listing import Entry, is_yaml
 from localai_flask.config.model import ModelConfig
@@ -15,6 +16,7 @@ from localai_flask.config.model_yaml import file_reader, yamlfile
 from localai_flask.config.model_yaml.editing import changed_text
 from localai_flask.config.model_yaml.file_reader import Broken
 from localai_flask.config.model_yaml.findings import Finding
+from localai_flask.config.model_yaml.model_reader import Loaded
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError, InvalidRequest, ModelNotFound, ServerConfigError
 from localai_flask.settings import Settings
@@ -52,6 +54,20 @@ def change_model(registry: Registry, config: ModelConfig, changes: Mapping[str, 
     return Edited(edited, warnings, edited.key != config.key)
 
 
+def written_text(config: ModelConfig, file: Path) -> str:
+    """Return the YAML of a model in its file, or what would say the same of one that has none."""
+    return read_text(file, yamlfile.MOST_BYTES) if is_yaml(file) and file.exists() else _beginning(config)
+
+
+def check_written(text: str, file: Path, settings: Settings) -> tuple[Finding, ...]:
+    """Return all that is wrong with a text, as if it stood in a file of the models folder."""
+    return _build(file, file_reader.read(file, text), len(text), settings).findings
+
+
+def _build(file: Path, items: list[Loaded | Broken], size: int, settings: Settings) -> Catalog:
+    return catalog.build((Entry(str(file), "yaml", 0, size),), {str(file): items}, settings)
+
+
 def _yaml_of(config: ModelConfig, settings: Settings) -> Path:
     source = Path(config.source)
     if is_yaml(source):
@@ -83,8 +99,7 @@ def _check(file: Path, text: str, name: str, settings: Settings) -> tuple[ModelC
     for item in items:
         if isinstance(item, Broken) and (item.name in (name, file.stem) or item.name.startswith(f"{name}:")):
             raise item.error
-    entry = Entry(str(file), "yaml", 0, len(text))
-    found = catalog.build((entry,), {str(file): items}, settings)
+    found = _build(file, items, len(text), settings)
     if name in found.problems:
         raise found.problems[name]
     warnings = tuple(each for each in found.findings if each.model == name and not each.is_fault)

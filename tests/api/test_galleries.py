@@ -228,6 +228,34 @@ class TestFolder:
         assert client.get("/v1/models/tiny").status_code == 200
         assert client.post("/models/edit/nope", data="name: nope\n").status_code == 404
 
+    def test_yaml_is_read_and_checked(self, client: FlaskClient, models: Path) -> None:
+        text = "# mine\nname: tiny\nbackend: echo\n"
+        (models / "tiny.yaml").write_text(text)
+        (models / "bare.gguf").write_bytes(b"GGUF")
+        told = client.get("/api/models/edit/tiny").get_json()
+        assert told == {"name": "tiny", "filename": "tiny.yaml", "config": text}
+        bare = client.get("/api/models/edit/bare.gguf").get_json()
+        assert bare["filename"] is None and bare["config"] == "name: bare.gguf\nparameters:\n  model: bare.gguf\n"
+        assert client.get("/api/models/edit/nope").status_code == 404
+        for body, line, is_fault in (
+            ("name: tiny\nbackend: echo\ncontxt_size: 4\n", 3, False),
+            ("name: tiny\nbackend: echo\ncontext_size: x\n", 3, True),
+            ("a: [", 2, True),
+        ):
+            [found] = client.post("/api/models/check/tiny", data=body).get_json()["findings"]
+            assert (found["line"], found["is_fault"]) == (line, is_fault), found
+        assert client.post("/api/models/check/tiny", data=text).get_json() == {"findings": []}
+        assert (models / "tiny.yaml").read_text() == text
+
+    def test_what_is_in_the_folder_is_listed_usable_or_not(self, client: FlaskClient, models: Path) -> None:
+        (models / "nick.yaml").write_text("name: nick\nalias: tiny\n")
+        (models / "bad.yaml").write_text("name: bad\nparameters: {temperature: hot}\n")
+        found = {each["name"]: each for each in client.get("/api/models/installed").get_json()}
+        assert list(found) == ["bad", "nick", "tiny"]
+        assert found["tiny"]["memory_expected"] > 0 and found["tiny"]["problem"] is None
+        assert found["nick"]["engine_name"] == "tiny" and found["nick"]["backend"] == "echo"
+        assert "line 2" in found["bad"]["problem"]
+
     def test_edit_and_delete_a_model_with_variants(self, client: FlaskClient, models: Path) -> None:
         text = "name: tiny\nbackend: echo\nvariants: {cold: {parameters: {temperature: 0}}}\n"
         for _ in range(2):

@@ -16,6 +16,7 @@ from localai_flask.api.request.body import decode_json, read_body
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.atomic_file import editing
 from localai_flask.config import references
+from localai_flask.config.editor import check_written, written_text
 from localai_flask.config.files.listing import is_yaml
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml import file_reader, yamlfile
@@ -70,6 +71,31 @@ def edit_model(name: str) -> Response:
         said = f"The YAML is of {config.name!r} and no more of {name!r}; leave its `name` as it is."
         raise InvalidRequest(said, param="name")
     return _written(config, file, text)
+
+
+@bp.get("/api/models/edit/<path:name>")
+@bp.response(200, openapi.schema(shapes.Written), description="The YAML as it stands in the file.")
+@bp.doc(operationId="readModelYaml")
+@admin_only
+def read_yaml(name: str) -> Response:
+    """Return a model's YAML, or what would say the same of a model that has none"""
+    folder = current.settings().models_path.absolute()
+    source = removal.find_source(name, current.registry(), folder)
+    config = current.registry().models().get(name) or ModelConfig(name=name)
+    text, is_written = written_text(config, source), is_yaml(source)
+    return json_response(shapes.Written(name, source.name if is_written else None, text))
+
+
+@bp.post("/api/models/check/<path:name>")
+@bp.response(200, openapi.schema(shapes.Checked))
+@bp.doc(operationId="checkModelYaml", requestBody=YAML_BODY)
+@admin_only
+def check_yaml(name: str) -> Response:
+    """Return what would be wrong with a model's YAML, which is not written"""
+    file = current.settings().models_path.absolute() / f"{names.check_model_name(name)}.yaml"
+    found = check_written(_posted_yaml(), file, current.settings())
+    told = [shapes.YamlFinding(each.line, each.key, each.text, each.is_fault) for each in found]
+    return json_response(shapes.Checked(told))
 
 
 @bp.post("/models/import")

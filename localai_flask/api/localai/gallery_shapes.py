@@ -107,6 +107,27 @@ class Configured(msgspec.Struct):
     name: str
 
 
+class Written(msgspec.Struct):
+    """A model's YAML, and its file; null for a model without one, whose YAML would say the same as this."""
+
+    name: str
+    filename: str | None
+    config: str
+
+
+class YamlFinding(msgspec.Struct):
+    """A fault, which makes the model unusable, or a warning; `line` is 0 where it is about the whole file."""
+
+    line: int
+    key: str
+    text: str
+    is_fault: bool
+
+
+class Checked(msgspec.Struct):
+    findings: list[YamlFinding]
+
+
 def available(entry: GalleryEntry, url: str, installed: Set[str]) -> AvailableModel:
     """Describe an entry; `installed` are the names of `records.installed_names`."""
     return AvailableModel(
