@@ -28,7 +28,7 @@ from localai_flask.api.localai import model_routes as localai_model_routes
 from localai_flask.api.localai import routes as localai_routes
 from localai_flask.api.openai import embeddings as openai_embeddings
 from localai_flask.api.openai import routes as openai_routes
-from localai_flask.api.pages import health, metrics, openapi, requests
+from localai_flask.api.pages import health, metrics, openapi, requests, web_page
 from localai_flask.api.pages import models as model_routes
 from localai_flask.api.rerank import routes as rerank_routes
 from localai_flask.api.responses import routes as responses_routes
@@ -129,6 +129,7 @@ class OfProcess(Generic[T]):
 
 def _register_blueprints(app: Flask) -> None:
     api = openapi.create(app)
+    app.add_url_rule(f"{web_page.PREFIX}/<version>/<path:name>", "web_file", web_page.file)
     api.register_blueprint(health.bp)
     api.register_blueprint(metrics.bp)
     api.register_blueprint(requests.bp)

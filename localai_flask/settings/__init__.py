@@ -252,6 +252,7 @@ class Settings:
         check=_check_access_log,
     )
     disable_metrics_endpoint: bool = setting(False, "Answer nothing at /metrics.")
+    disable_webui: bool = setting(False, "Serve no page to browsers at `/`.")
     log_level: str = setting("info", "error, warning, info or debug.", metavar="LEVEL", check=_check_level)
 
     @classmethod

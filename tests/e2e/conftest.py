@@ -3,8 +3,10 @@ from pathlib import Path
 
 import openai
 import pytest
+from playwright.sync_api import Browser
 
 from localai_flask.gallery import starter
+from tests.support.browser import Visitor, running_browser
 from tests.support.real_models import fetch_smollm2
 from tests.support.server import Server
 
@@ -79,3 +81,16 @@ def own_server(models_path: Path, tmp_path: Path) -> Iterator[Server]:
 def client(server: Server) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=60) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visitor(browser: Browser) -> Iterator[Visitor]:
+    """Somebody who opens the page for the first time."""
+    with Visitor(browser) as visitor:
+        yield visitor

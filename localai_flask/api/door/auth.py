@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from flask import current_app, g, has_request_context, request
 
 from localai_flask.api import current
-from localai_flask.api.pages import openapi
+from localai_flask.api.pages import openapi, web_page
 from localai_flask.errors import AdminRequired, Unauthorized
 from localai_flask.keys.key import ANYONE, Key
 
@@ -67,8 +67,10 @@ def bearer_token() -> str | None:
 
 
 def is_open(path: str) -> bool:
-    """Whether a path is for everybody: the probes and the documentation."""
-    return path.rstrip("/") in OPEN_PATHS or f"{path}/".startswith(f"{openapi.PREFIX}/")
+    """Whether a path is for everybody: the probes, the documentation, and the page, which asks for a key itself."""
+    if path == "/":
+        return web_page.is_asked() and not current.settings().disable_webui
+    return path.rstrip("/") in OPEN_PATHS or f"{path}/".startswith(f"{openapi.PREFIX}/") or web_page.is_file(path)
 
 
 def _known_key() -> Key:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from flask import request
+from flask import Response, jsonify, request
 
 from localai_flask import __version__
 from localai_flask.api import current
+from localai_flask.api.pages import web_page
 from localai_flask.api.request.parsing import Blueprint
 
 CHECK_S = 0.8
@@ -50,10 +51,16 @@ def version() -> dict[str, Any]:
 
 
 @bp.get("/")
-@bp.response(200, description="Name, version and where to go from here.")
+@bp.response(
+    200, description="Name, version and where to go from here; for browsers a page to chat and to look after it."
+)
 @bp.doc(operationId="index")
-def index() -> dict[str, Any]:
+def index() -> Response:
     """Return what this is"""
+    if web_page.is_asked() and not current.settings().disable_webui:
+        return web_page.index()
     paths = {"models": "/v1/models", "documentation": "/swagger/", "health": "/healthz", "readiness": "/readyz"}
     links = {name: request.script_root + path for name, path in paths.items()}
-    return {"name": "localai-flask", "version": __version__, "links": links}
+    response = jsonify({"name": "localai-flask", "version": __version__, "links": links})
+    response.vary.add("Accept")
+    return response
