@@ -318,3 +318,12 @@ def test_timings_of_several_choices_are_those_of_all_together(client: FlaskClien
     pool.scripts = [timed(), timed()]
     told = client.post("/v1/chat/completions", json={"messages": BEGUN[:1], "n": 2}).get_json()["timings"]
     assert (told["predicted_n"], told["predicted_ms"], told["predicted_per_second"]) == (10, 50, 200)
+
+
+def test_the_prompt_is_shown_as_the_model_gets_it(client: FlaskClient, pool: FakePool) -> None:
+    pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", "tokenize"}))
+    told = client.post("/apply-template", json={**HELLO, "tools": [WEATHER]}).get_json()
+    pool.scripts = [says("Hi")]
+    client.post("/v1/chat/completions", json={**HELLO, "tools": [WEATHER]})
+    assert told["prompt"] == pool.prompt.text and told["prompt_tokens"] == len(pool.prompt.text)
+    assert client.post("/apply-template", json={"messages": []}).status_code == 400

@@ -18,7 +18,7 @@ from localai_flask.api.openai.schemas import ChatRequest, CompletionRequest, Edi
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
-from localai_flask.api.work.chat_plan import bound, chat_plan, choices
+from localai_flask.api.work.chat_plan import bound, chat_plan, choices, tokenized_prompt
 from localai_flask.api.work.fallback import falls_back
 from localai_flask.api.work.work import Sequences, Work
 from localai_flask.chat.answer import Reader
@@ -56,6 +56,18 @@ def create_chat_completion(call: ChatCall, model: str | None = None) -> Response
     with_logprobs = params.top_logprobs is not None
     body = render.chat_completion(identity, work.answers(), n, with_logprobs, call.is_legacy, call.customs)
     return with_left_out(json_response(body), call.left_out)
+
+
+@bp.post("/apply-template")
+@bp.arguments(ChatRequest)
+@bp.response(200, openapi.schema(shapes.AppliedTemplate), description="The prompt, as llama-server names it.")
+@bp.doc(operationId="applyTemplate")
+@takes_place
+def apply_template(call: ChatCall) -> Response:
+    """Return the prompt that a model gets for a conversation, without an answer"""
+    _, config = chosen_model("chat", call.model)
+    prompt, tokens = tokenized_prompt(call.conversation, call.wanted, config)
+    return json_response(shapes.AppliedTemplate(prompt.text, len(tokens)))
 
 
 @bp.post("/completions")

@@ -10,6 +10,11 @@ from localai_flask.api.answer.logprobs import Logprob
 from localai_flask.api.answer.model_status import Architecture, ModelStatus
 
 
+class AppliedTemplate(msgspec.Struct):
+    prompt: str
+    prompt_tokens: int
+
+
 class PromptTokensDetails(msgspec.Struct):
     cached_tokens: int
     audio_tokens: int = 0

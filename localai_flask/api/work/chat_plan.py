@@ -56,15 +56,22 @@ def chat_plan(
 
 def count_prompt_tokens(conversation: Conversation, wanted: Wanted, config: ModelConfig) -> int:
     """Count the tokens of a conversation's prompt, as a generation would."""
+    return len(tokenized_prompt(conversation, wanted, config)[1])
+
+
+def tokenized_prompt(conversation: Conversation, wanted: Wanted, config: ModelConfig) -> tuple[Prompt, Sequence[int]]:
+    """Return the prompt that a generation would begin with, and its tokens."""
     check_tools(conversation.tools)
+    prompts: list[Prompt] = []
 
     def plan(info: ModelInfo) -> list[Tokenize]:
         seen, images = load_images(conversation, config, info, "messages")
         talk = _as_said(seen, with_default_form(wanted, config), config, info)
-        return [Tokenize(chat_prompt(talk, config, info, images).prompt)]
+        prompts.append(chat_prompt(talk, config, info, images).prompt)
+        return [Tokenize(prompts[-1])]
 
     (tokenized,) = ask(config, plan, Tokenized)
-    return len(tokenized.tokens)
+    return prompts[-1], tokenized.tokens
 
 
 def _as_said(conversation: Conversation, bounds: Wanted, config: ModelConfig, info: ModelInfo) -> Conversation:
