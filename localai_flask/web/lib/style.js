@@ -1,0 +1,15 @@
+// A view's own style, fetched when the view is first shown.
+const asked = new Map();
+
+/** Have a stylesheet of `style/` loaded; resolves when it holds, so that nothing is shown without it. */
+export function loadStyle(name) {
+  if (!asked.has(name)) {
+    const link = document.createElement("link");
+    link.rel = "stylesheet";
+    link.href = new URL(`../style/${name}.css`, import.meta.url).href;
+    asked.set(name, new Promise((resolve) => link.addEventListener("load", resolve, { once: true })));
+    link.addEventListener("error", () => asked.delete(name));
+    document.head.append(link);
+  }
+  return asked.get(name);
+}
