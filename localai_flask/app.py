@@ -32,6 +32,7 @@ from localai_flask.api.pages import health, metrics, openapi, requests, web_page
 from localai_flask.api.pages import models as model_routes
 from localai_flask.api.rerank import routes as rerank_routes
 from localai_flask.api.responses import routes as responses_routes
+from localai_flask.api.responses.conversations import routes as conversation_routes
 from localai_flask.chat.prompt.jinja.render import render
 from localai_flask.config.families import sampling_for
 from localai_flask.config.model_yaml.schema import keys_of
@@ -139,7 +140,7 @@ def _register_blueprints(app: Flask) -> None:
     gallery = (gallery_routes.bp, folder_routes.bp, installed_routes.bp, llama_server_routes.bp)
     localai = (localai_routes.bp, localai_model_routes.bp, config_routes.bp, rerank_routes.jina, *gallery)
     api.register_blueprint(rerank_routes.cohere, url_prefix="/v2")
-    for blueprint in (*openai, *localai, anthropic_routes.bp, responses_routes.bp):
+    for blueprint in (*openai, *localai, anthropic_routes.bp, responses_routes.bp, conversation_routes.bp):
         api.register_blueprint(blueprint, url_prefix="/v1")
         # The same paths without /v1, registered with Flask alone so that the OpenAPI page lists each operation once.
         app.register_blueprint(blueprint, url_prefix="/", name=f"{blueprint.name}-short")

@@ -114,6 +114,12 @@ class NotFound(ApiError):
     status, type, code = 404, "invalid_request_error", "not_found"
 
 
+class Conflict(ApiError):
+    """What is asked does not go together with what is being done; the official clients ask again by themselves."""
+
+    status, type, code = 409, "invalid_request_error", "conflict"
+
+
 class ModelNotFound(NotFound):
     code = "model_not_found"
 

@@ -33,7 +33,7 @@ from localai_flask.pool.protocol import LOG_FORMAT
 from localai_flask.pool.runtime import Runtime, is_alive
 from localai_flask.server.processes.child import beat
 from localai_flask.settings import Settings
-from localai_flask.store.responses import Responses
+from localai_flask.store import retention
 from localai_flask.store.runs import Batch, Claimed, Runs, StoredEvent
 
 log = logging.getLogger("gunicorn.error")
@@ -61,8 +61,9 @@ class Runner:
         with app.app_context():
             settings = current.settings()
             self._runs: Runs = current.store().runs
-            self._responses: Responses = current.store().responses
-            self._installs = Installs(current.store().database, settings, home, self._owner)
+            self._database = current.store().database
+            self._installs = Installs(self._database, settings, home, self._owner)
+        self._settings = settings
         self._announced = AnnouncedSettings(Runtime.from_environment().settings_file, settings)
         self._most = settings.http_threads
         self._running: dict[str, Run] = {}
@@ -92,8 +93,7 @@ class Runner:
     def _take_up(self, settings: Settings) -> None:
         """Go on with other settings; runs that have begun keep the deadline that they began with."""
         take_up_settings(self._app, settings)
-        with self._app.app_context():
-            self._responses = Responses(current.store().database, settings)
+        self._settings = settings
         self._most = settings.http_threads
         self._installs.settings = settings
 
@@ -105,7 +105,7 @@ class Runner:
                 self._claim()
             if now >= self._forget_at:
                 self._forget_at = now + FORGET_S
-                self._responses.forget_old()
+                retention.forget_old(self._database, self._settings)
                 self._installs.forget_old()
             self._installs.tick(now)
             self._written_at = now

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from localai_flask.settings import Settings
+from localai_flask.store.conversations import Conversations
 from localai_flask.store.database import Database
 from localai_flask.store.responses import Responses
 from localai_flask.store.runs import Runs
@@ -12,9 +13,10 @@ from localai_flask.store.runs import Runs
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Stored responses and background runs; one for each process, as connections survive no fork."""
+    """Stored responses, conversations and background runs; one for each process, as connections survive no fork."""
 
     responses: Responses
+    conversations: Conversations
     runs: Runs
     database: Database
 
@@ -22,4 +24,4 @@ class Store:
     def open(cls, settings: Settings) -> Store:
         """Open the database, and make it if there is none; raise `ServerConfigError` or `Unavailable`."""
         database = Database(settings)
-        return cls(Responses(database, settings), Runs(database), database)
+        return cls(Responses(database, settings), Conversations(database, settings), Runs(database), database)

@@ -5,33 +5,23 @@ Knows a response as JSON bytes with an id, a status and items; what is in them i
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import CTE, Connection, Row, Select, delete, func, insert, literal, or_, select, update
+from sqlalchemy import CTE, Connection, Row, Select, delete, insert, literal, or_, select, update
 
 from localai_flask.errors import InvalidRequest, NotFound
 from localai_flask.settings import Settings
+from localai_flask.store.conversations import end_turn
 from localai_flask.store.database import Database
+from localai_flask.store.kept import ANSWERED, ENDED, ID, Kept, by, size_of
 from localai_flask.store.tables import events, items, responses
 
-ENDED = ("completed", "failed", "incomplete", "cancelled")
 ASKED_AT_ONCE = 500
-DELETED_AT_ONCE = TOUCHED_AT_ONCE = 100
+TOUCHED_AT_ONCE = 100
 TOUCH_S = 1.0
 """A response that was used less than this ago counts as used now, so that it need not be written again."""
-ID = re.compile(r"[\x21-\x7e]{1,96}")
-"""What can be an id: others are not even looked up, as databases refuse NUL and what is longer than the column."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """An item: its id, and its JSON."""
-
-    id: str
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +50,26 @@ class Responses:
         self._settings = settings
         self._keeper = keeper
         self._ttl_s = settings.open_responses_store_ttl
-        self._most_bytes = settings.open_responses_store_size * 2**20
 
     def kept_by(self, keeper: str | None) -> Responses:
         """Return the responses that this keeper may have: its own, and those that nobody keeps; None may have all."""
         return Responses(self._database, self._settings, keeper)
 
-    def put(self, stored: Stored, inputs: Sequence[Kept], previous_id: str | None) -> None:
-        """Keep a response that has ended."""
+    def put(
+        self, stored: Stored, inputs: Sequence[Kept], previous_id: str | None, conversation_id: str | None = None
+    ) -> None:
+        """Keep a response that has ended; if it is one of a conversation, which it holds, that gets its turn."""
         with self._database.writing() as connection:
-            add(connection, stored, inputs, previous_id, keeper=self._keeper or "")
+            add(connection, stored, inputs, previous_id, keeper=self._keeper or "", conversation_id=conversation_id)
             write_output(connection, stored.id, stored.output)
+            if conversation_id is not None and stored.status in ANSWERED:
+                end_turn(connection, conversation_id, stored.id, [*inputs, *stored.output])
 
     def get(self, id: str, param: str = "response_id") -> Stored:
         """Return a response; raise `ResponseNotFound` if there is none."""
         with self._database.reading() as connection:
             row = self._row(connection, id, param)
-            output = _items(connection, id, is_output=True)
+            output = items_of(connection, id, is_output=True)
         return Stored(id, row.status, row.background, row.body, output)
 
     def exists(self, id: str) -> bool:
@@ -89,7 +82,7 @@ class Responses:
         """Return the items that a response was made from, in their order."""
         with self._database.reading() as connection:
             self._row(connection, id, "response_id")
-            return _items(connection, id, is_output=False)
+            return items_of(connection, id, is_output=False)
 
     def chain(self, id: str) -> list[bytes]:
         """Return all items, in and out, of a response and of all those before it, oldest first; they count as used.
@@ -113,7 +106,7 @@ class Responses:
 
         Waiting for one another, clients of one chain would end in a deadlock.
         """
-        for few in _by(TOUCHED_AT_ONCE, ids):
+        for few in by(TOUCHED_AT_ONCE, ids):
             with self._database.writing() as connection:
                 free = select(responses.c.id).where(responses.c.id.in_(few)).with_for_update(skip_locked=True)
                 found = connection.execute(free).scalars().all()
@@ -145,7 +138,7 @@ class Responses:
         found: dict[str, bytes] = {}
         with self._database.reading() as connection:
             # PostgreSQL refuses NUL, in an id that cannot be there.
-            for few in _by(ASKED_AT_ONCE, [id for id in ids if "\0" not in id]):
+            for few in by(ASKED_AT_ONCE, [id for id in ids if "\0" not in id]):
                 rows = connection.execute(self._visible(query.where(items.c.id.in_(few))))
                 found |= {row.id: row.body for row in rows}
         return found
@@ -155,36 +148,6 @@ class Responses:
         with self._database.writing() as connection:
             self._row(connection, id, "response_id")
             remove(connection, [id])
-
-    def forget_old(self) -> int:
-        """Delete what has expired, and the longest unused of the rest while they are too many bytes; tell how many."""
-        with self._database.reading() as connection:
-            old = self._expired(connection) + self._surplus(connection)
-        for few in _by(DELETED_AT_ONCE, old):
-            with self._database.writing() as connection:
-                remove(connection, few)
-        return len(old)
-
-    def _expired(self, connection: Connection) -> list[str]:
-        if not self._ttl_s:
-            return []
-        query = select(responses.c.id).where(
-            responses.c.status.in_(ENDED), responses.c.used_at < time.time() - self._ttl_s
-        )
-        return list(connection.execute(query).scalars())
-
-    def _surplus(self, connection: Connection) -> list[str]:
-        total = connection.execute(select(func.coalesce(func.sum(responses.c.size), 0))).scalar_one()
-        if not self._most_bytes or total <= self._most_bytes:
-            return []
-        query = select(responses.c.id, responses.c.size).where(responses.c.status.in_(ENDED))
-        surplus = []
-        for row in connection.execute(query.order_by(responses.c.used_at)):
-            if total <= self._most_bytes:
-                break
-            surplus.append(row.id)
-            total -= row.size
-        return surplus
 
     def _row(self, connection: Connection, id: str, param: str) -> Row:
         row = connection.execute(self._alive(select(responses), id)).first() if ID.fullmatch(id) else None
@@ -246,7 +209,8 @@ def _links(id: str) -> CTE:
     return newest.union_all(before)
 
 
-def _items(connection: Connection, id: str, is_output: bool) -> list[Kept]:
+def items_of(connection: Connection, id: str, is_output: bool) -> list[Kept]:
+    """Return the items that a response was made from, or those of its output, in their order."""
     query = select(items.c.id, items.c.body).where(items.c.response_id == id, items.c.is_output == is_output)
     return [Kept(row.id, row.body) for row in connection.execute(query.order_by(items.c.position))]
 
@@ -258,11 +222,3 @@ def _insert_items(connection: Connection, id: str, kept: Sequence[Kept], is_outp
     ]
     if rows:
         connection.execute(insert(items), rows)
-
-
-def size_of(kept: Sequence[Kept]) -> int:
-    return sum(len(each.body) for each in kept)
-
-
-def _by(count: int, ids: Sequence[str]) -> list[Sequence[str]]:
-    return [ids[at : at + count] for at in range(0, len(ids), count)]

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
 from localai_flask.errors import Overloaded
+from localai_flask.store.conversations import ConversationHeld, ConversationNotFound, end_turn, release
 from localai_flask.store.database import Database, time_of
-from localai_flask.store.responses import ENDED, Kept, Stored, add, size_of, write_output
+from localai_flask.store.kept import ANSWERED, ENDED, Kept, size_of
+from localai_flask.store.responses import Stored, add, items_of, write_output
 from localai_flask.store.tables import events, responses
 
 LEASE_S = 5.0
@@ -77,6 +80,7 @@ class Runs:
         first: Sequence[StoredEvent],
         keeper: str = "",
         most: int = 0,
+        conversation_id: str | None = None,
     ) -> None:
         """Keep a response that is to be made, and its first events.
 
@@ -88,7 +92,8 @@ class Runs:
                     f"{most} background responses of this server have not ended yet, as many as may; try again later "
                     "or raise LOCALAI_QUEUE_SIZE."
                 )
-            add(connection, stored, inputs, previous_id, request, home=home, next_sequence=len(first), keeper=keeper)
+            more = {"home": home, "next_sequence": len(first), "keeper": keeper, "conversation_id": conversation_id}
+            add(connection, stored, inputs, previous_id, request, **more)
             _insert_events(connection, stored.id, first)
 
     def claim(self, home: str, owner: str, only_cancelled: bool = False) -> Claimed | None:
@@ -200,7 +205,20 @@ def _write(connection: Connection, owner: str, id: str, batch: Batch, lease: flo
     _insert_events(connection, id, batch.events)
     if batch.ended is not None:
         write_output(connection, id, batch.ended.output)
+        _leave_conversation(connection, id, batch.ended)
     return True
+
+
+def _leave_conversation(connection: Connection, id: str, ended: Stored) -> None:
+    """Give free the conversation of a run, if it is one's, with the turn that it has made."""
+    conversation_id = connection.execute(select(responses.c.conversation_id).where(responses.c.id == id)).scalar_one()
+    if conversation_id is None:
+        return
+    if ended.status not in ANSWERED:
+        release(connection, conversation_id, id)
+        return
+    with suppress(ConversationNotFound, ConversationHeld):  # its rows were changed by hand: the response stays
+        end_turn(connection, conversation_id, id, [*items_of(connection, id, is_output=False), *ended.output])
 
 
 def _count_unfinished(connection: Connection, home: str) -> int:

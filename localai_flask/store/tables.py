@@ -18,6 +18,7 @@ responses = Table(
     Column("body", LargeBinary, nullable=False),  # the response without its output
     Column("size", BigInteger, nullable=False),
     Column("keeper", String(64), nullable=False, server_default=""),  # who may have it: a digest of their key
+    Column("conversation_id", String(96)),  # to which it adds its turn
     # What follows concerns background runs only.
     Column("request", LargeBinary),
     Column("home", String(255)),  # the server that took the request
@@ -38,6 +39,29 @@ items = Table(
     Column("id", String(255), nullable=False),
     Column("body", LargeBinary, nullable=False),
     Index("response_items_by_id", "id"),
+)
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", String(96), primary_key=True),
+    Column("created_at", Double, nullable=False),
+    Column("used_at", Double, nullable=False, index=True),
+    Column("metadata", LargeBinary, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("keeper", String(64), nullable=False),
+    Column("next_position", Integer, nullable=False, default=0),
+    Column("holder", String(96)),  # the response that is being made on it
+    Column("held_until", Double),
+)
+
+conversation_items = Table(
+    "conversation_items",
+    metadata,
+    Column("conversation_id", String(96), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("id", String(255), nullable=False),
+    Column("body", LargeBinary, nullable=False),
 )
 
 events = Table(

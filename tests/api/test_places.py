@@ -18,6 +18,7 @@ from localai_flask.keys.key import Key
 from tests.api.fakes import FakePool
 
 NEED_NONE = {
+    *("createConversation", "updateConversation", "createConversationItems"),
     *("clearLog", "cancelRequest", "cancelResponse", "unloadModel"),
     *(
         "installModel",

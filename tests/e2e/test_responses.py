@@ -63,6 +63,31 @@ def test_stored(client: openai.OpenAI) -> None:
         client.responses.create(model="echo", input="three", previous_response_id=second.id)
 
 
+def test_conversation(client: openai.OpenAI) -> None:
+    said: Any = [{"type": "message", "role": "user", "content": "zero"}]
+    conversation = client.conversations.create(items=said, metadata={"topic": "numbers"})
+    assert client.conversations.retrieve(conversation.id) == conversation
+    assert client.responses.create(model="echo", input="one", conversation=conversation.id).output_text == "one"
+    with client.responses.stream(model="echo", input="two", conversation=conversation.id) as stream:
+        list(stream)
+    run = client.responses.create(model="echo", input="three", conversation=conversation.id, background=True)
+    patient = client.with_options(max_retries=5)  # it asks again for as long as the run holds the conversation
+    assert patient.responses.create(model="echo", input="four", conversation=conversation.id).output_text == "four"
+    assert client.responses.retrieve(run.id).conversation.id == conversation.id
+    listed = client.conversations.items.list(conversation.id, order="asc", limit=4)
+    spoken = [item.content[0].text for item in listed]
+    assert spoken == ["zero", "one", "one", "two", "two", "three", "three", "four", "four"]
+    first = client.conversations.items.retrieve(listed.data[0].id, conversation_id=conversation.id)
+    client.conversations.items.delete(first.id, conversation_id=conversation.id)
+    added = client.conversations.items.create(conversation.id, items=said)
+    newest = next(iter(client.conversations.items.list(conversation.id)))
+    assert newest == added.data[0]
+    assert client.conversations.update(conversation.id, metadata={"a": "b"}).metadata == {"a": "b"}
+    assert client.conversations.delete(conversation.id).deleted
+    with pytest.raises(openai.NotFoundError, match=conversation.id):
+        client.responses.create(model="echo", input="five", conversation=conversation.id)
+
+
 def test_compact(client: openai.OpenAI) -> None:
     compacted = client.responses.compact(model="echo", input="Hello there.")
     assert [item.type for item in compacted.output] == ["message", "compaction"]

@@ -228,3 +228,30 @@ def test_a_server_takes_over_from_another(start: Start, database: str) -> None:
     begun = time.monotonic()
     assert await_end(other, id, 40).output_text == "at last"
     assert time.monotonic() - begun < 40
+
+
+def test_a_conversation_loses_nothing_when_everything_is_killed(start: Start) -> None:
+    first = start()
+    client = client_of(first)
+    conversation = client.conversations.create().id
+    client.responses.create(model="echo", input="one", conversation=conversation)
+    run = client.responses.create(
+        model="echo", input=json.dumps(SILENT_FIRST), conversation=conversation, background=True
+    )
+    assert first.process is not None
+    first.process.kill()
+    first.process.wait(40)
+    wait_for(lambda: not first.background_workers(), 10, "the background process is gone")
+    second = client_of(start())
+    assert [text for _, text in spoken(second, conversation)] == ["one", "one"]
+    with pytest.raises(openai.ConflictError):
+        second.with_options(max_retries=0).responses.create(model="echo", input="two", conversation=conversation)
+    assert await_end(second, run.id, 60).output_text == "at last"
+    assert second.responses.create(model="echo", input="two", conversation=conversation).output_text == "two"
+    said = [("user", "one"), ("assistant", "one"), ("user", json.dumps(SILENT_FIRST)), ("assistant", "at last")]
+    assert spoken(second, conversation) == [*said, ("user", "two"), ("assistant", "two")]
+
+
+def spoken(client: openai.OpenAI, conversation: str) -> list[tuple[str, str]]:
+    items: Any = client.conversations.items.list(conversation, order="asc")
+    return [(item.role, item.content[0].text) for item in items]

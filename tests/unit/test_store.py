@@ -16,9 +16,11 @@ from localai_flask.store import database
 from localai_flask.store import probe as probe_module
 from localai_flask.store import responses as stored_responses
 from localai_flask.store import runs as stored_runs
+from localai_flask.store.kept import Kept
 from localai_flask.store.opened import Store
 from localai_flask.store.probe import Probe
-from localai_flask.store.responses import Kept, ResponseNotFound, Stored
+from localai_flask.store.responses import ResponseNotFound, Stored
+from localai_flask.store.retention import forget_old
 from localai_flask.store.runs import Batch, StoredEvent
 from tests.support import postgres, processes
 
@@ -69,6 +71,11 @@ def put(store: Store, *ids: str, size: int = 10) -> None:
 def queue(store: Store, id: str, home: str = "here") -> None:
     queued = Stored(id, "queued", True, b"{}", [])
     store.runs.queue(queued, [], None, b"{}", home, [StoredEvent(0, "created", b"0", False)])
+
+
+def forgotten(store: Store, **settings: Any) -> int:
+    """Return how much is forgotten under these settings."""
+    return forget_old(store.database, Settings(**settings))
 
 
 def is_there(store: Store, id: str) -> bool:
@@ -157,7 +164,7 @@ def test_unused_responses_expire_and_chains_stay(store: Store, url: str) -> None
     with pytest.raises(ResponseNotFound):
         brief.responses.get("other")
     assert store.responses.get("other").id == "other"
-    assert brief.responses.forget_old() == 1
+    assert forgotten(brief, open_responses_store_ttl=60.0) == 1
     with pytest.raises(ResponseNotFound):
         store.responses.get("other")
     assert len(brief.responses.chain("b")) == 4
@@ -168,18 +175,16 @@ def test_a_run_does_not_expire(store: Store, url: str) -> None:
     queue(store, "r")
     age(store, "r", 100)
     brief = opened(url, open_responses_store_ttl=60.0)
-    assert brief.responses.forget_old() == 0 and brief.responses.get("r").status == "queued"
+    assert forgotten(brief, open_responses_store_ttl=60.0) == 0 and brief.responses.get("r").status == "queued"
     brief.database.close()
 
 
-def test_the_longest_unused_make_room(store: Store, url: str) -> None:
+def test_the_longest_unused_make_room(store: Store) -> None:
     put(store, "old", "middle", "new", size=600_000)
     age(store, "middle", 20)
     age(store, "old", 10)
-    small = opened(url, open_responses_store_size=1)
-    assert small.responses.forget_old() == 2 and small.responses.forget_old() == 0
+    assert forgotten(store, open_responses_store_size=1) == 2 and forgotten(store, open_responses_store_size=1) == 0
     assert store.responses.get("new").id == "new"
-    small.database.close()
 
 
 def test_a_run_is_claimed_once(store: Store) -> None:

@@ -15,11 +15,13 @@ from localai_flask.chat.conversation import Conversation, Message, Tool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What the model shall read: new items behind those of the responses before, and instructions before them all."""
+    """What the model shall read: new items behind those of the responses before or of
+    a conversation, and instructions before them all."""
 
     model: str | None
     items: list[Item]
     previous_id: str | None = None
+    conversation_id: str | None = None
     instructions: str = ""
     tools: tuple[Tool, ...] = ()
     offered: tuple[Offered, ...] = ()

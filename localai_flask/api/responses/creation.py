@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import msgspec
+
 from localai_flask.api.responses import shapes
 from localai_flask.api.responses.calls import ResponseCall
 from localai_flask.api.responses.input.items import new_id
@@ -32,6 +34,7 @@ def new_response(call: ResponseCall, name: str, params: SamplingParams) -> shape
         model=name,
         parallel_tool_calls=call.parallel is not False,
         previous_response_id=call.previous_id,
+        conversation=shapes.ConversationName(call.conversation_id) if call.conversation_id else msgspec.UNSET,
         prompt_cache_key=call.prompt_cache_key,
         reasoning=call.shown_reasoning,
         safety_identifier=call.safety_identifier,

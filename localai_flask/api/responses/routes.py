@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import flask
-import msgspec
 from flask import Response, request
 
 from localai_flask.api import current
@@ -21,15 +19,18 @@ from localai_flask.api.pages import openapi
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.request.query import whole_number
-from localai_flask.api.responses import creation, shapes, stored_responses
+from localai_flask.api.responses import creation, listing, shapes, stored_responses
 from localai_flask.api.responses.calls import Context, ResponseCall
 from localai_flask.api.responses.input import compacting, input_items
 from localai_flask.api.responses.input.items import Item
+from localai_flask.api.responses.listing import query_parameter
 from localai_flask.api.responses.response_writer import TERMINAL, ResponseWriter, encode
 from localai_flask.api.responses.schemas import CompactRequest, InputTokensRequest, ResponseRequest
 from localai_flask.api.responses.stream import ResponseEvents, follow
+from localai_flask.api.responses.turn import Turn
 from localai_flask.api.work.chat_plan import count_prompt_tokens
 from localai_flask.api.work.fallback import falls_back
+from localai_flask.api.work.work import Work
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.config import sampling
 from localai_flask.errors import ErrorInfo, InvalidRequest
@@ -40,11 +41,6 @@ bp = Blueprint("responses", __name__, description="Open Responses")
 CANCEL_S = 4.0
 """How long a cancellation waits for whoever runs the response to say that it has stopped."""
 LOOK_S = 0.05
-PAGE, LONGEST_PAGE = 20, 100
-
-
-def _query(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"in": "query", "name": name, "description": about, "schema": schema}
 
 
 @bp.post("/responses")
@@ -57,22 +53,24 @@ def create_response(call: ResponseCall) -> Response:
     """Answer a conversation"""
     name, config = chosen_model("chat", call.model)
     params = sampling.merge(config, call.asked, creation.CLIENT_NAMES)
-    items = input_items.with_references_resolved(call.items)
-    messages = input_items.messages_of(call, items)
     writer = ResponseWriter(creation.new_response(call, name, params), creation.writing_options(call))
-    if call.background:
-        return with_left_out(_queue(call, items, writer), call.left_out)
+    with Turn(call, writer.response) as turn:
+        items = input_items.with_references_resolved(call.items)
+        messages = input_items.messages_of(call, items)
+        if call.background:
+            response = _queue(call, items, writer)
+            turn.leave_to_run()
+        else:
+            work = creation.begin_work(call, messages, config, params, writer)
+            response = _answer(call, work, writer, lambda: turn.keep(items))
+            turn.end_with(response)
+    return with_left_out(response, call.left_out)
 
-    # A database that cannot be reached is told before the model has worked.
-    store = input_items.kept_responses() if call.store else None
 
-    def keep() -> None:
-        if store is not None:
-            store.put(stored_responses.as_stored(writer.response), stored_responses.as_kept(items), call.previous_id)
-
-    work = creation.begin_work(call, messages, config, params, writer)
+def _answer(call: ResponseCall, work: Work, writer: ResponseWriter, keep: Callable[[], None]) -> Response:
+    """Answer while the client waits."""
     if call.stream:
-        return with_left_out(sse.respond(work, ResponseEvents(writer, keep)), call.left_out)
+        return sse.respond(work, ResponseEvents(writer, keep))
     try:
         for _, event in work.events():
             writer.feed(event)
@@ -80,7 +78,7 @@ def create_response(call: ResponseCall) -> Response:
         work.close()
     writer.close()
     keep()
-    return with_left_out(json_response(encode(writer.response)), call.left_out)
+    return json_response(encode(writer.response))
 
 
 def _queue(call: ResponseCall, items: Sequence[Item], writer: ResponseWriter) -> Response:
@@ -110,6 +108,7 @@ def _keep_run(call: ResponseCall, items: Sequence[Item], writer: ResponseWriter)
         first,
         auth.keeper() or "",
         current.settings().queue_size,
+        call.conversation_id,
     )
 
 
@@ -129,8 +128,10 @@ flask.Blueprint.add_url_rule(bp, "/responses", "websocket", refuse_websocket, me
     operationId="getResponse",
     responses=openapi.streamed(shapes.Response),
     parameters=[
-        _query("stream", "Whether to stream the events of a background response.", {"type": "boolean"}),
-        _query("starting_after", "The number of the event behind which to begin.", {"type": "integer", "minimum": 0}),
+        query_parameter("stream", "Whether to stream the events of a background response.", {"type": "boolean"}),
+        query_parameter(
+            "starting_after", "The number of the event to begin behind.", {"type": "integer", "minimum": 0}
+        ),
     ],
 )
 def get_response(response_id: str) -> Response:
@@ -151,30 +152,11 @@ def get_response(response_id: str) -> Response:
 @bp.response(200, openapi.schema(shapes.ItemList), description="The items, the last first unless `order` is asc.")
 @bp.doc(
     operationId="listInputItems",
-    parameters=[
-        _query("limit", "How many.", {"type": "integer", "minimum": 1, "maximum": LONGEST_PAGE}),
-        _query("order", "asc or desc.", {"type": "string", "enum": ["asc", "desc"]}),
-        _query("after", "The id of the item behind which to begin.", {"type": "string"}),
-    ],
+    parameters=listing.PARAMETERS,
 )
 def list_input_items(response_id: str) -> Response:
     """Return the items that a response was made from"""
-    limit = whole_number("limit", PAGE, 1, LONGEST_PAGE)
-    order, after = request.args.get("order", "desc"), request.args.get("after")
-    if order not in ("asc", "desc"):
-        raise InvalidRequest("`order` must be one of: asc, desc.", param="order")
-    kept = input_items.kept_responses().inputs(response_id)
-    if order == "desc":
-        kept.reverse()
-    if after is not None:
-        ids = [each.id for each in kept]
-        if after not in ids:
-            raise InvalidRequest(f"`after` names {after}, which is none of the items.", param="after")
-        kept = kept[ids.index(after) + 1 :]
-    page = kept[:limit]
-    first, last = (page[0].id, page[-1].id) if page else (None, None)
-    listed = {"object": "list", "data": [msgspec.Raw(each.body) for each in page]}
-    return json_response(encode({**listed, "first_id": first, "last_id": last, "has_more": len(kept) > limit}))
+    return listing.respond_with_page(input_items.kept_responses().inputs(response_id))
 
 
 @bp.post("/responses/<response_id>/cancel")

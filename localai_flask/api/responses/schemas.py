@@ -14,9 +14,9 @@ from marshmallow import ValidationError
 
 from localai_flask.api.conversation.tool_choice import Choice, asked_by, chosen_tools
 from localai_flask.api.request.fields import (
+    Either,
     Flag,
     Many,
-    Mapping,
     Noted,
     Object,
     Refused,
@@ -32,6 +32,7 @@ from localai_flask.api.request.sampling_fields import TokenLimit
 from localai_flask.api.request.thinking import ThinkingFields, thinking_wishes
 from localai_flask.api.responses.calls import Context, ResponseCall
 from localai_flask.api.responses.input.items import Input
+from localai_flask.api.responses.metadata import Metadata
 from localai_flask.api.responses.options import ReasoningOptions, TextFormat, TextOptions, asked_text_form
 from localai_flask.api.responses.tools import (
     LeftOut,
@@ -55,9 +56,22 @@ OF_HOSTED_TOOLS = (
     "code_interpreter_call.outputs",
 )
 """What `include` may ask of items that no response of this server has."""
-MAX_METADATA = 16
 INPUT = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}
 ELSEWHERE = "is kept by OpenAI's servers, which this is not; leave it out."
+
+
+class ConversationField(Either):
+    """A conversation: its id, or an object that has it."""
+
+    def __init__(self) -> None:
+        schema = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
+        super().__init__(allow_none=True, metadata={"oneOf": [{"type": "string"}, schema]})
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        id = value.get("id") if isinstance(value, dict) else value
+        if not isinstance(id, str) or not id:
+            raise ValidationError("must be the id of a conversation, or an object with that `id`.")
+        return id
 
 
 class ContextRequest(ForeignFields, ThinkingFields):
@@ -75,7 +89,7 @@ class ContextRequest(ForeignFields, ThinkingFields):
     reasoning = Object(ReasoningOptions)
     text = Object(TextOptions)
     truncation = Text(load_default="disabled", validate=one_of("auto", "disabled"))
-    conversation = Refused(ELSEWHERE)
+    conversation = ConversationField()
     prompt = Refused(ELSEWHERE)
 
 
@@ -124,7 +138,7 @@ class ResponseRequest(StreamingRequest, ContextRequest):
     include = Many(Text(validate=one_of(LOGPROBS, SEALED_THOUGHTS, *OF_HOSTED_TOOLS)), load_default=list)
     store = Flag(load_default=True)
     background = Flag(load_default=False)
-    metadata = Mapping(keys=Text(), values=Text())
+    metadata = Metadata()
     user = Text()
     safety_identifier = Text()
     prompt_cache_key = Text()
@@ -141,7 +155,7 @@ class ResponseRequest(StreamingRequest, ContextRequest):
 
     @marshmallow.post_load(pass_original=True)
     def make(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> ResponseCall:
-        if data.get("input") is None and "previous_response_id" not in data:
+        if data.get("input") is None and "previous_response_id" not in data and not data.get("conversation"):
             raise invalid("input", "is required.")
         if data["background"] and not data["store"]:
             raise invalid("background", "needs `store` to be true.")
@@ -186,7 +200,7 @@ class ResponseRequest(StreamingRequest, ContextRequest):
             shown_choice=shown_choice,
             shown_format=shown_format,
             shown_reasoning=reasoning,
-            metadata=_metadata(data.get("metadata", {})),
+            metadata=data.get("metadata", {}),
             user=data.get("user"),
             safety_identifier=data.get("safety_identifier"),
             prompt_cache_key=data.get("prompt_cache_key"),
@@ -194,12 +208,15 @@ class ResponseRequest(StreamingRequest, ContextRequest):
 
 
 def _context(data: dict[str, Any]) -> dict[str, Any]:
+    if data.get("conversation") and data.get("previous_response_id"):
+        raise invalid("conversation", "is not possible together with `previous_response_id`; send one of them.")
     choice = data.get("tool_choice", (Choice(), "auto"))[0]
     offered = _offered(data)
     return {
         "model": data.get("model") or None,
         "items": data.get("input") or [],
         "previous_id": data.get("previous_response_id") or None,
+        "conversation_id": data.get("conversation"),
         "instructions": data["instructions"],
         "tools": chosen_tools([each.tool for each in offered], named_for_model(choice, offered)),
         "offered": offered,
@@ -234,9 +251,3 @@ def _choice(data: dict[str, Any], offered: Sequence[Offered]) -> tuple[Choice, A
             raise invalid("allowed_tools", "is not possible together with a `tool_choice` that names tools.")
         choice, shown = allowed({"mode": choice.mode, "tools": [{"name": name} for name in names]})
     return named_for_model(choice, offered), shown
-
-
-def _metadata(metadata: dict[str, str]) -> dict[str, str]:
-    if len(metadata) > MAX_METADATA:
-        raise invalid("metadata", f"may have at most {MAX_METADATA} entries.")
-    return metadata

@@ -122,6 +122,10 @@ class TextOptions(msgspec.Struct):
     verbosity: Literal["medium"] = "medium"
 
 
+class ConversationName(msgspec.Struct):
+    id: str
+
+
 class Response(msgspec.Struct, kw_only=True):
     """A response; `dropped_turns` is how many of the oldest turns `truncation` left out, where it left out any."""
 
@@ -140,6 +144,7 @@ class Response(msgspec.Struct, kw_only=True):
     output: list[OutputItem] = []
     parallel_tool_calls: bool = True
     previous_response_id: str | None = None
+    conversation: ConversationName | msgspec.UnsetType = msgspec.UNSET
     prompt_cache_key: str | None = None
     reasoning: dict[str, Any] | None = None
     safety_identifier: str | None = None

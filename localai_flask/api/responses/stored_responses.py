@@ -10,7 +10,8 @@ from localai_flask.api.responses import shapes
 from localai_flask.api.responses.calls import ResponseCall
 from localai_flask.api.responses.input.items import Item
 from localai_flask.api.responses.response_writer import WrittenEvent, encode
-from localai_flask.store.responses import Kept, Stored
+from localai_flask.store.kept import Kept
+from localai_flask.store.responses import Stored
 from localai_flask.store.runs import StoredEvent
 
 

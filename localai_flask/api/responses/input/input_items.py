@@ -14,12 +14,18 @@ from localai_flask.api.responses.input.items import Item
 from localai_flask.api.responses.input.messages import to_messages
 from localai_flask.chat.conversation import Message
 from localai_flask.errors import InvalidRequest, NotFound
+from localai_flask.store.conversations import Conversations
 from localai_flask.store.responses import Responses
 
 
 def kept_responses() -> Responses:
     """The stored responses that whoever asks may have."""
     return current.store().responses.kept_by(auth.keeper())
+
+
+def kept_conversations() -> Conversations:
+    """The conversations that whoever asks may have."""
+    return current.store().conversations.kept_by(auth.keeper())
 
 
 def with_references_resolved(items: Sequence[Item]) -> list[Item]:
@@ -44,11 +50,13 @@ def _referenced(id: str, index: int, found: Mapping[str, bytes]) -> Item:
 
 
 def all_items(context: Context, items: Iterable[Item]) -> list[Item]:
-    """Return the items of the whole chain, with these as its end."""
-    before: list[Item] = []
+    """Return the items of the whole chain, or of the conversation, with these as its end."""
+    before: list[bytes] = []
     if context.previous_id is not None:
-        before = [msgspec.json.decode(body) for body in kept_responses().chain(context.previous_id)]
-    return [*before, *items]
+        before = kept_responses().chain(context.previous_id)
+    elif context.conversation_id is not None:
+        before = [each.body for each in kept_conversations().items(context.conversation_id, "conversation")]
+    return [*map(msgspec.json.decode, before), *items]
 
 
 def messages_of(context: Context, items: Sequence[Item]) -> list[Message]:

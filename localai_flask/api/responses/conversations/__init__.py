@@ -1,0 +1,1 @@
+"""OpenAI's conversations: items under an id, to which responses add their turns."""
