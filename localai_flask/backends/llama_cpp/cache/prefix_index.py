@@ -12,7 +12,6 @@ from typing import Generic, TypeVar
 from localai_flask.backends.llama_cpp.cache.shifting import common_prefix
 from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
 
-
 Holder = TypeVar("Holder")
 
 
