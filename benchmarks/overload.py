@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.__main__ import memory_mb
+from benchmarks.cost import memory_mb
 from tests.support.server import Server
 
 SLOTS = 4

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.__main__ import MODELS, measure
+from benchmarks.cost import MODELS, measure
 from tests.support.gguf_models import random_llama
 from tests.support.server import Server
 

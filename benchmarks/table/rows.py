@@ -1,0 +1,71 @@
+"""The rows of the table, in the order in which they are measured: those of one model together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.table import rates, states, waits
+from benchmarks.table.row import Row
+
+STREAMS = ((1, 2, 128, 1.0), (4, 8, 64, 1.2), (8, 16, 40, 1.05), (16, 32, 24, 1.05))
+"""Streams, requests, tokens of each, and the aim."""
+BESIDE_BUSY = ((1, 1, 48), (4, 4, 24), (8, 8, 24), (16, 16, 12))
+PLURAL = {1: "1 stream"}
+SHARED_STEPS = "chunks of the prompt share the stream's steps, and each costs more the deeper it is; the gap goes first"
+FOUR_CONTEXTS = "its cache has a whole context for each of four slots, that of `llama-server` one for all"
+
+
+def _decoding(model: str) -> Iterator[Row]:
+    for streams, requests, tokens, aim in STREAMS:
+        title = PLURAL.get(streams, f"{streams} streams")
+        yield Row(model, title, rates.decode(streams, requests, tokens), aim)
+
+
+def _beside_busy(model: str) -> Iterator[Row]:
+    for streams, requests, tokens in BESIDE_BUSY:
+        title = f"{PLURAL.get(streams, f'{streams} streams')}, two busy processes"
+        yield Row(model, title, rates.decode(streams, requests, tokens, beside=2), 1.5, rounds=2)
+
+
+def _prompts(model: str) -> Iterator[Row]:
+    for tokens, rounds in ((20, 5), (127, 5), (1500, 3), (7500, 1)):
+        title = f"first token of {tokens:,}"
+        yield Row(model, title, waits.first_token(tokens), 1.05, "ms", True, rounds)
+
+
+def _beside_prompt(model: str, tokens: int, *, with_peer: bool) -> Iterator[Row]:
+    gap, loss = (kind(tokens, with_peer=with_peer) for kind in (waits.gap_beside, waits.loss_beside))
+    title = f"a stream beside {tokens:,} tokens"
+    yield Row(model, f"{title}: p99 gap / idle gap", gap, 3.0, "ms", True, 1, SHARED_STEPS)
+    yield Row(model, f"{title}: the prompt's loss", loss, 0.2, "%", True, 1, SHARED_STEPS)
+
+
+def all_rows() -> list[Row]:
+    """Return every row."""
+    return [
+        Row("smollm2", "memory, fresh", states.fresh_memory, 1.1, "MB", True, 1, FOUR_CONTEXTS),
+        Row("smollm2", "lone greedy requests with one text, of 10", states.repeated_texts, 1.0, "prompts", rounds=1),
+        *_decoding("smollm2"),
+        *_beside_busy("smollm2"),
+        *_prompts("smollm2"),
+        Row("smollm2", "second turn of 7,500 after kill -9 / cold", waits.after_a_kill(7500), 0.2, "ms", True, 1),
+        Row("smollm2", "20 tokens behind 2,000: first token", waits.behind_a_long_prompt, 0.2, "ms", True, 3),
+        *_beside_prompt("smollm2", 2000, with_peer=True),
+        Row("smollm2", "8 clients, common 1,000 tokens", rates.common_prompt(is_cached=False), 3, "1/s", rounds=1),
+        Row("smollm2", "the same, cached on both sides", rates.common_prompt(is_cached=True), 1.1, "1/s"),
+        Row("smollm2", "JSON Schema, 1 stream", rates.workload("--workload json --requests 3"), 2),
+        Row("smollm2", "JSON Schema, 8 streams", rates.workload("--workload json --clients 8 --requests 8"), 2),
+        Row("smollm2", "40 tools, auto, cached", rates.many_tools, 1, "1/s"),
+        Row("embed", "embeddings", rates.embeddings(beside_stream=False), 1.2),
+        Row("embed", "embeddings beside a stream", rates.embeddings(beside_stream=True), 3),
+        Row("embed", "memory after 1,000 requests", states.used_memory, 1.1, "MB", True, 1, FOUR_CONTEXTS),
+        Row("embed", "memory after 1,000 requests / fresh", states.growth, 1.05, "MB", True, 1),
+        *_decoding("gemma"),
+        *_beside_busy("gemma"),
+        *_decoding("wide"),
+        *_beside_busy("wide"),
+        Row("micro", "1 stream", rates.workload("--workload decode --requests 8 --tokens 256"), 1.0),
+        Row("micro", "8 streams", rates.workload("--workload decode --clients 8 --requests 32 --tokens 256"), 1.0),
+        *_beside_prompt("long", 8000, with_peer=False),
+        *_beside_prompt("long", 16_000, with_peer=False),
+    ]
