@@ -61,6 +61,8 @@ class Inquiry:
     question: Question
     group: int = 0
     """The id of the first inquiry that was asked together with this one."""
+    prepared: Any = None
+    """What the engine has made of it ahead, for `ask` or `start_inquiry`."""
 
 
 class Backend(abc.ABC):
@@ -110,6 +112,13 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def start(self, job: Job) -> bool:
         """Begin a prepared job, for which there is room; False leaves it waiting, as it had better start later."""
+
+    def ask_ahead(self, inquiry: Inquiry) -> Future[Any] | None:
+        """Have another thread make what `ask` or `start_inquiry` needs, where that takes long; or None.
+
+        Raises, or its result does, an `ApiError` if there can be no answer.
+        """
+        return None
 
     def ask(self, inquiry: Inquiry) -> Fact | None:
         """Answer a question at once; None if it takes time, and waits for `start_inquiry`.

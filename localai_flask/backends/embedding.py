@@ -94,7 +94,7 @@ class Steady:
 
 @dataclass(eq=False, slots=True)
 class Item:
-    """A text that waits for its vector; tokenized when its turn comes, as a thousand texts together would take long.
+    """A text that waits for its vector; a short one is tokenized when its turn comes, as a thousand would take long.
 
     A long one may be computed up to `done`; `total` is what its vector is made of so far.
     """
@@ -150,7 +150,7 @@ class Embedder:
 
     def add(self, inquiry: Inquiry) -> None:
         """Take a text in."""
-        self._waiting[inquiry.id] = Item(inquiry)
+        self._waiting[inquiry.id] = Item(inquiry, inquiry.prepared)
 
     def cancel(self, inquiry_id: int) -> None:
         self._waiting.pop(inquiry_id, None)
@@ -195,16 +195,20 @@ class Embedder:
             chosen.append((item, tokens))
         return chosen
 
+    def read(self, question: Question) -> Tokens:
+        """Return what is computed of a text, from any thread; raise an `ApiError` if it is too long."""
+        longest = self._context.longest
+        tokens = self._tokenize(question)
+        if isinstance(question, Embed | Score) and question.cut_to is not None:
+            most = longest if question.cut_to == ALL_IT_TAKES else min(question.cut_to, longest)
+            tokens = self._cut(tokens, most)
+        if len(tokens) > longest:
+            raise InputTooLong(len(tokens), longest, self._trained, isinstance(question, Embed))
+        return np.array(tokens, np.int32)
+
     def _tokens(self, item: Item) -> Tokens:
         if item.tokens is None:
-            question, longest = item.inquiry.question, self._context.longest
-            tokens = self._tokenize(question)
-            if isinstance(question, Embed | Score) and question.cut_to is not None:
-                most = longest if question.cut_to == ALL_IT_TAKES else min(question.cut_to, longest)
-                tokens = self._cut(tokens, most)
-            if len(tokens) > longest:
-                raise InputTooLong(len(tokens), longest, self._trained, isinstance(question, Embed))
-            item.tokens = np.array(tokens, np.int32)
+            item.tokens = self.read(item.inquiry.question)
         return item.tokens
 
     def _cut(self, tokens: list[int], most: int) -> list[int]:

@@ -6,10 +6,11 @@ import threading
 
 import pytest
 
-from localai_flask.backends.base import Job
-from localai_flask.backends.llama_cpp.engine import LONG_TEXT
+from localai_flask.backends.base import Inquiry, Job
+from localai_flask.backends.llama_cpp.inquiries import LONG_TEXT
 from localai_flask.errors import ContextOverflow
 from localai_flask.generation import Constraint, Prompt
+from localai_flask.inquiry import Detokenize, Detokenized, Embed, Embedded, Tokenize
 from localai_flask.sampling_params import SamplingParams
 
 LONG = "x" * LONG_TEXT
@@ -55,3 +56,38 @@ def test_a_form_is_compiled_beside_it(engine):
     bad = job(LONG, constraint=Constraint("regex", "[a-", "response_format"))
     with pytest.raises(Exception, match=r"regex|expression"):
         engine.backend.compile_ahead(bad).result()
+
+
+def test_a_long_suffix_is_tokenized_elsewhere_too(open_engine):
+    assert open_engine().backend.compile_ahead(Job(1, Prompt("a", suffix=LONG), SamplingParams())) is not None
+
+
+def test_long_texts_that_are_asked_about_are_read_elsewhere(open_engine, monkeypatch):
+    backend = open_engine().backend
+    tokenize, threads = backend.model.vocabulary._tokenize_text, []
+
+    def watched(*arguments):
+        threads.append(threading.current_thread().name)
+        return tokenize(*arguments)
+
+    monkeypatch.setattr(backend.model.vocabulary, "_tokenize_text", watched)
+    assert backend.ask_ahead(Inquiry(1, Tokenize(Prompt("abc")))) is None
+    long = Inquiry(2, Tokenize(Prompt(LONG, add_bos=False), pieces=True))
+    backend.ask_ahead(long).result()
+    found = backend.ask(long)
+    assert b"".join(found.pieces) == LONG.encode() and threads == ["tokenizer"]
+    back = Inquiry(3, Detokenize(found.tokens))
+    backend.ask_ahead(back).result()
+    assert backend.ask(back) == Detokenized(LONG)
+
+
+def test_a_long_text_comes_tokenized_to_the_embedder(open_engine, monkeypatch):
+    engine = open_engine(embeddings=True, context_size=None)
+    long = Inquiry(1, Embed(Prompt(LONG), cut_to=64))
+    engine.backend.ask_ahead(long).result()
+    monkeypatch.setattr(engine.backend.model.vocabulary, "encode_whole", None)
+    assert engine.backend.ask(long) is None
+    engine.backend.start_inquiry(long)
+    engine.replies[1] = []
+    engine.run()
+    assert isinstance(engine.replies[1][-1], Embedded) and engine.replies[1][-1].tokens == 64

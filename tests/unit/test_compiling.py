@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from localai_flask.backends.base import Job
+from localai_flask.backends.base import Inquiry, Job
 from localai_flask.backends.echo import EchoBackend
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import Delta, Failed, Finished, Prompt
+from localai_flask.inquiry import Tokenize, Tokenized
 from localai_flask.pool.in_hand import InHand
-from localai_flask.pool.messages import Generate, Terms
+from localai_flask.pool.messages import Ask, Generate, Terms
 from localai_flask.pool.worker.engine import engine_thread
 from localai_flask.pool.worker.engine.engine_thread import EngineThread
 from localai_flask.pool.worker.requests import compiling
@@ -34,6 +35,11 @@ class Compiling(EchoBackend):
 
     def compile_ahead(self, job: Job) -> Future[Any] | None:
         text = job.prompt.text
+        return self.made.setdefault(text, Future()) if text.startswith("slow") else None
+
+    def ask_ahead(self, inquiry: Inquiry) -> Future[Any] | None:
+        assert isinstance(inquiry.question, Tokenize)
+        text = inquiry.question.prompt.text
         return self.made.setdefault(text, Future()) if text.startswith("slow") else None
 
 
@@ -56,16 +62,24 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNa
         thread.submit(channel, number, Generate(Prompt(text), SamplingParams(), Terms(timeout_s=timeout_s)))
         return number
 
-    def end_of(number: int) -> Finished | Failed:
-        while True:
+    def tokenize(*texts: str) -> list[int]:
+        numbers_of_group = [next(numbers) for _ in texts]
+        asked = [Ask(Tokenize(Prompt(text)), Terms()) for text in texts]
+        thread.ask(channel, list(zip(numbers_of_group, asked, strict=True)))
+        return numbers_of_group
+
+    def end_of(number: int) -> Finished | Failed | Tokenized:
+        while number not in ends:
             at, answer = said.get(timeout=PATIENCE_S)
-            ends.setdefault(at, answer if isinstance(answer, Finished | Failed) else None)
-            if isinstance(answer, Finished | Failed) and at == number:
-                return answer
+            if isinstance(answer, Finished | Failed | Tokenized):
+                ends[at] = answer
+        return ends[number]
 
     channel: Any = object()
     ends: dict[int, Any] = {}
-    yield SimpleNamespace(thread=thread, backend=backend, ask=ask, end_of=end_of, channel=channel, said=said)
+    yield SimpleNamespace(
+        thread=thread, backend=backend, ask=ask, tokenize=tokenize, end_of=end_of, channel=channel, said=said
+    )
     thread.stop(PATIENCE_S)
     assert not thread.is_alive()
 
@@ -112,6 +126,35 @@ def test_one_that_is_cancelled_meanwhile_never_runs(engine: SimpleNamespace) -> 
 def test_its_deadline_holds_while_nothing_else_runs(engine: SimpleNamespace) -> None:
     failed = engine.end_of(engine.ask("slow", timeout_s=0.1))
     assert failed.error.code == "deadline_exceeded" and engine.thread.is_idle
+
+
+def test_a_long_text_is_tokenized_beside_others(engine: SimpleNamespace) -> None:
+    slow, short = engine.tokenize("slow", "short")
+    assert engine.end_of(short) == Tokenized(list(b"short"))
+    assert isinstance(engine.end_of(engine.ask("quick")), Finished)
+    assert not engine.thread.is_idle
+    engine.backend.made["slow"].set_result(None)
+    assert engine.end_of(slow) == Tokenized(list(b"slow")) and engine.thread.is_idle
+
+
+def test_a_text_that_cannot_be_tokenized_fails_alone(engine: SimpleNamespace) -> None:
+    refused, good = engine.tokenize("slow 1", "slow 2")
+    engine.end_of(engine.ask("quick"))
+    engine.backend.made["slow 1"].set_exception(InvalidRequest("It is too long.", param="content"))
+    assert engine.end_of(refused).error.param == "content"
+    engine.backend.made["slow 2"].set_result(None)
+    assert engine.end_of(good) == Tokenized(list(b"slow 2"))
+
+
+def test_a_text_whose_client_left_meanwhile_is_forgotten(engine: SimpleNamespace) -> None:
+    (slow,) = engine.tokenize("slow")
+    engine.end_of(engine.ask("quick"))
+    engine.thread.cancel(engine.channel, slow)
+    engine.end_of(engine.ask("quick"))
+    assert engine.thread.is_idle
+    engine.backend.made["slow"].set_result(None)
+    engine.end_of(engine.ask("quick again"))
+    assert not any(at == slow and isinstance(said, Tokenized) for at, said in drained(engine.said))
 
 
 def drained(said: queue.SimpleQueue[Any]) -> list[Any]:

@@ -14,7 +14,7 @@ from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgre
 from localai_flask.backends.grammars.compile_thread import CompileThread, both
 from localai_flask.backends.grammars.compiler import Grammars
 from localai_flask.backends.llama_cpp.cache.kv_cache import PrefixCache
-from localai_flask.backends.llama_cpp.inquiries import Inquiries
+from localai_flask.backends.llama_cpp.inquiries import LONG_TEXT, Inquiries
 from localai_flask.backends.llama_cpp.model.library import ENGINE_VERSION, NoCells, capture_log
 from localai_flask.backends.llama_cpp.model.model import Model
 from localai_flask.backends.llama_cpp.model.offload import fit_to_gpus
@@ -47,8 +47,8 @@ from localai_flask.generation import (
 from localai_flask.inquiry import Fact
 from localai_flask.settings import Settings
 
-LONG_TEXT, HUGE_TEXT = 1 << 14, 1 << 20
-"""Characters that another thread tokenizes, as that takes 20 ms here, and that are not tokenized if they cannot fit."""
+HUGE_TEXT = 1 << 20
+"""Characters that are not tokenized if they cannot fit."""
 GIVEN_UP = (
     "repacked weights, which make prompts faster: loading with them was killed by a fault of the engine's code; "
     "`localai-flask doctor` tries the engine and names the command to build it anew"
@@ -101,7 +101,7 @@ class LlamaCppBackend(Backend):
         self._unannounced: list[Event] = []
         if model.generates:
             self._grammars = Grammars(model.vocabulary, make_tokenizer(model.vocabulary))
-        self.inquiries = Inquiries(model, options)
+        self.inquiries = Inquiries(model, options, self._tokenizing)
         vocabulary = model.vocabulary
         return ModelInfo(
             backend="llama-cpp",
@@ -143,7 +143,8 @@ class LlamaCppBackend(Backend):
     def compile_ahead(self, job: Job) -> Future[Any] | None:
         constraint = job.sampling.constraint
         compiled = None if constraint is None else self._grammars.compile(constraint)
-        if len(job.prompt.text) < LONG_TEXT or self._is_hopeless(job.prompt):
+        size = len(job.prompt.text) + len(job.prompt.suffix or "")
+        if size < LONG_TEXT or self._is_hopeless(job.prompt):
             return compiled
         tokenized = self._tokenizing.submit(functools.partial(self._tokenize, job))
         return tokenized if compiled is None else both(tokenized, compiled)
@@ -163,6 +164,9 @@ class LlamaCppBackend(Backend):
         else:
             self._unannounced += started
         return True
+
+    def ask_ahead(self, inquiry: Inquiry) -> Future[Any] | None:
+        return self.inquiries.ask_ahead(inquiry)
 
     def ask(self, inquiry: Inquiry) -> Fact | None:
         return self.inquiries.ask(inquiry)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import Future
+from typing import Any
 
 from localai_flask.backends.base import Event, Inquiry
 from localai_flask.backends.embedding import Embedder
+from localai_flask.backends.grammars.compile_thread import CompileThread
 from localai_flask.backends.llama_cpp.model.library import lib
 from localai_flask.backends.llama_cpp.model.model import Model
 from localai_flask.backends.llama_cpp.model.pooling import PoolingContext
@@ -13,11 +16,12 @@ from localai_flask.backends.llama_cpp.options.options import EngineOptions
 from localai_flask.backends.llama_cpp.scheduling.pace import Pace
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import Prompt
-from localai_flask.inquiry import Detokenize, Detokenized, Fact, Question, Score, Tokenize, Tokenized
+from localai_flask.inquiry import Detokenize, Detokenized, Embed, Fact, Question, Score, Tokenize, Tokenized
 
 LONGEST_TEXT = 1 << 20
-"""Characters that are tokenized at once; it takes half a second, in which no sequence advances."""
-
+"""Characters that are tokenized at once; it takes a second."""
+LONG_TEXT = 1 << 12
+"""Characters, or tokens that become text, for which another thread works: here they would take 5 ms of each stream."""
 PLACES = re.compile(r"(\{query\}|\{document\})")
 """Where a model's template for pairs has its texts."""
 
@@ -25,9 +29,10 @@ PLACES = re.compile(r"(\{query\}|\{document\})")
 class Inquiries:
     """Answers questions about one model; it has an embedder if the YAML or the file asks for vectors or scores."""
 
-    def __init__(self, model: Model, options: EngineOptions):
+    def __init__(self, model: Model, options: EngineOptions, tokenizing: CompileThread):
         """Make the embedder's context; raise `ConfigError` or `ModelLoadFailed` with one sentence."""
         self._model = model
+        self._tokenizing = tokenizing
         self._vocabulary = model.vocabulary
         self._context: PoolingContext | None = None
         self._embedder: Embedder | None = None
@@ -63,9 +68,26 @@ class Inquiries:
     def room(self) -> int:
         return 0 if self._embedder is None else self._embedder.room
 
+    def ask_ahead(self, inquiry: Inquiry) -> Future[Any] | None:
+        """Have another thread tokenize what is long; None for all else."""
+        question = inquiry.question
+        if _size(question) < LONG_TEXT:
+            return None
+
+        def make() -> None:
+            inquiry.prepared = self._answer(question)
+            if isinstance(question, Embed | Score) and self._embedder is not None:
+                inquiry.prepared = self._embedder.read(question)
+
+        return self._tokenizing.submit(make)
+
     def ask(self, inquiry: Inquiry) -> Fact | None:
         """Answer about tokens; None for all else. Raises `InvalidRequest`."""
-        question = inquiry.question
+        if isinstance(inquiry.prepared, Tokenized | Detokenized):
+            return inquiry.prepared
+        return self._answer(inquiry.question)
+
+    def _answer(self, question: Question) -> Fact | None:
         if isinstance(question, Tokenize):
             return self._tokenize(question)
         if isinstance(question, Detokenize):
@@ -115,6 +137,13 @@ class Inquiries:
         parts = {"{query}": query, "{document}": document}
         text = "".join(parts.get(part, part) for part in PLACES.split(self._pair_template))
         return self._vocabulary.encode(Prompt(text, add_bos=False))
+
+
+def _size(question: Question) -> int:
+    """Return how long the text of a question is, or how many tokens it has."""
+    if isinstance(question, Detokenize):
+        return len(question.tokens)
+    return len(question.query + question.document) if isinstance(question, Score) else len(question.prompt.text)
 
 
 def _check_length(field: str, text: str) -> None:

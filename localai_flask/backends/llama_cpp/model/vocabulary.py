@@ -32,7 +32,6 @@ class Vocabulary:
         """The tokens that the model's author wants never to be chosen."""
         self._pieces: dict[int, bytes] = {}
         self._hidden: dict[str, int] = {}
-        self._buffer = ctypes.create_string_buffer(PIECE_BYTES)
 
     @cached_property
     def longest(self) -> int:
@@ -79,12 +78,13 @@ class Vocabulary:
         return tuple(tokens[: count.value])
 
     def read_piece(self, token: int) -> bytes:
-        """Do as `piece`, without remembering."""
-        length = lib.llama_token_to_piece(self.handle, token, self._buffer, len(self._buffer), 0, False)
+        """Do as `piece`, without remembering; from any thread."""
+        buffer = ctypes.create_string_buffer(PIECE_BYTES)
+        length = lib.llama_token_to_piece(self.handle, token, buffer, len(buffer), 0, False)
         if length < 0:
-            self._buffer = ctypes.create_string_buffer(-length)
-            length = lib.llama_token_to_piece(self.handle, token, self._buffer, len(self._buffer), 0, False)
-        return self._buffer.raw[:length]
+            buffer = ctypes.create_string_buffer(-length)
+            length = lib.llama_token_to_piece(self.handle, token, buffer, len(buffer), 0, False)
+        return buffer.raw[:length]
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Turn a prompt into at least one token.

@@ -9,16 +9,16 @@ from typing import Any
 
 from localai_flask.errors import InvalidRequest
 
-SHORT_S = 0.02
-"""How long the engine waits itself: most is made in a millisecond."""
+SHORT_S, SHORT_BESIDE_S = 0.02, 0.002
+"""How long the engine waits itself, with nothing to compute and beside others: most is made in a millisecond."""
 LIMIT_S = 30.0
 CHECK_S = 0.25
 """How often deadlines are looked at while nothing runs and a request waits for what another thread makes."""
 
 
-def ends_soon(made: Future[Any]) -> bool:
-    """Return whether something is made, now or in a moment."""
-    return bool(wait([made], SHORT_S).done)
+def ends_soon(made: Future[Any], *, is_idle: bool) -> bool:
+    """Return whether something is made, now or in a moment, for which an idle engine waits longer."""
+    return bool(wait([made], SHORT_S if is_idle else SHORT_BESIDE_S).done)
 
 
 def call_when_made(made: Future[Any], call: Callable[[Future[Any]], None]) -> None:

@@ -54,7 +54,7 @@ class Front:
     @property
     def has_waiting(self) -> bool:
         """Whether somebody waits whom the engine could start."""
-        return len(self._jobs) > self._unready or bool(len(self._inquiries))
+        return len(self._jobs) + len(self._inquiries) > self._unready
 
     @property
     def has_unready(self) -> bool:
@@ -131,14 +131,21 @@ class Front:
                     break
                 self._start_job(id, backend)
         if len(self._inquiries) and (room := backend.inquiry_room) > 0:
-            for id in self._inquiries.first(room):
-                request = self._begin(id, self._inquiries)
-                inquiry = request.work
-                assert isinstance(inquiry, Inquiry)
-                try:
-                    backend.start_inquiry(inquiry)
-                except Exception as error:
-                    self._fail_at_start(request, error, backend)
+            for id in self._inquiries.first(room + self._unready):
+                if backend.inquiry_room <= 0:
+                    break
+                self._start_inquiry(id, backend)
+
+    def _start_inquiry(self, id: int, backend: Backend) -> None:
+        request = self._requests.find(id)
+        assert request is not None and isinstance(request.work, Inquiry)
+        if not request.is_ready:
+            return
+        self._begin(id, self._inquiries)
+        try:
+            backend.start_inquiry(request.work)
+        except Exception as error:
+            self._fail_at_start(request, error, backend)
 
     def _start_job(self, id: int, backend: Backend) -> None:
         request = self._requests.find(id)

@@ -78,26 +78,33 @@ class Intake:
         """Have the engine prepare a job; return whether it did at once, or needs what another thread makes first."""
         self._backend.takes.check(job.prompt, job.sampling, self._info.backend)
         ahead = self._backend.compile_ahead(job)
-        if ahead is not None and not compiling.ends_soon(ahead):
-            compiling.call_when_made(ahead, lambda made: self._later(lambda _: self._end_look(request, job, made)))
+        if ahead is not None and not compiling.ends_soon(ahead, is_idle=self._backend.is_idle):
+            look = functools.partial(self._backend.prepare, job)
+            compiling.call_when_made(ahead, lambda made: self._later(lambda _: self._end_look(request, made, look)))
             return False
         if ahead is not None:
             ahead.result()
         self._backend.prepare(job)
         return True
 
-    def _end_look(self, request: Request, job: Job, made: Future[Any]) -> None:
-        """Let a request start for which all is made, or end it if that failed; what ended meanwhile is no error."""
+    def _end_look(self, request: Request, made: Future[Any], look: Callable[[], Fact | None]) -> None:
+        """Let a request start for which all is made, unless that failed, or the look at it returns its answer.
+
+        What ended meanwhile is no error.
+        """
         if not self._front.holds(request) or request.is_ready:
             return
+        answer: Answer | None
         try:
             self._have_looked_at(request.mark, made.result)
-            self._have_looked_at(request.mark, functools.partial(self._backend.prepare, job))
+            answer = self._have_looked_at(request.mark, look)
         except ApiError as error:
-            self._front.cancel(request, self._backend)
-            self._publish(request.route[0], [(request.route[1], Failed(error.info))])
-        else:
+            answer = Failed(error.info)
+        if answer is None:
             self._front.make_ready(request)
+        else:
+            self._front.cancel(request, self._backend)
+            self._publish(request.route[0], [(request.route[1], answer)])
 
     def ask(self, channel: Channel, asked: list[tuple[int, Ask]], arrived: float) -> None:
         """Take in the questions of one group, which count as one request."""
@@ -112,7 +119,7 @@ class Intake:
                 if group is None:
                     self._front.check_limit(command.terms.limits)
                 check_suspect(self._front.name, request.mark, self._suspects())
-                answer = self._have_looked_at(request.mark, functools.partial(self._answer, inquiry))
+                answer = self._have_looked_at(request.mark, functools.partial(self._look_at_question, request, inquiry))
                 if answer is None and group is None:
                     self._front.check_inquiry_room(command.terms.limits)
             except ApiError as error:
@@ -126,12 +133,20 @@ class Intake:
         if answers:
             self._publish(channel, answers)
 
-    def _answer(self, inquiry: Inquiry) -> Fact | None:
-        """Return the answer to a question that needs no computing; None if it has to wait for its turn."""
+    def _look_at_question(self, request: Request, inquiry: Inquiry) -> Fact | None:
+        """Return the answer to a question that needs no computing; None if it waits for its turn, or another thread."""
         capability = inquiry.question.capability
         if capability not in self._info.capabilities:
             raise InvalidRequest(f"The model {self._front.name!r} does not {capability}.", param="model")
-        return self._backend.ask(inquiry)
+        ask = functools.partial(self._backend.ask, inquiry)
+        ahead = self._backend.ask_ahead(inquiry)
+        if ahead is not None and not compiling.ends_soon(ahead, is_idle=self._backend.is_idle):
+            request.is_ready = False
+            ahead.add_done_callback(lambda made: self._later(lambda _: self._end_look(request, made, ask)))
+            return None
+        if ahead is not None:
+            ahead.result()
+        return ask()
 
     def _have_looked_at(self, mark: Mark, look: Callable[[], T]) -> T:
         """Let the engine look at one request, whose own error any exception is, so that no other ends with it.
