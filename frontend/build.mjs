@@ -7,8 +7,10 @@ import { build } from "esbuild";
 
 const HERE = import.meta.dirname;
 const TARGET = process.argv[2] ?? join(HERE, "../localai_flask/web/vendor");
-const LIBRARIES = ["@mdit/plugin-tex", "dompurify", "highlight.js", "idb", "katex", "markdown-it"];
-const PARTS = ["entities", "linkify-it", "mdurl", "punycode.js", "uc.micro"];
+const EDITOR = ["autocomplete", "commands", "lang-yaml", "language", "lint", "state", "view"].map((name) => `@codemirror/${name}`);
+const LIBRARIES = [...EDITOR, "@mdit/plugin-tex", "dompurify", "highlight.js", "idb", "katex", "markdown-it"];
+const EDITOR_PARTS = ["@lezer/common", "@lezer/highlight", "@lezer/lr", "@lezer/yaml", "@marijn/find-cluster-break", "crelt", "style-mod", "w3c-keyname"];
+const PARTS = [...EDITOR_PARTS, "entities", "linkify-it", "mdurl", "punycode.js", "uc.micro"];
 const entries = readdirSync(join(HERE, "entries")).map((name) => join(HERE, "entries", name));
 
 rmSync(TARGET, { recursive: true, force: true });

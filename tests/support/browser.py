@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.support.required import need_program
 
 WIDE = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 780}
+PATIENCE_MS = 20_000
+"""How long something may take to be there, on a machine that has much else to do."""
 
 
 @contextmanager
 def running_browser() -> Iterator[Browser]:
     """Start a browser; skip the test where there is none."""
     program = need_program("chromium")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         # Root may not use Chromium's sandbox, and a container's /dev/shm may be small.
         arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
@@ -37,7 +40,7 @@ class Visitor:
             has_touch=phone,
             permissions=["clipboard-read", "clipboard-write"],
         )
-        self.context.set_default_timeout(20_000)
+        self.context.set_default_timeout(PATIENCE_MS)
         self.faults: list[str] = []
         """What went wrong in the pages: uncaught errors, and what the policy has forbidden."""
         self.page = self.open()

@@ -10,7 +10,7 @@ from flask import Flask
 
 from localai_flask.api.live.picture import Picture, take_picture
 
-BUSY_S, IDLE_S = 0.5, 2.0
+BUSY_S, IDLE_S = 0.5, 1.0
 """How old a picture may be while something moves, and while nothing does."""
 
 

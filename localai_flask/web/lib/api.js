@@ -19,20 +19,22 @@ export function address(path) {
 }
 
 /**
- * Send a request and return its `Response`; throws `ApiError` for any status that is no success. `body` becomes JSON.
+ * Send a request and return its `Response`; throws `ApiError` for any status that is no success. `body` becomes JSON; `yaml` is
+ * sent as it is.
  * A 401 asks for the key, once, and tries again; not if `quiet`.
  */
-export async function request(path, { method, body, signal, headers = {}, quiet = false } = {}) {
+export async function request(path, { method, body, yaml, signal, headers = {}, quiet = false } = {}) {
   for (;;) {
     const used = key();
     const response = await send(path, {
-      method: method ?? (body === undefined ? "GET" : "POST"),
+      method: method ?? (body === undefined && yaml === undefined ? "GET" : "POST"),
       headers: {
         ...(used ? { Authorization: `Bearer ${used}` } : {}),
         ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+        ...(yaml === undefined ? {} : { "Content-Type": "application/yaml" }),
         ...headers,
       },
-      body: body === undefined ? undefined : JSON.stringify(body),
+      body: body === undefined ? yaml : JSON.stringify(body),
       signal,
     });
     if (response.ok) return response;

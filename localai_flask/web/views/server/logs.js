@@ -56,5 +56,5 @@ function drawLine({ text }) {
   const found = /^\[(?:\d{4}-\d\d-\d\d )?([\d:]+)[^\]]*\] \[\d+\] \[([A-Z]+)\] (.*)$/s.exec(text);
   if (!found) return h("p", {}, text);
   const [, time, level, said] = found;
-  return h("p", { class: level.toLowerCase() }, h("span", { class: "log-time" }, time), level === "INFO" ? "" : h("b", {}, `${level} `), said);
+  return h("p", { class: level.toLowerCase() }, h("span", { class: "log-time" }, time), " ", level === "INFO" ? "" : h("b", {}, `${level} `), said);
 }
