@@ -35,6 +35,8 @@ class Job:
     sampling: SamplingParams
     created: float = field(default_factory=time.monotonic)
     prompt_tokens: list[int] = field(default_factory=list)
+    ahead: Any = None
+    """What other threads have made for `prepare`."""
     prepared: Any = None
     """What the engine has made of it in `prepare`, for `start`."""
     output_tokens: list[int] = field(default_factory=list)

@@ -22,6 +22,7 @@ DETAILS = frozenset(
     )
 )
 """What means nothing without another parameter, which stands for it."""
+ALL_INPUTS = frozenset(("text", "tokens", "image"))
 ALL_SAMPLING = frozenset(SamplingParams.__struct_fields__)
 PUBLIC = {
     "text_bias": ("logit_bias", "`logit_bias` with texts as keys"),

@@ -29,6 +29,8 @@ ENCODERS = frozenset({"t5", "t5encoder"})
 """Architectures of GGUF files in which an encoder of its own reads the text."""
 VECTOR_TYPES = ("AutoModel", "SentenceTransformer", "OVModelForFeatureExtraction")
 """What `type` may say in YAML for a folder's model that makes vectors only."""
+TEXT_TYPE = "AutoModelForCausalLM"
+"""The same for one that reads text only, also if it could see."""
 RANK_TYPE = "CrossEncoder"
 """The same for one that scores pairs of texts, by sentence-transformers' name."""
 PUBLIC_WORDS = {
@@ -89,8 +91,9 @@ def capabilities(config: EngineConfig) -> frozenset[str]:
     """Return what an engine will say that it can do with the model."""
     engine = facts(config.backend)
     if engine.files == "folder":
-        alone = {"score"} if ranks_documents(config) else {"embed"} if makes_vectors(config) else engine.abilities
-        return frozenset(alone) | {"tokenize"}
+        alone = {"score"} if ranks_documents(config) else {"embed"} if makes_vectors(config) else None
+        sees = {"image"} if engine.sees and sees_images(config) else set()
+        return frozenset(engine.abilities | sees if alone is None else alone) | {"tokenize"}
     if engine.files == "elsewhere":
         return frozenset({"score"} if config.reranking else {"embed"} if config.embeddings else engine.abilities)
     if engine.files in ("other", "pth"):
@@ -135,6 +138,11 @@ def file_bytes(config: EngineConfig) -> int | None:
 def makes_vectors(config: EngineConfig) -> bool:
     """Whether the model of a folder makes vectors, and then no text."""
     return config.embeddings or config.type in VECTOR_TYPES
+
+
+def sees_images(config: EngineConfig) -> bool:
+    """Return whether the model of a folder reads images beside text, as it is loaded."""
+    return config.type != TEXT_TYPE and read_snapshot(config.model_path).sees
 
 
 def ranks_documents(config: EngineConfig) -> bool:

@@ -197,8 +197,7 @@ def test_the_class_is_what_type_names_or_what_suits_the_folder(tmp_path: Path, k
     [
         ("LamaForCausalLM", "perhaps 'LlamaForCausalLM' is meant"),
         ("LlamaForCausalLM", "for 'llama'; write `type: AutoModelForCausalLM`"),
-        ("AutoModelForImageTextToText", "has no type 'AutoModelForImageTextToText'"),
-        ("LlavaForConditionalGeneration", "read images are not run yet"),
+        ("LlavaForConditionalGeneration", "for 'llava'; write `type: AutoModelForCausalLM`"),
         ("os", "has no type 'os'"),
     ],
 )

@@ -23,6 +23,9 @@ class Fronted:
         return getattr(self.inner, name)
 
     def submit(self, job: Job) -> None:
+        ahead = self.inner.compile_ahead(job)
+        if ahead is not None:
+            ahead.result()
         self.inner.prepare(job)
         self._jobs[job.id] = job
 

@@ -26,9 +26,13 @@ class TokenEngine(Backend):
     def encode(self, prompt: Prompt) -> list[int]:
         return self.tokens.encode(prompt)
 
+    def read_prompt(self, job: Job) -> list[int]:
+        """Return the tokens of a job's prompt."""
+        return self.encode(job.prompt)
+
     def prepare(self, job: Job) -> None:
         check_ids(job.sampling, self.tokens.size)
-        job.prompt_tokens = self.encode(job.prompt)
+        job.prompt_tokens = self.read_prompt(job)
         if len(job.prompt_tokens) >= self.context_length:
             raise ContextOverflow(len(job.prompt_tokens), self.context_length, trained=self.trained_context)
 

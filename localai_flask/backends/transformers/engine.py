@@ -8,8 +8,10 @@ Sequences that take turns are computed in `step` itself.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 from localai_flask.backends import waiting_threads  # noqa: F401  before torch
 from localai_flask.backends.base import Event, Inquiry, Job, LoadProgress
@@ -19,17 +21,20 @@ from localai_flask.backends.hugging_face.offline import offline
 from localai_flask.backends.hugging_face.token_engine import has_ended, take_each
 from localai_flask.backends.hugging_face.tokens import TextDecoder, Tokens
 from localai_flask.backends.output import Output
-from localai_flask.backends.takes import Takes
+from localai_flask.backends.takes import ALL_INPUTS, Takes
 from localai_flask.backends.token_choice.choosing_engine import ChoosingEngine
 from localai_flask.backends.token_choice.sampler import TAKEN, TokenSampler
 from localai_flask.backends.transformers.generation.runner import Made
 from localai_flask.backends.transformers.generation.runner_choice import open_runner
+from localai_flask.backends.transformers.images.reader import SeenPrompt
+from localai_flask.backends.transformers.images.threads import ImageThreads, await_one
+from localai_flask.backends.transformers.loading.failures import first_line
 from localai_flask.backends.transformers.loading.model import describe, load_model
 from localai_flask.backends.transformers.vectors.encoding import load_embedder
 from localai_flask.backends.transformers.vectors.ranking import load_ranker
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import makes_vectors, ranks_documents
-from localai_flask.errors import WorkerDied
+from localai_flask.errors import ApiError, UnsupportedParameter, WorkerDied
 from localai_flask.generation import (
     ALL_CONSTRAINTS,
     Failed,
@@ -39,6 +44,7 @@ from localai_flask.generation import (
     Reply,
     Started,
 )
+from localai_flask.inquiry import Fact, Tokenize, Tokenized
 
 WAIT_S = 0.02
 """The longest that a step waits for the library where nobody is notified."""
@@ -52,6 +58,8 @@ class Sequence:
     output: Output
     sampler: TokenSampler
     decoder: TextDecoder
+    encoding: Future[None] | None = None
+    """There while its images are encoded, before the library gets it."""
     started: bool = False
     reported: int = 0
 
@@ -60,7 +68,7 @@ class TransformersBackend(ChoosingEngine):
     """Runs the causal language model of a local folder, several requests at once."""
 
     tokens: Tokens
-    takes = Takes(TAKEN, ALL_CONSTRAINTS)
+    takes = Takes(TAKEN, ALL_CONSTRAINTS, ALL_INPUTS)
 
     def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
         with offline():
@@ -73,6 +81,8 @@ class TransformersBackend(ChoosingEngine):
         """Why the library's thread ended, once all jobs have been told."""
         self.embedder: Embedder | None = None
         """There if the model makes vectors or scores documents; then it generates nothing."""
+        self.images: ImageThreads | None = None
+        """There if the model sees."""
         if ranks_documents(config):
             self.embedder, self.tokens, info = load_ranker(config, progress)
             return info
@@ -83,15 +93,34 @@ class TransformersBackend(ChoosingEngine):
         self.tokens = loaded.tokens
         self.grammars = TokenGrammars(loaded.tokens)
         self._keys = count()
-        self.runner, self.cache = open_runner(config, loaded.model, self.notify)
+        self.images = ImageThreads(loaded.reader) if loaded.reader is not None else None
+        self.runner, self.cache = open_runner(config, loaded.model, self.notify, loaded.reader)
         self._reads_whole = loaded.model.config.is_encoder_decoder
-        info = describe(loaded.model, loaded.tokens.tokenizer, self.cache)
+        info = describe(loaded, self.cache)
         self.context_length, self.trained_context = self.cache.context_length, info.trained_context
         progress(1.0)
         return info
 
     def encode(self, prompt: Prompt) -> list[int]:
         return (self.tokens.encode_whole if self._reads_whole else self.tokens.encode)(prompt)
+
+    def read_prompt(self, job: Job) -> list[int]:
+        if job.ahead is not None:
+            return list(job.ahead.ids)
+        if job.prompt.images:
+            raise UnsupportedParameter(f"The model {self.name!r} reads text only; leave images out.", param="messages")
+        return super().read_prompt(job)
+
+    def compile_ahead(self, job: Job) -> Future[Any] | None:
+        made = super().compile_ahead(job)
+        return self.images.open(job, made) if self.images is not None and job.prompt.images else made
+
+    def ask(self, inquiry: Inquiry) -> Fact | None:
+        question = inquiry.question
+        if isinstance(question, Tokenize) and question.prompt.images and self.images is not None:
+            ids = self.images.reader.read(question.prompt).ids
+            return Tokenized(ids, [self.tokens.spelled(token) for token in ids] if question.pieces else [])
+        return super().ask(inquiry)
 
     @property
     def room(self) -> int:
@@ -100,13 +129,39 @@ class TransformersBackend(ChoosingEngine):
         return self.cache.sequences - len(self.running)
 
     def start(self, job: Job) -> bool:
-        """Hand a job to the library."""
+        """Hand a job to the library, once its images are encoded."""
         key, sampler = f"request {next(self._keys)}", self.make_sampler(job)
         decoder = TextDecoder(self.tokens, [] if self._reads_whole else job.prompt_tokens, job.sampling.preserved)
         output = Output(job, self.context_length, unfinished=lambda: decoder.flush().encode())
-        self.running[key] = Sequence(job, output, sampler, decoder)
-        self.runner.add(key, job.prompt_tokens, sampler, output.limit, self.tokens.eos)
+        self.running[key] = sequence = Sequence(job, output, sampler, decoder)
+        if job.ahead is None:
+            self._add(key, sequence)
+        else:
+            assert self.images is not None
+            sequence.encoding = self.images.encode(job, self.notify)
         return True
+
+    def _add(self, key: str, sequence: Sequence) -> None:
+        job, limit = sequence.job, sequence.output.limit
+        self.runner.add(key, job.ahead or SeenPrompt(job.prompt_tokens), sequence.sampler, limit, self.tokens.eos)
+
+    def _take_encoded(self) -> list[Event]:
+        """Hand to the library what is encoded; wait a moment if there is nothing else to do."""
+        encodings = {key: each.encoding for key, each in self.running.items() if each.encoding is not None}
+        if len(encodings) == len(self.running) and not self.runs_by_itself:
+            await_one(encodings.values(), WAIT_S)
+        events: list[Event] = []
+        for key, encoding in encodings.items():
+            if not encoding.done():
+                continue
+            sequence = self.running[key]
+            sequence.encoding = None
+            if (error := encoding.exception()) is None:
+                self._add(key, sequence)
+            else:
+                del self.running[key]
+                events.append((sequence.job.id, Failed(_unreadable(error).info)))
+        return events
 
     @property
     def inquiry_room(self) -> int:
@@ -137,7 +192,7 @@ class TransformersBackend(ChoosingEngine):
             raise RuntimeError(f"the engine of model {self.name} stopped: {self.broken}")
         if self.embedder is not None:
             return self.embedder.step(0)
-        events: list[Event] = []
+        events = self._take_encoded() if self.images is not None else []
         wait_s = WAIT_S if self.running and self.notify is None else 0
         made, alive = self.runner.collect(wait_s)
         errors = [each.error for each in made if each.error is not None]
@@ -155,6 +210,8 @@ class TransformersBackend(ChoosingEngine):
     def close(self) -> None:
         if hasattr(self, "runner"):  # neither after a failed load, nor for a model that makes vectors
             self.runner.stop()
+            if self.images is not None:
+                self.images.close()
 
     def _advance(self, sequence: Sequence, made: Made) -> list[Reply]:
         """Take the tokens that are new."""
@@ -169,8 +226,11 @@ class TransformersBackend(ChoosingEngine):
         return self.add_chosen(sequence.output, sequence.sampler, token, sequence.decoder.read)
 
     def _drop(self, key: str) -> None:
-        del self.running[key]
-        self.runner.drop(key)
+        sequence = self.running.pop(key)
+        if sequence.encoding is None:
+            self.runner.drop(key)
+        else:
+            sequence.encoding.cancel()
 
     def _fail_all(self) -> list[Event]:
         """End every job because the library's thread is gone; the next step raises, so that the worker is replaced."""
@@ -178,6 +238,10 @@ class TransformersBackend(ChoosingEngine):
         jobs = [sequence.job for sequence in self.running.values()]
         self.running.clear()
         return [(job.id, Failed(error.info)) for job in jobs]
+
+
+def _unreadable(error: BaseException) -> ApiError:
+    return ApiError(f"The model cannot read an image: {first_line(error)}.")
 
 
 def _news(sequence: Sequence) -> Iterator[Reply]:

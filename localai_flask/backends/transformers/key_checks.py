@@ -18,7 +18,8 @@ KEYS = frozenset(
 )
 """The keys that this engine reads, or has words of its own about."""
 TYPES = (
-    *("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "Mamba", "AutoModel", "SentenceTransformer", "CrossEncoder"),
+    *("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForImageTextToText", "Mamba", "AutoModel"),
+    *("SentenceTransformer", "CrossEncoder"),
 )
 CLASS = re.compile(r"\w+For\w+|\w+LMHeadModel|\w+Model")
 """What the library's classes are called; which of them it has is known when the model is loaded."""

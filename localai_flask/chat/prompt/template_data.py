@@ -13,6 +13,7 @@ from jinja2.exceptions import SecurityError
 from localai_flask.chat.conversation import Conversation, Message, ToolCall
 from localai_flask.chat.formats import ToolFormat, hermes
 from localai_flask.chat.formats.notation import JsonArguments, PairedArguments
+from localai_flask.chat.prompt.content_parts import in_parts, wants_parts
 from localai_flask.chat.prompt.jinja import render as jinja
 from localai_flask.chat.prompt.template_retries import folded, ladder, with_full_tools
 from localai_flask.config.model import ModelConfig
@@ -33,6 +34,7 @@ def render(conversation: Conversation, template: str, tools: ToolFormat | None, 
     keeps_developer = "developer" in template
     ids = _call_ids(conversation, tools)
     shows_calls = "tool_calls" in template
+    parted = wants_parts(template)
 
     def turns(as_text: bool) -> list[dict[str, Any]]:
         messages = (
@@ -45,7 +47,8 @@ def render(conversation: Conversation, template: str, tools: ToolFormat | None, 
     for concession in ladder(turns(False)):
         messages = turns(concession.text_arguments)
         data = with_full_tools(variables) if concession.full_tools else dict(variables)
-        data["messages"] = folded(messages) if concession.folded else messages
+        said = folded(messages) if concession.folded else messages
+        data["messages"] = [{**turn, "content": in_parts(turn["content"])} for turn in said] if parted else said
         try:
             return jinja.render(template, data)
         except InvalidRequest as error:
@@ -98,7 +101,7 @@ def _call_ids(conversation: Conversation, tools: ToolFormat | None) -> dict[str,
 
 
 def _turn(message: Message, keeps_developer: bool, ids: Mapping[str, str], as_text: bool) -> dict[str, Any]:
-    """Return a message as templates expect it: content is always a string, and what is absent has no key."""
+    """Return a message as templates expect it: content is a string, and what is absent has no key."""
     role = "system" if message.role == "developer" and not keeps_developer else message.role
     turn: dict[str, Any] = {"role": role, "content": message.content}
     if message.name:

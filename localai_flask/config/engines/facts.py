@@ -23,6 +23,8 @@ class EngineFacts(NamedTuple):
     process_bytes: int = COMPACT_BYTES
     does_one_thing: bool = False
     """Whether a model that is to make vectors, or scores, writes no text beside that."""
+    sees: bool = False
+    """Whether it shows images to a folder's model that reads them."""
 
 
 UNKNOWN = EngineFacts()
@@ -35,8 +37,8 @@ ENGINES = {
     "ik-llama-cpp": PROGRAM,
     "turboquant": PROGRAM,
     "cloud-proxy": EngineFacts("elsewhere", frozenset({"generate", "constrain"}), does_one_thing=True),
-    "transformers": EngineFacts("folder", process_bytes=TORCH_BYTES),
-    "gptq": EngineFacts("folder", process_bytes=TORCH_BYTES),
+    "transformers": EngineFacts("folder", process_bytes=TORCH_BYTES, sees=True),
+    "gptq": EngineFacts("folder", process_bytes=TORCH_BYTES, sees=True),
     "openvino": EngineFacts("folder", frozenset({"generate", "constrain"})),
     "rwkv": EngineFacts("pth", process_bytes=TORCH_BYTES),
     "exllama2": EngineFacts("folder", process_bytes=TORCH_BYTES),

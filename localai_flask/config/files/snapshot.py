@@ -22,7 +22,9 @@ CONFIG, TOKENIZER, SENTENCES, GENERATION, MODULES = (
 )
 INTERMEDIATE = ("openvino_model.xml", "openvino_language_model.xml")
 """What OpenVINO's files are called: the weights of a model that reads text alone, and those of one that sees."""
-READ = (CONFIG, TOKENIZER, SENTENCES, GENERATION, MODULES, *INTERMEDIATE)
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""The files that say what becomes of an image before a model sees it."""
+READ = (CONFIG, TOKENIZER, SENTENCES, GENERATION, MODULES, *INTERMEDIATE, *PROCESSORS)
 SAMPLING = {name: name for name in ("temperature", "top_p", "top_k", "min_p", "typical_p")}
 SAMPLING["repetition_penalty"] = "repeat_penalty"
 """The keys of generation_config.json that say how a model wants to be sampled, and what the server calls them."""
@@ -60,8 +62,17 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """How its weights are stored, by the library's name for it; "" as they were trained."""
     is_ir: bool = False
     """Whether its weights are there in OpenVINO's format."""
+    has_processor: bool = False
+    """Whether it says what becomes of images."""
+    has_vision: bool = False
+    """Whether its model has a part that sees."""
     sampling: Mapping[str, float] = {}
     """How the model wants to be sampled, by the names of `SamplingParams`; the values are not checked."""
+
+    @property
+    def sees(self) -> bool:
+        """Whether the model reads images beside text, as far as its files say."""
+        return self.has_vision and self.has_processor
 
     @property
     def makes_vectors(self) -> bool:
@@ -101,7 +112,9 @@ def _read(folder: Path, stamps: tuple[tuple[int, int] | None, ...]) -> Snapshot:
         sentence_limit=_count(sentences.get("max_seq_length")),
         labels=_labels(described),
         quantization=_quantization(described),
-        is_ir=any(stamps[-len(INTERMEDIATE) :]),
+        is_ir=any(stamps[READ.index(name)] for name in INTERMEDIATE),
+        has_processor=any(stamps[READ.index(name)] for name in PROCESSORS),
+        has_vision=isinstance(described.get("vision_config"), dict),
         sampling=_sampling(_object(folder / GENERATION)),
     )
 

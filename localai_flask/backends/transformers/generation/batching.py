@@ -16,13 +16,16 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 
 from localai_flask.backends.token_choice.sampler import TokenSampler
 from localai_flask.backends.transformers.generation.batch_sampler import BatchSampler
+from localai_flask.backends.transformers.generation.image_rows import ImageRows, reason_for_turns
 from localai_flask.backends.transformers.generation.runner import Made, NotBatchable
+from localai_flask.backends.transformers.generation.turns import Passes
+from localai_flask.backends.transformers.images.reader import ImageReader, SeenPrompt
 from localai_flask.backends.transformers.loading.cache_size import PAGE_TOKENS, CacheSize
 from localai_flask.backends.transformers.loading.failures import LIBRARY, UNREADABLE, first_line
 from localai_flask.errors import ModelLoadFailed
 from localai_flask.sampling_params import SamplingParams
 
-PROBE_TOKENS = 8
+PROBE = list(range(8))
 PROBE_TIMEOUT_S = 60.0
 PROBE_TOLERANCE = {True: 0.01, False: 0.5}
 """By whether the model has 32-bit floats throughout, how far its log-probabilities may differ by rounding."""
@@ -33,13 +36,23 @@ class Batcher:
 
     runs_by_itself = True
 
-    def __init__(self, model: Any, cache: CacheSize, notify: Callable[[], None] | None = None):
+    def __init__(
+        self,
+        model: Any,
+        cache: CacheSize,
+        notify: Callable[[], None] | None = None,
+        reader: ImageReader | None = None,
+    ):
         """`notify` is called from the library's thread when there is something to collect."""
+        self._images = None
         try:
-            expected = _plain_logprobs(model)  # before the manager, which changes how the model attends
+            # Before the manager, which changes how the model attends.
+            expected = _plain_logprobs(model)
+            seen, expected_of_image = _image_logprobs(model, reader) if reader is not None else (None, [])
             settings = GenerationConfig(do_sample=False, eos_token_id=-1)
             self._manager = model.init_continuous_batching(settings, _layout(cache))
-            self._sampler = BatchSampler(self._manager.cancel_request)
+            self._images = ImageRows(model, reader) if reader is not None else None
+            self._sampler = BatchSampler(self._manager.cancel_request, self._images)
             self._manager.logit_processor = self._sampler
             if notify is not None:
                 self._manager.output_router.output_queue = _Results(notify)
@@ -50,16 +63,21 @@ class Batcher:
             raise NotBatchable(first_line(error)) from error
         self._manager.start()
         is_exact = model.dtype.itemsize >= 4 and getattr(model, "hf_quantizer", None) is None
-        self._compare(expected, PROBE_TOLERANCE[is_exact])
+        self._compare("probe", SeenPrompt(PROBE), expected, PROBE_TOLERANCE[is_exact])
+        if seen is not None:
+            self._compare("probe with an image", seen, expected_of_image, PROBE_TOLERANCE[is_exact])
 
-    def add(self, key: str, ids: list[int], sampler: TokenSampler, limit: int, eos: Iterable[int]) -> None:
+    def add(self, key: str, prompt: SeenPrompt, sampler: TokenSampler, limit: int, eos: Iterable[int]) -> None:
         """Start a sequence that ends after `limit` tokens or one of `eos`; a thread that is dead drops it."""
         self._sampler.samplers[key] = sampler
+        ids = prompt.ids if self._images is None else self._images.add(key, prompt)
         self._manager.add_request(ids, request_id=key, max_new_tokens=limit, eos_token_id=list(eos), streaming=True)
 
     def drop(self, key: str) -> None:
         """Stop a sequence before the next batch and free its cache; it may already have ended."""
         self._sampler.samplers.pop(key, None)
+        if self._images is not None:
+            self._images.drop(key)
         self._manager.cancel_request(key)
 
     def collect(self, wait_s: float) -> tuple[list[Made], bool]:
@@ -81,14 +99,16 @@ class Batcher:
     def stop(self) -> None:
         self._manager.stop(block=True, timeout=5, hard_stop=True)
         self._manager.destroy()
+        if self._images is not None:
+            self._images.close()
 
-    def _compare(self, expected: list[float], tolerance: float) -> None:
+    def _compare(self, key: str, prompt: SeenPrompt, expected: list[float], tolerance: float) -> None:
         """Generate two tokens and see that they are what the model says without batching.
 
         Not every architecture that runs without an error gives the same text.
         """
         sampler = TokenSampler(SamplingParams(temperature=0.0, top_logprobs=1))
-        self.add("probe", list(range(PROBE_TOKENS)), sampler, limit=len(expected), eos=())
+        self.add(key, prompt, sampler, limit=len(expected), eos=())
         finished = False
         while not finished:
             made, alive = self.collect(PROBE_TIMEOUT_S)
@@ -97,7 +117,7 @@ class Batcher:
                 self.stop()
                 raise NotBatchable(error or self.error)
             finished = any(len(each.tokens) >= len(expected) for each in made)
-        self.drop("probe")
+        self.drop(key)
         found = [logprob for _, logprob, _ in sampler.logprobs]
         if len(found) < len(expected) or any(abs(a - b) > tolerance for a, b in zip(found, expected, strict=True)):
             self.stop()
@@ -131,7 +151,7 @@ def _layout(cache: CacheSize) -> ContinuousBatchingConfig:
 @torch.inference_mode()  # type: ignore[untyped-decorator]
 def _plain_logprobs(model: Any) -> list[float]:
     """Compute the log-probabilities of two greedy tokens after the probe's prompt, without any cache."""
-    ids, found = list(range(PROBE_TOKENS)), []
+    ids, found = list(PROBE), []
     for _ in range(2):
         logprobs = (
             model(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
@@ -142,3 +162,19 @@ def _plain_logprobs(model: Any) -> list[float]:
         ids.append(int(logprobs.argmax()))
         found.append(float(logprobs[ids[-1]]))
     return found
+
+
+@torch.inference_mode()  # type: ignore[untyped-decorator]
+def _image_logprobs(model: Any, reader: ImageReader) -> tuple[SeenPrompt, list[float]]:
+    """Return a prompt with an image, and the same of it; raise `NotBatchable` where images cannot be in batches."""
+    seen = reader.probe()
+    if reason := reason_for_turns(model, seen):
+        raise NotBatchable(reason)
+    passes, found = Passes(model, reader), []
+    text = passes.begin(seen, None)
+    for _ in range(2):
+        logprobs = passes.read(text)[0].log_softmax(-1)
+        token = int(logprobs.argmax())
+        text.waiting.append(torch.tensor([[token]], device=model.device))
+        found.append(float(logprobs[token]))
+    return seen, found

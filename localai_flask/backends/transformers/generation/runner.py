@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from localai_flask.backends.token_choice.sampler import TokenSampler
+from localai_flask.backends.transformers.images.reader import SeenPrompt
 
 
 class Made(NamedTuple):
@@ -22,7 +23,7 @@ class Runner(Protocol):
     runs_by_itself: bool
     """Whether it computes in a thread of its own; else in `collect`."""
 
-    def add(self, key: str, ids: list[int], sampler: TokenSampler, limit: int, eos: Iterable[int]) -> None:
+    def add(self, key: str, prompt: SeenPrompt, sampler: TokenSampler, limit: int, eos: Iterable[int]) -> None:
         """Start a sequence that ends after `limit` tokens or one of `eos`."""
 
     def drop(self, key: str) -> None:

@@ -13,6 +13,7 @@ from localai_flask.backends.torch_devices import free_bytes
 from localai_flask.backends.transformers.generation.batching import Batcher
 from localai_flask.backends.transformers.generation.runner import NotBatchable, Runner
 from localai_flask.backends.transformers.generation.turns import Turns
+from localai_flask.backends.transformers.images.reader import ImageReader
 from localai_flask.backends.transformers.loading.cache_size import (
     CacheSize,
     batch_tokens,
@@ -42,8 +43,13 @@ def reason_for_turns(model: Any) -> str:
     return ""
 
 
-def open_runner(config: EngineConfig, model: Any, notify: Callable[[], None] | None) -> tuple[Runner, CacheSize]:
-    """Choose what suits the model, and make room for the caches; raise `ConfigError` or `ModelLoadFailed`."""
+def open_runner(
+    config: EngineConfig, model: Any, notify: Callable[[], None] | None, reader: ImageReader | None = None
+) -> tuple[Runner, CacheSize]:
+    """Choose what suits the model, and make room for the caches; raise `ConfigError` or `ModelLoadFailed`.
+
+    With a `reader` the model sees images.
+    """
     sequences = whole_option(config, SEQUENCES, "parallel", "n_parallel")
     cache_bytes = whole_option(config, CACHE_MIB, "kv_cache_mib") << 20
     if model.device.type != "cpu" and config.option("kv_cache_mib") is None:
@@ -52,9 +58,9 @@ def open_runner(config: EngineConfig, model: Any, notify: Callable[[], None] | N
     if not reason:
         size = size_cache(config, model, sequences, cache_bytes)
         try:
-            return Batcher(model, size, notify), size
+            return Batcher(model, size, notify, reader), size
         except NotBatchable as error:
             reason = str(error)
     log.info("model %s: the library cannot batch %r: %s", config.name, model.config.model_type, reason)
-    turns = Turns(model, batch_tokens(config, 1))
+    turns = Turns(model, batch_tokens(config, 1), reader)
     return turns, size_own_caches(config, model, sequences if turns.interleaves else 1)

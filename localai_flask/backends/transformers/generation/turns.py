@@ -18,6 +18,8 @@ from transformers.generation import GenerationMode
 from localai_flask.backends.token_choice.row_choice import Row, choose_tokens
 from localai_flask.backends.token_choice.sampler import TokenSampler
 from localai_flask.backends.transformers.generation.runner import Made
+from localai_flask.backends.transformers.images.positions import longer
+from localai_flask.backends.transformers.images.reader import ImageReader, SeenPrompt
 from localai_flask.backends.transformers.loading.failures import LIBRARY, UNREADABLE, first_line
 from localai_flask.errors import ModelLoadFailed
 
@@ -37,6 +39,8 @@ class Continuation:
     inputs: dict[str, Any]
     """Arguments of every pass: the cache, and what an encoder has made of the prompt."""
     seen: Tensor | None = None
+    whole: dict[str, Tensor] = field(default_factory=dict)
+    """Arguments for each token of a prompt with images, of which a pass gets those of the tokens up to its last."""
 
 
 @dataclass(eq=False)
@@ -61,17 +65,17 @@ class Turns:
     runs_by_itself = False
     error = ""
 
-    def __init__(self, model: Any, prompt_piece: int):
+    def __init__(self, model: Any, prompt_piece: int, reader: ImageReader | None = None):
         """`prompt_piece` is how many tokens are read at once, if the model reads pieces as it reads the whole."""
-        self._passes = Passes(model)
+        self._passes = Passes(model, reader)
         self._turns: list[Turn] = []
         self.interleaves, reads_pieces = self._passes.check()
         """Whether a sequence may go on that another has run behind."""
         self._piece = prompt_piece if reads_pieces else None
 
-    def add(self, key: str, ids: list[int], sampler: TokenSampler, limit: int, eos: Iterable[int]) -> None:
+    def add(self, key: str, prompt: SeenPrompt, sampler: TokenSampler, limit: int, eos: Iterable[int]) -> None:
         """Start a sequence that ends after `limit` tokens or one of `eos`."""
-        self._turns.append(Turn(key, self._passes.begin(ids, self._piece), sampler, limit, frozenset(eos)))
+        self._turns.append(Turn(key, self._passes.begin(prompt, self._piece), sampler, limit, frozenset(eos)))
 
     def drop(self, key: str) -> None:
         """Forget a sequence, which may already have ended."""
@@ -109,8 +113,9 @@ class Turns:
 class Passes:
     """A model's forward passes with the arguments that the library's `generate` gives."""
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, reader: ImageReader | None = None):
         self._model = model
+        self._reader = reader
         takes = inspect.signature(model.forward).parameters
         self._counts = "position_ids" in takes and not model.config.is_encoder_decoder
         self._fixed: dict[str, Any] = {"use_cache": True} | ({"logits_to_keep": 1} if "logits_to_keep" in takes else {})
@@ -140,7 +145,7 @@ class Passes:
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def _try(self, pieces: list[list[int]], beside: list[int] | None = None) -> Tensor:
         """Return the logits behind the last piece, before which another text may be read."""
-        texts = [self.begin(PROBE, None), *([self.begin(beside, None)] if beside else [])]
+        texts = [self.begin(SeenPrompt(ids), None) for ids in (PROBE, *([beside] if beside else []))]
         text = texts[0]
         text.waiting = [torch.tensor([piece], device=self._model.device) for piece in pieces]
         logits = self.read(text)
@@ -151,11 +156,20 @@ class Passes:
         return logits
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def begin(self, ids: list[int], piece: int | None) -> Continuation:
-        """Prepare to read a prompt, in pieces of `piece` tokens or whole."""
-        model, inputs = self._model, dict(self._fixed)
+    def begin(self, seen: SeenPrompt, piece: int | None) -> Continuation:
+        """Prepare to read a prompt, in pieces of `piece` tokens or whole; all images are in the first."""
+        model, inputs, ids = self._model, dict(self._fixed), seen.ids
         whole = torch.tensor([ids], device=model.device)
         waiting = [*whole.split(piece or len(ids), dim=1)]
+        parts: dict[str, Tensor] = {}
+        if seen.images and self._reader is not None:
+            parts = self._reader.kinds(seen)
+            inputs |= {key: value for key, value in self._reader.model_inputs(seen).items() if key not in parts}
+            if self._counts and (positions := self._reader.positions(seen)) is not None:
+                parts["position_ids"] = positions
+            first = max(len(ids) - ids[::-1].index(self._reader.token), min(piece or len(ids), len(ids)))
+            rest = whole[:, first:].split(piece or len(ids), dim=1) if first < len(ids) else ()
+            waiting = [whole[:, :first], *rest]
         prompt = ids
         if model.config.is_encoder_decoder:
             inputs["attention_mask"] = torch.ones_like(whole)
@@ -164,13 +178,16 @@ class Passes:
             )
             waiting, prompt = [torch.tensor([[_first_of_decoder(model)]], device=model.device)], []
         model._prepare_cache_for_generation(GenerationConfig(), inputs, GenerationMode.SAMPLE, 1, len(ids))
-        return Continuation(prompt, waiting, inputs)
+        return Continuation(prompt, waiting, inputs, whole=parts)
 
     def read(self, text: Continuation) -> Tensor:
         """Read the next piece of a text; return the logits (1, vocabulary) behind it."""
         model, piece, is_first = self._model, text.waiting.pop(0), text.seen is None
         text.seen = piece if text.seen is None else torch.cat([text.seen, piece], dim=1)
-        if self._counts:
+        if text.whole:
+            text.whole = {key: _longer(key, value, text.seen.shape[1]) for key, value in text.whole.items()}
+            text.inputs |= {key: value[..., : text.seen.shape[1]] for key, value in text.whole.items()}
+        elif self._counts:
             text.inputs["position_ids"] = torch.arange(text.seen.shape[1], device=piece.device)[None]
         elif model.config.is_encoder_decoder:
             text.inputs["decoder_attention_mask"] = torch.ones_like(text.seen)
@@ -183,6 +200,14 @@ class Passes:
         )
         logits: Tensor = outputs.logits[:, -1].float()
         return logits
+
+
+def _longer(key: str, values: Tensor, length: int) -> Tensor:
+    """Go on with an argument for the tokens behind a prompt, which are all text."""
+    if key == "position_ids":
+        return longer(values, length)
+    missing = max(length - values.shape[-1], 0)
+    return torch.nn.functional.pad(values, (0, missing))
 
 
 def _first_of_decoder(model: Any) -> int:

@@ -11,11 +11,14 @@ from typing import Any
 from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.hugging_face.tokens import Tokens
 from localai_flask.backends.torch_devices import choose_device
+from localai_flask.backends.transformers.images.opening import is_seeing_class, open_reader
+from localai_flask.backends.transformers.images.reader import ImageReader
 from localai_flask.backends.transformers.loading.cache_size import CacheSize, trained_context
 from localai_flask.backends.transformers.loading.failures import LIBRARY
 from localai_flask.backends.transformers.loading.folder import check_config, check_folder, prepare, read_tokenizer
-from localai_flask.backends.transformers.loading.model_types import class_of_writer
+from localai_flask.backends.transformers.loading.model_types import DECODERS, class_of_writer
 from localai_flask.backends.transformers.loading.weights import read_weights
+from localai_flask.config.engines.facts import WRITES
 from localai_flask.config.files.bounded import read_json
 from localai_flask.config.model import EngineConfig
 from localai_flask.generation import ModelInfo
@@ -25,6 +28,10 @@ from localai_flask.generation import ModelInfo
 class LoadedModel:
     model: Any
     tokens: Tokens
+    template: Any
+    """The chat template, or several by their names."""
+    reader: ImageReader | None = None
+    """There if the model sees."""
 
 
 def load_model(config: EngineConfig, progress: LoadProgress) -> LoadedModel:
@@ -35,32 +42,38 @@ def load_model(config: EngineConfig, progress: LoadProgress) -> LoadedModel:
     check_config(config)
     device = choose_device(config)
     folder = check_folder(config)
-    kind = class_of_writer(config, read_json(folder / "config.json"))
+    described = read_json(folder / "config.json")
+    kind = class_of_writer(config, described)
     prepare(config, folder, progress)
     tokenizer = read_tokenizer(config, folder)
     model = read_weights(config, folder, device, kind)
     progress(0.95)
     size = model.get_input_embeddings().num_embeddings
-    return LoadedModel(model, Tokens(tokenizer, size, end_tokens(model, tokenizer)))
+    tokens = Tokens(tokenizer, size, end_tokens(model, tokenizer))
+    if config.type == DECODERS or not is_seeing_class(kind):
+        return LoadedModel(model, tokens, tokenizer.chat_template)
+    processor, reader = open_reader(config, folder, model, tokens)
+    return LoadedModel(model, tokens, tokenizer.chat_template or getattr(processor, "chat_template", None), reader)
 
 
 def end_tokens(model: Any, tokenizer: Any) -> set[int]:
     """Collect the end-of-sequence ids of the generation config, the model config and the tokenizer."""
     found: set[int] = set()
-    for ids in (model.generation_config.eos_token_id, model.config.eos_token_id, tokenizer.eos_token_id):
+    configs = (model.generation_config, model.config, model.config.get_text_config(), tokenizer)
+    for ids in (getattr(each, "eos_token_id", None) for each in configs):
         found.update([] if ids is None else [ids] if isinstance(ids, int) else ids)
     return found
 
 
-def describe(model: Any, tokenizer: Any, cache: CacheSize) -> ModelInfo:
-    templates = tokenizer.chat_template
-    named = templates if isinstance(templates, dict) else {"default": templates}
+def describe(loaded: LoadedModel, cache: CacheSize) -> ModelInfo:
+    model, tokenizer = loaded.model, loaded.tokens.tokenizer
+    named = loaded.template if isinstance(loaded.template, dict) else {"default": loaded.template}
     weights = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
     return ModelInfo(
         backend="transformers",
         engine_version=LIBRARY,
         context_length=cache.context_length,
-        capabilities=frozenset({"generate", "constrain", "end_thinking", "tokenize"}),
+        capabilities=WRITES | {"tokenize", *(["image"] if loaded.reader is not None else [])},
         chat_template=named.get("default"),
         tool_template=named.get("tool_use"),
         control_tokens=tuple(each.content for each in tokenizer.added_tokens_decoder.values() if each.special),

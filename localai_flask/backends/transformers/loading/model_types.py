@@ -14,7 +14,7 @@ from localai_flask.backends.transformers.loading.failures import LIBRARY
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError
 
-DECODERS, ENCODER_DECODERS = "AutoModelForCausalLM", "AutoModelForSeq2SeqLM"
+DECODERS, ENCODER_DECODERS, SEEING = "AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForImageTextToText"
 ANY_WRITER = ("", DECODERS, "Mamba")
 """What `type` says where the folder decides; Mamba is LocalAI's word."""
 
@@ -27,19 +27,21 @@ def class_of_writer(config: EngineConfig, described: Mapping[str, Any]) -> Any:
     kind, wanted = described.get("model_type"), config.type
     causal = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     paired = modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    seeing = modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
     if wanted in ANY_WRITER:
-        return getattr(transformers, ENCODER_DECODERS if kind in paired and kind not in causal else DECODERS)
-    if wanted == ENCODER_DECODERS:
+        is_seeing = kind in seeing and (wanted == "" or kind not in {*causal, *paired})
+        return getattr(
+            transformers,
+            SEEING if is_seeing else ENCODER_DECODERS if kind in paired and kind not in causal else DECODERS,
+        )
+    if wanted in (ENCODER_DECODERS, SEEING):
         return getattr(transformers, wanted)
-    names = {DECODERS, ENCODER_DECODERS, *_names(causal), *_names(paired)}
+    names = {DECODERS, ENCODER_DECODERS, SEEING, *_names(causal), *_names(paired), *_names(seeing)}
     if wanted not in names:
         near = get_close_matches(wanted, names, n=1)
         meant = f"perhaps {near[0]!r} is meant" if near else f"use {DECODERS!r}, or the name of its class"
-        reads_more = wanted in _names(modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
-        why = "models that read images are not run yet; " if reads_more else ""
-        raise ConfigError(
-            f"{about(config)} has no type {wanted!r} that writes text with {LIBRARY}: {why}{meant}.", param="type"
-        )
+        said = f"{about(config)} has no type {wanted!r} that writes text with {LIBRARY}: {meant}."
+        raise ConfigError(said, param="type")
     cls = getattr(transformers, wanted)
     made_for = getattr(getattr(cls, "config_class", None), "model_type", kind)
     if made_for != kind:

@@ -1,0 +1,1 @@
+"""Models that see: what their images become, and who of them can."""

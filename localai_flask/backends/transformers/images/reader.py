@@ -1,0 +1,200 @@
+"""From a prompt's images to tokens and to what the model's encoder makes of them; an image is encoded once."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import PIL.Image
+import torch
+from torch import Tensor
+
+from localai_flask.backends.hugging_face.image_prompts import find_placeholder, with_placeholders
+from localai_flask.backends.hugging_face.tokens import Tokens
+from localai_flask.backends.images import open_image
+from localai_flask.errors import InvalidRequest
+from localai_flask.generation import Image, Prompt
+
+KEPT_BYTES = 256 << 20
+"""How much of what was encoded is kept for prompts to come, such as the next turns of a conversation."""
+PROBE_SIZE = (32, 48)
+SHAPES = ("_grid_thw", "_sizes")
+"""How the names of inputs end that tell an image's shape, by which some models count positions."""
+KINDS = ("token_type_ids", "mm_token_type_ids")
+DEEPER = "deepstack_features"
+"""What some encoders give to deeper layers of the language model, a tensor for each layer."""
+
+
+@dataclass(eq=False)
+class SeenImage:
+    """An image as one model sees it."""
+
+    text: str
+    """What stands for it in the prompt: a control token for each of its vectors, and what is around them."""
+    inputs: dict[str, Tensor]
+    """What the encoder reads, as the processor made it; once that is done, what tells an image's shape."""
+    output: Any = None
+    """What the encoder made of it."""
+    first_id: int = 0
+    """Where batches know its vectors by ids of their own, the first of them."""
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """Its vectors, shape (tokens, width)."""
+        return torch.cat([each.reshape(-1, each.shape[-1]) for each in self.output.pooler_output])
+
+    @property
+    def bytes(self) -> int:
+        return sum(each.nbytes for each in _tensors(self.output)) if self.output is not None else 0
+
+
+@dataclass(eq=False)
+class SeenPrompt:
+    """A prompt's tokens, and its images in their order."""
+
+    ids: list[int]
+    images: list[SeenImage] = field(default_factory=list)
+
+
+class ImageReader:
+    """Reads images for one model; used by several threads, of which one encodes."""
+
+    def __init__(self, model: Any, processor: Any, tokens: Tokens):
+        self.model = model
+        self.token: int = model.config.image_token_id
+        """The token that stands for each vector of an image."""
+        self._processor = processor
+        self._tokens = tokens
+        self._mark = str(processor.image_token)
+        self._placeholder = find_placeholder(processor, chat_template(processor), self._mark)
+        self._takes = inspect.signature(model.base_model.get_image_features).parameters
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, SeenImage] = OrderedDict()
+
+    def read(self, prompt: Prompt) -> SeenPrompt:
+        """Turn a prompt into tokens, and each image into what the encoder reads.
+
+        Raises `InvalidRequest` for an image that breaks, or text in which images are claimed.
+        """
+        images = [self._seen(image) for image in prompt.images]
+        ids = self._tokens.encode(with_placeholders(prompt, [image.text for image in images]))
+        if ids.count(self.token) != sum(self._count(image) for image in images):
+            raise InvalidRequest(
+                f"The messages' text has {self._mark}, by which this model knows its images; leave it out.",
+                param="messages",
+            )
+        return SeenPrompt(ids, images)
+
+    def _count(self, image: SeenImage) -> int:
+        """Return how many of an image's tokens stand for vectors."""
+        ids = self._tokens.tokenizer.encode(image.text, add_special_tokens=False, verbose=False)
+        return int(ids.count(self.token))
+
+    def _seen(self, image: Image) -> SeenImage:
+        with self._lock:
+            if (found := self._kept.get(image.digest)) is not None:
+                self._kept.move_to_end(image.digest)
+                return found
+        seen = self.process(open_image(image))
+        with self._lock:
+            return self._kept.setdefault(image.digest, seen)
+
+    def process(self, image: PIL.Image.Image) -> SeenImage:
+        """Have the processor resize and normalize an image; raise `InvalidRequest` if it cannot."""
+        try:
+            made = self._processor(
+                text=[self._mark], images=[image], return_tensors="pt", return_text_replacement_offsets=True
+            )
+        except (ValueError, ZeroDivisionError) as error:  # an image of one pixel's width, and the like
+            raise InvalidRequest(f"An image cannot be read by this model: {error}", param="messages") from error
+        (marked,) = made["text_replacement_offsets"][0]
+        text = self._placeholder.replace(self._mark, marked["replacement"], 1)
+        device = self.model.device
+        return SeenImage(text, {key: value.to(device) for key, value in made.items() if isinstance(value, Tensor)})
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def encode(self, images: Iterable[SeenImage]) -> None:
+        """Have the model's encoder read images that it has not read yet."""
+        for image in images:
+            if image.output is None:
+                wanted = {key: value for key, value in image.inputs.items() if key in self._takes}
+                for key, value in wanted.items():
+                    if value.is_floating_point():
+                        wanted[key] = value.to(self.model.dtype)
+                made = self.model.base_model.get_image_features(**wanted, return_dict=True)
+                image.inputs = {key: value for key, value in image.inputs.items() if key.endswith(SHAPES)}
+                image.output = _shortened(made)
+        self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        with self._lock:
+            while len(self._kept) > 1 and sum(image.bytes for image in self._kept.values()) > KEPT_BYTES:
+                self._kept.popitem(last=False)
+
+    def probe(self) -> SeenPrompt:
+        """Return a prompt of an image and a few tokens, by which a model is tried."""
+        image = self.process(PIL.Image.effect_noise(PROBE_SIZE, 64).convert("RGB"))
+        self.encode([image])
+        ids = self._tokens.tokenizer.encode(image.text, add_special_tokens=False, verbose=False)
+        return SeenPrompt([0, *ids, 1, 2, 3], [image])
+
+    def model_inputs(self, seen: SeenPrompt) -> dict[str, Any]:
+        """Return what the model's first pass takes beside the tokens, for images that are encoded."""
+        joined: dict[str, Any] = {"mm_encoder_outputs": {"image": join([image.output for image in seen.images])}}
+        for key in seen.images[0].inputs:
+            joined[key] = torch.cat([image.inputs[key] for image in seen.images])
+        return joined | self.kinds(seen)
+
+    def kinds(self, seen: SeenPrompt) -> dict[str, Tensor]:
+        """Return the arguments by which the model knows which tokens stand for images, where it has any."""
+        kinds = torch.tensor([[int(token == self.token) for token in seen.ids]], device=self.model.device)
+        takes = inspect.signature(self.model.forward).parameters
+        return {name: kinds for name in KINDS if name in takes}
+
+    def positions(self, seen: SeenPrompt) -> Tensor | None:
+        """Return the tokens' positions, in as many dimensions as the model counts; None if it is not told them."""
+        if "position_ids" not in inspect.signature(self.model.forward).parameters:
+            return None
+        ids = torch.tensor([seen.ids], device=self.model.device)
+        found: Tensor = self.model._prepare_position_ids_for_generation(ids, self.model_inputs(seen))
+        return found
+
+
+def _shortened(output: Any) -> Any:
+    """Leave out what only the encoder itself needs."""
+    kept = {key: output[key] for key in ("pooler_output", DEEPER) if output.get(key) is not None}
+    return type(output)(**kept)
+
+
+def join(outputs: list[Any]) -> Any:
+    """Make one output of those of several images, in the shape in which the encoder gives them."""
+    if len(outputs) == 1:
+        return outputs[0]
+    joined = {"pooler_output": _joined([each.pooler_output for each in outputs])}
+    if outputs[0].get(DEEPER) is not None:
+        joined[DEEPER] = [torch.cat(layer) for layer in zip(*(each[DEEPER] for each in outputs), strict=True)]
+    return type(outputs[0])(**joined)
+
+
+def _joined(features: list[Any]) -> Any:
+    if isinstance(features[0], Tensor):
+        return torch.cat(features)
+    return [each for several in features for each in several]
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+    for value in output.values():
+        found += [each for each in ([value] if isinstance(value, Tensor) else value or ()) if isinstance(each, Tensor)]
+    return found
+
+
+def chat_template(processor: Any) -> str | None:
+    """Return a processor's chat template for conversations without tools, its tokenizer's where it has none."""
+    templates = processor.chat_template or processor.tokenizer.chat_template
+    return templates.get("default") if isinstance(templates, dict) else templates
