@@ -26,6 +26,9 @@ from localai_flask.api.llama_server import routes as llama_server_routes
 from localai_flask.api.localai import config_routes, folder_routes, gallery_routes, installed_routes, log_routes
 from localai_flask.api.localai import model_routes as localai_model_routes
 from localai_flask.api.localai import routes as localai_routes
+from localai_flask.api.ollama import errors as ollama_errors
+from localai_flask.api.ollama import models as ollama_models
+from localai_flask.api.ollama import routes as ollama_routes
 from localai_flask.api.openai import embeddings as openai_embeddings
 from localai_flask.api.openai import routes as openai_routes
 from localai_flask.api.pages import health, metrics, openapi, requests, web_page
@@ -39,6 +42,7 @@ from localai_flask.config.model_yaml.schema import keys_of
 from localai_flask.config.registry import Registry
 from localai_flask.errors import Unavailable
 from localai_flask.gallery.index.galleries import Galleries
+from localai_flask.gallery.models.digests import Digests
 from localai_flask.keys.watched import WatchedKeys
 from localai_flask.metrics.counts import Counts
 from localai_flask.pool.client.pool_client import PoolClient
@@ -67,6 +71,7 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     store = OfProcess(lambda: Store.open(settings))
     app.extensions["store"] = store
     app.extensions["galleries"] = OfProcess(lambda: Galleries(app.extensions["settings"]))
+    app.extensions["digests"] = OfProcess(lambda: Digests(settings.models_path))
     app.extensions["store_probe"] = Probe(store)
     app.extensions["places"] = Places(settings.http_threads)
     app.extensions["key_places"] = OfProcess(lambda: KeyPlaces(Runtime.from_environment().path))
@@ -76,7 +81,8 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     app.extensions["counts"] = OfProcess(_open_counts)
     app.extensions["pictures"] = OfProcess(lambda: Pictures(app))
     observation.observe(app)
-    errors.register(app, dict.fromkeys(anthropic_errors.MARKS, anthropic_errors.encode_error))
+    shapes = dict.fromkeys(anthropic_errors.MARKS, anthropic_errors.encode_error)
+    errors.register(app, shapes | dict.fromkeys(ollama_errors.MARKS, ollama_errors.encode_error))
     _register_blueprints(app)
     return app
 
@@ -136,6 +142,8 @@ def _register_blueprints(app: Flask) -> None:
     api.register_blueprint(requests.bp)
     api.register_blueprint(log_routes.bp)
     api.register_blueprint(live_routes.bp)
+    api.register_blueprint(ollama_routes.bp)
+    api.register_blueprint(ollama_models.bp)
     openai = (openai_routes.bp, openai_embeddings.bp, model_routes.bp)
     gallery = (gallery_routes.bp, folder_routes.bp, installed_routes.bp, llama_server_routes.bp)
     localai = (localai_routes.bp, localai_model_routes.bp, config_routes.bp, rerank_routes.jina, *gallery)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from localai_flask.api.live.pictures import Pictures
     from localai_flask.config.registry import Registry
     from localai_flask.gallery.index.galleries import Galleries
+    from localai_flask.gallery.models.digests import Digests
     from localai_flask.keys.watched import WatchedKeys
     from localai_flask.metrics.counts import Counts
     from localai_flask.metrics.in_flight import InFlight
@@ -52,6 +53,11 @@ def store() -> Store:
 def galleries() -> Galleries:
     """This process's view of the galleries, made at the first call."""
     return cast("Galleries", current_app.extensions["galleries"]())
+
+
+def digests() -> Digests:
+    """This process's view of the sums of the models' files, made at the first call."""
+    return cast("Digests", current_app.extensions["digests"]())
 
 
 def jobs() -> Jobs:

@@ -34,6 +34,8 @@ TEXT_USES = frozenset({"chat", "completion", "edit"})
 NEEDED = {"embeddings": "embed", "rerank": "score"}
 """What a model can do that was made for a use other than text."""
 SHOWN_NAMES = 5
+LATEST = ":latest"
+"""The tag of a model that is named without one, in Ollama's names."""
 LONGEST_NAME = 200
 """Characters of an unknown name that are looked at and repeated in the error."""
 
@@ -217,12 +219,12 @@ class Registry:
 
 
 def _find(catalog: Catalog, name: str) -> ModelConfig | None:
-    """Look a name up as it is, then as a nickname, then without `:latest`, then as what is kept of that address.
+    """Look a name up as it is, as a nickname, without `:latest`, as what is kept of that address, and with `:latest`.
 
     Raises why it cannot be used.
     """
     stored = references.stored_name(name) if "/" in name or references.is_address(name) else name
-    for spelling in dict.fromkeys((name, name.removesuffix(":latest"), stored)):
+    for spelling in dict.fromkeys((name, name.removesuffix(LATEST), stored, name + LATEST)):
         if spelling in catalog.models:
             return catalog.models[spelling]
         if spelling in catalog.problems:

@@ -54,6 +54,10 @@ class Header(msgspec.Struct, frozen=True):
     sampling: Mapping[str, float] = {}
     cached_bytes: int = 0
     """What a token takes in a cache of 16-bit numbers."""
+    architecture: str = ""
+    file_type: int | None = None
+    parameter_count: int = 0
+    chat_template: str = ""
 
 
 def read_header(path: Path) -> Header | None:
@@ -171,5 +175,14 @@ def _read(path: Path, _mtime_ns: int, _size: int) -> Header | None:
         return None
     is_encoder = not found.is_causal or found.architecture in ENCODERS
     return Header(
-        found.context_length, found.pooling_type, is_encoder, found.infills, found.sampling, found.cached_bytes
+        trained_context=found.context_length,
+        pooling_type=found.pooling_type,
+        is_encoder=is_encoder,
+        infills=found.infills,
+        sampling=found.sampling,
+        cached_bytes=found.cached_bytes,
+        architecture=found.architecture,
+        file_type=found.file_type,
+        parameter_count=found.parameter_count,
+        chat_template=found.chat_template or "",
     )

@@ -82,3 +82,16 @@ RESPONSES = FamilyWords(
     other_server_error="server_error",
     tool_choices=CHAT.tool_choices,
 )
+OLLAMA = FamilyWords(
+    finish={
+        FinishReason.EOS: "stop",
+        FinishReason.STOP_SEQUENCE: "stop",
+        FinishReason.MAX_TOKENS: "length",
+        FinishReason.CONTEXT: "length",
+        FinishReason.TOOL_CALLS: "stop",
+    },
+    errors={},  # its errors are sentences alone
+    other_client_error="",
+    other_server_error="",
+    tool_choices={},
+)

@@ -1,4 +1,4 @@
-"""Server-sent events: the body of a streamed response, its headers, its beats, and how it ends.
+"""The body of a streamed response: server-sent events or lines of JSON, its headers, its beats, and how it ends.
 
 Knows no API family: a `Dialect` turns events into frames. gunicorn closes the body whatever happens, and that frees
 everything.
@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from flask import Response
 
@@ -39,6 +39,22 @@ HEADERS = {
 }
 
 
+class Wire(NamedTuple):
+    """How frames travel: their media type, and what a silent stream says that clients pass over."""
+
+    mimetype: str
+    beat: Callable[[Item], bytes]
+
+
+def _comment(item: Item) -> bytes:
+    return comment(f"loading {100 * item:.0f} %") if isinstance(item, float) else PING
+
+
+SSE = Wire("text/event-stream", _comment)
+NDJSON = Wire("application/x-ndjson", lambda _: b" ")
+"""Lines of JSON, which may begin with spaces."""
+
+
 class Dialect(Protocol):
     """One API family's way to tell an answer as it comes."""
 
@@ -55,19 +71,19 @@ class Dialect(Protocol):
         """Frames that end the stream with an error."""
 
 
-def respond(work: Work, dialect: Dialect) -> Response:
+def respond(work: Work, dialect: Dialect, wire: Wire = SSE) -> Response:
     """Make the streamed response.
 
     Raises what ends the work within the first second, before anything is sent.
     """
-    return stream_response(EventStream(work, dialect))
+    return stream_response(EventStream(work, dialect, wire), wire)
 
 
-def stream_response(body: Iterable[bytes]) -> Response:
+def stream_response(body: Iterable[bytes], wire: Wire = SSE) -> Response:
     """Make the response of a stream that has begun."""
     current.record().stream = True
     current.counts().add(families.OPEN_STREAMS)
-    return Response(body, mimetype="text/event-stream", headers=HEADERS)
+    return Response(body, mimetype=wire.mimetype, headers=HEADERS)
 
 
 def guarded(
@@ -93,9 +109,10 @@ def guarded(
 class EventStream:
     """The body of a streamed response."""
 
-    def __init__(self, work: Work, dialect: Dialect):
+    def __init__(self, work: Work, dialect: Dialect, wire: Wire = SSE):
         self._work = work
         self._dialect = dialect
+        self._beat = wire.beat
         self._reports = ProgressReports() if work.tells_progress else None
         try:
             self._first = _first_event(work)
@@ -117,7 +134,7 @@ class EventStream:
 
     def _tell(self) -> Iterator[bytes]:
         # Headers leave with the first bytes, so a stream without an event yet begins with a beat.
-        yield self._frame(self._first) or _beat(self._first)
+        yield self._frame(self._first) or self._beat(self._first)
         spoke = time.monotonic()
         for item in self._work:
             frame = self._frame(item)
@@ -125,10 +142,11 @@ class EventStream:
             if not frame:
                 if now - spoke < PING_S:
                     continue
-                frame = _beat(item)
+                frame = self._beat(item)
             spoke = now
             yield frame
-        yield self._dialect.closing()
+        if closing := self._dialect.closing():
+            yield closing
 
     def _frame(self, item: Item) -> bytes:
         """Render an item; the end of a prompt is told before the text behind it."""
@@ -153,7 +171,3 @@ def _first_event(work: Work) -> Item:
         if is_event or time.monotonic() >= deadline:
             break
     return latest
-
-
-def _beat(item: Item) -> bytes:
-    return comment(f"loading {100 * item:.0f} %") if isinstance(item, float) else PING

@@ -17,9 +17,9 @@ from localai_flask.api.pages import openapi
 from localai_flask.api.request.body import decode_json, read_body
 from localai_flask.api.request.model_choice import find_model
 from localai_flask.api.request.parsing import Blueprint
+from localai_flask.api.work.loading import load
 from localai_flask.api.work.watch import Watch
 from localai_flask.errors import InvalidRequest, NotFound
-from localai_flask.pool.client.session import BEAT_S
 from localai_flask.pool.protocol import ModelReport
 
 bp = Blueprint("models-in-memory", __name__, description="Which models are loaded")
@@ -36,17 +36,7 @@ LOOK_S = 0.1
 def load_model(call: LoadCall) -> Response:
     """Load a model"""
     config = find_model(call.model, "chat")
-    watch = Watch(request.environ)
-    watch.record.await_model(config.name)
-    session = current.pool().session(config)
-    session.keep_alive_s = call.keep_alive_s
-    place = take_place()
-    try:
-        for _ in session.wait_ready(BEAT_S):
-            watch.check()
-        session.leave()
-    finally:
-        place.release()
+    load(config, call.keep_alive_s)
     return json_response(shapes.Loaded([config.name]))
 
 

@@ -16,7 +16,7 @@ from localai_flask import __version__
 PREFIX = "/swagger"
 SPECIFICATION = "openapi.json"
 ASSETS = PREFIX + "/assets/"
-NAMED_FAMILIES = frozenset({"anthropic", "localai", "responses"})
+NAMED_FAMILIES = frozenset({"anthropic", "localai", "ollama", "responses"})
 """The packages whose schemas share class names with OpenAI's; generated clients know schemas by these names."""
 EVENT = {
     "type": "object",
@@ -101,6 +101,12 @@ def schema_of_list(shape: type) -> dict[str, Any]:
 def streamed(shape: type[msgspec.Struct]) -> dict[str, Any]:
     """Document the answers of a request that may ask for a stream of events."""
     kinds = {"application/json": {"schema": schema(shape)}, "text/event-stream": {"schema": EVENT}}
+    return {"200": {"content": kinds}}
+
+
+def lines(shape: type[msgspec.Struct]) -> dict[str, Any]:
+    """Document the answers of a request that are lines of JSON, unless it asks for one object."""
+    kinds = {"application/json": {"schema": schema(shape)}, "application/x-ndjson": {"schema": {"type": "string"}}}
     return {"200": {"content": kinds}}
 
 

@@ -110,6 +110,7 @@ class GGUFInfo(msgspec.Struct, frozen=True, kw_only=True):
     sampling: dict[str, float]
     """How the model wants to be sampled, by the names of `SamplingParams`; the values are not checked."""
     tensor_count: int
+    parameter_count: int
     layer_bytes: tuple[int, ...]
     """What the weights of each layer take; the rest are embeddings and output."""
     split_count: int
@@ -274,6 +275,7 @@ def _describe(metadata: dict[str, Any], tokens: _Tokens, tensors: list[Tensor], 
         chat_template=text(TEMPLATE) or None,
         sampling={name: metadata[key] for key, name in SAMPLING.items() if is_number(metadata.get(key))},
         tensor_count=len(tensors),
+        parameter_count=sum(tensor.elements for tensor in tensors),
         layer_bytes=layer_bytes(tensors),
         split_count=number("split.count"),
         data_end=data_end,

@@ -32,6 +32,7 @@ class Tensor(NamedTuple):
     name: str
     begin: int
     size: int
+    elements: int = 0
 
 
 def read_tensors(reader: HeaderReader, count: int) -> Iterator[Tensor]:
@@ -41,7 +42,7 @@ def read_tensors(reader: HeaderReader, count: int) -> Iterator[Tensor]:
             raise Damaged(f"its tensor {name[:SHOWN_BYTES]!r} claims {n_dims} dimensions; download it again")
         elements = math.prod(reader.number(U64) for _ in range(n_dims))
         per_block, block_bytes = _BLOCKS.get(reader.number(U32), (1, 0))
-        yield Tensor(name, reader.number(U64), -(-elements // per_block) * block_bytes)
+        yield Tensor(name, reader.number(U64), -(-elements // per_block) * block_bytes, elements)
 
 
 def layer_bytes(tensors: list[Tensor]) -> tuple[int, ...]:

@@ -77,11 +77,9 @@ def name_of(field: str, body: Mapping[str, Any], known: Known) -> str:
 def _foreign(body: Mapping[str, Any], known: Known) -> Iterator[tuple[str, str, Any]]:
     """Yield the fields that are not the schema's own, with their paths, and those in the objects that hold some."""
     for name, value in body.items():
-        if name in known or value is None:
-            continue
         if name in CONTAINERS and isinstance(value, dict):
             yield from ((f"{name}.{inner}", inner, each) for inner, each in value.items() if each is not None)
-        else:
+        elif name not in known and value is not None:
             yield name, name, value
 
 
