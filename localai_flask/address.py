@@ -10,6 +10,8 @@ from dataclasses import dataclass
 LONGEST_SOCKET_PATH = 107
 """Bytes that `sun_path` holds beside its final zero: unix(7)."""
 HIGHEST_PORT = 65535
+OLLAMA_PORT = 11434
+"""Where Ollama listens, and its clients look for it."""
 
 _UNIX = re.compile(r"unix:(?://)?(?P<path>.+)")
 _TCP = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]+)")

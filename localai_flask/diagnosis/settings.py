@@ -20,7 +20,7 @@ LITTLE_DISK = 5 << 30
 
 def check_settings(settings: Settings, *, is_running: bool) -> Iterator[Finding]:
     """Look at the settings; one that is running has its address, and has started."""
-    addresses: list[Address] = [] if is_running else [settings.listening]
+    addresses: list[Address] = [] if is_running else settings.addresses
     found = [Finding("problem", TOPIC, _sentence(text)) for text in find_settings_faults(settings, addresses)]
     found += [Finding("warning", TOPIC, _sentence(text)) for text in find_settings_doubts(settings)]
     if not settings.database_url and (obstacle := describe_obstacle(default_path(settings))):

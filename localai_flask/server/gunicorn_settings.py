@@ -49,7 +49,7 @@ def _read_settings() -> Settings:
 _settings = _read_settings()
 
 wsgi_app = "localai_flask.app:create_app()"
-bind = [_settings.listening.bind]  # a list, as gunicorn takes a text apart at its commas
+bind = [each.bind for each in _settings.addresses]  # a list, as gunicorn takes a text apart at its commas
 workers = _settings.workers
 worker_class = "localai_flask.server.web.web_worker.Worker"
 threads = _settings.http_threads + SPARE_THREADS

@@ -79,11 +79,9 @@ def find_doubts(settings: Settings) -> Iterator[str]:
             "LOCALAI_DATABASE_URL; until then /v1/responses answers only requests with `store: false`"
         )
     yield from find_settings_doubts(settings)
-    if _is_taken(settings.listening):
-        yield (
-            f"another program listens on {settings.listening.bind}: stop it, or choose another port, as in "
-            "LOCALAI_ADDRESS=127.0.0.1:8081"
-        )
+    for address in filter(_is_taken, settings.addresses):
+        other = "LOCALAI_ADDRESS=127.0.0.1:8081" if address == settings.listening else "LOCALAI_OLLAMA=false"
+        yield f"another program listens on {address.bind}: stop it, or leave the port to it, as in {other}"
     yield from describe_unused_gpus()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from localai_flask.address import Address, check_network
+from localai_flask.address import OLLAMA_PORT, Address, check_network
 from localai_flask.settings.fields import env_name, parse, read, render, setting
 from localai_flask.settings.galleries import parse_galleries, parse_preloads
 from localai_flask.sizes import check_budget
@@ -87,6 +87,11 @@ class Settings:
         "Where to listen; `:8080` means every interface, `unix:/path` a Unix socket.",
         metavar="HOST:PORT",
         check=Address.parse,
+        needs_restart=True,
+    )
+    ollama: bool = setting(
+        False,
+        "Listen on port 11434 too, where clients of Ollama look for it, on the same host (127.0.0.1 beside a socket).",
         needs_restart=True,
     )
     api_key: tuple[str, ...] = setting(
@@ -293,3 +298,10 @@ class Settings:
     def listening(self) -> Address:
         """The address to listen on."""
         return Address.parse(self.address)
+
+    @property
+    def addresses(self) -> list[Address]:
+        """All addresses to listen on, the one that was named first."""
+        named = self.listening
+        second = Address(host=named.host if not named.path else "127.0.0.1", port=OLLAMA_PORT)
+        return [named, second] if self.ollama and second != named else [named]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
-import sys
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,7 +22,7 @@ from localai_flask.api.request.sampling import OF_SENDER
 from localai_flask.api.request.waiting import Waiting, WaitingFields, waiting_of
 from localai_flask.api.work.fallback import falls_back
 from localai_flask.api.work.questions import ask
-from localai_flask.errors import InvalidRequest
+from localai_flask.api.work.vectors import as_bytes, rows_of
 from localai_flask.generation import Prompt
 from localai_flask.inquiry import ALL_IT_TAKES, Embed, Embedded
 
@@ -145,27 +142,7 @@ def _prompt(text: str | tuple[int, ...]) -> Prompt:
 def _render(found: Embedded, call: EmbeddingCall) -> Sequence[float | list[float]] | str:
     if call.as_base64 and call.dimensions is None:
         return base64.b64encode(found.data).decode()
-    numbers = array("f", found.data)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    rows = [numbers[begin : begin + found.dimension] for begin in range(0, len(numbers), found.dimension)]
-    if call.dimensions is not None:
-        rows = [_shortened(row, call.dimensions) for row in rows]
+    rows = rows_of(found, call.dimensions)
     if call.as_base64:
-        if sys.byteorder == "big":
-            for row in rows:
-                row.byteswap()
-        return base64.b64encode(b"".join(row.tobytes() for row in rows)).decode()
+        return base64.b64encode(as_bytes(rows)).decode()
     return rows[0].tolist() if len(rows) == 1 else [row.tolist() for row in rows]
-
-
-def _shortened(row: array[float], dimensions: int) -> array[float]:
-    """Cut a vector and bring it back to length 1, as is right for models trained to put what matters most first."""
-    if dimensions > len(row):
-        raise InvalidRequest(
-            f"`dimensions` is {dimensions} but this model's vectors have {len(row)} numbers; ask for fewer.",
-            param="dimensions",
-        )
-    cut = row[:dimensions]
-    length = math.sqrt(sum(number * number for number in cut))
-    return array("f", (number / length for number in cut)) if length else cut

@@ -8,12 +8,16 @@ from typing import Any
 from flask import Response, jsonify, request
 
 from localai_flask import __version__
+from localai_flask.address import OLLAMA_PORT
 from localai_flask.api import current
 from localai_flask.api.pages import web_page
 from localai_flask.api.request.parsing import Blueprint
 
 CHECK_S = 0.8
 """What the round trips may take together, so that a probe is answered within a second."""
+
+OLLAMA_RUNS = "Ollama is running"
+"""What programs look for that ask at Ollama's port whether it is there."""
 
 bp = Blueprint("server", __name__, description="The server itself")
 
@@ -59,6 +63,8 @@ def index() -> Response:
     """Return what this is"""
     if web_page.is_asked() and not current.settings().disable_webui:
         return web_page.index()
+    if request.host.endswith(f":{OLLAMA_PORT}"):
+        return Response(OLLAMA_RUNS, mimetype="text/plain")
     paths = {"models": "/v1/models", "documentation": "/swagger/", "health": "/healthz", "readiness": "/readyz"}
     links = {name: request.script_root + path for name, path in paths.items()}
     response = jsonify({"name": "localai-flask", "version": __version__, "links": links})
