@@ -26,7 +26,7 @@ TEMPLATE = (
     "{% if enable_thinking is not defined or enable_thinking %}<think>\n{% endif %}{% endif %}"
 )
 CHANGING = re.compile(
-    r'"(id|item_id|call_id|created|created_at|completed_at|timings|signature)":\s*("[^"]*"|[\d.]+|\{[^}]*\})'
+    r'"(id|item_id|call_id|created|created_at|completed_at|timings|signature|\w+_duration)":\s*("[^"]*"|[\d.]+|\{[^}]*\})'
 )
 SCHEMAS = {title.split("`")[1].removeprefix("POST "): schema for title, _, schema in REQUESTS}
 HONOURED = [
@@ -41,8 +41,13 @@ HINTS = [
     for name, field in schema().fields.items()
     if isinstance(field, Noted)
 ]
-WITHOUT_OTHER = {("/v1/responses", "previous_response_id"), ("/v1/responses", "conversation")}
-"""Fields that need another request before; conversations have tests of their own."""
+WITHOUT_OTHER = {
+    *(("/v1/responses", "previous_response_id"), ("/v1/responses", "conversation")),
+    *(("/api/chat", "num_ctx"), ("/api/generate", "num_ctx"), ("/api/generate", "images")),
+}
+"""Fields that need another request before, or a model that has a context, or one that sees."""
+ASKS = ("/v1/embeddings", "/v1/messages/count_tokens", "/api/embed", "/api/embeddings")
+"""Paths whose requests are questions."""
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +74,7 @@ def footprint(client: FlaskClient, pool: FakePool, path: str, body: dict[str, An
     """Return all that a request has caused and that does not change by itself."""
     for record in (pool.configs, pool.requests, pool.questions, pool.terms, pool.kept, pool.scripts):
         record.clear()  # type: ignore[attr-defined]
-    if path not in ("/v1/embeddings", "/v1/messages/count_tokens"):
+    if path not in ASKS:
         pool.scripts = [says("mus", "ing</think>", "Hello", " there") for _ in range(2)]
     response = client.post(path, json={"model": "tiny", **body})
     said = response.text

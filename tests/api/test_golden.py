@@ -27,6 +27,7 @@ WRITES = os.environ.get("LOCALAI_GOLDEN") == "write"
 CHANGING = re.compile(r"(msg|resp|rs|fc|call|toolu|chatcmpl)(_|-)[0-9a-f]{20,}|fp_[0-9a-f]+|[0-9a-f]{64}")
 TIMES = ("created", "created_at", "completed_at", "prompt_ms", "prompt_per_token_ms", "prompt_per_second")
 TIMES += ("predicted_ms", "predicted_per_token_ms", "predicted_per_second")
+TIMES += ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
 
 
 def openai_request(ask: dict[str, Any]) -> dict[str, Any]:
@@ -59,10 +60,21 @@ def responses_request(ask: dict[str, Any]) -> dict[str, Any]:
     return {**body, "input": ask["user"], "stream": ask["stream"]}
 
 
+def ollama_request(ask: dict[str, Any]) -> dict[str, Any]:
+    options = {"num_predict": ask["max_tokens"]} if "max_tokens" in ask else {}
+    options |= {"stop": ask["stop"]} if "stop" in ask else {}
+    body: dict[str, Any] = {"options": options}
+    if "tools" in ask:
+        body["tools"] = [{"type": "function", "function": tool} for tool in ask["tools"]]
+        body["parallel_tool_calls"] = True
+    return {**body, "messages": [{"role": "user", "content": ask["user"]}], "stream": ask["stream"]}
+
+
 FAMILIES: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "openai": ("/v1/chat/completions", openai_request),
     "anthropic": ("/v1/messages", anthropic_request),
     "responses": ("/v1/responses", responses_request),
+    "ollama": ("/api/chat", ollama_request),
 }
 
 
@@ -97,6 +109,8 @@ def run(client: FlaskClient, pool: FakePool, golden: dict[str, Any], family: str
     response = client.post(path, json=build({**golden["ask"], "stream": stream}), headers={"X-Request-Id": "golden"})
     if not stream or response.mimetype == "application/json":
         return settled(response.get_json())
+    if response.mimetype == "application/x-ndjson":
+        return [settled(json.loads(line)) for line in response.text.splitlines()]
     return [read_frame(frame) for frame in frames(response.data) if not frame.startswith(":")]
 
 
@@ -121,6 +135,34 @@ def test_conversation(client: FlaskClient, pool: FakePool, file: Path) -> None:
         file.write_text(text + "".join(f"{family}:\n{written(seen[family])}" for family in FAMILIES))
     else:
         assert seen == expected
+
+
+def test_ollamas_api_agrees_with_chat_completions() -> None:
+    compared = 0
+    for golden in (yaml.safe_load(file.read_text()) for file in FILES):
+        ours, theirs = (golden[family] for family in ("ollama", "openai"))
+        if "error" in ours["whole"]:
+            assert ours["whole"]["error"] == theirs["whole"]["error"]["message"]
+            continue
+        message, usage = theirs["whole"]["choices"][0]["message"], theirs["whole"]["usage"]
+        streamed = [line["message"] for line in ours["streamed"]]
+        calls = [call for said in streamed for call in said.get("tool_calls", ())]
+        compared += 1
+        assert ours["whole"]["message"]["content"] == (message["content"] or "")
+        assert "".join(said["content"] for said in streamed) == (message["content"] or "")
+        assert "".join(said.get("thinking", "") for said in streamed) == message.get("reasoning_content", "")
+        assert ours["whole"]["message"].get("tool_calls", []) == calls
+        named = [(call["function"]["name"], call["function"]["arguments"]) for call in calls]
+        for call, (name, arguments) in zip(message.get("tool_calls", ()), named, strict=True):
+            cut = {"INVALID_JSON": call["function"]["arguments"]}
+            assert name == call["function"]["name"]
+            assert arguments == cut or arguments == json.loads(call["function"]["arguments"])
+        for end in (ours["whole"], ours["streamed"][-1]):
+            assert end["done"] and end["prompt_eval_count"] == usage["prompt_tokens"]
+            assert end["eval_count"] == usage["completion_tokens"]
+            assert end["prompt_cached_count"] == usage["prompt_tokens_details"]["cached_tokens"]
+            assert (end["done_reason"] == "length") == (theirs["whole"]["choices"][0]["finish_reason"] == "length")
+    assert compared >= 12
 
 
 def test_there_are_conversations() -> None:

@@ -31,6 +31,7 @@ NEED_NONE = {
         "cancelJob",
     ),
     *("startLoading", "startUnloading", "downloadModel", "checkModelYaml"),
+    *("ollamaShow", "ollamaPull", "ollamaCopy", "ollamaCreate", "ollamaPush", "ollamaBlob"),
 }
 """Posts that wait for no model."""
 

@@ -160,6 +160,40 @@ RESPONSE: dict[str, Effect] = {
     "allowed_tools": (["g"], {"tools": [RESPONSES_TOOL, {**RESPONSES_TOOL, "name": "g"}]}),
     "truncation": ("auto", {}),
 }  # fmt: skip
+OLLAMA: dict[str, Effect] = {
+    **_sampling(), **FORMS, **WAITING, **STREAMS, **THINKING,
+    "model": ("other", {}),
+    "options": ({"num_predict": 7}, {}),
+    "think": (False, {}),
+    "logprobs": (True, {}),
+    "top_logprobs": (2, {"logprobs": True}),
+}  # fmt: skip
+OLLAMA_CHAT: dict[str, Effect] = {
+    **OLLAMA,
+    "messages": ([{"role": "user", "content": "Bye"}], {}),
+    "tools": ([TOOL], {}),
+    "parallel_tool_calls": (True, {"tools": [TOOL]}),
+}
+OLLAMA_GENERATE: dict[str, Effect] = {
+    **OLLAMA,
+    "prompt": ("Bye", {}),
+    "suffix": ("the end", {}),
+    "system": ("Be brief.", {}),
+    "raw": (True, {}),
+}
+OLLAMA_EMBED: dict[str, Effect] = {
+    **WAITING,
+    "model": ("other", {}),
+    "input": ("Bye", {}),
+    "dimensions": (4, {}),
+    "truncate": (False, {}),
+}
+OLLAMA_EMBEDDINGS: dict[str, Effect] = {
+    **WAITING,
+    "model": ("other", {}),
+    "prompt": ("Bye", {}),
+    "truncate": (False, {}),
+}
 BODIES: dict[str, tuple[dict[str, Any], dict[str, Effect]]] = {
     "/v1/chat/completions": ({"messages": [{"role": "user", "content": "Hi"}]}, CHAT),
     "/v1/completions": ({"prompt": "Hi"}, COMPLETION),
@@ -167,5 +201,9 @@ BODIES: dict[str, tuple[dict[str, Any], dict[str, Effect]]] = {
     "/v1/messages": ({"max_tokens": 50, "messages": [{"role": "user", "content": "Hi"}]}, MESSAGE),
     "/v1/messages/count_tokens": ({"messages": [{"role": "user", "content": "Hi"}]}, COUNT),
     "/v1/responses": ({"input": "Hi"}, RESPONSE),
+    "/api/chat": ({"messages": [{"role": "user", "content": "Hi"}], "stream": False}, OLLAMA_CHAT),
+    "/api/generate": ({"prompt": "Hi", "stream": False}, OLLAMA_GENERATE),
+    "/api/embed": ({"input": "Hi there"}, OLLAMA_EMBED),
+    "/api/embeddings": ({"prompt": "Hi there"}, OLLAMA_EMBEDDINGS),
 }
 """By path: the plain request, and the effect of each field."""

@@ -1,4 +1,4 @@
-"""docs/compatibility.md lists every parameter and event of the three APIs; `python -m tests.unit.test_compatibility`
+"""docs/compatibility.md lists every parameter and event of the four APIs; `python -m tests.unit.test_compatibility`
 writes it anew from the official packages' types and this server's schemas."""
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from typing import Any
 
 import anthropic.types
 import marshmallow
+import pydantic
 from anthropic.types import message_count_tokens_params, message_create_params
+from ollama import _types as ollama_types
 from openai.types import completion_create_params, embedding_create_params
 from openai.types.chat import completion_create_params as chat_create_params
 from openai.types.responses import ResponseStreamEvent, response_create_params
 
 from localai_flask.api.anthropic import schemas as anthropic_schemas
 from localai_flask.api.anthropic import stream as anthropic_stream
+from localai_flask.api.ollama import embeddings as ollama_embeddings
+from localai_flask.api.ollama import schemas as ollama_schemas
 from localai_flask.api.openai import embeddings, schemas
 from localai_flask.api.request.fields import Noted, Refused
 from localai_flask.api.responses import call_items, response_writer
@@ -27,7 +31,7 @@ from localai_flask.api.responses import stream as responses_stream
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "compatibility.md"
 HEAD = """\
-# What is served of the three APIs
+# What is served of the four APIs
 
 Every parameter that the official packages know, and what becomes of it: **yes** means that it does what it says,
 **no effect** that any value is taken as there is nothing to do for it, **refused** that a request which asks for
@@ -62,6 +66,10 @@ REQUESTS: list[tuple[str, tuple[Any, ...], type[marshmallow.Schema]]] = [
         (response_create_params.ResponseCreateParamsBase, response_create_params.ResponseCreateParamsStreaming),
         responses_schemas.ResponseRequest,
     ),
+    ("Ollama: `POST /api/chat`", (ollama_types.ChatRequest,), ollama_schemas.ChatRequest),
+    ("Ollama: `POST /api/generate`", (ollama_types.GenerateRequest,), ollama_schemas.GenerateRequest),
+    ("Ollama: `POST /api/embed`", (ollama_types.EmbedRequest,), ollama_embeddings.EmbedRequest),
+    ("Ollama: `POST /api/embeddings`", (ollama_types.EmbeddingsRequest,), ollama_embeddings.EmbeddingsRequest),
 ]
 NEVER = {
     "audio": "models here write text only",
@@ -73,7 +81,12 @@ NEVER = {
 
 
 def parameters(types: Iterable[Any]) -> list[str]:
-    return sorted({name for each in types for name in typing.get_type_hints(each, include_extras=False)})
+    return sorted({name for each in types for name in _fields(each)})
+
+
+def _fields(kind: Any) -> Iterable[str]:
+    is_model = issubclass(kind, pydantic.BaseModel) if isinstance(kind, type) else False
+    return kind.model_fields if is_model else typing.get_type_hints(kind, include_extras=False)
 
 
 def fate(field: marshmallow.fields.Field[Any] | None) -> tuple[str, str]:

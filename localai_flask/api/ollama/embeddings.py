@@ -17,7 +17,7 @@ from localai_flask.api.ollama import shapes
 from localai_flask.api.ollama.errors import DOCUMENTED
 from localai_flask.api.ollama.render import durations
 from localai_flask.api.pages import openapi
-from localai_flask.api.request.fields import Either, Flag, Mapping, Text, Whole
+from localai_flask.api.request.fields import Either, Flag, Noted, Text, Whole
 from localai_flask.api.request.model_choice import Chosen, chosen_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.request.sampling_fields import TEXT_OR_TEXTS
@@ -63,7 +63,7 @@ class InputField(Either):
 
 class VectorRequest(WaitingFields):
     model = Text()
-    options = Mapping(metadata={"description": "Taken without effect: they are for answers."})
+    options = Noted("is about answers, and there are none.")
     truncate = Flag(load_default=True, metadata={"description": "false: a text that is too long is refused."})
 
 

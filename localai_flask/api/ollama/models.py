@@ -20,7 +20,7 @@ from localai_flask.api.ollama.errors import DOCUMENTED
 from localai_flask.api.ollama.names import tagged
 from localai_flask.api.ollama.render import written
 from localai_flask.api.pages import openapi
-from localai_flask.api.request.fields import Flag, Mapping, Noted, RequestSchema, Text, not_empty
+from localai_flask.api.request.fields import Flag, Noted, RequestSchema, Text, not_empty
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.config import traits
 from localai_flask.config.model import ModelConfig
@@ -59,7 +59,7 @@ class ShowRequest(NamedRequest):
     verbose = Flag(load_default=False, metadata={"description": "With lists such as the vocabulary."})
     system = Noted("is for answers.")
     template = Noted("is for answers.")
-    options = Mapping(metadata={"description": "Taken without effect: they are for answers."})
+    options = Noted("is for answers.")
 
 
 @bp.get("/api/version")

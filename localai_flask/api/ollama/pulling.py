@@ -30,7 +30,7 @@ def progress_of(job: Job) -> PullProgress:
     if told.phase in ("verifying", "completed"):
         return PullProgress(VERIFYING)
     if told.phase != "downloading" or not told.total:
-        return PullProgress(PREPARING)
+        return PullProgress(f"{PREPARING} (the last try failed: {job.error})" if job.error else PREPARING)
     digest = hashlib.sha256(f"{job.wanted}/{told.file}".encode()).hexdigest()
     return PullProgress(
         f"pulling {told.file or job.wanted}", f"sha256:{digest}", told.total, min(told.done, told.total)

@@ -97,6 +97,7 @@ class AnswerRequest(ForeignFields, ThinkingFields, SamplingFields, FormFields, P
 class ChatRequest(AnswerRequest):
     messages = Many(fields.Nested(MessageSchema), load_default=list)
     tools = Many(fields.Nested(ToolSchema), load_default=list)
+    parallel_tool_calls = Flag()
 
     @marshmallow.post_load(pass_original=True)
     def make(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> Call:
@@ -109,6 +110,7 @@ class ChatRequest(AnswerRequest):
         conversation = Conversation(
             messages=messages,
             tools=tools,
+            parallel_tool_calls=data.get("parallel_tool_calls"),
             continued_by="messages" if continues else "",
             **self.wishes(data, original),
         )

@@ -64,7 +64,7 @@ def index() -> Response:
     if web_page.is_asked() and not current.settings().disable_webui:
         return web_page.index()
     if request.host.endswith(f":{OLLAMA_PORT}"):
-        return Response(OLLAMA_RUNS, mimetype="text/plain")
+        return Response(OLLAMA_RUNS, headers={"Vary": "Accept"}, mimetype="text/plain")
     paths = {"models": "/v1/models", "documentation": "/swagger/", "health": "/healthz", "readiness": "/readyz"}
     links = {name: request.script_root + path for name, path in paths.items()}
     response = jsonify({"name": "localai-flask", "version": __version__, "links": links})
