@@ -144,6 +144,7 @@ def delete(call: NamedCall) -> Response:
 
 
 @bp.post("/api/create")
+@admin_only
 @bp.doc(operationId="ollamaCreate", responses=DOCUMENTED)
 def create() -> NoReturn:
     """Refused: models are made by files in the models folder"""
@@ -151,6 +152,7 @@ def create() -> NoReturn:
 
 
 @bp.post("/api/push")
+@admin_only
 @bp.doc(operationId="ollamaPush", responses=DOCUMENTED)
 def push() -> NoReturn:
     """Refused: this server sends no models anywhere"""
@@ -158,6 +160,7 @@ def push() -> NoReturn:
 
 
 @bp.post("/api/blobs/<digest>")
+@admin_only
 @bp.doc(operationId="ollamaBlob", responses=DOCUMENTED)
 def put_blob(digest: str) -> NoReturn:
     """Refused: this server takes no files of models by requests"""
@@ -165,6 +168,7 @@ def put_blob(digest: str) -> NoReturn:
 
 
 @bp.route("/api/blobs/<digest>", methods=["HEAD"])
+@admin_only
 @bp.doc(operationId="ollamaHasBlob", responses=DOCUMENTED)
 def has_blob(digest: str) -> NoReturn:
     """Answer that there is no such file, as none is taken"""
