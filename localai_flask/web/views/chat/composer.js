@@ -1,0 +1,143 @@
+// Where one writes: the text, images, the model, and the button that sends, or stops what is being answered.
+import { button, h, icon } from "../../lib/dom.js";
+import { complain } from "../../lib/dialog.js";
+import { number } from "../../lib/format.js";
+import { ACCEPTED, imagesIn, readImage } from "./images.js";
+
+export class Composer {
+  /** `acts`: `send({text, images})` (returns whether it was taken), `stop()`, `editLast()`, `chooseModel(name)`, `openSettings()`. */
+  constructor(acts) {
+    this.acts = acts;
+    this.images = [];
+    this.running = false;
+    this.models = [];
+    this.text = h("textarea", { class: "composer-text", rows: "1", placeholder: "Write a message", "aria-label": "Message", name: "message" });
+    this.thumbs = h("div", { class: "thumbs", hidden: true });
+    this.model = h("select", { class: "model-choice", "aria-label": "Model", name: "model" });
+    this.picker = h("input", { type: "file", accept: ACCEPTED, multiple: true, hidden: true, "aria-label": "Images" });
+    this.imageButton = button("Add images", { icon: "image", bare: true, class: "quiet" }, () => this.picker.click());
+    this.settingsButton = button("Settings of this conversation", { icon: "sliders", bare: true, class: "quiet", "aria-expanded": "false" }, () => acts.openSettings());
+    this.sendButton = button("Send", { icon: "send", bare: true, class: "primary send" }, () => (this.running ? acts.stop() : this.#send()));
+    this.room = h("span", { class: "room number" });
+    this.element = h(
+      "form",
+      { class: "composer", "aria-label": "Write" },
+      this.thumbs,
+      this.text,
+      this.picker,
+      h("div", { class: "composer-row" }, this.imageButton, this.settingsButton, this.model, h("span", { class: "grow" }), this.room, this.sendButton),
+    );
+    this.#listen();
+    this.#refresh();
+  }
+
+  #listen() {
+    this.element.addEventListener("submit", (event) => event.preventDefault());
+    this.text.addEventListener("input", () => this.#refresh());
+    this.text.addEventListener("keydown", (event) => this.#onKey(event));
+    this.text.addEventListener("paste", (event) => this.#take(event, imagesIn(event.clipboardData)));
+    this.picker.addEventListener("change", () => this.addImages([...this.picker.files]).then(() => (this.picker.value = "")));
+    this.model.addEventListener("change", () => this.acts.chooseModel(this.model.value));
+    // A click beside the text means the text.
+    this.element.addEventListener("click", (event) => event.target === this.element && this.text.focus());
+  }
+
+  #take(event, files) {
+    if (!files.length) return;
+    event.preventDefault();
+    this.addImages(files);
+  }
+
+  #onKey(event) {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      if (!this.running) this.#send();
+    } else if (event.key === "ArrowUp" && this.text.value === "" && !this.images.length) {
+      event.preventDefault();
+      this.acts.editLast();
+    }
+  }
+
+  async addImages(files) {
+    for (const file of files) {
+      try {
+        this.images.push(await readImage(file));
+      } catch (error) {
+        complain(error);
+      }
+    }
+    this.#showThumbs();
+    this.#refresh();
+    this.text.focus();
+  }
+
+  #showThumbs() {
+    this.thumbs.hidden = this.images.length === 0;
+    this.thumbs.replaceChildren(
+      ...this.images.map((address, index) => {
+        const remove = button(`Remove image ${index + 1}`, { icon: "close", bare: true, class: "small" }, () => {
+          this.images.splice(index, 1);
+          this.#showThumbs();
+          this.#refresh();
+        });
+        return h("div", { class: "thumb" }, h("img", { src: address, alt: `Image ${index + 1}` }), remove);
+      }),
+    );
+    const blind = this.images.length > 0 && !this.#sees();
+    if (blind) this.thumbs.append(h("p", { class: "hint" }, `${this.model.value || "This model"} cannot see images.`));
+  }
+
+  #sees() {
+    const model = this.models.find((each) => each.id === this.model.value);
+    return model?.architecture?.input_modalities?.includes("image") ?? false;
+  }
+
+  async #send() {
+    const text = this.text.value.trim();
+    if (!text && !this.images.length) return;
+    if (await this.acts.send({ text, images: this.images })) this.fill("", []);
+  }
+
+  /** Put a text there to be sent, or nothing. */
+  fill(text, images = []) {
+    this.text.value = text;
+    this.images = images;
+    this.#showThumbs();
+    this.#refresh();
+  }
+
+  showModels(models, chosen) {
+    this.models = models;
+    const option = ({ id }) => h("option", { value: id, selected: id === chosen }, id);
+    const loaded = models.filter((each) => each.state === "ready");
+    const others = models.filter((each) => each.state !== "ready");
+    const group = (label, list) => list.length && h("optgroup", { label }, list.map(option));
+    this.model.replaceChildren(...(loaded.length && others.length ? [group("In memory", loaded), group("Not loaded", others)] : models.map(option)));
+    this.model.hidden = models.length === 0;
+    this.#showThumbs();
+    this.#refresh();
+  }
+
+  /** Show whether something is being answered here, and how full the model's context was. */
+  showState({ running, usage, contextLength }) {
+    this.running = running;
+    const label = running ? "Stop" : "Send";
+    this.sendButton.firstChild.replaceWith(icon(running ? "stop" : "send"));
+    this.sendButton.lastChild.textContent = this.sendButton.title = label;
+    const used = usage ? usage.input_tokens + usage.output_tokens : 0;
+    this.room.textContent = used && contextLength ? `${number(used)} of ${number(contextLength)} tokens` : "";
+    this.#refresh();
+  }
+
+  focus() {
+    this.text.focus({ preventScroll: true });
+  }
+
+  #refresh() {
+    this.sendButton.disabled = !this.running && !this.text.value.trim() && !this.images.length;
+    if (!CSS.supports("field-sizing", "content")) {
+      this.text.style.height = "auto";
+      this.text.style.height = `${this.text.scrollHeight}px`;
+    }
+  }
+}
