@@ -14,6 +14,9 @@ from localai_flask.config.files.settling import Settling
 # same: what counts the host's memory fails there.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+# What a test computes is not there for the next one, unless it asks for that.
+os.environ["LOCALAI_PROMPT_CACHE_SIZE"] = "0"
+
 # A shell's background job is started with Ctrl-C ignored, and what tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -40,6 +40,8 @@ class Job:
     prepared: Any = None
     """What the engine has made of it in `prepare`, for `start`."""
     output_tokens: list[int] = field(default_factory=list)
+    caller: str = ""
+    """Who has sent it, "" if that is not known."""
     num_cached: int = 0
     """How many leading prompt tokens were found in the cache."""
     num_kept: int = 0
@@ -150,6 +152,11 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def is_idle(self) -> bool:
         """Whether nothing is left that was started, so that the loop may sleep until the next command."""
+
+    @property
+    def rest_s(self) -> float | None:
+        """For how many seconds an idle engine needs no step, which then does what was put off; None: any time."""
+        return None
 
     @property
     def runs_by_itself(self) -> bool:

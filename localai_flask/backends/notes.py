@@ -17,6 +17,8 @@ NO_EFFECT = "it has no effect"
 
 OF_THE_POOL = frozenset(("name", "backend", "parameters", "options", "type", "replicas", "download_files"))
 """Keys that belong to every engine: the pool reads them, or each engine has words of its own about them."""
+PASSED_OVER = frozenset(("prompt_cache_path", "prompt_cache_ro"))
+"""Keys that engines may pass over without a word, as LocalAI's do: prompts are cached in memory all the same."""
 FILLED_IN = frozenset(("models_path", "file_stamp"))
 OF_ANSWERS = frozenset(
     (
@@ -53,7 +55,7 @@ def unread_keys(config: EngineConfig, backend: str, reads: Collection[str]) -> I
         yield Note(("parameters", "tokenizer"), f"the {backend} backend uses the model's own tokenizer; {NO_EFFECT}")
     for key in EngineConfig.__struct_fields__:
         value = getattr(config, key)
-        if key in reads or key in OF_THE_POOL or key in FILLED_IN or value == getattr(plain, key):
+        if key in reads or key in OF_THE_POOL or key in FILLED_IN or key in PASSED_OVER or value == getattr(plain, key):
             continue
         if value in ASKS_NOTHING and not isinstance(value, bool):
             continue

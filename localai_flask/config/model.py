@@ -164,6 +164,10 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     draft_model: str = ""
     n_draft: NotNegative | None = None
     n_keep: Annotated[int, Meta(ge=-1)] | None = None
+    prompt_cache_path: str = ""
+    """The folder for prompts that outlive the process, in the models folder."""
+    prompt_cache_ro: bool = False
+    """Whether nothing is written there."""
     reranking: bool = False
     embeddings: bool = False
     options: tuple[str, ...] = ()

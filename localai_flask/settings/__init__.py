@@ -15,7 +15,7 @@ from pathlib import Path
 from localai_flask.address import OLLAMA_PORT, Address, check_network
 from localai_flask.settings.fields import env_name, parse, read, render, setting
 from localai_flask.settings.galleries import parse_galleries, parse_preloads
-from localai_flask.sizes import check_budget
+from localai_flask.sizes import check_budget, parse_bytes
 from localai_flask.user_folders import data_folder
 
 LEVELS = ("error", "warning", "info", "debug")
@@ -149,6 +149,19 @@ class Settings:
         needs_restart=True,
     )
     f16: bool = setting(False, "Use 16-bit floats where a model's YAML does not say.", needs_restart=True)
+    prompt_cache_size: str = setting(
+        "4GB",
+        "Disk that each model's idle prompts may take, which outlive the server (0: none are kept there).",
+        metavar="SIZE",
+        check=parse_bytes,
+        needs_restart=True,
+    )
+    prompt_cache_path: str = setting(
+        "",
+        "Folder for them, for models whose YAML names none; unset: `~/.cache/localai-flask/prompts`.",
+        metavar="DIR",
+        needs_restart=True,
+    )
     default_model: str = setting("", "Model that serves requests which name none.", metavar="NAME")
     load_to_memory: tuple[str, ...] = setting((), "Models to load at start; /readyz waits for them.", metavar="NAMES")
     llamacpp_parallel: int = setting(

@@ -35,6 +35,7 @@ class Server:
             "LOCALAI_ADDRESS": f"127.0.0.1:{self.port}",
             "XDG_RUNTIME_DIR": str(scratch),
             "XDG_STATE_HOME": str(scratch / "state"),
+            "LOCALAI_PROMPT_CACHE_SIZE": "0",
             **environment,
         }
         self.command = [sys.executable, "-m", "localai_flask", "serve"]

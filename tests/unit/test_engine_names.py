@@ -12,7 +12,7 @@ import pytest
 from msgspec import structs
 
 from localai_flask import backends
-from localai_flask.backends.notes import FILLED_IN, NO_EFFECT, OF_THE_POOL
+from localai_flask.backends.notes import FILLED_IN, NO_EFFECT, OF_THE_POOL, PASSED_OVER
 from localai_flask.config.engines.choice import choose_engine
 from localai_flask.config.engines.facts import ENGINES
 from localai_flask.config.engines.names import ELSEWHERE, NAMES, Name, meant_by
@@ -49,7 +49,7 @@ def table() -> str:
 def keys_read(engine: str) -> list[str]:
     """Return the keys of YAML of which an engine does not say that it does not read them."""
     found, plain = [], EngineConfig(name="m", backend=engine)
-    for key in sorted(set(EngineConfig.__struct_fields__) - OF_THE_POOL - FILLED_IN - {"proxy"}):
+    for key in sorted(set(EngineConfig.__struct_fields__) - OF_THE_POOL - FILLED_IN - PASSED_OVER - {"proxy"}):
         asked = structs.replace(plain, **{key: SAMPLES[type(getattr(plain, key))]})
         said = [note.text for note in backends.check(asked) if note.path == (key,)]
         if not any("is not read by" in text or NO_EFFECT in text for text in said):

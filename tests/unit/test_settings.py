@@ -126,6 +126,7 @@ def other_than_default(field: dataclasses.Field[Any]) -> Any:
         "access_log": "json",
         "autoload_models": "all",
         "memory_budget": "12GB",
+        "prompt_cache_size": "12GB",
         "galleries": '[{"name":"other","url":"https://example.org"}]',
         "preload_models": '[{"id":"other"}]',
     }

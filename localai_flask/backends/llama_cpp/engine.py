@@ -13,6 +13,7 @@ import numpy as np
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
 from localai_flask.backends.grammars.compile_thread import CompileThread, both
 from localai_flask.backends.grammars.compiler import Grammars
+from localai_flask.backends.llama_cpp.cache.disk.prompt_folder import open_disk
 from localai_flask.backends.llama_cpp.cache.kv_cache import PrefixCache
 from localai_flask.backends.llama_cpp.inquiries import LONG_TEXT, Inquiries
 from localai_flask.backends.llama_cpp.model.library import ENGINE_VERSION, NoCells, capture_log
@@ -49,6 +50,8 @@ from localai_flask.settings import Settings
 
 HUGE_TEXT = 1 << 20
 """Characters that are not tokenized if they cannot fit."""
+MOMENT_S = 0.01
+"""How long to wait for the disk while there is nothing to compute."""
 GIVEN_UP = (
     "repacked weights, which make prompts faster: loading with them was killed by a fault of the engine's code; "
     "`localai-flask doctor` tries the engine and names the command to build it anew"
@@ -86,7 +89,7 @@ class LlamaCppBackend(Backend):
         self.model = model = Model(config.model_path, options, progress, capture)
         model.choose_waiting(options)
         must_reuse = any("cache_reuse" in option.replace("-", "_") for option in config.options)
-        self.cache = PrefixCache(model, options, must_reuse=must_reuse)
+        self.cache = PrefixCache(model, options, open_disk(model, options), must_reuse=must_reuse)
         self._speculator = Speculator.of(options, model, progress)
         self._n_keep = options.n_keep if options.context_shift else None
         self._pace = Pace(model.n_batch)
@@ -193,7 +196,11 @@ class LlamaCppBackend(Backend):
         if self._speculator is not None:
             self._speculator.guess(scheduler.decoding)
         shares, chunks = scheduler.plan(batch)
+        if self.cache.disk is not None:
+            self.cache.disk.write_some(len(scheduler.decoding) + len(scheduler.prefilling))
         if not batch.size:
+            if self.cache.disk is not None:
+                self.cache.disk.wait(MOMENT_S)
             return events
         prompt_tokens = sum(len(chunk.tokens) for chunk in chunks)
         is_wide = batch.size - len(shares) >= LEAST_CHUNK
@@ -224,12 +231,18 @@ class LlamaCppBackend(Backend):
         return not (scheduler.decoding or scheduler.prefilling) and self.inquiries.is_idle
 
     @property
+    def rest_s(self) -> float | None:
+        return None if self.cache.disk is None else self.cache.disk.rest_s
+
+    @property
     def kv_usage(self) -> float | None:
         return self.cache.usage
 
     def close(self) -> None:
         for sequence in [*self.scheduler.decoding, *self.scheduler.prefilling]:
             self.scheduler.remove(sequence)
+        if self.cache.disk is not None:
+            self.cache.disk.close()
         self._tokenizing.drain()
         self.inquiries.close()
         if self._speculator is not None:

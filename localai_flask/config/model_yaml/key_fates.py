@@ -53,8 +53,7 @@ KEY_FATES: dict[str, Fate] = {
     **_quiet("is for images, sound and speech", "mmproj", "parameters.clip_skip"),
     **_quiet("is for images, sound and speech", "parameters.language", "parameters.translate"),
     **_quiet("is for LocalAI's own processes", "grpc", "debug"),
-    **_quiet("is needless, as prompts are cached in memory", "prompt_cache_path", "prompt_cache_ro"),
-    **_quiet("is needless, as prompts are cached in memory", "prompt_cache_all"),
+    **_quiet("is needless, as answers are kept with their prompts", "prompt_cache_all"),
     **_quiet("is needless, as llama.cpp adds adapters to the model as it is", "lora_base"),
     **_quiet("is how this server works anyway", "function.grammar.disable_parallel_new_lines"),
     **_quiet("is how this server works anyway", "function.automatic_tool_parsing_fallback"),
@@ -99,7 +98,7 @@ SPARED = frozenset(
         *("threads", "batch", "gpu_layers", "f16", "mmap", "mmlock", "tensor_split", "main_gpu", "numa"),
         *("flash_attention", "no_kv_offloading", "cache_type_k", "cache_type_v", "n_draft", "replicas"),
         *("gpu_memory_utilization", "swap_space", "enforce_eager", "disable_log_stats", "limit_mm_per_prompt"),
-        *("description", "known_usecases", "pinned", "keep_alive"),
+        *("prompt_cache_path", "prompt_cache_ro", "description", "known_usecases", "pinned", "keep_alive"),
     )
 )
 """Keys of speed, memory and description: a value that cannot be used is passed over with a warning."""

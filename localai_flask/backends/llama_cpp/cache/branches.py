@@ -41,6 +41,11 @@ class Slot:
     """How many tokens at the beginning were computed behind exactly those before them; a shift changes that."""
     sound: int = 0
     """How many tokens at the beginning were computed with nothing beside them, so that they come out the same again."""
+    owner: str = ""
+    """Whose request has used it last."""
+    written: int = 0
+    """How many tokens at the beginning are on disk for the owner, or not worth it."""
+    idle_since: float = 0.0
     pin: Pin | None = None
     """What of it is to be kept, though others go."""
 
@@ -97,7 +102,7 @@ def cut(slots: Iterable[Slot], slot: Slot, length: int) -> None:
         while slot.shared_length > length:
             slot.shared.pop()
     slot.length = length
-    slot.sound = min(slot.sound, length)
+    slot.sound, slot.written = min(slot.sound, length), min(slot.written, length)
     slot.exact = EVERYTHING if slot.exact >= length else slot.exact
     slot.checkpoints = [checkpoint for checkpoint in slot.checkpoints if checkpoint.length <= length]
     slot.pin = slot.pin and slot.pin.cut(length)

@@ -28,6 +28,10 @@ class Stored:
     pin: Pin | None = None
     sound: int = 0
     """How many tokens at the beginning were computed with nothing beside them."""
+    owner: str = ""
+    """Whose request has used it last."""
+    is_written: bool = False
+    """Whether it is on disk for the owner, or not worth it."""
 
     @property
     def length(self) -> int:

@@ -7,12 +7,15 @@ last, to host memory.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 import numpy as np
 
 from localai_flask.backends.llama_cpp.cache.branches import EVERYTHING, Slot, count_cells, cut, fork
 from localai_flask.backends.llama_cpp.cache.checkpoints import Checkpoints
+from localai_flask.backends.llama_cpp.cache.disk.disk_cache import DiskCache
+from localai_flask.backends.llama_cpp.cache.disk.transfer import Transfer
 from localai_flask.backends.llama_cpp.cache.host_store import HostStore
 from localai_flask.backends.llama_cpp.cache.mover import Mover
 from localai_flask.backends.llama_cpp.cache.overflow import Overflow
@@ -33,8 +36,6 @@ IDLE_CELLS = 64
 """Idle tokens at least that stay in the cache beside running ones if host memory takes the others."""
 LOSABLE = 8
 """A prompt continues in an idle branch if that loses at most one in `LOSABLE` of its tokens; else it forks."""
-SHIFT_ROOM = 64
-"""A context is shifted when fewer tokens than this, or an eighth, still fit: a step may compute several."""
 
 
 class PrefixCache:
@@ -44,10 +45,12 @@ class PrefixCache:
     prompt starts from a branch's end, from within the window while that is all there, or from a checkpoint.
     """
 
-    def __init__(self, model: Model, options: EngineOptions, *, must_reuse: bool = False):
+    def __init__(
+        self, model: Model, options: EngineOptions, disk: DiskCache | None = None, *, must_reuse: bool = False
+    ):
         """`must_reuse` tells that `cache_reuse` is asked for; raise `ConfigError` for what the model cannot do."""
-        self.slots = [Slot(i, np.zeros(model.context_size, np.int32)) for i in range(model.sequences)]
-        self._context_size = model.context_size
+        spares = disk is not None and not model.cannot_roll_back
+        self.slots = [Slot(i, np.zeros(model.context_size, np.int32)) for i in range(model.sequences - spares)]
         self._most = model.slots
         self._cells = model.slots * model.context_size
         self._memory = model.memory
@@ -64,6 +67,10 @@ class PrefixCache:
         self._overflow = Overflow(self.slots, self._states, self.store, cannot_roll_back=model.cannot_roll_back)
         self._prefixes = Prefixes(self.slots, self.store, model)
         self._mover = Mover(self.slots, self._states, self.make_room, model, options, must_reuse=must_reuse)
+        self.disk: Transfer | None = None
+        """What copies idle branches to disk and back."""
+        if disk is not None:
+            self.disk = Transfer(self.slots, self.store, self._states, disk, len(self.slots) if spares else None)
         self._uses = 0
         self._room = self._cells
         """A number of cells of which it is known that they are free."""
@@ -87,18 +94,20 @@ class PrefixCache:
         """Note how many sequences wait for their next token while something is copied."""
         self._overflow.streams = streams
 
-    def take(self, prompt: Tokens) -> Slot:
+    def take(self, prompt: Tokens, caller: str = "") -> Slot:
         """Lend a slot (there must be room) that starts with the longest cached prefix of a prompt, less its last token.
 
         The last token is always computed anew, because the first answer token is sampled from its logits.
         """
         wanted = prompt[:-1]
         start = self._prefixes.find(wanted)
+        start = self.disk.better(start, wanted, caller) if self.disk else start
         moves = self._mover.find(start, wanted)
         slot = start.slot if start.slot and self._goes_on(start, moves, len(prompt)) else self._free(start)
-        if self._cannot_roll_back and start.checkpoint is None and start.slot is not slot and start.stored is None:
+        is_elsewhere = start.stored is not None or start.chain is not None
+        if self._cannot_roll_back and start.checkpoint is None and start.slot is not slot and not is_elsewhere:
             start = Start()  # what there is can only be gone on in
-        slot.in_use = True
+        self._lend(slot, caller)
         self._begin(slot, start)
         self._bound_idle()
         if moves:
@@ -111,7 +120,7 @@ class PrefixCache:
             lib.llama_memory_clear(self._memory, False)
         return slot
 
-    def take_alone(self, prompt: Tokens) -> Slot:
+    def take_alone(self, prompt: Tokens, caller: str = "") -> Slot:
         """Lend a slot to a lone request whose text is to be the same each time, whatever was computed before.
 
         Attention adds up in the order of the cells, so that the prompt's tokens have to lie in the first ones, and its
@@ -119,18 +128,19 @@ class PrefixCache:
         """
         assert self.grain is not None, "asked before"
         start = self._prefixes.find_sound(prompt, self.grain, self._home)
+        start = self.disk.better(start, prompt, caller, self.grain) if self.disk else start
         if not start.length or start.slot is not self._home or start.checkpoint is not None:
             self._home = None
         for slot in [slot for slot in self.slots if slot.length and slot is not self._home]:
             self._evict(slot)
         if self._home is None:
             lib.llama_memory_clear(self._memory, False)
-            start = self._prefixes.find_sound(prompt, self.grain, None)
+            start = start if start.chain else self._prefixes.find_sound(prompt, self.grain, None)
             self._home = self.slots[0]
         elif (self._home.length - start.length) * LOSABLE > self._home.length:
             self._overflow.put_away(self._home)
         slot = self._home
-        slot.in_use = True
+        self._lend(slot, caller)
         self._begin(slot, start)
         if slot.length > start.length:
             self._cut(slot, start.length)
@@ -145,7 +155,7 @@ class PrefixCache:
         slot.in_use = False
         slot.stops.clear()
         self._uses += 1
-        slot.last_used = self._uses
+        slot.last_used, slot.idle_since = self._uses, time.monotonic()
         if slot.exact < slot.length:
             self._cut(slot, slot.exact)
         slot.exact = EVERYTHING
@@ -157,6 +167,15 @@ class PrefixCache:
         if length < slot.length:
             lib.llama_memory_seq_rm(self._memory, slot.id, length, -1)
             cut(self.slots, slot, length)
+
+    def is_coming(self, prompt: Tokens, caller: str, *, alone: bool) -> bool:
+        """Return whether a prompt had better wait for what is being read from disk."""
+        if self.disk is None:
+            return False
+        if alone and self.grain is not None:
+            known = self._prefixes.find_sound(prompt, self.grain, self._home).length
+            return self.disk.is_coming(known, prompt, caller, self.grain)
+        return self.disk.is_coming(self._prefixes.find(prompt[:-1]).length, prompt[:-1], caller)
 
     def should_wait(self, prompt: Tokens, being_computed: Iterable[tuple[Tokens, Slot]]) -> bool:
         """Return whether a prompt had better wait for one that is being computed in a slot, to start from it."""
@@ -208,7 +227,7 @@ class PrefixCache:
         return bool(idle)
 
     def is_nearly_full(self, slot: Slot) -> bool:
-        return slot.length + min(SHIFT_ROOM, self._context_size // 8) >= self._context_size
+        return self._mover.is_nearly_full(slot)
 
     def shift(self, slot: Slot, keep: int) -> None:
         """Drop the oldest half of a running sequence's tokens behind the first `keep`."""
@@ -244,9 +263,17 @@ class PrefixCache:
         idle = [slot for slot in self.slots if slot.length and not slot.in_use]
         return find_pinned(idle, lambda slots: SHARE * count_cells(slots) <= self._cells)
 
+    def _lend(self, slot: Slot, caller: str) -> None:
+        slot.in_use = True
+        slot.owner, slot.written = caller, slot.written if slot.owner == caller else 0
+
     def _begin(self, slot: Slot, start: Start) -> None:
         """Have a slot hold at least what a prompt starts from."""
-        if start.stored is not None:
+        if start.chain is not None and self.disk is not None:
+            self._bound_idle()
+            self.make_room(start.chain.end)
+            self.disk.read(slot, start.chain, start.states)
+        elif start.stored is not None:
             self._bound_idle()  # before, as attention goes over all cells up to the last one in use
             self.make_room(start.stored.length)
             self._overflow.bring_back(slot, start.stored, start.length)

@@ -17,6 +17,9 @@ from localai_flask.backends.llama_cpp.options.options import EngineOptions
 from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
 from localai_flask.errors import ConfigError
 
+SHIFT_ROOM = 64
+"""A context is shifted when fewer tokens than this, or an eighth, still fit: a step may compute several."""
+
 
 class Mover:
     """Moves the tokens of one cache, where the model allows it, in chunks of at least `cache_reuse` tokens."""
@@ -63,7 +66,10 @@ class Mover:
         lib.llama_memory_seq_rm(self._memory, slot.id, length, -1)
         cut(self._slots, slot, length)
         slot.tokens[:length] = wanted[:length]
-        slot.sound = min(slot.sound, moves[0].to)
+        slot.sound, slot.written = min(slot.sound, moves[0].to), min(slot.written, moves[0].to)
+
+    def is_nearly_full(self, slot: Slot) -> bool:
+        return slot.room <= min(SHIFT_ROOM, len(slot.tokens) // 8)
 
     def shift(self, slot: Slot, keep: int) -> None:
         """Drop the oldest half of a running sequence's tokens behind the first `keep`."""
@@ -72,6 +78,7 @@ class Mover:
         self._close_gap(slot, Move(keep + discard, keep, slot.length - keep - discard))
         slot.length -= discard
         slot.exact, slot.sound = min(slot.exact, keep), min(slot.sound, keep)
+        slot.written = min(slot.written, keep)
 
     def _close_gap(self, slot: Slot, move: Move) -> None:
         """Remove what lies before a chunk, and move it and all behind it up."""

@@ -56,7 +56,9 @@ class Overflow:
         size = self._states.size(slot.id) + tokens.nbytes + sum(part.state.nbytes for part in checkpoints)
         is_pinned = pin is not None and not pin.is_over
         return self._store.put(
-            size, lambda: Stored(tokens, self._states.read(slot.id), checkpoints, pin, slot.sound), is_pinned=is_pinned
+            size,
+            lambda: Stored(tokens, self._states.read(slot.id), checkpoints, pin, slot.sound, slot.owner),
+            is_pinned=is_pinned,
         )
 
     def bring_back(self, slot: Slot, stored: Stored, length: int) -> None:

@@ -5,12 +5,14 @@ Changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from localai_flask.backends.llama_cpp.cache.branches import Slot
+from localai_flask.backends.llama_cpp.cache.disk.block_tree import Chain
 from localai_flask.backends.llama_cpp.cache.host_store import HostStore, Stored
 from localai_flask.backends.llama_cpp.cache.shifting import common_prefix
-from localai_flask.backends.llama_cpp.cache.states import Checkpoint
+from localai_flask.backends.llama_cpp.cache.states import Checkpoint, State
 from localai_flask.backends.llama_cpp.model.library import lib
 from localai_flask.backends.llama_cpp.model.model import Model
 from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
@@ -21,12 +23,18 @@ WORTH_STORING = 16
 
 
 class Start(NamedTuple):
-    """Where a prompt starts: the first `length` tokens of a slot or stored branch, from a checkpoint if need be."""
+    """Where a prompt starts: the first `length` tokens of a slot, or of a branch that is stored or has come from disk.
+
+    From a checkpoint if need be.
+    """
 
     length: int = 0
     slot: Slot | None = None
     stored: Stored | None = None
     checkpoint: Checkpoint | None = None
+    chain: Chain | None = None
+    states: Sequence[Sequence[State]] = ()
+    """Those of the chain."""
 
 
 class Prefixes:

@@ -30,6 +30,7 @@ class States:
 
     def __init__(self, context: Any):
         self._context = context
+        self.memory = lib.llama_get_memory(context) if context is not None else None
 
     def size(self, sequence: int) -> int:
         """Return the bytes of a copy of all that the cache holds of a sequence."""

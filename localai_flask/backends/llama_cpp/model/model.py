@@ -244,9 +244,10 @@ class Model:
             )
         self.logits = Logits(self.context, self.vocabulary.size)
         self.n_batch = int(lib.llama_n_batch(self.context))
+        self.uses_flash = params.flash_attn_type != FLASH_ATTENTION["off"]
+        """Whether it may use flash attention, which decides how values lie in the cache."""
         if not is_elsewhere(options):
-            flash = params.flash_attn_type != FLASH_ATTENTION["off"]
-            self.grain = Grain.of(int(lib.llama_n_ubatch(self.context)), flash=flash)
+            self.grain = Grain.of(int(lib.llama_n_ubatch(self.context)), flash=self.uses_flash)
         cache_bytes = self.capture.cache_bytes - others
         self.memory_bytes = self.weight_bytes + cache_bytes
         log.info(

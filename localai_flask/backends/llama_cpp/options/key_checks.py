@@ -13,12 +13,13 @@ from localai_flask.backends.llama_cpp.options.kinds import UNQUANTIZED, cache_ty
 from localai_flask.backends.llama_cpp.options.reader import read_entries
 from localai_flask.backends.notes import NO_EFFECT, Note, unread_keys
 from localai_flask.config.model import EngineConfig
+from localai_flask.config.model_yaml.paths import leads_out
 
 KEYS = frozenset(
     (
         *("context_size", "threads", "batch", "gpu_layers", "f16", "mmap", "mmlock", "tensor_split", "main_gpu"),
         *("numa", "flash_attention", "no_kv_offloading", "cache_type_k", "cache_type_v", "dtype", "embeddings"),
-        "reranking",
+        *("reranking", "prompt_cache_path", "prompt_cache_ro"),
         *("rope_scaling", "rope_freq_base", "rope_freq_scale", "yarn_ext_factor", "yarn_attn_factor", "yarn_beta_fast"),
         *("yarn_beta_slow", "yarn_orig_ctx", "lora_adapter", "lora_scale", "lora_adapters", "lora_scales", "overrides"),
         *("draft_model", "n_draft", "n_keep", "trust_pickles"),
@@ -39,6 +40,7 @@ def settle_keys(config: EngineConfig) -> tuple[EngineConfig, list[Note]]:
         "dtype": "is for other engines, as a GGUF file has its own types" if config.dtype else "",
         "main_gpu": _main_gpu_problem(config.main_gpu),
         "tensor_split": _tensor_split_problem(config.tensor_split),
+        "prompt_cache_path": "leads out of the models folder" if leads_out(config.prompt_cache_path) else "",
         "cache_type_k": _cache_type_problem(config.cache_type_k),
         "cache_type_v": _cache_type_problem(config.cache_type_v),
     }

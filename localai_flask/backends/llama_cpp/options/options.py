@@ -22,6 +22,8 @@ from localai_flask.config.traits import TRAINED
 from localai_flask.errors import ConfigError
 from localai_flask.machine import physical_cores
 from localai_flask.settings import Settings
+from localai_flask.sizes import parse_bytes
+from localai_flask.user_folders import cache_folder
 
 BATCH = 512
 NUMA_WORDS = {"true": "distribute", "false": ""}
@@ -101,6 +103,11 @@ class EngineOptions:
 
     cache_ram_bytes: int | None
     """None: no limit."""
+    cache_disk_bytes: int
+    prompt_cache_folder: Path
+    """Where idle prompts are kept on disk."""
+    prompt_cache_ro: bool
+    """Whether nothing is written there."""
     ctx_checkpoints: int
     checkpoint_min_step: int
     cache_reuse: int
@@ -168,9 +175,18 @@ def read_options(config: EngineConfig, settings: Settings) -> EngineOptions:
         "reranking": config.reranking,
         "n_keep": config.n_keep or 0,
         "speculation": _speculation(config, values),
+        "cache_disk_bytes": given.get("cache_disk_bytes", parse_bytes(settings.prompt_cache_size)),
+        "prompt_cache_folder": _prompt_cache_folder(config, settings),
+        "prompt_cache_ro": config.prompt_cache_ro,
     }
     taken = {option.field: values[option.field] for option in ENGINE_OPTIONS}
     return EngineOptions(**(taken | own))
+
+
+def _prompt_cache_folder(config: EngineConfig, settings: Settings) -> Path:
+    if config.prompt_cache_path:
+        return Path(config.models_path) / config.prompt_cache_path
+    return Path(settings.prompt_cache_path) if settings.prompt_cache_path else cache_folder() / "prompts"
 
 
 def _complain(model: str, complaint: str, param: str) -> ConfigError:

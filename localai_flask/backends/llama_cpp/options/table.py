@@ -70,6 +70,8 @@ ENGINE_OPTIONS = (
         "cache_ram", kinds.mebibytes(unlimited=True), None, "memory for idle prompts that left the cache",
         field="cache_ram_bytes",
     ),
+    _option("cache_disk", kinds.mebibytes(), None, "disk for idle prompts, which outlive the server; 0: none",
+            field="cache_disk_bytes"),
     _option("cache_reuse n_cache_reuse", whole(0), 256, "shortest part of a prompt, in tokens, that is reused shifted"),
     _option("slot_prompt_similarity sps", real(0, 1), 0.1, "share of a prompt that must be cached to go on from it",
             field="slot_similarity"),

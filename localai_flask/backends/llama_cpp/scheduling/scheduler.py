@@ -95,11 +95,15 @@ class Scheduler:
 
         Then it waits for that, and others pass it.
         """
+        alone = self.running == 0 and self._cache.can_repeat and sequence.is_repeatable
+        if self._cache.is_coming(sequence.reusable, sequence.job.caller, alone=alone):
+            return False
         if self._cache.should_wait(sequence.reusable, [(other.prompt, other.slot) for other in self.prefilling]):
             return False
         self._is_under_way = self._is_under_way and self.running > 0
-        sequence.alone = self.running == 0 and self._cache.can_repeat and sequence.is_repeatable
-        slot = self._cache.take_alone(sequence.reusable) if sequence.alone else self._cache.take(sequence.reusable)
+        sequence.alone = alone
+        take = self._cache.take_alone if alone else self._cache.take
+        slot = take(sequence.reusable, sequence.job.caller)
         sequence.admit(slot, self._make_sampler(sequence))
         self.prefilling.append(sequence)
         return True

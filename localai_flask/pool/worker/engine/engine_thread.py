@@ -191,7 +191,7 @@ class EngineThread(threading.Thread):
         """Return for how many seconds to wait for a command before the next step; None: until one comes."""
         has_waiting = self._front.has_waiting
         if backend.is_idle and not has_waiting:
-            return compiling.CHECK_S if self._front.has_unready else None
+            return compiling.CHECK_S if self._front.has_unready else backend.rest_s
         return NOTICE_S if backend.runs_by_itself and not (has_waiting and backend.room > 0) else 0.0
 
     def _notice(self) -> None:

@@ -61,7 +61,7 @@ class Intake:
     def submit(self, channel: Channel, request_id: int, command: Generate, arrived: float) -> None:
         """Take in a job."""
         self._activity.take()
-        job = Job(next(self._ids), command.prompt, command.sampling, arrived)
+        job = Job(next(self._ids), command.prompt, command.sampling, arrived, caller=command.terms.caller)
         request = Request(job, (channel, request_id), command.terms, Mark.of(command), arrived)
         try:
             self._front.check_limit(command.terms.limits)
