@@ -6,7 +6,6 @@ model's weights, and does not know who asks for which model (registry.py).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -24,11 +23,12 @@ from localai_flask.config.model_yaml import templates
 from localai_flask.config.model_yaml.file_reader import Broken
 from localai_flask.config.model_yaml.findings import Finding, Refused, fault
 from localai_flask.config.model_yaml.model_reader import Loaded
+from localai_flask.config.projectors import IS_LATER_PART, IS_PROJECTOR, find_projector
 from localai_flask.errors import ConfigError, ErrorInfo
 from localai_flask.settings import Settings
 
-# The later parts of a split model are loaded through its first, and a projector serves the model beside it.
-_NOT_A_MODEL = re.compile(r"-(?!0*1-)\d+-of-\d+\.gguf$|mmproj[^/]*$", re.IGNORECASE)
+SEES_THROUGH_FILES = "llama-cpp"
+"""The engine whose models see through a file beside their own."""
 
 MayUse = Callable[[str], bool]
 """Whether somebody may use the model, or alias, of a name."""
@@ -70,14 +70,14 @@ def build(
     settling: Settling | None = None,
 ) -> Catalog:
     """Put together what `look` and `file_reader.read` found; `items` holds each YAML file's content by its name."""
-    builder = _Builder(settings, settling or Settling())
+    builder = _Builder(settings, settling or Settling(), [entry.name for entry in entries if entry.kind == "gguf"])
     for entry in entries:
         for item in items.get(entry.name, ()):
             builder.add_item(item, entry)
     used = {PurePosixPath(each) for each in _used_files(items)}
     for entry in entries:
         is_free = entry.kind != "yaml" and not _is_used(entry, used) and entry.name not in builder.models
-        if is_free and not _NOT_A_MODEL.search(entry.name):
+        if is_free and not _serves_another(entry.name):
             builder.add_bare(entry)
     return builder.finish(entries)
 
@@ -85,9 +85,9 @@ def build(
 class _Builder:
     """A catalog as it comes together."""
 
-    def __init__(self, settings: Settings, settling: Settling):
+    def __init__(self, settings: Settings, settling: Settling, files: list[str]):
         self.models: dict[str, ModelConfig] = {}
-        self._settings, self._settling = settings, settling
+        self._settings, self._settling, self._files = settings, settling, files
         self._folder = settings.models_path.absolute()
         self._problems: dict[str, ConfigError] = {}
         self._findings: list[Finding] = []
@@ -129,7 +129,7 @@ class _Builder:
     def _add(self, loaded: Loaded, source: Path) -> None:
         self._findings.extend(loaded.findings)
         try:
-            config = _finished(loaded.config, source, self._settings, self._settling)
+            config = _finished(loaded.config, source, self._settings, self._settling, self._files)
             self.models[config.name] = templates.filled_in(config, self._folder, self._seen)
         except ConfigError as error:
             self._report(loaded.config.name, source, error)
@@ -160,7 +160,14 @@ def _is_used(entry: Entry, used: set[PurePosixPath]) -> bool:
     return within or not used.isdisjoint((path, *path.parents[:-1]))
 
 
-def _finished(config: ModelConfig, source: Path, settings: Settings, settling: Settling) -> ModelConfig:
+def _serves_another(name: str) -> bool:
+    """Return whether a file is loaded with another: a later part of a split model, or a projector."""
+    return bool(IS_LATER_PART.search(name) or IS_PROJECTOR.search(name))
+
+
+def _finished(
+    config: ModelConfig, source: Path, settings: Settings, settling: Settling, files: list[str]
+) -> ModelConfig:
     """Fill in where a config comes from, the backend that fits its files, and the server's defaults."""
     folder = settings.models_path.absolute()
     backend, kind, _ = meant_by(config.backend, config.parameters.model, config.type)
@@ -170,6 +177,8 @@ def _finished(config: ModelConfig, source: Path, settings: Settings, settling: S
         kind = config.type or kind or _kind_of(read_snapshot(folder / config.parameters.model))
     if kind in OF_GGUF.values():
         config, kind = structs.replace(config, **{kind: True}), ""
+    if backend == SEES_THROUGH_FILES and not config.mmproj and not config.alias:
+        config = structs.replace(config, mmproj=find_projector(config.parameters.model, files))
     return structs.replace(
         config,
         models_path=str(folder),
@@ -190,7 +199,7 @@ def loaded_from(config: ModelConfig) -> list[Path]:
     """
     if facts(config.backend).files == "elsewhere":
         return []
-    names = [config.parameters.model, config.lora_adapter, *config.lora_adapters, config.draft_model]
+    names = [config.parameters.model, config.mmproj, config.lora_adapter, *config.lora_adapters, config.draft_model]
     if config.alias or config.download_files:
         return []
     return [Path(config.models_path) / name for name in names if name]

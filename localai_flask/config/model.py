@@ -161,6 +161,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     lora_scales: tuple[float, ...] = ()
     overrides: tuple[str, ...] = ()
     """Values to read instead of those in the GGUF file, each as `key=type:value`."""
+    mmproj: str = ""
+    """The file of the projector by which the model sees images; one beside the model's file is found by itself."""
     draft_model: str = ""
     n_draft: NotNegative | None = None
     n_keep: Annotated[int, Meta(ge=-1)] | None = None

@@ -108,8 +108,9 @@ def capabilities(config: EngineConfig) -> frozenset[str]:
     scores = config.reranking or (header.pooling_type == RANK and pooling in (None, "rank"))
     pools = {"score" if scores else "embed"} if config.embeddings or not writes else set()
     writes = writes and not (pools and engine.does_one_thing)
-    infills = {"infill"} if writes and header.infills else set()
-    return frozenset({"tokenize"} | pools | infills | (engine.abilities if writes else frozenset()))
+    more = {"infill"} if writes and header.infills else set()
+    more |= {"image"} if writes and config.mmproj and config.backend == "llama-cpp" else set()
+    return frozenset({"tokenize"} | pools | more | (engine.abilities if writes else frozenset()))
 
 
 def public_words(able: Iterable[str]) -> list[str]:

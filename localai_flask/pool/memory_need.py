@@ -26,7 +26,7 @@ def estimate_need(config: EngineConfig) -> int:
         return base if config.backend in ENGINES else 0
     if config.backend != "echo" and has_gpu_device() and config.gpu_layers != 0:
         return base  # how much of it lies on the GPU is seen when it is loaded
-    files = [config.parameters.model, config.draft_model, config.lora_adapter, *config.lora_adapters]
+    files = [config.parameters.model, config.mmproj, config.draft_model, config.lora_adapter, *config.lora_adapters]
     weights = sum(_weight_bytes(Path(config.models_path) / name) for name in files if name)
     return base + weights + _cache_bytes(config)
 

@@ -80,7 +80,8 @@ class Engine:
 
         memory, cache = self.backend.model.memory, self.backend.cache
         for slot in cache.slots:
-            assert lib.llama_memory_seq_pos_max(memory, slot.id) == slot.length - 1
+            if not slot.length or slot.tokens[slot.length - 1] >= 0:  # those of an image share their positions
+                assert lib.llama_memory_seq_pos_max(memory, slot.id) == slot.position - 1
             assert [part.length for part in slot.checkpoints] == sorted({part.length for part in slot.checkpoints})
             assert all(part.length <= slot.length for part in slot.checkpoints)
         if not self.backend.model.is_recurrent:

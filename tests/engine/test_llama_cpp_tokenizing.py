@@ -25,9 +25,9 @@ def engine(open_engine, monkeypatch):
     engine = open_engine()
     encode, engine.threads = engine.backend.model.vocabulary.encode, []
 
-    def watched(prompt):
+    def watched(prompt, *images):
         engine.threads.append(threading.current_thread().name)
-        return encode(prompt)
+        return encode(prompt, *images)
 
     monkeypatch.setattr(engine.backend.model.vocabulary, "encode", watched)
     return engine

@@ -59,18 +59,22 @@ def byte(value: int) -> int:
 def write_gguf(
     path: Path,
     architecture: str,
-    metadata: Mapping[str, float],
+    metadata: Mapping[str, float | list[int]],
     weights: Weights,
     bos: bool = True,
     tool_template: str = "",
+    marks: Sequence[str] = (),
 ) -> Path:
-    """Write a model with the common vocabulary; `metadata` lacks the architecture's prefix."""
+    """Write a model with the common vocabulary and the control tokens `marks`.
+
+    `metadata` lacks the architecture's prefix.
+    """
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_name("tiny")
     for key, value in {"context_length": TRAINED_CONTEXT, "attention.layer_norm_rms_epsilon": 1e-5, **metadata}.items():
-        add = writer.add_uint32 if isinstance(value, int) else writer.add_float32
-        add(f"{architecture}.{key}", value)
-    _write_vocabulary(writer, bos)
+        kinds = {int: writer.add_uint32, float: writer.add_float32, list: writer.add_array}
+        kinds[type(value)](f"{architecture}.{key}", value)
+    _write_vocabulary(writer, bos, [*TOKENS, *((mark.encode(), CONTROL) for mark in marks)])
     if tool_template:
         writer.add_string("tokenizer.chat_template.tool_use", tool_template)
     for name, array in weights:
@@ -82,11 +86,11 @@ def write_gguf(
     return path
 
 
-def _write_vocabulary(writer: gguf.GGUFWriter, bos: bool) -> None:
+def _write_vocabulary(writer: gguf.GGUFWriter, bos: bool, tokens: Sequence[tuple[bytes, int]]) -> None:
     writer.add_tokenizer_model("llama")
-    writer.add_token_list([text for text, _ in TOKENS])
-    writer.add_token_scores([0.0] * len(TOKENS))
-    writer.add_token_types([kind for _, kind in TOKENS])
+    writer.add_token_list([text for text, _ in tokens])
+    writer.add_token_scores([0.0] * len(tokens))
+    writer.add_token_types([kind for _, kind in tokens])
     writer.add_bos_token_id(BOS)
     writer.add_eos_token_id(IM_END)
     writer.add_unk_token_id(UNK)
@@ -107,11 +111,13 @@ def random_llama(
     architecture: str = "llama",
     tool_template: str = "",
     printable: bool = False,
+    marks: Sequence[str] = (),
 ) -> Path:
-    """Write a Llama with random weights; its greedy text wanders through the vocabulary.
+    """Write a Llama with random weights; its greedy text wanders through the vocabulary, to which `marks` are added.
 
     If it is `printable`, only through its ASCII characters: all other tokens have a logit of 0.
     """
+    size = len(TOKENS) + len(marks)
     heads, kv_heads, ff = 4, 2, 2 * width
     head = width // heads
     metadata = {
@@ -125,15 +131,15 @@ def random_llama(
     rng = np.random.default_rng(seed)
 
     def weights() -> Weights:
-        yield "token_embd.weight", _matrix(rng, len(TOKENS), width) * 4
-        output = _matrix(rng, len(TOKENS), width) * 4
+        yield "token_embd.weight", _matrix(rng, size, width) * 4
+        output = _matrix(rng, size, width) * 4
         output[: FIRST_ASCII if printable else 0] = 0
         yield "output.weight", output
         yield "output_norm.weight", np.ones(width, np.float32)
         for layer in range(layers):
             yield from _llama_block(rng, f"blk.{layer}", width, kv_heads * head, ff)
 
-    return write_gguf(path, architecture, metadata, weights(), tool_template=tool_template)
+    return write_gguf(path, architecture, metadata, weights(), tool_template=tool_template, marks=marks)
 
 
 def _llama_block(rng: np.random.Generator, block: str, width: int, kv_width: int, ff: int) -> Weights:

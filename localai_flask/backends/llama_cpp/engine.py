@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from concurrent.futures import Future
 from dataclasses import replace
@@ -11,17 +10,16 @@ from typing import Any
 import numpy as np
 
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
-from localai_flask.backends.grammars.compile_thread import CompileThread, both
-from localai_flask.backends.grammars.compiler import Grammars
+from localai_flask.backends.grammars.compile_thread import CompileThread
 from localai_flask.backends.llama_cpp.cache.disk.prompt_folder import open_disk
 from localai_flask.backends.llama_cpp.cache.kv_cache import PrefixCache
-from localai_flask.backends.llama_cpp.inquiries import LONG_TEXT, Inquiries
+from localai_flask.backends.llama_cpp.inquiries import Inquiries
 from localai_flask.backends.llama_cpp.model.library import ENGINE_VERSION, NoCells, capture_log
 from localai_flask.backends.llama_cpp.model.model import Model
 from localai_flask.backends.llama_cpp.model.offload import fit_to_gpus
 from localai_flask.backends.llama_cpp.options.options import read_options
+from localai_flask.backends.llama_cpp.preparation import Preparation
 from localai_flask.backends.llama_cpp.rpc.client import tell_last_words
-from localai_flask.backends.llama_cpp.sampling.constraint import make_tokenizer
 from localai_flask.backends.llama_cpp.sampling.sampler import Sampler
 from localai_flask.backends.llama_cpp.scheduling.advance import advance
 from localai_flask.backends.llama_cpp.scheduling.batch import Batch
@@ -29,17 +27,16 @@ from localai_flask.backends.llama_cpp.scheduling.pace import LEAST_CHUNK, Pace
 from localai_flask.backends.llama_cpp.scheduling.scheduler import Chunk, Scheduler, Share
 from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
 from localai_flask.backends.llama_cpp.speculation.speculation import Speculator
-from localai_flask.backends.output_rules import check_ids
+from localai_flask.backends.llama_cpp.vision.sight import Sight
 from localai_flask.backends.takes import ALL_SAMPLING, Takes
 from localai_flask.config.model import EngineConfig
-from localai_flask.errors import ContextOverflow, InvalidRequest, Overloaded, advise_shorter
+from localai_flask.errors import Overloaded
 from localai_flask.generation import (
     ALL_CONSTRAINTS,
     Failed,
     Finished,
     ModelInfo,
     Progress,
-    Prompt,
     PromptLogprobs,
     Reply,
     Started,
@@ -48,25 +45,12 @@ from localai_flask.generation import (
 from localai_flask.inquiry import Fact
 from localai_flask.settings import Settings
 
-HUGE_TEXT = 1 << 20
-"""Characters that are not tokenized if they cannot fit."""
 MOMENT_S = 0.01
 """How long to wait for the disk while there is nothing to compute."""
 GIVEN_UP = (
     "repacked weights, which make prompts faster: loading with them was killed by a fault of the engine's code; "
     "`localai-flask doctor` tries the engine and names the command to build it anew"
 )
-
-
-class PromptTooLong(ContextOverflow):
-    """A prompt that need not be tokenized to see that it does not fit."""
-
-    def __init__(self, size: int, limit: int, trained: int):
-        InvalidRequest.__init__(
-            self,
-            f"This model's maximum context length is {limit} tokens, which the prompt's {size} characters exceed; "
-            f"{advise_shorter(limit, trained)}.",
-        )
 
 
 class LlamaCppBackend(Backend):
@@ -78,7 +62,7 @@ class LlamaCppBackend(Backend):
     """
 
     capabilities = frozenset({"generate", "constrain", "end_thinking"})
-    takes = Takes(ALL_SAMPLING, ALL_CONSTRAINTS, frozenset(("text", "tokens", "suffix")))
+    takes = Takes(ALL_SAMPLING, ALL_CONSTRAINTS, frozenset(("text", "tokens", "suffix", "image")))
 
     def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
         settings = Settings.from_environment()
@@ -91,33 +75,37 @@ class LlamaCppBackend(Backend):
         must_reuse = any("cache_reuse" in option.replace("-", "_") for option in config.options)
         self.cache = PrefixCache(model, options, open_disk(model, options), must_reuse=must_reuse)
         self._speculator = Speculator.of(options, model, progress)
-        self._n_keep = options.n_keep if options.context_shift else None
         self._pace = Pace(model.n_batch)
         self.scheduler = Scheduler(
             *(self.cache, self._pace, self._make_sampler),
             n_batch=model.n_batch,
             n_outputs=model.n_outputs,
             joins=options.cont_batching,
+            splits_images=model.projector is None or model.projector.is_causal,
         )
+        self._sight = None
+        if model.projector is not None and model.generates:
+            self._sight = Sight(model, model.projector, self.cache.count_held)
         self._batch = Batch(model.n_batch)
         self._tokenizing = CompileThread("tokenizer")
         self._unannounced: list[Event] = []
         if model.generates:
-            self._grammars = Grammars(model.vocabulary, make_tokenizer(model.vocabulary))
-        self.inquiries = Inquiries(model, options, self._tokenizing)
+            n_keep = options.n_keep if options.context_shift else None
+            self._preparation = Preparation(model, self._sight, self._tokenizing, n_keep)
+        self.inquiries = Inquiries(model, options, self._tokenizing, self._sight)
         vocabulary = model.vocabulary
         return ModelInfo(
             backend="llama-cpp",
             engine_version=ENGINE_VERSION,
             context_length=self.inquiries.context_length,
-            capabilities=self.inquiries.capabilities | (self.capabilities if model.generates else frozenset()),
+            capabilities=self._able,
             chat_template=model.chat_template(),
             tool_template=model.chat_template("tool_use"),
             control_tokens=vocabulary.control_tokens,
             bos_token=vocabulary.text(vocabulary.bos),
             eos_token=vocabulary.text(vocabulary.eos),
             trained_context=model.trained_context,
-            memory_bytes=model.weight_bytes + model.capture.cache_bytes,
+            memory_bytes=model.weight_bytes + model.capture.cache_bytes + model.projector_bytes,
             description=model.description,
             given_up=GIVEN_UP if self.is_cautious else "",
         )
@@ -127,30 +115,10 @@ class LlamaCppBackend(Backend):
 
         Raises `ContextOverflow` or `InvalidRequest`.
         """
-        check_ids(job.sampling, self.model.vocabulary.size)
-        limit, trained = self.model.context_size, self.model.trained_context
-        if self._is_hopeless(job.prompt):
-            raise PromptTooLong(len(job.prompt.text), limit, trained)
-        if not job.prompt_tokens:  # a long text is tokenized ahead
-            self._tokenize(job)
-        if len(job.prompt_tokens) >= limit:  # one token at least has to fit behind it
-            raise ContextOverflow(len(job.prompt_tokens), limit, trained=trained)
-        shown = self.model.vocabulary.preserved(job.sampling.preserved)
-        constraint = job.sampling.constraint
-        guide = None if constraint is None else self._grammars.guide(constraint, shown)
-        sequence = Sequence.of(job, self.model.context_size, guide, shown)
-        if self._n_keep is not None:
-            sequence.may_shift(self.model.context_size, self.model.vocabulary, self._n_keep)
-        job.prepared = sequence
+        job.prepared = self._preparation.make(job)
 
     def compile_ahead(self, job: Job) -> Future[Any] | None:
-        constraint = job.sampling.constraint
-        compiled = None if constraint is None else self._grammars.compile(constraint)
-        size = len(job.prompt.text) + len(job.prompt.suffix or "")
-        if size < LONG_TEXT or self._is_hopeless(job.prompt):
-            return compiled
-        tokenized = self._tokenizing.submit(functools.partial(self._tokenize, job))
-        return tokenized if compiled is None else both(tokenized, compiled)
+        return self._preparation.begin(job)
 
     @property
     def room(self) -> int:
@@ -161,6 +129,8 @@ class LlamaCppBackend(Backend):
         self.cache.set_stream_count(len(self.scheduler.decoding))
         if not self.scheduler.start(sequence):
             return False
+        if self._sight is not None:
+            self._sight.look_now(sequence)
         started: list[Event] = [(job.id, Started(len(sequence.prompt), job.num_cached, job.num_kept))]
         if self.announce is not None:
             self.announce(started)
@@ -198,10 +168,17 @@ class LlamaCppBackend(Backend):
         shares, chunks = scheduler.plan(batch)
         if self.cache.disk is not None:
             self.cache.disk.write_some(len(scheduler.decoding) + len(scheduler.prefilling))
-        if not batch.size:
-            if self.cache.disk is not None:
-                self.cache.disk.wait(MOMENT_S)
-            return events
+        if batch.size:
+            self._compute(shares, chunks, events)
+        elif self.cache.disk is not None:
+            self.cache.disk.wait(MOMENT_S)
+        if self._sight is not None:
+            self._see(self._sight, events, is_idle=not batch.size)
+        return events
+
+    def _compute(self, shares: list[Share], chunks: list[Chunk], events: list[Event]) -> None:
+        """Decode what is planned, sample from it and commit it."""
+        scheduler, batch = self.scheduler, self._batch
         prompt_tokens = sum(len(chunk.tokens) for chunk in chunks)
         is_wide = batch.size - len(shares) >= LEAST_CHUNK
         self.cache.make_room(batch.size)
@@ -209,8 +186,8 @@ class LlamaCppBackend(Backend):
         try:
             self.model.decode(batch, with_prompt=is_wide)
         except NoCells:
-            self._give_way(batch, events)
-            return events
+            self._give_way(batch.size - len(scheduler.decoding), events)
+            return
         scheduler.widen()
         # The next decode overwrites the logits, so every sequence is sampled before this step returns.
         for share in shares:
@@ -223,7 +200,26 @@ class LlamaCppBackend(Backend):
             self.inquiries.observe(len(shares), seconds)
             if self._speculator is not None:
                 self._speculator.observe(len(shares), seconds)
-        return events
+
+    def _see(self, sight: Sight, events: list[Event], *, is_idle: bool) -> None:
+        """Compute some of an image, and wait a moment for one if there is nothing else to do."""
+        for sequence, error in sight.find_failed(self.scheduler.prefilling):
+            self._tell(sequence, [Failed(error.info)], events)
+        share = self.scheduler.plan_image()
+        if share is None:
+            if is_idle:
+                sight.wait_for_one(self.scheduler.prefilling)
+            return
+        self.cache.make_room(share.length)
+        begun = time.perf_counter()
+        try:
+            sight.compute(share)
+        except NoCells:
+            self._give_way(share.length if sight.is_causal else 1, events)
+            return
+        self.scheduler.widen()
+        self._commit(share.chunk, events)
+        self._pace.observe(share.length, 0, time.perf_counter() - begun)
 
     @property
     def is_idle(self) -> bool:
@@ -244,33 +240,30 @@ class LlamaCppBackend(Backend):
         if self.cache.disk is not None:
             self.cache.disk.close()
         self._tokenizing.drain()
+        if self._sight is not None:
+            self._sight.close()
         self.inquiries.close()
         if self._speculator is not None:
             self._speculator.close()
         self.model.close()
 
-    def _give_way(self, batch: Batch, events: list[Event]) -> None:
+    def _give_way(self, prompt_tokens: int, events: list[Event]) -> None:
         """Have the next step try again with more room or fewer tokens; else end the newest sequence for the others."""
-        if self.cache.drop_idle() or self.scheduler.narrow(batch):
+        if self.cache.drop_idle() or self.scheduler.narrow(prompt_tokens):
             return
         error = Overloaded("The model's cache has no room for this request beside the others; try again later.")
         self._tell(self.scheduler.newest(), [Failed(error.info)], events)
 
-    def _is_hopeless(self, prompt: Prompt) -> bool:
-        """Return whether a text is so long that even the longest tokens could not make it fit.
-
-        Tokenizing takes a second for two megabytes, in which no other sequence advances.
-        """
-        size = len(prompt.text)
-        return size > HUGE_TEXT and size > self.model.context_size * self.model.vocabulary.longest
-
-    def _tokenize(self, job: Job) -> None:
-        job.prompt_tokens = self.model.vocabulary.encode(job.prompt)
+    @property
+    def _able(self) -> frozenset[str]:
+        able = self.inquiries.capabilities | (self.capabilities if self.model.generates else frozenset())
+        return able if self._sight is None else able | {"image"}
 
     def _make_sampler(self, sequence: Sequence) -> Sampler:
         job, model = sequence.job, self.model
+        prompt = [token for token in job.prompt_tokens if token >= 0] if sequence.images else job.prompt_tokens
         return Sampler(
-            *(job.sampling, model.vocabulary, model.logits, model.context_size, job.prompt_tokens), guide=sequence.guide
+            *(job.sampling, model.vocabulary, model.logits, model.context_size, prompt), guide=sequence.guide
         )
 
     def _continue(self, share: Share, events: list[Event]) -> None:

@@ -14,7 +14,8 @@ from localai_flask.backends.llama_cpp.model.model import Model
 from localai_flask.backends.llama_cpp.model.pooling import PoolingContext
 from localai_flask.backends.llama_cpp.options.options import EngineOptions
 from localai_flask.backends.llama_cpp.scheduling.pace import Pace
-from localai_flask.errors import InvalidRequest
+from localai_flask.backends.llama_cpp.vision.sight import Sight
+from localai_flask.errors import InvalidRequest, UnsupportedParameter
 from localai_flask.generation import Prompt
 from localai_flask.inquiry import Detokenize, Detokenized, Embed, Fact, Question, Score, Tokenize, Tokenized
 
@@ -29,10 +30,10 @@ PLACES = re.compile(r"(\{query\}|\{document\})")
 class Inquiries:
     """Answers questions about one model; it has an embedder if the YAML or the file asks for vectors or scores."""
 
-    def __init__(self, model: Model, options: EngineOptions, tokenizing: CompileThread):
+    def __init__(self, model: Model, options: EngineOptions, tokenizing: CompileThread, sight: Sight | None = None):
         """Make the embedder's context; raise `ConfigError` or `ModelLoadFailed` with one sentence."""
         self._model = model
-        self._tokenizing = tokenizing
+        self._tokenizing, self._sight = tokenizing, sight
         self._vocabulary = model.vocabulary
         self._context: PoolingContext | None = None
         self._embedder: Embedder | None = None
@@ -69,8 +70,10 @@ class Inquiries:
         return 0 if self._embedder is None else self._embedder.room
 
     def ask_ahead(self, inquiry: Inquiry) -> Future[Any] | None:
-        """Have another thread tokenize what is long; None for all else."""
+        """Have another thread tokenize what is long or has images; None for all else."""
         question = inquiry.question
+        if isinstance(question, Tokenize) and question.prompt.images:
+            return self._count_with_images(inquiry, question)
         if _size(question) < LONG_TEXT:
             return None
 
@@ -80,6 +83,19 @@ class Inquiries:
                 inquiry.prepared = self._embedder.read(question)
 
         return self._tokenizing.submit(make)
+
+    def _count_with_images(self, inquiry: Inquiry, question: Tokenize) -> Future[Any]:
+        sight, prompt = self._sight, question.prompt
+        if sight is None:
+            raise UnsupportedParameter("This model reads text only; leave the images out.", param="messages")
+        if question.pieces:
+            raise UnsupportedParameter("An image's tokens have no pieces; ask for the tokens alone.", param="messages")
+
+        def make() -> None:
+            images = {image.digest: sight.cut(image).tokens for image in prompt.images}
+            inquiry.prepared = Tokenized(self._vocabulary.encode(prompt, images), [])
+
+        return sight.thread.submit(make)
 
     def ask(self, inquiry: Inquiry) -> Fact | None:
         """Answer about tokens; None for all else. Raises `InvalidRequest`."""

@@ -36,9 +36,12 @@ MOST_KEYS = 1 << 13
 MOST_ENTRIES = 1 << 22
 """More than any vocabulary has: a larger count means a damaged header, not a reason to read for minutes."""
 
+PROJECTOR = "clip"
+"""The architecture of projectors, of which older ones do not say that they are."""
 TOKENS = "tokenizer.ggml.tokens"
 TEMPLATE = "tokenizer.chat_template"
-TEXTS = ("general.architecture", "general.type", "general.name", "general.size_label", TEMPLATE)
+PROJECTORS = "clip.projector_type", "clip.vision.projector_type"
+TEXTS = ("general.architecture", "general.type", "general.name", "general.size_label", TEMPLATE, *PROJECTORS)
 """The keys whose texts are kept."""
 SAMPLING = {
     "general.sampling.temp": "temperature",
@@ -107,6 +110,8 @@ class GGUFInfo(msgspec.Struct, frozen=True, kw_only=True):
     vocab_size: int
     has_tokenizer: bool
     chat_template: str | None
+    projector: str
+    """What kind of projector it is, if it is one."""
     sampling: dict[str, float]
     """How the model wants to be sampled, by the names of `SamplingParams`; the values are not checked."""
     tensor_count: int
@@ -260,7 +265,7 @@ def _describe(metadata: dict[str, Any], tokens: _Tokens, tensors: list[Tensor], 
 
     return GGUFInfo(
         architecture=architecture,
-        kind=text("general.type") or "model",
+        kind="mmproj" if architecture == PROJECTOR else text("general.type") or "model",
         name=text("general.name"),
         size_label=text("general.size_label"),
         file_type=number("general.file_type") if "general.file_type" in metadata else None,
@@ -273,6 +278,7 @@ def _describe(metadata: dict[str, Any], tokens: _Tokens, tensors: list[Tensor], 
         vocab_size=number(TOKENS),
         has_tokenizer="tokenizer.ggml.model" in metadata,
         chat_template=text(TEMPLATE) or None,
+        projector=next(filter(None, map(text, PROJECTORS)), ""),
         sampling={name: metadata[key] for key, name in SAMPLING.items() if is_number(metadata.get(key))},
         tensor_count=len(tensors),
         parameter_count=sum(tensor.elements for tensor in tensors),

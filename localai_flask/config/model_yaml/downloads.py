@@ -15,7 +15,7 @@ from localai_flask.config.model_yaml.paths import LEADS_OUT
 from localai_flask.config.references import Reference
 from localai_flask.errors import ConfigError
 
-ADDRESS_KEYS = ("draft_model", "lora_adapter")
+ADDRESS_KEYS = ("mmproj", "draft_model", "lora_adapter")
 """What may be an address beside `parameters.model`."""
 LAST_OF_FOLDER = "config.json"
 """What is fetched last of a folder: with it the folder counts as a model, and as whole."""

@@ -50,7 +50,7 @@ KEY_FATES: dict[str, Fate] = {
     **_quiet("describes the model to people", "usage", "icon", "license", "urls", "tags", "feature_flags"),
     **_quiet("describes the model to people", "known_input_modalities", "known_output_modalities"),
     **_quiet("is for images, sound and speech", "cuda", "step", "diffusers", "tts", "pipeline", "vad", "whisper"),
-    **_quiet("is for images, sound and speech", "mmproj", "parameters.clip_skip"),
+    **_quiet("is for images, sound and speech", "parameters.clip_skip"),
     **_quiet("is for images, sound and speech", "parameters.language", "parameters.translate"),
     **_quiet("is for LocalAI's own processes", "grpc", "debug"),
     **_quiet("is needless, as answers are kept with their prompts", "prompt_cache_all"),

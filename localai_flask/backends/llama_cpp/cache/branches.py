@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from localai_flask.backends.llama_cpp.cache.pins import Pin
 from localai_flask.backends.llama_cpp.cache.states import Checkpoint
 from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
+from localai_flask.backends.llama_cpp.vision.chunks import count_still
 
 EVERYTHING = 1 << 62
 
@@ -29,6 +30,8 @@ class Slot:
     id: int
     tokens: Tokens
     length: int = 0
+    still: int = 0
+    """How many of them take no position of their own, as most of an image's under M-RoPE."""
     in_use: bool = False
     last_used: int = 0
     shared: list[Run] = field(default_factory=list)
@@ -55,6 +58,20 @@ class Slot:
         self.tokens[self.length : end] = tokens
         self.sound = end if alone and self.sound == self.length else self.sound
         self.length = end
+
+    def extend_with_image(self, tokens: Tokens) -> None:
+        """Record that part of an image was computed behind the others."""
+        self.extend(tokens)
+        self.still += count_still(tokens)
+
+    @property
+    def position(self) -> int:
+        """Which position the next token has."""
+        return self.length - self.still
+
+    def position_of(self, length: int) -> int:
+        """Return which position the token behind the first `length` has."""
+        return length - count_still(self.tokens[:length]) if self.still else length
 
     @property
     def computed(self) -> Tokens:
@@ -91,7 +108,7 @@ def fork(slots: Iterable[Slot], source: Slot, branch: Slot, length: int) -> None
             break
         branch.shared.append(run)
     branch.tokens[:length] = source.tokens[:length]
-    branch.length = length
+    branch.length, branch.still = length, length - source.position_of(length)
     branch.sound = min(source.sound, length)
 
 
@@ -101,7 +118,7 @@ def cut(slots: Iterable[Slot], slot: Slot, length: int) -> None:
         _split(slots, slot, length)
         while slot.shared_length > length:
             slot.shared.pop()
-    slot.length = length
+    slot.length, slot.still = length, length - slot.position_of(length)
     slot.sound, slot.written = min(slot.sound, length), min(slot.written, length)
     slot.exact = EVERYTHING if slot.exact >= length else slot.exact
     slot.checkpoints = [checkpoint for checkpoint in slot.checkpoints if checkpoint.length <= length]

@@ -27,6 +27,7 @@ from localai_flask.backends.llama_cpp.model.library import lib
 from localai_flask.backends.llama_cpp.model.model import Model
 from localai_flask.backends.llama_cpp.options.options import EngineOptions
 from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
+from localai_flask.backends.llama_cpp.vision.chunks import whole
 
 __all__ = ["WORTH_WAITING", "PrefixCache", "Slot"]
 
@@ -156,8 +157,9 @@ class PrefixCache:
         slot.stops.clear()
         self._uses += 1
         slot.last_used, slot.idle_since = self._uses, time.monotonic()
-        if slot.exact < slot.length:
-            self._cut(slot, slot.exact)
+        exact = whole(slot.tokens, min(slot.exact, slot.length))  # an image of which a part is missing is of no use
+        if exact < slot.length:
+            self._cut(slot, exact)
         slot.exact = EVERYTHING
         if seconds and (length := min(pinned, slot.length)):
             slot.pin = joined(slot.pin, Pin.of(length, seconds))
@@ -165,7 +167,7 @@ class PrefixCache:
     def truncate(self, slot: Slot, length: int) -> None:
         """Forget the tokens behind a length, which were computed on trial."""
         if length < slot.length:
-            lib.llama_memory_seq_rm(self._memory, slot.id, length, -1)
+            lib.llama_memory_seq_rm(self._memory, slot.id, slot.position_of(length), -1)
             cut(self.slots, slot, length)
 
     def is_coming(self, prompt: Tokens, caller: str, *, alone: bool) -> bool:
@@ -176,6 +178,10 @@ class PrefixCache:
             known = self._prefixes.find_sound(prompt, self.grain, self._home).length
             return self.disk.is_coming(known, prompt, caller, self.grain)
         return self.disk.is_coming(self._prefixes.find(prompt[:-1]).length, prompt[:-1], caller)
+
+    def count_held(self, prompt: Tokens) -> int:
+        """Return how many of a prompt's first tokens need not be computed, as things are."""
+        return self._prefixes.find(prompt[:-1]).length
 
     def should_wait(self, prompt: Tokens, being_computed: Iterable[tuple[Tokens, Slot]]) -> bool:
         """Return whether a prompt had better wait for one that is being computed in a slot, to start from it."""
@@ -189,7 +195,7 @@ class PrefixCache:
         if self._cannot_roll_back:
             if slot.length >= coming:  # it has passed the point without a checkpoint
                 return False
-            slot.stops.add(coming)
+            slot.stops.add(whole(prompt, coming))
         return True
 
     def next_stop(self, slot: Slot, prompt_length: int, *, alone: bool) -> int:
@@ -278,7 +284,7 @@ class PrefixCache:
             self.make_room(start.stored.length)
             self._overflow.bring_back(slot, start.stored, start.length)
         elif start.slot is not None and start.slot is not slot:
-            lib.llama_memory_seq_cp(self._memory, start.slot.id, slot.id, 0, start.length)
+            lib.llama_memory_seq_cp(self._memory, start.slot.id, slot.id, 0, start.slot.position_of(start.length))
             fork(self.slots, start.slot, slot, start.length)
             slot.checkpoints = [part for part in start.slot.checkpoints if part.length <= start.length]
         if start.checkpoint is None or not slot.length:
@@ -311,8 +317,9 @@ class PrefixCache:
         cut(self.slots, slot, 0)
 
     def _cut(self, slot: Slot, length: int) -> None:
-        """Shorten a branch; it is emptied if the library cannot do that."""
-        if length and lib.llama_memory_seq_rm(self._memory, slot.id, length, -1):
+        """Shorten a branch, to before an image if that would be cut; it is emptied if the library cannot do that."""
+        length = whole(slot.tokens, length)
+        if length and lib.llama_memory_seq_rm(self._memory, slot.id, slot.position_of(length), -1):
             cut(self.slots, slot, length)
         else:
             self._clear(slot)

@@ -51,6 +51,8 @@ class Mover:
         if not self._reuse or (slot is None and stored is None) or (slot is not None and slot.in_use):
             return []
         cached = slot.computed if slot is not None else stored.tokens if stored is not None else wanted[:0]
+        if (wanted < 0).any() or (cached < 0).any():  # an image cannot be moved in parts
+            return []
         return find_moves(cached, wanted, start.length, self._reuse)
 
     def move(self, slot: Slot, moves: list[Move], wanted: Tokens) -> None:

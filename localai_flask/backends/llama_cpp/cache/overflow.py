@@ -15,6 +15,7 @@ from localai_flask.backends.llama_cpp.cache.pins import joined
 from localai_flask.backends.llama_cpp.cache.prefixes import WORTH_STORING
 from localai_flask.backends.llama_cpp.cache.states import States
 from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
+from localai_flask.backends.llama_cpp.vision.chunks import count_still
 
 COPIED_BYTES = 256 << 20
 """The most of one branch that is copied to the host beside running streams, which wait half a second for each GiB."""
@@ -66,7 +67,7 @@ class Overflow:
         if not self._states.write(slot.id, stored.state):
             return
         slot.tokens[: stored.length] = stored.tokens
-        slot.length, slot.sound = stored.length, stored.sound
+        slot.length, slot.sound, slot.still = stored.length, stored.sound, count_still(stored.tokens)
         slot.checkpoints = list(stored.checkpoints)
         slot.pin = stored.pin
         if stored in self._store.entries:  # it may have been dropped for the branch that made room

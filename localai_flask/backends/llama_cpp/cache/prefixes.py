@@ -17,6 +17,7 @@ from localai_flask.backends.llama_cpp.model.library import lib
 from localai_flask.backends.llama_cpp.model.model import Model
 from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
 from localai_flask.backends.llama_cpp.scheduling.grain import Grain
+from localai_flask.backends.llama_cpp.vision.chunks import whole
 
 WORTH_STORING = 16
 """Fewest tokens that are worth a copy to host memory or back."""
@@ -85,6 +86,7 @@ class Prefixes:
 
     def _reach(self, common: int, holder: Slot | Stored, step: int = 1) -> Start:
         """Return how much of the tokens in common can really be started from, if a multiple of `step` may be."""
+        common = whole(holder.tokens, common)
         if not common:
             return Start()
         slot, stored = (holder, None) if isinstance(holder, Slot) else (None, holder)
@@ -106,4 +108,4 @@ class Prefixes:
         if holder.length == length:
             return True
         oldest = lib.llama_memory_seq_pos_min(self._memory, holder.id)
-        return bool(self._window and oldest <= max(0, length - self._window))
+        return bool(self._window and oldest <= max(0, holder.position_of(length) - self._window))

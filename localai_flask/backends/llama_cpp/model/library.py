@@ -26,7 +26,17 @@ from llama_cpp import llama_cpp as lib
 
 from localai_flask.errors import ModelLoadFailed
 
-__all__ = ["ENGINE_VERSION", "LogCapture", "backend_function", "capture_log", "ggml", "has_gpu", "lib", "spin_switch"]
+__all__ = [
+    "ENGINE_VERSION",
+    "LogCapture",
+    "backend_function",
+    "capture_log",
+    "ggml",
+    "has_gpu",
+    "lib",
+    "log_callback",
+    "spin_switch",
+]
 
 ENGINE_VERSION: str = llama_cpp.__version__
 
@@ -140,6 +150,11 @@ def capture_log(verbosity: int | None = None) -> LogCapture:
     _callback = lib.llama_log_callback(capture)
     lib.llama_log_set(_callback, None)
     return capture
+
+
+def log_callback() -> Any:
+    """Return what a library beside this one is to call with its log, so that it comes to the last capture."""
+    return _callback
 
 
 load_backends(Path(lib._base_path))

@@ -10,7 +10,7 @@ import logging
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,9 +33,13 @@ from localai_flask.backends.llama_cpp.scheduling.batch import Batch, Logits
 from localai_flask.backends.llama_cpp.scheduling.grain import Grain
 from localai_flask.backends.llama_cpp.threads.thread_count import Choice, candidates, choose_threads
 from localai_flask.backends.llama_cpp.threads.waiting import WORTH_IT, WaitChoice
+from localai_flask.backends.llama_cpp.vision.placing import ImageBatch
 from localai_flask.config.files.gguf import inspect
 from localai_flask.errors import ConfigError, ModelLoadFailed, OutOfMemory
 from localai_flask.machine import physical_cores
+
+if TYPE_CHECKING:
+    from localai_flask.backends.llama_cpp.vision.projector import Projector
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +68,7 @@ class Model:
         self._threads_set = 0
         self.handle: Any = None
         self.context: Any = None
+        self.projector: Projector | None = None
         self._wait: WaitChoice | None = None
         self.grain: Grain | None = None
         """Where the prompts of lone requests are cut; None: the bits of their logits are left to chance."""
@@ -74,6 +79,7 @@ class Model:
             self._check_kind()
             self.generates = not self._only_pools(options)
             """Whether it writes text; a model that does not has no context here, no slots and no cache."""
+            self.projector = self._open_projector(options)
             self._make_context(options)
             if options.warmup and self.generates:
                 self._warm_up()
@@ -87,11 +93,13 @@ class Model:
         """Free the context, then the weights."""
         if self.context is not None:
             lib.llama_free(self.context)
+        if self.projector is not None:
+            self.projector.close()
         if self.handle is not None:
             lib.llama_model_free(self.handle)
-        self.context = self.handle = None
+        self.context = self.handle = self.projector = None
 
-    def decode(self, batch: Batch, *, with_prompt: bool) -> None:
+    def decode(self, batch: Batch | ImageBatch, *, with_prompt: bool) -> None:
         """Compute a batch; raise `NoCells` if it does not fit, or `RuntimeError`, which leaves the cache undefined."""
         wait = self._wait
         if wait is None or spin_switch is None:
@@ -119,7 +127,7 @@ class Model:
             self._threads_spinning, self._wait = spinning.threads, WaitChoice(spins=spins)
         log.info("%s: threads %s while they wait", self.path.name, "spin" if spins else "sleep")
 
-    def _compute(self, batch: Batch, threads: int) -> None:
+    def _compute(self, batch: Batch | ImageBatch, threads: int) -> None:
         if threads != self._threads_set:
             # The library's own rule is one count for single-token batches and one for all others, which would give
             # several streams the count that suits prompts.
@@ -175,6 +183,10 @@ class Model:
         return uses_gpu(options) and is_whole and not stays
 
     @property
+    def projector_bytes(self) -> int:
+        return self.projector.path.stat().st_size if self.projector is not None else 0
+
+    @property
     def cannot_roll_back(self) -> bool:
         """Whether its memory cannot go back to an earlier token of a sequence."""
         return self.window > 0 or self.is_recurrent
@@ -188,6 +200,14 @@ class Model:
                 f"{self.path} ({self.description}) does not generate text token by token, as the llama-cpp backend "
                 "does; choose a decoder-only model."
             )
+
+    def _open_projector(self, options: EngineOptions) -> Projector | None:
+        """Load what makes images readable, if there is such a file."""
+        if options.mmproj is None or not self.generates:
+            return None
+        from localai_flask.backends.llama_cpp.vision.projector import Projector  # of another library
+
+        return Projector(options.mmproj, self.handle, options, self.capture)
 
     def _only_pools(self, options: EngineOptions) -> bool:
         """Whether the model was made for vectors or scores alone, or is asked for scores."""
@@ -219,6 +239,9 @@ class Model:
         params = context_params(options, self.slots, self.context_size, self.n_outputs)
         params.n_seq_max = self.sequences
         choose_attention(params, options, self.slots, lib.llama_model_n_head(self.handle))
+        if self.projector is not None:  # what is computed as a whole has to fit
+            params.n_ubatch = max(params.n_ubatch, self.projector.longest)
+            params.n_batch = max(params.n_batch, self.projector.longest)
         self.threads_batch = options.threads_batch or physical_cores()
         self.threads = options.threads or self.threads_batch
         if not self.generates:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from localai_flask.backends.llama_cpp.model.library import lib
 from localai_flask.errors import InvalidRequest
-from localai_flask.generation import Prompt
+from localai_flask.generation import Image, Prompt
 
 PIECE_BYTES = 256
 
@@ -86,15 +87,15 @@ class Vocabulary:
             length = lib.llama_token_to_piece(self.handle, token, buffer, len(buffer), 0, False)
         return buffer.raw[:length]
 
-    def encode(self, prompt: Prompt) -> list[int]:
-        """Turn a prompt into at least one token.
+    def encode(self, prompt: Prompt, images: Mapping[str, list[int]] = MappingProxyType({})) -> list[int]:
+        """Turn a prompt into at least one token; `images` are what stands for its images, by their digests.
 
         Raises `InvalidRequest` for ids outside the vocabulary, and for an empty prompt if no token could begin it.
         """
         if prompt.suffix is not None:
             tokens = self._infill(prompt, prompt.suffix)
         else:
-            tokens = self._tokenize(prompt) if prompt.tokens is None else self._checked(prompt.tokens)
+            tokens = self._tokenize(prompt, images) if prompt.tokens is None else self._checked(prompt.tokens)
         if tokens:
             return tokens
         if self.bos < 0:
@@ -165,8 +166,14 @@ class Vocabulary:
         """Return the bytes that a token stands for, or its name if it is a control token."""
         return self.piece(token) or self.text(token).encode()
 
-    def _tokenize(self, prompt: Prompt) -> list[int]:
-        tokens = [each for text, special in prompt.pieces for each in self._tokenize_text(text.encode(), special)]
+    def _tokenize(self, prompt: Prompt, images: Mapping[str, list[int]]) -> list[int]:
+        tokens: list[int] = []
+        for part in prompt.parts:
+            if isinstance(part, Image):
+                tokens += images[part.digest]
+                continue
+            for text, special in part:
+                tokens += self._tokenize_text(text.encode(), special)
         if prompt.add_bos and self.wants_bos and tokens[:1] != [self.bos]:
             tokens.insert(0, self.bos)
         return tokens

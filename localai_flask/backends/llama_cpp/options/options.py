@@ -133,6 +133,10 @@ class EngineOptions:
     cpu_moe: bool
     n_cpu_moe: int
     rpc_servers: tuple[str, ...]
+    mmproj: Path | None
+    mmproj_use_gpu: bool
+    image_min_tokens: int | None
+    image_max_tokens: int | None
     verbosity: int | None
     repack: bool = True
     """Whether weights may be stored anew in the order that the processor's fastest kernels want."""
@@ -174,6 +178,7 @@ def read_options(config: EngineConfig, settings: Settings) -> EngineOptions:
         "embeddings": config.embeddings,
         "reranking": config.reranking,
         "n_keep": config.n_keep or 0,
+        "mmproj": Path(config.models_path) / config.mmproj if config.mmproj else None,
         "speculation": _speculation(config, values),
         "cache_disk_bytes": given.get("cache_disk_bytes", parse_bytes(settings.prompt_cache_size)),
         "prompt_cache_folder": _prompt_cache_folder(config, settings),

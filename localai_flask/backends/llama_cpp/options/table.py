@@ -43,10 +43,6 @@ def _option(
     return Option(name, tuple(aliases), kind, default, meaning, field or name, in_vain, name in _ANSWERS)
 
 
-def _of_images(names: str) -> Option:
-    return _option(names, kinds.NAMES, None, "nothing, as models read text only")
-
-
 _SPECULATION = (
     *("none", "draft-simple", "draft-eagle3", "draft-mtp", "draft-dflash", "draft-dspark"),
     *("ngram-simple", "ngram-map-k", "ngram-map-k4v", "ngram-mod", "ngram-cache"),
@@ -100,6 +96,9 @@ ENGINE_OPTIONS = (
             "how embeddings become one (the model's)"),
     _option("embd_normalize embedding_normalize", whole(-1), 2,
             "-1: none, 0: largest to int16, 1: taxicab, 2: length 1, more: p-norm"),
+    _option("mmproj_use_gpu mmproj_offload", FLAG, True, "encode images on the GPU, if there is one"),
+    _option("image_min_tokens", whole(1), None, "fewest tokens of an image, where the model takes any size"),
+    _option("image_max_tokens", whole(1), None, "most tokens of an image, where the model takes any size"),
     _option("verbosity", whole(-1), None, "llama.cpp's messages: 0 none, 1 errors, 2 warnings, 3 and more all"),
 )  # fmt: skip
 """Options whose values are fields of `EngineOptions`."""
@@ -148,9 +147,6 @@ OTHER_OPTIONS = (
     _option("reasoning_budget", whole(-1), None, "tokens a model may think; -1: no limit"),
     _option("enable_reasoning", FLAG, None, "the same as `reasoning_budget`: -1 if true, 0 if false"),
     _option("gpu", FLAG, None, "nothing: `gpu_layers` decides"),
-    _of_images("mmproj_use_gpu mmproj_offload"),
-    _of_images("image_min_tokens"),
-    _of_images("image_max_tokens"),
 )  # fmt: skip
 """Options that describe what is the case anyway, and those that mean nothing here."""
 

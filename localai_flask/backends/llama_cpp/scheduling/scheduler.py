@@ -15,6 +15,8 @@ from localai_flask.backends.llama_cpp.sampling.sampler import Sampler
 from localai_flask.backends.llama_cpp.scheduling.batch import Batch, Tokens
 from localai_flask.backends.llama_cpp.scheduling.pace import LEAST_CHUNK, Pace
 from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
+from localai_flask.backends.llama_cpp.vision.chunks import whole
+from localai_flask.backends.llama_cpp.vision.placing import PlacedChunk
 
 MOST_FORCED = 64
 """How many forced tokens a sequence computes in one step, so that the others need not wait for a long text."""
@@ -28,6 +30,20 @@ class Chunk(NamedTuple):
     sequence: Sequence
     tokens: Tokens
     last: int
+
+
+class ImageShare(NamedTuple):
+    """The next `length` tokens of a sequence's prompt, which are of an image, and are computed apart from others."""
+
+    sequence: Sequence
+    placed: PlacedChunk
+    length: int
+
+    @property
+    def chunk(self) -> Chunk:
+        """The same as a share of a batch of its own."""
+        begin = self.sequence.slot.length
+        return Chunk(self.sequence, self.sequence.prompt[begin : begin + self.length], self.length - 1)
 
 
 class Share(NamedTuple):
@@ -50,8 +66,12 @@ class Scheduler:
         n_batch: int,
         n_outputs: int,
         joins: bool = True,
+        splits_images: bool = True,
     ):
-        """`n_outputs` of a batch of `n_batch` tokens may ask for logits; with `joins`, sequences join the running."""
+        """`n_outputs` of a batch of `n_batch` tokens may ask for logits; with `joins`, sequences join the running.
+
+        With `splits_images`, an image may be computed in parts.
+        """
         self.prefilling: list[Sequence] = []
         self.decoding: list[Sequence] = []
         self._cache = cache
@@ -60,6 +80,11 @@ class Scheduler:
         self._n_batch = n_batch
         self._n_outputs = n_outputs
         self._joins = joins
+        self._splits_images = splits_images
+        self._image_room = 0
+        """How many tokens of an image the next step may compute."""
+        self._image_debt = 0
+        """How many more of an image were computed than streams beside it had room for."""
         self._most: int | None = None
         """The most prompt tokens of a step while the cache has no room for more; None: as many as the pace allows."""
         self._is_under_way = False
@@ -125,7 +150,31 @@ class Scheduler:
         whole = sum(len(sequence.prompt) - sequence.job.num_cached for sequence in self.prefilling)
         room = min(self._pace.budget(len(shares), left, whole), self._n_batch - batch.size)
         room = room if self._most is None else min(room, self._most)
-        return shares, self._plan_prompts(batch, room, outputs + 1)
+        self._image_debt = max(self._image_debt - room, 0) if shares else 0
+        if self._next_image() is None:
+            return shares, self._plan_prompts(batch, room, outputs + 1)
+        chunks = self._plan_prompts(batch, -(-room // 2), outputs + 1)
+        self._image_room = room - sum(len(chunk.tokens) for chunk in chunks)
+        return shares, chunks
+
+    def plan_image(self) -> ImageShare | None:
+        """Choose what the step computes of an image: one that was encoded, as far as the others leave room.
+
+        A whole one goes beyond that; then the next one waits until streams have had their time.
+        """
+        sequence = self._next_image()
+        if sequence is None or (placed := sequence.image) is None or self._image_debt:
+            return None
+        count = placed.end - sequence.slot.length
+        if self._splits_images:
+            return ImageShare(sequence, placed, min(count, max(self._image_room, LEAST_CHUNK), self._n_batch))
+        self._image_debt = max(count - self._image_room, 0)
+        return ImageShare(sequence, placed, count)
+
+    def _next_image(self) -> Sequence | None:
+        """Find the sequence started first that has come to an image which is encoded."""
+        images = ((sequence, sequence.image) for sequence in self.prefilling if sequence.images)
+        return next((sequence for sequence, image in images if image and image.embedding is not None), None)
 
     def _plan_streams(self, batch: Batch, outputs: int) -> list[Share]:
         shares, room = [], self._n_batch - len(self.decoding)
@@ -139,7 +188,7 @@ class Scheduler:
             guesses = min((room - len(tokens) + 1) // left, outputs // left) if is_whole else 0
             sequence.draft = sequence.draft[: max(guesses, 0)]
             known = len(tokens) if is_whole else None
-            row = batch.add_stream([*tokens, *sequence.draft], slot.length, slot.id, known)
+            row = batch.add_stream([*tokens, *sequence.draft], slot.position, slot.id, known)
             shares.append(Share(sequence, tokens, row))
             room -= len(tokens) + len(sequence.draft) - 1
             outputs -= len(sequence.draft)
@@ -157,20 +206,19 @@ class Scheduler:
             end = slot.length + (min(most, outputs) if wants_all else most)
             if self._cache.grain is not None and self.is_lone:
                 end = self._cache.grain.end(slot.length, room, len(prompt))
-            tokens = prompt[slot.length : min(end, stop)]
+            tokens = prompt[slot.length : min(end, stop, sequence.text_end)]
             if not len(tokens):
                 continue
             is_last = slot.length + len(tokens) == len(prompt)
-            last = batch.add_chunk(tokens, slot.length, slot.id, is_last=is_last, wants_all=wants_all)
+            last = batch.add_chunk(tokens, slot.position, slot.id, is_last=is_last, wants_all=wants_all)
             chunks.append(Chunk(sequence, tokens, last))
             room -= len(tokens)
             spare -= len(tokens)
             outputs -= len(tokens) if wants_all else 0
         return chunks
 
-    def narrow(self, batch: Batch) -> bool:
-        """Plan fewer prompt tokens after a batch that did not fit; return whether that is possible."""
-        prompt_tokens = batch.size - len(self.decoding)
+    def narrow(self, prompt_tokens: int) -> bool:
+        """Plan fewer prompt tokens after so many that did not fit; return whether that is possible."""
         if not self.prefilling or prompt_tokens <= 1:
             return False
         self._most = prompt_tokens // 2
@@ -187,8 +235,13 @@ class Scheduler:
     def commit(self, chunk: Chunk) -> bool:
         """Record that a chunk was computed; return whether it was the prompt's last, to be sampled from."""
         sequence = chunk.sequence
-        sequence.slot.extend(chunk.tokens, alone=self.is_lone)
-        self._cache.note(sequence.slot, len(sequence.prompt), alone=self.is_lone)
+        slot = sequence.slot
+        if chunk.tokens[0] < 0:
+            slot.extend_with_image(chunk.tokens)
+        else:
+            slot.extend(chunk.tokens, alone=self.is_lone)
+        if not sequence.images or whole(slot.tokens, slot.length) == slot.length:
+            self._cache.note(slot, len(sequence.prompt), alone=self.is_lone)
         if sequence.slot.length < len(sequence.prompt):
             return False
         self.prefilling.remove(sequence)

@@ -16,6 +16,7 @@ from localai_flask.backends.llama_cpp.cache.shifting import LEAST_SHIFT, kept_to
 from localai_flask.backends.llama_cpp.model.vocabulary import Vocabulary
 from localai_flask.backends.llama_cpp.sampling.sampler import Sampler
 from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
+from localai_flask.backends.llama_cpp.vision.placing import PlacedChunk
 from localai_flask.backends.output import Output, never
 from localai_flask.backends.thinking import ThinkingWatch
 from localai_flask.generation import Finished, FinishReason
@@ -39,6 +40,8 @@ class Sequence:
     kept: int = 0
     alone: bool = False
     """Whether nothing ran beside it when it began, and its text is to be the same each time."""
+    images: list[PlacedChunk] = field(default_factory=list)
+    """What of the prompt is no text, in order."""
     slot: Slot = field(init=False)
     sampler: Sampler = field(init=False)
     pending: list[int] = field(default_factory=list)
@@ -83,6 +86,19 @@ class Sequence:
         return len(self.prompt) - self.slot.length
 
     @property
+    def image(self) -> PlacedChunk | None:
+        """The image, or the part of one, of which a token is to be computed next."""
+        at = self.slot.length
+        return next((each for each in self.images if each.begin <= at < each.end), None)
+
+    @property
+    def text_end(self) -> int:
+        """Where the text ends that is to be computed next: where an image begins, or with the prompt."""
+        if not self.images:
+            return len(self.prompt)
+        return next((each.begin for each in self.images if each.end > self.slot.length), len(self.prompt))
+
+    @property
     def wants_prompt_logprobs(self) -> bool:
         return self.job.sampling.prompt_logprobs
 
@@ -90,7 +106,7 @@ class Sequence:
     def is_repeatable(self) -> bool:
         """Whether its text is to come again the same: at temperature 0, or with a seed."""
         sampling = self.job.sampling
-        return (sampling.temperature == 0 or sampling.seed >= 0) and not self.wants_prompt_logprobs
+        return (sampling.temperature == 0 or sampling.seed >= 0) and not (self.wants_prompt_logprobs or self.images)
 
     @property
     def reusable(self) -> Tokens:

@@ -182,6 +182,7 @@ def _own_options(options: EngineOptions, target: Model) -> EngineOptions:
         swa_full=True,
         adapters=(),
         overrides=(),
+        mmproj=None,
         rope={},
         rope_scaling="",
     )

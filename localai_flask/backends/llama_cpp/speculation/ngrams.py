@@ -98,7 +98,8 @@ class PoolLookup:
         tokens = history[begin - size : end]
         raw, following = tokens.tobytes(), tokens[size:].tolist()
         offsets = range(0, len(following) * history.itemsize, history.itemsize)
-        self._young.update((raw[at : at + width], token) for at, token in zip(offsets, following, strict=True))
+        learned = ((raw[at : at + width], token) for at, token in zip(offsets, following, strict=True))
+        self._young.update((before, token) for before, token in learned if token >= 0)  # those below stand for images
         self._learned[sequence] = end
         if len(self._young) > MOST_ENTRIES // 2:
             self._old, self._young = self._young, {}

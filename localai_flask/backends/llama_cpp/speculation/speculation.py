@@ -5,6 +5,7 @@ Knows the ways by one verb, `propose`. Guesses are checked elsewhere; a wrong on
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from typing import Protocol
@@ -92,10 +93,15 @@ class Speculator:
         for drafter in self._drafters:
             wanted = {}
             for sequence in sequences:
+                if sequence.images and isinstance(drafter, DraftModel):
+                    continue  # it sees no images
                 if not sequence.draft and (count := sequence.worth_guessing(drafter.most)) > 0:
                     wanted[sequence] = count
             if wanted:
                 drafter.propose(wanted)
+            for sequence in wanted:
+                if min(sequence.draft, default=0) < 0:  # what stands for an image cannot follow
+                    sequence.draft = list(itertools.takewhile(lambda token: token >= 0, sequence.draft))
         for sequence in sequences:
             if len(sequence.draft) < self._least:
                 sequence.draft = []

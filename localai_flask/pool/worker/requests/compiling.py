@@ -21,8 +21,14 @@ def ends_soon(made: Future[Any], *, is_idle: bool) -> bool:
     return bool(wait([made], SHORT_S if is_idle else SHORT_BESIDE_S).done)
 
 
-def call_when_made(made: Future[Any], call: Callable[[Future[Any]], None]) -> None:
-    """Call, from another thread, once something is made; with what raises `InvalidRequest`, if that takes too long."""
+def call_when_made(made: Future[Any], call: Callable[[Future[Any]], None], *, is_limited: bool = True) -> None:
+    """Call, from another thread, once something is made.
+
+    If it `is_limited` and takes too long, it is called with what raises `InvalidRequest`.
+    """
+    if not is_limited:
+        made.add_done_callback(call)
+        return
     late = threading.Timer(LIMIT_S, lambda: call(_too_late()))
     late.daemon = True
     late.start()

@@ -283,6 +283,8 @@ class Front:
         line.remove(request.id)
         line.end(request.id, is_usual=is_usual)
         self._requests.remove(request)
+        if isinstance(request.work, Job):
+            request.work.is_over = True
         self._in_hand.drop(request.id)
         if request.trace is not None:
             request.trace.end()

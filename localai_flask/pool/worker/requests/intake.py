@@ -80,7 +80,11 @@ class Intake:
         ahead = self._backend.compile_ahead(job)
         if ahead is not None and not compiling.ends_soon(ahead, is_idle=self._backend.is_idle):
             look = functools.partial(self._backend.prepare, job)
-            compiling.call_when_made(ahead, lambda made: self._later(lambda _: self._end_look(request, made, look)))
+            # Images take as long as they take: the request's own deadline ends that.
+            compiling.call_when_made(
+                *(ahead, lambda made: self._later(lambda _: self._end_look(request, made, look))),
+                is_limited=not job.prompt.images,
+            )
             return False
         if ahead is not None:
             ahead.result()

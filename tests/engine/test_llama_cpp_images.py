@@ -1,0 +1,376 @@
+"""Images with the llama.cpp engine: as llama.cpp itself sees them, whatever is cached, shared or runs beside."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from localai_flask.backends.base import Job
+from localai_flask.backends.llama_cpp.vision import chunks
+from localai_flask.errors import ApiError, ContextOverflow, InvalidRequest, UnsupportedParameter
+from localai_flask.generation import Delta, Failed, FinishReason, Image, Prompt
+from localai_flask.sampling_params import SamplingParams
+from tests.engine.conftest import Engine, load_engine
+from tests.support.gguf_projectors import IMAGE_SIZE, seeing_model, write_projector
+from tests.support.pictures import as_image, noise, picture, showing
+
+KINDS = tuple(IMAGE_SIZE)
+"""One that cuts images into slices, one with M-RoPE, one whose images see what is behind each of their tokens."""
+Open = Callable[..., Engine]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("seeing")
+    for kind in KINDS:
+        seeing_model(folder / kind, kind)
+    return folder
+
+
+@pytest.fixture
+def open_seeing(folder: Path) -> Iterator[Open]:
+    """Load a model that sees, by its projector's kind; closed at the end of the test."""
+    engines: list[Engine] = []
+
+    def load(kind: str = "idefics3", *options: str, **config) -> Engine:
+        settings = {"mmproj": "mmproj-tiny.gguf", "context_size": 1024} | config
+        engines.append(load_engine(folder / kind / "tiny.gguf", *options, **settings))
+        return engines[-1]
+
+    yield load
+    for engine in engines:
+        engine.backend.close()
+
+
+def first_logprobs(engine: Engine, prompt: Prompt, **sampling) -> dict[int, float]:
+    """Give what the engine thinks of the likeliest first tokens."""
+    job = engine.generate(prompt, max_tokens=1, top_logprobs=20, ignore_eos=True, **sampling)
+    return {token: logprob for token, _, logprob in engine.of(job, Delta)[0].logprobs[0].top}
+
+
+def own_logprobs(engine: Engine, prompt: Prompt) -> np.ndarray:
+    """Have llama.cpp's own helpers read a prompt in a context of its own; give all log-probabilities behind it."""
+    from llama_cpp import mtmd_cpp as mtmd
+
+    from localai_flask.backends.llama_cpp.model.library import lib
+
+    model = engine.backend.model
+    marker, at, text = mtmd.mtmd_default_marker(), 0, b""
+    for image in prompt.images:
+        text, at = text + prompt.text[at : image.at].encode() + marker, image.at
+    text += prompt.text[at:].encode()
+    bitmaps = (ctypes.c_void_p * len(prompt.images))()
+    for number, image in enumerate(prompt.images):
+        data = (ctypes.c_uint8 * len(image.data)).from_buffer_copy(image.data)
+        bitmaps[number] = mtmd.mtmd_helper_bitmap_init_from_buf(model.projector._context, data, len(data), False)
+    cut = mtmd.mtmd_input_chunks_init()
+    given = mtmd.mtmd_input_text(text=text, text_len=len(text), add_special=True, parse_special=True)
+    params = lib.llama_context_default_params()
+    params.n_ctx = params.n_batch = params.n_ubatch = 1024
+    context = lib.llama_init_from_model(model.handle, params)
+    past = lib.llama_pos()
+    try:
+        sees = model.projector._context
+        assert mtmd.mtmd_tokenize(sees, cut, ctypes.byref(given), bitmaps, len(bitmaps)) == 0
+        assert mtmd.mtmd_helper_eval_chunks(sees, context, cut, 0, 0, 512, True, ctypes.byref(past)) == 0
+        logits = np.ctypeslib.as_array(lib.llama_get_logits_ith(context, -1), (model.vocabulary.size,)).astype(float)
+        return logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
+    finally:
+        lib.llama_free(context)
+        mtmd.mtmd_input_chunks_free(cut)
+        for bitmap in bitmaps:
+            mtmd.mtmd_bitmap_free(bitmap)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("text", ["look: @ and now?", "@@", "a@b@c"])
+def test_images_are_read_as_llama_cpp_reads_them(open_seeing: Open, kind: str, text: str) -> None:
+    engine = open_seeing(kind, threads=1)
+    images = [picture(seed) for seed in range(text.count("@"))]
+    prompt = showing(text, *images)
+    own = own_logprobs(engine, prompt)
+    for _ in range(2):  # computed, and from the cache
+        told = first_logprobs(engine, prompt)
+        assert told == {token: pytest.approx(own[token], abs=0.02) for token in told}
+    engine.check_books()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_image_changes_what_is_answered(open_seeing: Open, kind: str) -> None:
+    engine = open_seeing(kind)
+    one, other = (first_logprobs(engine, showing("look: @!", picture(seed))) for seed in (0, 1))
+    both = one.keys() & other.keys()
+    assert len(both) < 20 or max(abs(one[token] - other[token]) for token in both) > 0.05
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_is_encoded_once_and_its_prefix_comes_from_the_cache(open_seeing: Open, kind: str) -> None:
+    engine = open_seeing(kind, "swa_full:true")
+    sight = engine.backend._sight
+    image, other = picture(0), picture(1)
+    first = engine.generate(showing("look: @ what?", image), max_tokens=4, ignore_eos=True)
+    again = engine.generate(showing("look: @ what else?", image), max_tokens=4, ignore_eos=True)
+    assert sight.encoded == 1
+    begin = next(at for at, token in enumerate(first.prompt_tokens) if token < 0)
+    behind = begin + sum(token < 0 for token in first.prompt_tokens)
+    assert engine.end(again).usage.cached_tokens > behind
+    assert engine.end(first).usage.prompt_tokens == len(first.prompt_tokens) > behind
+
+    elsewhere = engine.generate(showing("see: @", image), max_tokens=1)
+    assert sight.encoded == 1, "the same image at another place is computed anew, but not encoded"
+    assert engine.end(elsewhere).usage.cached_tokens < 3
+    changed = engine.generate(showing("look: @ what?", other), max_tokens=1)
+    assert sight.encoded == 2
+    assert engine.end(changed).usage.cached_tokens == begin
+    engine.check_books()
+
+
+def test_an_image_in_the_cache_is_not_encoded_though_it_was_forgotten(open_seeing: Open) -> None:
+    engine = open_seeing()
+    engine.generate(showing("look: @ what?", picture()), max_tokens=1)
+    sight = engine.backend._sight
+    sight._encoded._kept.clear()
+    engine.generate(showing("look: @ what now?", picture()), max_tokens=1)
+    assert sight.encoded == 1
+    engine.generate(showing("see: @", picture()), max_tokens=1)
+    assert sight.encoded == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_streams_go_on_while_an_image_is_encoded(open_seeing: Open, kind: str, monkeypatch) -> None:
+    engine = open_seeing(kind)
+    go_on, projector = threading.Event(), engine.backend.model.projector
+    see = projector.see
+
+    def slow(image: Image) -> Any:
+        assert threading.current_thread().name == "images"
+        go_on.wait(60)
+        return see(image)
+
+    monkeypatch.setattr(projector, "see", slow)
+    stream = engine.submit("abc", max_tokens=64, ignore_eos=True)
+    prompt = showing("look: @ what?", picture())
+    ahead = engine.backend.compile_ahead(Job(99, prompt, SamplingParams()))
+    engine.step(20)
+    assert len(stream.output_tokens) >= 10 and ahead is not None and not ahead.done()
+    go_on.set()
+    seen = engine.generate(prompt, max_tokens=4, ignore_eos=True)
+    assert len(seen.output_tokens) == 4 and engine.backend._sight.encoded == 1
+    assert len(stream.output_tokens) == 64
+
+
+def test_nobody_waits_for_the_images_of_who_has_left(open_seeing: Open) -> None:
+    engine = open_seeing()
+    job = Job(99, showing("@@@", *map(picture, range(3))), SamplingParams())
+    job.is_over = True
+    ahead = engine.backend.compile_ahead(job)
+    ahead.result(60)
+    assert engine.backend._sight.encoded == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_that_left_the_cache_while_its_prompt_waited_is_encoded_again(open_seeing: Open, kind: str) -> None:
+    engine = open_seeing(kind, "cache_ram:0", "swa_full:true")
+    prompt = showing("look: @ what?", picture())
+    first = engine.generate(prompt, max_tokens=4, ignore_eos=True)
+    cache, sight = engine.backend.cache, engine.backend._sight
+    sight._encoded._kept.clear()
+    job = engine.submit(prompt, max_tokens=4, ignore_eos=True)
+    assert sight.encoded == 1
+    for slot in cache.slots:
+        cache._clear(slot)
+    stream = engine.submit("abc", max_tokens=200, ignore_eos=True)
+    engine.run()
+    assert sight.encoded == 2
+    assert job.output_tokens == first.output_tokens and len(stream.output_tokens) == 200
+    engine.check_books()
+
+
+def test_an_image_that_breaks_late_ends_its_prompt_alone(open_seeing: Open, monkeypatch) -> None:
+    engine = open_seeing("idefics3", "cache_ram:0")
+    prompt = showing("look: @ what?", picture())
+    engine.generate(prompt, max_tokens=1)
+    engine.backend._sight._encoded._kept.clear()
+    job, stream = engine.submit(prompt), engine.submit("abc", max_tokens=8, ignore_eos=True)
+    for slot in engine.backend.cache.slots:
+        engine.backend.cache._clear(slot)
+
+    def fail(image: Image) -> Any:
+        raise InvalidRequest("An image is broken.")
+
+    monkeypatch.setattr(engine.backend.model.projector, "see", fail)
+    engine.run()
+    assert [failed.error.message for failed in engine.of(job, Failed)] == ["An image is broken."]
+    assert engine.end(stream).reason is FinishReason.MAX_TOKENS
+    engine.check_books()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_is_computed_in_parts_where_that_is_the_same(open_seeing: Open, kind: str) -> None:
+    engine = open_seeing(kind, batch=8, threads=1)
+    prompt = showing("look: @ and @ now?", picture(), picture(1))
+    own = own_logprobs(engine, prompt)
+    stream = engine.submit("abc", max_tokens=300, ignore_eos=True)
+    engine.step(4)
+    told = first_logprobs(engine, prompt)
+    assert told == {token: pytest.approx(own[token], abs=0.02) for token in told}
+    assert len(stream.output_tokens) == 300
+    assert engine.backend.model.n_batch == (16 if kind == "gemma3" else 8)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_prompts_that_share_an_image_run_together(open_seeing: Open, kind: str) -> None:
+    engine = open_seeing(kind)
+    texts = ("look: @ what?", "look: @ what?", "look: @ who?", "see: @")
+    alone = [engine.generate(showing(text, picture()), max_tokens=12, ignore_eos=True).output_tokens for text in texts]
+    engine.backend.cache.drop_idle()
+    together = [engine.submit(showing(text, picture()), max_tokens=12, ignore_eos=True) for text in texts]
+    engine.run()
+    assert [job.output_tokens for job in together] == alone
+    assert engine.backend._sight.encoded == 1
+    engine.check_books()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prompt_that_is_cancelled_in_an_image_leaves_no_part_of_it(open_seeing: Open, kind: str) -> None:
+    engine = open_seeing(kind, batch=8)
+    prompt = showing("look: @ what?", picture())
+    whole = engine.generate(prompt, max_tokens=6, ignore_eos=True).output_tokens
+    engine.backend.cache.drop_idle()
+    engine.backend.cache.store.entries.clear()
+    engine.backend.cache.store.size = 0
+    for steps in range(1, 24, 4):
+        job = engine.submit(prompt)
+        engine.step(steps)
+        engine.backend.cancel(job.id)
+        engine.check_books()
+        for slot in engine.backend.cache.slots:
+            assert chunks.whole(slot.tokens, slot.length) == slot.length
+    assert engine.generate(prompt, max_tokens=6, ignore_eos=True).output_tokens == whole
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_come_back_from_host_memory(open_seeing: Open, kind: str) -> None:
+    engine = open_seeing(kind, "parallel:1", context_size=256)
+    prompt = showing("look: @ what is there to be seen?", picture())
+    first = engine.generate(prompt, max_tokens=6, ignore_eos=True)
+    engine.backend.cache.drop_idle()
+    assert engine.backend.cache.store.entries and not any(slot.length for slot in engine.backend.cache.slots)
+    again = engine.generate(prompt, max_tokens=6, ignore_eos=True)
+    assert engine.end(again).usage.cached_tokens > 0.5 * len(first.prompt_tokens)
+    assert again.output_tokens == first.output_tokens
+    engine.check_books()
+
+
+def test_a_full_context_with_images_ends_the_text_instead_of_moving_them(open_seeing: Open) -> None:
+    engine = open_seeing("idefics3", "context_shift:true", context_size=128)
+    job = engine.generate(showing("look: @", picture()), max_tokens=500, ignore_eos=True)
+    assert engine.end(job).reason is FinishReason.CONTEXT
+    assert engine.end(job).usage.total_tokens == 128
+
+
+def test_what_has_images_is_not_moved_to_other_positions(open_seeing: Open) -> None:
+    engine = open_seeing("idefics3", "cache_reuse:4")
+    text = "and what do you see there, my friend, in all of it?"
+    engine.generate(showing(f"look: @{text}", picture()), max_tokens=1)
+    moved = engine.generate(showing(f"look here: @{text}", picture()), max_tokens=4, ignore_eos=True)
+    assert engine.end(moved).usage.cached_tokens <= len("look") + 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("way", ["spec_type:ngram-mod,ngram-simple", "draft"])
+def test_guesses_change_nothing_of_what_is_said_of_an_image(open_seeing: Open, kind: str, way: str) -> None:
+    small = ("spec_ngram_size_n:1", "spec_ngram_mod_n_match:1", "spec_ngram_mod_n_min:1", "swa_full:true")
+    plain = open_seeing(kind, "swa_full:true")
+    prompt = showing("aaaa @ aaaa @ aaaa", picture(), picture())
+    expected = plain.generate(prompt, max_tokens=40, ignore_eos=True).output_tokens
+    own = {"draft_model": "tiny.gguf"} if way == "draft" else {}
+    guessing = open_seeing(kind, *(small if not own else small[3:]), *([way] if not own else []), **own)
+    jobs = [guessing.submit(prompt, max_tokens=40, ignore_eos=True), guessing.submit("aaaa", max_tokens=40)]
+    guessing.run()
+    assert jobs[0].output_tokens == expected
+    guessing.check_books()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [(1, 1), (1, 200), (200, 1), (3, 2)])
+def test_images_of_odd_sizes_are_seen(open_seeing: Open, kind: str, size: tuple[int, int]) -> None:
+    engine = open_seeing(kind, "image_max_tokens:256")
+    job = engine.generate(showing("look: @", picture(0, *size)), max_tokens=2, ignore_eos=True)
+    assert len(job.output_tokens) == 2
+    with pytest.raises(InvalidRequest, match="200 times"):
+        engine.submit(showing("look: @", picture(0, 201 * size[0], 1)))
+
+
+def test_penalties_and_choices_of_the_sampler_know_text_only(open_seeing: Open) -> None:
+    engine = open_seeing()
+    job = engine.generate(
+        showing("look: @", picture()),
+        max_tokens=8,
+        ignore_eos=True,
+        repeat_penalty=1.3,
+        frequency_penalty=0.5,
+        dry_multiplier=0.8,
+    )
+    assert len(job.output_tokens) == 8 and min(job.output_tokens) >= 0
+
+
+def test_a_thousand_broken_images_hurt_nothing(open_seeing: Open) -> None:
+    engine = open_seeing()
+    stream = engine.submit("abc", max_tokens=400, ignore_eos=True)
+    rng, files = np.random.default_rng(0), [noise(0, kind=kind) for kind in ("PNG", "JPEG", "WEBP", "GIF")]
+    refused = 0
+    for number in range(1000):
+        data = bytearray(files[number % 4])
+        for at in rng.integers(8, len(data), 40):
+            data[at] = rng.integers(256)
+        kind = ("PNG", "JPEG", "WEBP", "GIF")[number % 4]
+        try:
+            engine.submit(showing("look: @", as_image(bytes(data[: rng.integers(8, len(data) + 1)]), 40, 24, kind)))
+        except InvalidRequest:
+            refused += 1
+        engine.step(number % 3 == 0)
+    assert refused > 500
+    engine.run()
+    assert len(stream.output_tokens) == 400
+    assert len(engine.generate(showing("look: @", picture()), max_tokens=4, ignore_eos=True).output_tokens) == 4
+    engine.check_books()
+
+
+def test_what_cannot_be_is_refused_by_name(open_seeing: Open, open_engine) -> None:
+    engine = open_seeing(context_size=64)
+    with pytest.raises(ContextOverflow, match="64 tokens"):
+        engine.submit(showing("look: @", picture()))
+    with pytest.raises(UnsupportedParameter, match="`echo`"):
+        engine.submit(showing("look: @", picture()), prompt_logprobs=True)
+    with pytest.raises(UnsupportedParameter, match="reads text only"):
+        open_engine("llama").submit(showing("look: @", picture()))
+
+
+@pytest.mark.parametrize(
+    ("mmproj", "said"),
+    [
+        ("wide.gguf", "does not fit the model: .*64.* use the projector that was made for this model"),
+        ("tiny.gguf", "is of kind 'model' and no projector; correct `mmproj`"),
+        ("other.gguf", "does not exist; put the model file there or correct `mmproj`"),
+        ("cut.gguf", "is cut off"),
+        ("hunyuan.gguf", "kind 'hunyuanvl', which is not supported yet"),
+        ("unknown.gguf", "cannot load the projector .*unknown projector type"),
+    ],
+)
+def test_a_projector_that_is_none_of_the_models_is_named(folder: Path, tmp_path: Path, mmproj: str, said: str) -> None:
+    model = tmp_path / "tiny.gguf"
+    model.symlink_to(folder / "qwen2vl_merger" / "tiny.gguf")
+    write_projector(tmp_path / "wide.gguf", "qwen2vl_merger", width=64)
+    whole = (folder / "idefics3" / "mmproj-tiny.gguf").read_bytes()
+    (tmp_path / "cut.gguf").write_bytes(whole[: len(whole) // 2])
+    for name in ("hunyuan", "unknown"):
+        write_projector(tmp_path / f"{name}.gguf", "idefics3", called="hunyuanvl" if name == "hunyuan" else "idefics9")
+    with pytest.raises(ApiError, match=said):
+        load_engine(model, mmproj=mmproj)
