@@ -112,6 +112,8 @@ class GGUFInfo(msgspec.Struct, frozen=True, kw_only=True):
     chat_template: str | None
     projector: str
     """What kind of projector it is, if it is one."""
+    sees: bool
+    """Whether that is for images."""
     sampling: dict[str, float]
     """How the model wants to be sampled, by the names of `SamplingParams`; the values are not checked."""
     tensor_count: int
@@ -279,6 +281,7 @@ def _describe(metadata: dict[str, Any], tokens: _Tokens, tensors: list[Tensor], 
         has_tokenizer="tokenizer.ggml.model" in metadata,
         chat_template=text(TEMPLATE) or None,
         projector=next(filter(None, map(text, PROJECTORS)), ""),
+        sees=metadata.get("clip.has_vision_encoder") is True,
         sampling={name: metadata[key] for key, name in SAMPLING.items() if is_number(metadata.get(key))},
         tensor_count=len(tensors),
         parameter_count=sum(tensor.elements for tensor in tensors),

@@ -205,8 +205,11 @@ class Model:
         """Load what makes images readable, if there is such a file."""
         if options.mmproj is None or not self.generates:
             return None
-        from localai_flask.backends.llama_cpp.vision.projector import Projector  # of another library
+        from localai_flask.backends.llama_cpp.vision.projector import Projector, find_obstacle  # of another library
 
+        if obstacle := find_obstacle(options.mmproj):
+            log.warning("%s has no effect, as %s; the model reads text", options.mmproj, obstacle)
+            return None
         return Projector(options.mmproj, self.handle, options, self.capture)
 
     def _only_pools(self, options: EngineOptions) -> bool:

@@ -47,7 +47,6 @@ class Projector:
         """Load the file for a model; raise `ConfigError` or `ModelLoadFailed` with one sentence."""
         self.path, self._capture = path, capture
         self._width: int = lib.llama_model_n_embd_inp(model)
-        _check_file(path)
         params = mtmd.mtmd_context_params_default()
         params.use_gpu = options.mmproj_use_gpu and uses_gpu(options)
         params.print_timings = params.warmup = False
@@ -66,9 +65,6 @@ class Projector:
         seal = f"{path.name} {stat.st_size} {stat.st_mtime_ns} {limits}"
         self._seal = hashlib.sha256(seal.encode()).digest()
         """What beside an image's content decides what is made of it."""
-        if not mtmd.mtmd_support_vision(self._context):
-            self.close()
-            raise ConfigError(f"{path} reads sound only, not images; correct `mmproj`.", param="mmproj")
         self.longest = 0 if self.is_causal else max(self._count(width, height) for width, height in PROBES)
         """The most tokens of a chunk that is computed as a whole."""
 
@@ -168,16 +164,14 @@ class _Cut:
         mtmd.mtmd_input_chunks_free(self._chunks)
 
 
-def _check_file(path: Path) -> None:
+def find_obstacle(path: Path) -> str:
+    """Return why a projector makes no images readable; "" if it does. Raises `ConfigError` if it is none."""
     info = inspect(path, named_by="mmproj")
     if info.kind != KIND:
         raise ConfigError(f"{path} is of kind {info.kind!r} and no projector; correct `mmproj`.", param="mmproj")
     if info.projector in CONTEXT_BOUND:
-        raise ConfigError(
-            f"{path} is a projector of the kind {info.projector!r}, which is not supported yet; remove `mmproj`, and "
-            "the model reads text.",
-            param="mmproj",
-        )
+        return f"projectors of the kind {info.projector!r} are not supported yet"
+    return "" if info.sees else "it is for sound only"
 
 
 def _load_failure(path: Path, cause: str) -> ConfigError | ModelLoadFailed:
