@@ -1,4 +1,4 @@
-"""The operator's views in a real browser: the picture of the pool under load, models from a hub, YAML with its keys."""
+"""The views for operators and developers in a real browser: the pool under load, models from a hub, examples to run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,10 +20,13 @@ from playwright.sync_api import Browser, expect
 from localai_flask.keys import file as key_file
 from localai_flask.keys.file import Entry
 from localai_flask.keys.keyring import digest
+from tests.e2e.test_node import packages
 from tests.support.barriers import find_barriers
 from tests.support.browser import Visitor
 from tests.support.fake_hub import Hub
 from tests.support.server import Server
+
+__all__ = ["packages"]
 
 DEMO = Path(__file__).parents[2] / "models" / "demo.gguf"
 POOL = "name: pool\nbackend: echo\noptions: [scripted, 'slots:2']\n# mine\n"
@@ -207,3 +212,81 @@ def test_without_the_administrators_key_the_operators_parts_are_not_there(operat
         assert page.get_by_role("link", name="Server").count() == 0
         page.goto(f"{operated.url}/#/server")
         expect(page.get_by_role("link", name="Chat")).to_have_attribute("aria-current", "page")
+
+
+WRITE_ALL = """async (models) => {
+    const files = document.querySelector('script[type=module]').src.replace('app.js', 'views/try_it/');
+    const { LANGUAGES } = await import(files + 'code.js');
+    const groups = await (await fetch(files + 'examples.json')).json();
+    const filled = (value, model) => value && JSON.parse(JSON.stringify(value).replaceAll('{model}', model));
+    return groups.flatMap((group) => group.examples).filter((each) => !each.changes).flatMap((each) => {
+        const model = models[each.can] ?? models.other;
+        const call = { ...each, path: filled(each.path, model), body: filled(each.body, model) };
+        return LANGUAGES.map(({ name, write }) => [name, each.name, write(call, true)]);
+    });
+}"""
+RUN_PYTHON = """
+import json, sys
+for name, code in json.load(sys.stdin):
+    try:
+        exec(code, {})
+    except Exception as error:
+        print("FAILED", name, repr(error), code)
+"""
+RUN_NODE = """
+import { readFileSync } from 'node:fs';
+const AsyncFunction = (async () => {}).constructor;
+for (const [name, code] of JSON.parse(readFileSync(0))) {
+    const body = code.replace(/^import (\\w+) from ("[^"]+");/m, 'const $1 = (await import($2)).default;');
+    try { await new AsyncFunction(body)(); } catch (error) { console.log('FAILED', name, error.message, code); }
+}
+"""
+
+
+def test_the_code_of_every_example_runs(operated: Server, operator: Visitor, packages: Path) -> None:
+    page = operator.page
+    page.goto(f"{operated.url}/#/try")
+    expect(page.get_by_role("heading", name="Ask a question")).to_be_visible()
+    written = page.evaluate(WRITE_ALL, {"embeddings": "pool", "rerank": "pool", "other": "bare.gguf"})
+    assert len(written) > 50
+    code = {
+        language: [each[1:] for each in written if each[0] == language] for language in ("curl", "python", "javascript")
+    }
+    environment = {**os.environ, "LOCALAI_API_KEY": ROOT}
+
+    def run(*command: str, given: str, **where: Any) -> str:
+        done = subprocess.run(
+            command, input=given, env=environment, capture_output=True, text=True, timeout=100, **where
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    script = "\n".join(f"{text} --fail-with-body -sS || echo FAILED {name}" for name, text in code["curl"])
+    assert "FAILED" not in run("bash", given=script)
+    assert "FAILED" not in run(sys.executable, "-c", RUN_PYTHON, given=json.dumps(code["python"]))
+    node = ("node", "--input-type=module", "-e", RUN_NODE)
+    assert "FAILED" not in run(*node, given=json.dumps(code["javascript"]), cwd=packages)
+
+
+def test_an_example_is_run_by_a_click(operated: Server, browser: Browser) -> None:
+    for phone in (False, True):
+        with visiting(browser, phone=phone, dark=phone) as visitor:
+            page = visitor.page
+            page.goto(f"{operated.url}/#/try/stream")
+            page.locator("#try-model").select_option("bare.gguf")
+            page.get_by_role("tab", name="Python").click()
+            code = page.get_by_role("tabpanel", name="Python")
+            expect(code).to_contain_text(f'base_url="{operated.url}/v1", api_key=os.environ["LOCALAI_API_KEY"]')
+            body = page.get_by_role("textbox", name="Body of the request")
+            body.fill(body.input_value().replace("Germany", "Hungary"))
+            expect(code).to_contain_text("capital of Hungary")
+            body.press("Control+Enter")
+            answer = page.get_by_role("region", name="Answer")
+            expect(answer).to_contain_text("data: [DONE]")
+            expect(answer.get_by_role("status")).to_contain_text("tokens/s")
+            page.get_by_role("button", name="Show the prompt").click()
+            expect(page.locator(".mark-token", has_text="<|im_start|>").first).to_be_visible()
+            assert find_barriers(page) == []
+            body.fill("{")
+            expect(page.get_by_role("button", name="Run")).to_be_disabled()
+            expect(page.get_by_role("alert")).to_contain_text("This is no JSON")
