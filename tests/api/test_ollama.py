@@ -280,6 +280,38 @@ def test_the_version_is_a_number(client: FlaskClient) -> None:
     assert [int(part) for part in parts] >= [0, 6, 4], "what VS Code asks for at least"
 
 
+RECORDED = sorted((Path(__file__).parents[1] / "data" / "ollama").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_what_other_programs_send_is_served(client: FlaskClient, pool: FakePool, path: Path) -> None:
+    """Requests as the code of these programs has built them, one after the other."""
+    pool.info = msgspec.structs.replace(pool.info, capabilities=pool.info.capabilities | {"constrain", "embed"})
+    for recorded in json.loads(path.read_text()):
+        body, asks = recorded["body"], recorded["path"] in ("/api/chat", "/api/generate")
+        pool.scripts = [says("Well")] if asks and (body.get("messages") or body.get("prompt")) else []
+        response = client.open(recorded["path"], method=recorded["method"], json=body)
+        assert response.status_code == 200, response.text
+        told = [json.loads(line) for line in response.text.splitlines()]
+        if recorded["path"] == "/api/chat":
+            assert "".join(line["message"]["content"] for line in told) == "Well" and told[-1]["done"]
+            assert all(tool["function"]["name"] in pool.prompt.text for tool in body.get("tools", ()))
+            results = [message["content"] for message in body["messages"] if message["role"] == "tool"]
+            assert all(result in pool.prompt.text for result in results)
+            assert pool.sampling.max_tokens == body.get("options", {}).get("num_predict", 0)
+            if "format" in body:
+                assert "param='format'" in repr(pool.sampling.constraint)
+
+
+def test_a_client_that_leaves_ends_the_work(client: FlaskClient, pool: FakePool) -> None:
+    pool.scripts = [says("Hi", " there", " you")]
+    response = client.post("/api/chat", json={"messages": HELLO}, buffered=False)
+    next(iter(response.response))
+    assert pool.open == 1
+    response.close()
+    assert pool.open == 0
+
+
 class TestPull:
     def test_what_is_there_is_a_success(self, client: FlaskClient) -> None:
         assert lines(client.post("/api/pull", json={"model": "tiny"})) == [{"status": "success"}]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import ollama
 import pytest
 
 from tests.support.processes import wait_for
@@ -104,6 +105,30 @@ def test_a_job_survives_its_process_and_the_server(site: Site, tmp_path: Path) -
         assert first is None and later and all(each is not None and each != "bytes=0-" for each in later), later
         assert (tmp_path / "models/weights/one.dat").read_bytes() == site.files["/one.dat"]
         assert answers(server, "one")
+
+
+def test_a_pull_of_ollamas_client_is_watched_given_up_and_resumed(site: Site, tmp_path: Path) -> None:
+    site.behaviour.chunk, site.behaviour.pause_s = CHUNK, PAUSE_S
+    with server_of(site, tmp_path) as server, ollama.Client(host=server.url, timeout=30) as client:
+        seen: list[ollama.ProgressResponse] = []
+        watched = client.pull("one", stream=True)
+        for progress in watched:
+            seen.append(progress)
+            if (progress.completed or 0) > 500_000:
+                break
+        watched.close()  # type: ignore[attr-defined]
+        counted = [each.completed or 0 for each in seen]
+        assert counted == sorted(counted) and (seen[-1].digest or "").startswith("sha256:")
+        [id] = json.load(urllib.request.urlopen(f"{server.url}/models/jobs", timeout=10))
+        assert await_end(server, id)["cancelled"] and "one.yaml" not in files(tmp_path)
+        site.behaviour.pause_s = 0.0
+        assert client.pull("one:latest").status == "success"
+        assert any(each is not None for each in ranges(site, "/one.dat")), "it begins where the other one was given up"
+        assert client.generate("one", prompt="hello", options={"num_predict": 3}).done
+        assert client.delete("one").status == "success" and not files(tmp_path)
+        with pytest.raises(ollama.ResponseError, match="could not be fetched"):
+            site.files.pop("/two.dat")
+            client.pull("two")
 
 
 def test_cancelled_resumed_and_deleted(site: Site, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def packages() -> Path:
     return FOLDER
 
 
-@pytest.mark.parametrize("script", ["openai", "anthropic", "ai"])
+@pytest.mark.parametrize("script", ["openai", "anthropic", "ai", "ollama"])
 def test_client(packages: Path, server: Server, script: str) -> None:
     command = ["node", f"{script}.mjs", server.url]
     done = subprocess.run(command, cwd=packages, capture_output=True, text=True, timeout=120)

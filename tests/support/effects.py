@@ -173,6 +173,7 @@ OLLAMA_CHAT: dict[str, Effect] = {
     "messages": ([{"role": "user", "content": "Bye"}], {}),
     "tools": ([TOOL], {}),
     "parallel_tool_calls": (True, {"tools": [TOOL]}),
+    "system": ("Be brief.", {}),
 }
 OLLAMA_GENERATE: dict[str, Effect] = {
     **OLLAMA,

@@ -23,18 +23,17 @@ PREPARING, VERIFYING, DONE = "pulling manifest", "verifying sha256 digest", "suc
 def progress_of(job: Job) -> PullProgress:
     """Return how far a job is, in Ollama's words.
 
-    Clients tell the bars of files by their digests, and take a piece out of their middles; before a file is there its
-    name stands for it.
+    Clients tell bars by their digests, and take a piece out of their middles: one of what is asked for stands there, as
+    the numbers are those of all files together, whose own are not known before they have come.
     """
     told = job.progress
     if told.phase in ("verifying", "completed"):
         return PullProgress(VERIFYING)
-    if told.phase != "downloading" or not told.total:
+    if told.phase != "downloading" or not told.done:
         return PullProgress(f"{PREPARING} (the last try failed: {job.error})" if job.error else PREPARING)
-    digest = hashlib.sha256(f"{job.wanted}/{told.file}".encode()).hexdigest()
-    return PullProgress(
-        f"pulling {told.file or job.wanted}", f"sha256:{digest}", told.total, min(told.done, told.total)
-    )
+    digest = hashlib.sha256(job.wanted.encode()).hexdigest()
+    done = min(told.done, told.total) if told.total else told.done
+    return PullProgress(f"pulling {told.file or job.wanted}", f"sha256:{digest}", told.total or 0, done)
 
 
 class Pull:

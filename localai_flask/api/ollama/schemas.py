@@ -98,11 +98,14 @@ class ChatRequest(AnswerRequest):
     messages = Many(fields.Nested(MessageSchema), load_default=list)
     tools = Many(fields.Nested(ToolSchema), load_default=list)
     parallel_tool_calls = Flag()
+    system = Text(load_default="", metadata={"description": "The message of the system, if there is none."})
 
     @marshmallow.post_load(pass_original=True)
     def make(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> Call:
         shared = self.shared(data, original)
         messages, tools = read_conversation(data["messages"]), tuple(data["tools"])
+        if data["system"] and messages and not any(message.role == "system" for message in messages):
+            messages = (Message(role="system", content=data["system"]), *messages)
         continues = bool(messages) and _is_to_be_continued(messages[-1])
         if continues and shared["wanted"].form is not None:
             field = shared["wanted"].form.param
