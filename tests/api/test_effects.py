@@ -44,6 +44,7 @@ HINTS = [
 WITHOUT_OTHER = {
     *(("/v1/responses", "previous_response_id"), ("/v1/responses", "conversation")),
     *(("/api/chat", "num_ctx"), ("/api/generate", "num_ctx"), ("/api/generate", "images")),
+    *(("/api/chat", "truncate"), ("/api/generate", "truncate")),
 }
 """Fields that need another request before, or a model that has a context, or one that sees."""
 ASKS = ("/v1/embeddings", "/v1/messages/count_tokens", "/api/embed", "/api/embeddings")

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from flask.testing import FlaskClient
 
-from localai_flask.errors import Unavailable
+from localai_flask.errors import ContextOverflow, Unavailable
 from localai_flask.gallery.models.digests import Digests
 from localai_flask.generation import TokenLogprob
 from localai_flask.inquiry import Tokenized
@@ -120,6 +120,28 @@ class TestChat:
         assert response.get_json()["error"].startswith("`options.temperature` ")
 
 
+LONG = [
+    {"role": "system", "content": "Rules stay."},
+    *({"role": role, "content": f"{role[0]}{number} " * 50} for number in range(5) for role in ("user", "assistant")),
+    {"role": "user", "content": "last"},
+]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_oldest_turns_of_what_does_not_fit_are_left_out(client: FlaskClient, pool: FakePool, stream: bool) -> None:
+    pool.scripts = [[ContextOverflow(200, 100)], says("ok")]
+    response = client.post("/api/chat", json={"messages": LONG, "stream": stream})
+    end = json.loads(response.text.splitlines()[-1])
+    assert 3 <= end["dropped_turns"] <= 5
+    assert "Rules stay." in pool.prompt.text and "u0" not in pool.prompt.text and "last" in pool.prompt.text
+    pool.scripts = [[ContextOverflow(200, 100)]]
+    refused = client.post("/api/chat", json={"messages": LONG, "stream": stream, "truncate": False})
+    assert refused.status_code == 400 and "the prompt has 200" in refused.get_json()["error"]
+    pool.scripts = [says("ok")]
+    response = client.post("/api/chat", json={"messages": LONG, "stream": stream})
+    assert "dropped_turns" not in response.text
+
+
 class TestGenerate:
     def test_a_prompt_is_a_message_unless_it_is_raw(self, client: FlaskClient, pool: FakePool) -> None:
         for raw in (False, True):
@@ -185,6 +207,10 @@ class TestContext:
             asked = {"messages": HELLO, "stream": False, "options": options}
             assert client.post("/api/chat", json=asked).status_code == 200
             assert pool.sampling.max_tokens == left
+        pool.scripts = [[Tokenized(list(range(40)))], counted[:], says("Hi")]
+        asked = {"messages": LONG, "options": {"num_ctx": 20}, "stream": False}
+        assert client.post("/api/chat", json=asked).get_json()["dropped_turns"] > 0
+        assert pool.sampling.max_tokens == 8 and "u0" not in pool.prompt.text
         pool.scripts = [counted[:]]
         refused = client.post("/api/chat", json={"messages": HELLO, "options": {"num_ctx": 12}})
         assert refused.status_code == 400 and "maximum context length is 12 tokens" in refused.get_json()["error"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET
@@ -13,6 +13,7 @@ from msgspec import UNSET
 from localai_flask.api.answer.family_words import OLLAMA
 from localai_flask.api.answer.logprobs import render_logprobs
 from localai_flask.api.ollama import shapes
+from localai_flask.api.work.turn_dropper import TurnDropper
 from localai_flask.chat.answer import Answer, Finish
 from localai_flask.chat.conversation import ToolCall
 from localai_flask.chat.output.partial_json import is_object
@@ -23,35 +24,45 @@ INVALID = "INVALID_JSON"
 encode = msgspec.json.Encoder().encode
 
 
-def chat_answer(model: str, answer: Answer, record: RequestRecord, with_logprobs: bool) -> shapes.ChatAnswer:
+class Told(NamedTuple):
+    """What is told of an answer beside its text."""
+
+    record: RequestRecord
+    logprobs: bool
+    dropper: TurnDropper | None = None
+
+
+def chat_answer(model: str, answer: Answer, told: Told) -> shapes.ChatAnswer:
     """Render a whole answer to a conversation."""
     assert answer.finish is not None, "a collected answer has an end"
     calls = [tool_call(index, call) for index, call in enumerate(answer.tool_calls)]
     message = shapes.AnswerMessage(answer.content, answer.reasoning or UNSET, calls or UNSET)
-    logprobs = render_logprobs(answer.logprobs) if with_logprobs else UNSET
-    ending = measured(answer.finish, record)
+    logprobs = render_logprobs(answer.logprobs) if told.logprobs else UNSET
+    ending = measured(answer.finish, told)
     return shapes.ChatAnswer(model=model, created_at=now(), message=message, logprobs=logprobs, **ending)
 
 
-def generated(model: str, answer: Answer, record: RequestRecord, with_logprobs: bool) -> shapes.Generated:
+def generated(model: str, answer: Answer, told: Told) -> shapes.Generated:
     """Render a whole continuation of a prompt."""
     assert answer.finish is not None, "a collected answer has an end"
-    logprobs = render_logprobs(answer.logprobs) if with_logprobs else UNSET
+    logprobs = render_logprobs(answer.logprobs) if told.logprobs else UNSET
     return shapes.Generated(
         model=model,
         created_at=now(),
         response=answer.content,
         thinking=answer.reasoning or UNSET,
         logprobs=logprobs,
-        **measured(answer.finish, record),
+        **measured(answer.finish, told),
     )
 
 
-def measured(finish: Finish, record: RequestRecord) -> dict[str, Any]:
+def measured(finish: Finish, told: Told) -> dict[str, Any]:
     """Return how an answer ended, what it took, and how many tokens it has; times are in nanoseconds."""
-    at, usage = time.monotonic(), finish.usage
+    at, usage, record = time.monotonic(), finish.usage, told.record
     phases = record.phases(at)
+    dropped = {"dropped_turns": told.dropper.dropped} if told.dropper is not None and told.dropper.dropped else {}
     return {
+        **dropped,
         "done": True,
         "done_reason": OLLAMA.finish[finish.reason],
         "total_duration": round((at - record.arrived) * 1e9),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+
 import msgspec
 from flask import Response
 
@@ -10,6 +13,7 @@ from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.door.places import takes_place
 from localai_flask.api.ollama import render, shapes
 from localai_flask.api.ollama.errors import DOCUMENTED
+from localai_flask.api.ollama.render import Told
 from localai_flask.api.ollama.schemas import Call, ChatRequest, GenerateCall, GenerateRequest
 from localai_flask.api.ollama.stream import Lines, single
 from localai_flask.api.pages import openapi
@@ -18,8 +22,10 @@ from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.work import loading
 from localai_flask.api.work.chat_plan import bound, chat_plan, count_prompt_tokens
 from localai_flask.api.work.fallback import falls_back
+from localai_flask.api.work.turn_dropper import Plan, TurnDropper
 from localai_flask.api.work.work import Sequences, Work
 from localai_flask.chat.constraints.constraint import answer_constraint, with_default_form
+from localai_flask.chat.conversation import Message
 from localai_flask.chat.output.reader import OutputReader
 from localai_flask.config import sampling, traits
 from localai_flask.config.model import ModelConfig
@@ -41,9 +47,7 @@ def chat(call: Call) -> Response:
     chosen = chosen_model("chat", call.model)
     if not call.conversation.messages:
         return _load_or_leave(chosen, call, is_chat=True)
-    params = _shortened(call, chosen.config, sampling.merge(chosen.config, call.asked))
-    plan = chat_plan(call.conversation, call.wanted, chosen.config, params, prompt_field=call.prompt_field)
-    return _answer(Work(chosen.config, plan, waiting=call.waiting), chosen.name, call, params, is_chat=True)
+    return _answer_conversation(call, chosen, is_chat=True)
 
 
 @bp.post("/api/generate")
@@ -57,23 +61,37 @@ def generate(call: GenerateCall) -> Response:
     chosen = chosen_model("completion", call.model)
     if not call.conversation.messages:
         return _load_or_leave(chosen, call, is_chat=False)
+    if not (call.raw or call.suffix is not None):
+        return _answer_conversation(call, chosen, is_chat=False)
     params = sampling.merge(chosen.config, call.asked)
-    if call.raw or call.suffix is not None:
-        work = Work(chosen.config, lambda info: _continue(call, chosen.config, params, info), waiting=call.waiting)
-    else:
-        params = _shortened(call, chosen.config, params)
-        plan = chat_plan(call.conversation, call.wanted, chosen.config, params, prompt_field=call.prompt_field)
-        work = Work(chosen.config, plan, waiting=call.waiting)
-    return _answer(work, chosen.name, call, params, is_chat=False)
+    work = Work(chosen.config, lambda info: _continue(call, chosen.config, params, info), waiting=call.waiting)
+    return _answer(work, chosen.name, call.stream, Told(work.record, params.top_logprobs is not None), is_chat=False)
 
 
-def _answer(work: Work, name: str, call: Call, params: SamplingParams, *, is_chat: bool) -> Response:
-    with_logprobs = params.top_logprobs is not None
-    if call.stream:
-        return sse.respond(work, Lines(name, work.record, is_chat=is_chat, with_logprobs=with_logprobs), sse.NDJSON)
+def _answer_conversation(call: Call, chosen: Chosen, *, is_chat: bool) -> Response:
+    config, params = chosen.config, sampling.merge(chosen.config, call.asked)
+
+    def plan(messages: Sequence[Message]) -> Plan:
+        talk = dataclasses.replace(call.conversation, messages=tuple(messages))
+        return chat_plan(talk, call.wanted, config, params, prompt_field=call.prompt_field)
+
+    messages: Sequence[Message] = call.conversation.messages
+    dropper = TurnDropper(messages, plan, params.max_tokens) if call.truncates else None
+    if call.num_ctx is not None:
+        messages, left = _fitted(call, config, dropper)
+        if left:
+            params = msgspec.structs.replace(params, max_tokens=min(params.max_tokens or left, left))
+    work = Work(config, plan(messages), dropper, waiting=call.waiting)
+    told = Told(work.record, params.top_logprobs is not None, dropper)
+    return _answer(work, chosen.name, call.stream, told, is_chat=is_chat)
+
+
+def _answer(work: Work, name: str, stream: bool, told: Told, *, is_chat: bool) -> Response:
+    if stream:
+        return sse.respond(work, Lines(name, told, is_chat=is_chat), sse.NDJSON)
     (answer,) = work.answers()
     whole = render.chat_answer if is_chat else render.generated
-    return json_response(render.encode(whole(name, answer, work.record, with_logprobs)))
+    return json_response(render.encode(whole(name, answer, told)))
 
 
 def _load_or_leave(chosen: Chosen, call: Call, *, is_chat: bool) -> Response:
@@ -97,15 +115,20 @@ def _continue(call: GenerateCall, config: ModelConfig, params: SamplingParams, i
     return Sequences([(prompt, held)], [OutputReader()], call.prompt_field)
 
 
-def _shortened(call: Call, config: ModelConfig, params: SamplingParams) -> SamplingParams:
-    """Keep to a context that the request wants shorter than the model's; raise `ContextOverflow` if none is left."""
-    context = traits.context_length(config)
-    if call.num_ctx is None or context is None or call.num_ctx >= context:
-        return params
-    if "tokenize" not in traits.capabilities(config):
-        return params
-    used = count_prompt_tokens(call.conversation, call.wanted, config)
-    if used >= call.num_ctx:
-        raise ContextOverflow(used, call.num_ctx, param="options.num_ctx")
-    left = call.num_ctx - used
-    return msgspec.structs.replace(params, max_tokens=min(params.max_tokens or left, left))
+def _fitted(call: Call, config: ModelConfig, dropper: TurnDropper | None) -> tuple[Sequence[Message], int]:
+    """Return what of a conversation fits into the context that it wants, and how many tokens are left for the answer.
+
+    These are 0 if nothing is to be done: the model takes no more, or does not tell. Raises `ContextOverflow`.
+    """
+    context, wanted, messages = traits.context_length(config), call.num_ctx, call.conversation.messages
+    if wanted is None or context is None or wanted >= context or "tokenize" not in traits.capabilities(config):
+        return messages, 0
+    while True:
+        talk = dataclasses.replace(call.conversation, messages=messages)
+        used = count_prompt_tokens(talk, call.wanted, config)
+        if used < wanted:
+            return messages, wanted - used
+        kept = dropper.drop(used, wanted) if dropper is not None else None
+        if kept is None:
+            raise ContextOverflow(used, wanted, param="options.num_ctx")
+        messages = tuple(kept)

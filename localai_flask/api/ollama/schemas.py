@@ -39,6 +39,8 @@ class Call:
     waiting: Waiting = NO_WISHES
     num_ctx: int | None = None
     """How many tokens prompt and answer may have together, if that is less than the model takes."""
+    truncates: bool = True
+    """Whether the oldest turns of a conversation that does not fit are left out."""
     prompt_field: str = "messages"
 
 
@@ -68,6 +70,7 @@ class AnswerRequest(ForeignFields, ThinkingFields, SamplingFields, FormFields, P
     think = Think(metadata=THINK)
     logprobs = Flag(load_default=False)
     top_logprobs = Whole(0, MAX_TOP_LOGPROBS)
+    truncate = Flag(load_default=True, metadata={"description": "false: a conversation that does not fit is refused."})
     shift = Noted("is about a context that is full: the answer ends there.")
 
     def shared(self, data: dict[str, Any], original: dict[str, Any]) -> dict[str, Any]:
@@ -84,6 +87,7 @@ class AnswerRequest(ForeignFields, ThinkingFields, SamplingFields, FormFields, P
             "stream": data["stream"],
             "waiting": waiting_of(data),
             "num_ctx": data.get("num_ctx"),
+            "truncates": data["truncate"],
         }
 
     def wishes(self, data: dict[str, Any], original: dict[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Measured(msgspec.Struct, kw_only=True):
     """How an answer ended: times in nanoseconds, and tokens.
 
     `prompt_eval_count` counts the whole prompt, as usage does everywhere; of these, `prompt_cached_count` came out of
-    the cache and took none of the time.
+    the cache and took none of the time. `dropped_turns` is how many of the oldest turns were left out, if any were.
     """
 
     model: str
@@ -53,6 +53,7 @@ class Measured(msgspec.Struct, kw_only=True):
     prompt_eval_count: int | UnsetType = UNSET
     prompt_eval_duration: int | UnsetType = UNSET
     prompt_cached_count: int | UnsetType = UNSET
+    dropped_turns: int | UnsetType = UNSET
     eval_count: int | UnsetType = UNSET
     eval_duration: int | UnsetType = UNSET
     logprobs: list[Logprob] | UnsetType = UNSET

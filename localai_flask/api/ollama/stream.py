@@ -8,21 +8,19 @@ import msgspec
 
 from localai_flask.api.answer.logprobs import render_logprobs
 from localai_flask.api.ollama.errors import encode_error
-from localai_flask.api.ollama.render import line, measured, now, tool_call
+from localai_flask.api.ollama.render import Told, line, measured, now, tool_call
 from localai_flask.api.work.progress import Report
 from localai_flask.chat.answer import Content, Enough, Event, Finish, Thought, ToolArguments, ToolCallStart
 from localai_flask.chat.conversation import ToolCall
 from localai_flask.errors import ApiError
 from localai_flask.generation import PromptLogprobs, Started, TokenLogprob
-from localai_flask.metrics.request_record import RequestRecord
 
 
 class Lines:
     """One streamed answer, to a conversation or, if `is_chat` is false, to a prompt."""
 
-    def __init__(self, model: str, record: RequestRecord, *, is_chat: bool, with_logprobs: bool):
-        self._model, self._record = model, record
-        self._is_chat, self._with_logprobs = is_chat, with_logprobs
+    def __init__(self, model: str, told: Told, *, is_chat: bool):
+        self._model, self._told, self._is_chat = model, told, is_chat
         self._call: ToolCall | None = None
         """The call whose arguments are coming."""
         self._calls = 0
@@ -43,7 +41,7 @@ class Lines:
                 self._call = ToolCall(self._call.id, self._call.name, self._call.arguments + text)
                 return b""
             case Finish():
-                ending = measured(event, self._record)
+                ending = measured(event, self._told)
                 return self._called() + self._line({"content": ""}, event.logprobs, **ending)
             case Started() | PromptLogprobs() | Enough():
                 return b""
@@ -73,7 +71,7 @@ class Lines:
         else:
             told["response"] = said.pop("content")
             told |= said
-        if self._with_logprobs and logprobs:
+        if self._told.logprobs and logprobs:
             told["logprobs"] = render_logprobs(logprobs)
         return line({**told, "done": False, **more})
 

@@ -10,9 +10,9 @@ import msgspec
 from localai_flask.api.responses import shapes
 from localai_flask.api.responses.calls import ResponseCall
 from localai_flask.api.responses.input.items import new_id
-from localai_flask.api.responses.input.truncation import TurnDropper
 from localai_flask.api.responses.response_writer import ResponseWriter, WritingOptions
 from localai_flask.api.work.chat_plan import chat_plan
+from localai_flask.api.work.turn_dropper import Plan, TurnDropper
 from localai_flask.api.work.work import Watching, Work
 from localai_flask.chat.conversation import Message
 from localai_flask.config.model import ModelConfig
@@ -67,6 +67,13 @@ def begin_work(
     watch: Watching | None = None,
 ) -> Work:
     """Begin to have the model answer."""
-    plan = chat_plan(call.conversation(messages), call.wanted, config, params)
-    shrink = TurnDropper(call, messages, config, params, writer.response) if call.truncates else None
-    return Work(config, plan, shrink, watch, call.waiting)
+
+    def plan(kept: Sequence[Message]) -> Plan:
+        return chat_plan(call.conversation(kept), call.wanted, config, params)
+
+    def note(dropped: int) -> None:
+        writer.response.dropped_turns = dropped
+
+    beside = len(call.instructions)
+    shrink = TurnDropper(messages, plan, params.max_tokens, beside, note) if call.truncates else None
+    return Work(config, plan(messages), shrink, watch, call.waiting)
