@@ -147,7 +147,8 @@ def makes_vectors(config: EngineConfig) -> bool:
 
 def sees_images(config: EngineConfig) -> bool:
     """Return whether the model of a folder reads images beside text, as it is loaded."""
-    return config.type != TEXT_TYPE and read_snapshot(config.model_path).sees
+    may_see = config.type != TEXT_TYPE and config.limit_mm_per_prompt.get("image") != 0
+    return may_see and read_snapshot(config.model_path).sees
 
 
 def ranks_documents(config: EngineConfig) -> bool:

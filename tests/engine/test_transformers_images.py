@@ -156,7 +156,7 @@ def test_thousand_broken_images_hurt_nothing(llava: Any) -> None:
         data = A[: 60 + cut % (len(A) - 60)] if cut % 2 else A[:50] + bytes([cut % 256]) + A[51:]
         prompt = Prompt("see ", images=[Image(0, data, "image/png", 60, 80, f"broken {cut}")])
         try:
-            llava.images.reader.read(prompt)
+            llava.images.reader.open(prompt)
         except InvalidRequest as error:
             assert "An image is broken" in error.info.message
     after = run(llava, Job(1, prompt_of("see ", A), GREEDY))
@@ -171,7 +171,7 @@ def test_a_mark_in_a_text_is_no_image(llava: Any) -> None:
     run(llava, job)
     assert job.prompt_tokens.count(llava.images.reader.token) == 4
     with pytest.raises(InvalidRequest, match="has <image>, by which this model knows its images"):
-        llava.images.reader.read(prompt)
+        llava.images.count(prompt)
 
 
 def test_tokens_of_images_are_counted(llava: Any) -> None:

@@ -11,8 +11,8 @@ import transformers
 from tests.support import hf_models
 
 TEXT: dict[str, Any] = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
+    "hidden_size": 128,
+    "intermediate_size": 256,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
@@ -61,9 +61,9 @@ def make_qwen2_vl(folder: Path, seed: int = 0) -> Path:
     """Write a Qwen2-VL, whose positions have three dimensions: a token for each 28 x 28 pixels, 4 to 16 of them."""
     tokenizer = _tokenizer("<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>")
     id_of = tokenizer.convert_tokens_to_ids
-    positions = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0}
+    positions = {"rope_type": "default", "mrope_section": [4, 6, 6], "rope_theta": 10000.0}
     config = transformers.Qwen2VLConfig(
-        vision_config={"embed_dim": 32, "hidden_size": 64, "depth": 2, "num_heads": 2, "mlp_ratio": 2},
+        vision_config={"embed_dim": 32, "hidden_size": 128, "depth": 2, "num_heads": 2, "mlp_ratio": 2},
         text_config={"vocab_size": len(tokenizer), "rope_parameters": positions, **TEXT},
         image_token_id=id_of("<|image_pad|>"),
         video_token_id=id_of("<|video_pad|>"),
@@ -87,7 +87,7 @@ def make_gemma3(folder: Path, seed: int = 0) -> Path:
     id_of = tokenizer.convert_tokens_to_ids
     config = transformers.Gemma3Config(
         vision_config={"model_type": "siglip_vision_model", "image_size": 56, "patch_size": 14, **ENCODER},
-        text_config={"vocab_size": len(tokenizer), "head_dim": 16, "sliding_window": 64, **TEXT},
+        text_config={"vocab_size": len(tokenizer), "head_dim": 32, "sliding_window": 64, **TEXT},
         mm_tokens_per_image=4,
         image_token_index=id_of("<image_soft_token>"),
         boi_token_index=id_of("<start_of_image>"),

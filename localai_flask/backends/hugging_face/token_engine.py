@@ -39,12 +39,15 @@ class TokenEngine(Backend):
     def ask(self, inquiry: Inquiry) -> Fact | None:
         question = inquiry.question
         if isinstance(question, Tokenize):
-            ids = self.tokens.tokenize(question.prompt)
-            return Tokenized(ids, [self.tokens.spelled(token) for token in ids] if question.pieces else [])
+            return self.tokenized(self.tokens.tokenize(question.prompt), question)
         if isinstance(question, Detokenize):
             ids = self.tokens.encode(Prompt(tokens=question.tokens)) if question.tokens else []
             return Detokenized(self.tokens.decode(ids) if ids else "")
         return None
+
+    def tokenized(self, ids: list[int], question: Tokenize) -> Tokenized:
+        """Answer a question for tokens with these."""
+        return Tokenized(ids, [self.tokens.spelled(token) for token in ids] if question.pieces else [])
 
 
 def add_token(

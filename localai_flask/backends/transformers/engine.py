@@ -44,7 +44,7 @@ from localai_flask.generation import (
     Reply,
     Started,
 )
-from localai_flask.inquiry import Fact, Tokenize, Tokenized
+from localai_flask.inquiry import Fact, Tokenize
 
 WAIT_S = 0.02
 """The longest that a step waits for the library where nobody is notified."""
@@ -105,7 +105,8 @@ class TransformersBackend(ChoosingEngine):
         return (self.tokens.encode_whole if self._reads_whole else self.tokens.encode)(prompt)
 
     def read_prompt(self, job: Job) -> list[int]:
-        if job.ahead is not None:
+        if job.ahead is not None and self.images is not None:
+            job.ahead = self.images.reader.read(job.prompt, job.ahead)
             return list(job.ahead.ids)
         if job.prompt.images:
             raise UnsupportedParameter(f"The model {self.name!r} reads text only; leave images out.", param="messages")
@@ -118,8 +119,7 @@ class TransformersBackend(ChoosingEngine):
     def ask(self, inquiry: Inquiry) -> Fact | None:
         question = inquiry.question
         if isinstance(question, Tokenize) and question.prompt.images and self.images is not None:
-            ids = self.images.reader.read(question.prompt).ids
-            return Tokenized(ids, [self.tokens.spelled(token) for token in ids] if question.pieces else [])
+            return self.tokenized(self.images.count(question.prompt), question)
         return super().ask(inquiry)
 
     @property

@@ -6,6 +6,7 @@ Text, stop strings and limits are the house's, from the tokens that the library 
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -17,7 +18,7 @@ from localai_flask.backends.hugging_face.offline import offline
 from localai_flask.backends.hugging_face.token_engine import add_token, has_ended, take_each
 from localai_flask.backends.hugging_face.tokens import TextDecoder, Tokens
 from localai_flask.backends.output import Output
-from localai_flask.backends.takes import Takes
+from localai_flask.backends.takes import ALL_INPUTS, Takes
 from localai_flask.backends.token_choice.choosing_engine import ChoosingEngine
 from localai_flask.backends.token_choice.sampler import TokenSampler
 from localai_flask.backends.vllm import environment  # noqa: F401  sets what the library reads when it is imported
@@ -43,9 +44,9 @@ from localai_flask.generation import (
     Started,
     TokenLogprob,
 )
-from localai_flask.inquiry import Embed, Score
+from localai_flask.inquiry import Embed, Fact, Score, Tokenize
 
-ELSEWHERE = Takes(NATIVE, frozenset(("json_schema", "regex", "gbnf")))
+ELSEWHERE = Takes(NATIVE, frozenset(("json_schema", "regex", "gbnf")), ALL_INPUTS)
 """What a model takes that runs in other processes, whose logits are not seen here."""
 
 
@@ -67,12 +68,12 @@ class VllmBackend(ChoosingEngine):
     """Runs the model of a local folder with vLLM."""
 
     tokens: Tokens
-    takes = Takes(NATIVE | CHOSEN_HERE, ALL_CONSTRAINTS)
+    takes = Takes(NATIVE | CHOSEN_HERE, ALL_CONSTRAINTS, ALL_INPUTS)
 
     def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
         with offline():
             self.loaded = load(config, progress)
-        self.engine, self.tokens = self.loaded.engine, self.loaded.tokens
+        self.engine, self.tokens, self.images = self.loaded.engine, self.loaded.tokens, self.loaded.images
         self.running: dict[str, Sequence] = {}
         self.asked: dict[str, Inquiry] = {}
         self._keys = count()
@@ -84,6 +85,19 @@ class VllmBackend(ChoosingEngine):
         self.grammars = TokenGrammars(self.tokens) if self._writes and self.loaded.is_here else None
         progress(1.0)
         return self.loaded.info
+
+    def compile_ahead(self, job: Job) -> Future[Any] | None:
+        made = super().compile_ahead(job)
+        return self.images.prepare(job, made) if self.images is not None and job.prompt.images else made
+
+    def read_prompt(self, job: Job) -> list[int]:
+        return list(job.ahead["prompt_token_ids"]) if job.ahead is not None else super().read_prompt(job)
+
+    def ask(self, inquiry: Inquiry) -> Fact | None:
+        question = inquiry.question
+        if isinstance(question, Tokenize) and question.prompt.images and self.images is not None:
+            return self.tokenized(self.images.count(question.prompt), question)
+        return super().ask(inquiry)
 
     @property
     def room(self) -> int:
@@ -105,7 +119,7 @@ class VllmBackend(ChoosingEngine):
         if sequence.sampler is not None:
             ROWS[key] = ChosenRow(sequence.sampler, job.prompt_tokens, lambda: self._is_whole(sequence.id))
         try:
-            sequence.id = self._add(key, job.prompt_tokens, wanted)
+            sequence.id = self._add(key, job.ahead or {"prompt_token_ids": job.prompt_tokens}, wanted)
         except REFUSALS as error:
             ROWS.pop(key, None)
             self._unannounced.append((job.id, Failed(_refused(error).info)))
@@ -113,8 +127,8 @@ class VllmBackend(ChoosingEngine):
         self.running[sequence.key] = sequence
         return True
 
-    def _add(self, key: str, ids: list[int], params: Any) -> str:
-        id: str = self.engine.add_request(key, {"prompt_token_ids": ids}, params, lora_request=self.loaded.adapter)
+    def _add(self, key: str, prompt: Any, params: Any) -> str:
+        id: str = self.engine.add_request(key, prompt, params, lora_request=self.loaded.adapter)
         return id
 
     def _is_whole(self, id: str) -> bool:
@@ -131,7 +145,7 @@ class VllmBackend(ChoosingEngine):
         assert isinstance(question, Embed | Score), "the others are answered at once"
         try:
             ids = read_text(question, self.tokens, self.context_length)
-            self._add(key, ids, pooling_params(question, ids, self.tokens))
+            self._add(key, {"prompt_token_ids": ids}, pooling_params(question, ids, self.tokens))
         except ApiError as error:
             self._unannounced.append((inquiry.id, Failed(error.info)))
         except REFUSALS as error:
@@ -175,6 +189,8 @@ class VllmBackend(ChoosingEngine):
 
     def close(self) -> None:
         if hasattr(self, "engine"):
+            if self.images is not None:
+                self.images.close()
             self.engine.engine_core.shutdown()
 
     def _advance(self, sequence: Sequence, made: Any) -> list[Reply]:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import copy
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import vllm
+from vllm.engine.arg_utils import EngineArgs
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.v1.engine.llm_engine import LLMEngine
 
 from localai_flask.backends.base import LoadProgress
-from localai_flask.backends.hugging_face.folder import find_folder
+from localai_flask.backends.hugging_face.folder import about, find_folder
 from localai_flask.backends.hugging_face.tokens import Tokens
 from localai_flask.backends.notes import heed
 from localai_flask.backends.vllm import key_checks
 from localai_flask.backends.vllm.arguments import make_arguments
 from localai_flask.backends.vllm.chosen_rows import RowChooser
+from localai_flask.backends.vllm.images import ImagePrompts, sees
 from localai_flask.backends.vllm.key_checks import adapters
+from localai_flask.config.files.snapshot import read_snapshot
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import makes_vectors, ranks_documents
+from localai_flask.errors import ModelLoadFailed
 from localai_flask.generation import ModelInfo
 
 LIBRARY = f"vllm {vllm.__version__}"
@@ -36,6 +42,8 @@ class Loaded:
     """Whether the model runs in this process, so that its logits can be seen."""
     sequences: int
     adapter: LoRARequest | None
+    images: ImagePrompts | None
+    """There if the model sees."""
 
 
 def load(config: EngineConfig, progress: LoadProgress) -> Loaded:
@@ -51,14 +59,31 @@ def load(config: EngineConfig, progress: LoadProgress) -> Loaded:
         arguments.logits_processors = [RowChooser]
         arguments.async_scheduling = False  # the tokens said so far have to be known before the next is chosen
     progress(0.05)
-    engine = LLMEngine.from_engine_args(arguments)
+    engine = _open(config, arguments)
     settings = engine.vllm_config
     tokenizer = engine.get_tokenizer()
+    if can_see := is_writer and sees(engine):
+        tokenizer = copy.deepcopy(tokenizer)  # another thread changes the engine's own
     tokens = Tokens(tokenizer, settings.model_config.get_vocab_size(), _ends(settings.model_config, tokenizer))
     adapter = next((LoRARequest(name, 1, str(Path(config.models_path) / name)) for name in adapters(config)), None)
     sees_logits = bool(arguments.logits_processors)
-    info = _describe(config, settings, tokenizer, can_end_thinking=sees_logits)
-    return Loaded(engine, tokens, info, sees_logits, settings.scheduler_config.max_num_seqs, adapter)
+    able = {*(["end_thinking"] if sees_logits else []), *(["image"] if can_see else [])}
+    info = _describe(config, settings, tokenizer, able)
+    images = ImagePrompts(engine, tokens, info.chat_template) if can_see else None
+    return Loaded(engine, tokens, info, sees_logits, settings.scheduler_config.max_num_seqs, adapter, images)
+
+
+def _open(config: EngineConfig, arguments: EngineArgs) -> LLMEngine:
+    """Start the engine; raise `ModelLoadFailed` if the library has not what its models that see need."""
+    try:
+        return LLMEngine.from_engine_args(arguments)
+    except (ValueError, ImportError) as error:
+        if not (read_snapshot(config.model_path).has_vision and importlib.util.find_spec("torchvision") is None):
+            raise
+        raise ModelLoadFailed(
+            f"{about(config)} sees, for which vLLM needs torchvision; install into its environment the one that is "
+            "built for the same torch, as docs/vllm.md says."
+        ) from error
 
 
 def _ends(model: Any, tokenizer: Any) -> set[int]:
@@ -70,12 +95,12 @@ def _ends(model: Any, tokenizer: Any) -> set[int]:
     return found
 
 
-def _describe(config: EngineConfig, settings: Any, tokenizer: Any, *, can_end_thinking: bool) -> ModelInfo:
+def _describe(config: EngineConfig, settings: Any, tokenizer: Any, able: set[str]) -> ModelInfo:
     model = settings.model_config
     templates = tokenizer.chat_template
     named = templates if isinstance(templates, dict) else {"default": templates}
     alone = {"score"} if ranks_documents(config) else {"embed"} if makes_vectors(config) else None
-    writes = {"generate", "constrain", *(["end_thinking"] if can_end_thinking else [])}
+    writes = {"generate", "constrain", *able}
     return ModelInfo(
         backend="vllm",
         engine_version=LIBRARY,

@@ -43,7 +43,7 @@ ENGINES = {
     "rwkv": EngineFacts("pth", process_bytes=TORCH_BYTES),
     "exllama2": EngineFacts("folder", process_bytes=TORCH_BYTES),
     "exllama3": EngineFacts("folder", process_bytes=TORCH_BYTES),
-    "vllm": EngineFacts("folder", process_bytes=TORCH_BYTES),
+    "vllm": EngineFacts("folder", process_bytes=TORCH_BYTES, sees=True),
 }
 
 

@@ -73,15 +73,18 @@ class ImageReader:
         self._mark = str(processor.image_token)
         self._placeholder = find_placeholder(processor, chat_template(processor), self._mark)
         self._takes = inspect.signature(model.base_model.get_image_features).parameters
-        self._lock = threading.Lock()
+        self._lock, self._busy = threading.Lock(), threading.Lock()
         self._kept: OrderedDict[str, SeenImage] = OrderedDict()
 
-    def read(self, prompt: Prompt) -> SeenPrompt:
-        """Turn a prompt into tokens, and each image into what the encoder reads.
+    def open(self, prompt: Prompt) -> list[SeenImage]:
+        """Turn each image of a prompt into what the encoder reads; raise `InvalidRequest` for one that breaks."""
+        return [self._seen(image) for image in prompt.images]
 
-        Raises `InvalidRequest` for an image that breaks, or text in which images are claimed.
+    def read(self, prompt: Prompt, images: list[SeenImage]) -> SeenPrompt:
+        """Turn a prompt into tokens; raise `InvalidRequest` if it has marks of images beside these.
+
+        For the thread that has the tokenizer.
         """
-        images = [self._seen(image) for image in prompt.images]
         ids = self._tokens.encode(with_placeholders(prompt, [image.text for image in images]))
         if ids.count(self.token) != sum(self._count(image) for image in images):
             raise InvalidRequest(
@@ -107,9 +110,10 @@ class ImageReader:
     def process(self, image: PIL.Image.Image) -> SeenImage:
         """Have the processor resize and normalize an image; raise `InvalidRequest` if it cannot."""
         try:
-            made = self._processor(
-                text=[self._mark], images=[image], return_tensors="pt", return_text_replacement_offsets=True
-            )
+            with self._busy:
+                made = self._processor(
+                    text=[self._mark], images=[image], return_tensors="pt", return_text_replacement_offsets=True
+                )
         except (ValueError, ZeroDivisionError) as error:  # an image of one pixel's width, and the like
             raise InvalidRequest(f"An image cannot be read by this model: {error}", param="messages") from error
         (marked,) = made["text_replacement_offsets"][0]

@@ -8,6 +8,7 @@ from typing import Any
 
 from localai_flask.backends.base import Job
 from localai_flask.backends.transformers.images.reader import ImageReader
+from localai_flask.generation import Prompt
 
 
 class ImageThreads:
@@ -22,9 +23,13 @@ class ImageThreads:
         return self._opening.submit(self._open, job, beside)
 
     def _open(self, job: Job, beside: Future[Any] | None) -> None:
-        job.ahead = self.reader.read(job.prompt)
+        job.ahead = self.reader.open(job.prompt)
         if beside is not None:
             beside.result()
+
+    def count(self, prompt: Prompt) -> list[int]:
+        """Return a prompt's tokens with those of its images."""
+        return self.reader.read(prompt, self.reader.open(prompt)).ids
 
     def encode(self, job: Job, notice: Callable[[], None] | None) -> Future[None]:
         """Encode a job's images, and call `notice` from the thread when that is done."""
