@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from localai_flask.memory_groups import memory_groups
 from localai_flask.sizes import parse_bytes, parse_share
 
 SPARED_BYTES = 1 << 30
@@ -15,6 +16,7 @@ RESERVE_SHARE = 0.1
 LEAST_RESERVE = 1 << 30
 CPU = Path("/sys/devices/system/cpu")
 CGROUP = Path("/sys/fs/cgroup")
+MEMINFO = Path("/proc/meminfo")
 _room: int | None = None
 """How many bytes this process may take; None: what the machine has."""
 
@@ -27,17 +29,21 @@ def physical_cores() -> int:
 
 
 def total_memory() -> int:
-    """Return how many bytes the machine has, at most what the container may take."""
-    total, limit = _meminfo("MemTotal"), _read(CGROUP / "memory.max")
-    return min(total, int(limit)) if limit and limit != "max" else total
+    """Return how many bytes the machine has, at most what the container or service may take."""
+    return min([_meminfo()["MemTotal"], *(group.limit for group in memory_groups())])
 
 
-def available_memory() -> int:
-    """Return how many bytes could be allocated without swapping, at most what container and pool leave this process."""
-    free = _meminfo("MemAvailable")
-    limit, used = _read(CGROUP / "memory.max"), _read(CGROUP / "memory.current")
-    if limit and used and limit != "max":
-        free = min(free, int(limit) - int(used))
+def available_memory(*, with_mapped: bool = False) -> int:
+    """Return how many bytes could be allocated without swapping, at most what container and pool leave this process.
+
+    Files that are mapped, as weights are, count as in use unless `with_mapped`: the kernel could drop what is in memory
+    of them, and would read it again and again.
+    """
+    info = _meminfo()
+    files = info.get("Active(file)", 0) + info.get("Inactive(file)", 0)
+    groups = [(group.free, group.mapped) for group in memory_groups()]
+    groups.append((info["MemAvailable"], min(info.get("Mapped", 0), files)))
+    free = min(free - (0 if with_mapped else mapped) for free, mapped in groups)
     if _room is not None:  # the pool spares the rest of the machine already, and whoever asks here does it again
         free = min(free, _room - resident_memory() + SPARED_BYTES)
     return max(free, 0)
@@ -77,9 +83,10 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
 
 
-def _meminfo(key: str) -> int:
-    lines = dict(line.split(":", 1) for line in (_read(Path("/proc/meminfo")) or "").splitlines())
-    return int(lines[key].split()[0]) * 1024
+def _meminfo() -> dict[str, int]:
+    """Return the kernel's sizes in bytes by their names."""
+    lines = [line.split(":", 1) for line in (_read(MEMINFO) or "").splitlines()]
+    return {name: int(value.split()[0]) * 1024 for name, value in lines}
 
 
 def _quota() -> int:

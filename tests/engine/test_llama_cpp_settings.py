@@ -169,7 +169,7 @@ def test_files_that_are_no_adapter_for_the_model_are_named(model, tmp_path, make
 def scarce(monkeypatch):
     """A machine that has as many bytes left as the test says."""
     target = "localai_flask.backends.llama_cpp.model.context.available_memory"
-    return lambda free: monkeypatch.setattr(target, lambda: free)
+    return lambda free: monkeypatch.setattr(target, lambda **_: free)
 
 
 TOKEN = 2 * 2 * KV_WIDTH * 2

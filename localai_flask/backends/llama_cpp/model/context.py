@@ -17,7 +17,7 @@ from localai_flask.backends.llama_cpp.options.kinds import UNQUANTIZED
 from localai_flask.backends.llama_cpp.options.options import EngineOptions
 from localai_flask.config.traits import choose_context
 from localai_flask.errors import ConfigError, OutOfMemory
-from localai_flask.machine import available_memory, total_memory
+from localai_flask.machine import available_memory, resident_memory, total_memory
 
 log = logging.getLogger(__name__)
 
@@ -82,10 +82,13 @@ def choose_size(handle: Any, path: Path, options: EngineOptions) -> tuple[int, i
     slots = options.parallel or DEFAULT_SLOTS
     if is_elsewhere(options):  # only the library knows how much will lie where, and it says so when that does not fit
         return slots, context_size
-    shape, free = Shape.of(handle), available_memory()
+    shape = Shape.of(handle)
     if options.fit_params:
-        slots, context_size = _fit(options, shape, free, slots, context_size)
+        # Weights come into memory as they are first used; what is not there yet is to have room beside the cache.
+        coming = max(lib.llama_model_size(handle) - resident_memory(), 0)
+        slots, context_size = _fit(options, shape, available_memory() - coming, slots, context_size)
     needed = shape.cache_bytes(options, slots * context_size)
+    free = available_memory(with_mapped=True)  # for what was asked for, weights may have to be read again
     if needed > free and lib.llama_model_n_swa(handle) == 0:
         # Beside other models it has no room now, and would have alone.
         kind = OutOfMemory if needed <= total_memory() else ConfigError
