@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -65,6 +66,12 @@ def limit_memory(size: int | None) -> None:
     """Count on at most `size` bytes for this process; None: on what the machine has."""
     global _room
     _room = size
+
+
+def release_freed_memory() -> None:
+    """Give what was freed back to the kernel, where the C library keeps it for later."""
+    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
 
 
 def resident_memory() -> int:

@@ -173,5 +173,13 @@ class Backend(abc.ABC):
         """
         return None
 
+    @property
+    def spare_bytes(self) -> int:
+        """How much memory holds what is only kept for later, as idle prompts; read by another thread."""
+        return 0
+
+    def give_back(self, size: int) -> None:  # noqa: B027  an engine that keeps nothing has nothing to give back
+        """Free about as much of that, as another model needs it; called between two steps."""
+
     def close(self) -> None:  # noqa: B027  an engine without resources of its own need not say anything
         """Release everything; called once, after the last step."""

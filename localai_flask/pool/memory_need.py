@@ -1,6 +1,6 @@
 """How much memory a model will take, as far as its files and its YAML let expect before it is loaded.
 
-A low estimate: of a context that nobody has chosen, an engine takes what there is room for.
+Of contexts that nobody has counted, an engine takes as many as there is room for, so that there are two estimates.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from localai_flask.config.memory import cache_bytes
 from localai_flask.config.model import EngineConfig
 from localai_flask.machine import has_gpu_device
 
+USUAL_CONTEXTS = 4
+"""How many contexts the llama.cpp engine has in its cache where nobody says it, and there is room."""
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.gguf", "*.pth")
 
 
@@ -29,6 +31,13 @@ def estimate_need(config: EngineConfig) -> int:
     files = [config.parameters.model, config.mmproj, config.draft_model, config.lora_adapter, *config.lora_adapters]
     weights = sum(_weight_bytes(Path(config.models_path) / name) for name in files if name)
     return base + weights + _cache_bytes(config)
+
+
+def estimate_wish(config: EngineConfig) -> int:
+    """Return how many bytes it takes if it finds them: a context for each request that usually runs at once."""
+    need = estimate_need(config)
+    knows_cache = bool(config.parameters.model) and not (has_gpu_device() and config.gpu_layers != 0)
+    return need + (USUAL_CONTEXTS - 1) * _cache_bytes(config) if knows_cache else need
 
 
 def _weight_bytes(path: Path) -> int:

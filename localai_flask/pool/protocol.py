@@ -15,7 +15,7 @@ from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo
 from localai_flask.generation import ModelInfo
-from localai_flask.pool.memory_need import estimate_need
+from localai_flask.pool.memory_need import estimate_need, estimate_wish
 
 LOG_FORMAT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s"
 """How manager, model workers and background process write to the server's log: as gunicorn does."""
@@ -42,12 +42,13 @@ class Wanted(msgspec.Struct, frozen=True, array_like=True):
     config: bytes
     look: Look
     need_bytes: int = 0
+    wished_bytes: int = 0
 
 
 def wanted(config: ModelConfig, look: Look) -> Wanted:
     """Describe a model that somebody asks for; the pool knows variants by the name of the one that they share."""
     named = msgspec.structs.replace(config, name=config.engine.name, variant_of="")
-    return Wanted(model_config.encode(named), look, estimate_need(config))
+    return Wanted(model_config.encode(named), look, estimate_need(config), estimate_wish(config))
 
 
 class News(msgspec.Struct, frozen=True, array_like=True):
@@ -109,6 +110,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """How long those it has have brought forth nothing."""
     memory_bytes: int = 0
     """What of it lies in memory."""
+    spare_bytes: int = 0
+    """What of that holds only what is kept for later, and is given back when another model needs it."""
     cpu_s: float = 0.0
     """The processor time that it has taken."""
     kv_usage: float | None = None
@@ -124,6 +127,8 @@ class ReportAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """False means that this manager does not know the worker, which then registers."""
     suspects: list[bytes] = []
     """Digests of requests that are not run, as a worker died with each of them alone in hand."""
+    room_bytes: int | None = None
+    """How much memory the worker may take from now on, once it is ready; None: what the machine has."""
 
 
 class WorkerAddress(msgspec.Struct, frozen=True, array_like=True):

@@ -51,6 +51,21 @@ def test_a_part_of_a_stored_branch_serves_and_the_whole_stays(open_engine, fresh
     assert part.output_tokens == fresh("a" * 100 + "d" * 9, "llama").output_tokens
 
 
+def test_what_is_given_back_is_what_was_not_used_for_longest(open_engine):
+    engine = open_engine("llama", "parallel:1", context_size=256)
+    for letter in "abcd":
+        engine.generate(letter * 200, **GREEDY)
+    store = engine.backend.cache.store
+    oldest, *others = store.entries
+    assert len(others) == 2 and engine.backend.spare_bytes == store.size
+    engine.backend.give_back(1)
+    assert store.entries == others and oldest not in store.entries
+    engine.backend.give_back(1 << 40)
+    assert (store.entries, engine.backend.spare_bytes) == ([], 0)
+    assert engine.generate("a" * 200, **GREEDY).num_cached == 1
+    engine.check_books()
+
+
 @pytest.mark.parametrize("off", ["cache_ram:0", "cache_idle_slots:false"])
 def test_without_host_memory_what_leaves_the_cache_is_gone(open_engine, off):
     engine = open_engine("llama", "parallel:1", off, context_size=256)

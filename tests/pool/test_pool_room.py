@@ -160,6 +160,45 @@ def test_models_share_the_memory_that_they_may_take(start: Start, tmp_path: Path
     assert described(pool, "b").state == "ready", "there was room beside what it really takes"
 
 
+HOARDER = """
+from localai_flask.backends.echo import EchoBackend
+
+
+class HoarderBackend(EchoBackend):
+    \"\"\"Keeps 8 MiB of each request for later.\"\"\"
+
+    kept = []
+
+    def start(self, job):
+        self.kept.append(b"x" * (8 << 20))
+        return super().start(job)
+
+    @property
+    def spare_bytes(self):
+        return len(self.kept) << 23
+
+    def give_back(self, size):
+        del self.kept[: -(-size >> 23)]
+"""
+
+
+def test_an_idle_model_gives_back_what_it_keeps_and_stays(start: Start, tmp_path: Path) -> None:
+    about = tmp_path / "hoarder-1.dist-info"
+    about.mkdir()
+    (tmp_path / "hoarder.py").write_text(HOARDER)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: hoarder\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[localai_flask.engines]\nhoarder = hoarder:HoarderBackend\n")
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    pool = start(LOCALAI_MEMORY_BUDGET="320MB", PYTHONPATH=path)
+    hoarder = ModelConfig(name="hoarder", backend="hoarder", options=("scripted",))
+    for _ in range(20):
+        assert say(pool, hoarder) == "hi"
+    wait_for(lambda: described(pool, "hoarder").memory_bytes > 180 * MB, 5, "it is full")
+    assert say(pool, sparse(tmp_path, "new", 120 * MB)) == "hi"
+    assert described(pool, "hoarder").state == "ready" and pool.count("makes room") == 0
+    assert described(pool, "hoarder").memory_bytes < 180 * MB
+
+
 def test_models_of_one_group_are_not_loaded_together(start: Start) -> None:
     pool = start()
     heavy = {"concurrency_groups": ("heavy",)}

@@ -234,6 +234,13 @@ class LlamaCppBackend(Backend):
     def kv_usage(self) -> float | None:
         return self.cache.usage
 
+    @property
+    def spare_bytes(self) -> int:
+        return self.cache.store.size
+
+    def give_back(self, size: int) -> None:
+        self.cache.store.give_back(size)
+
     def close(self) -> None:
         for sequence in [*self.scheduler.decoding, *self.scheduler.prefilling]:
             self.scheduler.remove(sequence)

@@ -11,17 +11,21 @@ import logging
 import threading
 import time
 
+import msgspec
+
 from localai_flask.backends import BACKENDS, is_installed
 from localai_flask.backends.environments.folder import Environments
 from localai_flask.config import model as model_config
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ConfigError, ErrorInfo, LoadCrashed
+from localai_flask.machine import available_memory
 from localai_flask.metrics.counts import Counts
 from localai_flask.metrics.families import WORKER_ENDS
 from localai_flask.pool import protocol
 from localai_flask.pool.manager.description import describe_model
 from localai_flask.pool.manager.plan.actions import Action, Forget, Kill, Refuse, Retire, SendAway, Start, Unload
+from localai_flask.pool.manager.plan.grants import grant_memory, room_for
 from localai_flask.pool.manager.plan.planner import FAREWELL_S, plan
 from localai_flask.pool.manager.plan.rules import Rules
 from localai_flask.pool.manager.table.death import Death
@@ -88,7 +92,10 @@ class PoolManager:
     def report(self, encoded: bytes) -> bytes:
         """Take a heartbeat."""
         with self._lock:
-            return protocol.encode(self.table.report(protocol.decode_report(encoded), time.monotonic()))
+            report, now = protocol.decode_report(encoded), time.monotonic()
+            answer = self.table.report(report, now)
+            room = grant_memory(self.table.models, self._rules_of_now(), now).get(report.worker_id)
+            return protocol.encode(msgspec.structs.replace(answer, room_bytes=room))
 
     def fail(self, worker_id: str, encoded: bytes) -> None:
         """Take the reason why a worker could not load its model."""
@@ -172,8 +179,7 @@ class PoolManager:
             if self._is_adopting:
                 self._adopt(now)
             self._reap(now)
-            rules = dataclasses.replace(self._rules, kill_at=self._kill_at, is_adopting=self._is_adopting)
-            for action in plan(self.table.models, rules, now):
+            for action in plan(self.table.models, self._rules_of_now(), now):
                 self._carry_out(action, now)
         self._bound_logs(now)  # without the lock, as it reads and writes files
 
@@ -203,6 +209,11 @@ class PoolManager:
                 log.warning("the logs of models cannot be kept short: %s", error)
 
     # Under the lock.
+
+    def _rules_of_now(self) -> Rules:
+        return dataclasses.replace(
+            self._rules, kill_at=self._kill_at, is_adopting=self._is_adopting, available_bytes=available_memory()
+        )
 
     def _forgive_pause(self, now: float) -> None:
         """Hold the time in which this process itself stood still against no worker."""
@@ -278,7 +289,7 @@ class PoolManager:
         self.table.unloaded(action.key, action.in_favour_of, now)
 
     def _start(self, model: ModelEntry, now: float) -> None:
-        config, room = model.config, self._room_for(model)
+        config, room = model.config, room_for(model, self.table.models, self._rules)
         try:
             worker_id, process = start_worker(
                 model, self.settings, self._runtime, self._environments, room_bytes=room, now=now
@@ -290,10 +301,3 @@ class PoolManager:
         log.info("loading model %s with backend %s (pid %d)", config.name, config.backend, process.pid)
         self._processes[worker_id] = process
         self.table.started(model, worker_id, process.pid, now)
-
-    def _room_for(self, model: ModelEntry) -> int | None:
-        """Return how much memory a new worker may take beside all others; None if there is no budget."""
-        budget = self._rules.memory_budget
-        if budget is None:
-            return None
-        return max(model.need_bytes, budget - sum(each.held_bytes for each in self.table.models.values()))

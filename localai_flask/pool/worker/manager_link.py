@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from localai_flask.errors import ErrorInfo
-from localai_flask.pool.protocol import Registration, Report
+from localai_flask.pool.protocol import Registration, Report, ReportAnswer
 from localai_flask.pool.proxy import PoolProxy, connect
 from localai_flask.pool.runtime import Runtime
 
@@ -28,13 +28,13 @@ class ManagerLink(threading.Thread):
         runtime: Runtime,
         describe: Callable[[], Registration],
         report: Callable[[], Report],
-        suspect: Callable[[list[bytes]], None],
+        hear: Callable[[ReportAnswer], None],
     ):
         super().__init__(name="manager-link", daemon=True)
         self._runtime = runtime
         self._describe = describe
         self._report = report
-        self._suspect = suspect
+        self._hear = hear
         self._proxy: PoolProxy | None = None
         self._registered = False
         self._absent_since: float | None = None
@@ -67,7 +67,7 @@ class ManagerLink(threading.Thread):
         try:
             proxy = self._connected()
             answer = proxy.report(self._report())
-            self._suspect(answer.suspects)
+            self._hear(answer)
             registration = self._describe()
             is_loaded = registration.info is not None
             if not answer.known or (is_loaded and not self._registered):

@@ -29,7 +29,7 @@ from localai_flask.pool.channel import Channel, Hub, HubEvent, HubEventKind
 from localai_flask.pool.in_hand import InHand
 from localai_flask.pool.messages import Ask, Cancel, Generate, Ping, Pong
 from localai_flask.pool.outbox import Outbox
-from localai_flask.pool.protocol import LOG_FORMAT, Registration, Report, WorkerSpec
+from localai_flask.pool.protocol import LOG_FORMAT, Registration, Report, ReportAnswer, WorkerSpec
 from localai_flask.pool.runtime import Runtime
 from localai_flask.pool.worker.engine.engine_thread import EngineThread
 from localai_flask.pool.worker.gauges import Gauges
@@ -67,7 +67,7 @@ class ModelWorker:
         )
         self.engine.suspect(spec.suspects)
         self.gauges = Gauges(Counts.open(runtime.path), self.config.name, spec.worker_id)
-        self.manager = ManagerLink(runtime, self.describe, self.report, self.engine.suspect)
+        self.manager = ManagerLink(runtime, self.describe, self.report, self.hear)
         self.channels: set[Channel] = set()
         self.leave_at: float | None = None
         """When the last requests are given up, once the worker was told to leave."""
@@ -187,6 +187,15 @@ class ModelWorker:
             leaving=self.leave_at is not None,
         )
 
+    def hear(self, answer: ReportAnswer) -> None:
+        """Take what the manager says to a heartbeat; called by the thread that sends it."""
+        self.engine.suspect(answer.suspects)
+        if self.engine.info is None:
+            return  # a load goes on with the room that it began with
+        limit_memory(answer.room_bytes)
+        if answer.room_bytes is not None and (excess := resident_memory() - answer.room_bytes) > 0:
+            self.engine.give_back(excess)
+
     def report(self) -> Report:
         running, waiting = self.engine.load_counts
         report = Report(
@@ -200,6 +209,7 @@ class ModelWorker:
             idle_s=self.engine.activity.silence_s if self.engine.is_idle else 0.0,
             fruitless_s=0.0 if self.engine.is_idle else self.engine.activity.silence_s,
             memory_bytes=resident_memory(),
+            spare_bytes=self.engine.spare_bytes,
             cpu_s=time.process_time(),
             kv_usage=self.engine.kv_usage,
             leaving=self.leave_at is not None,

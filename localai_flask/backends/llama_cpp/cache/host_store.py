@@ -82,6 +82,14 @@ class HostStore:
         self.size += entry.size
         return True
 
+    def give_back(self, size: int) -> None:
+        """Drop as much, what is pinned last."""
+        least = max(self.size - size, 0)
+        for entry in self._droppable(for_pinned=True):
+            if self.size <= least:
+                return
+            self.remove(entry)
+
     def touch(self, entry: Stored) -> None:
         """Note that an entry was of use."""
         self.entries.remove(entry)

@@ -11,12 +11,16 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 
 from localai_flask.errors import ErrorInfo, NoRoom
+from localai_flask.machine import SPARED_BYTES
 from localai_flask.pool.manager.plan.actions import Action, Refuse, Start, Unload
 from localai_flask.pool.manager.plan.rules import Rules
 from localai_flask.pool.manager.table.entries import SETTLE_S, ModelEntry
 
 TURN_S = 10.0
 """How long a model with requests serves at least before it has to make room; at least as long as it took to load."""
+
+GIVE_BACK_S = 10.0
+"""How long a model waits at most for what others give back."""
 
 
 def admit(models: Mapping[str, ModelEntry], rules: Rules, now: float) -> Iterator[Action]:
@@ -40,6 +44,8 @@ class _Room:
         self._models, self._rules, self._now = models, rules, now
         self._present = {key for key, model in models.items() if model.workers}
         self._bytes: dict[str, float] = {key: models[key].held_bytes for key in self._present}
+        self._returnable = {key: models[key].returnable_bytes for key in self._present}
+        """What models keep for later only, and give back before another is loaded (`grants.py`)."""
         self._going = {key for key in self._present if not models[key].current}
         """Models of which all workers are leaving."""
         has_too_many = rules.max_models and len(self._present) > rules.max_models
@@ -53,7 +59,10 @@ class _Room:
         """Start the workers that a model lacks, or see to it that it can have its first one soon."""
         model = self._models[key]
         if model.current or not (self._lacks(key, set()) or self._waits_for_its_own(key)):
-            yield from self._start(key, self.missing(key))
+            if self._awaits_memory(key):
+                self._take(key)
+            else:
+                yield from self._start(key, self.missing(key))
         elif not self._lacks(key, set()):
             self._take(key)
         elif model.asked_s(self._now) is None and not model.awaits:
@@ -187,11 +196,23 @@ class _Room:
         model = self._models[key]
         return bool(model.workers) and self._free_bytes(set()) < self._need(key)
 
+    def _awaits_memory(self, key: str) -> bool:
+        """Return whether others still give back what a model's first worker is to have."""
+        model, rules = self._models[key], self._rules
+        if model.current or not sum(self._returnable.values()) or (model.asked_s(self._now) or 0.0) > GIVE_BACK_S:
+            return False
+        bounds = [] if rules.available_bytes is None else [rules.available_bytes - SPARED_BYTES]
+        if rules.memory_budget is not None:
+            bounds.append(rules.memory_budget - int(sum(self._bytes.values())))
+        return min(bounds, default=model.wish_bytes) < model.wish_bytes
+
     def _free_bytes(self, gone: set[str]) -> float:
+        """Return what the budget leaves beside what is not gone, with what that would give back."""
         budget = self._rules.memory_budget
         if budget is None:
             return math.inf
-        return budget - sum(size for key, size in self._bytes.items() if key not in gone)
+        kept = (size - self._returnable.get(key, 0) for key, size in self._bytes.items() if key not in gone)
+        return budget - sum(kept)
 
     def _no_room(self, key: str) -> ErrorInfo:
         """Describe what a model needs, and who has it."""

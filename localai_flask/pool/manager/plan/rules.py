@@ -27,6 +27,8 @@ class Rules:
     """How many bytes all workers may take; None: any number."""
     is_budget_firm: bool = True
     """Whether a model is refused that needs more than that; not so where nobody has set the budget."""
+    available_bytes: int | None = None
+    """How many bytes the machine has free at this moment; None: it is not known, as in a test of the planner."""
     patience_s: float = 30.0
     """How long a model waits for one that is busy, until that takes no more requests."""
     forces_eviction: bool = False

@@ -54,7 +54,9 @@ class ModelEntry:
     look: Look = NEVER
     """The latest look at the models folder that showed it as it is here."""
     need_bytes: int = 0
-    """What a worker is expected to take, from the model's files."""
+    """What a worker is expected to take at least, from the model's files."""
+    wished_bytes: int = 0
+    """What it is expected to take if it finds that free, which is more where its context may grow; 0: no more."""
     peak_bytes: int = 0
     """The most that a worker of it has taken."""
     workers: dict[str, WorkerEntry] = field(default_factory=dict)
@@ -107,6 +109,16 @@ class ModelEntry:
     def held_bytes(self) -> int:
         """What its workers take; of one that loads, what it is expected to."""
         return sum(max(each.memory_bytes, 0 if each.ready else self.need_bytes) for each in self.workers.values())
+
+    @property
+    def wish_bytes(self) -> int:
+        """What one more worker had better find free."""
+        return max(self.need_bytes, self.wished_bytes)
+
+    @property
+    def returnable_bytes(self) -> int:
+        """What its workers would give back for another model."""
+        return sum(worker.returnable_bytes for worker in self.workers.values())
 
     def is_busy(self, now: float) -> bool:
         return any(worker.is_busy for worker in self.workers.values()) or self.asked_s(now) is not None

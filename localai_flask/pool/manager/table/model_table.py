@@ -50,6 +50,7 @@ class ModelTable:
         model = self._find_current(model_config.decode(wanted.config), wanted.look, now)
         if model is not None:
             model.need_bytes = wanted.need_bytes or model.need_bytes
+            model.wished_bytes = wanted.wished_bytes
             model.ask(now)
 
     def _find_current(self, config: ModelConfig, look: Look, now: float) -> ModelEntry | None:
@@ -87,7 +88,7 @@ class ModelTable:
         self.models.pop(name, None)
         model = self._find_current(model_config.decode(wanted.config), wanted.look, now)
         if model is not None:
-            model.need_bytes, model.intent.required = wanted.need_bytes, True
+            model.need_bytes, model.wished_bytes, model.intent.required = wanted.need_bytes, wanted.wished_bytes, True
             if not model.intent.unloaded:
                 model.want(now)
 
@@ -157,7 +158,7 @@ class ModelTable:
             return ReportAnswer(known=False)
         model, worker = found
         worker.hear(report, now)
-        model.peak_bytes = max(model.peak_bytes, report.memory_bytes)
+        model.peak_bytes = max(model.peak_bytes, report.memory_bytes - report.spare_bytes)
         if report.taken:
             model.used_at = max(model.used_at, now - report.idle_s)
         return ReportAnswer(known=True, suspects=model.suspects.digests(now))

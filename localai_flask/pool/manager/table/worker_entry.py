@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from localai_flask.pool.protocol import Coming, Report
 
+HEARS_S = 5.0
+"""How long an engine may be at one step and still be counted on to do soon what it is told."""
+
 
 @dataclass
 class WorkerEntry:
@@ -43,6 +46,8 @@ class WorkerEntry:
     fruitless_s: float = 0.0
     """How long its requests have brought forth nothing."""
     memory_bytes: int = 0
+    spare_bytes: int = 0
+    """What of it holds only what is kept for later."""
     cpu_s: float = 0.0
     kv_usage: float | None = None
 
@@ -52,6 +57,11 @@ class WorkerEntry:
     @property
     def leaving(self) -> bool:
         return self.leaving_since is not None
+
+    @property
+    def returnable_bytes(self) -> int:
+        """What it gives back when it is told to; one that is at a step for long is not waited for."""
+        return self.spare_bytes if self.ready and self.engine_silent_s < HEARS_S else 0
 
     @property
     def is_busy(self) -> bool:
@@ -65,7 +75,8 @@ class WorkerEntry:
         self.coming = report.coming
         self.running, self.waiting, self.taken = report.running, report.waiting, report.taken
         self.engine_silent_s, self.fruitless_s = report.engine_silent_s, report.fruitless_s
-        self.memory_bytes, self.cpu_s, self.kv_usage = report.memory_bytes, report.cpu_s, report.kv_usage
+        self.memory_bytes, self.spare_bytes = report.memory_bytes, report.spare_bytes
+        self.cpu_s, self.kv_usage = report.cpu_s, report.kv_usage
         if report.leaving:
             self.will_leave(now)
 

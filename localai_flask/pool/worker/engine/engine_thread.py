@@ -103,6 +103,11 @@ class EngineThread(threading.Thread):
         return None if self.info is None or self._backend is None else self._backend.kv_usage
 
     @property
+    def spare_bytes(self) -> int:
+        """How much memory holds what is kept for later only."""
+        return 0 if self.info is None or self._backend is None else self._backend.spare_bytes
+
+    @property
     def is_idle(self) -> bool:
         return not len(self._front) and self._inbox.empty()
 
@@ -129,6 +134,11 @@ class EngineThread(threading.Thread):
     def forget(self, channel: Channel) -> None:
         """Cancel everything that came over a channel which is gone."""
         self._inbox.put(lambda intake: intake.forget(channel))
+
+    def give_back(self, size: int) -> None:
+        """Free about as much of what is kept for later only, if there is so much."""
+        if self.spare_bytes:
+            self._inbox.put(lambda intake: intake.give_back(size))
 
     def stop(self, timeout_s: float) -> None:
         """Ask the loop to end and wait for it."""

@@ -17,6 +17,7 @@ from localai_flask.backends.base import Backend, Inquiry, Job
 from localai_flask.errors import ApiError, InvalidRequest
 from localai_flask.generation import Failed, ModelInfo
 from localai_flask.inquiry import Fact
+from localai_flask.machine import release_freed_memory
 from localai_flask.pool.channel import Channel
 from localai_flask.pool.in_hand import InHand, Mark
 from localai_flask.pool.messages import Answer, Ask, Generate, Taken
@@ -172,6 +173,11 @@ class Intake:
         self._activity.bring()
         if self._front.cancel_at(channel, request_id, self._backend):
             log.debug("request %d was cancelled", request_id)
+
+    def give_back(self, size: int) -> None:
+        """Have the engine free memory for another model."""
+        self._backend.give_back(size)
+        release_freed_memory()
 
     def forget(self, channel: Channel) -> None:
         """End everything that came over a channel which is gone."""
