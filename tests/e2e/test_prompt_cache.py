@@ -1,0 +1,75 @@
+"""Prompts outlive the processes that computed them: a crash of everything, an unload, and for each key its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import wait_for
+from tests.support.server import Server
+
+STORY = "Remember that my name is Ada. " * 30
+KEYS = {"one": {"Authorization": "Bearer key-one"}, "two": {"Authorization": "Bearer key-two"}}
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    return tmp_path / "kept"
+
+
+@pytest.fixture
+def start(models_path: Path, tmp_path: Path, kept: Path):
+    """Return what makes a server that finds what the ones before have kept."""
+
+    def make() -> Server:
+        scratch = tmp_path / str(len(list(tmp_path.iterdir())))
+        scratch.mkdir()
+        return Server(
+            models_path,
+            scratch,
+            LOCALAI_LOAD_TO_MEMORY="demo",
+            LOCALAI_API_KEY="key-one,key-two",
+            LOCALAI_PROMPT_CACHE_SIZE="1GB",
+            LOCALAI_PROMPT_CACHE_PATH=str(kept),
+        )
+
+    return make
+
+
+def chat(server: Server, messages: list[dict[str, str]], key: str = "one") -> tuple[str, int, int]:
+    """Return an answer, and how many tokens its prompt has and how many of them had been computed before."""
+    body = {"model": "demo", "messages": messages, "max_tokens": 8, "ignore_eos": True}
+    status, reply = server.post("/v1/chat/completions", body, headers=KEYS[key])
+    assert status == 200, reply
+    usage = reply["usage"]
+    text = reply["choices"][0]["message"]["content"]
+    return text, usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"]
+
+
+def test_crash_and_unload(start, kept):
+    """A second turn goes on where the first one ended, though everything was killed, and after an unload."""
+    talk = [{"role": "user", "content": STORY + "Hello!"}]
+    server = start()
+    with server.launched():  # at its end all processes are killed
+        wait_for(lambda: server.status("/readyz") == 200, 30, "the server is ready")
+        answer, size, cached = chat(server, talk)
+        assert size > 200 and cached == 0
+        wait_for(lambda: list(kept.rglob("*.kv")), 10, "the idle prompt is on disk")
+    talk += [{"role": "assistant", "content": answer}, {"role": "user", "content": "What is my name?"}]
+    with start() as server:
+        _, whole, cached = chat(server, talk)
+        assert 0.8 * size < cached < whole
+        assert server.post("/backend/shutdown", {"model": "demo"}, headers=KEYS["one"])[0] == 200
+        assert chat(server, talk)[2] > 0.8 * size
+    assert not list(kept.rglob("*.part"))
+
+
+def test_keys_share_none(start, kept):
+    """What is on disk for one key is not found by another."""
+    talk = [{"role": "user", "content": STORY + "Hello!"}]
+    with start() as server:
+        chat(server, talk)
+    assert list(kept.rglob("*.kv"))  # it was written at the end at the latest
+    with start() as server:
+        assert chat(server, talk, "two")[2] == 0
