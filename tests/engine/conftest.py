@@ -107,6 +107,9 @@ def gguf(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "gemma3": models.random_gemma3(folder / "gemma3.gguf"),
         "mamba": models.random_mamba(folder / "mamba.gguf"),
         "rwkv7": models.random_rwkv7(folder / "rwkv7.gguf"),
+        "jamba": models.random_jamba(folder / "jamba.gguf"),
+        "infill": models.random_llama(folder / "infill.gguf", marks=models.FIM_MARKS),
+        "middle": models.chain_model(folder / "middle.gguf", models.MIDDLE, marks=models.FIM_MARKS),
         "chain": models.chain_model(folder / "chain.gguf", models.SAYING),
         "no-bos": models.chain_model(folder / "no-bos.gguf", models.SAYING, bos=False),
     }

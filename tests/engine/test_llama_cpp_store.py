@@ -25,7 +25,7 @@ def fresh(open_engine):
     return lambda prompt, model: open_engine(model, "parallel:1", context_size=1024).generate(prompt, **GREEDY)
 
 
-@pytest.mark.parametrize("model", ["llama", "gemma3", "mamba", "rwkv7"])
+@pytest.mark.parametrize("model", ["llama", "gemma3", "mamba", "rwkv7", "jamba"])
 def test_an_idle_branch_goes_to_host_memory_and_comes_back(open_engine, fresh, model):
     engine = open_engine(model, "parallel:1", context_size=256)
     first = engine.generate("a" * 200, **GREEDY)
@@ -142,7 +142,7 @@ def test_beside_a_stream_only_the_beginning_of_a_large_branch_is_copied(open_eng
     assert again.output_tokens == fresh("a" * 200, "llama").output_tokens
 
 
-@pytest.mark.parametrize("model", ["gemma3", "mamba", "rwkv7"])
+@pytest.mark.parametrize("model", ["gemma3", "mamba", "rwkv7", "jamba"])
 def test_a_second_turn_starts_from_the_checkpoint_at_the_end_of_the_first_prompt(open_engine, fresh, model):
     engine = open_engine(model, "parallel:2", context_size=1024)
     engine.generate(TEXT[:500], **GREEDY)
@@ -154,7 +154,7 @@ def test_a_second_turn_starts_from_the_checkpoint_at_the_end_of_the_first_prompt
     engine.check_books()
 
 
-@pytest.mark.parametrize("model", ["gemma3", "mamba", "rwkv7"])
+@pytest.mark.parametrize("model", ["gemma3", "mamba", "rwkv7", "jamba"])
 def test_checkpoints_are_apart_few_and_the_nearest_is_taken(open_engine, fresh, model):
     options = "parallel:2", "ubatch:16", "ctx_checkpoints:4", "checkpoint_min_step:64"
     engine = open_engine(model, *options, batch=16, context_size=1024)
@@ -260,3 +260,15 @@ def test_a_pin_that_is_over_is_not_renewed_by_a_use(open_engine, monkeypatch):
     for letter in "bcd":
         engine.generate(letter * 150, **GREEDY)
     assert engine.generate("a" * 150, **GREEDY).num_cached < 150
+
+
+def test_streams_of_a_hybrid_model_keep_their_states_apart(open_engine, fresh):
+    engine = open_engine("jamba", "parallel:3", context_size=1024)
+    assert engine.backend.model.is_hybrid and engine.backend.model.cannot_roll_back
+    prompts = [TEXT[:300] + end for end in ("one", "another", "a third")] + ["b" * 100, TEXT[:200]]
+    jobs = [engine.submit(prompt, **GREEDY) for prompt in prompts]
+    engine.run()
+    engine.check_books()
+
+    assert [job.num_cached >= 290 for job in jobs[:3]] == [False, True, True]  # from a checkpoint of the first one
+    assert [job.output_tokens for job in jobs] == [fresh(prompt, "jamba").output_tokens for prompt in prompts]

@@ -32,6 +32,9 @@ TOKENS: list[tuple[bytes, int]] = [
     *(("\u2581".encode() if code == 32 else bytes([code]), NORMAL) for code in range(32, 127)),
 ]
 TRAINED_CONTEXT = 4096
+FIM_MARKS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>")
+"""What vocabularies have that can write the middle of a text; the library knows them by their names."""
+FIM_PREFIX, FIM_SUFFIX, FIM_MIDDLE, FIM_PAD = range(len(TOKENS), len(TOKENS) + len(FIM_MARKS))
 
 SAYING = (
     *(FIRST_ASCII + ord(char) - 32 for char in ">The"),
@@ -42,6 +45,9 @@ SAYING = (
     IM_END,
 )
 """A chain for `chain_model` with characters over several tokens, a marker, and an end."""
+
+MIDDLE = (FIM_MIDDLE, *(FIRST_ASCII + ord(char) - 32 for char in "mid le"), FIM_PAD)
+"""A chain that follows the mark of a middle and ends as models do that have filled a gap."""
 
 Weights = Iterable[tuple[str, np.ndarray]]
 
@@ -208,26 +214,65 @@ def random_mamba(path: Path) -> Path:
         yield "output_norm.weight", np.ones(width, np.float32)
         for block in (f"blk.{layer}" for layer in range(layers)):
             yield f"{block}.attn_norm.weight", np.ones(width, np.float32)
-            yield f"{block}.ssm_in.weight", _matrix(rng, 2 * inner, width)
-            yield f"{block}.ssm_conv1d.weight", _matrix(rng, inner, kernel)
-            yield f"{block}.ssm_conv1d.bias", np.zeros(inner, np.float32)
-            yield f"{block}.ssm_x.weight", _matrix(rng, rank + 2 * state, inner)
-            yield f"{block}.ssm_dt.weight", _matrix(rng, inner, rank)
-            yield f"{block}.ssm_dt.bias", np.ones(inner, np.float32)
-            yield f"{block}.ssm_a", -np.tile(np.arange(1, state + 1, dtype=np.float32), (inner, 1))
-            yield f"{block}.ssm_d", np.ones(inner, np.float32)
-            yield f"{block}.ssm_out.weight", _matrix(rng, width, inner)
+            yield from _mamba_block(rng, block, width, state, kernel, rank)
 
     return write_gguf(path, "mamba", metadata, weights())
 
 
-def chain_model(path: Path, chain: Sequence[int], bos: bool = True) -> Path:
+def _mamba_block(rng: np.random.Generator, block: str, width: int, state: int, kernel: int, rank: int) -> Weights:
+    inner = 2 * width
+    yield f"{block}.ssm_in.weight", _matrix(rng, 2 * inner, width)
+    yield f"{block}.ssm_conv1d.weight", _matrix(rng, inner, kernel)
+    yield f"{block}.ssm_conv1d.bias", np.zeros(inner, np.float32)
+    yield f"{block}.ssm_x.weight", _matrix(rng, rank + 2 * state, inner)
+    yield f"{block}.ssm_dt.weight", _matrix(rng, inner, rank)
+    yield f"{block}.ssm_dt.bias", np.ones(inner, np.float32)
+    yield f"{block}.ssm_a", -np.tile(np.arange(1, state + 1, dtype=np.float32), (inner, 1))
+    yield f"{block}.ssm_d", np.ones(inner, np.float32)
+    yield f"{block}.ssm_out.weight", _matrix(rng, width, inner)
+
+
+def random_jamba(path: Path) -> Path:
+    """Write a Jamba of four layers: two with a recurrent state, and two with attention over all that came before."""
+    width, state, kernel, rank, ff, heads = 32, 8, 4, 2, 64, 4
+    kv_heads = [0, 2, 0, 2]
+    metadata = {
+        "embedding_length": width,
+        "block_count": len(kv_heads),
+        "feed_forward_length": ff,
+        "attention.head_count": heads,
+        "attention.head_count_kv": kv_heads,
+        "ssm.conv_kernel": kernel,
+        "ssm.inner_size": 2 * width,
+        "ssm.state_size": state,
+        "ssm.time_step_rank": rank,
+    }
+    rng = np.random.default_rng(0)
+
+    def weights() -> Weights:
+        yield "token_embd.weight", _matrix(rng, len(TOKENS), width) * 4
+        yield "output_norm.weight", np.ones(width, np.float32)
+        for layer, count in enumerate(kv_heads):
+            block = f"blk.{layer}"
+            whole = _llama_block(rng, block, width, count * width // heads, ff)
+            if count:
+                yield from whole
+                continue
+            yield from ((name, array) for name, array in whole if "norm" in name or "ffn" in name)
+            yield from _mamba_block(rng, block, width, state, kernel, rank)
+            for name, size in (("dt", rank), ("b", state), ("c", state)):
+                yield f"{block}.ssm_{name}_norm.weight", np.ones(size, np.float32)
+
+    return write_gguf(path, "jamba", metadata, weights())
+
+
+def chain_model(path: Path, chain: Sequence[int], bos: bool = True, marks: Sequence[str] = ()) -> Path:
     """Write a model that always follows a token of `chain` with the next one; its tokens must differ.
 
     Attention and feed-forward layers add nothing, so the last token alone decides: its embedding is a direction of its
     own, and the output layer reads the successor from it. At a temperature of 1 all other tokens are impossible.
     """
-    width, size = 512, len(TOKENS)
+    width, size = 512, len(TOKENS) + len(marks)
     metadata = {
         "embedding_length": width,
         "block_count": 1,
@@ -248,7 +293,7 @@ def chain_model(path: Path, chain: Sequence[int], bos: bool = True) -> Path:
         for name, array in _llama_block(rng, "blk.0", width, width // 8, 32):
             yield name, np.zeros_like(array) if name.endswith(("attn_output.weight", "ffn_down.weight")) else array
 
-    return write_gguf(path, "llama", metadata, weights(), bos)
+    return write_gguf(path, "llama", metadata, weights(), bos, marks=marks)
 
 
 def random_rwkv7(path: Path) -> Path:
