@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import numpy as np
+
 from localai_flask.backends.llama_cpp.cache.branches import Slot
 from localai_flask.backends.llama_cpp.cache.disk.block_file import Block, Piece, name_of
 from localai_flask.backends.llama_cpp.cache.disk.block_tree import Chain, root_of
@@ -139,10 +141,11 @@ class Transfer:
 
     def _write(self, slot: Slot) -> bool:
         """Have a part of a branch written; return whether there was one."""
-        tokens, step = slot.computed, self._step(slot)
+        tokens, step = _before_images(slot.computed), self._step(slot)
         before = self._written_part(slot.owner, tokens)
         begin, parent = (before[-1].end, before[-1].name) if before else (0, root_of(slot.owner))
-        if len(tokens) < begin + WORTH_WRITING or tokens.min() < 0:
+        is_cut = self._spare is None and len(tokens) < slot.length
+        if len(tokens) < begin + WORTH_WRITING or is_cut:
             slot.written = slot.length
             return False
         if self._spare is None:
@@ -208,3 +211,9 @@ class Transfer:
             fit = slot.length * BLOCK_BYTES // max(self._states.size(slot.id), 1)
             self._block_tokens = min(max(fit // LEAST_TOKENS * LEAST_TOKENS, LEAST_TOKENS), MOST_TOKENS)
         return self._block_tokens
+
+
+def _before_images(tokens: Tokens) -> Tokens:
+    """Return the tokens before the first image, whose own lie elsewhere than text's, and are below zero."""
+    images = np.flatnonzero(tokens < 0)
+    return tokens[: images[0]] if len(images) else tokens
