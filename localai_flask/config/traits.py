@@ -99,7 +99,9 @@ def capabilities(config: EngineConfig) -> frozenset[str]:
         sees = {"image"} if engine.sees and sees_images(config) else set()
         return frozenset(engine.abilities | sees if alone is None else alone) | {"tokenize"}
     if engine.files == "elsewhere":
-        return frozenset({"score"} if config.reranking else {"embed"} if config.embeddings else engine.abilities)
+        alone = {"score"} if config.reranking else {"embed"} if config.embeddings else None
+        sees = {"image"} if engine.sees and config.limit_mm_per_prompt.get("image") != 0 else set()
+        return frozenset(engine.abilities | sees if alone is None else alone)
     if engine.files in ("other", "pth"):
         return engine.abilities | {"tokenize"}
     header = read_header(config.model_path) or Header()

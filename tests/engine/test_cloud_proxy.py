@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import time
@@ -18,6 +19,7 @@ from localai_flask.backends import check, create
 from localai_flask.backends.cloud_proxy.conversation import MARK
 from localai_flask.backends.over_http.http_thread import MOST_LINE_BYTES
 from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
+from localai_flask.chat.images import ImageSource
 from localai_flask.chat.prompt.prompt import ChatPrompt, chat_prompt
 from localai_flask.config.model import EngineConfig, ModelConfig, ModelFile, ProxyOptions
 from localai_flask.config.sampling import merge
@@ -32,6 +34,7 @@ from localai_flask.errors import (
 from localai_flask.generation import Constraint, Delta, FinishReason, ModelInfo, Prompt, TokenLogprob, Usage
 from localai_flask.inquiry import Embed, Score
 from tests.support.fake_openai import KEY, FakeOpenAI
+from tests.support.pictures import as_image, noise
 from tests.support.served import Served
 
 CHAT = "/v1/chat/completions"
@@ -376,3 +379,83 @@ def test_requests_at_once_are_a_number(entry: str) -> None:
     proxy = ProxyOptions(upstream_url="https://a")
     notes = check(EngineConfig(name="m", backend="cloud-proxy", proxy=proxy, options=(entry,)))
     assert ["is a whole number from 1 on" in note.text for note in notes if note.is_fault] == [True]
+
+
+def shown(served: Served, *messages: Message) -> Prompt:
+    """Return the prompt of a conversation with images, whose marks stand in the messages' texts."""
+    info: ModelInfo = served.backend.info  # type: ignore[attr-defined]
+    images = {source.key: source for message in messages for source in message.images.values()}
+    opened = {key: as_image(source.data) for key, source in images.items()}
+    config = ModelConfig(name="near", backend="cloud-proxy")
+    return chat_prompt(Conversation(messages=messages), config, info, opened).prompt
+
+
+def seen(role: str, text: str, *pictures: bytes, **more: Any) -> Message:
+    """Make a message with a picture at each `@`."""
+    sources = [ImageSource("image_url", data=data) for data in pictures]
+    for source in sources:
+        text = text.replace("@", source.mark, 1)
+    return Message(role=role, content=text, images={source.key: source for source in sources}, **more)
+
+
+def url_of(data: bytes) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(data).decode()}"}}
+
+
+@pytest.mark.parametrize(("owner", "in_results"), [("somebody", False), ("llamacpp", True)])
+def test_images_are_sent_in_their_places(remote: FakeOpenAI, owner: str, in_results: bool) -> None:
+    remote.models = [{"id": "far", "owned_by": owner}]
+    remote.says({"content": "ok"}, usage={"prompt_tokens": 99, "completion_tokens": 1})
+    one, two, three = noise(1), noise(2), noise(3)
+    call = ToolCall("call_1", "weather", "{}")
+    messages = (
+        seen("user", 'a "quoted" \u00e9\n@ and @@ end', one, two, one),
+        Message(role="assistant", content="", tool_calls=(call,)),
+        seen("tool", "the map: @", three, tool_call_id="call_1"),
+        Message(role="user", content="plain"),
+    )
+    with opened(remote.url) as served:
+        job = served.generate(shown(served, *messages))
+        assert served.text(job) == "ok" and served.end(job).usage.prompt_tokens == 99
+    sent = remote.asked[0][1]["messages"]
+    text = lambda said: {"type": "text", "text": said}  # noqa: E731
+    assert sent[0]["content"] == [
+        text('a "quoted" \u00e9\n'), url_of(one), text(" and "), url_of(two), url_of(one), text(" end"),
+    ]  # fmt: skip
+    if in_results:
+        assert [each["role"] for each in sent] == ["user", "assistant", "tool", "user"]
+        assert sent[2]["content"] == [text("the map: "), url_of(three)]
+    else:
+        assert [each["role"] for each in sent] == ["user", "assistant", "tool", "user", "user"]
+        assert sent[2]["content"] == "the map: [image]" and sent[3]["content"][1:] == [url_of(three)]
+    assert sent[-1]["content"] == "plain"
+
+
+@pytest.mark.parametrize(
+    ("said", "sees"),
+    [
+        ({}, True),
+        ({"architecture": {"input_modalities": ["text"]}}, False),
+        ({"architecture": {"input_modalities": ["text", "image"]}}, True),
+        ({"capabilities": {"vision": False}}, False),
+        ({"capabilities": ["chat", "completion", "tokenize"]}, False),
+        ({"capabilities": ["chat", "completion", "vision"]}, True),
+        ({"capabilities": ["text-generation"]}, True),
+    ],
+)
+def test_a_model_sees_unless_its_server_says_otherwise(remote: FakeOpenAI, said: Any, sees: bool) -> None:
+    remote.models = [{"id": "far", "owned_by": "somebody", **said}]
+    with opened(remote.url) as served:
+        assert ("image" in served.backend.info.capabilities) is sees  # type: ignore[attr-defined]
+
+
+def test_llama_server_says_in_a_second_list_what_a_model_sees(remote: FakeOpenAI) -> None:
+    models = [{"name": "far", "model": "far", "capabilities": ["completion"]}]
+    remote.answers["/v1/models"] = 200, {"models": models, "data": [{"id": "far", "owned_by": "llamacpp"}]}
+    with opened(remote.url) as served:
+        assert "image" not in served.backend.info.capabilities  # type: ignore[attr-defined]
+    models[0]["capabilities"] = ["completion", "multimodal"]
+    with opened(remote.url) as served:
+        assert "image" in served.backend.info.capabilities  # type: ignore[attr-defined]
+    with opened(remote.url, limit_mm_per_prompt={"image": 0}) as served:
+        assert "image" not in served.backend.info.capabilities  # type: ignore[attr-defined]

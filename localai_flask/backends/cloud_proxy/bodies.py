@@ -26,10 +26,12 @@ CONSTRAINTS = frozenset(("json_schema",))
 def make_request(job: Job, model: str, *, knows_further: bool) -> tuple[str, dict[str, Any]]:
     """Return the path to ask and the body; raise `UnsupportedParameter` for what the server has no word for."""
     params, prompt = job.sampling, job.prompt
-    chat = read_conversation(prompt.text) if prompt.tokens is None else None
+    chat = read_conversation(prompt, images_in_results=knows_further) if prompt.tokens is None else None
     body: dict[str, Any] = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
     body |= _sampling(params, knows_further)
     if chat is None:
+        if prompt.images:
+            raise _refused("messages", "an image in a text that the YAML's templates write")
         if params.constraint is not None:
             raise _refused(params.constraint.param or "json_schema", "a form for a text that is no chat")
         if params.top_logprobs is not None:

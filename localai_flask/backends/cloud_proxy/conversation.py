@@ -11,7 +11,9 @@ from typing import Any
 
 import msgspec
 
+from localai_flask.backends.cloud_proxy.images import with_images, with_marks
 from localai_flask.errors import InvalidRequest
+from localai_flask.generation import Prompt
 
 MARK = "<|conversation elsewhere|>"
 THINK, END_THINK = "<think>\n", "\n</think>\n\n"
@@ -24,17 +26,22 @@ TEMPLATE = (
 )
 
 
-def read_conversation(prompt: str) -> dict[str, Any] | None:
+def read_conversation(prompt: Prompt, *, images_in_results: bool = False) -> dict[str, Any] | None:
     """Return what stands behind the mark, in the shape of a request; None if a prompt is a text.
+
+    `images_in_results` says whether the server takes images in results of tools.
 
     Raises `InvalidRequest` if it breaks off, as it does where the model is to continue its own last message, or if it
     is the text of a client that has written the mark.
     """
-    if not prompt.startswith(MARK):
+    if not prompt.text.startswith(MARK):
         return None
     try:
-        said = msgspec.json.decode(prompt.removeprefix(MARK))
-        body: dict[str, Any] = {"messages": [_message(each) for each in said["messages"]]}
+        said = msgspec.json.decode(with_marks(prompt).removeprefix(MARK))
+        messages = [_message(each) for each in said["messages"]]
+        if prompt.images:
+            messages = with_images(messages, prompt.images, in_results=images_in_results)
+        body: dict[str, Any] = {"messages": messages}
         return body | {name: said[name] for name in ("tools", "reasoning_effort") if said[name]}
     except (msgspec.DecodeError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidRequest(

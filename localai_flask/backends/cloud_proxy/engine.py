@@ -11,13 +11,14 @@ from localai_flask.backends.base import Job, LoadProgress
 from localai_flask.backends.cloud_proxy.answer import RemoteAnswer
 from localai_flask.backends.cloud_proxy.bodies import CONSTRAINTS, TAKEN, make_request
 from localai_flask.backends.cloud_proxy.conversation import TEMPLATE
+from localai_flask.backends.cloud_proxy.images import may_see
 from localai_flask.backends.cloud_proxy.key_checks import check
 from localai_flask.backends.cloud_proxy.target import Target, read_target
 from localai_flask.backends.notes import heed
 from localai_flask.backends.output import Output
 from localai_flask.backends.over_http.backend import HttpBackend
 from localai_flask.backends.over_http.http_thread import HttpThread, Refused
-from localai_flask.backends.takes import Takes
+from localai_flask.backends.takes import ALL_INPUTS, Takes
 from localai_flask.config import traits
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ApiError, ConfigError, ModelLoadFailed
@@ -36,7 +37,7 @@ class CloudProxyBackend(HttpBackend[RemoteAnswer]):
     """Hands jobs on, up to `slots` at once; what it is told of tokens is what the server counts."""
 
     capabilities = frozenset({"generate", "constrain"})
-    takes = Takes(TAKEN, CONSTRAINTS)
+    takes = Takes(TAKEN, CONSTRAINTS, ALL_INPUTS)
 
     def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
         heed(check(config), config)
@@ -60,7 +61,7 @@ class CloudProxyBackend(HttpBackend[RemoteAnswer]):
             backend=config.backend,
             engine_version=str(found.get("owned_by", "")),
             context_length=self.context_length,
-            capabilities=traits.capabilities(config),
+            capabilities=traits.capabilities(config) - (frozenset() if may_see(found) else {"image"}),
             chat_template=TEMPLATE,
         )
 
@@ -87,7 +88,7 @@ class CloudProxyBackend(HttpBackend[RemoteAnswer]):
             each["id"]: each for each in entries or [] if isinstance(each, dict) and isinstance(each.get("id"), str)
         }
         if target.model in models or not models:
-            return models.get(target.model, {})
+            return {**_beside(listed, target.model), **models.get(target.model, {})}
         names = ", ".join(sorted(models)[:5])
         raise ModelLoadFailed(f"{self.called} has no model {target.model!r}; it has: {names}.")
 
@@ -127,6 +128,14 @@ class CloudProxyBackend(HttpBackend[RemoteAnswer]):
 
     def close(self) -> None:
         self._http.stop()
+
+
+def _beside(listed: Any, model: str) -> dict[str, Any]:
+    """Return what llama-server says of a model in a second list."""
+    others = listed.get("models") if isinstance(listed, dict) else None
+    entries = (each for each in others or [] if isinstance(each, dict))
+    found = next((each for each in entries if model in (each.get("name"), each.get("model"))), {})
+    return {"capabilities": found.get("capabilities")}
 
 
 def _context(found: dict[str, Any]) -> int:

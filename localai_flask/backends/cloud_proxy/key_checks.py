@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 from localai_flask.backends.notes import Note, unknown_option, unread_keys
 from localai_flask.config.model import EngineConfig
 
-READ = frozenset(("proxy", "context_size", "embeddings", "reranking"))
+READ = frozenset(("proxy", "context_size", "embeddings", "reranking", "limit_mm_per_prompt"))
 OPTIONS = ("parallel",)
 PROVIDER = "openai"
 

@@ -24,7 +24,7 @@ class EngineFacts(NamedTuple):
     does_one_thing: bool = False
     """Whether a model that is to make vectors, or scores, writes no text beside that."""
     sees: bool = False
-    """Whether it shows images to a folder's model that reads them."""
+    """Whether it shows images to a model that reads them, of a folder or elsewhere."""
 
 
 UNKNOWN = EngineFacts()
@@ -36,7 +36,7 @@ ENGINES = {
     "llama-server": PROGRAM,
     "ik-llama-cpp": PROGRAM,
     "turboquant": PROGRAM,
-    "cloud-proxy": EngineFacts("elsewhere", frozenset({"generate", "constrain"}), does_one_thing=True),
+    "cloud-proxy": EngineFacts("elsewhere", frozenset({"generate", "constrain"}), does_one_thing=True, sees=True),
     "transformers": EngineFacts("folder", process_bytes=TORCH_BYTES, sees=True),
     "gptq": EngineFacts("folder", process_bytes=TORCH_BYTES, sees=True),
     "openvino": EngineFacts("folder", frozenset({"generate", "constrain"})),
