@@ -309,6 +309,16 @@ def test_images_of_odd_sizes_are_seen(open_seeing: Open, kind: str, size: tuple[
         engine.submit(showing("look: @", picture(0, 201 * size[0], 1)))
 
 
+def test_an_image_of_many_pixels_is_made_smaller_first(open_seeing: Open, monkeypatch) -> None:
+    from localai_flask.backends.llama_cpp.vision import projector
+
+    engine = open_seeing("qwen2vl_merger")
+    large = engine.generate(showing("look: @", picture(0, 80, 40)), max_tokens=1).prompt_tokens
+    monkeypatch.setattr(projector, "MOST_PIXELS", 800)
+    small = engine.generate(showing("look: @", picture(1, 80, 40)), max_tokens=1).prompt_tokens
+    assert 0 < sum(token < 0 for token in small) < sum(token < 0 for token in large) / 3
+
+
 def test_penalties_and_choices_of_the_sampler_know_text_only(open_seeing: Open) -> None:
     engine = open_seeing()
     job = engine.generate(

@@ -33,6 +33,7 @@ from localai_flask.backends.llama_cpp.scheduling.batch import Batch, Logits
 from localai_flask.backends.llama_cpp.scheduling.grain import Grain
 from localai_flask.backends.llama_cpp.threads.thread_count import Choice, candidates, choose_threads
 from localai_flask.backends.llama_cpp.threads.waiting import WORTH_IT, WaitChoice
+from localai_flask.backends.llama_cpp.vision.opening import open_projector
 from localai_flask.backends.llama_cpp.vision.placing import ImageBatch
 from localai_flask.config.files.gguf import inspect
 from localai_flask.errors import ConfigError, ModelLoadFailed, OutOfMemory
@@ -79,7 +80,7 @@ class Model:
             self._check_kind()
             self.generates = not self._only_pools(options)
             """Whether it writes text; a model that does not has no context here, no slots and no cache."""
-            self.projector = self._open_projector(options)
+            self.projector = open_projector(self.handle, options, capture) if self.generates else None
             self._make_context(options)
             if options.warmup and self.generates:
                 self._warm_up()
@@ -200,17 +201,6 @@ class Model:
                 f"{self.path} ({self.description}) does not generate text token by token, as the llama-cpp backend "
                 "does; choose a decoder-only model."
             )
-
-    def _open_projector(self, options: EngineOptions) -> Projector | None:
-        """Load what makes images readable, if there is such a file."""
-        if options.mmproj is None or not self.generates:
-            return None
-        from localai_flask.backends.llama_cpp.vision.projector import Projector, find_obstacle  # of another library
-
-        if obstacle := find_obstacle(options.mmproj):
-            log.warning("%s has no effect, as %s; the model reads text", options.mmproj, obstacle)
-            return None
-        return Projector(options.mmproj, self.handle, options, self.capture)
 
     def _only_pools(self, options: EngineOptions) -> bool:
         """Whether the model was made for vectors or scores alone, or is asked for scores."""

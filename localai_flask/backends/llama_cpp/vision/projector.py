@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 
 from localai_flask.backends.images import open_image
 from localai_flask.backends.llama_cpp.model.context import uses_gpu
@@ -36,6 +38,7 @@ KIND = "mmproj"
 MISFIT = "mismatch between text model"
 CONTEXT_BOUND = ("hunyuanvl", "deepseek4v")
 """Projectors whose chunks depend on what stands before them, so that they cannot be told by an image's content."""
+MOST_PIXELS = 16_000_000
 PROBES = (4096, 4096), (4096, 1024), (1024, 4096), (512, 512)
 """Sizes of images for which tokens are counted to find out how many a chunk may have."""
 
@@ -133,7 +136,7 @@ class _Cut:
     def __init__(self, context: Any, image: Image | None, size: tuple[int, int] = (0, 0)):
         pixels = None
         if image is not None:
-            picture = open_image(image)
+            picture = _bounded(open_image(image))
             size, pixels = picture.size, np.frombuffer(picture.tobytes(), np.uint8)
         data = None if pixels is None else pixels.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
         bitmap = mtmd.mtmd_bitmap_init(*size, data)
@@ -162,6 +165,15 @@ class _Cut:
 
     def __exit__(self, *_: object) -> None:
         mtmd.mtmd_input_chunks_free(self._chunks)
+
+
+def _bounded(picture: PIL.Image.Image) -> PIL.Image.Image:
+    """Make a picture smaller that has more pixels than any model sees: the library copies them several times."""
+    share = math.sqrt(MOST_PIXELS / (picture.width * picture.height))
+    if share >= 1:
+        return picture
+    size = max(1, int(picture.width * share)), max(1, int(picture.height * share))
+    return picture.resize(size, PIL.Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def find_obstacle(path: Path) -> str:
