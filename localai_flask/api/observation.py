@@ -107,7 +107,10 @@ def begin(app: Flask, record: RequestRecord, environ: Mapping[str, Any] = NOTHIN
 def end(app: Flask, record: RequestRecord) -> None:
     """Count and log what has ended."""
     now = time.monotonic()
-    app.extensions["in_flight"].remove(record)
+    in_flight: InFlight = app.extensions["in_flight"]
+    in_flight.remove(record)
+    if record.route not in QUIET:
+        in_flight.note_failure(record)
     counts: Counts = app.extensions["counts"]()
     counts.add(f.OPEN_REQUESTS, (), -1)
     if record.stream:

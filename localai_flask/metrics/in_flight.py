@@ -92,6 +92,9 @@ class InFlight:
 
     def remove(self, record: RequestRecord) -> None:
         self._records.pop(id(record), None)
+
+    def note_failure(self, record: RequestRecord) -> None:
+        """Remember why a request has ended, if that is an error."""
         if record.code and record.code != CLIENT_LEFT:
             self._failures.append(_describe_failure(record))
 

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 
 from localai_flask.api.live import listeners, pictures, routes
 from localai_flask.api.work import watch
+from localai_flask.errors import Unavailable
 from localai_flask.gallery.jobs import JobProgress, encode_progress
 from tests.api.fakes import FakePool, says
 from tests.api.test_galleries import applied, stored
@@ -60,6 +61,9 @@ def test_what_happens_is_in_the_next_picture(client: FlaskClient, pool: FakePool
     running.close()
     with client.post(CHAT, json={**BODIES[CHAT], "model": "nothing"}) as refused:
         assert refused.status_code == 404
+    pool.unready = Unavailable("it is loading")
+    with client.get("/readyz") as probe:
+        assert probe.status_code == 503
 
     after = next(seen)
     assert after["requests"] == []
@@ -101,8 +105,6 @@ def test_those_who_watch_share_a_picture_as_long_as_it_is_good(
 
 
 def test_without_a_manager_there_is_a_picture_all_the_same(client: FlaskClient, pool: FakePool) -> None:
-    from localai_flask.errors import Unavailable
-
     def away() -> Any:
         raise Unavailable("away")
 

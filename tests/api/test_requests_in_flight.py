@@ -70,8 +70,8 @@ def test_processes_answer_each_other(tmp_path: Path) -> None:
         here.add(RequestRecord(id=id, model=model))
     (tmp_path / "4194305.web").touch()  # above the largest pid: left behind by a process that was killed
     (tmp_path / "1.web").touch()  # of a process that lives and does not answer
-    here.remove(RequestRecord(id="bad", model="m", code="queue_full", status=429))
-    here.remove(RequestRecord(id="gone", model="m", code=CLIENT_LEFT))
+    here.note_failure(RequestRecord(id="bad", model="m", code="queue_full", status=429))
+    here.note_failure(RequestRecord(id="gone", model="m", code=CLIENT_LEFT))
     told, silent = ask_all(tmp_path, Question(wants_failures=True))
     assert [(each.id, each.code, each.status) for each in told.failures] == [("bad", "queue_full", 429)]
     assert sorted(each.id for each in told.requests) == ["one", "two", "two"] and silent == [1]

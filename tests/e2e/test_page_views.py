@@ -114,7 +114,7 @@ def test_the_picture_changes_under_load(operated: Server, operator: Visitor) -> 
             end_all(operated)
         assert [each.result() for each in slow] == [403] * 5
     expect(running).to_have_count(0)
-    expect(page.get_by_role("region", name="Recent errors")).to_contain_text("request_cancelled")
+    expect(page.get_by_role("region", name="Recent errors")).to_contain_text("request cancelled")
     expect(page.get_by_role("log")).to_contain_text("model pool is ready")
 
 

@@ -8,7 +8,7 @@ import { inWords, makeBar } from "./jobs.js";
 const PAGE = 24;
 
 export function makeGallery(signal) {
-  const [list, count] = [h("ul", { class: "offers" }), h("p", { class: "faint", role: "status" })];
+  const [list, count] = [h("ul", { class: "offers" }), h("p", { class: "faint small", role: "status" })];
   const more = button("Show more", { hidden: true }, () => look(term, page + 1));
   const faults = h("div");
   const title = h("div", { class: "row wrap" }, h("h2", { id: "gallery-title", class: "grow" }, "From the galleries"), count);

@@ -11,8 +11,11 @@ export function makeJobs() {
   const element = h("section", { "aria-labelledby": "jobs-title", hidden: true }, h("h2", { id: "jobs-title" }, "On their way"), list);
   const known = new Map();
   const dismissed = new Set();
+  let hasShown = false;
 
   function show(jobs) {
+    if (!hasShown) for (const job of jobs) if (job.processed && !job.error) dismissed.add(job.uuid); // old news
+    hasShown = true;
     const shown = jobs.filter((job) => !job.deletion && !dismissed.has(job.uuid) && !job.cancelled);
     for (const [id, row] of known) {
       if (!shown.some((job) => job.uuid === id)) {

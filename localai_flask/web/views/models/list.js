@@ -54,7 +54,7 @@ export async function mountList(root, { isAdmin, signal }) {
     const free = system ? ` ${plural(system.totals.loaded_models, "model")} in memory, which has ${bytes(live.picture.machine.memory_available)} free.` : "";
     about.textContent = `${plural(usable, "model")} installed.${free}`;
     const all = live.picture?.jobs ?? [];
-    jobs.show(all);
+    if (live.picture) jobs.show(all);
     gallery.show(all);
     const now = all.filter((job) => job.processed && !job.error).length;
     if (now > ended && live.picture) refresh().catch(complain);

@@ -7,7 +7,7 @@ import { follow } from "../../lib/live.js";
 import { makeTabs } from "../../lib/tabs.js";
 import { makeEffective } from "./effective.js";
 import { memoryBar } from "./memory_bar.js";
-import { actionsFor, STATES } from "./row.js";
+import { actionsFor, chatButton, STATES } from "./row.js";
 import { fetchInstalled, memoryOf, path, remove } from "./store.js";
 import { makeYamlPanel } from "./yaml_panel.js";
 
@@ -39,7 +39,7 @@ export async function mountModel(root, { name, signal, setTitle }) {
     memory.replaceChildren(memoryBar(found));
     if (now.state === shown) return;
     shown = now.state;
-    actions.replaceChildren(...actionsFor(found, now.state), h("a", { class: "button", href: `#/server/${encodeURIComponent(found.engine_name)}` }, "Log"));
+    actions.replaceChildren(...[chatButton(found, false)].filter(Boolean), ...actionsFor(found, now.state), h("a", { class: "button", href: `#/server/${encodeURIComponent(found.engine_name)}` }, "Log"));
   }, signal);
 }
 

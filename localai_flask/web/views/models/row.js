@@ -2,6 +2,7 @@
 import { complain } from "../../lib/dialog.js";
 import { button, h } from "../../lib/dom.js";
 import { bytes, number } from "../../lib/format.js";
+import { keep } from "../../lib/kept.js";
 import { memoryBar } from "./memory_bar.js";
 import { load, memoryOf, unload } from "./store.js";
 
@@ -17,7 +18,7 @@ export const STATES = {
 
 export function makeRow(model, isAdmin) {
   const badge = h("span", { class: "badge" });
-  const [fault, memory, actions] = [h("p", { class: "fault" }), h("div"), h("div", { class: "row" })];
+  const [fault, memory, actions] = [h("p", { class: "fault" }), h("div"), h("div", { class: "row actions" })];
   const progress = h("div", { class: "progress", hidden: true }, h("div"));
   const name = isAdmin ? h("a", { href: `#/models/${encodeURIComponent(model.name)}` }, model.name) : model.name;
   const kin = model.alias ? `an alias of ${model.alias}` : model.variant_of ? `a variant of ${model.variant_of}` : "";
@@ -35,7 +36,7 @@ export function makeRow(model, isAdmin) {
       progress,
     ),
     memory,
-    actions,
+    h("div", { class: "row" }, chatButton(model, true), actions),
   );
   let shown = "";
 
@@ -58,6 +59,15 @@ export function makeRow(model, isAdmin) {
     }
   }
   return { element, show };
+}
+
+/** A button that begins a conversation with a model, if it can have one. */
+export function chatButton(model, bare) {
+  if (model.problem || model.disabled || !model.capabilities.includes("chat")) return null;
+  return button(bare ? `Chat with ${model.name}` : "Chat", { icon: "chat", bare, class: bare ? "quiet" : "" }, () => {
+    keep("model", model.name);
+    location.hash = "#/chat";
+  });
 }
 
 /** What can be done with a model in a state. */

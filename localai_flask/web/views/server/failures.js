@@ -8,7 +8,7 @@ const SHOWN = 6;
 
 export function makeFailures() {
   const strip = h("div", { class: "strip" });
-  const count = h("span", { class: "faint" });
+  const count = h("span", { class: "faint small" });
   const list = h("ul", { class: "failures" });
   const axis = h("div", { class: "axis faint", "aria-hidden": "true" }, h("span", {}, "15 min ago"), h("span", {}, "now"));
   const element = h("section", { class: "card", "aria-labelledby": "failures-title" }, h("div", { class: "row" }, h("h2", { id: "failures-title", class: "grow" }, "Recent errors"), count), strip, axis, list);
@@ -26,14 +26,14 @@ function showIn(picture, strip, count, list) {
   const broken = (picture.system?.models ?? []).filter((model) => model.error).map((model) => ({ code: "not loaded", words: `${model.id}: ${model.error}` }));
   const newest = picture.failures.slice(-SHOWN).reverse();
   const rows = [
-    ...broken.map(({ code, words }) => h("li", {}, h("span", { class: "badge bad" }, code), h("span", { class: "grow" }, words))),
+    ...broken.map(({ code, words }) => h("li", {}, h("span", { class: "badge bad" }, code), h("span", { class: "words" }, words))),
     ...newest.map((each) =>
       h(
         "li",
         {},
-        h("span", { class: `badge ${each.status >= 500 ? "bad" : "warn"}` }, each.code),
-        h("span", { class: "grow" }, `${each.method} ${each.route}${each.model ? `, ${each.model}` : ""}`),
+        h("span", { class: `badge ${each.status >= 500 ? "bad" : "warn"}` }, each.code.replaceAll("_", " ")),
         h("span", { class: "faint number" }, `${seconds(Math.max(0, picture.at - each.at))} ago`),
+        h("span", { class: "words" }, `${each.method} ${each.route}${each.model ? `, ${each.model}` : ""}`),
       ),
     ),
   ];

@@ -37,6 +37,11 @@ export function makeLogs(signal, wanted) {
     element,
     choose: (name) => {
       wanted = name;
+      if ([...select.options].some((each) => each.value === name)) {
+        select.value = name;
+        look();
+        element.scrollIntoView({ block: "nearest" });
+      }
     },
     show: (picture) => {
       const known = (picture.system?.models ?? []).map((model) => model.id);

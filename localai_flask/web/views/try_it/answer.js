@@ -22,6 +22,7 @@ export function makeAnswer(signal, onRunning) {
     element.hidden = stopButton.hidden = false;
     said.hidden = true;
     onRunning(true);
+    element.scrollIntoView({ block: "nearest" });
     raw.replaceChildren();
     status.replaceChildren(h("span", { class: "faint" }, "Waiting…"));
     try {

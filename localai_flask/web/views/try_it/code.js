@@ -35,7 +35,8 @@ export function json(value) {
 function layOut(value, words, depth) {
   const flat = oneLine(value, words);
   if (flat.length + 2 * depth < 72 || typeof value !== "object" || value === null) return flat;
-  const [outer, inner] = ["  ".repeat(depth), "  ".repeat(depth + 1)];
+  const step = words.indent ?? "  ";
+  const [outer, inner] = [step.repeat(depth), step.repeat(depth + 1)];
   const isList = Array.isArray(value);
   const entries = isList ? value.map((each) => layOut(each, words, depth + 1)) : Object.entries(value).map(([name, each]) => words.key(name) + layOut(each, words, depth + 1));
   const [open, close] = isList ? ["[", "]"] : [words.open, words.close];
@@ -50,7 +51,7 @@ function oneLine(value, words) {
   return entries.length ? open + entries.join(", ") + close : "{}";
 }
 
-const PYTHON = { open: "{", close: "}", key: (name) => `${JSON.stringify(name)}: `, value: pythonValue, lastComma: "," };
+const PYTHON = { open: "{", close: "}", key: (name) => `${JSON.stringify(name)}: `, value: pythonValue, lastComma: ",", indent: "    " };
 
 function pythonValue(value) {
   if (value === null) return "None";
