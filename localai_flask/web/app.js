@@ -110,7 +110,9 @@ async function route() {
   try {
     const module = await found.load();
     if (shown !== mine) return;
-    mine.view = await module.mount(view, { path, side: slot, actions, signal: leaving.signal, setTitle, isAdmin: admin });
+    const ownTitle = (text) => leaving.signal.aborted || setTitle(text);
+    mine.view = await module.mount(view, { path, side: slot, actions, signal: leaving.signal, setTitle: ownTitle, isAdmin: admin });
+    if (shown !== mine) mine.view?.unmount?.();
   } catch (error) {
     if (error.name === "AbortError" || shown !== mine) return;
     view.replaceChildren(h("div", { class: "page" }, h("p", { class: "notice bad", role: "alert" }, error.message)));

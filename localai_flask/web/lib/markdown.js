@@ -70,7 +70,7 @@ function languageOf(code) {
 function frameCode(pre) {
   const code = pre.querySelector("code") ?? pre;
   const name = languageOf(code);
-  const frame = h("div", { class: "code" }, h("div", { class: "code-head" }, h("span", {}, name || "text"), copyButton(() => code.textContent, { label: "Copy the code" })));
+  const frame = h("div", { class: "code-frame" }, h("div", { class: "code-head" }, h("span", {}, name || "text"), copyButton(() => code.textContent, { label: "Copy the code" })));
   pre.replaceWith(frame);
   pre.tabIndex = 0; // it scrolls sideways, by the arrow keys too
   frame.append(pre);

@@ -19,6 +19,7 @@ export const title = "Chat";
 
 export async function mount(root, context) {
   await Promise.all([loadStyle("chat"), loadStyle("markdown")]);
+  context.signal.throwIfAborted(); // left meanwhile
   const view = new ChatView(root, context);
   await view.start();
   return { update: (path) => view.open(path[0]), unmount: () => view.close() };
@@ -48,7 +49,7 @@ class ChatView {
     });
     this.said = h("p", { class: "unseen", role: "status" });
     this.empty = h("div", { class: "chat-empty" });
-    this.column = h("div", { class: "chat-column" }, this.scroller, h("div", { class: "chat-foot" }, this.composer.element), this.said);
+    this.column = h("div", { class: "chat-column" }, this.scroller, h("div", { class: "chat-foot" }, this.thread.jump, this.composer.element), this.said);
     this.scroller.append(this.empty, this.thread.element);
     root.classList.add("chat");
     root.append(this.column, this.panel.element);
@@ -82,6 +83,7 @@ class ChatView {
 
   async open(id) {
     await this.open_.load(id);
+    this.signal.throwIfAborted();
     this.thread.follows = true;
     this.show();
     this.thread.toEnd();

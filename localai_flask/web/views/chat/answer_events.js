@@ -55,11 +55,15 @@ export function isRunning(message) {
   return message.status === "running";
 }
 
+const SHORTEST_MS = 40;
+/** What came in less came at once. */
+
 /** Tokens in a second, without the time to the first; null where it cannot be known. */
 export function speedOf(message) {
   const { first, last } = message.times;
   const tokens = message.usage?.output_tokens ?? 0;
-  return message.resumed || tokens < 2 || !(last > first) ? null : ((tokens - 1) * 1000) / (last - first);
+  const isHeldBack = message.calls.length > 0; // calls come when they are whole
+  return message.resumed || isHeldBack || tokens < 2 || last - first < SHORTEST_MS ? null : ((tokens - 1) * 1000) / (last - first);
 }
 
 function noteToken(message) {

@@ -95,7 +95,11 @@ export class Composer {
   async #send() {
     const text = this.text.value.trim();
     if (!text && !this.images.length) return;
-    if (await this.acts.send({ text, images: this.images })) this.fill("", []);
+    try {
+      if (await this.acts.send({ text, images: this.images })) this.fill("", []);
+    } catch (error) {
+      complain(error); // such as a browser that has no room left
+    }
   }
 
   /** Put a text there to be sent, or nothing. */
@@ -123,14 +127,16 @@ export class Composer {
     this.running = running;
     const label = running ? "Stop" : "Send";
     this.sendButton.firstChild.replaceWith(icon(running ? "stop" : "send"));
+    this.sendButton.classList.toggle("stops", running);
     this.sendButton.lastChild.textContent = this.sendButton.title = label;
     const used = usage ? usage.input_tokens + usage.output_tokens : 0;
     this.room.textContent = used && contextLength ? `${number(used)} of ${number(contextLength)} tokens` : "";
     this.#refresh();
   }
 
+  /** Have what is typed go here; not on a phone by itself, whose keyboard would cover half of what there is to see. */
   focus() {
-    this.text.focus({ preventScroll: true });
+    if (matchMedia("(hover: hover)").matches) this.text.focus({ preventScroll: true });
   }
 
   #refresh() {

@@ -86,7 +86,7 @@ export class MessageView {
     const { text, asJson } = this.message;
     if (running) {
       if (!this.streamed.element.isConnected) this.text.replaceChildren(this.streamed.element);
-      this.streamed.show(text, false);
+      this.streamed.show(asJson ? `\`\`\`\`json\n${text}` : text, false);
     } else if (asJson && isJson(text)) {
       this.text.replaceChildren(rendered(`\`\`\`\`json\n${JSON.stringify(JSON.parse(text), null, 2)}\n\`\`\`\``));
     } else if (this.streamed) {
@@ -117,6 +117,7 @@ export class MessageView {
       ...[
         waits && button("Send the results", { class: "primary small", icon: "send" }, () => acts.sendResults(message)),
         versions.length > 1 && versionSwitch(message, versions, acts),
+        isAnswer && h("p", { class: "figures number" }, figuresOf(message)),
         h(
           "div",
           { class: "acts" },
@@ -126,7 +127,6 @@ export class MessageView {
             : button("Edit", { icon: "edit", bare: true, class: "quiet small" }, () => acts.edit(message, this)),
           button("Continue in a new conversation from here", { icon: "branch", bare: true, class: "quiet small" }, () => acts.branch(message)),
         ),
-        isAnswer && h("p", { class: "figures number" }, figuresOf(message)),
       ].filter(Boolean),
     );
   }

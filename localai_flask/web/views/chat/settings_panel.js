@@ -46,7 +46,7 @@ export class SettingsPanel {
   show(settings) {
     this.settings = settings;
     this.fields.replaceChildren(
-      this.#text("system", "System prompt", { rows: 4, placeholder: "The model's own" }),
+      this.#text("system", "System prompt", { rows: 4, placeholder: "The model's own, if it has one" }),
       h("div", { class: "pairs" }, NUMBERS.map(([name, label, limits]) => this.#number(name, label, limits))),
       this.#choice("effort", "Thinking", [["", "The model's own"], ...EFFORTS.map((each) => [each, each === "none" ? "Off" : each[0].toUpperCase() + each.slice(1)])]),
       this.#text("schema", "JSON Schema", { rows: 5, code: true, check: readSchema, example: SCHEMA, hint: "Answers are held to it, token by token." }),
@@ -85,7 +85,7 @@ export class SettingsPanel {
   }
 
   #number(name, label, limits) {
-    const input = h("input", { type: "number", class: "input number", inputmode: "decimal", placeholder: "own", value: this.settings[name] ?? "", ...limits });
+    const input = h("input", { type: "number", class: "input number", inputmode: "decimal", placeholder: "default", value: this.settings[name] ?? "", ...limits });
     input.addEventListener("input", () => this.#note(name, input.value === "" ? "" : Number(input.value)));
     return h("label", { class: "field" }, h("span", {}, label), input);
   }

@@ -5,7 +5,9 @@ import { openDB } from "../../vendor/idb.js";
 const database = openDB(`localai-flask${ROOT}`, 1, {
   upgrade(db) {
     db.createObjectStore("conversations", { keyPath: "id" }).createIndex("updated", "updated");
-    db.createObjectStore("messages", { keyPath: "id" }).createIndex("conversation", "conversation");
+    const messages = db.createObjectStore("messages", { keyPath: "id" });
+    messages.createIndex("conversation", "conversation");
+    messages.createIndex("status", "status");
   },
 });
 
@@ -63,11 +65,7 @@ export async function deleteConversation(id) {
 
 /** The messages that were being answered when the page was left. */
 export async function unfinished() {
-  const found = [];
-  for await (const { value } of (await database).transaction("messages").store) {
-    if (value.status === "running") found.push(value);
-  }
-  return found;
+  return (await database).getAllFromIndex("messages", "status", "running");
 }
 
 /** The ids of conversations in which a text stands, in any case. */

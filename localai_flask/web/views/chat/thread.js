@@ -1,5 +1,5 @@
 // The messages of a conversation from the newest upwards: older ones become elements when somebody scrolls to them.
-import { h } from "../../lib/dom.js";
+import { button, h } from "../../lib/dom.js";
 import { MessageView } from "./message_view.js";
 
 const PAGE = 30;
@@ -19,7 +19,8 @@ export class Thread {
     this.follows = true;
     this.observer = new IntersectionObserver(([entry]) => entry.isIntersecting && this.#showOlder(), { root: scroller, rootMargin: "600px 0px 0px" });
     this.observer.observe(this.top);
-    scroller.addEventListener("scroll", () => (this.follows = this.#isAtEnd()), { passive: true });
+    this.jump = button("To the end", { icon: "down", bare: true, class: "to-end", hidden: true }, () => this.toEnd());
+    scroller.addEventListener("scroll", () => this.#onScroll(), { passive: true });
     this.resized = new ResizeObserver(() => this.follows && this.toEnd());
     this.resized.observe(this.list);
   }
@@ -81,6 +82,11 @@ export class Thread {
       this.observer.unobserve(this.top); // observed anew, it reports again if it still is near
       this.observer.observe(this.top);
     });
+  }
+
+  #onScroll() {
+    this.follows = this.#isAtEnd();
+    this.jump.hidden = this.follows;
   }
 
   #isAtEnd() {
