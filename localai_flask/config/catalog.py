@@ -27,9 +27,6 @@ from localai_flask.config.projectors import IS_LATER_PART, IS_PROJECTOR, find_pr
 from localai_flask.errors import ConfigError, ErrorInfo
 from localai_flask.settings import Settings
 
-SEES_THROUGH_FILES = "llama-cpp"
-"""The engine whose models see through a file beside their own."""
-
 MayUse = Callable[[str], bool]
 """Whether somebody may use the model, or alias, of a name."""
 
@@ -177,7 +174,7 @@ def _finished(
         kind = config.type or kind or _kind_of(read_snapshot(folder / config.parameters.model))
     if kind in OF_GGUF.values():
         config, kind = structs.replace(config, **{kind: True}), ""
-    if backend == SEES_THROUGH_FILES and not config.mmproj and not config.alias:
+    if facts(backend).files == "gguf" and facts(backend).sees and not config.mmproj and not config.alias:
         config = structs.replace(config, mmproj=find_projector(config.parameters.model, files))
     return structs.replace(
         config,

@@ -111,7 +111,7 @@ def capabilities(config: EngineConfig) -> frozenset[str]:
     pools = {"score" if scores else "embed"} if config.embeddings or not writes else set()
     writes = writes and not (pools and engine.does_one_thing)
     more = {"infill"} if writes and header.infills else set()
-    more |= {"image"} if writes and config.mmproj and config.backend == "llama-cpp" else set()
+    more |= {"image"} if writes and config.mmproj and engine.sees else set()
     return frozenset({"tokenize"} | pools | more | (engine.abilities if writes else frozenset()))
 
 

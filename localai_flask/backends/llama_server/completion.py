@@ -32,13 +32,15 @@ SEEDS = 2**32 - 1
 """How many seeds there are; this number itself asks for a fresh one."""
 
 
-def completion_body(tokens: list[int], params: SamplingParams, limit: int, context: int) -> dict[str, Any]:
+def completion_body(
+    prompt: list[int] | dict[str, Any], params: SamplingParams, limit: int, context: int
+) -> dict[str, Any]:
     """Make the request for a job; `limit` is how many tokens its answer may have, `context` all together.
 
     Stop strings are not among what is asked: the text is cut where it is read, as with all engines.
     """
     body: dict[str, Any] = {name: getattr(params, name) for name in AS_THEY_ARE}
-    body |= {"prompt": tokens, "n_predict": limit, "stream": True, "return_tokens": True, "return_progress": True}
+    body |= {"prompt": prompt, "n_predict": limit, "stream": True, "return_tokens": True, "return_progress": True}
     body |= {name: context for name in WINDOWS if body[name] == -1}
     body["seed"] = params.seed if params.seed < 0 else params.seed % SEEDS
     if params.dry_sequence_breakers:

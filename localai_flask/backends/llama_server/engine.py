@@ -12,6 +12,7 @@ import msgspec
 from localai_flask.backends.base import Event, Job, LoadProgress
 from localai_flask.backends.llama_server import flags
 from localai_flask.backends.llama_server.completion import CONSTRAINTS, TAKEN, completion_body
+from localai_flask.backends.llama_server.images import ImagePrompts
 from localai_flask.backends.llama_server.key_checks import check
 from localai_flask.backends.llama_server.process import Process
 from localai_flask.backends.llama_server.programs import describe, require_program, run
@@ -22,7 +23,7 @@ from localai_flask.backends.notes import heed
 from localai_flask.backends.output import Output
 from localai_flask.backends.over_http.backend import HttpBackend
 from localai_flask.backends.over_http.http_thread import HttpThread
-from localai_flask.backends.takes import Takes
+from localai_flask.backends.takes import ALL_INPUTS, Takes
 from localai_flask.config import traits
 from localai_flask.config.files.gguf import inspect
 from localai_flask.config.files.gguf_vocabulary import read_vocabulary
@@ -42,7 +43,7 @@ class LlamaServerBackend(HttpBackend[Sequence]):
     """Runs one program with one model, whose slots are filled here; the program batches what runs in them."""
 
     capabilities = frozenset({"generate", "constrain"})
-    takes = Takes(TAKEN, CONSTRAINTS)
+    takes = Takes(TAKEN, CONSTRAINTS, ALL_INPUTS)
 
     def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
         settings = Settings.from_environment()
@@ -73,9 +74,12 @@ class LlamaServerBackend(HttpBackend[Sequence]):
         model, control = read_vocabulary(config.model_path)
         self.tokens = Tokens(http)
         http.begin(self.tokens.look(control)).result()
+        self._images = ImagePrompts(http, self.tokens, props)
         self._questions = Questions(
-            http, self.tokens, self.context_length, self.trained, is_word_piece=model == WORD_PIECE
+            http, self.tokens, self._images, self.context_length, self.trained, is_word_piece=model == WORD_PIECE
         )
+        if not (props.get("modalities") or {}).get("vision"):
+            able -= {"image"}
         return ModelInfo(
             backend=config.backend,
             engine_version="",
@@ -100,6 +104,8 @@ class LlamaServerBackend(HttpBackend[Sequence]):
     async def _encode(self, job: Job) -> None:
         try:
             job.prompt_tokens = await self.tokens.encode(job.prompt)
+            if job.prompt.images:  # of whose tokens the program tells
+                job.ahead = await self._images.request(job.prompt)
         except Exception as error:
             is_dead = isinstance(error, httpx2.TransportError) and await self.has_ended()
             raise self._death() if is_dead else self.api_error(error) from error
@@ -108,12 +114,12 @@ class LlamaServerBackend(HttpBackend[Sequence]):
         if len(job.prompt_tokens) >= self.context_length:
             raise ContextOverflow(len(job.prompt_tokens), self.context_length, trained=self.trained)
         output = Output(job, self.context_length)
-        body = completion_body(job.prompt_tokens, job.sampling, output.limit, self.context_length)
+        body = completion_body(job.ahead or job.prompt_tokens, job.sampling, output.limit, self.context_length)
         job.prepared = output, body
 
     def answering(self, job: Job) -> tuple[Sequence, str, dict[str, Any]]:
         output, body = job.prepared
-        return Sequence(job, output), "/completion", body
+        return Sequence(job, output, self.context_length), "/completion", body
 
     async def answer(self, question: Question) -> Fact:
         return await self._questions.answer(question)

@@ -45,7 +45,7 @@ KEYS = {
 READ = frozenset(KEYS) | {
     *("context_size", "threads", "f16", "mmap", "mmlock", "numa", "flash_attention", "no_kv_offloading"),
     *("lora_adapter", "lora_scale", "lora_adapters", "lora_scales", "overrides", "draft_model", "n_draft"),
-    *("reranking", "embeddings"),
+    *("reranking", "embeddings", "mmproj", "limit_mm_per_prompt"),
 }
 
 
@@ -93,6 +93,8 @@ def make_flags(config: EngineConfig, able: Abilities, settings: Settings) -> Fla
     _add_memory(made, config, able)
     _add_adapters(made, config, able)
     _add_draft(made, config, able)
+    if "image" in traits.capabilities(config):
+        _add(made, able, "--mmproj", str(Path(config.models_path) / config.mmproj), ("mmproj",), is_needed=True)
     _add_kind(made, config, context)
     _add_options(made, config, able)
     if "--no-context-shift" in able.flags and "--context-shift" not in made.arguments:

@@ -6,6 +6,8 @@ import array
 from typing import Any
 
 from localai_flask.backends.embedding import InputTooLong
+from localai_flask.backends.llama_server.images import ImagePrompts
+from localai_flask.backends.llama_server.sequence import UNSEEN
 from localai_flask.backends.llama_server.tokens import Tokens
 from localai_flask.backends.over_http.http_thread import HttpThread
 from localai_flask.generation import Prompt
@@ -30,9 +32,19 @@ AROUND = 2
 class Questions:
     """Asks one program; `limit` is how many tokens a text may have."""
 
-    def __init__(self, http: HttpThread, tokens: Tokens, limit: int, trained: int, *, is_word_piece: bool = False):
+    def __init__(
+        self,
+        http: HttpThread,
+        tokens: Tokens,
+        images: ImagePrompts,
+        limit: int,
+        trained: int,
+        *,
+        is_word_piece: bool = False,
+    ):
         self._http = http
         self._tokens = tokens
+        self._images = images
         self._limit = limit
         self._trained = trained
         self._is_word_piece = is_word_piece
@@ -48,6 +60,8 @@ class Questions:
 
     async def _tokenize(self, question: Tokenize) -> Fact:
         prompt = question.prompt
+        if prompt.images:
+            return Tokenized([UNSEEN] * await self._images.count(prompt))
         is_whole = prompt.tokens is None and prompt.add_bos and not prompt.plain
         tokens = await (
             self._tokens.encode_whole(prompt.text, special=prompt.special) if is_whole else self._tokens.encode(prompt)

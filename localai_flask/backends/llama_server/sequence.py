@@ -26,6 +26,8 @@ class Sequence:
 
     job: Job
     output: Output
+    context: int
+    """How many tokens prompt and answer may have."""
     stream: Future[None] | None = None
     has_started: bool = False
     begun: float = field(default_factory=time.monotonic)
@@ -53,7 +55,9 @@ class Sequence:
     def _news(self, chunk: Chunk) -> list[Reply]:
         """Report that the program has begun, and how much of the prompt is done."""
         replies: list[Reply] = []
-        total, progress = len(self.job.prompt_tokens), chunk.prompt_progress or {}
+        progress = chunk.prompt_progress or {}
+        self._count_prompt(int(progress.get("total") or chunk.tokens_evaluated or 0))
+        total = len(self.job.prompt_tokens)
         if not self.has_started:
             self.has_started = True
             self.output.started_at = self.begun
@@ -79,6 +83,16 @@ class Sequence:
         text = self.output.flush()
         reason = FinishReason.EOS if chunk.has_ended_itself else self.output.limit_reason
         return [*([self.output.delta(text)] if text else []), self.output.finished(reason)]
+
+    def _count_prompt(self, told: int) -> None:
+        """Count the tokens of images, of which the program alone knows."""
+        job, output = self.job, self.output
+        missing = told - len(job.prompt_tokens)
+        if job.prompt.images and missing > 0:
+            job.prompt_tokens = [*job.prompt_tokens, *[UNSEEN] * missing]
+            room = self.context - told
+            if room < output.limit:
+                output.limit, output.limit_reason = room, FinishReason.CONTEXT
 
     def _count(self, told: int) -> None:
         """Count tokens of which nothing was seen, as those whose bytes were no whole character yet."""

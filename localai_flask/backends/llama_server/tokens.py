@@ -36,6 +36,10 @@ class Tokens:
             self._names = re.compile("|".join(map(re.escape, sorted(control, key=len, reverse=True))))
             self._heeds_special = len(await self._tokens(control[0], special=False)) > 1
 
+    def has_name(self, text: str) -> bool:
+        """Return whether a text has the name of a control token."""
+        return self._names.search(text) is not None
+
     async def encode(self, prompt: Prompt) -> list[int]:
         """Return the tokens of a prompt, each of whose pieces is read in its own way."""
         if prompt.tokens is not None:

@@ -13,7 +13,7 @@ from localai_flask.config.traits import ranks_documents
 KEYS = frozenset(
     (
         *("context_size", "threads", "batch", "gpu_layers", "f16", "main_gpu", "dtype", "embeddings", "reranking"),
-        *("quantization", "trust_remote_code", "trust_pickles"),
+        *("quantization", "trust_remote_code", "trust_pickles", "limit_mm_per_prompt"),
     )
 )
 """The keys that this engine reads, or has words of its own about."""

@@ -24,15 +24,15 @@ class EngineFacts(NamedTuple):
     does_one_thing: bool = False
     """Whether a model that is to make vectors, or scores, writes no text beside that."""
     sees: bool = False
-    """Whether it shows images to a model that reads them, of a folder or elsewhere."""
+    """Whether it shows images to a model that reads them: a GGUF file's does through a file beside it."""
 
 
 UNKNOWN = EngineFacts()
-PROGRAM = EngineFacts(abilities=frozenset({"generate", "constrain"}), does_one_thing=True)
+PROGRAM = EngineFacts(abilities=frozenset({"generate", "constrain"}), does_one_thing=True, sees=True)
 """llama.cpp's own server, or a fork of it."""
 ENGINES = {
     "echo": EngineFacts("other", frozenset({"generate", "embed", "score"}), 32 << 20),
-    "llama-cpp": EngineFacts(),
+    "llama-cpp": EngineFacts(sees=True),
     "llama-server": PROGRAM,
     "ik-llama-cpp": PROGRAM,
     "turboquant": PROGRAM,
