@@ -104,5 +104,17 @@ def test_streams_are_as_documented(label: str, body: dict[str, Any]) -> None:
     assert response.headers["content-type"][0].startswith("text/event-stream")
 
 
+@pytest.mark.parametrize(
+    ("label", "body"),
+    [
+        ("POST /api/chat", {"messages": [{"role": "user", "content": "hi"}]}),
+        ("POST /api/generate", {"prompt": "hi"}),
+    ],
+)
+def test_streams_of_lines_are_as_documented(label: str, body: dict[str, Any]) -> None:
+    response = OPERATIONS[label].Case(body=body, media_type="application/json").call_and_validate(checks=CHECKS)
+    assert response.headers["content-type"][0].startswith("application/x-ndjson")
+
+
 def test_every_family_is_documented() -> None:
-    assert {"POST /v1/chat/completions", "POST /v1/messages", "GET /v1/models"} <= set(OPERATIONS)
+    assert {"POST /v1/chat/completions", "POST /v1/messages", "GET /v1/models", "POST /api/chat"} <= set(OPERATIONS)
