@@ -22,6 +22,7 @@ from localai_flask.api.door.places import Places
 from localai_flask.api.door.proxies import Proxied
 from localai_flask.api.live import routes as live_routes
 from localai_flask.api.live.pictures import Pictures
+from localai_flask.api.llama_server import infill
 from localai_flask.api.llama_server import routes as llama_server_routes
 from localai_flask.api.localai import config_routes, folder_routes, gallery_routes, installed_routes, log_routes
 from localai_flask.api.localai import model_routes as localai_model_routes
@@ -144,7 +145,7 @@ def _register_blueprints(app: Flask) -> None:
     for blueprint in OLLAMA:
         api.register_blueprint(blueprint)
     openai = (openai_routes.bp, openai_embeddings.bp, model_routes.bp)
-    gallery = (gallery_routes.bp, folder_routes.bp, installed_routes.bp, llama_server_routes.bp)
+    gallery = (gallery_routes.bp, folder_routes.bp, installed_routes.bp, llama_server_routes.bp, infill.bp)
     localai = (localai_routes.bp, localai_model_routes.bp, config_routes.bp, rerank_routes.jina, *gallery)
     api.register_blueprint(rerank_routes.cohere, url_prefix="/v2")
     for blueprint in (*openai, *localai, anthropic_routes.bp, responses_routes.bp, conversation_routes.bp):

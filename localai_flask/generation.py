@@ -52,7 +52,7 @@ class Prompt(msgspec.Struct, frozen=True, array_like=True):
     model's begin-of-sequence token first if its vocabulary wants one and the text does not begin with it already.
     With a `suffix` the model writes what stands between the text and it; engines that say "infill" can. `plain` are
     ranges of the text, in order, in which no marker is a control token; each ends at one, or at the text's end.
-    `images` stand in the text, in order.
+    `images` stand in the text, in order. `files` (names and texts) are shown before a text whose middle is wanted.
     """
 
     text: str = ""
@@ -62,6 +62,7 @@ class Prompt(msgspec.Struct, frozen=True, array_like=True):
     suffix: str | None = None
     plain: list[tuple[int, int]] = []
     images: list[Image] = []
+    files: list[tuple[str, str]] = []
 
     @property
     def pieces(self) -> list[tuple[str, bool]]:

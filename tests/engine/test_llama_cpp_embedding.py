@@ -14,6 +14,7 @@ pytest.importorskip("llama_cpp")
 
 from localai_flask.backends.base import Inquiry
 from localai_flask.backends.embedding import normalize
+from localai_flask.backends.llama_cpp.model import vocabulary
 from localai_flask.backends.llama_cpp.model.pooling import KINDS
 from localai_flask.diagnosis.trial import decode
 from localai_flask.errors import ApiError, ConfigError, InvalidRequest
@@ -263,13 +264,28 @@ def test_a_suffix_needs_a_vocabulary_for_it(load: Open) -> None:
 
 def test_the_middle_of_a_text(load: Open) -> None:
     engine = load("llama", embeddings=False)
-    vocabulary = engine.backend.model.vocabulary
-    vocabulary.infill = (gguf_models.IM_START, gguf_models.IM_END, gguf_models.TOOL_CALL)
+    engine.backend.model.vocabulary.infill = (gguf_models.IM_START, gguf_models.IM_END, gguf_models.TOOL_CALL)
     assert "infill" in engine.backend.inquiries.capabilities
     job = engine.generate(Prompt("a", suffix="b"), max_tokens=3)
     a, b = (gguf_models.character(char) for char in "ab")
     marked = [gguf_models.BOS, gguf_models.IM_START, a, gguf_models.IM_END, b, gguf_models.TOOL_CALL]
     assert job.prompt_tokens == marked and len(job.output_tokens) == 3
+
+
+def test_other_files_stand_before_the_text(load: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load("llama", embeddings=False).backend.model
+    words = model.vocabulary
+    words.infill = (gguf_models.IM_START, gguf_models.IM_END, gguf_models.TOOL_CALL)
+    prompt = Prompt("a", suffix="b", files=[("f", "x"), ("g", "y")])
+    plain = words.encode(prompt)
+    begin, end = words.encode(Prompt("a", suffix="b"))[:1], words.encode(Prompt("a", suffix="b"))[1:]
+    snippets = [token for text in "xy" for token in words.tokens("\n\n--- snippet ---\n\n") + words.tokens(text)]
+    assert plain == [*begin, *snippets, *end]
+    repository, file = gguf_models.BOS, gguf_models.IM_START
+    monkeypatch.setattr(vocabulary.lib, "llama_vocab_fim_rep", lambda handle: repository)
+    monkeypatch.setattr(vocabulary.lib, "llama_vocab_fim_sep", lambda handle: file)
+    shown = [token for text in ("f\nx", "g\ny", "filename\n") for token in (file, *words.tokens(text))]
+    assert words.encode(prompt) == [*begin, repository, *words.tokens("myproject\n"), *shown, *end]
 
 
 def test_a_text_is_cut_before_the_tokens_that_end_it(load):

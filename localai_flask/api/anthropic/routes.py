@@ -7,6 +7,8 @@ from flask import Response
 
 from localai_flask.api import current
 from localai_flask.api.answer import sse
+from localai_flask.api.answer.json_response import json_response
+from localai_flask.api.answer.rendered import Rendered, rendered
 from localai_flask.api.anthropic import render, shapes
 from localai_flask.api.anthropic.errors import DOCUMENTED
 from localai_flask.api.anthropic.schemas import CountRequest, MessagesCall, MessagesRequest
@@ -16,7 +18,7 @@ from localai_flask.api.door.places import takes_place
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
-from localai_flask.api.work.chat_plan import chat_plan, count_prompt_tokens
+from localai_flask.api.work.chat_plan import chat_plan, count_prompt_tokens, tokenized_prompt
 from localai_flask.api.work.fallback import falls_back
 from localai_flask.api.work.work import Work
 from localai_flask.config import sampling
@@ -47,6 +49,17 @@ def create_message(call: MessagesCall) -> Response:
     (answer,) = work.answers()
     body = render.message(id, name, answer, stops, keep_s=call.keep_s, **manner)
     return with_left_out(Response(body, mimetype="application/json"), call.left_out)
+
+
+@bp.post("/messages/render")
+@bp.arguments(CountRequest)
+@bp.response(200, openapi.schema(Rendered), description="The prompt.")
+@bp.doc(operationId="renderMessage", responses=DOCUMENTED)
+@takes_place
+def render_message(call: MessagesCall) -> Response:
+    """Return the prompt of a message as text and tokens, without an answer"""
+    name, config = chosen_model("chat", call.model)
+    return json_response(rendered(name, *tokenized_prompt(call.conversation, call.wanted, config)))
 
 
 @bp.post("/messages/count_tokens")

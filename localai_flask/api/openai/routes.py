@@ -7,6 +7,7 @@ from flask import Response
 
 from localai_flask.api.answer import sse
 from localai_flask.api.answer.json_response import json_response
+from localai_flask.api.answer.rendered import Rendered, rendered
 from localai_flask.api.conversation.tool_choice import with_left_out
 from localai_flask.api.door.places import takes_place
 from localai_flask.api.openai import render, shapes
@@ -20,6 +21,7 @@ from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.work.chat_plan import bound, chat_plan, choices, tokenized_prompt
 from localai_flask.api.work.fallback import falls_back
+from localai_flask.api.work.questions import ask
 from localai_flask.api.work.work import Sequences, Work
 from localai_flask.chat.answer import Reader
 from localai_flask.chat.constraints.constraint import answer_constraint, with_default_form
@@ -29,6 +31,7 @@ from localai_flask.chat.prompt.prompt import completion_prompt, edit_prompt
 from localai_flask.config import sampling
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
 from localai_flask.generation import ModelInfo
+from localai_flask.inquiry import Tokenize, Tokenized
 from localai_flask.sampling_params import SamplingParams
 
 bp = Blueprint("openai", __name__, description="OpenAI's API")
@@ -68,6 +71,30 @@ def apply_template(call: ChatCall) -> Response:
     _, config = chosen_model("chat", call.model)
     prompt, tokens = tokenized_prompt(call.conversation, call.wanted, config)
     return json_response(shapes.AppliedTemplate(prompt.text, len(tokens)))
+
+
+@bp.post("/chat/completions/render")
+@bp.arguments(ChatRequest)
+@bp.response(200, openapi.schema(Rendered), description="The prompt.")
+@bp.doc(operationId="renderChatCompletion")
+@takes_place
+def render_chat_completion(call: ChatCall) -> Response:
+    """Return the prompt of a chat completion as text and tokens, without an answer"""
+    name, config = chosen_model("chat", call.model)
+    return json_response(rendered(name, *tokenized_prompt(call.conversation, call.wanted, config)))
+
+
+@bp.post("/completions/render")
+@bp.arguments(CompletionRequest)
+@bp.response(200, openapi.schema_of_list(Rendered), description="The prompts, in their order.")
+@bp.doc(operationId="renderCompletion")
+@takes_place
+def render_completion(call: CompletionCall) -> Response:
+    """Return the prompts of a completion as text and tokens, without an answer"""
+    name, config = chosen_model("completion", call.model)
+    prompts = [completion_prompt(prompt, config, call.suffix) for prompt in call.prompts]
+    found = ask(config, [Tokenize(prompt) for prompt in prompts], Tokenized, call.waiting)
+    return json_response([rendered(name, *pair) for pair in zip(prompts, (each.tokens for each in found), strict=True)])
 
 
 @bp.post("/completions")

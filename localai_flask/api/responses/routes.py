@@ -12,6 +12,7 @@ from localai_flask.api import current
 from localai_flask.api.answer import sse
 from localai_flask.api.answer.errors import error_response
 from localai_flask.api.answer.json_response import json_response
+from localai_flask.api.answer.rendered import Rendered, rendered
 from localai_flask.api.conversation.tool_choice import with_left_out
 from localai_flask.api.door import auth
 from localai_flask.api.door.places import takes_place
@@ -28,7 +29,7 @@ from localai_flask.api.responses.response_writer import TERMINAL, ResponseWriter
 from localai_flask.api.responses.schemas import CompactRequest, InputTokensRequest, ResponseRequest
 from localai_flask.api.responses.stream import ResponseEvents, follow
 from localai_flask.api.responses.turn import Turn
-from localai_flask.api.work.chat_plan import count_prompt_tokens
+from localai_flask.api.work.chat_plan import count_prompt_tokens, tokenized_prompt
 from localai_flask.api.work.fallback import falls_back
 from localai_flask.api.work.work import Work
 from localai_flask.chat.constraints.constraint import Wanted
@@ -196,6 +197,18 @@ def count_input_tokens(context: Context) -> Response:
     messages = input_items.messages_of(context, input_items.with_references_resolved(context.items))
     count = count_prompt_tokens(context.conversation(messages), Wanted(), config)
     return json_response(encode(shapes.InputTokens(count)))
+
+
+@bp.post("/responses/render")
+@bp.arguments(InputTokensRequest)
+@bp.response(200, openapi.schema(Rendered), description="The prompt.")
+@bp.doc(operationId="renderResponse")
+@takes_place
+def render_response(context: Context) -> Response:
+    """Return the prompt of a response as text and tokens, without an answer"""
+    name, config = chosen_model("chat", context.model)
+    messages = input_items.messages_of(context, input_items.with_references_resolved(context.items))
+    return json_response(rendered(name, *tokenized_prompt(context.conversation(messages), Wanted(), config)))
 
 
 @bp.post("/responses/compact")

@@ -14,6 +14,8 @@ from localai_flask.backends.llama_cpp.model.library import lib
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import Image, Prompt
 
+PROJECT, CURRENT_FILE, SNIPPET = "myproject\n", "filename\n", "\n\n--- snippet ---\n\n"
+"""What stands for the names of a repository and of a file that are not known, and between files without marks."""
 PIECE_BYTES = 256
 
 
@@ -147,7 +149,21 @@ class Vocabulary:
         before, after, middle = self.infill
         begin = [self.bos] if prompt.add_bos and self.wants_bos else []
         prefix = self.tokens(prompt.text) if prompt.tokens is None else self._checked(prompt.tokens)
-        return [*begin, before, *prefix, after, *self.tokens(suffix), middle]
+        return [*begin, *self._shown(prompt.files), before, *prefix, after, *self.tokens(suffix), middle]
+
+    def _shown(self, files: list[tuple[str, str]]) -> list[int]:
+        """Show other files as llama.cpp's server does, with the marks of a repository where there are any.
+
+        So models were trained, https://arxiv.org/abs/2409.12186; the names of repository and file are that server's.
+        """
+        if not files:
+            return []
+        repository, file = lib.llama_vocab_fim_rep(self.handle), lib.llama_vocab_fim_sep(self.handle)
+        shown = [repository, *self.tokens(PROJECT)] if repository >= 0 else []
+        for name, text in files:
+            head = [file, *self.tokens(f"{name}\n")] if file >= 0 else self.tokens(SNIPPET)
+            shown += [*head, *self.tokens(text)]
+        return [*shown, file, *self.tokens(CURRENT_FILE)] if file >= 0 else shown
 
     def decode(self, tokens: list[int]) -> str:
         """Turn tokens into text, control tokens into their names; raise `InvalidRequest` for ids that do not exist."""
