@@ -58,7 +58,12 @@ def check_shape(request: Request, status: int, mimetype: str, data: bytes) -> No
     """Errors have the shape of their family, and a stream ends as one."""
     if mimetype == "text/event-stream":
         assert data.endswith(b"\n\n") and b"server made a mistake" not in data, (request, data)
+    elif mimetype == "application/x-ndjson":
+        assert all(isinstance(json.loads(line), dict) for line in data.splitlines()), (request, data)
     elif status >= 400 and request.method != "HEAD":
         error = json.loads(data)["error"]
+        if isinstance(error, str):
+            assert error and request.path.startswith("/api/"), (request, data)
+            return
         assert error["message"] and error["type"], (request, data)
         assert ("code" in error) is not request.path.startswith("/v1/messages")

@@ -146,6 +146,27 @@ MESSAGE = {
     "metadata": {"user_id": "u"},
     "output_config": {"effort": "low"},
 }
+OLLAMA = {
+    "model": "tiny",
+    "stream": False,
+    "format": SCHEMA,
+    "options": {"temperature": 0.5, "num_predict": 8, "num_ctx": 99, "seed": 7, "stop": ["END"], "num_gpu": 1},
+    "keep_alive": "5m",
+    "think": "low",
+    "logprobs": True,
+    "top_logprobs": 2,
+}
+OLLAMA_TALK: list[dict[str, Any]] = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Where is it?", "images": ["aGk="]},
+    {
+        "role": "assistant",
+        "thinking": "hm",
+        "tool_calls": [{"function": {"name": "look", "arguments": {"place": "a"}}}],
+    },
+    {"role": "tool", "tool_name": "look", "content": "There."},
+    {"role": "user", "content": "Thanks \u2603"},
+]
 ROUTES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": CHAT,
     "/v1/engines/tiny/chat/completions": CHAT,
@@ -181,6 +202,19 @@ ROUTES: dict[str, dict[str, Any]] = {
     "/v1/responses/input_tokens": {key: RESPONSE[key] for key in ("model", "input", "instructions", "tools", "text")},
     "/v1/responses/compact": {key: RESPONSE[key] for key in ("model", "input", "instructions")},
     "/v1/responses/resp_1/cancel": {},
+    "/api/chat": {**OLLAMA, "messages": OLLAMA_TALK, "tools": [TOOL], "truncate": True},
+    "/api/generate": {**OLLAMA, "prompt": "a", "suffix": "b", "raw": False, "system": "", "context": []},
+    "/api/embed": {"model": "tiny", "input": ["a", "b"], "dimensions": 4, "truncate": True, "options": {}},
+    "/api/show": {"model": "tiny", "verbose": True},
+    "/infill": {
+        "model": "tiny",
+        "input_prefix": "a",
+        "input_suffix": "b",
+        "input_extra": [{"filename": "f", "text": "x"}],
+        "n_indent": 2,
+        "n_predict": 8,
+        "response_fields": ["content", "timings/prompt_n"],
+    },
 }
 READING = ("/v1/models", "/v1/models/tiny", "/v1/responses/resp_1", "/v1/responses/resp_1/input_items", "/version", "/")
 QUERIES = ("limit", "order", "after", "stream", "starting_after", "model", "include")
