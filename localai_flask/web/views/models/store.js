@@ -4,7 +4,10 @@ import { live } from "../../lib/live.js";
 
 /** The models that there are, by name; others than administrators see those that they may use. */
 export async function fetchInstalled(isAdmin, signal) {
-  if (isAdmin) return json("/api/models/installed", { signal });
+  if (isAdmin) {
+    const found = await json("/api/models/installed", { signal });
+    return found.map((model) => ({ ...model, problem: model.problem && withoutFolder(model.problem) }));
+  }
   const { data } = await json("/v1/models", { signal });
   return data.map((model) => ({
     name: model.id,
@@ -20,6 +23,11 @@ export async function fetchInstalled(isAdmin, signal) {
     problem: null,
     state: model.state,
   }));
+}
+
+/** A sentence that begins with a file's whole path, with its name alone: they all lie in the models folder. */
+function withoutFolder(text) {
+  return text.replace(/^\/.*\/(?=[^/]+\.ya?ml\b)/, "");
 }
 
 /** What is known of a model in memory: `{state, progress, memory, error, running}`. */
