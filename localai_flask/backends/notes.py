@@ -24,7 +24,7 @@ OF_ANSWERS = frozenset(
     (
         *("rope_scaling", "rope_freq_base", "rope_freq_scale", "yarn_ext_factor", "yarn_attn_factor", "yarn_beta_fast"),
         *("yarn_beta_slow", "yarn_orig_ctx", "lora_adapter", "lora_scale", "lora_adapters", "lora_scales", "overrides"),
-        *("n_keep", "reranking", "embeddings", "context_size"),
+        *("n_keep", "reranking", "embeddings", "context_size", "deterministic"),
     )
 )
 """Keys that change what is answered, which an engine refuses if it does not read them; the others cost a note."""

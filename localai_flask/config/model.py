@@ -145,6 +145,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     numa: Annotated[str, Meta(pattern="^(true|false|distribute|isolate|numactl)$")] = ""
     flash_attention: Annotated[str, Meta(pattern="^(true|false|on|off|auto|)$")] = ""
     no_kv_offloading: bool = False
+    deterministic: bool = False
+    """Whether the same request has the same answer, byte for byte, whatever else is asked for at the same time."""
     cache_type_k: str = ""
     cache_type_v: str = ""
     rope_scaling: Annotated[str, Meta(pattern="^(none|linear|yarn|longrope|)$")] = ""

@@ -48,7 +48,8 @@ def merge(config: ModelConfig, asked: Mapping[str, Any], called: Mapping[str, st
     `asked` has the names of `SamplingParams`' fields and None where the client sent nothing; `called` says which of
     them the client knows by another name. Raises `InvalidRequest` with the client's name of a field out of range.
     """
-    values = {name: value for name, (value, _) in defaults(config).items()} | _from_yaml(config.parameters)
+    values: dict[str, Any] = {"seed": 0} if config.deterministic else {}
+    values |= {name: value for name, (value, _) in defaults(config).items()} | _from_yaml(config.parameters)
     for name, value in asked.items():
         if value is not None and name != "stop":
             values[name] = _checked(name, value, (called or {}).get(name, name))

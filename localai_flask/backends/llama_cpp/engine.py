@@ -17,6 +17,7 @@ from localai_flask.backends.llama_cpp.inquiries import Inquiries
 from localai_flask.backends.llama_cpp.model.library import ENGINE_VERSION, NoCells, capture_log
 from localai_flask.backends.llama_cpp.model.model import Model
 from localai_flask.backends.llama_cpp.model.offload import fit_to_gpus
+from localai_flask.backends.llama_cpp.options.determinism import check_repeatable
 from localai_flask.backends.llama_cpp.options.options import read_options
 from localai_flask.backends.llama_cpp.preparation import Preparation
 from localai_flask.backends.llama_cpp.rpc.client import tell_last_words
@@ -71,6 +72,9 @@ class LlamaCppBackend(Backend):
         capture = capture_log(options.verbosity)
         options = fit_to_gpus(config.model_path, options)
         self.model = model = Model(config.model_path, options, progress, capture)
+        if options.deterministic:
+            check_repeatable(config.name, model.window, generates=model.generates, has_grain=model.grain is not None)
+        self._is_deterministic = options.deterministic
         model.choose_waiting(options)
         must_reuse = any("cache_reuse" in option.replace("-", "_") for option in config.options)
         self.cache = PrefixCache(model, options, open_disk(model, options), must_reuse=must_reuse)
@@ -277,7 +281,8 @@ class LlamaCppBackend(Backend):
         sequence, guesses = share.sequence, share.sequence.draft
         slot = sequence.slot
         tokens = np.array([*share.tokens, *guesses], np.int32)
-        slot.extend(tokens, alone=len(tokens) == 1 and self.scheduler.is_lone)
+        # Computed anew as part of a prompt, what the model wrote would have other bits.
+        slot.extend(tokens, alone=len(tokens) == 1 and self.scheduler.is_lone and not self._is_deterministic)
         if share.row is None:
             sequence.pending = sequence.pending[len(share.tokens) :]
             return

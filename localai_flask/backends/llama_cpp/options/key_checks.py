@@ -22,7 +22,7 @@ KEYS = frozenset(
         *("reranking", "prompt_cache_path", "prompt_cache_ro"),
         *("rope_scaling", "rope_freq_base", "rope_freq_scale", "yarn_ext_factor", "yarn_attn_factor", "yarn_beta_fast"),
         *("yarn_beta_slow", "yarn_orig_ctx", "lora_adapter", "lora_scale", "lora_adapters", "lora_scales", "overrides"),
-        *("draft_model", "n_draft", "n_keep", "trust_pickles", "mmproj", "limit_mm_per_prompt"),
+        *("draft_model", "n_draft", "n_keep", "trust_pickles", "mmproj", "limit_mm_per_prompt", "deterministic"),
     )
 )
 """The keys that this engine reads, or has words of its own about."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from localai_flask.backends.llama_cpp.model.adapters import Adapter
 from localai_flask.backends.llama_cpp.model.library import lib
+from localai_flask.backends.llama_cpp.options.determinism import one_at_a_time
 from localai_flask.backends.llama_cpp.options.key_checks import settle_keys, shares
 from localai_flask.backends.llama_cpp.options.kinds import CACHE_TYPES, cache_type
 from localai_flask.backends.llama_cpp.options.reader import defaults, read_entries
@@ -138,6 +139,8 @@ class EngineOptions:
     image_min_tokens: int | None
     image_max_tokens: int | None
     verbosity: int | None
+    deterministic: bool = False
+    """Whether each request is computed as one that is alone, so that its answer is the same each time."""
     repack: bool = True
     """Whether weights may be stored anew in the order that the processor's fastest kernels want."""
 
@@ -185,7 +188,8 @@ def read_options(config: EngineConfig, settings: Settings) -> EngineOptions:
         "prompt_cache_ro": config.prompt_cache_ro,
     }
     taken = {option.field: values[option.field] for option in ENGINE_OPTIONS}
-    return EngineOptions(**(taken | own))
+    fields = taken | own
+    return EngineOptions(**(one_at_a_time(config.name, given, fields) if config.deterministic else fields))
 
 
 def _prompt_cache_folder(config: EngineConfig, settings: Settings) -> Path:
