@@ -12,6 +12,7 @@ STREAMS = ((1, 2, 128, 1.0), (4, 8, 64, 1.2), (8, 16, 40, 1.05), (16, 32, 24, 1.
 BESIDE_BUSY = ((1, 1, 48), (4, 4, 24), (8, 8, 24), (16, 16, 12))
 PLURAL = {1: "1 stream"}
 SHARED_STEPS = "chunks of the prompt share the stream's steps, and each costs more the deeper it is; the gap goes first"
+IN_TURNS = "`deterministic: true` computes one request at a time, which is its price"
 FOUR_CONTEXTS = "its cache has a whole context for each of four slots, that of `llama-server` one for all"
 
 
@@ -60,6 +61,8 @@ def all_rows() -> list[Row]:
         Row("embed", "embeddings beside a stream", rates.embeddings(beside_stream=True), 3),
         Row("embed", "memory after 1,000 requests", states.used_memory, 1.1, "MB", True, 1, FOUR_CONTEXTS),
         Row("embed", "memory after 1,000 requests / fresh", states.growth, 1.05, "MB", True, 1),
+        Row("deterministic", "1 stream", rates.decode(1, 2, 128), 0.9, rounds=2, why=IN_TURNS),
+        Row("deterministic", "8 streams", rates.decode(8, 16, 40), 0.5, rounds=2, why=IN_TURNS),
         *_decoding("gemma"),
         *_beside_busy("gemma"),
         *_decoding("wide"),

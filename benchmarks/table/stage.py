@@ -38,6 +38,7 @@ SETTINGS = {
     "wide": Setting("wide"),
     "micro": Setting("micro", SHAPED, ("-np", "8", "-c", str(8 * 2048), "-t", "1", "-tb", "1")),
     "embed": Setting("smollm2", "embeddings: true\n", ("--embeddings", "--pooling", "mean", "-ub", "2048")),
+    "deterministic": Setting("smollm2", "deterministic: true\n"),
     "long": Setting("gemma", "context_size: 20480\noptions: ['parallel:2']\n", ("-np", "2", "-c", "40960")),
 }
 """What has no words of its own is served by both as they do by themselves."""

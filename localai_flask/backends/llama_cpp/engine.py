@@ -74,6 +74,7 @@ class LlamaCppBackend(Backend):
         self.model = model = Model(config.model_path, options, progress, capture)
         if options.deterministic:
             check_repeatable(config.name, model.window, generates=model.generates, has_grain=model.grain is not None)
+            log.info("model %s computes one request at a time, so that its answers are the same each time", config.name)
         self._is_deterministic = options.deterministic
         model.choose_waiting(options)
         must_reuse = any("cache_reuse" in option.replace("-", "_") for option in config.options)
