@@ -46,6 +46,8 @@ from localai_flask.generation import (
 from localai_flask.inquiry import Fact
 from localai_flask.settings import Settings
 
+log = logging.getLogger(__name__)
+
 MOMENT_S = 0.01
 """How long to wait for the disk while there is nothing to compute."""
 GIVEN_UP = (
