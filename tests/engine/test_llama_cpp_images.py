@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from localai_flask.backends.base import Inquiry, Job
+from localai_flask.backends.llama_cpp.speculation.speculation import Speculator
 from localai_flask.backends.llama_cpp.vision import chunks
 from localai_flask.errors import ApiError, ContextOverflow, InvalidRequest, UnsupportedParameter
 from localai_flask.generation import Delta, Failed, FinishReason, Image, Prompt
@@ -239,6 +242,44 @@ def test_prompts_that_share_an_image_run_together(open_seeing: Open, kind: str) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_prompt_starts_from_the_image_of_one_that_runs(open_seeing: Open, kind: str) -> None:
+    engine = open_seeing(kind, "swa_full:true", threads=1)
+    own = own_logprobs(engine, showing("look: @ and now?", picture()))
+    stream = engine.submit(showing("look: @ what?", picture()), max_tokens=200, ignore_eos=True)
+    engine.step(12)
+    assert stream.output_tokens
+    job = engine.submit(showing("look: @ and now?", picture()), max_tokens=2, top_logprobs=20, ignore_eos=True)
+    while len(job.output_tokens) < 2:
+        engine.step()
+    told = {token: logprob for token, _, logprob in engine.of(job, Delta)[0].logprobs[0].top}
+    assert told == {token: pytest.approx(own[token], abs=0.02) for token in told}
+    assert engine.end(job).usage.cached_tokens > (0 if kind == "gemma3" else 40)
+    engine.check_books()
+    engine.run()
+
+
+def test_streams_get_their_time_back_for_an_image_that_is_computed_whole(open_seeing: Open, monkeypatch) -> None:
+    engine = open_seeing("gemma3")
+    stream = engine.submit("abc", max_tokens=200, ignore_eos=True)
+    engine.step(3)
+    seen: list[int] = []
+    compute = engine.backend._sight.compute
+    monkeypatch.setattr(engine.backend._pace, "budget", lambda *_: 4)
+    monkeypatch.setattr(
+        engine.backend._sight, "compute", lambda share: (seen.append(len(stream.output_tokens)), compute(share))
+    )
+    jobs = [engine.submit(showing("@", picture(seed)), max_tokens=1) for seed in range(3)]
+    with monkeypatch.context() as later:
+        later.setattr(engine.backend.scheduler, "_next_image", lambda: None)
+        engine.step(40)  # all stand at their images
+    said = len(stream.output_tokens)
+    while not all(job.output_tokens for job in jobs):
+        engine.step()
+    assert len(seen) == 3 and said <= seen[0] <= said + 2
+    assert all(after - before >= 3 for before, after in itertools.pairwise(seen))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_prompt_that_is_cancelled_in_an_image_leaves_no_part_of_it(open_seeing: Open, kind: str) -> None:
     engine = open_seeing(kind, batch=8)
     prompt = showing("look: @ what?", picture())
@@ -278,10 +319,10 @@ def test_a_full_context_with_images_ends_the_text_instead_of_moving_them(open_se
 
 def test_what_has_images_is_not_moved_to_other_positions(open_seeing: Open) -> None:
     engine = open_seeing("idefics3", "cache_reuse:4")
-    text = "and what do you see there, my friend, in all of it?"
-    engine.generate(showing(f"look: @{text}", picture()), max_tokens=1)
-    moved = engine.generate(showing(f"look here: @{text}", picture()), max_tokens=4, ignore_eos=True)
-    assert engine.end(moved).usage.cached_tokens <= len("look") + 1
+    begin, text = "look well at it, my friend", "and what do you see there, in all of it?"
+    engine.generate(showing(f"{begin}, and well: @{text}", picture()), max_tokens=1)
+    moved = engine.generate(showing(f"{begin}: @{text}", picture()), max_tokens=4, ignore_eos=True)
+    assert engine.end(moved).usage.cached_tokens == len(begin) + 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -297,6 +338,19 @@ def test_guesses_change_nothing_of_what_is_said_of_an_image(open_seeing: Open, k
     guessing.run()
     assert jobs[0].output_tokens == expected
     guessing.check_books()
+
+
+def test_what_stands_for_an_image_is_never_guessed() -> None:
+    class Drafter:
+        most = 8
+
+        def propose(self, wanted: dict[Any, int]) -> None:
+            for sequence in wanted:
+                sequence.draft = [5, 6, -7, 8]
+
+    sequence = Mock(images=[], draft=[], worth_guessing=lambda most: most)
+    Speculator([Drafter()]).guess([sequence])
+    assert sequence.draft == [5, 6]
 
 
 @pytest.mark.parametrize("kind", KINDS)

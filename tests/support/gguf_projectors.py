@@ -102,6 +102,7 @@ def random_qwen2vl(path: Path) -> Path:
 
     def weights() -> Weights:
         yield "token_embd.weight", _matrix(rng, len(TOKENS), width) * 4
+        yield "output.weight", _matrix(rng, len(TOKENS), width) * 4
         yield "output_norm.weight", np.ones(width, np.float32)
         for block in (f"blk.{layer}" for layer in range(layers)):
             yield from _llama_block(rng, block, width, 2 * head, ff)
