@@ -95,7 +95,7 @@ def test_lone_requests_come_out_the_same_from_disk(launch, model, monkeypatch):
     again.temperature = fresh.temperature = 0.0
     job = again.generate(prompt, **GREEDY)
 
-    assert job.num_cached > 850
+    assert job.num_cached > 800
     assert job.output_tokens == fresh.generate(prompt, **GREEDY).output_tokens
 
 

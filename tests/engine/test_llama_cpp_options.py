@@ -14,7 +14,6 @@ from localai_flask.settings import Settings
 
 pytest.importorskip("llama_cpp")
 
-from localai_flask.backends.llama_cpp.model.context import choose_attention, context_params
 from localai_flask.backends.llama_cpp.options.options import EngineOptions, SpeculationOptions, read_options
 from localai_flask.backends.llama_cpp.options.table import (
     BY_NAME,
@@ -78,32 +77,6 @@ def test_defaults_are_localais():
     assert (options.embd_normalize, options.pooling_type, options.parallel) == (2, None, None)
     assert (options.n_batch, options.n_ubatch, options.flash_attention) == (512, None, "auto")
     assert options.speculation.spec_type == () and options.speculation.draft_model is None
-
-
-@pytest.mark.parametrize(
-    ("machine", "slots", "keys", "attention", "n_ubatch"),
-    [
-        ("x86_64", 4, {}, 0, 128),
-        ("x86_64", 4, {"options": ("n_ubatch:32",)}, 0, 32),
-        ("x86_64", 4, {"batch": 64}, 0, 64),
-        ("x86_64", 5, {}, -1, 512),
-        ("x86_64", 4, {"context_size": 8192}, 0, 128),
-        ("x86_64", 4, {"context_size": 16384}, -1, 512),
-        ("aarch64", 4, {}, -1, 512),
-        ("x86_64", 4, {"flash_attention": "on"}, 1, 512),
-        ("x86_64", 8, {"flash_attention": "off"}, 0, 512),
-        ("x86_64", 4, {"cache_type_v": "q8_0"}, -1, 512),
-        ("x86_64", 4, {"options": ("rpc_servers:127.0.0.1:1",)}, -1, 512),
-    ],
-)
-def test_attention_is_chosen_where_the_processor_has_a_faster_one(
-    monkeypatch, machine, slots, keys, attention, n_ubatch
-):
-    monkeypatch.setattr("platform.machine", lambda: machine)
-    options = read_options(ModelConfig(name="m", models_path=Path("/"), **keys), Settings())
-    params = context_params(options, slots, keys.get("context_size", 256), 16)
-    choose_attention(params, options, slots, heads=32)
-    assert (params.flash_attn_type, params.n_ubatch) == (attention, n_ubatch)
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,8 @@ class Machine:
             self._compute = context.compute
             monkeypatch.setattr(context, "compute", self.compute)
 
-    def decode(self, batch: Any, *, with_prompt: bool) -> None:
-        self._decode(batch, with_prompt=with_prompt)
+    def decode(self, batch: Any, *, with_prompt: bool, alone: bool = False) -> None:
+        self._decode(batch, with_prompt=with_prompt, alone=alone)
         self.steps.append((batch.size, with_prompt))
         self.now += STEP_S + self.token_s * (batch.size - 1)
 

@@ -6,7 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from localai_flask.backends.llama_cpp.scheduling.grain import Grain
+from localai_flask.backends.llama_cpp.model.library import spin_switch
+from localai_flask.backends.llama_cpp.scheduling.grain import LEAST, Grain
+from localai_flask.backends.llama_cpp.threads.waiting import WaitChoice
 from localai_flask.generation import Delta
 from tests.support.gguf_models import random_gemma3
 
@@ -51,18 +53,20 @@ def test_a_lone_request_depends_on_no_history(open_engine, gguf, tmp_path, name,
     engine.check_books()
 
 
-def test_it_starts_from_what_it_has_computed_alone(open_engine):
-    engine = open_engine()
+@pytest.mark.parametrize(("flash", "cached"), [("off", 144), ("on", 128)])
+def test_it_starts_from_what_it_has_computed_alone(open_engine, flash, cached):
+    engine = open_engine(flash_attention=flash)
     listen(engine)
     _, again = listen(engine, seed=1, temperature=0.8)
-    assert len(PROMPT) - 16 <= again.num_cached <= len(PROMPT)
+    assert again.num_cached == cached
     engine.generate("Something else that takes the first cells of the cache.")
     _, stored = listen(engine)
     assert stored.num_cached == again.num_cached
 
 
-def test_a_slow_machine_cuts_a_prompt_elsewhere_and_changes_nothing(open_engine):
-    engine = open_engine()
+@pytest.mark.parametrize("flash", ["off", "on"])
+def test_a_slow_machine_cuts_a_prompt_elsewhere_and_changes_nothing(open_engine, flash):
+    engine = open_engine(flash_attention=flash)
     expected, _ = listen(engine, cache_prompt=False)
     for seconds in (0.001, 0.01, 1.0):
         engine.backend.scheduler._pace.observe(100, 0, 100 * seconds)
@@ -80,11 +84,28 @@ def test_a_prompt_is_cut_at_multiples_into_parts_that_are_large_enough(flash):
                 cuts.append(grain.end(cuts[-1], budget, length))
             assert cuts[-1] == length
             assert all(cut % grain.step == 0 for cut in cuts[:-1])
-            assert len(cuts) == 2 or all(b - a >= grain.least for a, b in pairwise(cuts))
+            assert length == 1 or all(b - a >= LEAST for a, b in pairwise(cuts))
             assert all(b - a <= grain.most for a, b in pairwise(cuts))
-            assert grain.floor(length, length) in (0, *cuts) or budget != 1
+            assert grain.floor(length, length) in (0, *cuts) or not (flash or budget == 1)
 
 
 def test_a_context_that_computes_too_few_tokens_at_once_has_no_grain():
     assert Grain.of(64, flash=True) is None
     assert Grain.of(8, flash=False) is None
+
+
+@pytest.mark.skipif(spin_switch is None, reason="threads always wait in the same way")
+def test_a_lone_request_keeps_its_number_of_threads_however_they_wait(open_engine, monkeypatch):
+    engine = open_engine(flash_attention="on")
+    model, counts = engine.backend.model, []
+    compute = model._compute
+    monkeypatch.setattr(model, "_compute", lambda batch, threads: [counts.append(threads), compute(batch, threads)])
+    monkeypatch.setattr(model, "_wait", WaitChoice(spins=False))
+    monkeypatch.setattr(model, "_threads_alone", 2, raising=False)
+    model.threads = model.threads_batch = 1
+
+    engine.generate("abc", max_tokens=3, temperature=1.0)
+    assert set(counts) == {1}
+    counts.clear()
+    engine.generate("abc", max_tokens=3)
+    assert counts[-2:] == [2, 2]

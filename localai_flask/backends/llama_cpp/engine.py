@@ -192,7 +192,7 @@ class LlamaCppBackend(Backend):
         self.cache.make_room(batch.size)
         begun = time.perf_counter()
         try:
-            self.model.decode(batch, with_prompt=is_wide)
+            self.model.decode(batch, with_prompt=is_wide, alone=scheduler.is_lone)
         except NoCells:
             self._give_way(batch.size - len(scheduler.decoding), events)
             return

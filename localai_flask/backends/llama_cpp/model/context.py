@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from localai_flask.backends.llama_cpp.model.library import ggml, has_gpu, lib
-from localai_flask.backends.llama_cpp.options.kinds import UNQUANTIZED
 from localai_flask.backends.llama_cpp.options.options import EngineOptions
 from localai_flask.config.traits import choose_context
 from localai_flask.errors import ConfigError, OutOfMemory
@@ -23,15 +21,6 @@ log = logging.getLogger(__name__)
 
 DEFAULT_SLOTS = 4
 FLASH_ATTENTION = {"auto": -1, "off": 0, "false": 0, "on": 1, "true": 1}  # llama_flash_attn_type
-PLAIN_SLOTS, PLAIN_UBATCH = 4, 128
-"""llama.cpp's plain attention is faster on x86 up to `PLAIN_SLOTS` sequences; `PLAIN_UBATCH` tokens at once suit it.
-
-Its flash attention there reads 16-bit numbers one by one unless a prompt brings 64 tokens, but passes over the cells of
-other sequences. With 4,096 tokens before it, a step of a model of 135 million parameters took 36 ms instead of 62, one
-of 16 tokens 195 instead of 650; with 8 sequences of 64 tokens each it took 99 instead of 83.
-"""
-PLAIN_BYTES = 512 << 20
-"""The most that plain attention may take beside the cache: a number for each head, cell, and token computed at once."""
 ROPE_SCALING = {"none": 0, "linear": 1, "yarn": 2, "longrope": 3}  # llama_rope_scaling_type
 
 _row_size = ggml("ggml_row_size", ctypes.c_size_t, ctypes.c_int, ctypes.c_int64)
@@ -140,17 +129,6 @@ def context_params(options: EngineOptions, slots: int, context_size: int, n_outp
     for name, value in options.rope.items():
         setattr(params, name, value)
     return params
-
-
-def choose_attention(params: Any, options: EngineOptions, slots: int, heads: int) -> None:
-    """Have a context that generates compute attention in the faster way, where nobody has chosen."""
-    is_free = options.flash_attention == "auto" and {options.cache_type_k, options.cache_type_v} <= {*UNQUANTIZED}
-    is_here = platform.machine() in ("x86_64", "AMD64") and not is_elsewhere(options)
-    n_ubatch = max(options.n_ubatch or min(PLAIN_UBATCH, options.n_batch), slots)
-    fits = 4 * heads * params.n_ctx * n_ubatch <= PLAIN_BYTES
-    if is_free and is_here and fits and slots <= PLAIN_SLOTS:
-        params.flash_attn_type = FLASH_ATTENTION["off"]
-        params.n_ubatch = n_ubatch
 
 
 def is_elsewhere(options: EngineOptions) -> bool:

@@ -16,9 +16,9 @@ import numpy as np
 
 from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.llama_cpp.model.adapters import apply_adapters, load_adapters
+from localai_flask.backends.llama_cpp.model.attention import choose_attention
 from localai_flask.backends.llama_cpp.model.context import (
     FLASH_ATTENTION,
-    choose_attention,
     choose_size,
     context_params,
     is_elsewhere,
@@ -100,14 +100,19 @@ class Model:
             lib.llama_model_free(self.handle)
         self.context = self.handle = self.projector = None
 
-    def decode(self, batch: Batch | ImageBatch, *, with_prompt: bool) -> None:
-        """Compute a batch; raise `NoCells` if it does not fit, or `RuntimeError`, which leaves the cache undefined."""
+    def decode(self, batch: Batch | ImageBatch, *, with_prompt: bool, alone: bool = False) -> None:
+        """Compute a batch; raise `NoCells` if it does not fit, or `RuntimeError`, which leaves the cache undefined.
+
+        What a lone sequence computes has the same bits however threads wait.
+        """
         wait = self._wait
         if wait is None or spin_switch is None:
             self._compute(batch, self.threads_batch if with_prompt else self.threads)
             return
         spin_switch.set(spins=wait.spins)
         decoding = self._threads_spinning if wait.spins else self.threads
+        if alone and self.uses_flash:  # its sums for one token are split between the threads
+            decoding = self._threads_alone
         begun = time.perf_counter()
         self._compute(batch, self.threads_batch if with_prompt else decoding)
         wait.observe((with_prompt, batch.size), time.perf_counter() - begun)
@@ -126,6 +131,7 @@ class Model:
         spin_switch.set(spins=spins)
         if max(self.threads, spinning.threads) > 1:
             self._threads_spinning, self._wait = spinning.threads, WaitChoice(spins=spins)
+            self._threads_alone = spinning.threads if spins else self.threads
         log.info("%s: threads %s while they wait", self.path.name, "spin" if spins else "sleep")
 
     def _compute(self, batch: Batch | ImageBatch, threads: int) -> None:
@@ -231,7 +237,8 @@ class Model:
         """Sequence ids of the cache: those of running sequences and of idle ones."""
         params = context_params(options, self.slots, self.context_size, self.n_outputs)
         params.n_seq_max = self.sequences
-        choose_attention(params, options, self.slots, lib.llama_model_n_head(self.handle))
+        if self.generates and options.warmup and not self.cannot_roll_back:
+            choose_attention(self.handle, params, options, self.slots)
         if self.projector is not None:  # what is computed as a whole has to fit
             params.n_ubatch = max(params.n_ubatch, self.projector.longest)
             params.n_batch = max(params.n_batch, self.projector.longest)

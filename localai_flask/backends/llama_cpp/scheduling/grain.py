@@ -8,35 +8,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TOGETHER, LEAST = 16, 2
-"""Cut at multiples of `TOGETHER` tokens, with `LEAST` or more in each part, plain attention has the same bits."""
+LEAST = 2
+"""A token alone has other bits than two together, so that no part is smaller."""
+TOGETHER = 16
+"""Cut at multiples of `TOGETHER` tokens, plain attention has the same bits."""
 TILE = 64
-"""So has flash attention at multiples of its tile, with a whole one in each part."""
+"""Flash attention computes whole tiles of as many tokens in one way, and what is less in another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grain:
-    """Prompts are cut at multiples of `step` tokens only, into parts of `least` to `most` tokens."""
+    """Prompts are cut at multiples of `step` tokens only, into parts of up to `most` tokens."""
 
     step: int
-    least: int
     most: int
+    cuts_tail: bool = False
+    """Whether what is behind the last multiple is always a part of its own."""
 
     @classmethod
     def of(cls, n_ubatch: int, *, flash: bool) -> Grain | None:
         """Return the grain of a context that computes `n_ubatch` tokens at once; None if it is too small for one."""
-        step, least = (TILE, TILE) if flash else (TOGETHER, LEAST)
+        step = TILE if flash else TOGETHER
         most = n_ubatch // step * step
-        return cls(step, least, most) if most >= step + least else None
+        return cls(step, most, flash) if most >= step + LEAST else None
 
     def floor(self, length: int, prompt_length: int) -> int:
         """Return how much of a beginning of that length a prompt may start from."""
-        return max(min(length, prompt_length - self.least) // self.step * self.step, 0)
+        return max(min(length, prompt_length - LEAST) // self.step * self.step, 0)
 
     def end(self, begin: int, budget: int, prompt_length: int) -> int:
         """Return where the part of a prompt ends that begins there and has about `budget` tokens."""
         room = min(max(budget, self.step), self.most)
-        if prompt_length - begin <= room:
+        last = self.floor(prompt_length, prompt_length)
+        if begin >= last or (prompt_length - begin <= room and not self.cuts_tail):
             return prompt_length
-        end = self.floor(begin + room, prompt_length)
-        return end if end > begin else prompt_length
+        return self.floor(begin + room, prompt_length)
