@@ -12,6 +12,9 @@ import pytest
 pytest.importorskip("llama_cpp")
 
 from localai_flask.backends.llama_cpp.model.library import spin_switch
+from localai_flask.backends.llama_cpp.model.model import Model
+from localai_flask.backends.llama_cpp.threads.thread_count import Choice
+from localai_flask.machine import physical_cores
 from tests.engine.conftest import load_engine
 
 WAIT = """
@@ -96,3 +99,12 @@ def test_a_draft_model_does_not_decide_how_threads_wait(gguf):
 
 def test_one_thread_waits_for_nobody(open_engine):
     assert open_engine("llama", "threads_batch:1", threads=1).backend.model._wait is None
+
+
+@pytest.mark.skipif(spin_switch is None, reason="threads always wait in the same way here")
+def test_all_cores_are_tried_again_if_one_thread_was_faster_at_load(open_engine, monkeypatch):
+    monkeypatch.setattr(Model, "_measure_decoding", lambda *_: Choice(1, 0.001))
+    model = open_engine("llama").backend.model
+    assert model._wait is not None
+    assert model._threads_spinning == physical_cores()
+    assert not model._wait.spins

@@ -129,9 +129,11 @@ class Model:
         lib.llama_memory_clear(self.memory, True)
         spins = spinning.seconds < WORTH_IT * self._decode_s
         spin_switch.set(spins=spins)
-        if max(self.threads, spinning.threads) > 1:
-            self._threads_spinning, self._wait = spinning.threads, WaitChoice(spins=spins)
-            self._threads_alone = spinning.threads if spins else self.threads
+        # One thread may only have been faster because other programs had the cores, which is compared again.
+        most = spinning.threads if spinning.threads > 1 else options.threads or physical_cores()
+        if max(self.threads, most) > 1:
+            self._threads_spinning, self._wait = most, WaitChoice(spins=spins and most == spinning.threads)
+            self._threads_alone = max(self.threads, spinning.threads)
         log.info("%s: threads %s while they wait", self.path.name, "spin" if spins else "sleep")
 
     def _compute(self, batch: Batch | ImageBatch, threads: int) -> None:
@@ -237,8 +239,10 @@ class Model:
         """Sequence ids of the cache: those of running sequences and of idle ones."""
         params = context_params(options, self.slots, self.context_size, self.n_outputs)
         params.n_seq_max = self.sequences
+        others = self.capture.cache_bytes
         if self.generates and options.warmup and not self.cannot_roll_back:
             choose_attention(self.handle, params, options, self.slots)
+            self.capture.cache_bytes = others  # what was measured with is freed
         if self.projector is not None:  # what is computed as a whole has to fit
             params.n_ubatch = max(params.n_ubatch, self.projector.longest)
             params.n_batch = max(params.n_batch, self.projector.longest)
@@ -249,7 +253,6 @@ class Model:
             self.n_batch = options.n_batch
             return
         params.n_threads = params.n_threads_batch = self.threads
-        others = self.capture.cache_bytes
         self.context = lib.llama_init_from_model(self.handle, params)
         if self.context is None:
             cause = self.capture.cause()
