@@ -16,7 +16,7 @@ from localai_flask.config.model import EngineConfig
 from localai_flask.machine import has_gpu_device
 
 USUAL_CONTEXTS = 4
-"""How many contexts the llama.cpp engine has in its cache where nobody says it, and there is room."""
+"""How many contexts the llama.cpp engine has in its cache where nobody says it, if there is room for twice as many."""
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.gguf", "*.pth")
 
 
@@ -37,7 +37,7 @@ def estimate_wish(config: EngineConfig) -> int:
     """Return how many bytes it takes if it finds them: a context for each request that usually runs at once."""
     need = estimate_need(config)
     knows_cache = bool(config.parameters.model) and not (has_gpu_device() and config.gpu_layers != 0)
-    return need + (USUAL_CONTEXTS - 1) * _cache_bytes(config) if knows_cache else need
+    return need + (2 * USUAL_CONTEXTS - 1) * _cache_bytes(config) if knows_cache else need
 
 
 def _weight_bytes(path: Path) -> int:

@@ -178,6 +178,8 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     taken: int
     kv_usage: float | None = None
+    spare_bytes: int = 0
+    """What of its memory it would give back for another model."""
 
 
 class ModelReport(msgspec.Struct, frozen=True, kw_only=True):

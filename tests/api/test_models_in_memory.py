@@ -104,7 +104,9 @@ def test_one_model_is_watched(client: FlaskClient, pool: FakePool, known: PoolRe
 
 
 def test_the_whole_pool_is_described(client: FlaskClient, pool: FakePool) -> None:
-    pool.reports = [report(WORKER, worker(pid=8, running=2, waiting=1, is_leaving=True), expires_s=290.0)]
+    pool.reports = [
+        report(WORKER, worker(pid=8, running=2, waiting=1, is_leaving=True, spare_bytes=40), expires_s=290.0)
+    ]
     found = client.get("/system").json
     assert found["backends"] == ["echo"]
     assert found["loaded_models"] == [{"id": "tiny", "backend": "echo"}]
@@ -119,6 +121,7 @@ def test_the_whole_pool_is_described(client: FlaskClient, pool: FakePool) -> Non
     [model] = found["models"]
     assert (model["state"], model["idle_for"], model["unloads_in"], model["requests_total"]) == ("ready", 10, 290, 6)
     assert [(each["pid"], each["state"]) for each in model["workers"]] == [(7, "ready"), (8, "unloading")]
+    assert [each["memory_spare_bytes"] for each in model["workers"]] == [0, 40]
 
 
 class TestKeys:

@@ -40,11 +40,15 @@ class LoadedModel(msgspec.Struct):
 
 
 class SystemWorker(msgspec.Struct):
-    """A process with a model; times are in seconds, and `kv_cache_usage` is a share (1: all of it), null if unknown."""
+    """A process with a model; times are in seconds, and `kv_cache_usage` is a share (1: all of it), null if unknown.
+
+    `memory_spare_bytes` of its memory hold what it only keeps for later, and gives back when another model needs it.
+    """
 
     pid: int
     state: str
     memory_bytes: int
+    memory_spare_bytes: int
     cpu_seconds: float
     uptime: float
     requests_running: int
@@ -157,6 +161,7 @@ def _worker(worker: WorkerReport) -> SystemWorker:
         pid=worker.pid,
         state="unloading" if worker.is_leaving else "ready" if worker.is_ready else "loading",
         memory_bytes=worker.memory_bytes,
+        memory_spare_bytes=worker.spare_bytes,
         cpu_seconds=round(worker.cpu_s, 3),
         uptime=round(worker.up_s, 3),
         requests_running=worker.running,
