@@ -53,7 +53,7 @@ def main() -> None:
                     results[row.name] = run(row, stage, begun + 60 * asked.minutes)
                     print(report.line(row, results[row.name]), flush=True)
                     everything = report.keep(asked.results, results, said)
-                    asked.picture.write_text(draw(all_rows(), everything, "localai-flask beside llama-server"))
+                    asked.picture.write_text(draw(all_rows(), everything, "localai-flask beside llama-server", said))
             finally:
                 stage.close()
         print(f"\n{len(rows)} rows in {(time.monotonic() - begun) / 60:.1f} minutes")

@@ -15,7 +15,7 @@ REACHED, MISSED, INK, FAINT = "#2e7d32", "#c62828", "#222", "#ddd"
 STYLE = "font-family:system-ui,sans-serif;font-size:12px"
 
 
-def draw(rows: list[Row], results: Mapping[str, Result], title: str) -> str:
+def draw(rows: list[Row], results: Mapping[str, Result], title: str, conditions: str) -> str:
     """Return an SVG with the ratios of those rows that have one."""
     shown = [(row, results[row.name]) for row in rows if row.name in results and results[row.name].ratio is not None]
     height = TOP + LINE * len(shown) + 20
@@ -27,7 +27,9 @@ def draw(rows: list[Row], results: Mapping[str, Result], title: str) -> str:
         background,
     ]
     parts.append(_text(10, 20, title))
-    parts.append(_text(10, 38, "Ratio to llama-server, or to what the row names; the stroke is the aim."))
+    parts.append(
+        _text(10, 38, f"Ratio to llama-server, or to what the row names; the stroke is the aim. {conditions}.")
+    )
     parts += _scale(height)
     for number, (row, result) in enumerate(shown):
         parts += _bar(TOP + LINE * number, row, result)

@@ -98,7 +98,7 @@ class _Room:
         model, need = self._models[key], self._need(key)
         for number in range(count):
             is_first = number == 0 and not model.current
-            if is_first or self._free_bytes(set()) >= need:
+            if is_first or self._free_bytes(set()) - sum(self._returnable.values()) >= need:
                 self._take(key)
                 yield Start(key)
 
