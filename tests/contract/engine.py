@@ -30,6 +30,8 @@ class Engine:
     """Makes one that turns texts into vectors."""
     ranker: Maker | None = None
     """Makes one that scores documents."""
+    seer: Maker | None = None
+    """Makes one that writes text about images, greedily ASCII without an end."""
     real_writer: Maker | None = None
     """The same of a real model, which may have to be fetched; its tests take longer."""
     real_embedder: Maker | None = None

@@ -12,6 +12,7 @@ import openai
 import pytest
 import yaml
 
+from tests.contract import own_answers
 from tests.contract.engine import Engine, Yaml
 from tests.contract.environments import ask_library
 from tests.contract.own_answers import Answer
@@ -34,6 +35,7 @@ FEW = 4
 TOKENS = 24
 """How many tokens the answers to `PROMPTS` have."""
 WRITER, EMBEDDER, RANKER, REAL_WRITER, REAL_EMBEDDER = "writer", "embedder", "ranker", "real-writer", "real-embedder"
+SEER = "seer"
 LOAD_S = 240
 """How long a model may take to load on a busy machine, libraries and all."""
 
@@ -166,6 +168,15 @@ class Subject:
             answers = self._ask_library("write", path=path, prompts=list(prompts), max_tokens=TOKENS)
             self._own[model] = dict(zip(prompts, answers, strict=True))
         return self._own[model]
+
+    def own_seeing(self, asked: list[dict[str, Any]], max_tokens: int) -> list[Answer]:
+        """Return what the library writes about images, which are in base64; skip the test if it is not asked."""
+        module = Path(own_answers.__file__).parent / f"{self.engine.module}.py"
+        if "def see(" not in module.read_text():
+            pytest.skip(f"{self.engine.name}'s library is not asked about images")
+        path = str(self.path_of(SEER))
+        found: list[Answer] = self._ask_library("see", path=path, asked=asked, max_tokens=max_tokens)
+        return found
 
     def own_vectors(self, model: str, texts: list[str]) -> list[list[float]]:
         found: list[list[float]] = self._ask_library("embed", path=str(self.path_of(model)), texts=texts)

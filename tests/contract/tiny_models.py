@@ -58,18 +58,37 @@ def hf_recurrent_writer(folder: Path) -> Yaml:
     return _made_printable(folder / "writer") | {"context_size": CONTEXT}
 
 
-def _made_printable(path: Path) -> Yaml:
+def hf_seer(folder: Path) -> Yaml:
+    """Write a LLaVA, whose images have 4 tokens each."""
+    from tests.support import hf_vision_models
+
+    hf_vision_models.make_llava(folder / "seer", max_position_embeddings=CONTEXT)
+    return _made_printable(folder / "seer", sees=True)
+
+
+def gguf_seer(folder: Path) -> Yaml:
+    """Write a Llama with a projector beside it."""
+    from tests.support import gguf_projectors
+
+    gguf_projectors.seeing_model(folder, "idefics3")
+    return {"parameters": {"model": "tiny.gguf"}, "mmproj": f"{folder.name}/mmproj-tiny.gguf"}
+
+
+def _made_printable(path: Path, *, sees: bool = False) -> Yaml:
     import torch
     import transformers
 
     from tests.support import hf_models
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(path)
-    tokenizer.chat_template = TOOL_TEMPLATE
-    tokenizer.save_pretrained(path)
-    model = transformers.AutoModelForCausalLM.from_pretrained(path)
+    if not sees:
+        tokenizer.chat_template = TOOL_TEMPLATE
+        tokenizer.save_pretrained(path)
+    auto = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
+    model = auto.from_pretrained(path)
     texts = [tokenizer.decode([token]) for token in range(len(tokenizer))]
-    hidden = [not is_printable(text) or token in hf_models.SPECIAL_IDS for token, text in enumerate(texts)]
+    special = {*hf_models.SPECIAL_IDS, *tokenizer.added_tokens_decoder}
+    hidden = [not is_printable(text) or token in special for token, text in enumerate(texts)]
     with torch.no_grad():
         model.lm_head.weight[torch.tensor(hidden)] = 0
     model.save_pretrained(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 import transformers
 
@@ -53,8 +54,16 @@ def make_llava(folder: Path, seed: int = 0, **text: Any) -> Path:
         chat_template=PARTS.replace("MARK", "<image>\n"),
     )
     model.save_pretrained(folder)
+    _name_as_published(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+def _name_as_published(folder: Path) -> None:
+    """Give the weights of a CLIP the names that published models have, which vLLM reads alone."""
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    named = {key.replace("vision_tower.", "vision_tower.vision_model."): value for key, value in weights.items()}
+    safetensors.torch.save_file(named, folder / "model.safetensors", {"format": "pt"})
 
 
 def make_qwen2_vl(folder: Path, seed: int = 0) -> Path:

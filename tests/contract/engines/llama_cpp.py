@@ -17,6 +17,7 @@ ENGINE = Engine(
     name="llama-cpp",
     is_quick=True,
     writer=tiny_models.gguf_writer,
+    seer=tiny_models.gguf_seer,
     embedder=tiny_models.gguf_embedder,
     ranker=tiny_models.gguf_ranker,
     real_writer=smollm2,

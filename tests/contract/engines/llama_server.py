@@ -10,6 +10,7 @@ from tests.support.llama_server import VARIABLE, need_llama_server
 ENGINE = Engine(
     name="llama-server",
     writer=tiny_models.gguf_writer,
+    seer=tiny_models.gguf_seer,
     embedder=tiny_models.gguf_embedder,
     ranker=tiny_models.gguf_ranker,
     real_writer=smollm2,

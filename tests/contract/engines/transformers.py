@@ -16,6 +16,7 @@ ENGINE = Engine(
     name="transformers",
     is_quick=True,
     writer=tiny_models.hf_writer,
+    seer=tiny_models.hf_seer,
     embedder=tiny_models.hf_embedder,
     ranker=tiny_models.hf_ranker,
     real_embedder=minilm,

@@ -3,6 +3,7 @@
 A module has, as far as its library can do it:
 
 * `write(path, prompts, max_tokens) -> list[Answer]`, greedily;
+* `see(path, asked, max_tokens) -> list[Answer]`, the same of a message with `images` in base64 before its `text`;
 * `embed(path, texts) -> list[list[float]]`, of length 1;
 * `score(path, query, documents) -> list[float]`.
 

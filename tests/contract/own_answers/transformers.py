@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from typing import Any
 
+import PIL.Image
 import torch
 import transformers
 
@@ -16,8 +19,26 @@ def write(path: str, prompts: list[str], max_tokens: int, **loading: Any) -> lis
     return [_answer(tokenizer, model, prompt, max_tokens) for prompt in prompts]
 
 
+def see(path: str, asked: list[dict[str, Any]], max_tokens: int) -> list[Answer]:
+    processor = transformers.AutoProcessor.from_pretrained(path)
+    model = transformers.AutoModelForImageTextToText.from_pretrained(path).eval()
+    answers = []
+    for each in asked:
+        images = [PIL.Image.open(io.BytesIO(base64.b64decode(data))) for data in each["images"]]
+        content = [*({"type": "image"} for _ in images), {"type": "text", "text": each["text"]}]
+        messages = [{"role": "user", "content": content}]
+        text = processor.apply_chat_template(messages, add_generation_prompt=True)
+        read = processor(text=[text], images=images, return_tensors="pt", add_special_tokens=False)
+        answers.append(_generated(processor.tokenizer, model, read, max_tokens))
+    return answers
+
+
 def _answer(tokenizer: Any, model: Any, prompt: str, max_tokens: int) -> Answer:
     read = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
+    return _generated(tokenizer, model, read, max_tokens)
+
+
+def _generated(tokenizer: Any, model: Any, read: Any, max_tokens: int) -> Answer:
     with torch.inference_mode():
         made = model.generate(
             **read,

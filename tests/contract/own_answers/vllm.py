@@ -21,6 +21,17 @@ def write(path: str, prompts: list[str], max_tokens: int, **loading: Any) -> lis
     return [_answer(model.generate([prompt], wanted, use_tqdm=False)[0]) for prompt in prompts]
 
 
+def see(path: str, asked: list[dict[str, Any]], max_tokens: int) -> list[Answer]:
+    model = LLM(path, max_model_len=2048, max_num_batched_tokens=512, **SIZE)
+    wanted = SamplingParams(temperature=0.0, max_tokens=max_tokens, logprobs=2)
+    answers = []
+    for each in asked:
+        urls = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}} for data in each["images"]]
+        messages: Any = [{"role": "user", "content": [*urls, {"type": "text", "text": each["text"]}]}]
+        answers.append(_answer(model.chat(messages, wanted, use_tqdm=False)[0]))
+    return answers
+
+
 def _answer(made: Any) -> Answer:
     (completion,) = made.outputs
     best = [sorted((each.logprob for each in found.values()), reverse=True)[:2] for found in completion.logprobs]
