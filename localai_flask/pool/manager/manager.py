@@ -211,8 +211,10 @@ class PoolManager:
     # Under the lock.
 
     def _rules_of_now(self) -> Rules:
+        can_give_back = any(model.returnable_bytes for model in self.table.models.values())
+        available = available_memory() if can_give_back else None  # reading it takes a millisecond
         return dataclasses.replace(
-            self._rules, kill_at=self._kill_at, is_adopting=self._is_adopting, available_bytes=available_memory()
+            self._rules, kill_at=self._kill_at, is_adopting=self._is_adopting, available_bytes=available
         )
 
     def _forgive_pause(self, now: float) -> None:
