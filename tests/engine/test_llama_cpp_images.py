@@ -21,6 +21,7 @@ from localai_flask.generation import Delta, Failed, FinishReason, Image, Prompt
 from localai_flask.inquiry import Tokenize
 from localai_flask.sampling_params import SamplingParams
 from tests.engine.conftest import Engine, load_engine
+from tests.support.gguf_models import random_llama
 from tests.support.gguf_projectors import IMAGE_SIZE, seeing_model, write_projector
 from tests.support.pictures import as_image, noise, picture, showing
 
@@ -459,3 +460,23 @@ def test_images_are_counted_without_being_encoded(open_seeing: Open) -> None:
     counted = engine.backend.inner.ask(inquiry)
     assert engine.backend._sight.encoded == 0
     assert counted.tokens == engine.generate(prompt, max_tokens=1).prompt_tokens
+
+
+def test_a_deterministic_model_says_the_same_of_an_image_each_time(tmp_path: Path, monkeypatch) -> None:
+    write_projector(tmp_path / "mmproj.gguf", "qwen2vl_merger", width=128)
+    model = random_llama(tmp_path / "wide.gguf", width=128, layers=3)
+    engine = load_engine(model, deterministic=True, mmproj="mmproj.gguf", context_size=1024)
+    prompts = [
+        showing(f"{'l' * (seed * seed)}@ and @ {'what? ' * seed}", picture(seed), picture(9)) for seed in range(5)
+    ]
+    budgets = itertools.cycle((4, 64, 17, 512, 33))
+    monkeypatch.setattr(engine.backend._pace, "budget", lambda *_: next(budgets))
+    heard: dict[int, list[Any]] = {}
+    for number in (0, 1, 2, 3, 4, 3, 1, 0, 4, 2):
+        engine.generate("l" * (7 * number), max_tokens=3)
+        job = engine.generate(prompts[number], max_tokens=6, top_logprobs=5, ignore_eos=True)
+        told = [token for delta in engine.of(job, Delta) for token in delta.logprobs]
+        assert told == heard.setdefault(number, told)
+    assert engine.backend._sight.encoded == 6
+    engine.check_books()
+    engine.backend.close()

@@ -98,8 +98,7 @@ class LlamaCppBackend(Backend):
         self._tokenizing = CompileThread("tokenizer")
         self._unannounced: list[Event] = []
         if model.generates:
-            n_keep = options.n_keep if options.context_shift else None
-            self._preparation = Preparation(model, self._sight, self._tokenizing, n_keep)
+            self._preparation = Preparation(model, self._sight, self._tokenizing, options)
         self.inquiries = Inquiries(model, options, self._tokenizing, self._sight)
         vocabulary = model.vocabulary
         return ModelInfo(

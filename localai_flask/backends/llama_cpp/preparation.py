@@ -14,6 +14,7 @@ from localai_flask.backends.grammars.compile_thread import CompileThread, both
 from localai_flask.backends.grammars.compiler import Grammars
 from localai_flask.backends.llama_cpp.inquiries import LONG_TEXT
 from localai_flask.backends.llama_cpp.model.model import Model
+from localai_flask.backends.llama_cpp.options.options import EngineOptions
 from localai_flask.backends.llama_cpp.sampling.constraint import make_tokenizer
 from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
 from localai_flask.backends.llama_cpp.vision.sight import Sight
@@ -39,9 +40,11 @@ class PromptTooLong(ContextOverflow):
 class Preparation:
     """Prepares the jobs of one model that generates; one without `sight` reads text only."""
 
-    def __init__(self, model: Model, sight: Sight | None, tokenizing: CompileThread, n_keep: int | None):
-        """`n_keep` is how many tokens a shift of the context keeps; None: contexts are not shifted."""
-        self._model, self._sight, self._tokenizing, self._n_keep = model, sight, tokenizing, n_keep
+    def __init__(self, model: Model, sight: Sight | None, tokenizing: CompileThread, options: EngineOptions):
+        self._is_deterministic = options.deterministic
+        self._n_keep = options.n_keep if options.context_shift else None
+        """How many tokens a shift of the context keeps; None: contexts are not shifted."""
+        self._model, self._sight, self._tokenizing = model, sight, tokenizing
         self._grammars = Grammars(model.vocabulary, make_tokenizer(model.vocabulary))
 
     def begin(self, job: Job) -> Future[Any] | None:
@@ -68,6 +71,7 @@ class Preparation:
         sequence = Sequence.of(job, limit, guide, shown)
         if self._sight is not None and job.prompt.images:
             sequence.images = self._sight.place(job, sequence.prompt)
+            sequence.is_anew = self._is_deterministic
         elif self._n_keep is not None:
             sequence.may_shift(limit, model.vocabulary, self._n_keep)
         return sequence
@@ -77,7 +81,7 @@ class Preparation:
         is_long = len(job.prompt.text) + len(job.prompt.suffix or "") >= LONG_TEXT
         thread, seen = self._tokenizing, None
         if self._sight is not None and job.prompt.images:
-            thread, seen = self._sight.thread, self._sight.look_ahead(job, needs_all=is_long)
+            thread, seen = self._sight.thread, self._sight.look_ahead(job, needs_all=is_long or self._is_deterministic)
         if not is_long:
             return seen
         read = thread.submit(functools.partial(self._tokenize, job))

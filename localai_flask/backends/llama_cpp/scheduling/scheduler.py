@@ -166,6 +166,8 @@ class Scheduler:
         if sequence is None or (placed := sequence.image) is None or self._image_debt:
             return None
         count = placed.end - sequence.slot.length
+        if sequence.is_anew:
+            return ImageShare(sequence, placed, min(count, self._n_batch))
         if self._splits_images:
             return ImageShare(sequence, placed, min(count, max(self._image_room, LEAST_CHUNK), self._n_batch))
         self._image_debt = max(count - self._image_room, 0)
@@ -206,6 +208,7 @@ class Scheduler:
             end = slot.length + (min(most, outputs) if wants_all else most)
             if self._cache.grain is not None and self.is_lone:
                 end = self._cache.grain.end(slot.length, room, len(prompt))
+                end = slot.length + self._cache.grain.most if sequence.is_anew else end
             tokens = prompt[slot.length : min(end, stop, sequence.text_end)]
             if not len(tokens):
                 continue

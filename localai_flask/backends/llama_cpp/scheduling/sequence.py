@@ -42,6 +42,8 @@ class Sequence:
     """Whether nothing ran beside it when it began, and its text is to be the same each time."""
     images: list[PlacedChunk] = field(default_factory=list)
     """What of the prompt is no text, in order."""
+    is_anew: bool = False
+    """Whether nothing of the prompt may come from the cache, and it is cut in the same places each time."""
     slot: Slot = field(init=False)
     sampler: Sampler = field(init=False)
     pending: list[int] = field(default_factory=list)
@@ -106,7 +108,8 @@ class Sequence:
     def is_repeatable(self) -> bool:
         """Whether its text is to come again the same: at temperature 0, or with a seed."""
         sampling = self.job.sampling
-        return (sampling.temperature == 0 or sampling.seed >= 0) and not (self.wants_prompt_logprobs or self.images)
+        can_repeat = not self.wants_prompt_logprobs and (self.is_anew or not self.images)
+        return (sampling.temperature == 0 or sampling.seed >= 0) and can_repeat
 
     @property
     def reusable(self) -> Tokens:
@@ -114,7 +117,7 @@ class Sequence:
 
         The last of these tokens is computed anyway.
         """
-        is_free = self.job.sampling.cache_prompt and not self.wants_prompt_logprobs
+        is_free = self.job.sampling.cache_prompt and not (self.wants_prompt_logprobs or self.is_anew)
         return self.prompt if is_free else self.prompt[:1]
 
     def admit(self, slot: Slot, sampler: Sampler) -> None:
