@@ -11,6 +11,7 @@ from localai_flask.backends import embedding as embedding_module
 from localai_flask.backends.base import Inquiry
 from localai_flask.backends.llama_cpp import engine as engine_module
 from localai_flask.backends.llama_cpp.scheduling.pace import LEAST_CHUNK, STRETCH
+from localai_flask.backends.llama_cpp.scheduling.scheduler import COHORT_S
 from localai_flask.generation import Prompt
 from localai_flask.inquiry import Embed, Embedded
 
@@ -75,6 +76,54 @@ def test_a_prompt_beside_a_stream_makes_its_steps_a_few_times_as_long(open_machi
     assert max(sizes) * TOKEN_S + STEP_S <= (STRETCH + 0.5) * STEP_S
     assert machine.now - begun <= 20 * STRETCH * STEP_S
     assert min(sizes[:-1]) > LEAST_CHUNK
+
+
+def begin(engine, token: str, count: int, **sampling) -> Any:
+    job = engine.submit(token * count, temperature=1.0, ignore_eos=True, **sampling)
+    engine.step()
+    return job
+
+
+def test_those_that_begin_together_wait_for_the_prompts_of_the_others(open_machine):
+    engine, machine = open_machine("parallel:4", token_s=0.004)
+    engine.generate("v" * 100, max_tokens=4, temperature=1.0)
+    machine.steps.clear()
+    for token, length in zip("abcd", (40, 130, 130, 40), strict=True):
+        begin(engine, token, length, max_tokens=5)
+    engine.run()
+    assert [size for size, _ in machine.steps][-4:] == [4, 4, 4, 4]
+
+
+def test_long_prompts_are_not_waited_for(open_machine):
+    engine, _ = open_machine("parallel:4", token_s=1.1 * COHORT_S / 220)
+    engine.generate("v" * 100, max_tokens=4, temperature=1.0)
+    first = begin(engine, "a", 40, max_tokens=9)
+    for token in "bc":
+        engine.submit(token * 110, temperature=1.0)
+    engine.step()
+    assert len(engine.backend.scheduler.prefilling) == 2
+    assert len(first.output_tokens) == 2
+
+
+def test_nobody_waits_for_ever_for_those_that_come_later(open_machine):
+    engine, machine = open_machine("parallel:4", token_s=COHORT_S / 250)
+    engine.generate("v" * 100, max_tokens=4, temperature=1.0)
+    first = begin(engine, "a", 40, max_tokens=9)
+    begun = machine.now
+    for token in "bcd":
+        begin(engine, token, 100, max_tokens=1)
+    assert 0.7 * COHORT_S <= machine.now - begun <= COHORT_S
+    assert len(first.output_tokens) == 2
+
+
+def test_a_stream_that_runs_does_not_wait_for_a_prompt(open_machine):
+    engine, _ = open_machine("parallel:2")
+    engine.generate("v" * 100, max_tokens=4, temperature=1.0)
+    first = begin(engine, "a", 40, max_tokens=99)
+    engine.step()
+    before = len(first.output_tokens)
+    begin(engine, "b", 199, max_tokens=4)
+    assert len(first.output_tokens) == before + 1
 
 
 def test_a_prompt_alone_is_computed_as_fast_as_the_machine_shows_to_be(open_machine):

@@ -170,9 +170,10 @@ class LlamaCppBackend(Backend):
         events = [*self._unannounced, *self.inquiries.step(len(scheduler.decoding))]
         self._unannounced.clear()
         self.cache.set_stream_count(len(scheduler.decoding))
+        streams = scheduler.advancing()
         if self._speculator is not None:
-            self._speculator.guess(scheduler.decoding)
-        shares, chunks = scheduler.plan(batch)
+            self._speculator.guess(streams)
+        shares, chunks = scheduler.plan(batch, streams)
         if self.cache.disk is not None:
             self.cache.disk.write_some(len(scheduler.decoding) + len(scheduler.prefilling))
         if batch.size:
@@ -193,7 +194,7 @@ class LlamaCppBackend(Backend):
         try:
             self.model.decode(batch, with_prompt=is_wide, alone=scheduler.is_lone)
         except NoCells:
-            self._give_way(batch.size - len(scheduler.decoding), events)
+            self._give_way(batch.size - len(shares), events)
             return
         scheduler.widen()
         # The next decode overwrites the logits, so every sequence is sampled before this step returns.

@@ -5,6 +5,8 @@ Knows durations only; measures them as it goes.
 
 from __future__ import annotations
 
+import math
+
 ALONE_S = 0.4
 """Length of a step with prompts only: it bounds how long a cancellation or a new request waits."""
 STRETCH, BESIDE_S = 4, 0.4
@@ -54,6 +56,10 @@ class Pace:
             tokens = max(round(tokens / TILE), 1) * TILE
             tokens = prompt_tokens_remaining if tokens < prompt_tokens_remaining <= TAIL * tokens else tokens
         return min(tokens, self._most)
+
+    def seconds(self, prompt_tokens: int) -> float:
+        """Return how long tokens of prompts take by themselves; infinity if that was never seen."""
+        return math.inf if self._token_s is None else prompt_tokens * self._token_s
 
     def observe(self, prompt_tokens: int, streams: int, seconds: float) -> None:
         """Learn from the duration of a step."""

@@ -20,6 +20,8 @@ from localai_flask.backends.llama_cpp.vision.placing import PlacedChunk
 
 MOST_FORCED = 64
 """How many forced tokens a sequence computes in one step, so that the others need not wait for a long text."""
+COHORT_S = 3.0
+"""How long those that begin together may wait, all in all, behind their first token for each other's prompts."""
 SHORT = 4
 """A prompt passes the oldest one if at most a fourth of that one's tokens are left for it to compute."""
 
@@ -89,6 +91,8 @@ class Scheduler:
         """The most prompt tokens of a step while the cache has no room for more; None: as many as the pace allows."""
         self._is_under_way = False
         """Whether something of those that run has been computed."""
+        self._waited_tokens = 0
+        """How many tokens of prompts were computed while those that have begun waited for the others."""
 
     @property
     def running(self) -> int:
@@ -133,16 +137,34 @@ class Scheduler:
         self.prefilling.append(sequence)
         return True
 
-    def plan(self, batch: Batch) -> tuple[list[Share], list[Chunk]]:
-        """Fill the batch: with each share of a running sequence, then with these chunks of prompts."""
+    def advancing(self) -> list[Sequence]:
+        """Return the running sequences that the next step advances: all, or none where they wait for prompts.
+
+        Sequences that begin together then run together, in steps that compute more of them at once. A stream with
+        nothing but its first token has no pace yet that prompts could break; one that has passed a long prompt goes on.
+        """
+        if not (self.prefilling and all(each.is_new for each in self.decoding)):
+            return self.decoding
+        first = min(each.output.started_at for each in self.prefilling)
+        left = sum(each.left for each in self.prefilling)
+        if any(each.output.started_at > first for each in self.decoding) or any(
+            each.images for each in self.prefilling
+        ):
+            return self.decoding
+        return [] if self._pace.seconds(self._waited_tokens + left) <= COHORT_S else self.decoding
+
+    def plan(self, batch: Batch, streams: list[Sequence]) -> tuple[list[Share], list[Chunk]]:
+        """Fill the batch: with each share of these running sequences, then with these chunks of prompts."""
         batch.clear()
         self._is_under_way = self.running > 0
         outputs = self._n_outputs - self.running
         """How many logits may be asked for beside those that are sampled from anyway."""
-        for sequence in self.decoding:
+        for sequence in streams:
             if sequence.shifts and self._cache.is_nearly_full(sequence.slot):
                 self._cache.shift(sequence.slot, sequence.kept)
-        shares = self._plan_streams(batch, outputs)
+        shares = self._plan_streams(batch, streams, outputs)
+        if shares or not self.decoding:
+            self._waited_tokens = 0
         if not self.prefilling:
             return shares, []
         outputs -= sum(len(share.sequence.draft) for share in shares)
@@ -152,7 +174,10 @@ class Scheduler:
         room = room if self._most is None else min(room, self._most)
         self._image_debt = max(self._image_debt - room, 0) if shares else 0
         if self._next_image() is None:
-            return shares, self._plan_prompts(batch, room, outputs + 1)
+            chunks = self._plan_prompts(batch, room, outputs + 1)
+            if self.decoding and not shares:
+                self._waited_tokens += batch.size
+            return shares, chunks
         chunks = self._plan_prompts(batch, -(-room // 2), outputs + 1)
         self._image_room = room - sum(len(chunk.tokens) for chunk in chunks)
         return shares, chunks
@@ -178,12 +203,12 @@ class Scheduler:
         images = ((sequence, sequence.image) for sequence in self.prefilling if sequence.images)
         return next((sequence for sequence, image in images if image and image.embedding is not None), None)
 
-    def _plan_streams(self, batch: Batch, outputs: int) -> list[Share]:
-        shares, room = [], self._n_batch - len(self.decoding)
+    def _plan_streams(self, batch: Batch, streams: list[Sequence], outputs: int) -> list[Share]:
+        shares, room = [], self._n_batch - len(streams)
         if self.prefilling:  # forced tokens and right guesses could fill batch after batch
             room -= min(LEAST_CHUNK, -(-room // 2))
-        for place, sequence in enumerate(self.decoding):
-            slot, left = sequence.slot, len(self.decoding) - place
+        for place, sequence in enumerate(streams):
+            slot, left = sequence.slot, len(streams) - place
             tokens = sequence.pending[: min(1 + MOST_FORCED, 1 + room, slot.room)]
             is_whole = len(tokens) == len(sequence.pending)
             # What is left is shared out evenly among those that come.

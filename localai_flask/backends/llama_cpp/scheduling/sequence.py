@@ -101,6 +101,11 @@ class Sequence:
         return next((each.begin for each in self.images if each.end > self.slot.length), len(self.prompt))
 
     @property
+    def is_new(self) -> bool:
+        """Whether nothing behind its prompt has been computed yet."""
+        return self.slot.length <= len(self.prompt)
+
+    @property
     def wants_prompt_logprobs(self) -> bool:
         return self.job.sampling.prompt_logprobs
 
