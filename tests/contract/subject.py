@@ -58,7 +58,7 @@ class Subject:
             pytest.skip(f"{self.engine.name} has no {model}")
         if model not in self._made:
             folder = self._models / f"{model}-files"
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)  # a maker may have skipped another test
             self._made[model] = self.write_yaml(model, folder, maker(folder))
             self.load(model)
         return model

@@ -171,15 +171,33 @@ def test_a_mark_in_a_text_is_no_image(llava: Any) -> None:
     run(llava, job)
     assert job.prompt_tokens.count(llava.images.reader.token) == 4
     with pytest.raises(InvalidRequest, match="has <image>, by which this model knows its images"):
-        llava.images.count(prompt)
+        llava.submit(Job(2, prompt, GREEDY))
 
 
 def test_tokens_of_images_are_counted(llava: Any) -> None:
     prompt = prompt_of("see ", A, B, " this")
-    counted = llava.ask(Inquiry(1, Tokenize(prompt)))
+    asked = Inquiry(1, Tokenize(prompt))
+    opening = llava.ask_ahead(asked)
+    assert opening is not None and opening.result(30) is None
+    counted = llava.ask(asked)
     job = Job(2, prompt, GREEDY)
     run(llava, job)
     assert counted.tokens == job.prompt_tokens and len(counted.tokens) > 8
+
+
+def test_what_is_kept_has_a_limit_and_is_given_back(llava: Any) -> None:
+    reader: ImageReader = llava.images.reader
+    for seed in range(40, 43):
+        run(llava, Job(seed, prompt_of("see ", noise(seed)), GREEDY))
+    before = llava.spare_bytes
+    assert before == sum(image.bytes for image in reader._kept.values()) > 0
+    llava.give_back(before // 2)
+    assert 0 < llava.spare_bytes <= before - before // 2
+    reader.open(prompt_of(*[noise(seed) for seed in range(60, 64)]))
+    assert llava.spare_bytes > before // 2, "what is opened counts before it is encoded"
+    llava.give_back(1 << 40)
+    assert llava.spare_bytes == 0
+    assert ending(run(llava, Job(1, prompt_of("see ", noise(41)), GREEDY))[1]).usage.prompt_tokens > 4
 
 
 def test_penalties_pass_over_images(llava: Any) -> None:

@@ -68,6 +68,8 @@ class TransformersBackend(ChoosingEngine):
     """Runs the causal language model of a local folder, several requests at once."""
 
     tokens: Tokens
+    images: ImageThreads | None = None
+    """There if the model sees."""
     takes = Takes(TAKEN, ALL_CONSTRAINTS, ALL_INPUTS)
 
     def load(self, config: EngineConfig, progress: LoadProgress) -> ModelInfo:
@@ -81,8 +83,6 @@ class TransformersBackend(ChoosingEngine):
         """Why the library's thread ended, once all jobs have been told."""
         self.embedder: Embedder | None = None
         """There if the model makes vectors or scores documents; then it generates nothing."""
-        self.images: ImageThreads | None = None
-        """There if the model sees."""
         if ranks_documents(config):
             self.embedder, self.tokens, info = load_ranker(config, progress)
             return info
@@ -116,10 +116,16 @@ class TransformersBackend(ChoosingEngine):
         made = super().compile_ahead(job)
         return self.images.open(job, made) if self.images is not None and job.prompt.images else made
 
+    def ask_ahead(self, inquiry: Inquiry) -> Future[Any] | None:
+        question = inquiry.question
+        if self.images is not None and isinstance(question, Tokenize) and question.prompt.images:
+            return self.images.open_for(inquiry, question.prompt)
+        return super().ask_ahead(inquiry)
+
     def ask(self, inquiry: Inquiry) -> Fact | None:
         question = inquiry.question
-        if isinstance(question, Tokenize) and question.prompt.images and self.images is not None:
-            return self.tokenized(self.images.count(question.prompt), question)
+        if self.images is not None and isinstance(question, Tokenize) and inquiry.prepared is not None:
+            return self.tokenized(self.images.reader.read(question.prompt, inquiry.prepared).ids, question)
         return super().ask(inquiry)
 
     @property
@@ -206,6 +212,14 @@ class TransformersBackend(ChoosingEngine):
             self.broken = next(filter(None, errors), self.runner.error)
             events += self._fail_all()
         return events
+
+    @property
+    def spare_bytes(self) -> int:
+        return 0 if self.images is None else self.images.reader.kept_bytes
+
+    def give_back(self, size: int) -> None:
+        if self.images is not None:
+            self.images.reader.forget_oldest(max(self.spare_bytes - size, 0))
 
     def close(self) -> None:
         if hasattr(self, "runner"):  # neither after a failed load, nor for a model that makes vectors

@@ -93,10 +93,15 @@ class VllmBackend(ChoosingEngine):
     def read_prompt(self, job: Job) -> list[int]:
         return list(job.ahead["prompt_token_ids"]) if job.ahead is not None else super().read_prompt(job)
 
-    def ask(self, inquiry: Inquiry) -> Fact | None:
+    def ask_ahead(self, inquiry: Inquiry) -> Future[Any] | None:
         question = inquiry.question
-        if isinstance(question, Tokenize) and question.prompt.images and self.images is not None:
-            return self.tokenized(self.images.count(question.prompt), question)
+        if self.images is not None and isinstance(question, Tokenize) and question.prompt.images:
+            return self.images.count(inquiry, question.prompt)
+        return super().ask_ahead(inquiry)
+
+    def ask(self, inquiry: Inquiry) -> Fact | None:
+        if isinstance(inquiry.question, Tokenize) and inquiry.prepared is not None:
+            return self.tokenized(inquiry.prepared, inquiry.question)
         return super().ask(inquiry)
 
     @property

@@ -13,7 +13,7 @@ from vllm.model_executor.model_loader import get_model_cls
 from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.v1.engine.llm_engine import LLMEngine
 
-from localai_flask.backends.base import Job
+from localai_flask.backends.base import Inquiry, Job
 from localai_flask.backends.hugging_face.image_prompts import find_placeholder, with_placeholders
 from localai_flask.backends.hugging_face.tokens import Tokens
 from localai_flask.backends.images import open_image
@@ -80,10 +80,14 @@ class ImagePrompts:
             raise InvalidRequest(f"vLLM cannot read the images: {error}", param="messages") from error
         return made
 
-    def count(self, prompt: Prompt) -> list[int]:
-        """Return a prompt's tokens with those of its images."""
-        processed = self._thread.submit(self.process, self.ids(prompt), prompt.images).result()
-        return list(processed["prompt_token_ids"])
+    def count(self, inquiry: Inquiry, prompt: Prompt) -> Future[None]:
+        """Find the tokens of a prompt, with those of its images, for a question."""
+        ids = self.ids(prompt)
+
+        def make() -> None:
+            inquiry.prepared = list(self.process(ids, prompt.images)["prompt_token_ids"])
+
+        return self._thread.submit(make)
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)

@@ -108,11 +108,13 @@ class ImageRows:
             firsts = sorted(self._firsts)
             images = {first: self._firsts.get(first) for first in firsts}
         rows = torch.zeros((int(beyond.sum()), embedded.shape[-1]), dtype=embedded.dtype, device=embedded.device)
-        for at, id in enumerate(ids[beyond].tolist()):
-            first = firsts[bisect.bisect_right(firsts, id) - 1] if firsts else 0
-            image = images.get(first)
-            if image is not None and id - first < len(image.rows):  # else its request was dropped a moment ago
-                rows[at] = image.rows[id - first]
+        wanted = ids[beyond]
+        for first in {
+            firsts[bisect.bisect_right(firsts, id) - 1] for id in wanted.tolist() if firsts and id >= firsts[0]
+        }:
+            if (image := images[first]) is not None:  # else its request was dropped a moment ago
+                own = (wanted >= first) & (wanted < first + len(image.rows))
+                rows[own] = image.rows[wanted[own] - first].to(rows)
         embedded = embedded.clone()
         embedded[beyond] = rows
         return embedded

@@ -50,7 +50,7 @@ class SeenImage:
 
     @property
     def bytes(self) -> int:
-        return sum(each.nbytes for each in _tensors(self.output)) if self.output is not None else 0
+        return sum(each.nbytes for each in (*self.inputs.values(), *_tensors(self.output or {})))
 
 
 @dataclass(eq=False)
@@ -105,7 +105,9 @@ class ImageReader:
                 return found
         seen = self.process(open_image(image))
         with self._lock:
-            return self._kept.setdefault(image.digest, seen)
+            seen = self._kept.setdefault(image.digest, seen)
+        self.forget_oldest()
+        return seen
 
     def process(self, image: PIL.Image.Image) -> SeenImage:
         """Have the processor resize and normalize an image; raise `InvalidRequest` if it cannot."""
@@ -133,12 +135,24 @@ class ImageReader:
                 made = self.model.base_model.get_image_features(**wanted, return_dict=True)
                 image.inputs = {key: value for key, value in image.inputs.items() if key.endswith(SHAPES)}
                 image.output = _shortened(made)
-        self._forget_oldest()
+        self.forget_oldest()
 
-    def _forget_oldest(self) -> None:
+    def forget_oldest(self, most: int = KEPT_BYTES) -> None:
+        """Keep the images that were wanted last; who still needs one of the others has it."""
         with self._lock:
-            while len(self._kept) > 1 and sum(image.bytes for image in self._kept.values()) > KEPT_BYTES:
+            sizes = [image.bytes for image in self._kept.values()]
+            left = sum(sizes)
+            for size in sizes:
+                if left <= most:
+                    break
                 self._kept.popitem(last=False)
+                left -= size
+
+    @property
+    def kept_bytes(self) -> int:
+        """How much memory the images take that are kept for prompts to come."""
+        with self._lock:
+            return sum(image.bytes for image in self._kept.values())
 
     def probe(self) -> SeenPrompt:
         """Return a prompt of an image and a few tokens, by which a model is tried."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from localai_flask.backends.base import Job
+from localai_flask.backends.base import Inquiry, Job
 from localai_flask.backends.transformers.images.reader import ImageReader
 from localai_flask.generation import Prompt
 
@@ -27,9 +27,13 @@ class ImageThreads:
         if beside is not None:
             beside.result()
 
-    def count(self, prompt: Prompt) -> list[int]:
-        """Return a prompt's tokens with those of its images."""
-        return self.reader.read(prompt, self.reader.open(prompt)).ids
+    def open_for(self, inquiry: Inquiry, prompt: Prompt) -> Future[None]:
+        """Open the images of a prompt whose tokens are asked for."""
+
+        def make() -> None:
+            inquiry.prepared = self.reader.open(prompt)
+
+        return self._opening.submit(make)
 
     def encode(self, job: Job, notice: Callable[[], None] | None) -> Future[None]:
         """Encode a job's images, and call `notice` from the thread when that is done."""
