@@ -85,7 +85,8 @@ class Candidates:
             np.greater_equal(row, threshold, out=self._is_chosen)
         else:
             np.greater(row, threshold, out=self._is_chosen)
-        return np.flatnonzero(self._is_chosen)
+        ids: Ids = self._is_chosen.nonzero()[0]  # in half of `np.flatnonzero`'s time, which matters once per token
+        return ids
 
     def threshold(self, row: Row, count: int) -> float:
         """Return a logit that at least `count` tokens reach, and as a rule few more; minus infinity for many.

@@ -52,14 +52,15 @@ class Batch:
     def clear(self) -> None:
         self.size = 0
 
-    def add_tokens(self, tokens: Sequence[int], positions: Sequence[int], sequences: Sequence[int]) -> None:
-        """Add single tokens of several sequences, each to be sampled from."""
+    def add_tokens(self, tokens: Sequence[int], positions: Sequence[int], sequences: Sequence[int]) -> int:
+        """Add single tokens of several sequences, each to be sampled from; return the first one's index."""
         begin, end = self.size, self.size + len(tokens)
         self._token[begin:end] = tokens
         self._position[begin:end] = positions
         self._sequence[begin:end] = sequences
         self._wanted[begin:end] = 1
         self.size = end
+        return begin
 
     def add_stream(self, tokens: Sequence[int], position: int, sequence: int, known: int | None) -> int | None:
         """Add consecutive tokens, the first `known` of them known, the others guessed; return the last known's index.

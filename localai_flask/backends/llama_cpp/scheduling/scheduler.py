@@ -204,6 +204,10 @@ class Scheduler:
         return next((sequence for sequence, image in images if image and image.embedding is not None), None)
 
     def _plan_streams(self, batch: Batch, streams: list[Sequence], outputs: int) -> list[Share]:
+        if all(len(each.pending) == 1 and not each.draft for each in streams):
+            slots, tokens = [each.slot for each in streams], [each.pending[0] for each in streams]
+            begin = batch.add_tokens(tokens, [slot.position for slot in slots], [slot.id for slot in slots])
+            return [Share(each, each.pending, begin + place) for place, each in enumerate(streams)]
         shares, room = [], self._n_batch - len(streams)
         if self.prefilling:  # forced tokens and right guesses could fill batch after batch
             room -= min(LEAST_CHUNK, -(-room // 2))
