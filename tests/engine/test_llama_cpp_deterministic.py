@@ -50,7 +50,7 @@ def test_answers_are_the_same_among_31_others(model, alone):
 
 def test_a_conversation_goes_on_as_if_it_were_computed_anew(model, alone):
     engine = load_engine(model, deterministic=True)
-    first = engine.generate(PROMPTS[3], **SAMPLED)
+    first = engine.generate(PROMPTS[7], **SAMPLED)
     longer = [*first.prompt_tokens, *first.output_tokens, 300, 301]
     went_on = engine.generate(longer, **SAMPLED)
     anew = load_engine(model, deterministic=True)
@@ -84,3 +84,13 @@ def test_what_changes_bits_is_refused(model, option, what):
 def test_a_cache_that_is_cut_too_finely_is_refused(model):
     with pytest.raises(ConfigError, match="`ubatch` of 32"):
         load_engine(model, "ubatch:16", deterministic=True)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_attention_is_not_chosen_by_measuring(model, monkeypatch, deterministic):
+    from localai_flask.backends.llama_cpp.model import attention
+
+    monkeypatch.setattr(attention, "prefers_plain", lambda *_: True)
+    engine = load_engine(model, deterministic=deterministic, context_size=2048)
+    assert engine.backend.model.uses_flash == deterministic
+    engine.backend.close()

@@ -32,7 +32,9 @@ def one_at_a_time(name: str, given: Mapping[str, Any], fields: Mapping[str, Any]
                 f"Model {name}: `deterministic: true` computes each request as if there were no other; remove {what}.",
                 param="deterministic",
             )
-    return {**fields, "parallel": 1, "cache_reuse": 0, "deterministic": True}
+    # Measured at load, which attention is faster could be another one each time, with other bits.
+    attention = "on" if fields["flash_attention"] == "auto" else fields["flash_attention"]
+    return {**fields, "parallel": 1, "cache_reuse": 0, "deterministic": True, "flash_attention": attention}
 
 
 def check_repeatable(name: str, window: int, *, generates: bool, has_grain: bool) -> None:
