@@ -15,11 +15,14 @@ from localai_flask.api import observation
 from localai_flask.api.answer import errors
 from localai_flask.api.anthropic import errors as anthropic_errors
 from localai_flask.api.anthropic import routes as anthropic_routes
+from localai_flask.api.anthropic.batches import routes as message_batch_routes
+from localai_flask.api.batches import routes as batch_routes
 from localai_flask.api.door import cors
 from localai_flask.api.door.admission import CHECKS
 from localai_flask.api.door.key_places import KeyPlaces
 from localai_flask.api.door.places import Places
 from localai_flask.api.door.proxies import Proxied
+from localai_flask.api.files import routes as file_routes
 from localai_flask.api.live import routes as live_routes
 from localai_flask.api.live.pictures import Pictures
 from localai_flask.api.llama_server import infill
@@ -148,7 +151,16 @@ def _register_blueprints(app: Flask) -> None:
     gallery = (gallery_routes.bp, folder_routes.bp, installed_routes.bp, llama_server_routes.bp, infill.bp)
     localai = (localai_routes.bp, localai_model_routes.bp, config_routes.bp, rerank_routes.jina, *gallery)
     api.register_blueprint(rerank_routes.cohere, url_prefix="/v2")
-    for blueprint in (*openai, *localai, anthropic_routes.bp, responses_routes.bp, conversation_routes.bp):
+    for blueprint in (
+        *openai,
+        *localai,
+        anthropic_routes.bp,
+        responses_routes.bp,
+        conversation_routes.bp,
+        file_routes.bp,
+        batch_routes.bp,
+        message_batch_routes.bp,
+    ):
         api.register_blueprint(blueprint, url_prefix="/v1")
         # The same paths without /v1, registered with Flask alone so that the OpenAPI page lists each operation once.
         app.register_blueprint(blueprint, url_prefix="/", name=f"{blueprint.name}-short")

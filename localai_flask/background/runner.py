@@ -24,6 +24,7 @@ from localai_flask.api.responses import stored_runs
 from localai_flask.api.responses.response_writer import ResponseWriter
 from localai_flask.api.work.work import Work
 from localai_flask.app import create_app, take_up_settings
+from localai_flask.background.batches.batches import BatchesAtWork
 from localai_flask.background.installs import Installs
 from localai_flask.background.run import Run, Stopped
 from localai_flask.errors import ApiError, Overloaded, Unavailable
@@ -34,7 +35,8 @@ from localai_flask.pool.runtime import Runtime, is_alive
 from localai_flask.server.processes.child import beat
 from localai_flask.settings import Settings
 from localai_flask.store import retention
-from localai_flask.store.runs import Batch, Claimed, Runs, StoredEvent
+from localai_flask.store.files import forget_expired
+from localai_flask.store.runs import Batch, Claimed, StoredEvent
 
 log = logging.getLogger("gunicorn.error")
 
@@ -60,9 +62,9 @@ class Runner:
         self._owner = f"{home}/{os.getpid()}"
         with app.app_context():
             settings = current.settings()
-            self._runs: Runs = current.store().runs
-            self._database = current.store().database
-            self._installs = Installs(self._database, settings, home, self._owner)
+            self._store = current.store()
+            self._batches = BatchesAtWork(app, self._store, home, self._owner)
+            self._installs = Installs(self._store.database, settings, home, self._owner)
         self._settings = settings
         self._announced = AnnouncedSettings(Runtime.from_environment().settings_file, settings)
         self._most = settings.http_threads
@@ -76,15 +78,16 @@ class Runner:
 
         `may_go_on` is called on each tick; once it is False, nobody waits for the runs any more.
         """
-        self._runs.abandon(self._home, but=self._owner)
+        self._store.runs.abandon(self._home, but=self._owner)
         while not stopping.wait(TICK_S) and may_go_on():
             if (settings := self._announced.look()) is not None:
                 self._take_up(settings)
             self._tick(time.monotonic())
         deadline = time.monotonic() + grace_s
         self._installs.give_back()
+        self._batches.give_back()
         self._give_back()
-        while self._running and may_go_on():
+        while (self._running or self._batches.is_at_work) and may_go_on():
             for run in self._running.values():
                 run.shutting_down = time.monotonic() >= deadline
             self._write()
@@ -105,9 +108,12 @@ class Runner:
                 self._claim()
             if now >= self._forget_at:
                 self._forget_at = now + FORGET_S
-                retention.forget_old(self._database, self._settings)
+                retention.forget_old(self._store.database, self._settings)
                 self._installs.forget_old()
+                forget_expired(self._store.database)
+                self._store.batches.forget_old()
             self._installs.tick(now)
+            self._batches.tick(now)
             self._written_at = now
         except Unavailable:
             if now - self._written_at > UNWRITTEN_S:
@@ -122,7 +128,7 @@ class Runner:
                 self._unwritten[id] = Batch(before.events + batch.events, begun, before.ended or batch.ended)
         if not self._unwritten:
             return
-        told = self._runs.write(self._owner, self._unwritten)
+        told = self._store.runs.write(self._owner, self._unwritten)
         for id, batch in self._unwritten.items():
             if id in told.lost:
                 self._running[id].gone = True
@@ -133,9 +139,10 @@ class Runner:
         self._unwritten = {}
 
     def _claim(self) -> None:
-        while (claimed := self._runs.claim(self._home, self._owner, len(self._running) >= self._most)) is not None:
+        runs = self._store.runs
+        while (claimed := runs.claim(self._home, self._owner, len(self._running) >= self._most)) is not None:
             # Read here, as a database that fails now leaves the run to whoever claims it when its lease has run out.
-            before = self._runs.events_after(claimed.id, -1, claimed.next_sequence) if claimed.begun else []
+            before = runs.events_after(claimed.id, -1, claimed.next_sequence) if claimed.begun else []
             run = self._running[claimed.id] = Run(claimed)
             threading.Thread(target=self._attend, args=(run, before), name=f"run-{run.id}", daemon=True).start()
 
@@ -144,7 +151,7 @@ class Runner:
         for id in back:
             del self._running[id]
             self._unwritten.pop(id, None)
-        self._runs.release(self._owner, back)
+        self._store.runs.release(self._owner, back)
 
     def _attend(self, run: Run, before: list[StoredEvent]) -> None:
         observation.begin(self._app, run.record)

@@ -44,6 +44,10 @@ class Keyring:
     def __len__(self) -> int:
         return len(self._keys)
 
+    def of_keeper(self, keeper: str) -> Key | None:
+        """Return the key whose holder keeps what is stored under this name, if it still is one."""
+        return next((key for key in self._keys.values() if key.keeper == keeper), None)
+
     def find(self, secret: str) -> Key | None:
         """Return the key that a text is, if it is one.
 

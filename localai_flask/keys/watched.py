@@ -47,6 +47,10 @@ class WatchedKeys:
         """Return the key that a text is now, if it is one."""
         return self._current().find(secret)
 
+    def of_keeper(self, keeper: str) -> Key | None:
+        """Return the key whose holder keeps what is stored under this name, if it still is one."""
+        return self._current().of_keeper(keeper)
+
     def _current(self) -> Keyring:
         if self._file is None:
             return self._fixed

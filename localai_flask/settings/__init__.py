@@ -189,6 +189,8 @@ class Settings:
     workers: int = setting(2, "Web worker processes.", minimum=1)
     http_threads: int = setting(256, "Requests that each web worker serves at once; more are answered 503.", minimum=1)
     upload_limit: int = setting(15, "Largest request body, in MB.")
+    files_size: int = setting(2048, "Space that uploaded and written files may take together, in MB (0: any).")
+    file_limit: int = setting(200, "Largest file that is uploaded, in MB.", minimum=1)
     client_timeout: float = setting(
         30.0,
         "Seconds that a client may take to send a request, or to take a piece of its answer.",

@@ -5,23 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from localai_flask.settings import Settings
+from localai_flask.store.batches import Batches
 from localai_flask.store.conversations import Conversations
 from localai_flask.store.database import Database
+from localai_flask.store.files import Files
 from localai_flask.store.responses import Responses
 from localai_flask.store.runs import Runs
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Stored responses, conversations and background runs; one for each process, as connections survive no fork."""
+    """All that is stored; one for each process, as connections survive no fork."""
 
     responses: Responses
     conversations: Conversations
     runs: Runs
+    files: Files
+    batches: Batches
     database: Database
 
     @classmethod
     def open(cls, settings: Settings) -> Store:
         """Open the database, and make it if there is none; raise `ServerConfigError` or `Unavailable`."""
         database = Database(settings)
-        return cls(Responses(database, settings), Conversations(database, settings), Runs(database), database)
+        return cls(
+            Responses(database, settings),
+            Conversations(database, settings),
+            Runs(database),
+            Files(database, settings),
+            Batches(database),
+            database,
+        )

@@ -64,6 +64,60 @@ conversation_items = Table(
     Column("body", LargeBinary, nullable=False),
 )
 
+files = Table(
+    "files",
+    metadata,
+    Column("id", String(96), primary_key=True),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, index=True),
+    Column("name", String(255), nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("keeper", String(64), nullable=False),
+)
+
+file_pieces = Table(
+    "file_pieces",
+    metadata,
+    Column("file_id", String(96), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", String(96), primary_key=True),
+    Column("kind", String(16), nullable=False),  # the API family that it was asked for in
+    Column("keeper", String(64), nullable=False),
+    Column("endpoint", String(64), nullable=False),
+    Column("input_file_id", String(96)),
+    Column("metadata", LargeBinary, nullable=False),
+    Column("output_lives_s", Integer),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("status", String(16), nullable=False, index=True),
+    Column("moments", LargeBinary, nullable=False),  # when it came to be in each status
+    Column("errors", LargeBinary),  # why it has failed as a whole
+    Column("output_file_id", String(96)),
+    Column("error_file_id", String(96)),
+    Column("cancelled", Boolean, nullable=False, default=False),
+    Column("owner", String(255)),  # the process that works on it
+    Column("lease_until", Double),
+)
+
+batch_lines = Table(
+    "batch_lines",
+    metadata,
+    Column("batch_id", String(96), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("custom_id", Text, nullable=False),
+    Column("request", LargeBinary, nullable=False),
+    Column("outcome", String(16), nullable=False),  # "waiting" until there is one
+    Column("answer", LargeBinary),
+    Index("batch_lines_by_outcome", "batch_id", "outcome"),
+)
+
 events = Table(
     "response_events",
     metadata,

@@ -17,6 +17,9 @@ KEY_HEADERS = ("x-api-key", "api-key", "xi-api-key")
 """Where clients send keys beside `Authorization`: those of Anthropic, of Azure, and of ElevenLabs as LocalAI has it."""
 ADMIN_ONLY = "is_admin_only"
 
+CALLER = "localai_flask.caller"
+"""Where the environment of a request has its key that this process makes itself, for a batch; no client can say it."""
+
 View = TypeVar("View", bound=Callable[..., Any])
 
 
@@ -32,6 +35,9 @@ def admin_only(view: View) -> View:
 def require_key() -> None:
     """Note whose key the request carries; raise `Unauthorized` if it needs one, `AdminRequired` if it needs another."""
     # A browser's preflight carries no credentials.
+    if CALLER in request.environ:
+        g.key = request.environ[CALLER]
+        return
     if not current.keys().required or is_open(request.path) or request.method == "OPTIONS":
         return
     g.key = _known_key()
@@ -50,6 +56,11 @@ def key() -> Key:
     """Return the key of the present request; `ANYONE` on a server without keys, and outside of requests."""
     found: Key = g.get("key", ANYONE) if has_request_context() else ANYONE
     return found
+
+
+def is_unattended() -> bool:
+    """Return whether nobody waits for what is being done: a background run, or a request of a batch."""
+    return not has_request_context() or CALLER in request.environ
 
 
 def keeper() -> str | None:

@@ -14,11 +14,11 @@ from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.answer.model_status import architecture, status_of, status_of_job
 from localai_flask.api.anthropic import shapes as anthropic_shapes
 from localai_flask.api.anthropic.errors import VERSION
+from localai_flask.api.anthropic.paging import choose_page
 from localai_flask.api.door import auth
 from localai_flask.api.openai import shapes
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.parsing import Blueprint
-from localai_flask.api.request.query import whole_number
 from localai_flask.config import traits
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import Unavailable
@@ -52,17 +52,9 @@ def _as_anthropics(model: shapes.Model) -> anthropic_shapes.Model:
 
 def _page(models: list[anthropic_shapes.Model]) -> anthropic_shapes.ModelList:
     """Return the part of the list that the query asks for: all, unless it has a `limit`."""
-    ids = [model.id for model in models]
-    begin, end = 0, len(models)
-    if (after := request.args.get("after_id")) in ids:
-        begin = ids.index(after) + 1
-    if (before := request.args.get("before_id")) in ids:
-        end = ids.index(before)
-    found = models[begin:end]
-    count = whole_number("limit", len(found), 1, LONGEST_PAGE)
-    page = found[-count:] if before in ids else found[:count]
+    page, has_more = choose_page(models, len(models), LONGEST_PAGE)
     first, last = (page[0].id, page[-1].id) if page else (None, None)
-    return anthropic_shapes.ModelList(page, first, last, has_more=len(found) > len(page))
+    return anthropic_shapes.ModelList(list(page), first, last, has_more)
 
 
 @bp.get("/models/<path:model>")

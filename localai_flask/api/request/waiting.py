@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from flask import has_request_context, request
+from flask import request
 
 from localai_flask.api import current
 from localai_flask.api.door import auth
@@ -85,7 +85,7 @@ def terms_of(waiting: Waiting, trace: str) -> Terms:
         timeout_s=min(limits, default=None),
         caller=key.keeper,
         priority=priority if key == ANYONE else max(priority, key.priority),
-        is_background=not has_request_context(),
+        is_background=auth.is_unattended(),
         tells_place=waiting.tells_progress,
         trace=trace,
     )
@@ -101,7 +101,7 @@ def time_left(terms: Terms, begun: float) -> Terms:
 
 def preferred_wait() -> float:
     """Return how many seconds the request wants to wait for files that are fetched: `Prefer: wait=60` (RFC 7240)."""
-    if not has_request_context():
+    if auth.is_unattended():
         return math.inf
     found = _PREFERRED.search(request.headers.get("Prefer", ""))
     return float(found[1]) if found else 0.0

@@ -9,9 +9,10 @@ import flask
 from flask import Response, request
 
 from localai_flask.api import current
-from localai_flask.api.answer import sse
+from localai_flask.api.answer import listing, sse
 from localai_flask.api.answer.errors import error_response
 from localai_flask.api.answer.json_response import json_response
+from localai_flask.api.answer.listing import query_parameter
 from localai_flask.api.answer.rendered import Rendered, rendered
 from localai_flask.api.conversation.tool_choice import with_left_out
 from localai_flask.api.door import auth
@@ -20,11 +21,10 @@ from localai_flask.api.pages import openapi
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.request.query import whole_number
-from localai_flask.api.responses import creation, listing, shapes, stored_responses
+from localai_flask.api.responses import creation, shapes, stored_responses
 from localai_flask.api.responses.calls import Context, ResponseCall
 from localai_flask.api.responses.input import compacting, input_items
 from localai_flask.api.responses.input.items import Item
-from localai_flask.api.responses.listing import query_parameter
 from localai_flask.api.responses.response_writer import TERMINAL, ResponseWriter, encode
 from localai_flask.api.responses.schemas import CompactRequest, InputTokensRequest, ResponseRequest
 from localai_flask.api.responses.stream import ResponseEvents, follow
@@ -153,7 +153,7 @@ def get_response(response_id: str) -> Response:
 @bp.response(200, openapi.schema(shapes.ItemList), description="The items, the last first unless `order` is asc.")
 @bp.doc(
     operationId="listInputItems",
-    parameters=listing.PARAMETERS,
+    parameters=listing.parameters(),
 )
 def list_input_items(response_id: str) -> Response:
     """Return the items that a response was made from"""

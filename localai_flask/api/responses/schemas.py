@@ -26,13 +26,13 @@ from localai_flask.api.request.fields import (
     one_of,
 )
 from localai_flask.api.request.foreign.translation import ForeignFields
+from localai_flask.api.request.metadata import Metadata
 from localai_flask.api.request.parsing import Unsupported
 from localai_flask.api.request.sampling import CACHED, MAX_TOP_LOGPROBS, TIER, StreamingRequest, common, invalid
 from localai_flask.api.request.sampling_fields import TokenLimit
 from localai_flask.api.request.thinking import ThinkingFields, thinking_wishes
 from localai_flask.api.responses.calls import Context, ResponseCall
 from localai_flask.api.responses.input.items import Input
-from localai_flask.api.responses.metadata import Metadata
 from localai_flask.api.responses.options import ReasoningOptions, TextFormat, TextOptions, asked_text_form
 from localai_flask.api.responses.tools import (
     LeftOut,

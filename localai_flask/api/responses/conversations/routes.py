@@ -6,10 +6,10 @@ from typing import Any
 
 from flask import Response
 
+from localai_flask.api.answer import listing
 from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.parsing import Blueprint
-from localai_flask.api.responses import listing
 from localai_flask.api.responses.conversations import shapes
 from localai_flask.api.responses.conversations.schemas import CreateRequest, ItemsRequest, UpdateRequest
 from localai_flask.api.responses.input.input_items import kept_conversations, with_references_resolved
@@ -73,7 +73,7 @@ def create_items(call: dict[str, Any], conversation_id: str) -> Response:
 
 @bp.get("/conversations/<conversation_id>/items")
 @bp.response(200, openapi.schema(ItemList), description="The items, the last first unless `order` is asc.")
-@bp.doc(operationId="listConversationItems", parameters=listing.PARAMETERS)
+@bp.doc(operationId="listConversationItems", parameters=listing.parameters())
 def list_items(conversation_id: str) -> Response:
     """Return a conversation's items in pages"""
     return listing.respond_with_page(kept_conversations().items(conversation_id))

@@ -8,8 +8,8 @@ import marshmallow
 from marshmallow import ValidationError
 
 from localai_flask.api.request.fields import RequestSchema
+from localai_flask.api.request.metadata import Metadata
 from localai_flask.api.responses.input.items import Input, Item
-from localai_flask.api.responses.metadata import Metadata
 
 MOST_ITEMS = 20
 """How many items may be added at a time, as OpenAI documents it."""

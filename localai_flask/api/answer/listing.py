@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from flask import Response, request
 
 from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.request.query import whole_number
-from localai_flask.api.responses.response_writer import encode
 from localai_flask.errors import InvalidRequest
 from localai_flask.store.kept import Kept
 
 PAGE, LONGEST_PAGE = 20, 100
+
+
+class HasId(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+T = TypeVar("T", bound=HasId)
 
 
 def query_parameter(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -22,19 +29,26 @@ def query_parameter(name: str, about: str, schema: dict[str, Any]) -> dict[str, 
     return {"in": "query", "name": name, "description": about, "schema": schema}
 
 
-PARAMETERS = [
-    query_parameter("limit", "How many.", {"type": "integer", "minimum": 1, "maximum": LONGEST_PAGE}),
-    query_parameter("order", "asc or desc.", {"type": "string", "enum": ["asc", "desc"]}),
-    query_parameter("after", "The id of the item behind which to begin.", {"type": "string"}),
-]
+def parameters(longest: int = LONGEST_PAGE) -> list[dict[str, Any]]:
+    """Return the OpenAPI page's entries for what the query says of a page."""
+    return [
+        query_parameter("limit", "How many.", {"type": "integer", "minimum": 1, "maximum": longest}),
+        query_parameter("order", "asc or desc.", {"type": "string", "enum": ["asc", "desc"]}),
+        query_parameter("after", "The id of the item behind which to begin.", {"type": "string"}),
+    ]
 
 
-def respond_with_page(kept: Sequence[Kept]) -> Response:
+def respond_with_page(kept: Sequence[Kept], usual: int = PAGE, longest: int = LONGEST_PAGE) -> Response:
     """Answer with the page of these items that the query asks for, the last first unless `order` is asc.
 
     Raises `InvalidRequest` for a query that cannot be followed.
     """
-    limit = whole_number("limit", PAGE, 1, LONGEST_PAGE)
+    return respond_with_list(*choose_page(kept, usual, longest))
+
+
+def choose_page(kept: Sequence[T], usual: int = PAGE, longest: int = LONGEST_PAGE) -> tuple[Sequence[T], bool]:
+    """Return the page that the query asks for, and whether there are more behind it."""
+    limit = whole_number("limit", usual, 1, longest)
     order, after = request.args.get("order", "desc"), request.args.get("after")
     if order not in ("asc", "desc"):
         raise InvalidRequest("`order` must be one of: asc, desc.", param="order")
@@ -44,11 +58,11 @@ def respond_with_page(kept: Sequence[Kept]) -> Response:
         if after not in ids:
             raise InvalidRequest(f"`after` names {after}, which is none of the items.", param="after")
         ordered = ordered[ids.index(after) + 1 :]
-    return respond_with_list(ordered[:limit], has_more=len(ordered) > limit)
+    return ordered[:limit], len(ordered) > limit
 
 
 def respond_with_list(kept: Sequence[Kept], has_more: bool = False) -> Response:
     """Answer with these items, in this order."""
     first, last = (kept[0].id, kept[-1].id) if kept else (None, None)
     listed = {"object": "list", "data": [msgspec.Raw(each.body) for each in kept]}
-    return json_response(encode({**listed, "first_id": first, "last_id": last, "has_more": has_more}))
+    return json_response({**listed, "first_id": first, "last_id": last, "has_more": has_more})

@@ -1,0 +1,1 @@
+"""OpenAI's files: what clients upload, and what batches write."""

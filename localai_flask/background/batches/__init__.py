@@ -1,0 +1,1 @@
+"""The work on batches: lines are read, answered one by one, and written into files."""

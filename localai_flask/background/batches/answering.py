@@ -1,0 +1,89 @@
+"""One line of a batch as a request to this server: asked inside this process, with the key of the batch."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from flask import Flask
+from werkzeug.test import EnvironBuilder, run_wsgi_app
+
+from localai_flask.api import current
+from localai_flask.api.batches.lines import LineAnswer, encode_answer
+from localai_flask.api.door.auth import CALLER
+from localai_flask.errors import RequestCancelled
+from localai_flask.keys.key import ANYONE, Key
+from localai_flask.store.batches import Answered, Line, Outcome, StoredBatch
+
+BUSY = (429, 503)
+"""What is answered when there is no room now."""
+MOST_TRIES = 60
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+LOOK_S = 0.05
+
+
+class LineWork(threading.Thread):
+    """Asks for the answer of one line; `done` is called in this thread with it, or with None if it was stopped."""
+
+    def __init__(self, app: Flask, batch: StoredBatch, line: Line, done: Callable[[Line, Answered | None], None]):
+        super().__init__(name=f"{batch.id}-{line.number}", daemon=True)
+        self._app = app
+        self._batch = batch
+        self._line = line
+        self._done = done
+        self._environ: dict[str, Any] = {}
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Give the line up; it stays as it was."""
+        self._stopping.set()
+        if (record := self._environ.get(current.RECORD)) is not None:
+            record.is_cancelled = True
+
+    def run(self) -> None:
+        answered = None
+        try:
+            answered = self._answer()
+        finally:
+            self._done(self._line, answered)
+
+    def _answer(self) -> Answered | None:
+        for attempt in range(1, MOST_TRIES + 1):
+            if self._stopping.is_set():
+                return None
+            body, status, headers = self._ask()
+            if self._stopping.is_set() and status == RequestCancelled.status:
+                return None
+            if int(status) not in BUSY or attempt == MOST_TRIES:
+                answer = LineAnswer(int(status), headers.get("X-Request-Id", ""), msgspec.Raw(body))
+                outcome: Outcome = "succeeded" if int(status) == 200 else "errored"
+                return Answered(self._line.number, outcome, encode_answer(answer))
+            self._pause(headers.get("Retry-After", ""))
+        return None
+
+    def _ask(self) -> tuple[bytes, int, Any]:
+        key = self._key()
+        builder = EnvironBuilder(
+            path=self._batch.endpoint, method="POST", data=self._line.request, content_type="application/json"
+        )
+        self._environ = builder.get_environ()
+        if key is not None:
+            self._environ[CALLER] = key
+        body, status, headers = run_wsgi_app(self._app.wsgi_app, self._environ, buffered=True)
+        return b"".join(body), int(status[:3]), headers
+
+    def _key(self) -> Key | None:
+        """Return the key of whoever asked for the batch, as it is now; None if it is none any more."""
+        if not self._batch.keeper:
+            return ANYONE
+        with self._app.app_context():
+            return current.keys().of_keeper(self._batch.keeper)
+
+    def _pause(self, told: str) -> None:
+        pause_s = float(told) if told.isdigit() else SHORTEST_PAUSE_S
+        until = time.monotonic() + min(max(pause_s, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
+        while time.monotonic() < until and not self._stopping.is_set():
+            time.sleep(LOOK_S)

@@ -1,0 +1,50 @@
+"""The batches that this process works on: each has a thread; `tick` is called by the main thread and takes on more."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from localai_flask.api import current
+from localai_flask.background.batches.allowance import Allowance
+from localai_flask.background.batches.work import BatchWork
+from localai_flask.store.opened import Store
+
+LOOK_S = 0.5
+MOST_AT_ONCE = 8
+"""Batches side by side, so that a small one need not wait for a large one."""
+
+
+class BatchesAtWork:
+    """The batches of one background process."""
+
+    def __init__(self, app: Flask, store: Store, home: str, owner: str):
+        self._app = app
+        self._store = store
+        self._home, self._owner = home, owner
+        self._allowance = Allowance(lambda: current.pool().report())
+        self._running: list[BatchWork] = []
+        self._look_at = 0.0
+        self._has_begun = False
+
+    def tick(self, now: float) -> None:
+        """Take on batches that nobody works on; raise `Unavailable` if the database cannot be reached."""
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_S
+        if not self._has_begun:
+            self._store.batches.abandon(self._home, but=self._owner)
+            self._has_begun = True
+        self._running = [work for work in self._running if work.is_alive()]
+        while len(self._running) < MOST_AT_ONCE and (batch := self._store.batches.claim(self._owner)) is not None:
+            work = BatchWork(self._app, batch, self._owner, self._allowance)
+            self._running.append(work)
+            work.start()
+
+    def give_back(self) -> None:
+        """Have all batches left where they are, as the process is about to end."""
+        for work in self._running:
+            work.leaving.set()
+
+    @property
+    def is_at_work(self) -> bool:
+        return any(work.is_alive() for work in self._running)

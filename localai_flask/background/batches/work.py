@@ -1,0 +1,232 @@
+"""The work on one batch: a thread that reads its lines, has them answered, and writes what was answered into files."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import msgspec
+from flask import Flask
+
+from localai_flask.api import current
+from localai_flask.api.answer.errors import MISTAKE
+from localai_flask.api.batches.lines import write_line
+from localai_flask.api.batches.shapes import BatchError
+from localai_flask.background.batches.allowance import Allowance
+from localai_flask.background.batches.answering import LineWork
+from localai_flask.background.batches.reading import Unreadable, read_lines
+from localai_flask.errors import ApiError, Unavailable
+from localai_flask.store.batches import Answered, LeaseLost, Line, Outcome, Status, StoredBatch, advance
+from localai_flask.store.files import PIECE
+from localai_flask.store.opened import Store
+
+log = logging.getLogger("gunicorn.error")
+
+TICK_S = 0.05
+RENEW_S = 2.0
+RETRY_S = 1.0
+UNWRITTEN_S = 8.0
+"""How long a database may be away before the batch is left; its lease is over by then, or will be soon."""
+LAST_WORDS_S = 10.0
+"""How long lines that were stopped get to end."""
+
+
+class Leaving(Exception):
+    """This process ends, or the batch is not its own any more."""
+
+
+class BatchWork(threading.Thread):
+    """Works on a batch until it has ended, was given up, or the process leaves."""
+
+    def __init__(self, app: Flask, batch: StoredBatch, owner: str, allowance: Allowance):
+        super().__init__(name=batch.id, daemon=True)
+        self._app = app
+        self._batch = batch
+        self._owner = owner
+        self._allowance = allowance
+        self._running: dict[int, LineWork] = {}
+        self._ended: queue.SimpleQueue[tuple[Line, Answered | None]] = queue.SimpleQueue()
+        self._renewed_at = time.monotonic()
+        self.leaving = threading.Event()
+
+    def run(self) -> None:
+        with self._app.app_context():
+            try:
+                self._work(current.store())
+            except Leaving:
+                self._stop_lines()
+                self._leave(current.store())
+            except LeaseLost:
+                self._stop_lines()
+            except Unavailable:
+                self._stop_lines()
+                log.warning("the batch %s is left to whoever finds it when the database is back", self._batch.id)
+            except (
+                Exception
+            ) as error:  # the thread's boundary: a batch that cannot be worked on must not be tried for ever
+                self._stop_lines()
+                log.exception("working on the batch %s failed", self._batch.id)
+                self._give_up(current.store(), error)
+
+    def _work(self, store: Store) -> None:
+        if self._batch.status == "validating":
+            self._read(store)
+        if self._batch.status == "in_progress":
+            self._answer(store)
+        if self._batch.status == "finalizing":
+            self._write_files(store)
+
+    def _read(self, store: Store) -> None:
+        longest = current.settings().upload_limit * 2**20
+        try:
+            read_lines(store, self._owner, self._batch, longest, self._check)
+        except Unreadable as error:
+            self._advance(store, "failed", errors=error.errors)
+        else:
+            self._advance(store, "in_progress")
+
+    def _answer(self, store: Store) -> None:
+        """Have all lines answered, or give up those that are left."""
+        after = -1
+        told: list[Answered] = []
+        while True:
+            self._check()
+            told += self._take_ended()
+            if self._record(store, told):
+                told = []
+            if (outcome := self._why_no_more()) is not None:
+                self._stop_lines()
+                store.batches.record(self._owner, self._batch.id, [*told, *self._take_ended()])
+                store.batches.close_lines(self._owner, self._batch.id, outcome)
+                break
+            next_line = self._begin_next(store, after)
+            after = after if next_line is None else next_line
+            if next_line is None and not self._running and self._ended.empty() and not told:
+                if not store.batches.lines(self._batch.id, most=1, outcome="waiting"):
+                    break
+                after = -1  # those that were left behind
+            if next_line is None:
+                time.sleep(TICK_S)
+        self._advance(store, "finalizing")
+
+    def _begin_next(self, store: Store, after: int) -> int | None:
+        """Begin the next line if there is room; return its number."""
+        if not self._allowance.try_take():
+            return None
+        found = store.batches.lines(self._batch.id, after, most=1, outcome="waiting")
+        if not found:
+            self._allowance.give_back()
+            return None
+        work = self._running[found[0].number] = LineWork(self._app, self._batch, found[0], self._note_end)
+        work.start()
+        return found[0].number
+
+    def _note_end(self, line: Line, answered: Answered | None) -> None:
+        self._allowance.give_back()
+        self._ended.put((line, answered))
+
+    def _take_ended(self) -> list[Answered]:
+        answers = []
+        while not self._ended.empty():
+            line, answered = self._ended.get()
+            del self._running[line.number]
+            if answered is not None:
+                answers.append(answered)
+        return answers
+
+    def _record(self, store: Store, told: list[Answered]) -> bool:
+        """Write answers, or renew the lease if it is time to; return whether nothing is left to be written."""
+        now = time.monotonic()
+        if not told and now - self._renewed_at < RENEW_S:
+            return True
+        try:
+            self._batch = store.batches.record(self._owner, self._batch.id, told)
+        except Unavailable:
+            if now - self._renewed_at > UNWRITTEN_S:
+                raise
+            time.sleep(RETRY_S)
+            return False
+        self._renewed_at = now
+        return True
+
+    def _why_no_more(self) -> Outcome | None:
+        if self._batch.cancelled:
+            return "canceled"
+        return "expired" if time.time() >= self._batch.expires_at else None
+
+    def _stop_lines(self) -> None:
+        for work in self._running.values():
+            work.stop()
+        deadline = time.monotonic() + LAST_WORDS_S
+        for work in self._running.values():
+            work.join(max(0.0, deadline - time.monotonic()))
+
+    def _write_files(self, store: Store) -> None:
+        """Write the output and error files and end the batch, in one transaction."""
+        batch = self._batch
+        counts = store.batches.counts(batch.id)
+        files = store.files.kept_by(batch.keeper)
+        expires_at = None if batch.output_lives_s is None else time.time() + batch.output_lives_s
+        groups: dict[str, tuple[Outcome, ...]] = {
+            "output": ("succeeded",),
+            "error": ("errored", "canceled", "expired"),
+        }
+        with store.database.writing() as connection:
+            written = {}
+            for name, outcomes in groups.items():
+                if batch.kind == "openai" and any(counts.get(outcome) for outcome in outcomes):
+                    pieces = _in_pieces(_text_of(store, batch.id, outcomes))
+                    file = files.write(connection, f"{batch.id}_{name}.jsonl", "batch_output", pieces, expires_at)
+                    written[f"{name}_file_id"] = file.id
+            self._batch = advance(connection, self._owner, batch.id, self._final_status(counts), **written)
+
+    def _final_status(self, counts: dict[Outcome, int]) -> Status:
+        if self._batch.cancelled:
+            return "cancelled"
+        return "expired" if counts.get("expired") else "completed"
+
+    def _leave(self, store: Store) -> None:
+        """Write what was answered meanwhile, and leave the rest to whoever takes the batch."""
+        with suppress(Unavailable, LeaseLost):
+            store.batches.record(self._owner, self._batch.id, self._take_ended())
+            store.batches.release(self._owner, self._batch.id)
+
+    def _give_up(self, store: Store, error: Exception) -> None:
+        said = str(error) if isinstance(error, ApiError) else MISTAKE
+        code = error.info.code if isinstance(error, ApiError) else ApiError.code
+        with suppress(Unavailable, LeaseLost):
+            self._advance(store, "failed", errors=msgspec.json.encode([BatchError(code, said)]))
+
+    def _advance(self, store: Store, status: Status, errors: bytes | None = None) -> None:
+        values = {} if errors is None else {"errors": errors}
+        self._batch = store.batches.advance(self._owner, self._batch.id, status, **values)
+
+    def _check(self) -> None:
+        if self.leaving.is_set():
+            raise Leaving
+
+
+def _text_of(store: Store, id: str, outcomes: tuple[Outcome, ...]) -> Iterator[bytes]:
+    after = -1
+    while lines := store.batches.lines(id, after):
+        for line in lines:
+            if line.outcome in outcomes:
+                yield write_line(id, line)
+        after = lines[-1].number
+
+
+def _in_pieces(texts: Iterator[bytes]) -> Iterator[bytes]:
+    gathered: list[bytes] = []
+    size = 0
+    for text in texts:
+        gathered.append(text)
+        size += len(text)
+        if size >= PIECE:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    if gathered:
+        yield b"".join(gathered)
