@@ -10,8 +10,11 @@ from benchmarks.table.row import Row
 STREAMS = ((1, 2, 128, 1.0), (4, 8, 64, 1.2), (8, 16, 40, 1.05), (16, 32, 24, 1.05))
 """Streams, requests, tokens of each, and the aim."""
 BESIDE_BUSY = ((1, 1, 48), (4, 4, 24), (8, 8, 24), (16, 16, 12))
+MANY_TINY = rates.workload("--workload decode --clients 8 --requests 32 --tokens 256")
 PLURAL = {1: "1 stream"}
 SHARED_STEPS = "chunks of the prompt share the stream's steps, and each costs more the deeper it is; the gap goes first"
+HAND_OVER = "each token crosses to a web worker, and threads that wait asleep take longer to wake than those that spin"
+TINY_STEPS = "a step takes a tenth of a millisecond, so that Python's share and the hand-over between processes count"
 IN_TURNS = "`deterministic: true` computes one request at a time, which is its price"
 FOUR_CONTEXTS = "its cache has a whole context for each of four slots, that of `llama-server` one for all"
 
@@ -19,7 +22,7 @@ FOUR_CONTEXTS = "its cache has a whole context for each of four slots, that of `
 def _decoding(model: str) -> Iterator[Row]:
     for streams, requests, tokens, aim in STREAMS:
         title = PLURAL.get(streams, f"{streams} streams")
-        yield Row(model, title, rates.decode(streams, requests, tokens), aim)
+        yield Row(model, title, rates.decode(streams, requests, tokens), aim, why=HAND_OVER)
 
 
 def _beside_busy(model: str) -> Iterator[Row]:
@@ -67,8 +70,8 @@ def all_rows() -> list[Row]:
         *_beside_busy("gemma"),
         *_decoding("wide"),
         *_beside_busy("wide"),
-        Row("micro", "1 stream", rates.workload("--workload decode --requests 8 --tokens 256"), 1.0),
-        Row("micro", "8 streams", rates.workload("--workload decode --clients 8 --requests 32 --tokens 256"), 1.0),
+        Row("micro", "1 stream", rates.workload("--workload decode --requests 8 --tokens 256"), 1, why=TINY_STEPS),
+        Row("micro", "8 streams", MANY_TINY, 1, why=TINY_STEPS),
         *_beside_prompt("long", 8000, with_peer=False),
         *_beside_prompt("long", 16_000, with_peer=False),
     ]
