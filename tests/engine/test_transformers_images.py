@@ -35,7 +35,9 @@ MAKERS = {
     "llava": hf_vision_models.make_llava,
     "qwen2_vl": hf_vision_models.make_qwen2_vl,
     "gemma3": hf_vision_models.make_gemma3,
+    "qwen3_vl": hf_vision_models.make_qwen3_vl,
 }
+IN_TURNS = ("gemma3", "qwen3_vl")
 PROMPTS = [
     ("the ", A, " dog looks on"),
     ("the fox", A, " dog looks on", B, " there was a small model in a galaxy far away"),
@@ -96,7 +98,7 @@ def generated(backend: Any, parts: tuple[str | bytes, ...]) -> tuple[list[int], 
 
 def test_answers_are_those_of_the_library(seeing: tuple[str, Any]) -> None:
     kind, backend = seeing
-    assert isinstance(backend.runner, Turns if kind == "gemma3" else Batcher)
+    assert isinstance(backend.runner, Turns if kind in IN_TURNS else Batcher)
     jobs = [Job(number, prompt_of(*parts), GREEDY) for number, parts in enumerate(PROMPTS)]
     replies = run(backend, *jobs)
     for job, parts in zip(jobs, PROMPTS, strict=True):
@@ -109,10 +111,12 @@ def test_an_image_in_the_cache_is_the_same_one(make: Callable[[str], Path]) -> N
     long = " the quick brown fox jumps over the lazy dog" * 6
     asked = [("look: ", image, long) for image in (A, A, B)]
     with opened(make("llava")) as backend:
+        opened_images, process = [], backend.images.reader.process
+        backend.images.reader.process = lambda image: opened_images.append(image) or process(image)
         alone = [ending(run(backend, Job(n, prompt_of(*parts), GREEDY))[n]) for n, parts in enumerate(asked)]
         assert [each.usage.cached_tokens > 0 for each in alone] == [False, True, False]
         encoded = backend.images.reader._kept
-        assert len(encoded) == 2, "an image that comes again is not encoded again"
+        assert len(encoded) == len(opened_images) == 2, "an image that comes again is not opened and encoded again"
 
 
 def test_streams_go_on_while_an_image_is_encoded(llava: Any, monkeypatch: pytest.MonkeyPatch) -> None:

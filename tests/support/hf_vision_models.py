@@ -22,6 +22,7 @@ TEXT: dict[str, Any] = {
     "eos_token_id": list(hf_models.END_TOKENS),
 }
 ENCODER: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+THREE_DIMENSIONS = {"rope_type": "default", "mrope_section": [4, 6, 6], "rope_theta": 10000.0}
 PARTS = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{% for part in message.content %}"
     "{% if part.type == 'image' %}MARK{% elif part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}<|im_end|>\n"
@@ -70,20 +71,40 @@ def make_qwen2_vl(folder: Path, seed: int = 0) -> Path:
     """Write a Qwen2-VL, whose positions have three dimensions: a token for each 28 x 28 pixels, 4 to 16 of them."""
     tokenizer = _tokenizer("<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>")
     id_of = tokenizer.convert_tokens_to_ids
-    positions = {"rope_type": "default", "mrope_section": [4, 6, 6], "rope_theta": 10000.0}
     config = transformers.Qwen2VLConfig(
         vision_config={"embed_dim": 32, "hidden_size": 128, "depth": 2, "num_heads": 2, "mlp_ratio": 2},
-        text_config={"vocab_size": len(tokenizer), "rope_parameters": positions, **TEXT},
+        text_config={"vocab_size": len(tokenizer), "rope_parameters": THREE_DIMENSIONS, **TEXT},
         image_token_id=id_of("<|image_pad|>"),
         video_token_id=id_of("<|video_pad|>"),
         vision_start_token_id=id_of("<|vision_start|>"),
         vision_end_token_id=id_of("<|vision_end|>"),
     )
+    _randomized(transformers.Qwen2VLForConditionalGeneration(config), seed).save_pretrained(folder)
+    return _with_processor_of_qwen(folder, tokenizer)
+
+
+def make_qwen3_vl(folder: Path, seed: int = 0) -> Path:
+    """Write a Qwen3-VL, whose images also reach deeper layers; for the rest like a Qwen2-VL."""
+    tokenizer = _tokenizer("<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>")
+    id_of = tokenizer.convert_tokens_to_ids
+    depth = {"depth": 3, "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 64, "out_hidden_size": 128}
+    config = transformers.Qwen3VLConfig(
+        vision_config={"hidden_size": 32, "num_heads": 2, "intermediate_size": 64, "patch_size": 14, **depth},
+        text_config={"vocab_size": len(tokenizer), "head_dim": 32, "rope_parameters": THREE_DIMENSIONS, **TEXT},
+        image_token_id=id_of("<|image_pad|>"),
+        video_token_id=id_of("<|video_pad|>"),
+        vision_start_token_id=id_of("<|vision_start|>"),
+        vision_end_token_id=id_of("<|vision_end|>"),
+    )
+    _randomized(transformers.Qwen3VLForConditionalGeneration(config), seed).save_pretrained(folder)
+    return _with_processor_of_qwen(folder, tokenizer)
+
+
+def _with_processor_of_qwen(folder: Path, tokenizer: Any) -> Path:
     tokenizer.chat_template = PARTS.replace("MARK", "<|vision_start|><|image_pad|><|vision_end|>")
     resizer = transformers.models.qwen2_vl.image_processing_pil_qwen2_vl.Qwen2VLImageProcessorPil(
         size={"shortest_edge": 56 * 56, "longest_edge": 112 * 112}
     )
-    _randomized(transformers.Qwen2VLForConditionalGeneration(config), seed).save_pretrained(folder)
     for part in (tokenizer, resizer):
         part.save_pretrained(folder)
     return folder

@@ -14,6 +14,7 @@ from localai_flask.config.model import EngineConfig
 
 FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
 """Where a folder may name its processor."""
+VIDEOS = "video_processor"
 
 
 def read_processor(config: EngineConfig, folder: Path) -> Any:
@@ -35,8 +36,13 @@ def _class_without_video(folder: Path) -> Any:
     said = [read_json(folder / name) for name in FILES if (folder / name).exists()]
     kind = read_json(folder / "config.json").get("model_type")
     name = next((each["processor_class"] for each in said if each.get("processor_class")), None)
-    cls = getattr(transformers, name or str(PROCESSOR_MAPPING_NAMES.get(kind)), None)
-    if cls is None or "video_processor" not in cls.get_attributes():
+    cls: Any = getattr(transformers, name or str(PROCESSOR_MAPPING_NAMES.get(kind)), None)
+    names: list[str] = [] if cls is None else cls.get_attributes()
+    if names[-1:] != [VIDEOS]:
         return None
-    names = [each for each in cls.get_attributes() if each != "video_processor"]
-    return type(cls.__name__, (cls,), {"get_attributes": classmethod(lambda _: names)})
+
+    def make(own: Any, parts: list[Any], described: dict[str, Any], **more: Any) -> Any:
+        return cls.from_args_and_dict.__func__(own, [*parts, None], described, **more)
+
+    methods: dict[str, Any] = {"get_attributes": lambda _: names[:-1], "from_args_and_dict": make}
+    return type(cls.__name__, (cls,), {name: classmethod(method) for name, method in methods.items()})

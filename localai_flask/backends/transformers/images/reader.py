@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -195,7 +195,7 @@ def join(outputs: list[Any]) -> Any:
         return outputs[0]
     joined = {"pooler_output": _joined([each.pooler_output for each in outputs])}
     if outputs[0].get(DEEPER) is not None:
-        joined[DEEPER] = [torch.cat(layer) for layer in zip(*(each[DEEPER] for each in outputs), strict=True)]
+        joined[DEEPER] = [_joined([*layer]) for layer in zip(*(each[DEEPER] for each in outputs), strict=True)]
     return type(outputs[0])(**joined)
 
 
@@ -206,10 +206,11 @@ def _joined(features: list[Any]) -> Any:
 
 
 def _tensors(output: Any) -> list[Tensor]:
-    found: list[Tensor] = []
-    for value in output.values():
-        found += [each for each in ([value] if isinstance(value, Tensor) else value or ()) if isinstance(each, Tensor)]
-    return found
+    """Return the tensors of an output, which holds lists of them, and lists of such."""
+    if isinstance(output, Tensor):
+        return [output]
+    values = output.values() if isinstance(output, Mapping) else output or ()
+    return [tensor for value in values for tensor in _tensors(value)]
 
 
 def chat_template(processor: Any) -> str | None:
