@@ -191,7 +191,7 @@ def test_an_idle_model_gives_back_what_it_keeps_and_stays(start: Start, tmp_path
     path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
     pool = start(LOCALAI_MEMORY_BUDGET="320MB", PYTHONPATH=path)
     hoarder = ModelConfig(name="hoarder", backend="hoarder", options=("scripted",))
-    for _ in range(20):
+    for _ in range(23):
         assert say(pool, hoarder) == "hi"
     wait_for(lambda: described(pool, "hoarder").memory_bytes > 180 * MB, 5, "it is full")
     assert say(pool, sparse(tmp_path, "new", 120 * MB)) == "hi"
