@@ -56,7 +56,7 @@ def test_each_token_is_judged_by_those_before_it(open_engine, monkeypatch, name,
 
 
 def test_the_cache_is_neither_used_nor_spoilt(open_engine):
-    engine = open_engine("llama")
+    engine = open_engine("llama", flash_attention="off")
     plain = engine.generate(TOKENS, max_tokens=5)
     once = engine.generate(TOKENS, prompt_logprobs=True, top_logprobs=0, max_tokens=5)
     again = engine.generate(TOKENS, max_tokens=5)

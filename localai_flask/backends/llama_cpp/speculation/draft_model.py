@@ -91,10 +91,15 @@ class DraftModel:
             self._take_over(lane, history)
         room = max(self._pace.budget(len(behind)), (1 + self.most) * len(behind))
         room, begun = min(room, self.model.n_batch), time.perf_counter()
+        beside: list[Tokens] = []
         for lane, sequence, history in sorted(behind, key=lambda each: len(each[2]) - each[0].length):
             tokens = history[lane.length : lane.length + room - self._batch.size]
+            worth = lane.length + WORTH_SHARING
+            if len(history) >= worth and any(common_prefix(other, history) >= worth for other in beside):
+                continue  # it takes over in the next step what another reads in this one
             if not len(tokens):
                 continue
+            beside.append(history)
             is_last = lane.length + len(tokens) == len(history)
             row = self._add(lane, tokens, is_last=is_last)
             if is_last:
