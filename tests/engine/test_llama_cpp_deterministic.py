@@ -94,3 +94,13 @@ def test_attention_is_not_chosen_by_measuring(model, monkeypatch, deterministic)
     engine = load_engine(model, deterministic=deterministic, context_size=2048)
     assert engine.backend.model.uses_flash == deterministic
     engine.backend.close()
+
+
+def test_the_number_of_threads_is_not_chosen_by_measuring(model, monkeypatch):
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.options.determinism.physical_cores", lambda: 3)
+    for given, threads in ((None, 3), (2, 2)):
+        backend = load_engine(model, deterministic=True, threads=given).backend
+        assert backend.model.threads == threads
+        if backend.model._wait is not None:
+            assert backend.model._threads_spinning == backend.model._threads_alone == threads
+        backend.close()

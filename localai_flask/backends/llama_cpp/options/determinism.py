@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from localai_flask.errors import ConfigError
+from localai_flask.machine import physical_cores
 
 WINDOW_STEP = 64
 """Of which a sliding window is a multiple, or its cells begin where sums are grouped in another way."""
@@ -34,7 +35,9 @@ def one_at_a_time(name: str, given: Mapping[str, Any], fields: Mapping[str, Any]
             )
     # Measured at load, which attention is faster could be another one each time, with other bits.
     attention = "on" if fields["flash_attention"] == "auto" else fields["flash_attention"]
-    return {**fields, "parallel": 1, "cache_reuse": 0, "deterministic": True, "flash_attention": attention}
+    fixed = {"parallel": 1, "cache_reuse": 0, "deterministic": True, "flash_attention": attention}
+    # Flash attention splits the sums of a single token between the threads, whose number is else measured too.
+    return {**fields, **fixed, "threads": fields["threads"] or physical_cores()}
 
 
 def check_repeatable(name: str, window: int, *, generates: bool, has_grain: bool) -> None:
