@@ -91,7 +91,11 @@ PROMPTS: dict[str, Fate] = {
     **_refused(
         "is for writing the middle of a text; send `suffix`.", "input_prefix input_suffix input_extra", "llama-server"
     ),
-    **_refused("is for images and sound; this server reads text.", "mm_processor_kwargs media_io_kwargs", "vLLM"),
+    **_refused(
+        "says how images are made smaller, which the model's YAML decides (with vLLM: `engine_args`).",
+        "mm_processor_kwargs media_io_kwargs",
+        "vLLM",
+    ),
     **_refused("is not possible: a template's documents go into a message.", "documents", "vLLM, Cohere"),
     **_refused("keeps what is cached apart; send `cache_prompt: false`.", "cache_salt", "vLLM"),
     **_refused("is not done by this server.", "plugins search_parameters enable_search", "OpenRouter, xAI, DashScope"),
