@@ -26,7 +26,7 @@ from localai_flask.backends.token_choice.choosing_engine import ChoosingEngine
 from localai_flask.backends.token_choice.sampler import TAKEN, TokenSampler
 from localai_flask.backends.transformers.generation.runner import Made
 from localai_flask.backends.transformers.generation.runner_choice import open_runner
-from localai_flask.backends.transformers.images.reader import SeenPrompt
+from localai_flask.backends.transformers.images.seen import SeenPrompt
 from localai_flask.backends.transformers.images.threads import ImageThreads, await_one
 from localai_flask.backends.transformers.loading.failures import first_line
 from localai_flask.backends.transformers.loading.model import describe, load_model

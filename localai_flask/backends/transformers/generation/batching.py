@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig
@@ -19,11 +19,14 @@ from localai_flask.backends.transformers.generation.batch_sampler import BatchSa
 from localai_flask.backends.transformers.generation.image_rows import ImageRows, reason_for_turns
 from localai_flask.backends.transformers.generation.runner import Made, NotBatchable
 from localai_flask.backends.transformers.generation.turns import Passes
-from localai_flask.backends.transformers.images.reader import ImageReader, SeenPrompt
+from localai_flask.backends.transformers.images.seen import SeenPrompt
 from localai_flask.backends.transformers.loading.cache_size import PAGE_TOKENS, CacheSize
 from localai_flask.backends.transformers.loading.failures import LIBRARY, UNREADABLE, first_line
 from localai_flask.errors import ModelLoadFailed
 from localai_flask.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from localai_flask.backends.transformers.images.reader import ImageReader
 
 PROBE = list(range(8))
 PROBE_TIMEOUT_S = 60.0

@@ -11,14 +11,17 @@ import bisect
 import inspect
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 
 from localai_flask.backends.transformers.images.positions import longer
-from localai_flask.backends.transformers.images.reader import DEEPER, ImageReader, SeenImage, SeenPrompt
+from localai_flask.backends.transformers.images.seen import DEEPER, SeenImage, SeenPrompt
+
+if TYPE_CHECKING:
+    from localai_flask.backends.transformers.images.reader import ImageReader
 
 LARGEST_ID = 2**31 - 1
 """The library's batches hold ids of 32 bits."""

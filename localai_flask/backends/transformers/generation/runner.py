@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from localai_flask.backends.token_choice.sampler import TokenSampler
-from localai_flask.backends.transformers.images.reader import SeenPrompt
+from localai_flask.backends.transformers.images.seen import SeenPrompt
 
 
 class Made(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers.generation.continuous_batching.cache import group_layers_by_attn_type
 
@@ -13,7 +13,6 @@ from localai_flask.backends.torch_devices import free_bytes
 from localai_flask.backends.transformers.generation.batching import Batcher
 from localai_flask.backends.transformers.generation.runner import NotBatchable, Runner
 from localai_flask.backends.transformers.generation.turns import Turns
-from localai_flask.backends.transformers.images.reader import ImageReader
 from localai_flask.backends.transformers.loading.cache_size import (
     CacheSize,
     batch_tokens,
@@ -21,6 +20,9 @@ from localai_flask.backends.transformers.loading.cache_size import (
     size_own_caches,
 )
 from localai_flask.config.model import EngineConfig
+
+if TYPE_CHECKING:
+    from localai_flask.backends.transformers.images.reader import ImageReader
 
 log = logging.getLogger(__name__)
 

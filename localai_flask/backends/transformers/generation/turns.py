@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,9 +19,12 @@ from localai_flask.backends.token_choice.row_choice import Row, choose_tokens
 from localai_flask.backends.token_choice.sampler import TokenSampler
 from localai_flask.backends.transformers.generation.runner import Made
 from localai_flask.backends.transformers.images.positions import longer
-from localai_flask.backends.transformers.images.reader import ImageReader, SeenPrompt
+from localai_flask.backends.transformers.images.seen import SeenPrompt
 from localai_flask.backends.transformers.loading.failures import LIBRARY, UNREADABLE, first_line
 from localai_flask.errors import ModelLoadFailed
+
+if TYPE_CHECKING:
+    from localai_flask.backends.transformers.images.reader import ImageReader
 
 PROBE = list(range(12))
 PROBE_CHUNK = 5

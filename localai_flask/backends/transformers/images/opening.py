@@ -6,26 +6,17 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from transformers.models.auto import modeling_auto
-
 from localai_flask.backends.hugging_face.folder import about
 from localai_flask.backends.hugging_face.tokens import Tokens
 from localai_flask.backends.transformers.images.processor import read_processor
 from localai_flask.backends.transformers.images.reader import ImageReader
 from localai_flask.backends.transformers.loading.failures import UNREADABLE, first_line
+from localai_flask.backends.transformers.loading.model_types import SEEING
 from localai_flask.config.files.snapshot import read_snapshot
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ModelLoadFailed
 
 log = logging.getLogger(__name__)
-
-SEEING = "AutoModelForImageTextToText"
-
-
-def is_seeing_class(cls: Any) -> bool:
-    """Return whether a class of the library is for models that read images and text."""
-    names = modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values()
-    return cls.__name__ == SEEING or cls.__name__ in names
 
 
 def open_reader(config: EngineConfig, folder: Path, model: Any, tokens: Tokens) -> tuple[Any, ImageReader | None]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable
 from typing import Any
 
 import PIL.Image
@@ -17,6 +15,7 @@ from torch import Tensor
 from localai_flask.backends.hugging_face.image_prompts import find_placeholder, with_placeholders
 from localai_flask.backends.hugging_face.tokens import Tokens
 from localai_flask.backends.images import open_image
+from localai_flask.backends.transformers.images.seen import DEEPER, SeenImage, SeenPrompt
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import Image, Prompt
 
@@ -26,39 +25,6 @@ PROBE_SIZE = (32, 48)
 SHAPES = ("_grid_thw", "_sizes")
 """How the names of inputs end that tell an image's shape, by which some models count positions."""
 KINDS = ("token_type_ids", "mm_token_type_ids")
-DEEPER = "deepstack_features"
-"""What some encoders give to deeper layers of the language model, a tensor for each layer."""
-
-
-@dataclass(eq=False)
-class SeenImage:
-    """An image as one model sees it."""
-
-    text: str
-    """What stands for it in the prompt: a control token for each of its vectors, and what is around them."""
-    inputs: dict[str, Tensor]
-    """What the encoder reads, as the processor made it; once that is done, what tells an image's shape."""
-    output: Any = None
-    """What the encoder made of it."""
-    first_id: int = 0
-    """Where batches know its vectors by ids of their own, the first of them."""
-
-    @cached_property
-    def rows(self) -> Tensor:
-        """Its vectors, shape (tokens, width)."""
-        return torch.cat([each.reshape(-1, each.shape[-1]) for each in self.output.pooler_output])
-
-    @property
-    def bytes(self) -> int:
-        return sum(each.nbytes for each in (*self.inputs.values(), *_tensors(self.output or {})))
-
-
-@dataclass(eq=False)
-class SeenPrompt:
-    """A prompt's tokens, and its images in their order."""
-
-    ids: list[int]
-    images: list[SeenImage] = field(default_factory=list)
 
 
 class ImageReader:
@@ -203,14 +169,6 @@ def _joined(features: list[Any]) -> Any:
     if isinstance(features[0], Tensor):
         return torch.cat(features)
     return [each for several in features for each in several]
-
-
-def _tensors(output: Any) -> list[Tensor]:
-    """Return the tensors of an output, which holds lists of them, and lists of such."""
-    if isinstance(output, Tensor):
-        return [output]
-    values = output.values() if isinstance(output, Mapping) else output or ()
-    return [tensor for value in values for tensor in _tensors(value)]
 
 
 def chat_template(processor: Any) -> str | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localai_flask.backends.base import Inquiry, Job
-from localai_flask.backends.transformers.images.reader import ImageReader
 from localai_flask.generation import Prompt
+
+if TYPE_CHECKING:
+    from localai_flask.backends.transformers.images.reader import ImageReader
 
 
 class ImageThreads:

@@ -6,22 +6,23 @@ Every refusal is one sentence that names the cause and what to do; knows no requ
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.hugging_face.tokens import Tokens
 from localai_flask.backends.torch_devices import choose_device
-from localai_flask.backends.transformers.images.opening import is_seeing_class, open_reader
-from localai_flask.backends.transformers.images.reader import ImageReader
 from localai_flask.backends.transformers.loading.cache_size import CacheSize, trained_context
-from localai_flask.backends.transformers.loading.failures import LIBRARY
+from localai_flask.backends.transformers.loading.failures import LIBRARY, load_failure
 from localai_flask.backends.transformers.loading.folder import check_config, check_folder, prepare, read_tokenizer
-from localai_flask.backends.transformers.loading.model_types import DECODERS, class_of_writer
+from localai_flask.backends.transformers.loading.model_types import DECODERS, class_of_writer, is_seeing_class
 from localai_flask.backends.transformers.loading.weights import read_weights
 from localai_flask.config.engines.facts import WRITES
 from localai_flask.config.files.bounded import read_json
 from localai_flask.config.model import EngineConfig
 from localai_flask.generation import ModelInfo
+
+if TYPE_CHECKING:
+    from localai_flask.backends.transformers.images.reader import ImageReader
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,10 @@ def load_model(config: EngineConfig, progress: LoadProgress) -> LoadedModel:
     tokens = Tokens(tokenizer, size, end_tokens(model, tokenizer))
     if config.type == DECODERS or not is_seeing_class(kind):
         return LoadedModel(model, tokens, tokenizer.chat_template)
+    try:
+        from localai_flask.backends.transformers.images.opening import open_reader
+    except ImportError as error:  # environments that were installed before models saw have no pillow
+        raise load_failure(config, "cannot see images", error) from error
     processor, reader = open_reader(config, folder, model, tokens)
     return LoadedModel(model, tokens, tokenizer.chat_template or getattr(processor, "chat_template", None), reader)
 

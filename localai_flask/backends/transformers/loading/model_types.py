@@ -56,3 +56,8 @@ def class_of_writer(config: EngineConfig, described: Mapping[str, Any]) -> Any:
 def _names(mapping: Mapping[str, Any]) -> set[str]:
     """Return the classes of one of the library's tables, in which an architecture may have several."""
     return {name for names in mapping.values() for name in ([names] if isinstance(names, str) else names)}
+
+
+def is_seeing_class(cls: Any) -> bool:
+    """Return whether a class of the library is for models that read images and text."""
+    return cls.__name__ == SEEING or cls.__name__ in _names(modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
