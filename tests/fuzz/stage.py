@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from localai_flask.api.answer.sse import PING
 from localai_flask.api.door.proxies import tidy_path
+from localai_flask.api.ollama.errors import PATHS
 from tests.fuzz import wire
 from tests.fuzz.wire import KNOWN
 from tests.support.mutated_requests import Request
@@ -120,10 +121,16 @@ def _look(request: Request, answer: Answer, took: float) -> Iterator[str]:
     if answer.kind == "text/event-stream":
         if not _is_whole_stream(path, answer.body):
             yield "a stream without its end"
+    elif answer.kind == "application/x-ndjson":
+        yield from _faults_of_lines(answer.body)
     elif answer.status >= 400 and request.method != "HEAD":
         yield from _faults_of_error(path, request, answer.body)
     elif answer.kind == "application/json" and request.method != "HEAD":
         yield from _faults_of_json(answer.body)
+
+
+OLLAMA = tuple(PATHS)
+"""Where errors are sentences."""
 
 
 def may_wait(path: str) -> bool:
@@ -139,6 +146,8 @@ def has_no_end(path: str) -> bool:
 def _is_whole_stream(path: str, answer: bytes) -> bool:
     if has_no_end(path) or (answer.endswith(PING) and may_wait(path)):
         return True
+    if tidy_path(path.partition("?")[0]).endswith("/infill"):
+        return b'"stop":true' in answer or b'data: {"error":' in answer
     if "/messages" in path:
         return b"event: message_stop\n" in answer[-200:] or b"event: error\n" in answer
     return answer.endswith(b"data: [DONE]\n\n")
@@ -147,6 +156,8 @@ def _is_whole_stream(path: str, answer: bytes) -> bool:
 def _faults_of_error(path: str, request: Request, answer: bytes) -> Iterable[str]:
     try:
         error = json.loads(answer)["error"]
+        if isinstance(error, str) and path.startswith(OLLAMA):
+            return
         message, kind, has_code = error["message"], error["type"], "code" in error
     except (ValueError, KeyError, TypeError):
         yield "an error that is no JSON of its family"
@@ -156,6 +167,15 @@ def _faults_of_error(path: str, request: Request, answer: bytes) -> Iterable[str
     is_anthropic = bare.startswith("/messages") or (bare.startswith("/models") and "anthropic-version" in names)
     if not message or not kind or has_code is is_anthropic:
         yield "an error in another family's shape"
+
+
+def _faults_of_lines(answer: bytes) -> Iterable[str]:
+    try:
+        *_, last = map(json.loads, answer.splitlines())
+        if not (last.get("done") or "error" in last or last.get("status") == "success"):
+            yield "lines without their end"
+    except ValueError:
+        yield "a line that is no JSON"
 
 
 def _faults_of_json(answer: bytes) -> Iterable[str]:
