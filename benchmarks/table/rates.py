@@ -48,7 +48,7 @@ def _short(arguments: str) -> str:
     """Return a workload that warms up, with an answer of a few tokens."""
     words = arguments.split()
     kind = words[words.index("--workload") + 1]
-    return f"--workload {kind} --requests 1 --tokens 4"
+    return f"--workload {kind} --requests 1 --tokens 32"
 
 
 def decode(streams: int, requests: int, tokens: int, *, beside: int = 0) -> Measure:
