@@ -13,7 +13,14 @@ pytest.importorskip("llama_cpp")
 
 from localai_flask.backends.llama_cpp.cache.states import States
 from localai_flask.backends.llama_cpp.model import attention
-from localai_flask.backends.llama_cpp.model.attention import BUDGET_S, LONGEST_STEP_S, ROUNDS, compare, plain_ubatch
+from localai_flask.backends.llama_cpp.model.attention import (
+    BUDGET_S,
+    LONGEST_STEP_S,
+    LONGEST_TOKEN_S,
+    ROUNDS,
+    compare,
+    plain_ubatch,
+)
 from localai_flask.backends.llama_cpp.model.context import context_params
 from localai_flask.backends.llama_cpp.options.options import read_options
 from tests.engine.conftest import load_engine
@@ -92,3 +99,11 @@ def test_a_model_is_loaded_with_the_way_that_was_faster(gguf, monkeypatch, worth
         assert engine.text(engine.generate([5, 6, 7], max_tokens=4))
     finally:
         engine.backend.close()
+
+
+def test_a_model_whose_tokens_take_long_is_not_measured(gguf, monkeypatch):
+    monkeypatch.setattr(attention, "time_of", lambda _: 2 * LONGEST_TOKEN_S)
+    monkeypatch.setattr(attention, "compare", lambda *_: pytest.fail("this would take seconds"))
+    engine = load_engine(gguf["llama"], context_size=1024)
+    assert engine.backend.model.uses_flash
+    engine.backend.close()

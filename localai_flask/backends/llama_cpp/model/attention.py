@@ -38,8 +38,8 @@ PROBE_BYTES = 128 << 20
 SEED = 16
 """Tokens that are computed to fill a cache; the others are copies of them."""
 BUDGET_S, ROUNDS = 0.3, 9
-LONGEST_STEP_S = 0.15
-"""A model whose steps take longer is not measured: that would take seconds, and its weights are most of the step."""
+LONGEST_STEP_S, LONGEST_TOKEN_S = 0.15, 0.05
+"""A model is not measured whose steps take longer, or that of one token: it would take seconds, mostly for weights."""
 WORTH_IT = 0.9
 """Plain attention is chosen if its steps take at most this share of the time."""
 
@@ -73,12 +73,14 @@ def prefers_plain(handle: Any, params: Any, slots: int, depth: int) -> bool:
     One thread computes them, whose time on a core tells nothing of other programs.
     """
     with ExitStack() as undo:
-        probes = []
+        probes: list[Probe] = []
         for way in ("off", "on"):
             probe = Probe.of(handle, params, FLASH_ATTENTION[way], slots, depth)
             if probe is None:
                 return False
             undo.callback(lib.llama_free, probe.context)
+            if not probes and time_of(probe) > LONGEST_TOKEN_S:
+                return False
             probes.append(probe)
         shares = []
         for streams in sorted({1, slots}):
@@ -89,6 +91,14 @@ def prefers_plain(handle: Any, params: Any, slots: int, depth: int) -> bool:
     share = math.prod(shares) ** (1 / len(shares))
     log.info("with %d tokens before them, steps of plain attention take %.2f of flash attention's", depth, share)
     return share <= WORTH_IT
+
+
+def time_of(probe: Probe) -> float:
+    """Return how long a step of one token takes with nothing before it."""
+    probe.step(1)  # brings the weights into memory
+    begun = time.thread_time()
+    probe.step(1)
+    return time.thread_time() - begun
 
 
 def compare(
@@ -144,6 +154,7 @@ class Probe:
 
     def _fill_first(self, depth: int) -> bool:
         """Compute some tokens and double them by copies at the same positions, which take as long to attend to."""
+        self._batch.clear()
         self._batch.add_chunk(np.zeros(SEED, np.int32), 0, 0, is_last=False)
         if lib.llama_decode(self.context, self._batch.struct) != 0:
             return False
