@@ -84,6 +84,8 @@ def test_operation(label: str) -> None:
     @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
     def try_out(case: schemathesis.Case) -> None:
         assume(not is_of_another(case))
+        waits = isinstance(case.body, dict) and case.body.get("stream") is False
+        assume(label != "POST /api/pull" or not waits)  # for a download, as the server stops meanwhile
         case.call_and_validate(checks=CHECKS)
 
     try_out()

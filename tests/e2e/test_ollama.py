@@ -38,7 +38,7 @@ def test_answers_are_those_of_chat_completions(theirs: ollama.Client, client: op
     whole = theirs.chat("demo:latest", messages=SAY, options=GREEDY)
     parts = list(theirs.chat("demo", messages=SAY, options=GREEDY, stream=True))
     assert whole.message.content == ours.choices[0].message.content == "This is a test!"
-    assert "".join(part.message.content or "" for part in parts) == whole.message.content and len(parts) > 2
+    assert "".join(part.message.content or "" for part in parts) == whole.message.content and len(parts) > 1
     assert ours.usage is not None
     for end in (whole, parts[-1]):
         assert (end.prompt_eval_count, end.eval_count) == (ours.usage.prompt_tokens, ours.usage.completion_tokens)
