@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,8 +55,10 @@ def test_what_happens_is_in_the_next_picture(client: FlaskClient, pool: FakePool
     running = client.post(CHAT, json={**BODIES[CHAT], "stream": True}, headers={"X-Request-Id": "it"}, buffered=False)
     frames = running.iter_encoded()
     assert any(b'"a"' in frame for frame in frames)
-    [request] = next(seen)["requests"]
+    picture = next(seen)
+    [request] = picture["requests"]
     assert (request["id"], request["model"]) == ("it", "tiny")
+    assert picture["states"] == {request["state"]: 1}
     assert client.delete("/requests/it").status_code == 200
     list(frames)
     running.close()
@@ -102,6 +105,21 @@ def test_those_who_watch_share_a_picture_as_long_as_it_is_good(
     assert next(one) == next(other)
     one.close()
     other.close()
+
+
+class TestWithoutDatabase:
+    @pytest.fixture
+    def settings(self, models: Path) -> dict[str, Any]:
+        return {"models_path": models}
+
+    def test_who_only_looks_makes_none(
+        self, client: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+        seen = watched(client)
+        assert next(seen)["jobs"] == []
+        seen.close()
+        assert not (tmp_path / "state").exists()
 
 
 def test_without_a_manager_there_is_a_picture_all_the_same(client: FlaskClient, pool: FakePool) -> None:

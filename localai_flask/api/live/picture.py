@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from localai_flask.api import current
 from localai_flask.api.localai import gallery_shapes, system_shapes
 from localai_flask.api.pages.requests import ask
-from localai_flask.errors import Unavailable
+from localai_flask.errors import ServerConfigError, Unavailable
 from localai_flask.generation import ModelInfo
 from localai_flask.machine import available_memory, total_memory
 from localai_flask.metrics import families as f
@@ -24,8 +24,9 @@ from localai_flask.metrics.exposition import Page, read_folder
 from localai_flask.metrics.families import Family
 from localai_flask.metrics.in_flight import Failure, Question, Request, by_age
 from localai_flask.pool.runtime import ENV, Runtime
+from localai_flask.store.place import exists as has_database
 
-SHOWN_FAILURES = 50
+SHOWN_REQUESTS, SHOWN_FAILURES = 200, 50
 SHOWN_JOB_S = 600.0
 """How long a job that has ended is still shown."""
 
@@ -62,7 +63,8 @@ class Machine(msgspec.Struct):
 class Picture(msgspec.Struct):
     """The server at a moment, in seconds since 1970; `system` is null while the pool's manager does not answer.
 
-    `silent` are the processes that did not say in time what they do; `progress` is how far loads are (0 to 1).
+    `silent` are the processes that did not say in time what they do; `progress` is how far loads are (0 to 1). Of many
+    requests in flight the oldest are listed; `states` counts all of them.
     """
 
     at: float
@@ -71,6 +73,7 @@ class Picture(msgspec.Struct):
     loaded: dict[str, Loaded]
     counted: dict[str, Counted]
     requests: Sequence[Request]
+    states: dict[str, int]
     failures: Sequence[Failure]
     silent: list[int]
     jobs: list[gallery_shapes.JobShape]
@@ -87,7 +90,8 @@ def take_picture() -> Picture:
         progress=current.pool().load_progress(),
         loaded={name: _loaded(info) for name, info in current.pool().infos().items()},
         counted=_counted(),
-        requests=by_age(told.requests),
+        requests=by_age(told.requests)[:SHOWN_REQUESTS],
+        states=Counter(request.state for request in told.requests),
         failures=sorted(told.failures, key=lambda failure: failure.at)[-SHOWN_FAILURES:],
         silent=silent,
         jobs=_jobs(now),
@@ -107,9 +111,11 @@ def _loaded(info: ModelInfo) -> Loaded:
 
 
 def _jobs(now: float) -> list[gallery_shapes.JobShape]:
+    if not has_database(current.settings()):  # whoever only looks makes none
+        return []
     try:
         jobs = current.jobs().list()
-    except Unavailable:
+    except (Unavailable, ServerConfigError):
         return []
     return [gallery_shapes.job(job) for job in jobs if not job.has_ended or now - job.changed_at < SHOWN_JOB_S]
 

@@ -76,11 +76,12 @@ function tell() {
 function sample(picture) {
   const before = live.history.findLast((each) => each.at <= picture.at - RATE_S) ?? live.history[0];
   const counted = totals(picture.counted);
-  const waiting = picture.requests.filter((each) => each.state === "queued" || each.state === "loading").length;
+  const all = Object.values(picture.states).reduce((sum, count) => sum + count, 0);
+  const waiting = (picture.states.queued ?? 0) + (picture.states.loading ?? 0);
   const made = {
     at: picture.at,
     counted,
-    running: picture.requests.length - waiting,
+    running: all - waiting,
     waiting,
     memory: picture.system?.totals.memory_bytes ?? null,
     tokens: null,

@@ -3,6 +3,7 @@ import { json, request } from "../../lib/api.js";
 import { complain } from "../../lib/dialog.js";
 import { button, h } from "../../lib/dom.js";
 import { number, plural } from "../../lib/format.js";
+import { live } from "../../lib/live.js";
 import { inWords, makeBar } from "./jobs.js";
 
 const PAGE = 24;
@@ -51,6 +52,13 @@ export function makeGallery(signal) {
   };
 }
 
+/** Whether the weights alone are more than models may take here; sizes are as galleries write them, as in "18.6 GB". */
+function isTooLarge(size) {
+  const [, count, unit] = /^([\d.]+) ?([KMGT])i?B$/.exec(size) ?? [];
+  const budget = live.picture?.system?.totals.memory_budget ?? live.picture?.machine.memory_total;
+  return Boolean(unit && budget) && Number(count) * 1000 ** (" KMGT".indexOf(unit)) > budget;
+}
+
 function makeOffer(entry, started) {
   const bar = makeBar();
   const said = h("p", { class: "faint number" });
@@ -72,7 +80,7 @@ function makeOffer(entry, started) {
     h("div", { class: "row wrap" }, h("h3", { class: "grow" }, entry.name), entry.installed && h("span", { class: "badge good" }, "installed")),
     h("p", { class: "description" }, entry.description),
     h("p", { class: "tags" }, entry.tags.slice(0, 5).map((tag) => h("span", { class: "badge" }, tag))),
-    h("p", { class: "faint" }, facts),
+    h("p", { class: "faint" }, facts, isTooLarge(entry.size) && h("span", { class: "badge warn" }, "larger than the memory here")),
     coming,
     h(
       "div",

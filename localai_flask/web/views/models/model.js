@@ -25,7 +25,7 @@ export async function mountModel(root, { name, signal, setTitle }) {
   page.append(
     h("header", {}, h("div", { class: "row wrap" }, h("h1", {}, name), badge, h("span", { class: "grow" }), actions, deleteButton(found)), found.description && h("p", {}, found.description)),
     fault,
-    h("div", { class: "model-facts card" }, facts(found), h("div", {}, h("p", { class: "faint" }, "Memory"), memory)),
+    ...(found.problem ? [] : [h("div", { class: "model-facts card" }, facts(found), h("div", {}, h("p", { class: "faint" }, "Memory"), memory))]),
     tabs(found, signal),
   );
   let shown = "";

@@ -2,6 +2,7 @@
 import { request } from "../../lib/api.js";
 import { complain, notify } from "../../lib/dialog.js";
 import { h } from "../../lib/dom.js";
+import { number } from "../../lib/format.js";
 import { s } from "../../lib/svg.js";
 import { makeModel } from "./model_card.js";
 import { makeRequest } from "./request_mark.js";
@@ -16,8 +17,9 @@ export function makePool(signal) {
   const models = h("div", { class: "pool-models" });
   const empty = h("p", { class: "pool-empty" }, "No model is in memory. The first request for one loads it.");
   const asleep = h("p", { class: "pool-asleep" });
+  const rest = h("p", { class: "pool-asleep" });
   const stage = h("div", { class: "stage" }, lines, gate, models);
-  const element = h("section", { class: "pool card", "aria-labelledby": "pool-title" }, h("h2", { id: "pool-title" }, "Pool"), stage, empty, asleep);
+  const element = h("section", { class: "pool card", "aria-labelledby": "pool-title" }, h("h2", { id: "pool-title" }, "Pool"), stage, rest, empty, asleep);
   const [cards, marks] = [new Map(), new Map()];
 
   const redraw = () => drawLines(lines, stage, gate, cards);
@@ -32,8 +34,10 @@ export function makePool(signal) {
     const before = new Map([...marks].map(([id, mark]) => [id, mark.element.getBoundingClientRect()]));
     place(picture, cards, marks, arriving);
     for (const [id, mark] of marks) glide(mark.element, before.get(id), gate);
-    count.textContent = picture.requests.length;
-    gate.classList.toggle("idle", picture.requests.length === 0);
+    const all = Object.values(picture.states).reduce((sum, each) => sum + each, 0);
+    count.textContent = number(all);
+    gate.classList.toggle("idle", all === 0);
+    rest.textContent = all > picture.requests.length ? `The ${number(picture.requests.length)} oldest of ${number(all)} requests are drawn.` : "";
     stage.hidden = awake.length === 0;
     empty.hidden = awake.length > 0;
     const away = (picture.system?.models ?? []).filter((model) => !awake.includes(model));
