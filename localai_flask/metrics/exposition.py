@@ -5,6 +5,7 @@ Reads files and what it is given; asks no process anything, so that none can hol
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -65,11 +66,25 @@ class Page:
         return encode(self), content_type
 
 
+def sum_elsewhere(family: Family, runtime: Path) -> float:
+    """Return the sum of a series without labels over all other processes of a server that live."""
+    total = 0.0
+    for path in (runtime / FOLDER).glob(f"*{SUFFIX}"):
+        pid, blocks = read_counts(path)
+        if pid != os.getpid() and _is_alive(pid):
+            total += sum(block.numbers[0] for block in blocks if block.key.family == family.name)
+    return total
+
+
 def read_folder(page: Page, runtime: Path) -> None:
     """Add the counts of all processes of a server to a page."""
     for path in sorted((runtime / FOLDER).glob(f"*{SUFFIX}")):
         pid, blocks = read_counts(path)
-        page.add(blocks, is_alive=Path(f"/proc/{pid}").exists())
+        page.add(blocks, is_alive=_is_alive(pid))
+
+
+def _is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
 
 
 def _with_numbered_engines(family: Family, series: Series) -> Series:

@@ -129,6 +129,7 @@ ERRORS = _counter(
     "localai_flask_request_errors_total", "Requests that were refused or failed, by the error's code.", "family", "code"
 )
 OPEN_REQUESTS = _gauge("localai_flask_open_requests", "Requests that are being answered.")
+OPEN_WORK = _gauge("localai_flask_open_work", "Requests that work on a model, or wait for it.")
 OPEN_STREAMS = _gauge("localai_flask_open_streams", "Streams that are open.")
 MODEL_STATE = _gauge(
     "localai_flask_model_state", "1 for the state that a model is in, of those asked for so far.", "model_name", "state"

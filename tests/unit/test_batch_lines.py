@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localai_flask.api.batches.lines import decode_answer, read_line, split_lines, write_line
-from localai_flask.background.batches.allowance import BESIDE_OTHERS, LOOK_S, MOST_AT_ONCE, Allowance
-from localai_flask.errors import Unavailable
+from localai_flask.background.batches.allowance import LOOK_S, MOST_AT_ONCE, STARVED_S, Allowance
 from localai_flask.settings import Settings
 from localai_flask.store.batches import Answered, BatchNotFound, LeaseLost, Line, new_batch
 from localai_flask.store.files import FileNotFound, FilesFull
@@ -76,46 +75,28 @@ def test_a_request_keeps_its_body() -> None:
     assert (line.custom_id, json.loads(line.request)) == ("a", {"model": "m", "stream": False})
 
 
-class Pool:
-    def __init__(self) -> None:
-        self.asked = 0
-        self.fails = False
+def test_lines_make_way_for_others_but_never_starve() -> None:
+    others, now = [0.0], [0.0]
+    allowance = Allowance(lambda: others[0], lambda: now[0])
 
-    def report(self) -> Any:
-        if self.fails:
-            raise Unavailable("gone")
-        worker = type("W", (), {"running": self.asked, "waiting": 0})
-        return type("R", (), {"models": [type("M", (), {"workers": [worker]})]})
-
-
-def test_beside_others_one_line_is_answered_at_a_time() -> None:
-    pool, now = Pool(), [0.0]
-    allowance = Allowance(pool.report, lambda: now[0])
-
-    def taken() -> int:
+    def take_all() -> int:
+        now[0] += LOOK_S
         count = 0
         while allowance.try_take():
             count += 1
         return count
 
-    assert taken() == MOST_AT_ONCE
-    pool.asked = MOST_AT_ONCE  # those are our own
-    now[0] += LOOK_S
-    allowance.give_back()
-    assert taken() == 1
-    pool.asked = 1  # somebody else's, once ours have ended
+    assert take_all() == MOST_AT_ONCE and not allowance.are_others
+    others[0] = 1.0
     for _ in range(MOST_AT_ONCE):
         allowance.give_back()
-    for _ in range(2):  # as the pool may still speak of ours
-        now[0] += LOOK_S
-        assert allowance.try_take()
-        allowance.give_back()
-    now[0] += LOOK_S
-    pool.asked = 2
-    assert taken() == BESIDE_OTHERS
-    pool.fails = True
-    now[0] += LOOK_S
-    assert taken() == 0
+    assert take_all() == 0 and allowance.are_others
+    now[0] += STARVED_S
+    assert take_all() == 1 and take_all() == 0
+    allowance.give_back()
+    assert take_all() == 0
+    others[0] = 0.0
+    assert take_all() == MOST_AT_ONCE
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from flask import has_request_context, request
 from localai_flask.api import current
 from localai_flask.api.door import auth
 from localai_flask.errors import Overloaded
+from localai_flask.metrics.families import OPEN_WORK
 
 if TYPE_CHECKING:
     from localai_flask.api.door.admission import Admitted
@@ -94,12 +95,14 @@ def take_place() -> Place:
 
     Raises `Overloaded` if there is none, and `TooManyRequests` if the request's key has as many as it may.
     """
-    key = auth.key()
+    key, counts = auth.key(), current.counts()
     with ExitStack() as taken:
         if admitted_at_door() is None:
             taken.callback(current.places().take().release)
         if key.max_requests:
             taken.callback(current.key_places().take(key.name, key.max_requests).release)
+        counts.add(OPEN_WORK)
+        taken.callback(counts.add, OPEN_WORK, (), -1)
         return Place(taken.pop_all().close)
 
 

@@ -1,4 +1,7 @@
-"""How many lines of batches may be answered side by side: a few while nobody else asks, else one."""
+"""How many lines of batches may be answered side by side: a few while nobody else asks, and none beside others.
+
+One more sequence in an engine's steps, and more so its prompt, is felt in everybody's stream.
+"""
 
 from __future__ import annotations
 
@@ -6,52 +9,47 @@ import threading
 import time
 from collections.abc import Callable
 
-from localai_flask.errors import Unavailable
-from localai_flask.pool.protocol import PoolReport
-
 MOST_AT_ONCE = 4
-BESIDE_OTHERS = 1
-"""While others wait for answers: one sequence more in an engine's step costs them least, and a batch still ends."""
-LOOK_S = 1.0
+STARVED_S = 60.0
+"""After so long without a line one is answered beside others, so that a batch ends under any load."""
+LOOK_S = 0.1
 
 
 class Allowance:
     """Shared by all batches of a process."""
 
-    def __init__(self, report: Callable[[], PoolReport], clock: Callable[[], float] = time.monotonic):
-        self._report = report
+    def __init__(self, count_others: Callable[[], float], clock: Callable[[], float] = time.monotonic):
+        """`count_others` counts the requests of all others that work on a model, or wait for it."""
+        self._count_others = count_others
         self._clock = clock
         self._lock = threading.Lock()
         self._taken = 0
-        self._peaks = [0, 0]
-        """The most that were taken since the last look, and before it: the pool's numbers are a second old."""
-        self._most = BESIDE_OTHERS
+        self._begun_at = clock()
+        self._others = 0.0
         self._looked_at = -LOOK_S
 
     def try_take(self) -> bool:
         """Take room for one line, if there is any."""
         with self._lock:
-            self._look()
-            if self._taken >= self._most:
+            is_starved = not self._taken and self._clock() - self._begun_at >= STARVED_S
+            if self._taken >= MOST_AT_ONCE or (self._are_others() and not is_starved):
                 return False
             self._taken += 1
-            self._peaks[0] = max(self._peaks[0], self._taken)
+            self._begun_at = self._clock()
             return True
 
     def give_back(self) -> None:
         with self._lock:
             self._taken -= 1
 
-    def _look(self) -> None:
+    @property
+    def are_others(self) -> bool:
+        """Whether others ask now."""
+        with self._lock:
+            return self._are_others()
+
+    def _are_others(self) -> bool:
         now = self._clock()
-        if now - self._looked_at < LOOK_S:
-            return
-        self._looked_at = now
-        try:
-            models = self._report().models
-        except Unavailable:
-            self._most = BESIDE_OTHERS
-            return
-        asked = sum(worker.running + worker.waiting for model in models for worker in model.workers)
-        self._most = BESIDE_OTHERS if asked > max(self._peaks) else MOST_AT_ONCE
-        self._peaks = [self._taken, self._peaks[0]]
+        if now - self._looked_at >= LOOK_S:
+            self._looked_at, self._others = now, self._count_others()
+        return self._others > 0

@@ -36,6 +36,8 @@ class LineWork(threading.Thread):
         self._done = done
         self._environ: dict[str, Any] = {}
         self._stopping = threading.Event()
+        self.is_starved = False
+        """Whether it has begun beside others, having waited for long enough; then it need not make way."""
 
     def stop(self) -> None:
         """Give the line up; it stays as it was."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from flask import Flask
 
-from localai_flask.api import current
 from localai_flask.background.batches.allowance import Allowance
 from localai_flask.background.batches.work import BatchWork
+from localai_flask.metrics.exposition import sum_elsewhere
+from localai_flask.metrics.families import OPEN_WORK
+from localai_flask.pool.runtime import Runtime
 from localai_flask.store.opened import Store
 
 LOOK_S = 0.5
@@ -21,7 +23,8 @@ class BatchesAtWork:
         self._app = app
         self._store = store
         self._home, self._owner = home, owner
-        self._allowance = Allowance(lambda: current.pool().report())
+        runtime = Runtime.from_environment().path
+        self._allowance = Allowance(lambda: sum_elsewhere(OPEN_WORK, runtime))
         self._running: list[BatchWork] = []
         self._look_at = 0.0
         self._has_begun = False

@@ -103,6 +103,7 @@ class BatchWork(threading.Thread):
                 store.batches.record(self._owner, self._batch.id, [*told, *self._take_ended()])
                 store.batches.close_lines(self._owner, self._batch.id, outcome)
                 break
+            self._make_way()
             next_line = self._begin_next(store, after)
             after = after if next_line is None else next_line
             if next_line is None and not self._running and self._ended.empty() and not told:
@@ -121,9 +122,18 @@ class BatchWork(threading.Thread):
         if not found:
             self._allowance.give_back()
             return None
-        work = self._running[found[0].number] = LineWork(self._app, self._batch, found[0], self._note_end)
+        work = LineWork(self._app, self._batch, found[0], self._note_end)
+        work.is_starved = self._allowance.are_others
+        self._running[found[0].number] = work
         work.start()
         return found[0].number
+
+    def _make_way(self) -> None:
+        """Give up what is being answered while others ask: its turn comes again, and its prompt is cached by then."""
+        if any(not work.is_starved for work in self._running.values()) and self._allowance.are_others:
+            for work in self._running.values():
+                if not work.is_starved:
+                    work.stop()
 
     def _note_end(self, line: Line, answered: Answered | None) -> None:
         self._allowance.give_back()
