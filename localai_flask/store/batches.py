@@ -176,11 +176,6 @@ class Batches:
             connection.execute(update(batches).where(batches.c.id == row.id).values(**lease))
             return StoredBatch(*row)
 
-    def renew(self, owner: str, id: str) -> StoredBatch:
-        """Renew a lease and return the batch as it is now; raise `LeaseLost` if it is another's."""
-        with self._database.writing() as connection:
-            return _renewed(connection, owner, id)
-
     def add_lines(self, owner: str, id: str, lines: Sequence[Line]) -> None:
         """Keep lines that were read; those that are there already, from a reader that died, stay."""
         with self._database.writing() as connection:
