@@ -35,7 +35,7 @@ def test_flags_beat_variables_in_every_process_and_after_signals(models_path: Pa
     database = f"sqlite:///{tmp_path}/hunter2.db"
     server.arguments = [f"--address={address}", "--no-allow-insecure-public-bind", "--api-key=", "--workers=2"]
     server.arguments += ["--queue-size=512", f"--database-url={database}"]
-    expected = Settings(models_path=models_path, address=address, database_url=database)
+    expected = Settings(models_path=models_path, address=address, database_url=database, prompt_cache_size="0")
     with server:
         assert server.process is not None
         (manager,) = server.managers()
