@@ -7,6 +7,7 @@ import { isRunning, speedOf } from "./answer_events.js";
 import { CallView } from "./call_view.js";
 
 const STEP_MS = 60;
+const SHORTEST_THOUGHT_MS = 100;
 const CUT = {
   max_output_tokens: "It was cut off: the limit of tokens was reached.",
   content_filter: "It was cut off by a filter.",
@@ -75,10 +76,10 @@ export class MessageView {
     const { reasoning, times, text } = this.message;
     this.thought.hidden = !reasoning;
     if (!reasoning) return;
-    const took = times.thought && times.first && !this.message.resumed ? ` for ${seconds((times.thought - times.first) / 1000)}` : "";
+    const took = this.message.resumed ? 0 : times.thought - times.first;
     const thinking = running && !text;
     this.thought.classList.toggle("thinking", thinking);
-    this.thought.querySelector("summary span").textContent = thinking ? "Thinking …" : `Thought${took}`;
+    this.thought.querySelector("summary span").textContent = thinking ? "Thinking …" : took > SHORTEST_THOUGHT_MS ? `Thought for ${seconds(took / 1000)}` : "Thought";
     this.thought.lastChild.textContent = reasoning;
   }
 
