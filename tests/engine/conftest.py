@@ -6,6 +6,7 @@ The library is imported by the fixtures alone, since tests of other engines run 
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -52,6 +53,15 @@ class Engine:
         """Step until nothing is left."""
         while not self.backend.is_idle:
             self.step()
+
+    def rest(self) -> None:
+        """Let the engine do what it does while nobody asks for anything."""
+        until = time.monotonic() + 20
+        while (left := self.backend.rest_s) is not None:
+            assert time.monotonic() < until
+            time.sleep(min(left, 0.05))
+            self.step()
+        self.check_books()
 
     def generate(self, prompt: str | list[int] | Prompt, **sampling) -> Job:
         """Run one job to its end."""

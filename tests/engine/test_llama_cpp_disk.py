@@ -37,16 +37,6 @@ def launch(open_engine, folder):
     )
 
 
-def rest(engine) -> None:
-    """Let an engine do what it does while nobody asks for anything."""
-    until = time.monotonic() + 20
-    while (left := engine.backend.rest_s) is not None:
-        assert time.monotonic() < until
-        time.sleep(min(left, 0.05))
-        engine.step()
-    engine.check_books()
-
-
 def files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.kv"))
 
@@ -59,7 +49,7 @@ def blocks(engine) -> list[tuple[int, int]]:
 def test_a_conversation_goes_on_after_a_crash(launch, folder, model):
     engine = launch(model)
     first = engine.generate(TEXT[:1000], **GREEDY)
-    rest(engine)
+    engine.rest()
     prompt = first.prompt_tokens + first.output_tokens + [300, 301, 302]
     again = launch(model)  # nobody has closed the other one
     second = again.generate(prompt, **GREEDY)
@@ -75,7 +65,7 @@ def test_a_conversation_goes_on_after_a_crash(launch, folder, model):
 def test_a_prompt_that_differs_starts_from_what_is_alike(launch, model):
     engine = launch(model)
     engine.generate(TEXT[:1000], **GREEDY)
-    rest(engine)
+    engine.rest()
     again, prompt = launch(model), TEXT[:700] + "~ and another end"
     job = again.generate(prompt, **GREEDY)
     again.check_books()
@@ -89,7 +79,7 @@ def test_lone_requests_come_out_the_same_from_disk(launch, model, monkeypatch):
     engine = launch(model)
     engine.temperature = 0.0
     first = engine.generate(TEXT[:900], **GREEDY)
-    rest(engine)
+    engine.rest()
     prompt = first.prompt_tokens + first.output_tokens + [300, 301, 302]
     again, fresh = launch(model), launch(model, "cache_disk:0")
     again.temperature = fresh.temperature = 0.0
@@ -102,11 +92,11 @@ def test_lone_requests_come_out_the_same_from_disk(launch, model, monkeypatch):
 def test_only_what_is_new_is_written(launch, folder):
     engine = launch()
     job = engine.generate(TEXT[:600], **GREEDY)
-    rest(engine)
+    engine.rest()
     before = {file: file.stat().st_mtime_ns for file in files(folder)}
     assert blocks(engine) == [(0, 512), (512, 620)]
     engine.generate(job.prompt_tokens + job.output_tokens + list(range(40, 340)) + list(range(40, 240)), **GREEDY)
-    rest(engine)
+    engine.rest()
 
     assert blocks(engine) == [(0, 512), (512, 1024), (1024, 1140)]
     assert len(files(folder)) == 3 and len(before.keys() & set(files(folder))) == 1
@@ -117,7 +107,7 @@ def test_a_branch_that_left_the_cache_is_written_from_host_memory(launch):
     for letter in "abcdefghijklmnopqrstuv":
         engine.generate(letter * 400, **GREEDY)
     assert engine.backend.cache.store.entries
-    rest(engine)
+    engine.rest()
     again = launch(context_size=512)
     assert [again.generate(letter * 400, **GREEDY).num_cached for letter in "agv"] == [400] * 3
 
@@ -137,7 +127,7 @@ def test_another_replica_finds_what_was_written_beside_it(launch):
     one, other = launch(), launch()
     other.generate("b" * 100, **GREEDY)
     one.generate(TEXT[:1000], **GREEDY)
-    rest(one)
+    one.rest()
     assert other.generate(TEXT[:1000], **GREEDY).num_cached == 1000
     for file in one.backend.cache.disk.disk.tree.blocks.values():
         file.file.unlink()
@@ -170,7 +160,7 @@ def change_header(file: Path) -> None:
 def test_a_broken_file_is_computed_anew_and_goes(launch, folder, harm, while_open):
     engine = launch()
     engine.generate(TEXT[:1000], **GREEDY)
-    rest(engine)
+    engine.rest()
     second = next(block.file for block in engine.backend.cache.disk.disk.tree.blocks.values() if block.begin)
     again = launch() if while_open else None
     harm(second)
@@ -179,7 +169,7 @@ def test_a_broken_file_is_computed_anew_and_goes(launch, folder, harm, while_ope
 
     assert job.num_cached == 512
     assert job.output_tokens == launch("llama", "cache_disk:0").generate(TEXT[:1000], **GREEDY).output_tokens
-    rest(again)
+    again.rest()
     assert blocks(again) == [(0, 512), (512, 1020)]
     assert launch().generate(TEXT[:1000], **GREEDY).num_cached == 1000
 
@@ -189,7 +179,7 @@ def test_another_model_under_the_same_name_starts_anew(launch, folder, gguf, tmp
     path.write_bytes(gguf["llama"].read_bytes())
     one = load_engine(path, "warmup:false", context_size=2048)
     one.generate(TEXT[:1000], **GREEDY)
-    rest(one)
+    one.rest()
     content = bytearray(path.read_bytes())
     content[-1] ^= 1  # the size stays
     path.unlink()
@@ -208,7 +198,7 @@ def test_another_model_under_the_same_name_starts_anew(launch, folder, gguf, tmp
 def test_what_changes_the_numbers_keeps_prompts_apart(launch, change):
     engine = launch()
     engine.generate(TEXT[:1000], **GREEDY)
-    rest(engine)
+    engine.rest()
     assert launch(**change).generate(TEXT[:1000], **GREEDY).num_cached == 0
     assert launch().generate(TEXT[:1000], **GREEDY).num_cached == 1000
 
@@ -217,7 +207,7 @@ def test_callers_do_not_share_what_is_on_disk(launch):
     engine = launch()
     engine.submit(TEXT[:1000], **GREEDY).caller = "one"
     engine.run()
-    rest(engine)
+    engine.rest()
     again = launch()
     other = again.generate(TEXT[:1000], **GREEDY)
     job = launch().submit(TEXT[:1000], **GREEDY)
@@ -231,13 +221,13 @@ def test_callers_do_not_share_what_is_on_disk(launch):
 def test_the_bound_holds_and_the_least_used_goes_first(launch, folder, monkeypatch):
     engine = launch()
     engine.generate(TEXT[:1000], **GREEDY)
-    rest(engine)
+    engine.rest()
     size = sum(file.stat().st_size for file in files(folder))
     monkeypatch.setenv("LOCALAI_PROMPT_CACHE_SIZE", str(2 * size + 100))
     engine = launch()
     for letter in "ab":
         engine.generate(letter * 1000, **GREEDY)
-        rest(engine)
+        engine.rest()
     engine.backend.close()
     engine.backend.close = lambda: None
     assert sum(file.stat().st_size for file in files(folder)) <= 2 * size + 100
@@ -250,7 +240,7 @@ def test_a_branch_beyond_the_bound_is_not_written_again_and_again(launch, folder
     monkeypatch.setenv("LOCALAI_PROMPT_CACHE_SIZE", "100000")
     engine = launch()
     engine.generate(TEXT[:1000], **GREEDY)
-    rest(engine)
+    engine.rest()
     engine.backend.cache.disk.disk.wait_written(1)
     assert blocks(engine) == [(0, 512)]
 
@@ -260,7 +250,7 @@ def test_a_full_disk_costs_nothing_but_a_warning(launch, folder, monkeypatch, ca
     monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.disk.disk_cache.SPARED_PART", 1)
     engine = launch()
     first = engine.generate(TEXT[:1000], **GREEDY)
-    rest(engine)
+    engine.rest()
     assert "would be left on the disk" in caplog.text and not files(folder)
     assert engine.generate(TEXT[:1000], **GREEDY).output_tokens == first.output_tokens
 
@@ -276,19 +266,19 @@ def test_a_folder_that_cannot_be_made_costs_nothing_but_a_warning(launch, folder
 def test_read_only_reads_and_writes_nothing(launch, folder):
     engine = launch()
     engine.generate(TEXT[:1000], **GREEDY)
-    rest(engine)
+    engine.rest()
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
     again = launch(prompt_cache_ro=True)
     assert again.generate(TEXT[:1000], **GREEDY).num_cached == 1000
     again.generate("a" * 1000, **GREEDY)
-    rest(again)
+    again.rest()
     assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
 
 
 def test_the_yaml_names_a_folder_of_the_models_folder(launch, gguf, folder, caplog):
     engine = launch(prompt_cache_path="kept/llama")
     engine.generate(TEXT[:1000], **GREEDY)
-    rest(engine)
+    engine.rest()
     assert len(files(gguf["llama"].parent / "kept")) == 2 and not folder.exists()
     assert launch(prompt_cache_path="../elsewhere").backend.cache.disk is not None
     assert "`prompt_cache_path: ../elsewhere` leads out of the models folder" in caplog.text and folder.exists()
@@ -297,7 +287,7 @@ def test_the_yaml_names_a_folder_of_the_models_folder(launch, gguf, folder, capl
 def test_old_files_and_remains_are_swept(launch, folder):
     engine = launch()
     engine.generate(TEXT[:1000], **GREEDY)
-    rest(engine)
+    engine.rest()
     ours = files(folder)[0].parent
     (ours / ".x.1.part").write_bytes(b"begun")
     strange = folder / "photos"
@@ -313,7 +303,7 @@ def test_a_prompt_waits_for_the_disk_and_others_pass(launch, monkeypatch):
 
     engine = launch()
     engine.generate(TEXT[:1000], **GREEDY)
-    rest(engine)
+    engine.rest()
     again = launch()
     gate = threading.Event()
     read = again.backend.cache.disk.disk._read
@@ -332,7 +322,7 @@ def test_a_disk_that_hangs_is_not_waited_for(launch, monkeypatch):
 
     engine = launch()
     engine.generate(TEXT[:1000], **GREEDY)
-    rest(engine)
+    engine.rest()
     again = launch()
     monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.disk.disk_cache.PATIENCE_S", 0.2)
     gate = threading.Event()

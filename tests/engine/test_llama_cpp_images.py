@@ -480,3 +480,21 @@ def test_a_deterministic_model_says_the_same_of_an_image_each_time(tmp_path: Pat
     assert engine.backend._sight.encoded == 6
     engine.check_books()
     engine.backend.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_stands_before_an_image_is_on_disk_for_the_next_process(open_seeing, tmp_path, monkeypatch, kind):
+    monkeypatch.setenv("LOCALAI_PROMPT_CACHE_SIZE", "1GB")
+    monkeypatch.setenv("LOCALAI_PROMPT_CACHE_PATH", str(tmp_path))
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.disk.transfer.SETTLED_S", 0.0)
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.disk.disk_cache.SPARED_BYTES", 0)
+    text = "".join(chr(97 + n * n % 26) for n in range(200))
+    prompt = showing(text + "@ what is it?", as_image(noise(1)))
+    engine = open_seeing(kind)
+    engine.generate(prompt, max_tokens=4, ignore_eos=True)
+    engine.rest()
+    again = open_seeing(kind)
+    found = first_logprobs(again, prompt)
+    # Memory that cannot roll back is kept whole, which it is not with an image in it.
+    assert bool(again.backend.cache.disk.disk.tree.blocks) is not again.backend.model.cannot_roll_back
+    assert found == pytest.approx(first_logprobs(open_seeing(kind, "cache_disk:0"), prompt), abs=1e-3)
