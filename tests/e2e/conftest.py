@@ -83,8 +83,9 @@ def client(server: Server) -> Iterator[openai.OpenAI]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """A browser; no longer than a module, as Playwright's event loop keeps others from running meanwhile."""
     with running_browser() as browser:
         yield browser
 

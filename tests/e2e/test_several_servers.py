@@ -98,7 +98,7 @@ def test_a_conversation_stays_at_its_server(site: Site) -> None:
     names = ("X-Claude-Code-Session-Id", "Session-Id", "X-Session-Id", "Authorization", "X-Api-Key")
     places: dict[tuple[str, str], str] = {}
     for name in names:
-        for value in map(str, range(12)):
+        for value in map(str, range(40)):  # of fewer, one server in three now and then gets none
             status, place = site.ask({name: value})
             assert status == 200
             assert site.ask({name: value, "X-Other": "x"}) == (200, place), "it went elsewhere"
