@@ -14,6 +14,8 @@ from playwright.sync_api import expect
 from localai_flask.gallery import starter
 from tests.support.browser import Visitor
 from tests.support.chat_page import ChatPage
+from tests.support.gguf_projectors import seeing_model
+from tests.support.pictures import noise
 from tests.support.server import Server
 
 STORY = "Write a long story about a lighthouse."
@@ -218,3 +220,30 @@ def test_images_are_shown_before_they_are_sent(told: ChatPage, tmp_path: Path) -
     assert image["type"] == "input_image" and image["image_url"].startswith("data:image/")
     assert text == {"type": "input_text", "text": "What is this?"}
     expect(told.await_answer().get_by_role("alert")).to_contain_text("image")
+
+
+def test_an_image_is_seen_by_a_model_that_sees(visitor: Visitor, tmp_path_factory: pytest.TempPathFactory) -> None:
+    models: Path = tmp_path_factory.mktemp("models")
+    seeing_model(models, "idefics3")
+    (models / "red.png").write_bytes(noise(1))
+    with Server(models, tmp_path_factory.mktemp("server")) as server:
+        chat = ChatPage(visitor.page).open(server.url, "tiny.gguf")
+        chat.page.get_by_role("button", name="Settings of this conversation").click()
+        chat.page.get_by_label("Most tokens").fill("8")
+        chat.page.keyboard.press("Escape")
+        chat.ask("What is this?")
+        blind = prompt_of(chat)
+        chat.page.get_by_label("Images").set_input_files(models / "red.png")
+        expect(chat.page.get_by_text("cannot see images")).to_have_count(0)
+        chat.ask("And this?")
+        expect(chat.answers).to_have_count(2)
+        assert prompt_of(chat) > blind + 60, "the image is not in the prompt"
+        expect(chat.answer.get_by_role("alert")).to_have_count(0)
+
+
+def prompt_of(chat: ChatPage) -> int:
+    """Wait for an answer, and return how many tokens its prompt had as the page shows it."""
+    expect(chat.await_answer().locator(".figures")).to_contain_text("prompt")
+    found = re.search(r"prompt ([\d,]+)", chat.answer.locator(".figures").inner_text())
+    assert found is not None
+    return int(found[1].replace(",", ""))
