@@ -86,8 +86,16 @@ async function findRights() {
   for (const each of VIEWS) links.get(each.name).parentElement.hidden = Boolean(each.adminOnly) && !admin;
 }
 
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // a lone percent sign, typed by hand
+  }
+}
+
 function parts() {
-  const [name, ...path] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  const [name, ...path] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
   const found = VIEWS.find((each) => each.name === name && (admin || !each.adminOnly));
   return found ? { found, path } : { found: VIEWS[0], path: [] };
 }

@@ -28,8 +28,6 @@ class Pictures:
     def newer_than(self, number: int) -> tuple[int, bytes]:
         """Return a picture as JSON and its number, which is still the one given if it is too early for another."""
         with self._lock:
-            if number < self._number:
-                return self._number, self._latest
             if time.monotonic() - self._taken >= self._good_s:
                 with self._app.app_context():
                     picture = take_picture()

@@ -106,6 +106,8 @@ class Digests:
                 self._keep(file)
             except OSError as error:
                 log.warning("the sha256 of %s cannot be computed or kept: %s", file, error)
+            except Exception:  # the thread's boundary: without it nobody would compute the others
+                log.exception("computing the sha256 of %s failed", file)
             finally:
                 with self._changed:
                     self._pending.discard(file)

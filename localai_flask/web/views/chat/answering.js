@@ -84,8 +84,10 @@ async function readToEnd({ message, leaving }, open, saver) {
         if (!isRunning(message)) return;
       }
     } catch (error) {
-      // What has no status never reached the server, or broke off; the run goes on there without us.
-      if (error.status || error.name === "AbortError" || message.response === null || tries >= TRIES) throw error;
+      // What has no status never reached the server, or broke off, and a proxy says 5xx while the server starts anew;
+      // the run goes on there without us.
+      const isFinal = error.status && error.status < 500 && error.status !== 429;
+      if (isFinal || error.name === "AbortError" || message.response === null || tries >= TRIES) throw error;
     }
     if (!isRunning(message)) return;
     if (tries >= TRIES) throw new ApiError("The answer broke off.");
