@@ -63,7 +63,7 @@ class Runner:
         with app.app_context():
             settings = current.settings()
             self._store = current.store()
-            self._batches = BatchesAtWork(app, self._store, home, self._owner)
+            self._batches = BatchesAtWork(app, self._store, home, self._owner, lambda: len(self._running))
             self._installs = Installs(self._store.database, settings, home, self._owner)
         self._settings = settings
         self._announced = AnnouncedSettings(Runtime.from_environment().settings_file, settings)

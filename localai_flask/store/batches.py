@@ -219,7 +219,10 @@ class Batches:
     def abandon(self, home: str, but: str) -> None:
         """End the leases of this server's owners before `but`, which has come in their place."""
         with self._database.writing() as connection:
-            theirs = and_(batches.c.owner.startswith(f"{home}/", autoescape=True), batches.c.owner != but)
+            theirs = and_(
+                batches.c.owner.startswith(f"{home}/", autoescape=True),
+                ~batches.c.owner.startswith(f"{but}/", autoescape=True),
+            )
             connection.execute(update(batches).where(theirs).values(owner=None, lease_until=None))
 
     def _row(self, connection: Connection, id: str) -> StoredBatch:

@@ -90,27 +90,26 @@ class Files:
 
     def read(self, id: str, param: str = "file_id") -> Iterator[bytes]:
         """Return the pieces of a file, each read when it is asked for; raise `FileNotFound` at once."""
-        self.get(id, param)
-        return self._pieces(id)
+        return self._pieces(self.get(id, param), param)
 
-    def _pieces(self, id: str) -> Iterator[bytes]:
-        position = 0
-        query = select(file_pieces.c.data).where(file_pieces.c.file_id == id)
-        while True:
+    def _pieces(self, stored: StoredFile, param: str) -> Iterator[bytes]:
+        position, left = 0, stored.size
+        query = select(file_pieces.c.data).where(file_pieces.c.file_id == stored.id)
+        while left > 0:
             with self._database.reading() as connection:
                 data = connection.execute(query.where(file_pieces.c.position == position)).scalar_one_or_none()
-            if data is None:
-                return
+            if data is None:  # deleted meanwhile
+                raise FileNotFound(stored.id, param)
             yield data
-            position += 1
+            position, left = position + 1, left - len(data)
 
     def list(self, purpose: str | None = None) -> list[StoredFile]:
-        """Return the files, the oldest first."""
-        query = self._select().order_by(files.c.created_at, files.c.id).limit(LONGEST_LIST)
+        """Return the files, the oldest first; of very many the newest."""
+        query = self._select().order_by(files.c.created_at.desc(), files.c.id.desc()).limit(LONGEST_LIST)
         if purpose is not None:
             query = query.where(files.c.purpose == purpose)
         with self._database.reading() as connection:
-            return [_file(row) for row in connection.execute(query)]
+            return [_file(row) for row in reversed(connection.execute(query).all())]
 
     def delete(self, id: str) -> None:
         with self._database.writing() as connection:

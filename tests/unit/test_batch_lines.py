@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import json
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localai_flask.api.batches.lines import decode_answer, read_line, split_lines, write_line
+from localai_flask.api.batches.lines import (
+    LineAnswer,
+    decode_answer,
+    encode_answer,
+    read_line,
+    split_lines,
+    write_line,
+)
+from localai_flask.background.batches import work as batch_work
 from localai_flask.background.batches.allowance import LOOK_S, MOST_AT_ONCE, STARVED_S, Allowance
+from localai_flask.background.batches.work import BatchWork
+from localai_flask.errors import Unavailable
 from localai_flask.settings import Settings
+from localai_flask.store import files as file_store
 from localai_flask.store.batches import Answered, BatchNotFound, LeaseLost, Line, new_batch
 from localai_flask.store.files import FileNotFound, FilesFull
 from localai_flask.store.opened import Store
@@ -142,7 +155,9 @@ def test_who_has_lost_the_lease_writes_nothing(store: Store) -> None:
     store.batches.release("here/1", "b")
     assert store.batches.claim("third/3") is None
     store.batches.abandon("there", but="there/9")
-    assert store.batches.claim("there/9") is not None
+    assert store.batches.claim("there/9/a") is not None
+    store.batches.abandon("there", but="there/9")
+    assert store.batches.claim("there/9/b") is None, "its own are not abandoned"
     assert store.batches.counts("b") == {"waiting": 3}
 
 
@@ -180,3 +195,55 @@ def test_a_file_whose_time_is_over_is_gone(store: Store) -> None:
     with pytest.raises(FileNotFound):
         store.files.get(old.id)
     assert store.files.list() == []
+
+
+def test_of_many_files_the_newest_are_listed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_store, "LONGEST_LIST", 2)
+    for name in "abc":
+        store.files.put(name, "batch", [b"x"])
+    assert [file.name for file in store.files.list()] == ["b", "c"]
+
+
+def test_a_file_that_is_deleted_meanwhile_does_not_end_early(store: Store) -> None:
+    file = store.files.put("a", "batch", [b"one", b"two"])
+    pieces = store.files.read(file.id)
+    assert next(pieces) == b"one"
+    store.files.delete(file.id)
+    with pytest.raises(FileNotFound):
+        next(pieces)
+
+
+@pytest.fixture
+def work(store: Store) -> BatchWork:
+    """The work on a batch of one answered line, that is about to be written."""
+    app = Flask("test")
+    app.extensions["store"] = lambda: store
+    batch = new_batch("b", "openai", "", CHAT, b"{}", status="finalizing")
+    store.batches.create(batch, [Line(0, "a", b"{}", "succeeded", encode_answer(LineAnswer(200)))])
+    claimed = store.batches.claim("here/1")
+    assert claimed is not None
+    return BatchWork(app, claimed, "here/1", Allowance(lambda: 0.0))
+
+
+def test_a_database_that_is_away_takes_no_room_of_lines(store: Store, work: BatchWork) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise Unavailable("away")
+
+    away = types.SimpleNamespace(batches=types.SimpleNamespace(lines=fail))
+    for _ in range(MOST_AT_ONCE + 1):
+        with pytest.raises(Unavailable):
+            work._begin_next(away, -1)  # type: ignore[arg-type]
+    assert work._allowance.try_take()
+
+
+def test_answers_wait_for_room(store: Store, work: BatchWork, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_work, "FULL_S", 0.05)
+    large = store.files.put("large", "user_data", [b"x" * 2**20])
+    work.start()
+    time.sleep(0.3)
+    assert work.is_alive() and store.batches.get("b").status == "finalizing"
+    store.files.delete(large.id)
+    work.join(20)
+    ended = store.batches.get("b")
+    assert ended.status == "completed" and ended.output_file_id is not None
+    assert json.loads(b"".join(store.files.read(ended.output_file_id)))["custom_id"] == "a"

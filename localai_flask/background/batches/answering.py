@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -12,11 +13,14 @@ from flask import Flask
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from localai_flask.api import current
-from localai_flask.api.batches.lines import LineAnswer, encode_answer
+from localai_flask.api.answer.errors import MISTAKE
+from localai_flask.api.batches.lines import LineAnswer, LineError, encode_answer
 from localai_flask.api.door.auth import CALLER
-from localai_flask.errors import RequestCancelled
+from localai_flask.errors import ApiError, RequestCancelled
 from localai_flask.keys.key import ANYONE, Key
 from localai_flask.store.batches import Answered, Line, Outcome, StoredBatch
+
+log = logging.getLogger("gunicorn.error")
 
 BUSY = (429, 503)
 """What is answered when there is no room now."""
@@ -40,17 +44,19 @@ class LineWork(threading.Thread):
         """Whether it has begun beside others, having waited for long enough; then it need not make way."""
 
     def stop(self) -> None:
-        """Give the line up; it stays as it was."""
+        """Stop asking; it stays as it was."""
         self._stopping.set()
         if (record := self._environ.get(current.RECORD)) is not None:
             record.is_cancelled = True
 
     def run(self) -> None:
-        answered = None
         try:
             answered = self._answer()
-        finally:
-            self._done(self._line, answered)
+        except Exception:  # the thread's boundary: a line that cannot be asked must not be asked for ever
+            log.exception("line %d of the batch %s failed", self._line.number + 1, self._batch.id)
+            answer = LineAnswer(error=LineError(ApiError.code, MISTAKE))
+            answered = Answered(self._line.number, "errored", encode_answer(answer))
+        self._done(self._line, answered)
 
     def _answer(self) -> Answered | None:
         for attempt in range(1, MOST_TRIES + 1):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable
+
 from flask import Flask
 
 from localai_flask.background.batches.allowance import Allowance
@@ -19,12 +22,13 @@ MOST_AT_ONCE = 8
 class BatchesAtWork:
     """The batches of one background process."""
 
-    def __init__(self, app: Flask, store: Store, home: str, owner: str):
+    def __init__(self, app: Flask, store: Store, home: str, owner: str, count_runs: Callable[[], int]):
+        """`count_runs` counts the background responses of this process, which somebody follows as a rule."""
         self._app = app
         self._store = store
         self._home, self._owner = home, owner
         runtime = Runtime.from_environment().path
-        self._allowance = Allowance(lambda: sum_elsewhere(OPEN_WORK, runtime))
+        self._allowance = Allowance(lambda: sum_elsewhere(OPEN_WORK, runtime) + count_runs())
         self._running: list[BatchWork] = []
         self._look_at = 0.0
         self._has_begun = False
@@ -38,8 +42,12 @@ class BatchesAtWork:
             self._store.batches.abandon(self._home, but=self._owner)
             self._has_begun = True
         self._running = [work for work in self._running if work.is_alive()]
-        while len(self._running) < MOST_AT_ONCE and (batch := self._store.batches.claim(self._owner)) is not None:
-            work = BatchWork(self._app, batch, self._owner, self._allowance)
+        while len(self._running) < MOST_AT_ONCE:
+            owner = f"{self._owner}/{uuid.uuid4().hex}"  # a batch that was lost may come back to this process
+            batch = self._store.batches.claim(owner)
+            if batch is None:
+                return
+            work = BatchWork(self._app, batch, owner, self._allowance)
             self._running.append(work)
             work.start()
 

@@ -44,11 +44,11 @@ def _lines(store: Store, batch: StoredBatch, longest: int) -> Iterator[Line]:
     known: set[str] = set()
     try:
         pieces = store.files.kept_by(batch.keeper).read(batch.input_file_id)
+        for number, text in enumerate(split_lines(pieces, longest)):
+            if text := text.removeprefix(BOM).strip():
+                yield read_line(text, number, batch.endpoint, known, longest)
     except NotFound as error:
         raise Unreadable("file_not_found", str(error)) from error
-    for number, text in enumerate(split_lines(pieces, longest)):
-        if text := text.removeprefix(BOM).strip():
-            yield read_line(text, number, batch.endpoint, known, longest)
 
 
 def _in_groups(lines: Iterator[Line]) -> Iterator[list[Line]]:

@@ -21,7 +21,7 @@ from localai_flask.background.batches.answering import LineWork
 from localai_flask.background.batches.reading import Unreadable, read_lines
 from localai_flask.errors import ApiError, Unavailable
 from localai_flask.store.batches import Answered, LeaseLost, Line, Outcome, Status, StoredBatch, advance
-from localai_flask.store.files import PIECE
+from localai_flask.store.files import PIECE, FilesFull
 from localai_flask.store.opened import Store
 
 log = logging.getLogger("gunicorn.error")
@@ -31,7 +31,9 @@ RENEW_S = 2.0
 RETRY_S = 1.0
 UNWRITTEN_S = 8.0
 """How long a database may be away before the batch is left; its lease is over by then, or will be soon."""
-LAST_WORDS_S = 10.0
+FULL_S = 30.0
+"""How long to wait for room before the answers' files are tried again."""
+LAST_WORDS_S = 5.0
 """How long lines that were stopped get to end."""
 
 
@@ -77,8 +79,15 @@ class BatchWork(threading.Thread):
             self._read(store)
         if self._batch.status == "in_progress":
             self._answer(store)
-        if self._batch.status == "finalizing":
-            self._write_files(store)
+        while self._batch.status == "finalizing":
+            self._check()
+            try:
+                self._write_files(store)
+            except FilesFull as error:
+                if time.time() >= self._batch.expires_at:
+                    raise
+                log.warning("the answers of the batch %s wait for room: %s", self._batch.id, error)
+                self._wait(store, FULL_S)
 
     def _read(self, store: Store) -> None:
         longest = current.settings().upload_limit * 2**20
@@ -118,7 +127,11 @@ class BatchWork(threading.Thread):
         """Begin the next line if there is room; return its number."""
         if not self._allowance.try_take():
             return None
-        found = store.batches.lines(self._batch.id, after, most=1, outcome="waiting")
+        try:
+            found = store.batches.lines(self._batch.id, after, most=1, outcome="waiting")
+        except BaseException:
+            self._allowance.give_back()
+            raise
         if not found:
             self._allowance.give_back()
             return None
@@ -210,6 +223,14 @@ class BatchWork(threading.Thread):
         code = error.info.code if isinstance(error, ApiError) else ApiError.code
         with suppress(Unavailable, LeaseLost):
             self._advance(store, "failed", errors=msgspec.json.encode([BatchError(code, said)]))
+
+    def _wait(self, store: Store, for_s: float) -> None:
+        """Keep the batch meanwhile."""
+        until = time.monotonic() + for_s
+        while time.monotonic() < until:
+            self._check()
+            self._record(store, [])
+            time.sleep(TICK_S)
 
     def _advance(self, store: Store, status: Status, errors: bytes | None = None) -> None:
         values = {} if errors is None else {"errors": errors}
