@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 from flask import Flask
-from werkzeug.test import EnvironBuilder, run_wsgi_app
+from werkzeug.datastructures import Headers
+from werkzeug.test import EnvironBuilder
 
 from localai_flask.api import current
 from localai_flask.api.answer.errors import MISTAKE
@@ -72,7 +73,7 @@ class LineWork(threading.Thread):
             self._pause(headers.get("Retry-After", ""))
         return None
 
-    def _ask(self) -> tuple[bytes, int, Any]:
+    def _ask(self) -> tuple[bytes, int, Headers]:
         key = self._key()
         builder = EnvironBuilder(
             path=self._batch.endpoint, method="POST", data=self._line.request, content_type="application/json"
@@ -80,8 +81,7 @@ class LineWork(threading.Thread):
         self._environ = builder.get_environ()
         if key is not None:
             self._environ[CALLER] = key
-        body, status, headers = run_wsgi_app(self._app.wsgi_app, self._environ, buffered=True)
-        return b"".join(body), int(status[:3]), headers
+        return _call(self._app, self._environ)
 
     def _key(self) -> Key | None:
         """Return the key of whoever asked for the batch, as it is now; None if it is none any more."""
@@ -95,3 +95,19 @@ class LineWork(threading.Thread):
         until = time.monotonic() + min(max(pause_s, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
         while time.monotonic() < until and not self._stopping.is_set():
             time.sleep(LOOK_S)
+
+
+def _call(app: Flask, environ: dict[str, Any]) -> tuple[bytes, int, Headers]:
+    """Ask the application; werkzeug's `run_wsgi_app` does so with a copy, of which nobody could cancel the request."""
+    answer: list[Any] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], _: Any = None) -> Callable[[bytes], object]:
+        answer[:] = [int(status[:3]), Headers(headers)]
+        return bytes
+
+    body = app.wsgi_app(environ, start_response)
+    try:
+        return b"".join(body), *answer
+    finally:
+        if hasattr(body, "close"):
+            body.close()
