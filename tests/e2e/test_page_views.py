@@ -253,6 +253,7 @@ def test_the_code_of_every_example_runs(operated: Server, operator: Visitor, pac
         language: [each[1:] for each in written if each[0] == language] for language in ("curl", "python", "javascript")
     }
     environment = {**os.environ, "LOCALAI_API_KEY": ROOT}
+    assert ask(operated, say="hi") == 200, "not loaded as its YAML is after another test's edit"
 
     def run(*command: str, given: str, **where: Any) -> str:
         done = subprocess.run(

@@ -7,6 +7,9 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -147,20 +150,53 @@ def test_a_killed_worker_comes_back_without_being_asked(pool: Pool) -> None:
     assert state(victim) == "", "the killed worker was not reaped"
 
 
-def test_readiness_needs_a_round_trip(pool: Pool) -> None:
-    wait_for(lambda: _ready(pool), 5, "the manager answers")
-    pool.session(echo())
-    pool.client.check(1.0)
-    (worker,) = pool.workers()
-    os.kill(worker, signal.SIGSTOP)
+def test_readiness_needs_a_round_trip_through_what_is_required_alone(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "echo.yaml").write_text("name: echo\nbackend: echo\n")
+    pool = Pool(tmp_path, LOCALAI_MODELS_PATH=str(models), LOCALAI_LOAD_TO_MEMORY="echo")
     try:
-        begun = time.monotonic()
-        with pytest.raises(Unavailable, match="echo does not answer"):
+        wait_for(lambda: _ready(pool), 5, "the manager answers, and the model")
+        (worker,) = pool.workers()
+        pool.session(echo("other"))
+        (other,) = (each for each in pool.workers() if each != worker)
+        with stopped(other):
             pool.client.check(0.5)
-        assert time.monotonic() - begun < 1
+        with stopped(worker):
+            begun = time.monotonic()
+            with pytest.raises(Unavailable, match="echo does not answer"):
+                pool.client.check(0.5)
+            assert time.monotonic() - begun < 1
+        wait_for(lambda: _ready(pool), 5, "ready again")
     finally:
-        os.kill(worker, signal.SIGCONT)
-    wait_for(lambda: _ready(pool), 5, "ready again")
+        pool.close()
+
+
+def test_an_edit_leaves_what_is_required_ready(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    file = models / "echo.yaml"
+    file.write_text("name: echo\nbackend: echo\n")
+    pool = Pool(tmp_path, LOCALAI_MODELS_PATH=str(models), LOCALAI_LOAD_TO_MEMORY="echo")
+    try:
+        wait_for(lambda: _ready(pool), 5, "ready")
+        (old,) = pool.workers()
+        file.write_text("name: echo\nbackend: echo\ncontext_size: 100\n")
+        wait_for(lambda: old not in pool.workers(), 10, "the worker of the old form gone")
+        said = set()
+
+        def is_ready() -> bool:
+            try:
+                pool.client.check(0.5)
+            except Unavailable as error:
+                said.add(str(error))
+                return False
+            return True
+
+        wait_for(is_ready, 5, "ready again")
+        assert said <= {"Model echo is not ready: it is loading"}
+    finally:
+        pool.close()
 
 
 def test_a_silent_worker_is_replaced(tmp_path: object) -> None:
@@ -227,6 +263,16 @@ def test_replicas_share_the_work(pool: Pool) -> None:
     assert next(first) + next(second) == "aa"
     assert time.monotonic() - begun < 0.25, "the second request waited for the first"
     assert "".join(first) + "".join(second) == "bb"
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Have a process stand still."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def _ready(pool: Pool) -> bool:

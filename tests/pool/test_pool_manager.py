@@ -99,7 +99,7 @@ def test_surplus_workers_are_sent_away(pool: Pool) -> None:
         pool.client.session(echo())
         pool.client._started()[0].want(echo(), NOW)
         wait_for(lambda: len(pool.workers()) == 2, 8, "a second worker")
-        wait_for(lambda: is_ready(pool), 5, "the second worker ready")
+        wait_for(lambda: pool.client.states().get("echo") == "ready", 5, "the second worker ready")
     finally:
         os.kill(worker, signal.SIGCONT)
     wait_for(lambda: len(pool.workers()) == 1, 5, "one worker of two gone")
@@ -142,10 +142,10 @@ class TestForms:
 
     def test_the_later_look_is_right(self, manager: PoolManager) -> None:
         assert self.ask(manager, self.OLD, 1.0, 1.1) == {self.OLD.key: "loading"}
-        only_new = {self.OLD.key: "failed", self.NEW.key: "loading"}
+        only_new = {self.OLD.key: "draining", self.NEW.key: "loading"}
         assert self.ask(manager, self.NEW, 2.0, 2.1) == only_new
         assert self.ask(manager, self.OLD, 1.5, 1.6) == only_new, "brought back by who has not looked again"
-        only_old = {self.OLD.key: "loading", self.NEW.key: "failed"}
+        only_old = {self.OLD.key: "loading", self.NEW.key: "draining"}
         assert self.ask(manager, self.OLD, 3.0, 3.1) == only_old, "an edit cannot be undone"
         assert self.ask(manager, self.NEW, 2.5, 2.6) == only_old
 
@@ -163,8 +163,25 @@ class TestForms:
 
     def test_who_finds_it_changed_gets_it_only_if_nobody_has_another(self, manager: PoolManager) -> None:
         assert self.ask(manager, self.OLD, *NEVER) == {self.OLD.key: "loading"}
-        assert self.ask(manager, self.NEW, 1.0, 1.1)[self.OLD.key] == "failed"
+        assert self.ask(manager, self.NEW, 1.0, 1.1)[self.OLD.key] == "draining"
         assert self.ask(manager, self.OLD, *NEVER)[self.NEW.key] == "loading"
+
+    def test_an_edit_while_it_loads_is_no_failure(self, manager: PoolManager) -> None:
+        self.ask(manager, self.OLD, 1.0, 1.1)
+        self.ask(manager, self.NEW, 2.0, 2.1)
+        manager.table.models[self.OLD.key].workers.clear()
+        self.ask(manager, self.OLD, 1.5, 1.6)
+        statuses = protocol.decode_directory(manager.sync(protocol.encode(News([])))).models
+        assert [(each.state, each.required) for each in statuses.values()] == [("absent", False), ("loading", False)]
+        assert list(statuses) == [self.OLD.key, self.NEW.key]
+        [report] = protocol.decode_pool_report(manager.describe()).models
+        assert (report.state, report.error) == ("loading", None)
+
+    def test_unloading_brings_no_old_form_back(self, manager: PoolManager) -> None:
+        self.ask(manager, self.OLD, 1.0, 1.1)
+        self.ask(manager, self.NEW, 2.0, 2.1)
+        manager.unload(self.OLD.name, by_force=False)
+        assert self.ask(manager, self.OLD, 1.5, 1.6)[self.OLD.key] == "draining"
 
     def test_what_is_required_stays_so_in_its_new_form(self, manager: PoolManager) -> None:
         manager.require("echo", protocol.wanted(self.OLD, Look(1.0, 1.1)))

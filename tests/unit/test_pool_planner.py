@@ -151,7 +151,8 @@ def test_the_state_of_a_model(entry: ModelEntry, state: ModelState) -> None:
 def test_a_withdrawn_model_cannot_be_had() -> None:
     entry = model(ready(leaving_since=NOW))
     entry.withdraw(Unavailable("gone").info, NOW)
-    assert entry.state(NOW) is ModelState.FAILED
+    assert entry.state(NOW) is ModelState.DRAINING
+    assert (error := entry.status(NOW).error) is not None and error.message == "gone"
 
 
 def test_a_failed_replica_leaves_the_others_usable() -> None:

@@ -19,12 +19,15 @@ class Pool:
 
     age_s = 0.0
 
-    def __init__(self, deaf: str = "", gone: str = ""):
+    def __init__(self, deaf: str = "", gone: str = "", *, is_known_later: bool = False):
+        """`is_known_later`: the manager's next answer has the worker no more that is gone."""
         self.asked: list[str] = []
-        self._deaf, self._gone = deaf, gone
+        self.answers = 1
+        self._deaf, self._gone, self._is_known_later = deaf, gone, is_known_later
 
     def statuses(self) -> dict[str, ModelStatus]:
-        workers = [WorkerAddress(name, name, 1) for name in ("one", "two")]
+        left = self._gone if self._is_known_later and self.answers > 1 else ""
+        workers = [WorkerAddress(name, name, 1) for name in ("one", "two") if name != left]
         other = [WorkerAddress("three", "three", 1)]
         idle = ModelStatus(name="idle", state="ready", workers=[WorkerAddress("four", "four", 1)])
         return {
@@ -32,6 +35,10 @@ class Pool:
             "b": ModelStatus(name="single", state="ready", required=True, workers=other),
             "c": idle,
         }
+
+    def await_answer(self, timeout_s: float) -> None:
+        if timeout_s > 0:
+            self.answers += 1
 
     def to(self, worker: WorkerAddress) -> Any:
         if worker.worker_id == self._gone:
@@ -64,3 +71,9 @@ def test_one_that_does_not_answer_is_not_ready(monkeypatch: pytest.MonkeyPatch, 
         check(monkeypatch, Pool(deaf=worker))
     with pytest.raises(Unavailable, match="twin has just ended"):
         check(monkeypatch, Pool(gone=worker))
+
+
+def test_one_that_has_left_on_purpose_meanwhile_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(gone="one", is_known_later=True)
+    check(monkeypatch, pool)
+    assert pool.asked == ["two", "three"]

@@ -82,8 +82,9 @@ class DirectoryThread(threading.Thread):
         return self._directory.loads.get(worker_id, NO_LOAD)
 
     def await_answer(self, timeout_s: float) -> None:
-        """Wait until the manager has answered once more."""
+        """Ask the manager at once, and wait until it has answered once more."""
         with self._lock:
+            self._wake.set()
             self._answered.wait(timeout_s)
 
     def await_change(self, timeout_s: float) -> None:

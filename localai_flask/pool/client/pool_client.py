@@ -74,13 +74,12 @@ class PoolClient:
         directory, _ = self._started()
         if directory.age_s > MANAGER_ABSENCE_S:
             directory.await_answer(patience_s)
-        return {status.name: PUBLIC_STATES[status.state] for status in directory.statuses().values()}
+        return {name: PUBLIC_STATES[status.state] for name, status in self._by_name().items()}
 
     def load_progress(self) -> dict[str, float]:
         """Return how far the loading of models is (0 to 1), by name."""
-        directory, _ = self._started()
-        found = directory.statuses().values()
-        return {status.name: status.progress for status in found if status.state is ModelState.LOADING}
+        loading = ((name, each) for name, each in self._by_name().items() if each.state is ModelState.LOADING)
+        return {name: status.progress for name, status in loading}
 
     def infos(self) -> dict[str, ModelInfo]:
         """Return what is known of the models that are loaded, by name."""
@@ -89,11 +88,15 @@ class PoolClient:
 
     def room(self, name: str, queue_size: int) -> int | None:
         """Return how many requests a model takes, running and waiting; None if that is not known here."""
-        directory, _ = self._started()
-        status = next((each for each in directory.statuses().values() if each.name == name), None)
+        status = self._by_name().get(name)
         if status is None or status.info is None or not status.info.slots:
             return None
         return len(status.workers) * (queue_size + status.info.slots)
+
+    def _by_name(self) -> dict[str, ModelStatus]:
+        """Return what is known of each model in the form that counts, which comes last."""
+        directory, _ = self._started()
+        return {status.name: status for status in directory.statuses().values()}
 
     def report(self) -> PoolReport:
         """Return what an operator may want to know; raise `Unavailable` if the manager does not answer."""
@@ -118,11 +121,22 @@ class PoolClient:
         Raises `Unavailable` naming what does not answer.
         """
         deadline = time.monotonic() + timeout
-        directory, links = self._started()
+        directory, _ = self._started()
         if directory.age_s > 2 * BEAT_S:
             directory.await_answer(timeout)
         if directory.age_s > 2 * BEAT_S:
             raise Unavailable("The pool manager does not answer; it is being restarted.")
+        try:
+            self._ask_required(deadline)
+        except Unavailable:
+            answers = directory.answers
+            directory.await_answer(deadline - time.monotonic())
+            if directory.answers == answers:
+                raise
+            self._ask_required(deadline)  # what did not answer may have left on purpose since the manager told of it
+
+    def _ask_required(self, deadline: float) -> None:
+        directory, links = self._started()
         inbox = Inbox()
         asked = [each for status in directory.statuses().values() if status.required for each in _workers(status)]
         for tag, (status, worker) in enumerate(asked):

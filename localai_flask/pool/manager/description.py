@@ -27,7 +27,7 @@ def describe_model(model: ModelEntry, rules: Rules, now: float) -> ModelReport:
         idle_s=max(0.0, idle_s) if is_idle else None,
         expires_s=max(0.0, keep_s - idle_s) if is_idle and keep_s < math.inf else None,
         waited_s=model.asked_s(now) if not model.usable else None,
-        error=model.error,
+        error=None if model.is_withdrawn else model.error,
         workers=[_describe_worker(worker, now) for worker in model.workers.values()],
     )
 

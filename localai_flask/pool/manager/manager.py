@@ -106,7 +106,8 @@ class PoolManager:
         """Return what an operator may want to know."""
         now = time.monotonic()
         with self._lock:
-            models = [describe_model(model, self._rules, now) for model in self.table.models.values()]
+            found = [each for each in self.table.models.values() if each.workers or not each.is_withdrawn]
+            models = [describe_model(model, self._rules, now) for model in found]
         budget, most = self._rules.memory_budget, self._rules.max_models
         backends = [name for name in BACKENDS if is_installed(name, self._environments)]
         report = PoolReport(models=models, backends=backends, memory_budget=budget, max_models=most)

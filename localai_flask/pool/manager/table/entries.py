@@ -161,19 +161,18 @@ class ModelEntry:
     def state(self, now: float) -> ModelState:
         if self.usable:
             return ModelState.READY
-        if self.error is not None:
-            return ModelState.FAILED if self.is_withdrawn or self.loads.may_try(now) else ModelState.COOLING
+        if self.error is not None and not self.is_withdrawn:
+            return ModelState.FAILED if self.loads.may_try(now) else ModelState.COOLING
         if self.current or self.intent.wanted:
             return ModelState.LOADING
         return ModelState.DRAINING if self.workers else ModelState.ABSENT
 
     def status(self, now: float) -> ModelStatus:
         usable = self.usable
-        is_needed = self.intent.required and not self.intent.unloaded
         return ModelStatus(
             name=self.config.name,
             state=self.state(now),
-            required=is_needed or (self.intent.wanted and self.info is not None),
+            required=self.intent.required and not self.intent.unloaded,
             progress=max((worker.progress for worker in self.current), default=0.0),
             coming=next((worker.coming for worker in self.current if worker.coming), ""),
             workers=[WorkerAddress(worker.id, worker.address, worker.pid) for worker in usable],
@@ -236,6 +235,7 @@ class ModelEntry:
             unloaded=True,
             asked_since=self.intent.asked_since,
             asked_at=self.intent.asked_at,
+            withdrawn_at=self.intent.withdrawn_at,
         )
         self.ready_at = None
 

@@ -32,10 +32,12 @@ class ModelTable:
         self.cooldown_s = cooldown_s
 
     def directory(self, now: float) -> Directory:
+        """Describe models and workers; of a model's forms the one that counts comes last."""
         loads = {
             each.id: WorkerLoad(each.running, each.waiting, each.taken) for _, each in self.workers() if each.ready
         }
-        return Directory({key: model.status(now) for key, model in self.models.items()}, loads)
+        models = sorted(self.models.items(), key=lambda item: not item[1].is_withdrawn)
+        return Directory({key: model.status(now) for key, model in models}, loads)
 
     def workers(self) -> Iterator[tuple[ModelEntry, WorkerEntry]]:
         return ((model, worker) for model in self.models.values() for worker in model.workers.values())
