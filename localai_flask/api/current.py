@@ -10,6 +10,8 @@ from localai_flask.gallery.jobs import Jobs
 from localai_flask.metrics.request_record import RequestRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from localai_flask.api.door.key_places import KeyPlaces
     from localai_flask.api.door.places import Places
     from localai_flask.api.live.pictures import Pictures
@@ -47,7 +49,12 @@ def pool() -> PoolClient:
 
 def store() -> Store:
     """This process's store, opened at the first call; raise `Unavailable` or `ServerConfigError` if it cannot be."""
-    return cast("Store", current_app.extensions["store"]())
+    return store_opener()()
+
+
+def store_opener() -> Callable[[], Store]:
+    """What opens the store, for a stream, which goes on when there is no request any more."""
+    return cast("Callable[[], Store]", current_app.extensions["store"])
 
 
 def galleries() -> Galleries:

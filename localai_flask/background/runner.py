@@ -15,11 +15,12 @@ import threading
 import time
 from collections.abc import Callable
 
-from flask import Flask
+from flask import Flask, g
 
 from localai_flask import log_privacy
 from localai_flask.api import current, observation
 from localai_flask.api.answer.errors import MISTAKE
+from localai_flask.api.door import auth
 from localai_flask.api.responses import stored_runs
 from localai_flask.api.responses.response_writer import ResponseWriter
 from localai_flask.api.work.work import Work
@@ -170,6 +171,7 @@ class Runner:
             run.check()
             _refuse_to_repeat(run.claimed)
             with self._app.app_context():
+                setattr(g, auth.RUN_KEEPER, run.claimed.keeper)
                 self._answer(run, writer)
         except Stopped:
             run.record.code = STOPPED

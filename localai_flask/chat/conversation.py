@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from localai_flask.generation import Constraint
 
 if TYPE_CHECKING:
+    from localai_flask.chat.documents import DocumentSource
     from localai_flask.chat.images import ImageSource
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
@@ -30,7 +31,7 @@ class ToolCall:
 class Message:
     """One turn; what a role has no use for stays empty.
 
-    `images` are those whose marks stand in the content (images.py), by their keys.
+    `images` and `documents` are those whose marks stand in the content (marks.py), by their keys.
     """
 
     role: Role
@@ -40,6 +41,7 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
     images: Mapping[str, ImageSource] = field(default_factory=dict)
+    documents: Mapping[str, DocumentSource] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +110,10 @@ class Conversation:
     @property
     def images(self) -> dict[str, ImageSource]:
         return {key: source for message in self.messages for key, source in message.images.items()}
+
+    @property
+    def documents(self) -> dict[str, DocumentSource]:
+        return {key: source for message in self.messages for key, source in message.documents.items()}
 
     @property
     def has_system_message(self) -> bool:

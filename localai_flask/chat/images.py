@@ -1,48 +1,36 @@
-"""Images in a conversation: in a message's text each is a mark, from the request until the prompt says where it is.
-
-The marks are noncharacters around a key, which templates pass on like any other text, and which nobody writes.
-"""
+"""Images in a conversation: in a message's text each is a mark, from the request until the prompt says where it is."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from localai_flask.chat.conversation import Conversation
+from localai_flask.chat.marks import CLOSE, MARK, OPEN, mark_of, without_marks
 from localai_flask.generation import Image
-
-OPEN, CLOSE = "\ufdd1", "\ufdd2"
-_MARK = re.compile(rf"(?:{OPEN}|\\ufdd1)([0-9a-f]{{32}})(?:{CLOSE}|\\ufdd2)")
-"""A mark, also as JSON may write it."""
-_LOOSE = re.compile(f"[{OPEN}{CLOSE}]")
 
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """An image's file, or the address of one; `kind` is what the request calls it."""
+    """An image's file, its address, or the id of an uploaded one; `kind` is what the request calls it."""
 
     kind: str
     data: bytes = b""
     url: str = ""
+    file_id: str = ""
 
     @property
     def key(self) -> str:
-        return hashlib.sha256(self.data or self.url.encode()).hexdigest()[:32]
+        return hashlib.sha256(self.data or (self.url or self.file_id).encode()).hexdigest()[:32]
 
     @property
     def mark(self) -> str:
         """What stands for it in a message's text."""
-        return f"{OPEN}{self.key}{CLOSE}"
-
-
-def keys_in(text: str) -> list[str]:
-    """List the keys of the images in a text, in their order."""
-    return _MARK.findall(text) if OPEN in text else []
+        return mark_of(self.key)
 
 
 def with_marks_of(conversation: Conversation, images: Mapping[str, object]) -> Conversation:
@@ -51,10 +39,10 @@ def with_marks_of(conversation: Conversation, images: Mapping[str, object]) -> C
         return conversation
 
     def clean(text: str) -> str:
-        pieces = _MARK.split(text)
+        pieces = MARK.split(text)
         for at, piece in enumerate(pieces):
-            known = f"{OPEN}{piece}{CLOSE}" if piece in images else ""
-            pieces[at] = known if at % 2 else _LOOSE.sub("", piece)
+            known = mark_of(piece) if piece in images else ""
+            pieces[at] = known if at % 2 else without_marks(piece)
         return "".join(pieces)
 
     messages = [dataclasses.replace(message, content=clean(message.content)) for message in conversation.messages]
@@ -66,7 +54,7 @@ def without_images(conversation: Conversation) -> Conversation:
     kinds = {key: source.kind for key, source in conversation.images.items()}
 
     def named(text: str) -> str:
-        return _MARK.sub(lambda found: f"[{kinds[found[1]]}]" if found[1] in kinds else "", text)
+        return MARK.sub(lambda found: f"[{kinds[found[1]]}]" if found[1] in kinds else "", text)
 
     messages = [
         dataclasses.replace(message, content=named(message.content), images={}) for message in conversation.messages
@@ -78,7 +66,7 @@ def take_images(
     text: str, plain: list[tuple[int, int]], images: Mapping[str, Image]
 ) -> tuple[str, list[tuple[int, int]], list[Image]]:
     """Take the marks out of a prompt and its ranges `plain`; return both, and the images with their places."""
-    found = [mark for mark in _MARK.finditer(text) if mark[1] in images]
+    found = [mark for mark in MARK.finditer(text) if mark[1] in images]
     if not found:
         return text, plain, []
     spans = [mark.span() for mark in found]
@@ -87,5 +75,5 @@ def take_images(
         return at - sum(min(end, at) - begin for begin, end in spans if begin < at)
 
     placed = [msgspec.structs.replace(images[mark[1]], at=moved(mark.start())) for mark in found]
-    bare = _MARK.sub(lambda mark: "" if mark[1] in images else mark[0], text)
+    bare = MARK.sub(lambda mark: "" if mark[1] in images else mark[0], text)
     return bare, [(moved(begin), moved(end)) for begin, end in plain], placed

@@ -191,6 +191,11 @@ class Settings:
     upload_limit: int = setting(15, "Largest request body, in MB.")
     files_size: int = setting(2048, "Space that uploaded and written files may take together, in MB (0: any).")
     file_limit: int = setting(200, "Largest file that is uploaded, in MB.", minimum=1)
+    document_pages: int = setting(1000, "Pages that a PDF in a request may have.", minimum=1)
+    document_text: int = setting(
+        2_000_000, "Characters of text that the documents of a request may have together.", minimum=1
+    )
+    document_timeout: int = setting(20, "Seconds that a PDF may take to read.", minimum=1)
     client_timeout: float = setting(
         30.0,
         "Seconds that a client may take to send a request, or to take a piece of its answer.",

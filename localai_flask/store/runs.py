@@ -45,6 +45,7 @@ class Claimed:
     attempts: int
     begun: bool
     cancelled: bool
+    keeper: str
 
 
 @dataclass(slots=True)
@@ -126,6 +127,7 @@ class Runs:
             row.attempts + 1,
             row.begun,
             row.cancelled,
+            row.keeper,
         )
 
     def write(self, owner: str, batches: Mapping[str, Batch]) -> Told:

@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 from flask.testing import FlaskClient
 
-from localai_flask.api.work import images
+from localai_flask.api.work import content_bytes, images
 from localai_flask.generation import Image
 from tests.api.fakes import FakePool, says
 
@@ -220,7 +220,7 @@ class Web:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def fetch(self, url: str, field: str) -> bytes:
+    def fetch(self, url: str, most_bytes: int) -> bytes:
         self.asked.append(url)
         return picture()
 
@@ -228,9 +228,9 @@ class Web:
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     web = Web()
-    fetched = images._Fetched()
+    fetched = content_bytes._Fetched()
     monkeypatch.setattr(fetched, "_fetch", web.fetch)
-    monkeypatch.setattr(images, "_fetched", fetched)
+    monkeypatch.setattr(content_bytes, "_fetched", fetched)
     yield web
 
 
@@ -244,3 +244,28 @@ def test_an_address_is_fetched_once_for_the_turns_of_a_conversation(
         assert client.post(path, json={"model": "tiny", **body}).status_code == 200
         assert seeing.prompt.images[0].data == picture()
     assert web.asked == ["https://example.com/a.png"]
+
+
+def upload(client: FlaskClient, data: bytes) -> str:
+    form = {"purpose": "vision", "file": (io.BytesIO(data), "picture.png")}
+    return str(client.post("/v1/files", data=form).get_json()["id"])
+
+
+@pytest.mark.parametrize("family", ["messages", "responses"])
+def test_an_uploaded_image_is_named_by_its_file(client: FlaskClient, seeing: FakePool, family: str) -> None:
+    parts = {
+        "messages": lambda id: {"type": "image", "source": {"type": "file", "file_id": id}},
+        "responses": lambda id: {"type": "input_image", "file_id": id},
+    }
+    ask, part = FAMILIES[family][0], parts[family]
+    seeing.scripts.append(says("ok"))
+    path, body = ask(part(upload(client, picture())))
+    assert client.post(path, json={"model": "tiny", **body}).status_code == 200
+    assert [each.data for each in seeing.prompt.images] == [picture()]
+    _, missing = ask(part("file-none"))
+    refused = client.post(path, json={"model": "tiny", **missing})
+    said = refused.get_json()["error"]["message"]
+    assert refused.status_code == 400 and "file-none, which is not here" in said and "upload it again" in said
+    _, broken = ask(part(upload(client, b"no image")))
+    refused = client.post(path, json={"model": "tiny", **broken})
+    assert refused.status_code == 400 and "is broken" in refused.get_json()["error"]["message"]

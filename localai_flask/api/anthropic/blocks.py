@@ -12,10 +12,12 @@ from typing import Any
 
 from marshmallow import ValidationError
 
+from localai_flask.api.conversation.documents import INLINE, read_document
 from localai_flask.api.conversation.foreign_past import foreign_text
-from localai_flask.api.conversation.images import TEXT_AND_IMAGES, read_image, shown_image
+from localai_flask.api.conversation.images import read_image, shown_image
 from localai_flask.api.request.parsing import Unsupported
 from localai_flask.chat.conversation import Message, Role, ToolCall
+from localai_flask.chat.documents import shown_text
 
 FAILED = "Error: "
 """What stands before the result of a call that failed, as chat templates have no other place for it."""
@@ -131,15 +133,11 @@ def _check_citations(block: dict[str, Any], is_now: bool) -> None:
 def _document(block: dict[str, Any], is_now: bool) -> str:
     _check_citations(block, is_now)
     source = block.get("source")
-    kind = source.get("type") if isinstance(source, dict) else None
-    if kind == "text":
-        text = _text(source, "data")  # type: ignore[arg-type]
-    elif kind == "content":
-        text = read_text(source.get("content"), is_now)  # type: ignore[union-attr]
-    else:
-        raise ValidationError({"source": [Unsupported(f"is a document of type {kind}; {TEXT_AND_IMAGES}")]})
-    heads = [block[key] for key in ("title", "context") if isinstance(block.get(key), str) and block[key]]
-    return "\n".join([*heads, text])
+    if not isinstance(source, dict) or source.get("type") not in INLINE:
+        return read_document(block).mark
+    text = _text(source, "data") if source["type"] == "text" else read_text(source.get("content"), is_now)
+    name, context = (block[key] if isinstance(block.get(key), str) else "" for key in ("title", "context"))
+    return shown_text(text, name, context)
 
 
 def _tool_use(turn: Turn, block: dict[str, Any]) -> None:

@@ -23,6 +23,8 @@ from localai_flask.api.anthropic.options import (
 )
 from localai_flask.api.anthropic.tools import ToolSchema, shown_tools, tool_changes
 from localai_flask.api.anthropic.volatile import without_volatile_lines
+from localai_flask.api.conversation.documents import documents_in
+from localai_flask.api.conversation.images import images_in
 from localai_flask.api.conversation.tool_choice import Choice, asked_by, chosen_tools
 from localai_flask.api.request.fields import (
     Either,
@@ -38,6 +40,7 @@ from localai_flask.api.request.fields import (
 )
 from localai_flask.api.request.foreign.translation import ForeignFields
 from localai_flask.api.request.forms import FormFields, asked_form
+from localai_flask.api.request.parsing import Unsupported
 from localai_flask.api.request.sampling import OF_SENDER, TIER
 from localai_flask.api.request.sampling_fields import SamplingFields, Texts, TokenLimit, asked_sampling
 from localai_flask.api.request.thinking import TemplateFields, ThinkingFields, thinking_wishes
@@ -99,6 +102,8 @@ class SystemField(Either):
     """Text or text blocks."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        if images_in(value) or documents_in(value):
+            raise ValidationError(Unsupported("may have text only; send images and documents in `messages`."))
         return read_text(without_volatile_lines(value))
 
 

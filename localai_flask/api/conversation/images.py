@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import ValidationError
 
+from localai_flask.api.conversation.content_sources import find_parts, place_of_address, place_of_source
 from localai_flask.api.conversation.foreign_past import foreign_text
 from localai_flask.api.request.parsing import Unsupported
 from localai_flask.chat.images import ImageSource
 
 KINDS = frozenset(("image_url", "input_image", "image"))
 """The types of parts that are images, in one family or another."""
-_DATA = re.compile(r"data:[^,;]*(?:;[^,;]*)*;base64,", re.IGNORECASE)
-TEXT_AND_IMAGES = "this server reads text and images only."
+WHAT_IS_READ = "this server reads text, images and documents only."
 SOURCES = "an `https://` address, or `data:image/…;base64,…`"
 
 
@@ -31,12 +28,14 @@ def read_image(part: Mapping[str, Any]) -> ImageSource:
     address = part.get(key)
     if isinstance(address, Mapping):
         address = address.get("url")
-    if not address and part.get("file_id"):
-        raise ValidationError({"file_id": [Unsupported("names a file, which this server does not keep; send it.")]})
+    if not address and (file_id := part.get("file_id")):
+        if not isinstance(file_id, str):
+            raise ValidationError({"file_id": ["must be a string."]})
+        return ImageSource(kind, file_id=file_id)
     if not isinstance(address, str) or not address:
         raise ValidationError({key: [f"must have {SOURCES}."]})
     try:
-        return _of_address(kind, address)
+        return ImageSource(kind, *place_of_address(address, SOURCES))
     except ValueError as error:
         raise ValidationError({key: [str(error)]}) from None
 
@@ -51,52 +50,11 @@ def shown_image(part: Mapping[str, Any]) -> str:
 
 def images_in(content: Any) -> dict[str, ImageSource]:
     """Find the images anywhere in a request's messages, by their keys."""
-    return {source.key: source for source in _found(content)}
-
-
-def _found(value: Any) -> Iterator[ImageSource]:
-    if isinstance(value, list):
-        for each in value:
-            yield from _found(each)
-    elif isinstance(value, dict):
-        if isinstance(kind := value.get("type"), str) and kind in KINDS:
-            try:
-                yield read_image(value)
-                return
-            except ValidationError:
-                pass  # refused elsewhere, if it is what is asked now
-        for each in value.values():
-            yield from _found(each)
+    return {source.key: source for source in find_parts(content, KINDS, read_image)}
 
 
 def _of_source(source: Mapping[str, Any]) -> ImageSource:
     """Read the source of an Anthropic image."""
-    kind = source.get("type")
-    if kind not in ("base64", "url"):
-        raise ValidationError({"source": {"type": [Unsupported("must be one of: base64, url.")]}})
-    key = "data" if kind == "base64" else "url"
-    text = source.get(key)
-    if not isinstance(text, str) or not text:
-        raise ValidationError({"source": {key: ["must be a string that is not empty."]}})
-    try:
-        return ImageSource("image", data=_decoded(text)) if kind == "base64" else _of_address("image", text)
-    except ValueError as error:
-        raise ValidationError({"source": {key: [str(error)]}}) from None
-
-
-def _of_address(kind: str, address: str) -> ImageSource:
-    if found := _DATA.match(address):
-        return ImageSource(kind, data=_decoded(address[found.end() :]))
-    if re.match(r"https?://[^/]", address, re.IGNORECASE):
-        return ImageSource(kind, url=address)
-    raise ValueError(f"must be {SOURCES}.")
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        data = base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError("is not valid base64.") from None
-    if not data:
-        raise ValueError("has no bytes.")
-    return data
+    if source.get("type") not in ("base64", "url", "file"):
+        raise ValidationError({"source": {"type": [Unsupported("must be one of: base64, url, file.")]}})
+    return ImageSource("image", *place_of_source(source, SOURCES))

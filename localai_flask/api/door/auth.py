@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from flask import current_app, g, has_request_context, request
+from flask import current_app, g, has_app_context, has_request_context, request
 
 from localai_flask.api import current
 from localai_flask.api.pages import openapi, web_page
@@ -19,6 +19,9 @@ ADMIN_ONLY = "is_admin_only"
 
 CALLER = "localai_flask.caller"
 """Where the environment of a request has its key that this process makes itself, for a batch; no client can say it."""
+
+RUN_KEEPER = "run_keeper"
+"""Where the application context of a background run has its keeper."""
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -66,9 +69,11 @@ def is_unattended() -> bool:
 def keeper() -> str | None:
     """Who keeps what the present request stores, and may have it; "" on a server without keys.
 
-    None outside of requests: background runs, which were checked when they were queued.
+    A background run has the keeper of the request that queued it. None, who may have all, elsewhere.
     """
-    return key().keeper if has_request_context() else None
+    if has_request_context():
+        return key().keeper
+    return g.get(RUN_KEEPER) if has_app_context() else None
 
 
 def bearer_token() -> str | None:

@@ -21,6 +21,7 @@ from localai_flask.api.request.model_choice import Chosen, chosen_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.work import loading
 from localai_flask.api.work.chat_plan import bound, chat_plan, count_prompt_tokens
+from localai_flask.api.work.content_bytes import ContentAccess
 from localai_flask.api.work.fallback import falls_back
 from localai_flask.api.work.turn_dropper import Plan, TurnDropper
 from localai_flask.api.work.work import Sequences, Work
@@ -70,10 +71,11 @@ def generate(call: GenerateCall) -> Response:
 
 def _answer_conversation(call: Call, chosen: Chosen, *, is_chat: bool) -> Response:
     config, params = chosen.config, sampling.merge(chosen.config, call.asked)
+    access = ContentAccess.of_caller()
 
     def plan(messages: Sequence[Message]) -> Plan:
         talk = dataclasses.replace(call.conversation, messages=tuple(messages))
-        return chat_plan(talk, call.wanted, config, params, prompt_field=call.prompt_field)
+        return chat_plan(talk, call.wanted, config, params, prompt_field=call.prompt_field, access=access)
 
     messages: Sequence[Message] = call.conversation.messages
     dropper = TurnDropper(messages, plan, params.max_tokens) if call.truncates else None

@@ -8,9 +8,11 @@ import marshmallow
 from marshmallow import ValidationError, fields
 
 from localai_flask.api.answer.family_words import CHAT, LEGACY_CHAT
+from localai_flask.api.conversation import documents, images
 from localai_flask.api.conversation.custom_tools import InputFormat, as_arguments, custom_tool
+from localai_flask.api.conversation.documents import documents_in, read_document, shown_document
 from localai_flask.api.conversation.foreign_past import foreign_text
-from localai_flask.api.conversation.images import KINDS, TEXT_AND_IMAGES, images_in, read_image, shown_image
+from localai_flask.api.conversation.images import WHAT_IS_READ, images_in, read_image, shown_image
 from localai_flask.api.conversation.tool_choice import Choice
 from localai_flask.api.request.fields import (
     Either,
@@ -31,7 +33,6 @@ ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 TEXT_PARTS = {"text": "text", "refusal": "refusal"}
 """Types of content parts that are text, and the key it stands under."""
 OTHER_PARTS = {"input_audio", "audio_url", "audio", "video_url", "video"}
-OTHER_PARTS |= {"file", "input_file"}
 
 
 class ContentField(Either):
@@ -49,8 +50,10 @@ def _text_of(index: int, part: Any) -> str:
     kind = part.get("type") if isinstance(part, dict) else None
     if not isinstance(kind, str):
         raise ValidationError({index: ["must be an object with a `type`."]})
-    if kind in KINDS:
+    if kind in images.KINDS:
         return shown_image(part)
+    if kind in documents.KINDS:
+        return shown_document(part)
     if kind not in TEXT_PARTS:
         return foreign_text(kind, part)
     text = part.get(TEXT_PARTS[kind])
@@ -63,13 +66,14 @@ def check_readable(content: Any) -> None:
     """Raise `ValidationError` if content, of the message that is asked now, has parts that the model cannot read."""
     for index, part in enumerate(content if isinstance(content, list) else ()):
         kind = part["type"]
-        if kind in KINDS:
+        read = read_image if kind in images.KINDS else read_document if kind in documents.KINDS else None
+        if read is not None:
             try:
-                read_image(part)
+                read(part)
             except ValidationError as error:
                 raise ValidationError({index: error.messages}) from None
         elif kind in OTHER_PARTS:
-            raise ValidationError({index: [Unsupported(f"is of type {kind}; {TEXT_AND_IMAGES}")]})
+            raise ValidationError({index: [Unsupported(f"is of type {kind}; {WHAT_IS_READ}")]})
         elif kind not in TEXT_PARTS:
             raise ValidationError({index: {"type": [f"must be one of: {', '.join(TEXT_PARTS)}."]}})
 
@@ -132,6 +136,7 @@ class MessageSchema(RequestSchema):
             tool_calls=tuple(calls) if role == "assistant" else (),
             tool_call_id=data["tool_call_id"] if role == "tool" else "",
             images=images_in(original.get("content")),
+            documents=documents_in(original.get("content")),
         )
 
 

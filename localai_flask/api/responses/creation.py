@@ -12,6 +12,7 @@ from localai_flask.api.responses.calls import ResponseCall
 from localai_flask.api.responses.input.items import new_id
 from localai_flask.api.responses.response_writer import ResponseWriter, WritingOptions
 from localai_flask.api.work.chat_plan import chat_plan
+from localai_flask.api.work.content_bytes import ContentAccess
 from localai_flask.api.work.turn_dropper import Plan, TurnDropper
 from localai_flask.api.work.work import Watching, Work
 from localai_flask.chat.conversation import Message
@@ -67,9 +68,10 @@ def begin_work(
     watch: Watching | None = None,
 ) -> Work:
     """Begin to have the model answer."""
+    access = ContentAccess.of_caller()
 
     def plan(kept: Sequence[Message]) -> Plan:
-        return chat_plan(call.conversation(kept), call.wanted, config, params)
+        return chat_plan(call.conversation(kept), call.wanted, config, params, prompt_field="input", access=access)
 
     def note(dropped: int) -> None:
         writer.response.dropped_turns = dropped

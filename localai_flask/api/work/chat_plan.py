@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from localai_flask.api.work.content_bytes import ContentAccess
+from localai_flask.api.work.documents import with_documents_read
 from localai_flask.api.work.images import load_images
 from localai_flask.api.work.questions import ask
 from localai_flask.api.work.work import Sequences
@@ -22,7 +24,7 @@ from localai_flask.chat.prompt.prompt import chat_prompt
 from localai_flask.config import sampling
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import UnsupportedParameter
-from localai_flask.generation import Constraint, ModelInfo, Prompt, ThinkingBudget
+from localai_flask.generation import Constraint, Image, ModelInfo, Prompt, ThinkingBudget
 from localai_flask.inquiry import Tokenize, Tokenized
 from localai_flask.sampling_params import SamplingParams
 
@@ -34,16 +36,19 @@ def chat_plan(
     params: SamplingParams,
     n: int = 1,
     prompt_field: str | None = None,
+    access: ContentAccess | None = None,
 ) -> Callable[[ModelInfo], Sequences]:
     """Plan `n` answers to a conversation, for `Work`, which knows the model's template once it is loaded.
 
-    `prompt_field` is the request's field that a conversation which is too long is to be blamed on.
+    `prompt_field` is the request's field that a conversation which is too long is to be blamed on; `access` is to what
+    the conversation names, and is taken from the request if none is given.
     """
     check_tools(conversation.tools)
+    reach = access or ContentAccess.of_caller()
 
     def plan(info: ModelInfo) -> Sequences:
         bounds = with_default_form(wanted, config)
-        seen, images = load_images(conversation, config, info, prompt_field or "messages")
+        seen, images = _with_media(conversation, config, info, reach, prompt_field or "messages")
         talk = _as_said(seen, bounds, config, info)
         chat = chat_prompt(talk, config, info, images)
         constraint = answer_constraint(bounds, info, talk.tools, chat.tool_format, chat.reasoning, chat.once)
@@ -62,16 +67,23 @@ def count_prompt_tokens(conversation: Conversation, wanted: Wanted, config: Mode
 def tokenized_prompt(conversation: Conversation, wanted: Wanted, config: ModelConfig) -> tuple[Prompt, Sequence[int]]:
     """Return the prompt that a generation would begin with, and its tokens."""
     check_tools(conversation.tools)
+    access = ContentAccess.of_caller()
     prompts: list[Prompt] = []
 
     def plan(info: ModelInfo) -> list[Tokenize]:
-        seen, images = load_images(conversation, config, info, "messages")
+        seen, images = _with_media(conversation, config, info, access, "messages")
         talk = _as_said(seen, with_default_form(wanted, config), config, info)
         prompts.append(chat_prompt(talk, config, info, images).prompt)
         return [Tokenize(prompts[-1])]
 
     (tokenized,) = ask(config, plan, Tokenized)
     return prompts[-1], tokenized.tokens
+
+
+def _with_media(
+    conversation: Conversation, config: ModelConfig, info: ModelInfo, access: ContentAccess, field: str
+) -> tuple[Conversation, dict[str, Image]]:
+    return load_images(with_documents_read(conversation, access, field), config, info, access, field)
 
 
 def _as_said(conversation: Conversation, bounds: Wanted, config: ModelConfig, info: ModelInfo) -> Conversation:

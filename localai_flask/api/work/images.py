@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
-import threading
 import time
-from collections import OrderedDict
 
 import PIL.Image
-import requests
 
-from localai_flask.api import current
+from localai_flask.api.work.content_bytes import ContentAccess, NotToBeHad
 from localai_flask.chat.conversation import Conversation
-from localai_flask.chat.images import ImageSource, keys_in, with_marks_of, without_images
+from localai_flask.chat.images import ImageSource, with_marks_of, without_images
+from localai_flask.chat.marks import keys_in
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
-from localai_flask.gallery.errors import PrivateAddress
-from localai_flask.gallery.transport.bounded_answers import TooMuch, read_bounded
-from localai_flask.gallery.transport.remote import CONNECT_S, READ_S, open_session, reason_of
 from localai_flask.generation import Image, ModelInfo
 
 FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
@@ -29,12 +24,10 @@ ALL_S = 60.0
 """How long a request's images may take to come, until the last of them is asked for."""
 MOST_PIXELS = 50_000_000
 """What a large camera makes; a file of a few bytes may claim any number."""
-KEPT_S, MOST_KEPT = 300.0, 64 * 2**20
-"""How long a fetched image is kept for the conversation's next turns, and how many bytes of them."""
 
 
 def load_images(
-    conversation: Conversation, config: ModelConfig, info: ModelInfo, field: str
+    conversation: Conversation, config: ModelConfig, info: ModelInfo, access: ContentAccess, field: str
 ) -> tuple[Conversation, dict[str, Image]]:
     """Return the conversation as the model can read it, and its images by their keys.
 
@@ -58,26 +51,27 @@ def load_images(
     most = min(config.limit_mm_per_prompt.get("image", MOST_IMAGES), MOST_IMAGES)
     if len(shown) > most:
         raise InvalidRequest(f"The messages have {len(shown)} images, but at most {most} may be sent.", param=field)
-    return conversation, _open_all({key: conversation.images[key] for key in shown}, field)
+    return conversation, _open_all({key: conversation.images[key] for key in shown}, access, field)
 
 
-def _open_all(sources: dict[str, ImageSource], field: str) -> dict[str, Image]:
+def _open_all(sources: dict[str, ImageSource], access: ContentAccess, field: str) -> dict[str, Image]:
     opened: dict[str, Image] = {}
     deadline, together = time.monotonic() + ALL_S, 0
     for key, source in sources.items():
         if time.monotonic() > deadline:
             raise InvalidRequest(f"The images take more than {ALL_S:.0f} s to come; send fewer of them.", param=field)
-        opened[key] = _opened(source, field)
+        opened[key] = _opened(source, access, field)
         together += len(opened[key].data)
         if together > MOST_TOGETHER:
             raise InvalidRequest(f"The images have more than {MOST_TOGETHER} bytes together.", param=field)
     return opened
 
 
-def _opened(source: ImageSource, field: str) -> Image:
-    data = source.data or _fetched.get(source.url, field)
-    if len(data) > MOST_BYTES:
-        raise _refused(field, f"has {len(data)} bytes, and at most {MOST_BYTES} are allowed")
+def _opened(source: ImageSource, access: ContentAccess, field: str) -> Image:
+    try:
+        data = access.bytes_of(source, MOST_BYTES)
+    except NotToBeHad as error:
+        raise _refused(field, str(error)) from None
     try:
         with PIL.Image.open(io.BytesIO(data), formats=[*FORMATS]) as opened:
             media_type, (width, height) = FORMATS[opened.format or ""], opened.size
@@ -92,41 +86,3 @@ def _opened(source: ImageSource, field: str) -> Image:
 
 def _refused(field: str, why: str) -> InvalidRequest:
     return InvalidRequest(f"An image {why}.", param=field)
-
-
-class _Fetched:
-    """Fetches images from public addresses, and keeps them for a while, as each turn sends its conversation whole."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
-
-    def get(self, url: str, field: str) -> bytes:
-        with self._lock:
-            until, data = self._kept.get(url, (0.0, b""))
-        if time.monotonic() < until:
-            return data
-        data = self._fetch(url, field)
-        with self._lock:
-            self._kept[url] = time.monotonic() + KEPT_S, data
-            self._kept.move_to_end(url)
-            while sum(len(each) for _, each in self._kept.values()) > MOST_KEPT:
-                self._kept.popitem(last=False)
-        return data
-
-    def _fetch(self, url: str, field: str) -> bytes:
-        if current.settings().offline:
-            raise _refused(field, "is to be fetched, which LOCALAI_OFFLINE forbids; send it as a `data:` address")
-        try:
-            with open_session().get(url, stream=True, timeout=(CONNECT_S, READ_S)) as response:
-                response.raise_for_status()
-                return read_bounded(response, MOST_BYTES)
-        except PrivateAddress:
-            raise _refused(field, "has an address of this machine or of a private network") from None
-        except TooMuch:
-            raise _refused(field, f"has more than {MOST_BYTES} bytes") from None
-        except requests.RequestException as error:
-            raise _refused(field, f"cannot be fetched: {reason_of(error)}") from None
-
-
-_fetched = _Fetched()

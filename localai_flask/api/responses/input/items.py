@@ -15,7 +15,9 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from localai_flask.api.conversation.images import KINDS, TEXT_AND_IMAGES, read_image
+from localai_flask.api.conversation import documents, images
+from localai_flask.api.conversation.documents import read_document
+from localai_flask.api.conversation.images import WHAT_IS_READ, read_image
 from localai_flask.api.request.fields import Either
 from localai_flask.api.request.parsing import Unsupported
 
@@ -33,7 +35,7 @@ TEXTS = {
     "reasoning_text": "text",
 }
 """Types of content parts that are text, and the key it stands under."""
-MEDIA = {"input_file", "input_audio", "input_video", "computer_screenshot"}
+MEDIA = {"input_audio", "input_video", "computer_screenshot"}
 PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco"}
 PREFIXES |= {"compaction": "cmp", "custom_tool_call": "ctc", "custom_tool_call_output": "ctco"}
 LONGEST_ID = 255
@@ -195,14 +197,15 @@ def _part(part: Any, key: str, index: int, usual: str, is_now: bool) -> Item:
         raise ValidationError({key: {index: ["must be an object with a `type`."]}})
     if kind not in TEXTS and not is_now:
         return dict(part)
-    if kind in KINDS:
+    read_media = read_image if kind in images.KINDS else read_document if kind in documents.KINDS else None
+    if read_media is not None:
         try:
-            read_image(part)
+            read_media(part)
         except ValidationError as error:
             raise ValidationError({key: {index: error.messages}}) from None
         return dict(part)
     if kind in MEDIA:
-        raise ValidationError({key: {index: [Unsupported(f"is of type {kind}; {TEXT_AND_IMAGES}")]}})
+        raise ValidationError({key: {index: [Unsupported(f"is of type {kind}; {WHAT_IS_READ}")]}})
     if kind not in TEXTS:
         raise ValidationError({key: {index: {"type": [f"must be one of: {', '.join(TEXTS)}."]}}})
     text = part.get(TEXTS[kind])

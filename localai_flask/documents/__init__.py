@@ -1,0 +1,1 @@
+"""From a document's file to its text."""
