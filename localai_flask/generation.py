@@ -88,6 +88,13 @@ class Prompt(msgspec.Struct, frozen=True, array_like=True):
         return [(text, special) for text, special in (*pieces, (self.text[at:last], self.special)) if text]
 
 
+class Adapter(msgspec.Struct, frozen=True, array_like=True):
+    """A LoRA adapter: its file or folder in the models folder, and how strongly it acts (1: as it was trained to)."""
+
+    file: str
+    scale: float = 1.0
+
+
 class Constraint(msgspec.Struct, frozen=True, array_like=True):
     """A form that the whole text must have; with a trigger, only what stands behind each trigger, to the form's end.
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, inspect
 
-from localai_flask.generation import Constraint, ThinkingBudget
+from localai_flask.generation import Adapter, Constraint, ThinkingBudget
 
 MOST_TEXTS = 1000
 """How many texts a list such as `stop` may have."""
@@ -42,7 +42,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     What holds where neither says is not decided here but in `config.sampling`. `text_bias` is `logit_bias` for the
     tokens of texts. `top_logprobs` None means: no log-probabilities; `prompt_logprobs` asks for the prompt's as well.
     `preserved` names control tokens that are to be shown in the text, where the vocabulary has them. For `keep_s`
-    seconds the cache is to keep the prompt, though others go.
+    seconds the cache is to keep the prompt, though others go. `adapters` change the model's weights,
+    in place of those that it was loaded with (None: these).
     """
 
     temperature: Annotated[float, _about("Divides the logits; 0: the likeliest token.", ge=0, le=100)] = 0.9
@@ -107,6 +108,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     preserved: tuple[str, ...] = ()
     constraint: Constraint | None = None
     thinking: ThinkingBudget | None = None
+    adapters: tuple[Adapter, ...] | None = None
 
     def is_over(self, first_token_at: float) -> bool:
         """Return whether an answer has had its time, whose first token came then on the clock of `monotonic`."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import gguf
-import numpy as np
 import pytest
 
 from localai_flask.errors import ConfigError, ModelLoadFailed, OutOfMemory
@@ -111,28 +109,9 @@ def test_what_does_not_fit_this_machine_is_refused(model, options, config, words
 # Adapters
 
 
-def adapter(path: Path, architecture: str = "llama", width: int = WIDTH, rank: int = 4) -> Path:
-    """Write a LoRA adapter with random weights for the queries and outputs of a `random_llama`."""
-    rng = np.random.default_rng(1)
-    writer = gguf.GGUFWriter(path, architecture)
-    writer.add_type("adapter")
-    writer.add_string("adapter.type", "lora")
-    writer.add_float32("adapter.lora.alpha", float(rank))
-    for layer in range(2):
-        for name in ("attn_q", "attn_output"):
-            for part, shape in (("a", (rank, width)), ("b", (width, rank))):
-                weight = rng.standard_normal(shape).astype(np.float32)
-                writer.add_tensor(f"blk.{layer}.{name}.weight.lora_{part}", weight)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
 @pytest.fixture(scope="module")
 def lora(model) -> str:
-    return adapter(model.parent / "lora.gguf").name
+    return models.lora_adapter(model.parent / "lora.gguf", width=WIDTH).name
 
 
 def test_adapters_act_by_their_scales(model, lora):
@@ -151,8 +130,11 @@ def test_adapters_act_by_their_scales(model, lora):
         (lambda path: None, "does not exist"),
         (lambda path: path.write_text("hello"), "is not a GGUF file"),
         (lambda path: models.random_llama(path), "is of kind 'model' and no LoRA adapter"),
-        (lambda path: adapter(path, width=64), "does not fit the model"),
-        (lambda path: adapter(path, architecture="qwen2"), "does not fit the model: model arch and LoRA arch mismatch"),
+        (lambda path: models.lora_adapter(path, width=64), "does not fit the model"),
+        (
+            lambda path: models.lora_adapter(path, WIDTH, architecture="qwen2"),
+            "does not fit the model: model arch and LoRA arch mismatch",
+        ),
     ],
 )
 def test_files_that_are_no_adapter_for_the_model_are_named(model, tmp_path, make, words):

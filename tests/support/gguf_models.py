@@ -148,6 +148,25 @@ def random_llama(
     return write_gguf(path, architecture, metadata, weights(), tool_template=tool_template, marks=marks)
 
 
+def lora_adapter(path: Path, width: int = 32, seed: int = 1, architecture: str = "llama", layers: int = 2) -> Path:
+    """Write a LoRA adapter with random weights for the queries and outputs of a `random_llama`."""
+    rng, rank = np.random.default_rng(seed), 4
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", float(rank))
+    for layer in range(layers):
+        for name in ("attn_q", "attn_output"):
+            for part, shape in (("a", (rank, width)), ("b", (width, rank))):
+                weight = rng.standard_normal(shape).astype(np.float32)
+                writer.add_tensor(f"blk.{layer}.{name}.weight.lora_{part}", weight)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
 def _llama_block(rng: np.random.Generator, block: str, width: int, kv_width: int, ff: int) -> Weights:
     shapes = {
         "attn_q": (width, width),

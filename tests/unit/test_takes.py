@@ -9,7 +9,7 @@ import pytest
 from localai_flask.backends.takes import ALL_SAMPLING, BASIC, DETAILS, HINTS, Takes, asked
 from localai_flask.backends.transformers.engine import TransformersBackend
 from localai_flask.errors import UnsupportedParameter
-from localai_flask.generation import ALL_CONSTRAINTS, Constraint, Prompt
+from localai_flask.generation import ALL_CONSTRAINTS, Adapter, Constraint, Prompt
 from localai_flask.sampling_params import SamplingParams
 
 TEXT = Prompt("x")
@@ -18,6 +18,7 @@ ASKED: dict[str, Any] = {
     "adaptive_target": 0.0, "dry_multiplier": 0.8, "repeat_penalty": 1.1, "frequency_penalty": -0.1,
     "presence_penalty": 0.1, "no_repeat_ngram_size": 2, "samplers": ("top_k",), "min_tokens": 1, "t_max_predict_ms": 1,
     "ignore_eos": True, "cache_prompt": False, "stop_token_ids": (1,), "include_stop_str_in_output": True,
+    "adapters": (Adapter("a.gguf"),),
     "bad_words": ("a",), "banned_strings": ("a",), "allowed_token_ids": (1,), "logit_bias": {1: 1.0},
     "text_bias": {"a": 1.0}, "top_logprobs": 0, "prompt_logprobs": True,
 }  # fmt: skip

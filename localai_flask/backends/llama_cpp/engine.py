@@ -170,7 +170,8 @@ class LlamaCppBackend(Backend):
         events = [*self._unannounced, *self.inquiries.step(len(scheduler.decoding))]
         self._unannounced.clear()
         self.cache.set_stream_count(len(scheduler.decoding))
-        streams = scheduler.advancing()
+        streams = scheduler.take_turn(scheduler.advancing())
+        self.model.adapters.use(scheduler.adapters)
         if self._speculator is not None:
             self._speculator.guess(streams)
         shares, chunks = scheduler.plan(batch, streams)
@@ -244,10 +245,10 @@ class LlamaCppBackend(Backend):
 
     @property
     def spare_bytes(self) -> int:
-        return self.cache.store.size
+        return self.cache.store.size + self.model.adapters.idle_bytes
 
     def give_back(self, size: int) -> None:
-        self.cache.store.give_back(size)
+        self.cache.store.give_back(size - self.model.adapters.give_back(size))
 
     def close(self) -> None:
         for sequence in [*self.scheduler.decoding, *self.scheduler.prefilling]:

@@ -13,6 +13,7 @@ from localai_flask.backends.base import Job
 from localai_flask.backends.grammars.compile_thread import CompileThread, both
 from localai_flask.backends.grammars.compiler import Grammars
 from localai_flask.backends.llama_cpp.inquiries import LONG_TEXT
+from localai_flask.backends.llama_cpp.model.adapters import Adapter
 from localai_flask.backends.llama_cpp.model.model import Model
 from localai_flask.backends.llama_cpp.options.options import EngineOptions
 from localai_flask.backends.llama_cpp.sampling.constraint import make_tokenizer
@@ -42,6 +43,7 @@ class Preparation:
 
     def __init__(self, model: Model, sight: Sight | None, tokenizing: CompileThread, options: EngineOptions):
         self._is_deterministic = options.deterministic
+        self._models_path = options.models_path
         self._n_keep = options.n_keep if options.context_shift else None
         """How many tokens a shift of the context keeps; None: contexts are not shifted."""
         self._model, self._sight, self._tokenizing = model, sight, tokenizing
@@ -69,6 +71,9 @@ class Preparation:
         shown = model.vocabulary.preserved(sampling.preserved)
         guide = None if sampling.constraint is None else self._grammars.guide(sampling.constraint, shown)
         sequence = Sequence.of(job, limit, guide, shown)
+        if sampling.adapters is not None:
+            wanted = [Adapter(self._models_path / each.file, each.scale) for each in sampling.adapters]
+            sequence.adapters = model.adapters.find(wanted)
         if self._sight is not None and job.prompt.images:
             sequence.images = self._sight.place(job, sequence.prompt)
             sequence.is_anew = self._is_deterministic

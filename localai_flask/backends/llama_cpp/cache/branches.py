@@ -44,6 +44,8 @@ class Slot:
     """How many tokens at the beginning were computed behind exactly those before them; a shift changes that."""
     sound: int = 0
     """How many tokens at the beginning were computed with nothing beside them, so that they come out the same again."""
+    scope: str = ""
+    """Which adapters it was computed with: what is common to branches of two scopes is the text alone."""
     owner: str = ""
     """Whose request has used it last."""
     written: int = 0

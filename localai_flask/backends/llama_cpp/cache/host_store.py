@@ -28,6 +28,8 @@ class Stored:
     pin: Pin | None = None
     sound: int = 0
     """How many tokens at the beginning were computed with nothing beside them."""
+    scope: str = ""
+    """Which adapters it was computed with."""
     owner: str = ""
     """Whose request has used it last."""
     is_written: bool = False

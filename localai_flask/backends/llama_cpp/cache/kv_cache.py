@@ -95,20 +95,22 @@ class PrefixCache:
         """Note how many sequences wait for their next token while something is copied."""
         self._overflow.streams = streams
 
-    def take(self, prompt: Tokens, caller: str = "") -> Slot:
+    def take(self, prompt: Tokens, caller: str = "", scope: str = "") -> Slot:
         """Lend a slot (there must be room) that starts with the longest cached prefix of a prompt, less its last token.
+
+        Prefixes of another scope are not looked at.
 
         The last token is always computed anew, because the first answer token is sampled from its logits.
         """
         wanted = prompt[:-1]
-        start = self._prefixes.find(wanted)
-        start = self.disk.better(start, wanted, caller) if self.disk else start
+        start = self._prefixes.find(wanted, scope)
+        start = self.disk.better(start, wanted, _owner(caller, scope)) if self.disk else start
         moves = self._mover.find(start, wanted)
         slot = start.slot if start.slot and self._goes_on(start, moves, len(prompt)) else self._free(start)
         is_elsewhere = start.stored is not None or start.chain is not None
         if self._cannot_roll_back and start.checkpoint is None and start.slot is not slot and not is_elsewhere:
             start = Start()  # what there is can only be gone on in
-        self._lend(slot, caller)
+        self._lend(slot, caller, scope)
         self._begin(slot, start)
         self._bound_idle()
         if moves:
@@ -121,27 +123,27 @@ class PrefixCache:
             lib.llama_memory_clear(self._memory, False)
         return slot
 
-    def take_alone(self, prompt: Tokens, caller: str = "") -> Slot:
+    def take_alone(self, prompt: Tokens, caller: str = "", scope: str = "") -> Slot:
         """Lend a slot to a lone request whose text is to be the same each time, whatever was computed before.
 
         Attention adds up in the order of the cells, so that the prompt's tokens have to lie in the first ones, and its
         beginning may only come from the cache if it was computed there. All other branches go to host memory.
         """
         assert self.grain is not None, "asked before"
-        start = self._prefixes.find_sound(prompt, self.grain, self._home)
-        start = self.disk.better(start, prompt, caller, self.grain) if self.disk else start
+        start = self._prefixes.find_sound(prompt, self.grain, self._home, scope)
+        start = self.disk.better(start, prompt, _owner(caller, scope), self.grain) if self.disk else start
         if not start.length or start.slot is not self._home or start.checkpoint is not None:
             self._home = None
         for slot in [slot for slot in self.slots if slot.length and slot is not self._home]:
             self._evict(slot)
         if self._home is None:
             lib.llama_memory_clear(self._memory, False)
-            start = start if start.chain else self._prefixes.find_sound(prompt, self.grain, None)
+            start = start if start.chain else self._prefixes.find_sound(prompt, self.grain, None, scope)
             self._home = self.slots[0]
         elif (self._home.length - start.length) * LOSABLE > self._home.length:
             self._overflow.put_away(self._home)
         slot = self._home
-        self._lend(slot, caller)
+        self._lend(slot, caller, scope)
         self._begin(slot, start)
         if slot.length > start.length:
             self._cut(slot, start.length)
@@ -170,27 +172,30 @@ class PrefixCache:
             lib.llama_memory_seq_rm(self._memory, slot.id, slot.position_of(length), -1)
             cut(self.slots, slot, length)
 
-    def is_coming(self, prompt: Tokens, caller: str, *, alone: bool) -> bool:
+    def is_coming(self, prompt: Tokens, caller: str, scope: str = "", *, alone: bool) -> bool:
         """Return whether a prompt had better wait for what is being read from disk."""
         if self.disk is None:
             return False
+        owner = _owner(caller, scope)
         if alone and self.grain is not None:
-            known = self._prefixes.find_sound(prompt, self.grain, self._home).length
-            return self.disk.is_coming(known, prompt, caller, self.grain)
-        return self.disk.is_coming(self._prefixes.find(prompt[:-1]).length, prompt[:-1], caller)
+            known = self._prefixes.find_sound(prompt, self.grain, self._home, scope).length
+            return self.disk.is_coming(known, prompt, owner, self.grain)
+        return self.disk.is_coming(self._prefixes.find(prompt[:-1], scope).length, prompt[:-1], owner)
 
-    def count_held(self, prompt: Tokens) -> int:
+    def count_held(self, prompt: Tokens, scope: str = "") -> int:
         """Return how many of a prompt's first tokens need not be computed, as things are."""
-        return self._prefixes.find(prompt[:-1]).length
+        return self._prefixes.find(prompt[:-1], scope).length
 
-    def should_wait(self, prompt: Tokens, being_computed: Iterable[tuple[Tokens, Slot]]) -> bool:
+    def should_wait(self, prompt: Tokens, being_computed: Iterable[tuple[Tokens, Slot]], scope: str = "") -> bool:
         """Return whether a prompt had better wait for one that is being computed in a slot, to start from it."""
         if self._cannot_roll_back and not self._checkpoints.are_made:
             return False
         wanted = prompt[:-1]
-        comings = ((common_prefix(other, wanted), slot) for other, slot in being_computed)
+        comings = ((common_prefix(other, wanted), slot) for other, slot in being_computed if slot.scope == scope)
         coming, slot = max(comings, key=lambda item: item[0], default=(0, None))
-        if slot is None or coming < WORTH_WAITING or coming < self._prefixes.find(wanted).length + WORTH_WAITING:
+        if slot is None or coming < WORTH_WAITING:
+            return False
+        if coming < self._prefixes.find(wanted, scope).length + WORTH_WAITING:
             return False
         if self._cannot_roll_back:
             if slot.length >= coming:  # it has passed the point without a checkpoint
@@ -269,9 +274,10 @@ class PrefixCache:
         idle = [slot for slot in self.slots if slot.length and not slot.in_use]
         return find_pinned(idle, lambda slots: SHARE * count_cells(slots) <= self._cells)
 
-    def _lend(self, slot: Slot, caller: str) -> None:
-        slot.in_use = True
-        slot.owner, slot.written = caller, slot.written if slot.owner == caller else 0
+    def _lend(self, slot: Slot, caller: str, scope: str) -> None:
+        slot.in_use, slot.scope = True, scope
+        owner = _owner(caller, scope)
+        slot.owner, slot.written = owner, slot.written if slot.owner == owner else 0
 
     def _begin(self, slot: Slot, start: Start) -> None:
         """Have a slot hold at least what a prompt starts from."""
@@ -323,3 +329,8 @@ class PrefixCache:
             cut(self.slots, slot, length)
         else:
             self._clear(slot)
+
+
+def _owner(caller: str, scope: str) -> str:
+    """Return under whose name a branch is on disk, where each caller finds its own, and each scope too."""
+    return f"{caller}\0{scope}" if scope else caller

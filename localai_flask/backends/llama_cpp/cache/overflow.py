@@ -51,14 +51,14 @@ class Overflow:
                 holder.pin = joined(holder.pin, slot.pin)
                 return True
         for stored in self._store.index.beginnings_of(tokens):
-            if stored.sound <= slot.sound:
+            if stored.sound <= slot.sound and stored.scope == slot.scope:
                 pin = joined(pin, stored.pin)
                 self._store.remove(stored)
         size = self._states.size(slot.id) + tokens.nbytes + sum(part.state.nbytes for part in checkpoints)
         is_pinned = pin is not None and not pin.is_over
         return self._store.put(
             size,
-            lambda: Stored(tokens, self._states.read(slot.id), checkpoints, pin, slot.sound, slot.owner),
+            lambda: Stored(tokens, self._states.read(slot.id), checkpoints, pin, slot.sound, slot.scope, slot.owner),
             is_pinned=is_pinned,
         )
 
@@ -78,9 +78,10 @@ class Overflow:
     def _others_with(self, slot: Slot, tokens: Tokens) -> Iterator[Slot | Stored]:
         """Go through all that hold a slot's tokens as well, and perhaps more behind them."""
         for other in self._slots:
-            if other is not slot and np.array_equal(other.computed[: len(tokens)], tokens):
+            is_other = other is not slot and other.scope == slot.scope
+            if is_other and np.array_equal(other.computed[: len(tokens)], tokens):
                 yield other
-        yield from self._store.index.beginning_with(tokens)
+        yield from (each for each in self._store.index.beginning_with(tokens) if each.scope == slot.scope)
 
     def _is_worth_it(self, slot: Slot) -> bool:
         return self._store.is_open and slot.length >= WORTH_STORING

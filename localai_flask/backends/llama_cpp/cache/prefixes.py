@@ -48,13 +48,13 @@ class Prefixes:
         self._window = model.window
         self._cannot_roll_back = model.cannot_roll_back
 
-    def find_sound(self, prompt: Tokens, grain: Grain, preferred: Slot | None) -> Start:
+    def find_sound(self, prompt: Tokens, grain: Grain, preferred: Slot | None, scope: str = "") -> Start:
         """Find the longest prefix that was computed with nothing beside it, and that may be gone on from."""
         best = Start()
 
         def consider(holder: Slot | Stored, common: int) -> Start:
             usable = grain.floor(common, len(prompt))
-            if usable <= best.length:
+            if usable <= best.length or holder.scope != scope:
                 return best
             return max(best, self._reach(usable, holder, grain.step), key=lambda start: start.length)
 
@@ -67,10 +67,10 @@ class Prefixes:
             best = consider(stored, common)
         return best
 
-    def find(self, wanted: Tokens) -> Start:
+    def find(self, wanted: Tokens, scope: str = "") -> Start:
         """Find the longest prefix, preferably in the cache, there preferably in an idle slot."""
         best = Start()
-        for slot in self._slots:
+        for slot in (each for each in self._slots if each.scope == scope):
             start = self._reach(common_prefix(slot.computed, wanted), slot)
             is_better = start.length > best.length
             if is_better or (start.length == best.length > 0 and best.slot and best.slot.in_use and not slot.in_use):
@@ -79,6 +79,8 @@ class Prefixes:
         for stored, common in self._store.index.nearest(wanted):
             if common < max(least, best.length + 1):
                 break
+            if stored.scope != scope:
+                continue
             start = self._reach(common, stored)
             if start.length >= max(least, best.length + 1):
                 best = start

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from localai_flask.backends.base import LoadProgress
-from localai_flask.backends.llama_cpp.model.adapters import apply_adapters, load_adapters
+from localai_flask.backends.llama_cpp.model.adapters import AdapterShelf
 from localai_flask.backends.llama_cpp.model.attention import choose_attention
 from localai_flask.backends.llama_cpp.model.context import (
     FLASH_ATTENTION,
@@ -163,7 +163,7 @@ class Model:
 
     def _load_weights(self, options: EngineOptions, progress: LoadProgress) -> None:
         self.handle = load_weights(self.path, options, progress, self.capture)
-        self._adapters = load_adapters(self.handle, options.adapters, self.capture)
+        self.adapters = AdapterShelf(self.handle, options.adapters, self.capture)
         self.vocabulary = Vocabulary(lib.llama_model_get_vocab(self.handle))
         self.trained_context: int = lib.llama_model_n_ctx_train(self.handle)
         self.weight_bytes: int = lib.llama_model_size(self.handle)
@@ -219,10 +219,6 @@ class Model:
         """Read what the file says of its architecture; "" if it does not."""
         return metadata(self.handle, f"{metadata(self.handle, 'general.architecture')}.{key}")
 
-    def apply_adapters(self, context: Any, options: EngineOptions) -> None:
-        """Have a context on these weights compute with the adapters; raise `ConfigError` if it cannot."""
-        apply_adapters(context, self._adapters, options.adapters)
-
     def _make_context(self, options: EngineOptions) -> None:
         self.slots, self.context_size = choose_size(self.handle, self.path, options)
         room = max(LOGITS_BYTES, self.weight_bytes // 32) // (4 * self.vocabulary.size)
@@ -261,7 +257,7 @@ class Model:
                 advice = "choose another `cache_type_k` or `cache_type_v`"
             kind = OutOfMemory if is_out_of_memory(cause) else ModelLoadFailed
             raise kind(f"llama.cpp cannot make a context for {self.path}: {cause}; {advice}.")
-        self.apply_adapters(self.context, options)
+        self.adapters.bind(self.context)
         self.memory = lib.llama_get_memory(self.context)
         if self.memory is None:
             raise ConfigError(

@@ -80,7 +80,7 @@ class PoolingContext:
                 f"llama.cpp cannot make a context for the embeddings of {model.path}: {model.capture.cause()}; "
                 f"lower `context_size` ({model.context_size}) or `batch` ({options.n_batch})."
             )
-        model.apply_adapters(self.context, options)
+        model.adapters.apply_own(self.context)
         self._memory = lib.llama_get_memory(self.context)
 
     def close(self) -> None:

@@ -139,6 +139,8 @@ class EngineOptions:
     image_min_tokens: int | None
     image_max_tokens: int | None
     verbosity: int | None
+    models_path: Path = Path()
+    """Where the adapters of requests lie."""
     deterministic: bool = False
     """Whether each request is computed as one that is alone, so that its answer is the same each time."""
     repack: bool = True
@@ -186,6 +188,7 @@ def read_options(config: EngineConfig, settings: Settings) -> EngineOptions:
         "cache_disk_bytes": given.get("cache_disk_bytes", parse_bytes(settings.prompt_cache_size)),
         "prompt_cache_folder": _prompt_cache_folder(config, settings),
         "prompt_cache_ro": config.prompt_cache_ro,
+        "models_path": Path(config.models_path),
     }
     taken = {option.field: values[option.field] for option in ENGINE_OPTIONS}
     fields = taken | own

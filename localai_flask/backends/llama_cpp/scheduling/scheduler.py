@@ -11,10 +11,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from localai_flask.backends.llama_cpp.cache.kv_cache import PrefixCache
+from localai_flask.backends.llama_cpp.model.adapters import AdapterSet
 from localai_flask.backends.llama_cpp.sampling.sampler import Sampler
 from localai_flask.backends.llama_cpp.scheduling.batch import Batch, Tokens
 from localai_flask.backends.llama_cpp.scheduling.pace import LEAST_CHUNK, Pace
 from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
+from localai_flask.backends.llama_cpp.scheduling.turns import Turns
 from localai_flask.backends.llama_cpp.vision.chunks import whole
 from localai_flask.backends.llama_cpp.vision.placing import PlacedChunk
 
@@ -93,6 +95,11 @@ class Scheduler:
         """Whether something of those that run has been computed."""
         self._waited_tokens = 0
         """How many tokens of prompts were computed while those that have begun waited for the others."""
+        self.adapters: AdapterSet | None = None
+        """What the next step computes with; None: what the model was loaded with."""
+        self._turns = Turns()
+        self._passed_over = 0
+        """How many streams wait for a step with their adapters."""
 
     @property
     def running(self) -> int:
@@ -116,6 +123,8 @@ class Scheduler:
         for place in (self.decoding, self.prefilling):
             if sequence in place:
                 place.remove(sequence)
+        self.adapters = self.adapters if self.running else None
+        sequence.adapters = None
         sequence.sampler.close()
         self._cache.give_back(sequence.slot, len(sequence.prompt), sequence.job.sampling.keep_s)
 
@@ -125,14 +134,15 @@ class Scheduler:
         Then it waits for that, and others pass it.
         """
         alone = self.running == 0 and self._cache.can_repeat and sequence.is_repeatable
-        if self._cache.is_coming(sequence.reusable, sequence.job.caller, alone=alone):
+        scope, caller = sequence.scope, sequence.job.caller
+        if self._cache.is_coming(sequence.reusable, caller, scope, alone=alone):
             return False
-        if self._cache.should_wait(sequence.reusable, [(other.prompt, other.slot) for other in self.prefilling]):
+        if self._cache.should_wait(sequence.reusable, [(each.prompt, each.slot) for each in self.prefilling], scope):
             return False
         self._is_under_way = self._is_under_way and self.running > 0
         sequence.alone = alone
         take = self._cache.take_alone if alone else self._cache.take
-        slot = take(sequence.reusable, sequence.job.caller)
+        slot = take(sequence.reusable, caller, scope)
         sequence.admit(slot, self._make_sampler(sequence))
         self.prefilling.append(sequence)
         return True
@@ -153,6 +163,18 @@ class Scheduler:
             return self.decoding
         return [] if self._pace.seconds(self._waited_tokens + left) <= COHORT_S else self.decoding
 
+    def take_turn(self, streams: list[Sequence]) -> list[Sequence]:
+        """Choose whose adapters the next step computes with; return those of the streams that run with them."""
+        wanting = {each.scope: each.adapters for each in (*streams, *self.prefilling) if each.is_computable}
+        if wanting:
+            self.adapters = wanting[self._turns.choose(wanting)]
+        ours = self._in_turn(streams)
+        self._passed_over = len(streams) - len(ours)
+        return ours
+
+    def _in_turn(self, sequences: list[Sequence]) -> list[Sequence]:
+        return [each for each in sequences if each.adapters is self.adapters]
+
     def plan(self, batch: Batch, streams: list[Sequence]) -> tuple[list[Share], list[Chunk]]:
         """Fill the batch: with each share of these running sequences, then with these chunks of prompts."""
         batch.clear()
@@ -165,20 +187,21 @@ class Scheduler:
         shares = self._plan_streams(batch, streams, outputs)
         if shares or not self.decoding:
             self._waited_tokens = 0
-        if not self.prefilling:
+        prompts = self._in_turn(self.prefilling)
+        if not prompts:
             return shares, []
         outputs -= sum(len(share.sequence.draft) for share in shares)
-        left = sum(sequence.left for sequence in self.prefilling)
-        whole = sum(len(sequence.prompt) - sequence.job.num_cached for sequence in self.prefilling)
-        room = min(self._pace.budget(len(shares), left, whole), self._n_batch - batch.size)
+        left = sum(sequence.left for sequence in prompts)
+        whole = sum(len(sequence.prompt) - sequence.job.num_cached for sequence in prompts)
+        room = min(self._pace.budget(len(shares) or self._passed_over, left, whole), self._n_batch - batch.size)
         room = room if self._most is None else min(room, self._most)
         self._image_debt = max(self._image_debt - room, 0) if shares else 0
         if self._next_image() is None:
-            chunks = self._plan_prompts(batch, room, outputs + 1)
+            chunks = self._plan_prompts(batch, prompts, room, outputs + 1)
             if self.decoding and not shares:
                 self._waited_tokens += batch.size
             return shares, chunks
-        chunks = self._plan_prompts(batch, -(-room // 2), outputs + 1)
+        chunks = self._plan_prompts(batch, prompts, -(-room // 2), outputs + 1)
         self._image_room = room - sum(len(chunk.tokens) for chunk in chunks)
         return shares, chunks
 
@@ -200,7 +223,7 @@ class Scheduler:
 
     def _next_image(self) -> Sequence | None:
         """Find the sequence started first that has come to an image which is encoded."""
-        images = ((sequence, sequence.image) for sequence in self.prefilling if sequence.images)
+        images = ((sequence, sequence.image) for sequence in self._in_turn(self.prefilling) if sequence.images)
         return next((sequence for sequence, image in images if image and image.embedding is not None), None)
 
     def _plan_streams(self, batch: Batch, streams: list[Sequence], outputs: int) -> list[Share]:
@@ -225,12 +248,12 @@ class Scheduler:
             outputs -= len(sequence.draft)
         return shares
 
-    def _plan_prompts(self, batch: Batch, room: int, outputs: int) -> list[Chunk]:
+    def _plan_prompts(self, batch: Batch, prompts: list[Sequence], room: int, outputs: int) -> list[Chunk]:
         """Add chunks of prompts: of those soon done, up to half of the room, then of all in order of start."""
-        oldest, *others = self.prefilling
+        oldest, *others = prompts
         passing = sorted((each for each in others if each.left * SHORT <= oldest.left), key=lambda each: each.left)
         chunks, spare = [], room // 2
-        for sequence in [*passing, *(each for each in self.prefilling if each not in passing)]:
+        for sequence in [*passing, *(each for each in prompts if each not in passing)]:
             slot, prompt, wants_all = sequence.slot, sequence.prompt, sequence.wants_prompt_logprobs
             most = min(spare, room) if sequence in passing else room
             stop = self._cache.next_stop(slot, len(prompt), alone=self.is_lone)

@@ -13,6 +13,7 @@ from localai_flask.backends.base import Job
 from localai_flask.backends.grammars.guide import Guide
 from localai_flask.backends.llama_cpp.cache.kv_cache import Slot
 from localai_flask.backends.llama_cpp.cache.shifting import LEAST_SHIFT, kept_tokens
+from localai_flask.backends.llama_cpp.model.adapters import AdapterSet
 from localai_flask.backends.llama_cpp.model.vocabulary import Vocabulary
 from localai_flask.backends.llama_cpp.sampling.sampler import Sampler
 from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
@@ -44,6 +45,8 @@ class Sequence:
     """What of the prompt is no text, in order."""
     is_anew: bool = False
     """Whether nothing of the prompt may come from the cache, and it is cut in the same places each time."""
+    adapters: AdapterSet | None = None
+    """What changes the model's weights for it; None: what the YAML says."""
     slot: Slot = field(init=False)
     sampler: Sampler = field(init=False)
     pending: list[int] = field(default_factory=list)
@@ -83,6 +86,11 @@ class Sequence:
             self.shifts, self.kept = True, kept
 
     @property
+    def scope(self) -> str:
+        """What tells its adapters from others: only what was computed with the same ones is of use to it."""
+        return "" if self.adapters is None else self.adapters.key
+
+    @property
     def left(self) -> int:
         """How many tokens of the prompt are still to be computed."""
         return len(self.prompt) - self.slot.length
@@ -92,6 +100,11 @@ class Sequence:
         """The image, or the part of one, of which a token is to be computed next."""
         at = self.slot.length
         return next((each for each in self.images if each.begin <= at < each.end), None)
+
+    @property
+    def is_computable(self) -> bool:
+        """Whether a step could advance it: what comes next is no image that is still being encoded."""
+        return not self.images or (image := self.image) is None or image.embedding is not None
 
     @property
     def text_end(self) -> int:

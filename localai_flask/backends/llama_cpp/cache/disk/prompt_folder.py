@@ -20,18 +20,16 @@ from typing import Any
 
 from localai_flask.backends.llama_cpp.cache.disk.block_file import MAGIC, SUFFIX, UNFINISHED
 from localai_flask.backends.llama_cpp.cache.disk.disk_cache import KEPT_S, DiskCache
+from localai_flask.backends.llama_cpp.model.file_identity import identity_of
 from localai_flask.backends.llama_cpp.model.library import ENGINE_VERSION
 from localai_flask.backends.llama_cpp.model.model import Model
 from localai_flask.backends.llama_cpp.options.options import EngineOptions
-from localai_flask.config.files.settling import files_of
 from localai_flask.machine import cpu_flags
 
 log = logging.getLogger(__name__)
 
 ABOUT = "prompt-cache.json"
 _NAME = re.compile(r"[0-9a-f]{32}")
-SAMPLES, SAMPLE_BYTES = 64, 4096
-"""How many parts of a file of weights are read to know it again, and how long each is."""
 STARTED_S = 600
 """A file that was begun so long ago is not being written any more."""
 
@@ -69,32 +67,12 @@ def _identity(model: Model, options: EngineOptions) -> dict[str, Any]:
         "format": MAGIC.decode(),
         "engine": ENGINE_VERSION,
         "processor": [platform.machine(), *sorted(cpu_flags())],
-        "weights": _weights(model.path),
-        "adapters": [[_weights(each.path), each.scale] for each in options.adapters],
+        "weights": identity_of(model.path),
+        "adapters": [[identity_of(each.path), each.scale] for each in options.adapters],
         "overrides": options.overrides,
         "rope": [options.rope_scaling, options.rope, model.slots * model.context_size > rope_limit > 0],
         "types": [options.cache_type_k, options.cache_type_v, model.uses_flash, options.repack, options.swa_full],
     }
-
-
-def _weights(path: Path) -> list[Any]:
-    """Return what tells files of weights from others: sizes, times, and parts of what they hold."""
-    return [part for file in files_of(path) for part in (*_stamp(file), _sample(file))]
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    status = file.stat()
-    return status.st_size, status.st_mtime_ns
-
-
-def _sample(file: Path) -> str:
-    digest = hashlib.sha256()
-    with open(file, "rb") as opened:
-        size = os.fstat(opened.fileno()).st_size
-        for part in range(SAMPLES):
-            opened.seek(size * part // SAMPLES)
-            digest.update(opened.read(SAMPLE_BYTES))
-    return digest.hexdigest()
 
 
 def _sweep(root: Path, ours: Path, about: dict[str, Any]) -> None:
