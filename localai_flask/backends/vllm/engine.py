@@ -22,6 +22,7 @@ from localai_flask.backends.takes import ALL_INPUTS, Takes
 from localai_flask.backends.token_choice.choosing_engine import ChoosingEngine
 from localai_flask.backends.token_choice.sampler import TokenSampler
 from localai_flask.backends.vllm import environment  # noqa: F401  sets what the library reads when it is imported
+from localai_flask.backends.vllm.adapters import Adapters
 from localai_flask.backends.vllm.chosen_rows import ROWS, ChosenRow
 from localai_flask.backends.vllm.loading import load
 from localai_flask.backends.vllm.pooling import fact_of, pooling_params, read_text
@@ -74,6 +75,7 @@ class VllmBackend(ChoosingEngine):
         with offline():
             self.loaded = load(config, progress)
         self.engine, self.tokens, self.images = self.loaded.engine, self.loaded.tokens, self.loaded.images
+        self.adapters = Adapters(self.engine, config.models_path, self.loaded.adapter)
         self.running: dict[str, Sequence] = {}
         self.asked: dict[str, Inquiry] = {}
         self._keys = count()
@@ -124,16 +126,18 @@ class VllmBackend(ChoosingEngine):
         if sequence.sampler is not None:
             ROWS[key] = ChosenRow(sequence.sampler, job.prompt_tokens, lambda: self._is_whole(sequence.id))
         try:
-            sequence.id = self._add(key, job.ahead or {"prompt_token_ids": job.prompt_tokens}, wanted)
-        except REFUSALS as error:
+            sequence.id = self._add(key, job.ahead or {"prompt_token_ids": job.prompt_tokens}, wanted, job)
+        except (ApiError, *REFUSALS) as error:
             ROWS.pop(key, None)
-            self._unannounced.append((job.id, Failed(_refused(error).info)))
+            refused = error if isinstance(error, ApiError) else _refused(error)
+            self._unannounced.append((job.id, Failed(refused.info)))
             return True
         self.running[sequence.key] = sequence
         return True
 
-    def _add(self, key: str, prompt: Any, params: Any) -> str:
-        id: str = self.engine.add_request(key, prompt, params, lora_request=self.loaded.adapter)
+    def _add(self, key: str, prompt: Any, params: Any, job: Job | None = None) -> str:
+        adapter = self.adapters.find(None if job is None else job.sampling.adapters)
+        id: str = self.engine.add_request(key, prompt, params, lora_request=adapter)
         return id
 
     def _is_whole(self, id: str) -> bool:

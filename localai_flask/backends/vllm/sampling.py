@@ -18,7 +18,7 @@ NATIVE = frozenset(
     (
         *("min_p", "repeat_penalty", "frequency_penalty", "presence_penalty", "min_tokens", "t_max_predict_ms"),
         *("ignore_eos", "stop_token_ids", "include_stop_str_in_output", "allowed_token_ids", "logit_bias"),
-        *("top_logprobs", "prompt_logprobs"),
+        *("top_logprobs", "prompt_logprobs", "adapters"),
     )
 )
 """The parameters that the library honours, or the house's output does, on any number of devices."""
