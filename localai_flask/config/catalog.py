@@ -19,7 +19,7 @@ from localai_flask.config.files.listing import Entry
 from localai_flask.config.files.settling import Settling
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot
 from localai_flask.config.model import ModelConfig, Parameters
-from localai_flask.config.model_yaml import templates
+from localai_flask.config.model_yaml import adapters, templates
 from localai_flask.config.model_yaml.file_reader import Broken
 from localai_flask.config.model_yaml.findings import Finding, Refused, fault
 from localai_flask.config.model_yaml.model_reader import Loaded
@@ -73,7 +73,8 @@ def build(
             builder.add_item(item, entry)
     used = {PurePosixPath(each) for each in _used_files(items)}
     for entry in entries:
-        is_free = entry.kind != "yaml" and not _is_used(entry, used) and entry.name not in builder.models
+        is_model = entry.kind not in ("yaml", "adapter")
+        is_free = is_model and not _is_used(entry, used) and entry.name not in builder.models
         if is_free and not _serves_another(entry.name):
             builder.add_bare(entry)
     return builder.finish(entries)
@@ -111,7 +112,7 @@ class _Builder:
             self._add(Loaded(ModelConfig(name=entry.name, parameters=Parameters(model=entry.name))), file)
 
     def finish(self, entries: tuple[Entry, ...]) -> Catalog:
-        models = _with_variants(dict(sorted(self.models.items())))
+        models = _with_variants(_with_adapters(dict(sorted(self.models.items()))))
         is_changing = any(self._settling.is_changing(loaded_from(each)) for each in models.values())
         return Catalog(
             models=models,
@@ -168,7 +169,7 @@ def _finished(
     """Fill in where a config comes from, the backend that fits its files, and the server's defaults."""
     folder = settings.models_path.absolute()
     backend, kind, _ = meant_by(config.backend, config.parameters.model, config.type)
-    if not backend and not config.alias:
+    if not backend and not (config.alias or config.parent):
         backend = choose_engine(folder / config.parameters.model)
     if facts(backend).files == "folder":
         kind = config.type or kind or _kind_of(read_snapshot(folder / config.parameters.model))
@@ -199,6 +200,7 @@ def loaded_from(config: ModelConfig) -> list[Path]:
     names = [config.parameters.model, config.mmproj, config.lora_adapter, *config.lora_adapters, config.draft_model]
     if config.alias or config.download_files:
         return []
+    names += [file for file, _ in config.adapted_by or ()]
     return [Path(config.models_path) / name for name in names if name]
 
 
@@ -211,12 +213,25 @@ def _kind_of(snapshot: Snapshot) -> str:
     return "SentenceTransformer" if snapshot.is_sentence_transformer else "AutoModel"
 
 
+def _with_adapters(models: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
+    """Lay adapters over their parents; one whose parent is no model of its own weights stays as it is."""
+    made = dict(models)
+    for name, config in models.items():
+        parent = models.get(config.parent)
+        if parent is not None and not (parent.parent or parent.alias):
+            made[name] = adapters.adapted(config, parent)
+    return made
+
+
 def _with_variants(models: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
     """Note which models need no worker of their own: those whose engine is that of one before them in the alphabet."""
     firsts: dict[str, str] = {}
     noted = dict(models)
     for name, config in sorted(models.items()):
-        if not (config.alias or config.disabled) and (first := firsts.setdefault(config.key, name)) != name:
+        if (
+            not (config.alias or config.parent or config.disabled)
+            and (first := firsts.setdefault(config.key, name)) != name
+        ):
             noted[name] = structs.replace(config, variant_of=first)
     return noted
 
@@ -229,6 +244,6 @@ def _nicknames(models: dict[str, ModelConfig], entries: tuple[Entry, ...], folde
         if folder / entry.name in sources and not Path(entry.name).is_absolute():
             nicknames.setdefault(entry.stem, sources[folder / entry.name])
     for name, config in sorted(models.items()):
-        if config.parameters.model:
+        if config.parameters.model and not config.parent:
             nicknames.setdefault(config.parameters.model, name)
     return nicknames

@@ -232,6 +232,8 @@ class ModelConfig(EngineConfig, frozen=True, kw_only=True, omit_defaults=True, d
     description: str = ""
     alias: str = ""
     """Another model's name, of which this one is only a second name."""
+    parent: str = ""
+    """The model whose weights this one's adapters change, and with whose worker it is served."""
     fallback: tuple[str, ...] = ()
     """Models that answer, the first that can, where this one cannot."""
     template: Template = Template()
@@ -265,6 +267,8 @@ class ModelConfig(EngineConfig, frozen=True, kw_only=True, omit_defaults=True, d
     """The YAML file this came from, or the bare model file; filled in by the registry, not a YAML key."""
     variant_of: str = ""
     """The model with whose worker this one is served, as their engines are alike; filled in by the registry."""
+    adapted_by: tuple[tuple[str, float], ...] | None = None
+    """The adapters of its requests and their scales, where it has a parent; filled in by the registry."""
 
     @property
     def thinking_budget(self) -> int | None:

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from localai_flask.config import references, traits
 from localai_flask.config.catalog import Catalog, MayUse, build, loaded_from
+from localai_flask.config.engines.facts import facts
 from localai_flask.config.files.listing import Entry, look, look_at
 from localai_flask.config.files.settling import Settling
 from localai_flask.config.look import NEVER, Look
@@ -82,6 +83,7 @@ class Registry:
         found = self.look_up(name, may_use)
         catalog = self._catalog
         config = _follow(catalog, found) if found.alias else found
+        _check_parent(catalog, config)
         if found.disabled or config.disabled:
             raise ModelDisabled(
                 f"The model {name!r} is disabled; remove `disabled: true` from its YAML to use it.", param="model"
@@ -112,7 +114,7 @@ class Registry:
         if name or (default and (may_use is None or self.is_model(default, may_use))):
             return self.get(name or default, may_use)
         catalog = self._current().only(may_use)
-        candidates = [each for each in catalog.models.values() if not (each.alias or each.disabled)]
+        candidates = [each for each in catalog.models.values() if not (each.alias or each.parent or each.disabled)]
         if not candidates:
             raise self._nothing_here(catalog)
         fitting = next((each for each in candidates if _fits(each, usecase)), None)
@@ -252,6 +254,25 @@ def _follow(catalog: Catalog, alias: ModelConfig) -> ModelConfig:
         )
         raise ConfigError(said, param="alias")
     return target
+
+
+def _check_parent(catalog: Catalog, config: ModelConfig) -> None:
+    """Raise `ConfigError` for an adapter whose parent is not there, is none, or is run by an engine that takes none."""
+    if config.adapted_by is not None and not facts(config.backend).adapts:
+        raise ConfigError(
+            f"The parent {config.parent!r} of {config.name!r} runs with the {config.backend} backend, which takes no "
+            "adapters of requests; choose llama-cpp or vllm, or make it a model of its own with `lora_adapter`.",
+            param="parent",
+        )
+    if not config.parent or config.adapted_by is not None:
+        return
+    parent = catalog.models.get(config.parent)
+    if parent is None:
+        names = _listed(_nearest(config.parent, catalog))
+        problem = f"which is no model; the models are: {names}"
+    else:
+        problem = f"itself an alias or an adapter; name {parent.alias or parent.parent!r} instead"
+    raise ConfigError(f"{config.source}: `parent` names {config.parent!r}, {problem}.", param="parent")
 
 
 def _fits(config: ModelConfig, usecase: str) -> bool:

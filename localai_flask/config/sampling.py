@@ -19,6 +19,7 @@ from localai_flask.config.families import sampling_for
 from localai_flask.config.model import ModelConfig, Parameters
 from localai_flask.config.sampler_order import read_samplers, with_samplers
 from localai_flask.errors import InvalidRequest
+from localai_flask.generation import Adapter
 from localai_flask.sampling_params import LONGEST_TEXTS, SamplingParams, wanted_fields
 
 log = logging.getLogger("gunicorn.error")
@@ -54,7 +55,8 @@ def merge(config: ModelConfig, asked: Mapping[str, Any], called: Mapping[str, st
         if value is not None and name != "stop":
             values[name] = _checked(name, value, (called or {}).get(name, name))
     values["stop"] = _stops(config.stopwords, asked.get("stop"), (called or {}).get("stop", "stop"))
-    return SamplingParams(**_folded(with_samplers(values)))
+    adapters = None if config.adapted_by is None else tuple(Adapter(*each) for each in config.adapted_by)
+    return SamplingParams(**_folded(with_samplers(values)), adapters=adapters)
 
 
 def defaults(config: ModelConfig) -> dict[str, tuple[Any, str]]:

@@ -23,6 +23,8 @@ class EngineFacts(NamedTuple):
     process_bytes: int = COMPACT_BYTES
     does_one_thing: bool = False
     """Whether a model that is to make vectors, or scores, writes no text beside that."""
+    adapts: bool = False
+    """Whether a request may have LoRA adapters of its own, beside others without."""
     sees: bool = False
     """Whether it shows images to a model that reads them: a GGUF file's does through a file beside it."""
 
@@ -32,7 +34,7 @@ PROGRAM = EngineFacts(abilities=frozenset({"generate", "constrain"}), does_one_t
 """llama.cpp's own server, or a fork of it."""
 ENGINES = {
     "echo": EngineFacts("other", frozenset({"generate", "embed", "score"}), 32 << 20),
-    "llama-cpp": EngineFacts(sees=True),
+    "llama-cpp": EngineFacts(sees=True, adapts=True),
     "llama-server": PROGRAM,
     "ik-llama-cpp": PROGRAM,
     "turboquant": PROGRAM,
@@ -43,7 +45,7 @@ ENGINES = {
     "rwkv": EngineFacts("pth", process_bytes=TORCH_BYTES),
     "exllama2": EngineFacts("folder", process_bytes=TORCH_BYTES),
     "exllama3": EngineFacts("folder", process_bytes=TORCH_BYTES),
-    "vllm": EngineFacts("folder", process_bytes=TORCH_BYTES, sees=True),
+    "vllm": EngineFacts("folder", process_bytes=TORCH_BYTES, sees=True, adapts=True),
 }
 
 

@@ -41,6 +41,8 @@ PROJECTOR = "clip"
 TOKENS = "tokenizer.ggml.tokens"
 TEMPLATE = "tokenizer.chat_template"
 PROJECTORS = "clip.projector_type", "clip.vision.projector_type"
+ADAPTER_MARK = b"general.type\x08\0\0\0\x07\0\0\0\0\0\0\0adapter"
+"""How a file says that it is an adapter: a key, the number of the type of texts, and a text behind its length."""
 TEXTS = ("general.architecture", "general.type", "general.name", "general.size_label", TEMPLATE, *PROJECTORS)
 """The keys whose texts are kept."""
 SAMPLING = {

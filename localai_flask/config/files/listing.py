@@ -13,7 +13,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal, NamedTuple
 
 from localai_flask.config.files.bounded import open_regular
-from localai_flask.config.files.gguf import MAGIC
+from localai_flask.config.files.gguf import ADAPTER_MARK, MAGIC
 from localai_flask.config.files.pth import PTH, read_checkpoint
 from localai_flask.errors import ConfigError, ServerConfigError
 
@@ -27,6 +27,8 @@ UNFINISHED = frozenset({".part", ".partial", ".incomplete", ".download", ".crdow
 """Endings of files that something is still writing."""
 WEIGHTS = (".safetensors", ".bin")
 YAML = (".yaml", ".yml")
+BEGINNING = 4096
+"""Bytes of a GGUF file, whose kind stands beside its architecture."""
 BLOBS = "blobs"
 """A folder of files named by their digests, which others link to, in the caches of Hugging Face and Ollama."""
 
@@ -35,7 +37,7 @@ class Entry(NamedTuple):
     """Something in the models folder, by its path from there, with the stamp that tells whether it has changed."""
 
     name: str
-    kind: Literal["yaml", "gguf", "pth", "snapshot"]
+    kind: Literal["yaml", "gguf", "adapter", "pth", "snapshot"]
     mtime_ns: int
     size: int
 
@@ -149,7 +151,10 @@ def _entry(item: os.DirEntry[str], place: _Place) -> Entry | None:
     is_gguf = suffix == ".gguf" or (
         suffix not in UNFINISHED and _begins_as_gguf(item.path, stat.st_mtime_ns, stat.st_size)
     )
-    return Entry(name, "gguf", stat.st_mtime_ns, stat.st_size) if is_gguf else None
+    if not is_gguf:
+        return None
+    is_adapter = _is_adapter(item.path, stat.st_mtime_ns, stat.st_size)
+    return Entry(name, "adapter" if is_adapter else "gguf", stat.st_mtime_ns, stat.st_size)
 
 
 @functools.lru_cache(maxsize=MOST_ITEMS)
@@ -157,5 +162,15 @@ def _begins_as_gguf(path: str, _mtime_ns: int, _size: int) -> bool:
     try:
         with open_regular(Path(path)) as file:
             return file.read(len(MAGIC)) == MAGIC
+    except (OSError, ConfigError):
+        return False
+
+
+@functools.lru_cache(maxsize=MOST_ITEMS)
+def _is_adapter(path: str, _mtime_ns: int, _size: int) -> bool:
+    """Return whether a GGUF file says at its beginning that it is an adapter of a model, and no model."""
+    try:
+        with open_regular(Path(path)) as file:
+            return ADAPTER_MARK in file.read(BEGINNING)
     except (OSError, ConfigError):
         return False

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from localai_flask.config.model_yaml import yamlfile
+from localai_flask.config.model_yaml.adapters import KEY as ADAPTERS
 from localai_flask.config.model_yaml.variants import KEY as VARIANTS
 from localai_flask.errors import ConfigError
 
@@ -39,12 +40,17 @@ def changed_text(file: Path, text: str, name: str, changes: Mapping[str, Any]) -
 
 
 def _find(content: Any, file: Path, name: str) -> Any:
-    """Return the mapping of a model or variant within a file's content."""
+    """Return the mapping of a model, variant or adapter within a file's content."""
     models = {
         str(each.get("name") or file.stem): each for each in (content if isinstance(content, list) else [content])
     }
     if name in models:
         return models[name]
+    for adapters in (each.get(ADAPTERS) for each in models.values()):
+        if adapters and name in adapters:
+            if isinstance(adapters[name], str):
+                adapters[name] = {"lora_adapter": adapters[name]}
+            return adapters[name]
     base, _, variant = name.rpartition(":")
     variants = models[base].get(VARIANTS) if base in models else None
     if not variants or variant not in variants:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from localai_flask.config import references
 from localai_flask.config.model import ModelConfig
-from localai_flask.config.model_yaml import downloads, model_reader, templates, variants, yamlfile
+from localai_flask.config.model_yaml import adapters, downloads, model_reader, templates, variants, yamlfile
 from localai_flask.config.model_yaml.model_reader import Loaded
 from localai_flask.config.model_yaml.yamlfile import Document
 from localai_flask.errors import ConfigError
@@ -42,14 +42,19 @@ def read(file: Path, text: str | None = None) -> list[Loaded | Broken]:
 
 
 def _read_all(document: Document, only: bool) -> Iterator[Loaded | Broken]:
-    """Yield a model and its variants."""
-    model = _read_one(variants.without_variants(document), only)
+    """Yield a model, its variants and its adapters."""
+    model = _read_one(variants.without_others(document), only)
     yield model
     if isinstance(model, Broken):
         return
     try:
         for name, varied in variants.documents_of(document, model.config.name):
             yield _read_variant(name, varied, model)
+    except ConfigError as error:
+        yield Broken(f"{model.config.name}:", "", error)
+    try:
+        for each in adapters.documents_of(document, model.config.name):
+            yield _read_one(each, only=True)
     except ConfigError as error:
         yield Broken(f"{model.config.name}:", "", error)
 
@@ -104,6 +109,9 @@ def _check(config: ModelConfig, document: Document) -> None:
             raise document.error(
                 ("alias",), "`alias` only names another model; remove `backend` and `parameters.model`"
             )
+        return
+    if config.parent:
+        adapters.check(config, document)
         return
     if not model and config.backend not in NEEDS_NO_MODEL:
         said = "`parameters.model` is missing; name the model's file or folder"

@@ -26,11 +26,11 @@ SENTENCES = {
 def json_schema() -> dict[str, Any]:
     """Return the schema of a file that holds one model, or a list of models (draft 2020-12)."""
     _, definitions = msgspec.json.schema_components([model.ModelConfig])
-    for name, definition in definitions.items():
-        _finish(definition, _documented(name))
     whole = definitions["ModelConfig"]
     for key in FILLED_IN:
         whole["properties"].pop(key, None)
+    for name, definition in definitions.items():
+        _finish(definition, _documented(name))
     whole["required"] = []
     whole["description"] = "What a model is and how it is served; docs/configuration.md explains the keys."
     for path, fate in KEY_FATES.items():
@@ -41,6 +41,8 @@ def json_schema() -> dict[str, Any]:
         _add(whole, definitions, older, {"deprecated": True, "description": f"An older name of `{key}`."})
     variant = {"type": "object", "additionalProperties": {"$ref": "#/$defs/ModelConfig"}}
     whole["properties"]["variants"] = {**variant, "description": "Further models of the same weights, by name."}
+    own = {"type": "object", "additionalProperties": {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/ModelConfig"}]}}
+    whole["properties"]["adapters"] = {**own, "description": "LoRA adapters as models, by name: a file, or keys."}
     one = {"$ref": "#/$defs/ModelConfig"}
     return {
         "$schema": DIALECT,

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import structs
 
 from localai_flask.config.model import EngineConfig, ModelConfig
+from localai_flask.config.model_yaml import adapters
 from localai_flask.config.model_yaml.findings import Finding
 from localai_flask.config.model_yaml.yamlfile import Document
 
@@ -20,13 +21,15 @@ KEY = "variants"
 LATEST = "latest"
 """The word behind the colon that means the model itself."""
 _NAME = re.compile(r"[^\s:/\\\x00-\x1f]{1,100}")
-_FIXED = ("name", "alias", "disabled", "pinned", "keep_alive", "concurrency_groups", KEY)
+BESIDE = (KEY, adapters.KEY)
+"""Keys that hold further models."""
+_FIXED = ("name", "alias", "parent", "disabled", "pinned", "keep_alive", "concurrency_groups", *BESIDE)
 """Keys that belong to the model and all its variants together."""
 
 
-def without_variants(document: Document) -> Document:
-    """Return the document of the model itself."""
-    content = {key: value for key, value in document.content.items() if key != KEY}
+def without_others(document: Document) -> Document:
+    """Return the document of the model itself, without its variants and adapters."""
+    content = {key: value for key, value in document.content.items() if key not in BESIDE}
     return document._replace(content=content)
 
 
@@ -40,7 +43,7 @@ def documents_of(document: Document, name: str) -> Iterator[tuple[str, Document]
         return
     if not isinstance(variants, Mapping) or not variants:
         raise document.error((KEY,), f"`{KEY}` must hold names, with the keys that each changes")
-    base = {key: value for key, value in document.content.items() if key != KEY}
+    base = without_others(document).content
     for word, changes in variants.items():
         path = (KEY, word)
         if not _NAME.fullmatch(str(word)) or str(word) == LATEST:
@@ -55,7 +58,7 @@ def documents_of(document: Document, name: str) -> Iterator[tuple[str, Document]
 
 
 def find_document(documents: Iterable[Document], name: str) -> Document | None:
-    """Return the document of a file in which the model or variant of this name stands; None if none has it."""
+    """Return the document of a file in which the model of this name stands, or one of another; None if none has it."""
     base, _, variant = name.rpartition(":")
     for document in documents:
         found = str(document.content.get("name") or document.file.stem)
@@ -63,6 +66,8 @@ def find_document(documents: Iterable[Document], name: str) -> Document | None:
             return document
         if found == base and variant in (document.content.get(KEY) or {}):
             return document._replace(overlay=(KEY, variant))
+        if name in (document.content.get(adapters.KEY) or {}):
+            return document._replace(overlay=(adapters.KEY, name))
     return None
 
 

@@ -106,7 +106,9 @@ def _named(content: dict[Any, Any]) -> Iterator[str]:
 
 def _configured(config: ModelConfig) -> Iterator[str]:
     """Yield the files that a configuration means, also where its YAML has an address."""
-    if not config.alias:
+    if config.parent:
+        yield from (file for file, _ in config.adapted_by or ())
+    elif not config.alias:
         yield from (config.parameters.model, config.draft_model, config.lora_adapter, *config.lora_adapters)
         yield from (file.filename for file in config.download_files)
 
