@@ -36,6 +36,7 @@ class InstalledModel(msgspec.Struct):
     description: str = ""
     alias: str = ""
     variant_of: str = ""
+    parent: str = ""
     disabled: bool = False
     size: int = 0
     memory_expected: int = 0
@@ -69,6 +70,7 @@ def _describe(config: ModelConfig, target: ModelConfig) -> InstalledModel:
         description=config.description,
         alias=config.alias,
         variant_of=config.variant_of,
+        parent=config.parent,
         disabled=config.disabled or target.disabled,
         size=traits.file_bytes(target) or 0,
         memory_expected=estimate_need(target),

@@ -156,7 +156,8 @@ class Model(msgspec.Struct):
     `given_up` is there if it runs without something, as loading it in full has failed, and says how to get that back.
     `size` is that of its files in bytes, None if they are not there. `context_length` is that of one request, in
     tokens, None if nobody knows it before the model is loaded. Anthropic's clients read the same list; `display_name`,
-    `created_at` and `type` are for them. `status` and `architecture` are for those of llama-server's router.
+    `created_at` and `type` are for them. `status` and `architecture` are for those of llama-server's router. An
+    adapter's `parent` is the model whose weights it changes, and `root` its own files, as vLLM tells them.
     """
 
     id: str
@@ -171,6 +172,8 @@ class Model(msgspec.Struct):
     backend: str
     size: int | None
     given_up: str | msgspec.UnsetType = msgspec.UNSET
+    parent: str | msgspec.UnsetType = msgspec.UNSET
+    root: str | msgspec.UnsetType = msgspec.UNSET
     owned_by: str = "localai-flask"
     object: Literal["model"] = "model"
     type: Literal["model"] = "model"

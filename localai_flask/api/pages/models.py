@@ -119,6 +119,8 @@ def _describer() -> Callable[[ModelConfig], shapes.Model]:
             backend=target.backend,
             size=traits.file_bytes(target),
             given_up=(info and info.given_up) or msgspec.UNSET,
+            parent=config.parent or msgspec.UNSET,
+            root=", ".join(file for file, _ in config.adapted_by or ()) or msgspec.UNSET,
         )
 
     return describe

@@ -70,6 +70,9 @@ def ask(
         capability = questions[0].capability
         if capability not in session.info.capabilities:
             raise InvalidRequest(f"The model {config.name!r} {LACKS[capability]}.", param="model")
+        if config.parent and capability != "tokenize":
+            said = f"is an adapter, which only writes; ask its parent {config.parent!r} for vectors and scores"
+            raise InvalidRequest(f"The model {config.name!r} {said}.", param="model")
         if current.settings().log_prompts:
             for question in questions:
                 log.info("model %s is asked: %r", config.name, question)

@@ -50,7 +50,7 @@ function facts(model) {
     ["Size", model.size && bytes(model.size)],
     ["Context", model.context_length && `${number(model.context_length)} tokens`],
     ["Alias of", model.alias],
-    ["Variant of", model.variant_of],
+    [model.parent ? "Adapter of" : "Variant of", model.parent || model.variant_of],
     ["Can", model.capabilities.map((word) => word.replaceAll("_", " ")).join(", ")],
   ];
   return h("dl", {}, rows.filter(([, value]) => value).map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", { class: "number" }, value))));

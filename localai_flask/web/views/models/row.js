@@ -16,12 +16,18 @@ export const STATES = {
   cold: ["on disk", ""],
 };
 
+function kinOf(model) {
+  if (model.alias) return `an alias of ${model.alias}`;
+  if (model.parent) return `an adapter of ${model.parent}`;
+  return model.variant_of ? `a variant of ${model.variant_of}` : "";
+}
+
 export function makeRow(model, isAdmin) {
   const badge = h("span", { class: "badge" });
   const [fault, memory, actions] = [h("p", { class: "fault" }), h("div"), h("div", { class: "row actions" })];
   const progress = h("div", { class: "progress", hidden: true }, h("div"));
   const name = isAdmin ? h("a", { href: `#/models/${encodeURIComponent(model.name)}` }, model.name) : model.name;
-  const kin = model.alias ? `an alias of ${model.alias}` : model.variant_of ? `a variant of ${model.variant_of}` : "";
+  const kin = kinOf(model);
   const facts = [kin, model.backend, model.context_length && `${number(model.context_length)} tokens`, model.size && bytes(model.size)];
   const element = h(
     "li",
