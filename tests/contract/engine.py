@@ -32,6 +32,8 @@ class Engine:
     """Makes one that scores documents."""
     seer: Maker | None = None
     """Makes one that writes text about images, greedily ASCII without an end."""
+    adapted: Maker | None = None
+    """Makes one that writes text, beside two adapters of it, `a` and `b`, and the weights that they make of it."""
     real_writer: Maker | None = None
     """The same of a real model, which may have to be fetched; its tests take longer."""
     real_embedder: Maker | None = None

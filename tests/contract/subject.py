@@ -35,7 +35,8 @@ FEW = 4
 TOKENS = 24
 """How many tokens the answers to `PROMPTS` have."""
 WRITER, EMBEDDER, RANKER, REAL_WRITER, REAL_EMBEDDER = "writer", "embedder", "ranker", "real-writer", "real-embedder"
-SEER = "seer"
+SEER, ADAPTED = "seer", "adapted"
+MAKERS = frozenset((WRITER, EMBEDDER, RANKER, REAL_WRITER, REAL_EMBEDDER, SEER, ADAPTED))
 LOAD_S = 240
 """How long a model may take to load on a busy machine, libraries and all."""
 
@@ -169,6 +170,12 @@ class Subject:
             self._own[model] = dict(zip(prompts, answers, strict=True))
         return self._own[model]
 
+    def own_merged(self, model: str, adapter: str) -> dict[str, Answer]:
+        """Return what the library writes greedily with the weights that an adapter makes of a model's, by prompt."""
+        path = str(self.path_of(model).parent / f"merged-{adapter}")
+        answers = self._ask_library("write", path=path, prompts=list(PROMPTS), max_tokens=TOKENS)
+        return dict(zip(PROMPTS, answers, strict=True))
+
     def own_seeing(self, asked: list[dict[str, Any]], max_tokens: int) -> list[Answer]:
         """Return what the library writes about images, which are in base64; skip the test if it is not asked."""
         module = Path(own_answers.__file__).parent / f"{self.engine.module}.py"
@@ -195,7 +202,8 @@ class Subject:
         """Ask for a completion, greedily unless told otherwise."""
         asked = {"temperature": 0, "max_tokens": TOKENS, **fields}
         known = {name: asked.pop(name) for name in list(asked) if name in KNOWN}
-        return self.client.completions.create(model=self.need(model), prompt=prompt, **known, extra_body=asked or None)
+        name = model if model not in MAKERS else self.need(model)
+        return self.client.completions.create(model=name, prompt=prompt, **known, extra_body=asked or None)
 
     def text(self, prompt: str, **fields: Any) -> str:
         return str(self.complete(prompt, **fields).choices[0].text)

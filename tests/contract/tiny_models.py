@@ -50,6 +50,17 @@ def hf_writer(folder: Path, **shape: Any) -> Yaml:
     return _made_printable(folder / "writer")
 
 
+def hf_adapted(folder: Path) -> Yaml:
+    """Write the same Llama, beside two adapters and the weights that these make of its."""
+    from tests.support import hf_adapters
+
+    keys = hf_writer(folder)
+    for seed, name in enumerate("ab", 1):
+        hf_adapters.make_adapter(folder / "writer", folder / name, seed)
+        hf_adapters.merge(folder / "writer", folder / name, folder / f"merged-{name}")
+    return keys
+
+
 def hf_recurrent_writer(folder: Path) -> Yaml:
     """Write a Mamba, which no engine's paged batches can hold."""
     from tests.support import hf_models

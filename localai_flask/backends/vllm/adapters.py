@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+from vllm.lora.ops.torch_ops import lora_ops
+from vllm.lora.punica_wrapper import punica_cpu
 from vllm.lora.request import LoRARequest
+from vllm.platforms import current_platform
 
 from localai_flask.errors import ConfigError, UnsupportedParameter
 from localai_flask.generation import Adapter
@@ -22,6 +27,8 @@ class Adapters:
         self._engine, self._models_path = engine, Path(models_path)
         self._own = own
         self._known: dict[str, LoRARequest] = {}
+        if current_platform.is_cpu():
+            _spare_rows_without()
 
     def find(self, wanted: Sequence[Adapter] | None) -> LoRARequest | None:
         """Return what a request is to name; raise `UnsupportedParameter` or `ConfigError` for what is impossible."""
@@ -57,3 +64,18 @@ class Adapters:
                 raise ConfigError(f"vLLM cannot use the adapter {folder}: {said}.", param="lora_adapter") from error
             self._known[name] = made
         return self._known[name]
+
+
+@functools.cache
+def _spare_rows_without() -> None:
+    """Have the library's code for processors change no row of a batch that has no adapter.
+
+    Such rows have the number -1, with which it takes the last adapter that it holds.
+    """
+    shrink = lora_ops.bgmv_shrink
+
+    def sparing(inputs: Tensor, weights: Tensor, output: Tensor, numbers: Tensor, scaling: float = 1.0) -> None:
+        shrink(inputs, weights, output, numbers, scaling)
+        output[numbers < 0] = 0
+
+    lora_ops.bgmv_shrink = punica_cpu.bgmv_shrink = sparing

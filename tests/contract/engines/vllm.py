@@ -28,11 +28,17 @@ def seer(folder: Path) -> Yaml:
     return {**tiny_models.hf_seer(folder), "dtype": "float32"}
 
 
+def adapted(folder: Path) -> Yaml:
+    room = {"enable_lora": True, "max_loras": 2, "max_lora_rank": 8}
+    return {**tiny_models.hf_adapted(folder), "dtype": "float32", "engine_args": room}
+
+
 ENGINE = Engine(
     name="vllm",
     environment="vllm",
     writer=writer,
     seer=seer,
+    adapted=adapted,
     embedder=embedder,
     ranker=ranker,
     tie=1e-3,
