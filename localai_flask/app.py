@@ -25,6 +25,7 @@ from localai_flask.api.door.proxies import Proxied
 from localai_flask.api.files import routes as file_routes
 from localai_flask.api.live import routes as live_routes
 from localai_flask.api.live.pictures import Pictures
+from localai_flask.api.llama_server import adapters as numbered_adapters
 from localai_flask.api.llama_server import infill
 from localai_flask.api.llama_server import routes as llama_server_routes
 from localai_flask.api.localai import config_routes, folder_routes, gallery_routes, installed_routes, log_routes
@@ -162,6 +163,7 @@ def _register_blueprints(app: Flask) -> None:
         batch_routes.bp,
         message_batch_routes.bp,
         adapter_routes.bp,
+        numbered_adapters.bp,
     ):
         api.register_blueprint(blueprint, url_prefix="/v1")
         # The same paths without /v1, registered with Flask alone so that the OpenAPI page lists each operation once.

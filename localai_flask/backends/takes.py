@@ -30,7 +30,7 @@ PUBLIC = {
     "top_logprobs": ("logprobs", "`logprobs`"),
     "samplers": ("samplers", "`samplers` in an order of their own"),
     "cache_prompt": ("cache_prompt", "`cache_prompt: false`"),
-    "adapters": ("model", "an adapter for a request of its own"),
+    "adapters": ("lora", "`lora`"),
 }
 """The fields of requests, and how they are asked for, where that is not the parameter's name."""
 

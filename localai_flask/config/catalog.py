@@ -112,7 +112,7 @@ class _Builder:
             self._add(Loaded(ModelConfig(name=entry.name, parameters=Parameters(model=entry.name))), file)
 
     def finish(self, entries: tuple[Entry, ...]) -> Catalog:
-        models = _with_variants(_with_adapters(dict(sorted(self.models.items()))))
+        models = _with_known_files(_with_variants(_with_adapters(dict(sorted(self.models.items())))))
         is_changing = any(self._settling.is_changing(loaded_from(each)) for each in models.values())
         return Catalog(
             models=models,
@@ -234,6 +234,19 @@ def _with_variants(models: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
         ):
             noted[name] = structs.replace(config, variant_of=first)
     return noted
+
+
+def _with_known_files(models: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
+    """Note for each model which adapters its worker has: those of the YAML, then those with names, in their order."""
+    files: dict[str, dict[str, None]] = {}
+    for config in sorted(models.values(), key=lambda each: (bool(each.parent), each.name)):
+        used = adapters.files_of(config) if config.adapted_by is None else config.adapted_by
+        files.setdefault(config.key, {}).update((file, None) for file, _ in used)
+    known = {name: tuple(files[config.key]) for name, config in models.items()}
+    return {
+        name: structs.replace(config, known_adapters=known[name]) if known[name] else config
+        for name, config in models.items()
+    }
 
 
 def _nicknames(models: dict[str, ModelConfig], entries: tuple[Entry, ...], folder: Path) -> dict[str, str]:

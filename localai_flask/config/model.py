@@ -269,6 +269,8 @@ class ModelConfig(EngineConfig, frozen=True, kw_only=True, omit_defaults=True, d
     """The model with whose worker this one is served, as their engines are alike; filled in by the registry."""
     adapted_by: tuple[tuple[str, float], ...] | None = None
     """The adapters of its requests and their scales, where it has a parent; filled in by the registry."""
+    known_adapters: tuple[str, ...] = ()
+    """The files of all adapters that its worker is known to have; a request may choose among them."""
 
     @property
     def thinking_budget(self) -> int | None:

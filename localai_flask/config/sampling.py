@@ -52,11 +52,10 @@ def merge(config: ModelConfig, asked: Mapping[str, Any], called: Mapping[str, st
     values: dict[str, Any] = {"seed": 0} if config.deterministic else {}
     values |= {name: value for name, (value, _) in defaults(config).items()} | _from_yaml(config.parameters)
     for name, value in asked.items():
-        if value is not None and name != "stop":
+        if value is not None and name not in ("stop", "lora"):
             values[name] = _checked(name, value, (called or {}).get(name, name))
     values["stop"] = _stops(config.stopwords, asked.get("stop"), (called or {}).get("stop", "stop"))
-    adapters = None if config.adapted_by is None else tuple(Adapter(*each) for each in config.adapted_by)
-    return SamplingParams(**_folded(with_samplers(values)), adapters=adapters)
+    return SamplingParams(**_folded(with_samplers(values)), adapters=_adapters(config, asked.get("lora")))
 
 
 def defaults(config: ModelConfig) -> dict[str, tuple[Any, str]]:
@@ -134,6 +133,18 @@ def _checked(name: str, value: Any, called: str) -> Any:
         raise AssertionError(name)
     except ValueError as error:
         raise InvalidRequest(f"`{called}` {error}.", param=called) from None
+
+
+def _adapters(config: ModelConfig, asked: Iterable[tuple[int, float]] | None) -> tuple[Adapter, ...] | None:
+    """Return a request's adapters: those that it chooses by numbers, or its model's; None: those of the YAML."""
+    if asked is None:
+        return None if config.adapted_by is None else tuple(Adapter(*each) for each in config.adapted_by)
+    known, chosen = config.known_adapters, dict(asked)
+    for number in chosen:
+        if not 0 <= number < len(known):
+            had = f"has 0 to {len(known) - 1}" if known else "has none"
+            raise InvalidRequest(f"`lora` names the adapter {number}, and {config.name!r} {had}.", param="lora")
+    return tuple(Adapter(known[number], scale) for number, scale in sorted(chosen.items()) if scale)
 
 
 def _listed(value: Any, kind: inspect.VarTupleType) -> tuple[Any, ...]:

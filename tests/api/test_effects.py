@@ -64,7 +64,7 @@ def client(pool: FakePool, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """One application for all of them, as they are many; background responses remember where the server runs."""
     models, folder = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("server")
     for name in ("tiny", "other"):
-        (models / f"{name}.yaml").write_text(MODEL.format(name=name))
+        (models / f"{name}.yaml").write_text(MODEL.format(name=name) + "lora_adapter: a.gguf\n")
     settings = Settings(models_path=models, database_url=f"sqlite:///{folder}/responses.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOCALAI_FLASK_RUNTIME_DIR", str(folder))

@@ -225,3 +225,26 @@ def test_adapters_come_and_go_while_everything_else_answers(server, client):
         for thread in threads:
             thread.join()
     assert wrong == []
+
+
+def test_a_request_may_choose_among_the_adapters_by_numbers(server, client):
+    def numbered(model: str) -> list[dict[str, Any]]:
+        return httpx.get(f"{server.url}/lora-adapters", params={"model": model}).json()
+
+    def chosen(model: str, *scales: tuple[int, float]) -> str:
+        lora = [{"id": number, "scale": scale} for number, scale in scales]
+        return write(client, model, extra_body={"ignore_eos": True, "lora": lora}, max_tokens=40)
+
+    files = ("one.gguf", "loras/other.gguf")
+    assert numbered("base") == [{"id": number, "path": file, "scale": 0.0} for number, file in enumerate(files)]
+    assert [each["scale"] for each in numbered("one")] == [1.0, 0.0]
+    alone = {model: write(client, model, max_tokens=40) for model in ("base", "one", "other")}
+    assert chosen("base", (0, 1)) == chosen("other", (0, 1)) == alone["one"]
+    assert chosen("base", (1, 1)) == alone["other"]
+    assert chosen("one") == chosen("one", (0, 0)) == alone["base"]
+    both = chosen("base", (0, 0.5), (1, 0.5))
+    assert both == chosen("one", (1, 0.5), (0, 0.5)) and both not in alone.values()
+    with pytest.raises(openai.BadRequestError, match="`lora` names the adapter 2, and 'base' has 0 to 1"):
+        chosen("base", (2, 1))
+    refused = httpx.post(f"{server.url}/lora-adapters", json=[{"id": 0, "scale": 0.5}])
+    assert refused.status_code == 400 and "send `lora` with a request" in refused.json()["error"]["message"]

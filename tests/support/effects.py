@@ -29,7 +29,8 @@ def _sampling() -> dict[str, Effect]:
         "include_stop_str_in_output": True, "max_tokens": 3,
     }  # fmt: skip
     whole = {"no_repeat_ngram_size": 2, "min_tokens": 2, "t_max_predict_ms": 5}
-    return {name: (special.get(name, whole.get(name, 0.5)), {}) for name in wanted_fields()}
+    effects: dict[str, Effect] = {name: (special.get(name, whole.get(name, 0.5)), {}) for name in wanted_fields()}
+    return effects | {"lora": ([{"id": 0, "scale": 0.5}], {})}
 
 
 FORMS: dict[str, Effect] = {

@@ -12,10 +12,11 @@ import marshmallow
 from marshmallow import ValidationError
 from msgspec import inspect
 
-from localai_flask.api.request.fields import Decimal, Either, Flag, Many, Mapping, RequestSchema, Text, Whole
+from localai_flask.api.request.fields import Decimal, Either, Flag, Many, Mapping, Object, RequestSchema, Text, Whole
 from localai_flask.sampling_params import LONGEST_TEXTS, MOST_TEXTS, description_of, wanted_fields
 
 TEXT_OR_TEXTS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+LORA = "Which adapters act, by the numbers of GET /lora-adapters; those that are not named do not."
 NO_LIMIT = -1
 """What stands for a `max_tokens` of "until the context is full", as in llama.cpp's server; -2 is an older way."""
 
@@ -67,9 +68,21 @@ class LogitBias(Mapping):
         return super()._deserialize(value, *args, **kwargs)
 
 
+class Scaled(RequestSchema):
+    """An adapter by its number, and how strongly it acts."""
+
+    id = Whole(0, MOST_TEXTS, required=True)
+    scale = Decimal(-1000, 1000, required=True)
+
+    @marshmallow.post_load
+    def make(self, data: dict[str, Any], **_: Any) -> tuple[int, float]:
+        return data["id"], data["scale"]
+
+
 def sampling_fields() -> dict[str, marshmallow.fields.Field[Any]]:
     """Make the fields, anew for each schema."""
-    return {name: _field(name, field.type) for name, field in wanted_fields().items()}
+    lora = Many(Object(Scaled), MOST_TEXTS, metadata={"description": LORA})
+    return {name: _field(name, field.type) for name, field in wanted_fields().items()} | {"lora": lora}
 
 
 def _field(name: str, kind: inspect.Type) -> marshmallow.fields.Field[Any]:
@@ -109,7 +122,7 @@ else:
 
 def asked_sampling(data: MappingOf[str, Any]) -> dict[str, Any]:
     """Return what a loaded request says of sampling, as `config.sampling.merge` takes it."""
-    asked = {name: data[name] for name in wanted_fields() if name in data}
+    asked = {name: data[name] for name in (*wanted_fields(), "lora") if name in data}
     if "max_tokens" in asked:
         asked["max_tokens"] = max(asked["max_tokens"], 0)
     return asked

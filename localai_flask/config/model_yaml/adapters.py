@@ -82,6 +82,12 @@ def files_of(config: EngineConfig) -> tuple[tuple[str, float], ...]:
     return tuple((file, 1.0 if scale is None else scale) for file, scale in pairs)
 
 
+def scales_of(config: ModelConfig) -> dict[str, float]:
+    """Return how strongly each adapter acts that a model's worker has, on requests that do not say it."""
+    used = files_of(config) if config.adapted_by is None else config.adapted_by
+    return dict.fromkeys(config.known_adapters, 0.0) | dict(used)
+
+
 def _changes(over: msgspec.Struct, base: msgspec.Struct) -> dict[str, Any]:
     """Return the fields that `over` sets, laid over those of `base` where they are blocks."""
     plain = {field.name: field.default for field in structs.fields(over)}

@@ -17,7 +17,7 @@ from localai_flask.config import model, scalars
 from localai_flask.config.model_yaml.keypaths import KeyPath
 from localai_flask.sizes import parse_duration
 
-FILLED_IN = frozenset({"models_path", "source", "file_stamp", "variant_of", "adapted_by"})
+FILLED_IN = frozenset({"models_path", "source", "file_stamp", "variant_of", "adapted_by", "known_adapters"})
 """Fields of `ModelConfig` that the registry writes; in YAML they are unknown keys."""
 UNKNOWN = "is unknown"
 """What is said of a key that no struct has."""

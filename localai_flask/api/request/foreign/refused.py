@@ -99,7 +99,11 @@ PROMPTS: dict[str, Fate] = {
     **_refused("is not possible: a template's documents go into a message.", "documents", "vLLM, Cohere"),
     **_refused("keeps what is cached apart; send `cache_prompt: false`.", "cache_salt", "vLLM"),
     **_refused("is not done by this server.", "plugins search_parameters enable_search", "OpenRouter, xAI, DashScope"),
-    **_refused(IN_YAML, "backend lora lora_path lora_request adapters adapter_id", "LocalAI, llama-server, TGI"),
+    **_refused(IN_YAML, "backend", "LocalAI"),
+    **_refused(
+        "is not read; an adapter is a model of its own, whose name goes into `model`.",
+        "lora_path lora_request adapters adapter_id", "vLLM, SGLang, TGI",
+    ),
     **_refused(NOT_YET, "n_keep", "LocalAI, llama-server"),
     **_refused(
         "cannot be set by a request; it belongs to loading the model.", "rope_freq_base rope_freq_scale", "LocalAI"
