@@ -26,6 +26,7 @@ from localai_flask.api.responses.response_writer import ResponseWriter
 from localai_flask.api.work.work import Work
 from localai_flask.app import create_app, take_up_settings
 from localai_flask.background.batches.batches import BatchesAtWork
+from localai_flask.background.housekeeping import Housekeeping
 from localai_flask.background.installs import Installs
 from localai_flask.background.run import Run, Stopped
 from localai_flask.errors import ApiError, Overloaded, Unavailable
@@ -35,8 +36,6 @@ from localai_flask.pool.protocol import LOG_FORMAT
 from localai_flask.pool.runtime import Runtime, is_alive
 from localai_flask.server.processes.child import beat
 from localai_flask.settings import Settings
-from localai_flask.store import retention
-from localai_flask.store.files import forget_expired
 from localai_flask.store.runs import Batch, Claimed, StoredEvent
 
 log = logging.getLogger("gunicorn.error")
@@ -44,7 +43,6 @@ log = logging.getLogger("gunicorn.error")
 TICK_S = 0.05
 RETRY_S = 1.0
 CLAIM_S = 0.1
-FORGET_S = 30.0
 MOST_ATTEMPTS = 3
 STOPPED = "cancelled"
 """In the access log, in the place of an error: its client has cancelled the run, or another process has it."""
@@ -66,12 +64,12 @@ class Runner:
             self._store = current.store()
             self._batches = BatchesAtWork(app, self._store, home, self._owner, lambda: len(self._running))
             self._installs = Installs(self._store.database, settings, home, self._owner)
-        self._settings = settings
+            self._housekeeping = Housekeeping(self._store, settings, self._installs.forget_old)
         self._announced = AnnouncedSettings(Runtime.from_environment().settings_file, settings)
         self._most = settings.http_threads
         self._running: dict[str, Run] = {}
         self._unwritten: dict[str, Batch] = {}
-        self._claim_at = self._forget_at = 0.0
+        self._claim_at = 0.0
         self._written_at = time.monotonic()
 
     def run(self, stopping: threading.Event, grace_s: float, may_go_on: Callable[[], bool]) -> None:
@@ -97,9 +95,8 @@ class Runner:
     def _take_up(self, settings: Settings) -> None:
         """Go on with other settings; runs that have begun keep the deadline that they began with."""
         take_up_settings(self._app, settings)
-        self._settings = settings
         self._most = settings.http_threads
-        self._installs.settings = settings
+        self._installs.settings = self._housekeeping.settings = settings
 
     def _tick(self, now: float) -> None:
         try:
@@ -107,14 +104,9 @@ class Runner:
             if now >= self._claim_at:
                 self._claim_at = now + CLAIM_S
                 self._claim()
-            if now >= self._forget_at:
-                self._forget_at = now + FORGET_S
-                retention.forget_old(self._store.database, self._settings)
-                self._installs.forget_old()
-                forget_expired(self._store.database)
-                self._store.batches.forget_old()
             self._installs.tick(now)
             self._batches.tick(now)
+            self._housekeeping.tick(now)
             self._written_at = now
         except Unavailable:
             if now - self._written_at > UNWRITTEN_S:

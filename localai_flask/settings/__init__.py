@@ -189,7 +189,7 @@ class Settings:
     workers: int = setting(2, "Web worker processes.", minimum=1)
     http_threads: int = setting(256, "Requests that each web worker serves at once; more are answered 503.", minimum=1)
     upload_limit: int = setting(15, "Largest request body, in MB.")
-    files_size: int = setting(2048, "Space that uploaded and written files may take together, in MB (0: any).")
+    files_size: int = setting(2048, "Space that files and batches may take together, in MB (0: any).")
     file_limit: int = setting(200, "Largest file that is uploaded, in MB.", minimum=1)
     document_pages: int = setting(1000, "Pages that a PDF in a request may have.", minimum=1)
     document_text: int = setting(

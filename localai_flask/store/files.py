@@ -1,22 +1,32 @@
-"""Uploaded and written files: in SQL, in pieces, each under its keeper's key."""
+"""Uploaded and written files: in SQL, in pieces, each under its keeper's key.
+
+A file is written and deleted in many short transactions, as a large one takes longer than a transaction may. Until its
+last piece is there, nobody sees it, and what a process leaves behind that is killed meanwhile expires.
+"""
 
 from __future__ import annotations
 
 import time
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, func, insert, or_, select, update
 
-from localai_flask.errors import ApiError, NotFound
+from localai_flask.errors import NotFound, Unavailable
 from localai_flask.settings import Settings
 from localai_flask.store.database import Database
 from localai_flask.store.kept import ID
+from localai_flask.store.room import check_room
 from localai_flask.store.tables import file_pieces, files
 
 PIECE = 2**19
 """Bytes of a piece: what one statement carries, and what a reader holds in memory."""
+DELETED_AT_ONCE = 16
+"""Pieces that one transaction deletes."""
+UNFINISHED_S = 600.0
+"""How long a file is left alone that is being written, after its last piece."""
 LONGEST_NAME = 255
 LONGEST_LIST = 10_000
 
@@ -40,10 +50,39 @@ class FileNotFound(NotFound):
         super().__init__(f"There is no file {id}; it has expired or was deleted.", param=param)
 
 
-class FilesFull(ApiError):
-    """All files together would be larger than they may."""
+class Draft:
+    """A file that is being written."""
 
-    status, type, code = 413, "invalid_request_error", "files_full"
+    def __init__(self, database: Database, settings: Settings, id: str, spare: int):
+        self.id = id
+        self._database = database
+        self._settings = settings
+        self._spare = spare
+        self._pieces = 0
+
+    def add(self, piece: bytes) -> None:
+        """Write the next piece; raise `FilesFull` if there is no room for it."""
+        with self._database.writing() as connection:
+            check_room(connection, self._settings, len(piece) - self._spare, param="file")
+            self._change(connection, size=files.c.size + len(piece), expires_at=time.time() + UNFINISHED_S)
+            row = {"file_id": self.id, "position": self._pieces, "data": piece}
+            connection.execute(insert(file_pieces).values(**row))
+        self._pieces += 1
+
+    def finish(self, connection: Connection, expires_at: float | None = None) -> StoredFile:
+        """Make it a file that is seen, in a transaction that may do more."""
+        self._change(connection, is_whole=True, created_at=time.time(), expires_at=expires_at)
+        return _file(connection.execute(_columns().where(files.c.id == self.id)).one())
+
+    def discard(self) -> None:
+        """Delete what was written; if the database is away, it expires."""
+        with suppress(Unavailable):
+            _delete(self._database, self.id)
+
+    def _change(self, connection: Connection, **values: object) -> None:
+        ours = and_(files.c.id == self.id, files.c.is_whole.is_(False), files.c.expires_at > 0)
+        if not connection.execute(update(files).where(ours).values(**values)).rowcount:
+            raise FileNotFound(self.id)  # it has expired, as this process stood still for long
 
 
 class Files:
@@ -59,29 +98,29 @@ class Files:
 
     def put(self, name: str, purpose: str, pieces: Iterable[bytes], expires_at: float | None = None) -> StoredFile:
         """Keep a file, whole or not at all; raise `FilesFull` if there is no room for it."""
-        with self._database.writing() as connection:
-            return self.write(connection, name, purpose, pieces, expires_at)
+        with self.drafting(name, purpose) as draft:
+            for piece in pieces:
+                draft.add(piece)
+            with self._database.writing() as connection:
+                return draft.finish(connection, expires_at)
 
-    def write(
-        self, connection: Connection, name: str, purpose: str, pieces: Iterable[bytes], expires_at: float | None = None
-    ) -> StoredFile:
-        """Keep a file in a transaction that does more."""
-        id, now, size = f"file-{uuid.uuid4().hex}", time.time(), 0
-        most = self._settings.files_size * 2**20
-        others = connection.execute(select(func.coalesce(func.sum(files.c.size), 0))).scalar_one()
-        for position, piece in enumerate(pieces):
-            size += len(piece)
-            if most and others + size > most:
-                raise FilesFull(
-                    f"All files together may take {self._settings.files_size} MB, and {others // 2**20} MB are taken; "
-                    "delete some, or raise LOCALAI_FILES_SIZE.",
-                    param="file",
-                )
-            connection.execute(insert(file_pieces).values(file_id=id, position=position, data=piece))
-        stored = StoredFile(id, now, expires_at, name[:LONGEST_NAME], purpose, size)
+    @contextmanager
+    def drafting(self, name: str, purpose: str, spare: int = 0) -> Iterator[Draft]:
+        """Begin a file, of which nothing is kept if the block fails.
+
+        It may take `spare` bytes beyond the room that there is, as many as will be free when it is finished.
+        """
+        now = time.time()
+        draft = Draft(self._database, self._settings, f"file-{uuid.uuid4().hex}", spare)
+        stored = StoredFile(draft.id, now, now + UNFINISHED_S, name[:LONGEST_NAME], purpose, size=0)
         row = {field: getattr(stored, field) for field in StoredFile.__slots__}
-        connection.execute(insert(files).values(**row, keeper=self._keeper or ""))
-        return stored
+        with self._database.writing() as connection:
+            connection.execute(insert(files).values(**row, keeper=self._keeper or "", is_whole=False))
+        try:
+            yield draft
+        except BaseException:
+            draft.discard()
+            raise
 
     def get(self, id: str, param: str = "file_id") -> StoredFile:
         """Return a file; raise `FileNotFound` if there is none."""
@@ -114,7 +153,7 @@ class Files:
     def delete(self, id: str) -> None:
         with self._database.writing() as connection:
             self._row(connection, id)
-            remove_files(connection, [id])
+        _delete(self._database, id)
 
     def _row(self, connection: Connection, id: str, param: str = "file_id") -> StoredFile:
         row = connection.execute(self._select().where(files.c.id == id)).first() if ID.fullmatch(id) else None
@@ -123,25 +162,49 @@ class Files:
         return _file(row)
 
     def _select(self) -> Select:
-        query = select(*(files.c[name] for name in StoredFile.__slots__))
-        query = query.where(or_(files.c.expires_at.is_(None), files.c.expires_at > time.time()))
+        lives = or_(files.c.expires_at.is_(None), files.c.expires_at > time.time())
+        query = _columns().where(files.c.is_whole, lives)
         return query if self._keeper is None else query.where(files.c.keeper.in_(("", self._keeper)))
 
 
-def forget_expired(database: Database) -> None:
-    """Delete files whose time is over."""
+def forget_expired(database: Database) -> Iterator[None]:
+    """Delete files whose time is over, a few pieces at each step."""
+    is_expired = files.c.expires_at < time.time()
     with database.reading() as connection:
-        ids = connection.execute(select(files.c.id).where(files.c.expires_at < time.time())).scalars().all()
+        ids = connection.execute(select(files.c.id).where(is_expired)).scalars().all()
     for id in ids:
+        yield from _delete_in_steps(database, and_(files.c.id == id, is_expired))
+
+
+def _delete(database: Database, id: str) -> None:
+    for _ in _delete_in_steps(database, files.c.id == id):
+        pass
+
+
+def _delete_in_steps(database: Database, condition: ColumnElement[bool]) -> Iterator[None]:
+    """Delete the file for which this holds: it is gone, and its room free, from the first step on."""
+    with database.writing() as connection:
+        gone = {"expires_at": 0.0, "is_whole": False, "size": 0}
+        id = connection.execute(
+            update(files).where(condition).values(**gone).returning(files.c.id)
+        ).scalar_one_or_none()
+    yield
+    of_file = file_pieces.c.file_id == id
+    is_left = True
+    while is_left:
         with database.writing() as connection:
-            remove_files(connection, [id])
+            first = connection.execute(select(func.min(file_pieces.c.position)).where(of_file)).scalar_one()
+            is_left = first is not None
+            if is_left:
+                few = file_pieces.c.position < first + DELETED_AT_ONCE
+                connection.execute(delete(file_pieces).where(of_file, few))
+            else:
+                connection.execute(delete(files).where(files.c.id == id))
+        yield
 
 
-def remove_files(connection: Connection, ids: Iterable[str]) -> None:
-    """Delete files with their pieces."""
-    for id in ids:
-        connection.execute(delete(file_pieces).where(file_pieces.c.file_id == id))
-        connection.execute(delete(files).where(files.c.id == id))
+def _columns() -> Select:
+    return select(*(files.c[name] for name in StoredFile.__slots__))
 
 
 def _file(row: Row) -> StoredFile:

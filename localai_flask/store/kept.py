@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 ENDED = ("completed", "failed", "incomplete", "cancelled")
 """Each status of a response that no longer changes."""
@@ -26,6 +29,6 @@ def size_of(kept: Sequence[Kept]) -> int:
     return sum(len(each.body) for each in kept)
 
 
-def by(count: int, ids: Sequence[str]) -> list[Sequence[str]]:
-    """Return ids in lists of at most this many, as statements take them."""
+def by(count: int, ids: Sequence[T]) -> list[Sequence[T]]:
+    """Return ids, or rows, in lists of at most this many, as statements take them."""
     return [ids[at : at + count] for at in range(0, len(ids), count)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from localai_flask.settings import Settings
-from localai_flask.store.batches import Batches
+from localai_flask.store.batches.batches import Batches
+from localai_flask.store.batches.leases import BatchLeases
 from localai_flask.store.conversations import Conversations
 from localai_flask.store.database import Database
 from localai_flask.store.files import Files
@@ -22,6 +23,7 @@ class Store:
     runs: Runs
     files: Files
     batches: Batches
+    batch_leases: BatchLeases
     database: Database
 
     @classmethod
@@ -33,6 +35,7 @@ class Store:
             Conversations(database, settings),
             Runs(database),
             Files(database, settings),
-            Batches(database),
+            Batches(database, settings),
+            BatchLeases(database, settings),
             database,
         )

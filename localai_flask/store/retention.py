@@ -3,38 +3,72 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import Connection, Select, func, literal, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    and_,
+    delete,
+    func,
+    literal,
+    select,
+    union_all,
+)
 
 from localai_flask.settings import Settings
 from localai_flask.store.conversations import is_free, remove_conversations
-from localai_flask.store.database import Database
+from localai_flask.store.database import Database, time_of
 from localai_flask.store.kept import ENDED, by
 from localai_flask.store.responses import remove
 from localai_flask.store.tables import conversations, responses
 
 DELETED_AT_ONCE = 100
-REMOVERS: dict[str, Callable[[Connection, Sequence[str]], None]] = {
-    "response": remove,
-    "conversation": remove_conversations,
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is forgotten: which rows of a table may be, at a moment, and what removes all that belongs to them."""
+
+    table: Table
+    may_go: Callable[[float], ColumnElement[bool]]
+    remove: Callable[[Connection, Sequence[str]], None]
+
+
+KINDS = {
+    "response": Kind(responses, lambda now: responses.c.status.in_(ENDED), remove),
+    "conversation": Kind(conversations, is_free, remove_conversations),
 }
 
 
-def forget_old(database: Database, settings: Settings) -> int:
-    """Delete what has expired or is too much, but nothing that is being made; return how many were deleted."""
+def forget_old(database: Database, settings: Settings) -> Iterator[int]:
+    """Delete what has expired or is too much, but nothing that is being made; yield how many each step deleted."""
     most_bytes = settings.open_responses_store_size * 2**20
     with database.reading() as connection:
         old = _old(connection, settings.open_responses_store_ttl, most_bytes)
-    for kind, remove_those in REMOVERS.items():
-        for few in by(DELETED_AT_ONCE, [id for its_kind, id in old if its_kind == kind]):
+    for name, kind in KINDS.items():
+        for few in by(DELETED_AT_ONCE, [row for row in old if row.kind == name]):
             with database.writing() as connection:
-                remove_those(connection, few)
-    return len(old)
+                count = _delete(connection, kind, few)
+            yield count
 
 
-def _old(connection: Connection, ttl_s: float, most_bytes: int) -> list[tuple[str, str]]:
-    """Return the kinds and ids of what is to be deleted; of no limit if that is 0."""
+def _delete(connection: Connection, kind: Kind, rows: Sequence[Row]) -> int:
+    """Delete those of the rows that may still go and were not used since; return how many."""
+    table, used_at = kind.table, max(row.used_at for row in rows)
+    is_old = and_(table.c.id.in_([row.id for row in rows]), table.c.used_at <= used_at)
+    old = delete(table).where(is_old, kind.may_go(time_of(connection))).returning(table.c.id)
+    ids = connection.execute(old).scalars().all()
+    kind.remove(connection, ids)
+    return len(ids)
+
+
+def _old(connection: Connection, ttl_s: float, most_bytes: int) -> list[Row]:
+    """Return what is to be deleted; of no limit if that is 0."""
     total = sum(
         connection.execute(select(func.coalesce(func.sum(table.c.size), 0))).scalar_one()
         for table in (responses, conversations)
@@ -43,24 +77,22 @@ def _old(connection: Connection, ttl_s: float, most_bytes: int) -> list[tuple[st
         return []
     expired_before = time.time() - ttl_s if ttl_s else 0.0
     old = []
-    for kind, id, used_at, size in connection.execute(_ended()):
-        if used_at >= expired_before and not (most_bytes and total > most_bytes):
+    for row in connection.execute(_ended(time_of(connection))):
+        if row.used_at >= expired_before and not (most_bytes and total > most_bytes):
             break
-        old.append((kind, id))
-        total -= size
+        old.append(row)
+        total -= row.size
     return old
 
 
-def _ended() -> Select:
+def _ended(now: float) -> Select:
     """Select what may be deleted, the longest unused first."""
-    parts = [
-        (responses, "response", responses.c.status.in_(ENDED)),
-        (conversations, "conversation", is_free(time.time())),
-    ]
     every = union_all(
         *(
-            select(literal(kind).label("kind"), table.c.id, table.c.used_at, table.c.size).where(ended)
-            for table, kind, ended in parts
+            select(literal(name).label("kind"), kind.table.c.id, kind.table.c.used_at, kind.table.c.size).where(
+                kind.may_go(now)
+            )
+            for name, kind in KINDS.items()
         )
     ).subquery()
     return select(every.c.kind, every.c.id, every.c.used_at, every.c.size).order_by(every.c.used_at)

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    true,
+)
 
 metadata = MetaData()
 
@@ -74,6 +87,7 @@ files = Table(
     Column("purpose", String(32), nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("keeper", String(64), nullable=False),
+    Column("is_whole", Boolean, nullable=False, server_default=true()),
 )
 
 file_pieces = Table(
@@ -104,6 +118,9 @@ batches = Table(
     Column("cancelled", Boolean, nullable=False, default=False),
     Column("owner", String(255)),  # the process that works on it
     Column("lease_until", Double),
+    Column("size", BigInteger, nullable=False, server_default="0"),  # what its lines take
+    Column("usage", LargeBinary),  # what its answers took
+    Column("counts", LargeBinary),  # what has become of its lines, which are deleted then
 )
 
 batch_lines = Table(

@@ -87,6 +87,9 @@ def test_lines_are_answered_one_by_one(client: openai.OpenAI) -> None:
     assert "line 2" in errors[0]["error"]["message"] and "stands in a line before" in errors[2]["error"]["message"]
     assert errors[1]["response"]["body"]["error"]["param"] == "temperature"
     assert errors[3]["response"]["status_code"] == 404 and "body.stream" in errors[4]["error"]["message"]
+    told = [each["response"]["body"]["usage"] for each in outputs]
+    assert ended.usage.input_tokens == sum(each["prompt_tokens"] for each in told) > 0
+    assert ended.usage.output_tokens == sum(each["completion_tokens"] for each in told) > 0
     assert client.files.retrieve(ended.output_file_id).purpose == "batch_output"
     assert batch.id in [each.id for each in client.batches.list(limit=1)]
 

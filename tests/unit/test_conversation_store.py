@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,26 +11,18 @@ import pytest
 from localai_flask.errors import NotFound
 from localai_flask.settings import Settings
 from localai_flask.store import conversations as module
+from localai_flask.store import retention
 from localai_flask.store.conversations import ConversationHeld, ConversationNotFound
 from localai_flask.store.kept import Kept
 from localai_flask.store.opened import Store
 from localai_flask.store.responses import Stored
 from localai_flask.store.retention import forget_old
 from localai_flask.store.runs import Batch
-from localai_flask.store.tables import conversations, metadata
-from tests.support import postgres
+from localai_flask.store.tables import conversations, metadata, responses
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with postgres.running() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    is_file = request.param == "sqlite"
-    url = f"sqlite:///{tmp_path}/responses.db" if is_file else str(request.getfixturevalue("server"))
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
     store = Store.open(Settings(database_url=url))
     yield store
     with store.database.writing() as connection:
@@ -163,7 +154,7 @@ def test_what_is_unused_is_forgotten_but_not_while_it_is_held(store: Store) -> N
         connection.execute(
             conversations.update().where(conversations.c.id != "new").values(used_at=conversations.c.used_at - 100)
         )
-    assert forget_old(store.database, Settings(open_responses_store_ttl=60.0)) == 1
+    assert sum(forget_old(store.database, Settings(open_responses_store_ttl=60.0))) == 1
     assert ids(store, "held") == ids(store, "new") == ["a"]
     with pytest.raises(ConversationNotFound):
         store.conversations.get("old")
@@ -172,7 +163,27 @@ def test_what_is_unused_is_forgotten_but_not_while_it_is_held(store: Store) -> N
 def test_the_longest_unused_of_all_make_room(store: Store) -> None:
     store.conversations.create("c", b"{}", [Kept("a", b"x" * 700_000)])
     store.responses.put(Stored("r", "completed", False, b"x" * 700_000, []), [], None)
-    assert forget_old(store.database, Settings(open_responses_store_size=1)) == 1
+    assert sum(forget_old(store.database, Settings(open_responses_store_size=1))) == 1
     assert store.responses.exists("r")
     with pytest.raises(ConversationNotFound):
         store.conversations.items("c")
+
+
+def test_what_is_used_or_held_since_it_was_looked_at_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "DELETED_AT_ONCE", 1)
+    for id in ("first", "held", "used"):
+        store.conversations.create(id, b"{}", kept("a"))
+    store.responses.put(answer("r"), [], None)
+    with store.database.writing() as connection:
+        for number, id in enumerate(("first", "held", "used")):
+            connection.execute(conversations.update().where(conversations.c.id == id).values(used_at=number))
+        connection.execute(responses.update().values(used_at=0.0))
+    steps = forget_old(store.database, Settings(open_responses_store_ttl=60.0))
+    assert next(steps) == 1 and not store.responses.exists("r")
+    assert next(steps) == 1
+    with store.database.writing() as connection:
+        values = {"holder": "x", "held_until": time.time() + 60}
+        connection.execute(conversations.update().where(conversations.c.id == "held").values(**values))
+        connection.execute(conversations.update().where(conversations.c.id == "used").values(used_at=time.time()))
+    assert sum(steps) == 0
+    assert ids(store, "held") == ids(store, "used") == ["a"]

@@ -25,19 +25,6 @@ from localai_flask.store.runs import Batch, StoredEvent
 from tests.support import postgres, processes
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with postgres.running() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/responses.db"
-    return str(request.getfixturevalue("server"))
-
-
 def opened(url: str, **settings: Any) -> Store:
     return Store.open(Settings(database_url=url, **settings))
 
@@ -75,7 +62,7 @@ def queue(store: Store, id: str, home: str = "here") -> None:
 
 def forgotten(store: Store, **settings: Any) -> int:
     """Return how much is forgotten under these settings."""
-    return forget_old(store.database, Settings(**settings))
+    return sum(forget_old(store.database, Settings(**settings)))
 
 
 def is_there(store: Store, id: str) -> bool:

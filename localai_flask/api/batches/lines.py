@@ -9,7 +9,7 @@ import msgspec
 
 from localai_flask.api.request.body import decode_json
 from localai_flask.errors import InvalidRequest
-from localai_flask.store.batches import Line
+from localai_flask.store.batches.rows import Line
 
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
 LONGEST_ID = 512

@@ -17,7 +17,8 @@ from localai_flask.api.door import auth
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.errors import InvalidRequest
-from localai_flask.store.batches import Batches, BatchNotFound, StoredBatch, new_batch
+from localai_flask.store.batches.batches import Batches, BatchNotFound
+from localai_flask.store.batches.rows import StoredBatch, new_batch
 from localai_flask.store.kept import Kept
 
 bp = Blueprint("batches", __name__, description="OpenAI's batches")
@@ -94,4 +95,4 @@ def _respond_with(batch: StoredBatch) -> Response:
 
 
 def _shape(batch: StoredBatch) -> shapes.Batch:
-    return shapes.batch_shape(batch, kept_batches().counts(batch.id))
+    return shapes.batch_shape(batch, kept_batches().counts(batch))

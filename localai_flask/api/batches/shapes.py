@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from localai_flask.store.batches import Outcome, StoredBatch
+from localai_flask.store.batches.rows import Outcome, StoredBatch, usage_of
 
 WINDOW = "24h"
 TOLD_TIMES = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
@@ -31,6 +31,24 @@ class RequestCounts(msgspec.Struct):
     failed: int
 
 
+class InputTokensDetails(msgspec.Struct):
+    cached_tokens: int
+
+
+class OutputTokensDetails(msgspec.Struct):
+    reasoning_tokens: int
+
+
+class BatchUsage(msgspec.Struct):
+    """What all answers together took."""
+
+    input_tokens: int
+    input_tokens_details: InputTokensDetails
+    output_tokens: int
+    output_tokens_details: OutputTokensDetails
+    total_tokens: int
+
+
 class Batch(msgspec.Struct, kw_only=True):
     id: str
     object: str = "batch"
@@ -51,6 +69,7 @@ class Batch(msgspec.Struct, kw_only=True):
     cancelling_at: int | None = None
     cancelled_at: int | None = None
     request_counts: RequestCounts
+    usage: BatchUsage
     metadata: dict[str, str]
 
 
@@ -79,6 +98,13 @@ def batch_shape(stored: StoredBatch, counts: Mapping[Outcome, int]) -> Batch:
         created_at=int(stored.created_at),
         expires_at=int(stored.expires_at),
         request_counts=RequestCounts(sum(counts.values()), counts.get("succeeded", 0), counts.get("errored", 0)),
+        usage=_usage_shape(stored),
         metadata=metadata,
         **times,
     )
+
+
+def _usage_shape(stored: StoredBatch) -> BatchUsage:
+    used = usage_of(stored)
+    cached, reasoning = InputTokensDetails(used.cached), OutputTokensDetails(used.reasoning)
+    return BatchUsage(used.input, cached, used.output, reasoning, used.input + used.output)

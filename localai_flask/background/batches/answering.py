@@ -16,10 +16,11 @@ from werkzeug.test import EnvironBuilder
 from localai_flask.api import current
 from localai_flask.api.answer.errors import MISTAKE
 from localai_flask.api.batches.lines import LineAnswer, LineError, encode_answer
+from localai_flask.api.batches.usage import read_usage
 from localai_flask.api.door.auth import CALLER
 from localai_flask.errors import ApiError, RequestCancelled
 from localai_flask.keys.key import ANYONE, Key
-from localai_flask.store.batches import Answered, Line, Outcome, StoredBatch
+from localai_flask.store.batches.rows import NO_USAGE, Answered, Line, Outcome, StoredBatch
 
 log = logging.getLogger("gunicorn.error")
 
@@ -69,7 +70,8 @@ class LineWork(threading.Thread):
             if int(status) not in BUSY or attempt == MOST_TRIES:
                 answer = LineAnswer(int(status), headers.get("X-Request-Id", ""), msgspec.Raw(body))
                 outcome: Outcome = "succeeded" if int(status) == 200 else "errored"
-                return Answered(self._line.number, outcome, encode_answer(answer))
+                usage = read_usage(body) if outcome == "succeeded" else NO_USAGE
+                return Answered(self._line.number, outcome, encode_answer(answer), usage)
             self._pause(headers.get("Retry-After", ""))
         return None
 

@@ -39,12 +39,12 @@ class BatchesAtWork:
             return
         self._look_at = now + LOOK_S
         if not self._has_begun:
-            self._store.batches.abandon(self._home, but=self._owner)
+            self._store.batch_leases.abandon(self._home, but=self._owner)
             self._has_begun = True
         self._running = [work for work in self._running if work.is_alive()]
         while len(self._running) < MOST_AT_ONCE:
             owner = f"{self._owner}/{uuid.uuid4().hex}"  # a batch that was lost may come back to this process
-            batch = self._store.batches.claim(owner)
+            batch = self._store.batch_leases.claim(owner)
             if batch is None:
                 return
             work = BatchWork(self._app, batch, owner, self._allowance)

@@ -9,7 +9,7 @@ import msgspec
 from localai_flask.api.batches.lines import read_line, split_lines
 from localai_flask.api.batches.shapes import BatchError
 from localai_flask.errors import NotFound
-from localai_flask.store.batches import Line, StoredBatch
+from localai_flask.store.batches.rows import Line, StoredBatch
 from localai_flask.store.opened import Store
 
 MOST_LINES = 50_000
@@ -34,7 +34,7 @@ def read_lines(store: Store, owner: str, batch: StoredBatch, longest: int, check
         count += len(some)
         if count > MOST_LINES:
             raise Unreadable("too_many_requests", f"The file has more than {MOST_LINES:,} requests; send several.")
-        store.batches.add_lines(owner, batch.id, some)
+        store.batch_leases.add_lines(owner, batch.id, some)
     if not count:
         raise Unreadable("empty_file", "The file has no request; send one JSON object on each line.")
 

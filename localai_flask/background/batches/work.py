@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import msgspec
 from flask import Flask
@@ -20,9 +20,11 @@ from localai_flask.background.batches.allowance import Allowance
 from localai_flask.background.batches.answering import LineWork
 from localai_flask.background.batches.reading import Unreadable, read_lines
 from localai_flask.errors import ApiError, Unavailable
-from localai_flask.store.batches import Answered, LeaseLost, Line, Outcome, Status, StoredBatch, advance
-from localai_flask.store.files import PIECE, FilesFull
+from localai_flask.store.batches.leases import LeaseLost, advance
+from localai_flask.store.batches.rows import Answered, Line, Outcome, Status, StoredBatch
+from localai_flask.store.files import PIECE, Draft
 from localai_flask.store.opened import Store
+from localai_flask.store.room import FilesFull
 
 log = logging.getLogger("gunicorn.error")
 
@@ -35,6 +37,10 @@ FULL_S = 30.0
 """How long to wait for room before the answers' files are tried again."""
 LAST_WORDS_S = 5.0
 """How long lines that were stopped get to end."""
+OUTCOMES_OF_FILES: dict[str, tuple[Outcome, ...]] = {
+    "output": ("succeeded",),
+    "error": ("errored", "canceled", "expired"),
+}
 
 
 class Leaving(Exception):
@@ -53,6 +59,8 @@ class BatchWork(threading.Thread):
         self._running: dict[int, LineWork] = {}
         self._ended: queue.SimpleQueue[tuple[Line, Answered | None]] = queue.SimpleQueue()
         self._renewed_at = time.monotonic()
+        self._is_room = True
+        self._look_for_room_at = 0.0
         self.leaving = threading.Event()
 
     def run(self) -> None:
@@ -95,6 +103,8 @@ class BatchWork(threading.Thread):
             read_lines(store, self._owner, self._batch, longest, self._check)
         except Unreadable as error:
             self._advance(store, "failed", errors=error.errors)
+        except FilesFull as error:
+            self._give_up(store, error)
         else:
             self._advance(store, "in_progress")
 
@@ -109,8 +119,8 @@ class BatchWork(threading.Thread):
                 told = []
             if (outcome := self._why_no_more()) is not None:
                 self._stop_lines()
-                store.batches.record(self._owner, self._batch.id, [*told, *self._take_ended()])
-                store.batches.close_lines(self._owner, self._batch.id, outcome)
+                store.batch_leases.record(self._owner, self._batch.id, [*told, *self._take_ended()])
+                store.batch_leases.close_lines(self._owner, self._batch.id, outcome)
                 break
             self._make_way()
             next_line = self._begin_next(store, after)
@@ -124,8 +134,8 @@ class BatchWork(threading.Thread):
         self._advance(store, "finalizing")
 
     def _begin_next(self, store: Store, after: int) -> int | None:
-        """Begin the next line if there is room; return its number."""
-        if not self._allowance.try_take():
+        """Begin the next line if it may be, and its answer has a place; return its number."""
+        if not self._has_room(store) or not self._allowance.try_take():
             return None
         try:
             found = store.batches.lines(self._batch.id, after, most=1, outcome="waiting")
@@ -140,6 +150,16 @@ class BatchWork(threading.Thread):
         self._running[found[0].number] = work
         work.start()
         return found[0].number
+
+    def _has_room(self, store: Store) -> bool:
+        """Return whether answers may take more space than they do, as it was when it was last looked at."""
+        now = time.monotonic()
+        if now >= self._look_for_room_at:
+            had_room, self._is_room = self._is_room, store.batch_leases.has_room()
+            self._look_for_room_at = now + RENEW_S
+            if had_room and not self._is_room:
+                log.warning("the batch %s waits: files and batches have no room left", self._batch.id)
+        return self._is_room
 
     def _make_way(self) -> None:
         """Give up what is being answered while others ask: its turn comes again, and its prompt is cached by then."""
@@ -167,7 +187,7 @@ class BatchWork(threading.Thread):
         if not told and now - self._renewed_at < RENEW_S:
             return True
         try:
-            self._batch = store.batches.record(self._owner, self._batch.id, told)
+            self._batch = store.batch_leases.record(self._owner, self._batch.id, told)
         except Unavailable:
             if now - self._renewed_at > UNWRITTEN_S:
                 raise
@@ -189,23 +209,29 @@ class BatchWork(threading.Thread):
             work.join(max(0.0, deadline - time.monotonic()))
 
     def _write_files(self, store: Store) -> None:
-        """Write the output and error files and end the batch, in one transaction."""
+        """Write the output and error files, which are seen once the batch has ended."""
         batch = self._batch
-        counts = store.batches.counts(batch.id)
-        files = store.files.kept_by(batch.keeper)
+        counts = store.batches.counts(batch)
         expires_at = None if batch.output_lives_s is None else time.time() + batch.output_lives_s
-        groups: dict[str, tuple[Outcome, ...]] = {
-            "output": ("succeeded",),
-            "error": ("errored", "canceled", "expired"),
-        }
-        with store.database.writing() as connection:
-            written = {}
-            for name, outcomes in groups.items():
-                if batch.kind == "openai" and any(counts.get(outcome) for outcome in outcomes):
-                    pieces = _in_pieces(_text_of(store, batch.id, outcomes))
-                    file = files.write(connection, f"{batch.id}_{name}.jsonl", "batch_output", pieces, expires_at)
-                    written[f"{name}_file_id"] = file.id
-            self._batch = advance(connection, self._owner, batch.id, self._final_status(counts), **written)
+        with ExitStack() as stack:
+            drafts = {}
+            for name, outcomes in OUTCOMES_OF_FILES.items():
+                if batch.is_of_files and any(counts.get(outcome) for outcome in outcomes):
+                    drafting = store.files.kept_by(batch.keeper).drafting(
+                        f"{batch.id}_{name}.jsonl", "batch_output", spare=batch.size
+                    )
+                    drafts[f"{name}_file_id"] = draft = stack.enter_context(drafting)
+                    self._write_file(store, draft, outcomes)
+            with store.database.writing() as connection:
+                written = {column: draft.finish(connection, expires_at).id for column, draft in drafts.items()}
+                self._batch = advance(connection, self._owner, batch.id, self._final_status(counts), **written)
+
+    def _write_file(self, store: Store, draft: Draft, outcomes: tuple[Outcome, ...]) -> None:
+        """Write answers in transactions of their own, as all of them may take longer than a lease or a transaction."""
+        for piece in _in_pieces(_text_of(store, self._batch.id, outcomes)):
+            self._check()
+            self._record(store, [])
+            draft.add(piece)
 
     def _final_status(self, counts: dict[Outcome, int]) -> Status:
         if self._batch.cancelled:
@@ -215,8 +241,8 @@ class BatchWork(threading.Thread):
     def _leave(self, store: Store) -> None:
         """Write what was answered meanwhile, and leave the rest to whoever takes the batch."""
         with suppress(Unavailable, LeaseLost):
-            store.batches.record(self._owner, self._batch.id, self._take_ended())
-            store.batches.release(self._owner, self._batch.id)
+            store.batch_leases.record(self._owner, self._batch.id, self._take_ended())
+            store.batch_leases.release(self._owner, self._batch.id)
 
     def _give_up(self, store: Store, error: Exception) -> None:
         said = str(error) if isinstance(error, ApiError) else MISTAKE
@@ -234,7 +260,7 @@ class BatchWork(threading.Thread):
 
     def _advance(self, store: Store, status: Status, errors: bytes | None = None) -> None:
         values = {} if errors is None else {"errors": errors}
-        self._batch = store.batches.advance(self._owner, self._batch.id, status, **values)
+        self._batch = store.batch_leases.advance(self._owner, self._batch.id, status, **values)
 
     def _check(self) -> None:
         if self.leaving.is_set():

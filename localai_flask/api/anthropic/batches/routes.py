@@ -17,7 +17,8 @@ from localai_flask.api.door import auth
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.errors import InvalidRequest
-from localai_flask.store.batches import UNFINISHED, Batches, Line, StoredBatch, new_batch
+from localai_flask.store.batches.batches import Batches
+from localai_flask.store.batches.rows import UNFINISHED, Line, StoredBatch, new_batch
 
 bp = Blueprint("anthropic-batches", __name__, description="Anthropic's batches of messages")
 KIND, ENDPOINT = "anthropic", "/v1/messages"
@@ -98,4 +99,4 @@ def _respond_with(batch: StoredBatch) -> Response:
 
 def _shape(batch: StoredBatch) -> shapes.MessageBatch:
     url = f"{request.url_root}v1/messages/batches/{batch.id}/results"
-    return shapes.batch_shape(batch, kept_batches().counts(batch.id), url)
+    return shapes.batch_shape(batch, kept_batches().counts(batch), url)

@@ -12,7 +12,7 @@ from marshmallow.validate import Regexp
 from localai_flask.api.batches.lines import LineAnswer, LineError, check_needs_no_client, encode_answer
 from localai_flask.api.request.fields import Many, Mapping, Object, RequestSchema, Text
 from localai_flask.errors import InvalidRequest
-from localai_flask.store.batches import Line
+from localai_flask.store.batches.rows import Line
 
 MOST_REQUESTS = 100_000
 """As Anthropic documents it."""

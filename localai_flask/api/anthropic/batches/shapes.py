@@ -11,7 +11,7 @@ import msgspec
 from localai_flask.api.answer.errors import MISTAKE
 from localai_flask.api.anthropic.shapes import ErrorDetail, ErrorResponse
 from localai_flask.api.batches.lines import LineAnswer, decode_answer
-from localai_flask.store.batches import UNFINISHED, Line, Outcome, StoredBatch
+from localai_flask.store.batches.rows import UNFINISHED, Line, Outcome, StoredBatch
 
 ENDED_IN = ("completed", "failed", "expired", "cancelled")
 
