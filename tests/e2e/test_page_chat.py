@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from localai_flask.gallery import starter
 from tests.support.browser import Visitor
@@ -80,6 +80,24 @@ def test_an_answer_goes_on_after_a_reload_and_leaves_nothing_on_the_server(
     assert chat.text_of(answer) == whole["output"][0]["content"][0]["text"]
     deleted.value.response()
     assert smollm2_server.status(deleted.value.url.removeprefix(smollm2_server.url)) == 404
+
+
+def test_a_question_that_another_tab_has_in_hand_is_left_to_it(told: ChatPage, visitor: Visitor) -> None:
+    held: list[Route] = []
+    told.page.route("**/v1/responses", lambda route: held.append(route))
+    told.say("word " * 3)
+    told.page.wait_for_timeout(500)
+    second = ChatPage(visitor.open())
+    second.page.goto(told.page.url)
+    second.page.wait_for_timeout(2500)
+    expect(second.answer).to_have_attribute("aria-busy", "true")
+    held[0].continue_()
+    for each in (told, second):
+        assert each.text_of(each.await_answer()) == "word " * 3
+    told.say("more")
+    told.page.wait_for_timeout(500)
+    told.page.reload()
+    expect(told.answer).to_contain_text("The page was left before the server had the question.")
 
 
 def test_an_answer_is_stopped_and_given_anew(told: ChatPage) -> None:

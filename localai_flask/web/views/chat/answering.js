@@ -5,13 +5,17 @@
 import { ApiError, events, request } from "../../lib/api.js";
 import { applyEvent, isRunning } from "./answer_events.js";
 import * as store from "./store.js";
+import { answerTabs, isInHandElsewhere } from "./tabs.js";
 
 const SAVE_MS = 600;
+const LOOK_MS = 1000;
 const TRIES = 6;
 
 /** Dispatches `change` with the message as `detail`. */
 export const answers = new EventTarget();
 const active = new Map();
+const waiting = new Set();
+answerTabs((id) => active.has(id));
 
 /** The message as it is now, if it is being answered in this page; what the database has may be older. */
 export function live(message) {
@@ -29,13 +33,27 @@ export function begin(message, body) {
 
 /** Follow the answers that were being made when the page was left. */
 export async function takeUpAll() {
-  for (const message of await store.unfinished()) if (!active.has(message.id)) takeUp(message);
+  for (const message of await store.unfinished()) {
+    if (active.has(message.id) || waiting.has(message.id)) continue;
+    waiting.add(message.id);
+    takeUp(message).finally(() => waiting.delete(message.id));
+  }
 }
 
-function takeUp(message) {
+async function takeUp(message) {
+  while (message.response === null) {
+    const isElsewhere = await isInHandElsewhere(message.id);
+    const saved = await store.message(message.id);
+    if (!saved) return;
+    Object.assign(message, saved);
+    if (!isRunning(message)) return tell(message);
+    if (message.response === null && !isElsewhere) {
+      return end(message, "The page was left before the server had the question.");
+    }
+    if (message.response === null) await pause(LOOK_MS);
+  }
   message.resumed = true;
-  if (message.response === null) return end(message, "The page was left before the server had the question.");
-  return run(message, (signal) => follow(message, signal));
+  await run(message, (signal) => follow(message, signal));
 }
 
 /** Stop an answer; what has come of it stays. */
@@ -91,7 +109,7 @@ async function readToEnd({ message, leaving }, open, saver) {
     }
     if (!isRunning(message)) return;
     if (tries >= TRIES) throw new ApiError("The answer broke off.");
-    await new Promise((resolve) => setTimeout(resolve, 250 * 2 ** tries));
+    await pause(250 * 2 ** tries);
     source = follow(message, leaving.signal);
   }
 }
@@ -110,6 +128,10 @@ async function end(message, reason) {
   Object.assign(message, { status: "failed", error: reason, progress: null });
   await store.saveMessage(message);
   tell(message);
+}
+
+function pause(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 function tell(message) {
