@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from flask.testing import FlaskClient
 
 from localai_flask.api import current
 from localai_flask.api.llama_server import events
+from localai_flask.api.localai import folder_routes
+from localai_flask.atomic_file import editing
 from localai_flask.gallery.install import Installed
 from localai_flask.gallery.jobs import JobProgress, Jobs, encode_progress
 from localai_flask.gallery.models.request import InstallRequest
@@ -272,6 +276,24 @@ class TestFolder:
         for body in ("name: new\nbackend: echo\n", "backend: echo\n", "name: ../x\nbackend: echo\n", "- {}\n- {}\n"):
             assert client.post("/models/import", data=body).status_code in (400, 422)
         assert {path.name for path in models.iterdir()} == {"tiny.yaml", "new.yaml"}
+
+    @pytest.mark.parametrize(("path", "status"), [("/models/import", 400), ("/models/edit/new", 404)])
+    def test_what_others_do_meanwhile_is_seen(
+        self, client: FlaskClient, models: Path, monkeypatch: pytest.MonkeyPatch, path: str, status: int
+    ) -> None:
+        file, others, ours = models / "new.yaml", "name: new\nbackend: echo\n", "name: new\nbackend: echo\nseed: 1\n"
+        if status == 404:
+            file.write_text(others)
+
+        @contextmanager
+        def edit_after_another(folder: Path) -> Iterator[None]:
+            file.unlink() if file.exists() else file.write_text(others)
+            with editing(folder):
+                yield
+
+        monkeypatch.setattr(folder_routes, "editing", edit_after_another)
+        assert client.post(path, data=ours, content_type="application/yaml").status_code == status
+        assert not file.exists() if status == 404 else file.read_text() == others
 
     def test_reload(self, client: FlaskClient, models: Path) -> None:
         (models / "late.yaml").write_text("name: late\nbackend: echo\n")

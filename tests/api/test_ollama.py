@@ -8,6 +8,8 @@ import json
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import msgspec
 import pytest
 from flask.testing import FlaskClient
 
+from localai_flask.api.ollama import management
+from localai_flask.atomic_file import editing
 from localai_flask.errors import ContextOverflow, Unavailable
 from localai_flask.gallery.models.digests import Digests
 from localai_flask.generation import TokenLogprob
@@ -277,6 +281,21 @@ class TestModels:
         assert client.delete("/api/delete", json={"model": "small.gguf"}).status_code == 200
         assert not (models / "small.gguf").exists()
         assert client.delete("/api/delete", json={"model": "small.gguf"}).status_code == 404
+
+    def test_a_copy_writes_over_nothing_that_came_meanwhile(
+        self, client: FlaskClient, models: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        late = models / "late.yaml"
+
+        @contextmanager
+        def edit_after_another(folder: Path) -> Iterator[None]:
+            late.write_text("name: late\nbackend: echo\n")
+            with editing(folder):
+                yield
+
+        monkeypatch.setattr(management, "editing", edit_after_another)
+        assert client.post("/api/copy", json={"source": "small.gguf", "destination": "late"}).status_code == 400
+        assert late.read_text() == "name: late\nbackend: echo\n"
 
 
 def test_a_tag_may_be_left_out(client: FlaskClient, models: Path, pool: FakePool) -> None:

@@ -61,16 +61,17 @@ def reload_models() -> Response:
 @admin_only
 def edit_model(name: str) -> Response:
     """Replace a model's YAML; requests from now on go by it"""
-    folder = current.settings().models_path.absolute()
-    current.registry().refresh()
-    source = removal.find_source(name, current.registry(), folder)
-    file = source if is_yaml(source) else folder / f"{names.check_model_name(name)}.yaml"
-    text = _posted_yaml()
-    config = file_reader.check_text(text, file)
-    if config.name != name:
-        said = f"The YAML is of {config.name!r} and no more of {name!r}; leave its `name` as it is."
-        raise InvalidRequest(said, param="name")
-    return _written(config, file, text)
+    text, folder = _posted_yaml(), current.settings().models_path.absolute()
+    with editing(folder):
+        current.registry().refresh()
+        source = removal.find_source(name, current.registry(), folder)
+        file = source if is_yaml(source) else folder / f"{names.check_model_name(name)}.yaml"
+        config = file_reader.check_text(text, file)
+        if config.name != name:
+            said = f"The YAML is of {config.name!r} and no more of {name!r}; leave its `name` as it is."
+            raise InvalidRequest(said, param="name")
+        _write(file, text)
+    return _written(config, file)
 
 
 @bp.get("/api/models/edit/<path:name>")
@@ -112,8 +113,11 @@ def import_configuration() -> Response:
     name = names.check_model_name(config.name)
     if name != config.name:
         raise InvalidRequest(f"The name {config.name!r} cannot be that of a file; take {name!r}.", param="name")
-    check_free(name, current.settings(), force=False)
-    return _written(config, folder / f"{name}.yaml", text)
+    file = folder / f"{name}.yaml"
+    with editing(folder):
+        check_free(name, current.settings(), force=False)
+        _write(file, text)
+    return _written(config, file)
 
 
 def remove(name: str) -> str:
@@ -155,9 +159,11 @@ def _posted_yaml() -> str:
         raise InvalidRequest(f"The body is no UTF-8 (byte {error.start}).") from None
 
 
-def _written(config: ModelConfig, file: Path, text: str) -> Response:
-    with editing(file.parent):
-        records.write_whole(names.check_place(current.settings().models_path, file.name), text)
+def _write(file: Path, text: str) -> None:
+    records.write_whole(names.check_place(current.settings().models_path, file.name), text)
+
+
+def _written(config: ModelConfig, file: Path) -> Response:
     current.registry().refresh()
     said = f"The model {config.name} is written; requests from now on go by it."
     return json_response(shapes.Configured(True, said, file.name, config.name))

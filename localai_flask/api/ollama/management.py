@@ -113,13 +113,14 @@ def pull(call: PullCall) -> Response:
 def copy(call: CopyCall) -> Response:
     """Give a model a second name, by an alias that is written into the models folder"""
     registry, folder = current.registry(), current.settings().models_path.absolute()
-    found = registry.look_up(call.source)
-    target, name = found.alias or found.name, names.check_model_name(untagged(call.destination))
-    known = registry.models().get(name)
-    if known is not None and not known.alias:
-        raise InvalidRequest(f"There is a model {name!r}; choose another `destination`.", param="destination")
-    check_free(name, current.settings(), force=True)
+    name = names.check_model_name(untagged(call.destination))
     with editing(folder):
+        registry.refresh()
+        found, known = registry.look_up(call.source), registry.models().get(name)
+        if known is not None and not known.alias:
+            raise InvalidRequest(f"There is a model {name!r}; choose another `destination`.", param="destination")
+        check_free(name, current.settings(), force=True)
+        target = found.alias or found.name
         records.write_whole(names.check_place(folder, f"{name}.yaml"), yamlfile.dump({"name": name, "alias": target}))
     registry.refresh()
     return Response(status=200)
