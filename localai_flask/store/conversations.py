@@ -125,8 +125,8 @@ class Conversations:
             change(connection, id, holder=holder, held_until=time_of(connection) + HOLD_S)
         self._renewals.add(id, holder)
 
-    def leave_to_run(self, id: str, holder: str) -> None:
-        """Renew a hold no longer: it is a background run's, which is stored, and holds until it has ended."""
+    def leave(self, id: str, holder: str) -> None:
+        """Renew a hold no longer: it has ended, or is a stored background run's and lasts until that has ended."""
         self._renewals.remove(id, holder)
 
     def release(self, id: str, holder: str) -> None:

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from localai_flask.errors import Unavailable
 from localai_flask.generation import Delta, Started
 from localai_flask.pool.runtime import ENV
+from localai_flask.store import conversations
 from tests.api.fakes import FakePool, says
 from tests.api.test_responses import create, stream, text_of
 
@@ -54,6 +55,27 @@ def test_a_conversation_itself_can_be_answered(client: FlaskClient, pool: FakePo
     create(client, conversation=id, input=None)
     assert texts(client, id) == ["zero", "Hi"]
     assert create(client, 400, conversation=begin(client), input=None)["error"]["param"] == "input"
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize(("script", "releases"), [(says("Hi"), 0), ([Unavailable("gone")], 1)], ids=["turn", "failure"])
+def test_a_conversation_is_given_free_once(
+    client: FlaskClient,
+    pool: FakePool,
+    monkeypatch: pytest.MonkeyPatch,
+    script: list[Any],
+    releases: int,
+    stored: bool,
+) -> None:
+    released: list[str] = []
+    release = conversations.release
+    monkeypatch.setattr(conversations, "release", lambda *given: released.append(given[1]) or release(*given))
+    pool.scripts = [script]
+    id = begin(client)
+    client.post("/v1/responses", json={"conversation": id, "input": "one", "store": stored, "stream": True}).get_data()
+    assert released == [id] * releases
+    pool.scripts = [says("Again")]
+    create(client, conversation=id, input="two")
 
 
 @pytest.mark.parametrize("streams", [False, True])

@@ -123,7 +123,7 @@ def test_a_run_holds_it_until_it_has_ended(store: Store, status: str) -> None:
     store.conversations.hold("c", "run")
     queued = Stored("run", "queued", True, b"{}", [])
     store.runs.queue(queued, kept("in"), None, b"{}", "here", [], conversation_id="c")
-    store.conversations.leave_to_run("c", "run")
+    store.conversations.leave("c", "run")
     let_holds_run_out(store)
     with pytest.raises(ConversationHeld):
         store.conversations.hold("c", "r2")

@@ -33,10 +33,12 @@ class Turn:
         self._store = current.store() if call.store or self._conversation_id is not None else None
         self._keeper = auth.keeper()
         self._is_handed_on = False
+        self._holds = False
 
     def __enter__(self) -> Turn:
         if self._conversation_id is not None:
             kept_conversations().hold(self._conversation_id, self._response.id)
+            self._holds = True
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -56,7 +58,10 @@ class Turn:
             responses.put(stored, inputs, self._call.previous_id, self._conversation_id)
         elif self._conversation_id is not None and stored.status in ANSWERED:
             self._store.conversations.end_turn(self._conversation_id, stored.id, [*inputs, *stored.output])
-        self._release()
+        if stored.status in ANSWERED:
+            self._leave()  # the turn has given it free
+        else:
+            self._release()
 
     def end_with(self, response: flask.Response) -> None:
         """Hold the conversation until an answer has been sent, or its client has left."""
@@ -66,10 +71,15 @@ class Turn:
     def leave_to_run(self) -> None:
         """Leave the conversation to a background run, which gives it free."""
         self._is_handed_on = True
+        self._leave()
+
+    def _leave(self) -> None:
         if self._store is not None and self._conversation_id is not None:
-            self._store.conversations.leave_to_run(self._conversation_id, self._response.id)
+            self._holds = False
+            self._store.conversations.leave(self._conversation_id, self._response.id)
 
     def _release(self) -> None:
-        if self._store is not None and self._conversation_id is not None:
+        if self._store is not None and self._conversation_id is not None and self._holds:
+            self._holds = False
             with suppress(Unavailable):  # the store has logged it; the hold then runs out
                 self._store.conversations.release(self._conversation_id, self._response.id)
