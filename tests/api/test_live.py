@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from localai_flask.api.answer import sse
 from localai_flask.api.live import listeners, pictures, routes
+from localai_flask.api.llama_server import events
 from localai_flask.api.work import watch
 from localai_flask.errors import Unavailable
 from localai_flask.gallery.jobs import JobProgress, encode_progress
@@ -149,3 +152,25 @@ def test_as_many_watch_as_there_is_room_for(client: FlaskClient) -> None:
     seen = watched(client)
     next(seen)
     seen.close()
+
+
+@pytest.mark.parametrize("path", ["/api/events", "/models/sse"])
+@pytest.mark.parametrize("broken", ["watch", "response"])
+def test_who_cannot_be_served_takes_no_room(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, path: str, broken: str
+) -> None:
+    monkeypatch.setattr(listeners, "_listeners", threading.BoundedSemaphore(1))
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise Unavailable("no descriptors are left")
+
+    with monkeypatch.context() as patch:
+        if broken == "watch":
+            patch.setattr(routes, "Watch", fail)
+            patch.setattr(events, "Watch", fail)
+        else:
+            patch.setattr(sse, "Response", fail)
+        assert client.get(path).status_code == 503
+    stream = client.get(path, buffered=False)
+    assert stream.status_code == 200
+    stream.close()

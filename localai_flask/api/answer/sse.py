@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple, Protocol
 
 from flask import Response
@@ -71,6 +71,13 @@ class Dialect(Protocol):
         """Frames that end the stream with an error."""
 
 
+class Body(Protocol):
+    """What is streamed, and holds something until it is closed."""
+
+    def __iter__(self) -> Iterator[bytes]: ...
+    def close(self) -> None: ...
+
+
 def respond(work: Work, dialect: Dialect, wire: Wire = SSE) -> Response:
     """Make the streamed response.
 
@@ -79,11 +86,16 @@ def respond(work: Work, dialect: Dialect, wire: Wire = SSE) -> Response:
     return stream_response(EventStream(work, dialect, wire), wire)
 
 
-def stream_response(body: Iterable[bytes], wire: Wire = SSE) -> Response:
-    """Make the response of a stream that has begun."""
-    current.record().stream = True
-    current.counts().add(families.OPEN_STREAMS)
-    return Response(body, mimetype=wire.mimetype, headers=HEADERS)
+def stream_response(body: Body, wire: Wire = SSE) -> Response:
+    """Make the response of a stream that has begun; if that fails, it is closed."""
+    try:
+        response = Response(body, mimetype=wire.mimetype, headers=HEADERS)
+        current.record().stream = True
+        current.counts().add(families.OPEN_STREAMS)
+    except BaseException:
+        body.close()
+        raise
+    return response
 
 
 def guarded(

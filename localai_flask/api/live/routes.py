@@ -41,7 +41,6 @@ RETRY = b"retry: 1000\n\n"
 )
 def watch_server() -> Response:
     """Watch the server: models, workers, requests, counts, failures and downloads, as server-sent events"""
-    join_listeners()
     return stream_response(PictureStream(Watch(request.environ), current.pictures()))
 
 
@@ -50,8 +49,9 @@ class PictureStream:
 
     def __init__(self, watch: Watch, pictures: Pictures):
         self._watch, self._pictures = watch, pictures
-        self._is_open = True
         self._frames = guarded(self._tell(), _end, watch.record)
+        join_listeners()  # last, as nobody closes what could not be made
+        self._is_open = True
 
     def __iter__(self) -> Iterator[bytes]:
         return self._frames

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from localai_flask.api import current
 from localai_flask.api.answer.frames import comment, frame
 from localai_flask.api.answer.model_status import ModelStatus, progress_of, status_of
 from localai_flask.api.answer.sse import PING, guarded
+from localai_flask.api.live.listeners import join_listeners, leave_listeners
 from localai_flask.api.work.watch import Watch, is_draining
 from localai_flask.config.registry import Registry
 from localai_flask.errors import ApiError
@@ -84,26 +85,23 @@ def _frame(event: dict[str, Any]) -> bytes:
 class ModelEvents:
     """The body of the stream; it ends when the client leaves or the server stops."""
 
-    def __init__(self, environ: dict[str, Any], jobs: Jobs, when_closed: Callable[[], None]):
+    def __init__(self, environ: dict[str, Any], jobs: Jobs):
         self._watch = Watch(environ)
         self._registry, self._pool, self._jobs = current.registry(), current.pool(), jobs
-        self._when_closed: Callable[[], None] | None = when_closed
         self._begun = time.time()
-        try:
-            self._seen = self._look()
-        except BaseException:
-            self.close()
-            raise
+        self._seen = self._look()
         self._frames = guarded(self._tell(), self._end, self._watch.record)
+        join_listeners()  # last, as nobody closes what could not be made
+        self._is_open = True
 
     def __iter__(self) -> Iterator[bytes]:
         return self._frames
 
     def close(self) -> None:
         """End the stream; may be called again."""
-        when_closed, self._when_closed = self._when_closed, None
-        if when_closed is not None:
-            when_closed()
+        if self._is_open:
+            self._is_open = False
+            leave_listeners()
 
     def _look(self) -> Seen:
         return look(self._registry, self._pool, self._jobs, self._begun)

@@ -12,7 +12,6 @@ from localai_flask.api import current
 from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.answer.sse import stream_response
 from localai_flask.api.door.auth import admin_only
-from localai_flask.api.live.listeners import join_listeners, leave_listeners
 from localai_flask.api.llama_server.events import ModelEvents
 from localai_flask.api.localai.folder_routes import remove
 from localai_flask.api.localai.gallery_routes import start_job
@@ -124,9 +123,7 @@ def remove_model() -> Response:
 @admin_only
 def watch_models() -> Response:
     """Watch all models: what is loaded, fetched, installed and deleted, as server-sent events"""
-    jobs = current.jobs()
-    join_listeners()
-    return stream_response(ModelEvents(request.environ, jobs, leave_listeners))
+    return stream_response(ModelEvents(request.environ, current.jobs()))
 
 
 def cancel_downloads(name: str) -> bool:

@@ -95,10 +95,10 @@ def pull(call: PullCall) -> Response:
         begun, jobs = time.time(), current.jobs()
         id = start_job(_wanted(name)).uuid
         is_own = jobs.get(id).created_at >= begun - CLOCKS_S
+        waiting = Pull(request.environ, jobs, id, is_own=is_own, when_closed=_pulls.release)
     except BaseException:
         _pulls.release()
         raise
-    waiting = Pull(request.environ, jobs, id, is_own=is_own, when_closed=_pulls.release)
     if call.stream:
         return stream_response(waiting, NDJSON)
     waiting.wait()
