@@ -333,6 +333,24 @@ def test_a_disk_that_hangs_is_not_waited_for(launch, monkeypatch):
         gate.set()
 
 
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError()])
+def test_a_disk_that_fails_is_not_felt(launch, monkeypatch, error):
+    import time
+
+    engine = launch()
+    engine.generate(TEXT[:1000], **GREEDY)
+    engine.rest()
+    again = launch()
+
+    def fail(_):
+        time.sleep(0.2)  # so that somebody waits for it
+        raise error
+
+    monkeypatch.setattr(again.backend.cache.disk.disk, "_read", fail)
+    sequence = again.generate(TEXT[:1000], **GREEDY)
+    assert sequence.num_cached == 0 and len(sequence.output_tokens) == 20
+
+
 def test_beside_streams_blocks_are_few_and_far_between(launch, monkeypatch):
     engine = launch()
     engine.generate(TEXT[:1400], **GREEDY)

@@ -13,7 +13,7 @@ import shutil
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -138,8 +138,7 @@ class DiskCache:
         """Wait a moment for what is being read."""
         for fetch in self._fetches.values():
             if not fetch.states.done():
-                with contextlib.suppress(TimeoutError, BrokenFile):
-                    fetch.states.result(seconds)
+                wait([fetch.states], seconds)  # how it has ended is for `is_coming` to see
                 return
 
     def forget(self, chain: Chain) -> None:
