@@ -51,6 +51,8 @@ def read_upload() -> Upload:
     try:
         form, found = request.form, request.files.get("file")
     except RequestEntityTooLarge as error:
+        if not _is_body_too_long():
+            raise InvalidRequest("The form has too many fields, or too long ones; send the file as `file`.") from error
         limit = current.settings().file_limit
         raise FileTooLarge(f"The file is larger than {limit} MB; send less, or raise LOCALAI_FILE_LIMIT.") from error
     if found is None:
@@ -61,6 +63,13 @@ def read_upload() -> Upload:
     lives_s = _life(form) or (BATCH_LIVES_S if purpose == "batch" else None)
     expires_at = None if lives_s is None else time.time() + lives_s
     return Upload(found.filename or "upload", purpose, found.stream, expires_at)
+
+
+def _is_body_too_long() -> bool:
+    """Return whether it was the body's length that was refused; werkzeug says the same of what it has too much of."""
+    if request.content_length is not None:
+        return request.content_length > (request.max_content_length or 0)
+    return bool(getattr(request.stream, "is_exhausted", False))
 
 
 def _life(form: Mapping[str, str]) -> int | None:
