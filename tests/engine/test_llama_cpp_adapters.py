@@ -9,7 +9,7 @@ import pytest
 from localai_flask.backends.llama_cpp.scheduling import turns
 from localai_flask.backends.llama_cpp.scheduling.turns import Turns
 from localai_flask.errors import ConfigError
-from localai_flask.generation import Adapter
+from localai_flask.generation import Adapter, Started
 from tests.engine.conftest import Engine, load_engine
 from tests.support import gguf_models as models
 
@@ -121,9 +121,21 @@ def test_a_prompt_that_comes_twice_at_once_waits_for_its_own_adapters_alone(open
     engine = open_model("parallel:10")
     prompt = TEXTS[1] * 3
     jobs = [engine.submit(prompt, **LONG, **WAYS[way]) for way in (0, 0, 1, 1, 2)]
+    engine.step()
+    assert [bool(engine.of(job, Started)) for job in jobs] == [True, False, True, False, True]
     engine.run()
     assert [job.num_cached > 0 for job in jobs] == [False, True, False, True, False]
     assert jobs[0].output_tokens == jobs[1].output_tokens != jobs[2].output_tokens == jobs[3].output_tokens
+
+
+def test_the_same_tokens_are_put_away_for_each_adapter(open_model, hardly_repeatable):
+    engine = open_model("cache_ram:16")
+    prompt = TEXTS[1][:30]  # of both ways so little that none has to make room for the other
+    for cut in (30, 20):  # the second ones begin as the first do
+        for way in (0, 1):
+            engine.generate(prompt[:cut], max_tokens=1, **WAYS[way])
+        engine.backend.cache.drop_idle()
+    assert [engine.generate(prompt, max_tokens=1, **WAYS[way]).num_cached for way in (0, 1)] == [len(prompt)] * 2
 
 
 def test_prompts_on_disk_are_found_by_the_same_adapters_alone(open_model, tmp_path):
@@ -183,7 +195,8 @@ def test_adapters_that_nobody_uses_give_their_memory_back(open_model, model, exp
     assert engine.backend.spare_bytes == size
     engine.backend.give_back(size)
     assert engine.backend.spare_bytes == 0
-    for way in (1, 2, 0, 1):
+    assert engine.backend.model.adapters._applied == ("", {}), "the library must not go on with what is freed"
+    for way in (2, 1, 0, 1):  # the first is what the library was told last
         assert engine.generate(TEXTS[0], **LONG, **WAYS[way]).output_tokens == expected[TEXTS[0], way]
 
 
