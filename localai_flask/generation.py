@@ -6,6 +6,7 @@ Pure data (msgspec structs), importable from everywhere; knows no model, no proc
 from __future__ import annotations
 
 import enum
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
@@ -20,6 +21,9 @@ JSON_SPACE = r" |\n{1,2}[ \t]{0,20}"
 Models have learned from JSON with spaces and indentation, and choose worse values when they are held to none. It is
 bounded, so that no answer pads itself for ever, as in the grammars that llama.cpp makes of schemas.
 """
+MARK_OPENING, MARK_CLOSING = "\ufdd1", "\ufdd2"
+"""What is around the mark of an image or a document in a text, until this is put in its place: noncharacters, which
+templates pass on like any other text, and which nobody writes."""
 ALL_CONSTRAINTS = frozenset(("json_schema", "regex", "gbnf", "lark", "trigger", "parts"))
 """The kinds of forms, whether they may begin behind a trigger, and whether they may be made of parts."""
 
@@ -68,6 +72,12 @@ class Prompt(msgspec.Struct, frozen=True, array_like=True):
     def pieces(self) -> list[tuple[str, bool]]:
         """The text in the pieces that are tokenized apart, and whether markers in them are control tokens."""
         return self._pieces(0, len(self.text))
+
+    @property
+    def texts(self) -> list[str]:
+        """The text before, between and behind the images."""
+        places = [0, *(image.at for image in self.images), len(self.text)]
+        return [self.text[begin:end] for begin, end in pairwise(places)]
 
     @property
     def parts(self) -> list[list[tuple[str, bool]] | Image]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from localai_flask.chat.conversation import Conversation
-from localai_flask.chat.marks import CLOSE, MARK, OPEN, mark_of, without_marks
+from localai_flask.chat.marks import LOOSE, MARK, mark_of, without_marks
 from localai_flask.generation import Image
 
 
@@ -35,7 +35,7 @@ class ImageSource:
 
 def with_marks_of(conversation: Conversation, images: Mapping[str, object]) -> Conversation:
     """Take all marks out of a conversation but those of these images, as anybody could write them."""
-    if not any(OPEN in message.content or CLOSE in message.content for message in conversation.messages):
+    if not any(LOOSE.search(message.content) for message in conversation.messages):
         return conversation
 
     def clean(text: str) -> str:

@@ -21,7 +21,7 @@ class HasId(Protocol):
     def id(self) -> str: ...
 
 
-T = TypeVar("T", bound=HasId)
+Listed = TypeVar("Listed", bound=HasId)
 
 
 def query_parameter(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -46,7 +46,9 @@ def respond_with_page(kept: Sequence[Kept], usual: int = PAGE, longest: int = LO
     return respond_with_list(*choose_page(kept, usual, longest))
 
 
-def choose_page(kept: Sequence[T], usual: int = PAGE, longest: int = LONGEST_PAGE) -> tuple[Sequence[T], bool]:
+def choose_page(
+    kept: Sequence[Listed], usual: int = PAGE, longest: int = LONGEST_PAGE
+) -> tuple[Sequence[Listed], bool]:
     """Return the page that the query asks for, and whether there are more behind it."""
     limit = whole_number("limit", usual, 1, longest)
     order, after = request.args.get("order", "desc"), request.args.get("after")

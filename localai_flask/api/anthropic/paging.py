@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from flask import request
 
+from localai_flask.api.answer.listing import Listed
 from localai_flask.api.request.query import whole_number
-
-
-class HasId(Protocol):
-    @property
-    def id(self) -> str: ...
-
-
-T = TypeVar("T", bound=HasId)
 
 PARAMETERS: list[dict[str, Any]] = [
     {"in": "query", "name": "limit", "schema": {"type": "integer", "minimum": 1}},
@@ -24,7 +17,7 @@ PARAMETERS: list[dict[str, Any]] = [
 ]
 
 
-def choose_page(listed: Sequence[T], usual: int, longest: int) -> tuple[Sequence[T], bool]:
+def choose_page(listed: Sequence[Listed], usual: int, longest: int) -> tuple[Sequence[Listed], bool]:
     """Return the part of a list that the query asks for, and whether there is more in that direction."""
     ids = [each.id for each in listed]
     begin, end = 0, len(listed)

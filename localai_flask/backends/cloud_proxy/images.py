@@ -5,14 +5,12 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from typing import Any
 
-from localai_flask.generation import Image, Prompt
+from localai_flask.generation import MARK_CLOSING, MARK_OPENING, Image, Prompt
 
-OPEN, CLOSE = "\ufdd1", "\ufdd2"
-"""Noncharacters, which no text of a message with images has by now (chat/images.py)."""
-_MARK = re.compile(f"{OPEN}(\\d+){CLOSE}")
+_MARK = re.compile(f"{MARK_OPENING}(\\d+){MARK_CLOSING}")
+"""Of which no text of a message with images has another by now (chat/images.py)."""
 RESULT_OF = "The images of the tool's result:"
 SEEING = ("image", "multimodal", "vision")
 """Words by which servers say that a model sees."""
@@ -20,9 +18,8 @@ SEEING = ("image", "multimodal", "vision")
 
 def with_marks(prompt: Prompt) -> str:
     """Put a mark into a prompt's text for each image."""
-    places = [0, *(image.at for image in prompt.images), len(prompt.text)]
-    pieces = [prompt.text[begin:end] for begin, end in pairwise(places)]
-    return pieces[0] + "".join(f"{OPEN}{number}{CLOSE}{piece}" for number, piece in enumerate(pieces[1:]))
+    first, *others = prompt.texts
+    return first + "".join(f"{MARK_OPENING}{number}{MARK_CLOSING}{text}" for number, text in enumerate(others))
 
 
 def with_images(messages: list[dict[str, Any]], images: list[Image], *, in_results: bool) -> list[dict[str, Any]]:

@@ -11,10 +11,10 @@ import msgspec
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.gbnf_to_lark import gbnf_to_lark
 
-from localai_flask.backends.grammars.compile_thread import CompileThread
 from localai_flask.backends.grammars.faults import in_a_line, locate, unkept
 from localai_flask.backends.grammars.framed_text import as_terminal, framed
 from localai_flask.backends.grammars.guide import Guide, Vocabulary
+from localai_flask.backends.side_thread import SideThread
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import JSON_SPACE, Constraint
 
@@ -46,7 +46,7 @@ class Grammars:
     def __init__(self, vocabulary: Vocabulary, tokenizer: LLTokenizer):
         self._vocabulary = vocabulary
         self._tokenizer = tokenizer
-        self._thread = CompileThread()
+        self._thread = SideThread()
         self._compiled: dict[bytes, Future[LLMatcher]] = {}
         """The last ones that were used, the latest at the end."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -36,11 +35,12 @@ def find_placeholder(templated: Any, template: str | None, mark: str) -> str:
 
 def with_placeholders(prompt: Prompt, texts: list[str]) -> Prompt:
     """Put a text in the place of each image, in which names of control tokens are these."""
-    pieces, plain, moved = [], [], 0
-    places = [0, *(image.at for image in prompt.images), len(prompt.text)]
-    for number, (begin, end) in enumerate(pairwise(places)):
+    pieces, plain, moved, begin = [], [], 0, 0
+    for number, text in enumerate(prompt.texts):
+        end = begin + len(text)
         plain += [(first + moved, last + moved) for first, last in _within(prompt.plain, begin, end)]
-        pieces.append(prompt.text[begin:end])
+        pieces.append(text)
+        begin = end
         if number < len(texts):
             pieces.append(texts[number])
             moved += len(texts[number])

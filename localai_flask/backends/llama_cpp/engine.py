@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
-from localai_flask.backends.grammars.compile_thread import CompileThread
 from localai_flask.backends.llama_cpp.cache.disk.prompt_folder import open_disk
 from localai_flask.backends.llama_cpp.cache.kv_cache import PrefixCache
 from localai_flask.backends.llama_cpp.inquiries import Inquiries
@@ -30,6 +29,7 @@ from localai_flask.backends.llama_cpp.scheduling.scheduler import Chunk, Schedul
 from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
 from localai_flask.backends.llama_cpp.speculation.speculation import Speculator
 from localai_flask.backends.llama_cpp.vision.sight import Sight
+from localai_flask.backends.side_thread import SideThread
 from localai_flask.backends.takes import ALL_SAMPLING, Takes
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import Overloaded
@@ -95,7 +95,7 @@ class LlamaCppBackend(Backend):
         if model.projector is not None and model.generates:
             self._sight = Sight(model, model.projector, self.cache.count_held)
         self._batch = Batch(model.n_batch)
-        self._tokenizing = CompileThread("tokenizer")
+        self._tokenizing = SideThread("tokenizer")
         self._unannounced: list[Event] = []
         if model.generates:
             self._preparation = Preparation(model, self._sight, self._tokenizing, options)

@@ -8,13 +8,13 @@ from typing import Any
 
 from localai_flask.backends.base import Event, Inquiry
 from localai_flask.backends.embedding import Embedder
-from localai_flask.backends.grammars.compile_thread import CompileThread
 from localai_flask.backends.llama_cpp.model.library import lib
 from localai_flask.backends.llama_cpp.model.model import Model
 from localai_flask.backends.llama_cpp.model.pooling import PoolingContext
 from localai_flask.backends.llama_cpp.options.options import EngineOptions
 from localai_flask.backends.llama_cpp.scheduling.pace import Pace
 from localai_flask.backends.llama_cpp.vision.sight import Sight
+from localai_flask.backends.side_thread import SideThread
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
 from localai_flask.generation import Prompt
 from localai_flask.inquiry import Detokenize, Detokenized, Embed, Fact, Question, Score, Tokenize, Tokenized
@@ -30,7 +30,7 @@ PLACES = re.compile(r"(\{query\}|\{document\})")
 class Inquiries:
     """Answers questions about one model; it has an embedder if the YAML or the file asks for vectors or scores."""
 
-    def __init__(self, model: Model, options: EngineOptions, tokenizing: CompileThread, sight: Sight | None = None):
+    def __init__(self, model: Model, options: EngineOptions, tokenizing: SideThread, sight: Sight | None = None):
         """Make the embedder's context; raise `ConfigError` or `ModelLoadFailed` with one sentence."""
         self._model = model
         self._tokenizing, self._sight = tokenizing, sight

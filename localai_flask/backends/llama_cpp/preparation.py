@@ -10,7 +10,6 @@ from concurrent.futures import Future
 from typing import Any
 
 from localai_flask.backends.base import Job
-from localai_flask.backends.grammars.compile_thread import CompileThread, both
 from localai_flask.backends.grammars.compiler import Grammars
 from localai_flask.backends.llama_cpp.inquiries import LONG_TEXT
 from localai_flask.backends.llama_cpp.model.adapters import Adapter
@@ -20,6 +19,7 @@ from localai_flask.backends.llama_cpp.sampling.constraint import make_tokenizer
 from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
 from localai_flask.backends.llama_cpp.vision.sight import Sight
 from localai_flask.backends.output_rules import check_ids
+from localai_flask.backends.side_thread import SideThread, both
 from localai_flask.errors import ContextOverflow, InvalidRequest, UnsupportedParameter, advise_shorter
 from localai_flask.generation import Prompt
 
@@ -41,7 +41,7 @@ class PromptTooLong(ContextOverflow):
 class Preparation:
     """Prepares the jobs of one model that generates; one without `sight` reads text only."""
 
-    def __init__(self, model: Model, sight: Sight | None, tokenizing: CompileThread, options: EngineOptions):
+    def __init__(self, model: Model, sight: Sight | None, tokenizing: SideThread, options: EngineOptions):
         self._is_deterministic = options.deterministic
         self._models_path = options.models_path
         self._n_keep = options.n_keep if options.context_shift else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-from itertools import pairwise
 from typing import Any
 
 from localai_flask.backends.images import open_image
@@ -38,8 +37,7 @@ class ImagePrompts:
                 "itself where there are images; leave it out.",
                 param="messages",
             )
-        places = [0, *(image.at for image in prompt.images), len(prompt.text)]
-        text = self._mark.join(prompt.text[begin:end] for begin, end in pairwise(places))
+        text = self._mark.join(prompt.texts)
         if self._tokens.opening and self._first:  # which the program puts there itself
             text = text.removeprefix(self._first)
         files = [await asyncio.to_thread(_as_png, image) for image in prompt.images]

@@ -18,7 +18,6 @@ from openvino_genai.py_openvino_genai import GenerationHandle, GenerationStatus
 
 from localai_flask.backends.base import Event, Inquiry, Job, LoadProgress
 from localai_flask.backends.embedding import Embedder
-from localai_flask.backends.grammars.compile_thread import CompileThread
 from localai_flask.backends.hugging_face.token_engine import TokenEngine, add_token
 from localai_flask.backends.hugging_face.tokens import TextDecoder, Tokens
 from localai_flask.backends.openvino.forms import KINDS, structured_output
@@ -26,6 +25,7 @@ from localai_flask.backends.openvino.loading import load_model
 from localai_flask.backends.openvino.sampling import TAKEN, check_logprobs, generation_config
 from localai_flask.backends.openvino.vectors import load_embedder
 from localai_flask.backends.output import Output
+from localai_flask.backends.side_thread import SideThread
 from localai_flask.backends.takes import Takes
 from localai_flask.config.model import EngineConfig
 from localai_flask.config.traits import makes_vectors
@@ -66,7 +66,7 @@ class OpenVinoBackend(TokenEngine):
         self.tokens, self.cache, self.pipeline, self.trial = loaded.tokens, loaded.cache, loaded.pipeline, loaded.trial
         self.context_length, self.trained_context = loaded.cache.context_length, loaded.info.trained_context
         self._ids = count(1)
-        self._compiling = CompileThread()
+        self._compiling = SideThread()
         progress(1.0)
         return loaded.info
 

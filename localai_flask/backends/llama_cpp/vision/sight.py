@@ -17,7 +17,6 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from localai_flask.backends.base import Job
-from localai_flask.backends.grammars.compile_thread import CompileThread, both
 from localai_flask.backends.llama_cpp.model.library import lib
 from localai_flask.backends.llama_cpp.model.model import Model
 from localai_flask.backends.llama_cpp.scheduling.scheduler import ImageShare
@@ -25,6 +24,7 @@ from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
 from localai_flask.backends.llama_cpp.vision.chunks import ImageChunk, Part, Tokens
 from localai_flask.backends.llama_cpp.vision.placing import Embedding, ImageBatch, PlacedChunk, piece_of, place
 from localai_flask.backends.llama_cpp.vision.projector import Projector
+from localai_flask.backends.side_thread import SideThread, both
 from localai_flask.errors import ApiError, InvalidRequest
 from localai_flask.generation import Image
 
@@ -61,7 +61,7 @@ class Sight:
 
     def __init__(self, model: Model, projector: Projector, held: Callable[[Tokens], int]):
         self._model, self._projector, self._held = model, projector, held
-        self.thread = CompileThread("images")
+        self.thread = SideThread("images")
         """Does one thing after the other."""
         self._cut: _Memory[list[Part]] = _Memory(CUT_BYTES)
         self._encoded: _Memory[list[Embedding]] = _Memory(ENCODED_BYTES)

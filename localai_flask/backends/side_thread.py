@@ -1,4 +1,4 @@
-"""A thread that compiles grammars, or tokenizes, so that an engine computes its other requests meanwhile.
+"""A thread beside an engine's own that compiles grammars, tokenizes or encodes images; the engine computes meanwhile.
 
 llguidance lets go of the interpreter's lock while it compiles, and goes down a grammar's rules by recursion: where the
 stack is too small for a long chain of rules, the process dies.
@@ -33,7 +33,7 @@ def both(one: Future[Any], other: Future[Any]) -> Future[Any]:
     return made
 
 
-class CompileThread:
+class SideThread:
     """Runs one thing after the other; its thread begins with the first and ends with the process."""
 
     def __init__(self, name: str = "grammars") -> None:
