@@ -97,7 +97,7 @@ def _write(
 
 
 def _make_vocabulary(writer: gguf.GGUFWriter, words: int) -> int:
-    """Write the tests' vocabulary of bytes and characters, and so many words: the loads' own, and of random characters.
+    """Write the tests' vocabulary of bytes and characters, and words: the loads' own, and of random characters.
 
     SentencePiece puts a word together from its beginning on, so that all its beginnings are there.
     """

@@ -51,7 +51,7 @@ def _is_whole(answer: bytes) -> bool:
 
 
 def rate(port: int, model: str, streams: int, tokens: int) -> float:
-    """Tokens per second of so many streams."""
+    """Tokens per second of this many streams."""
     shape = ("--streams", str(streams), "--tokens", str(tokens), "--repeat", "1")
     result = measure("load", str(port), "--model", model, *shape)
     return float(result["tokens"]) / min(result["seconds"])

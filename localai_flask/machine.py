@@ -69,7 +69,7 @@ def limit_memory(size: int | None) -> None:
 
 
 def release_freed_memory() -> None:
-    """Give what was freed back to the kernel, where the C library keeps it for later."""
+    """Return what was freed to the kernel, where the C library keeps it for later."""
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)
 

@@ -23,7 +23,7 @@ class PdfText(msgspec.Struct):
 
 
 class UnreadableDocument(Exception):
-    """Says as a predicate what is wrong with a document and what to do ("is encrypted; …")."""
+    """Holds as a predicate what is wrong with a document and what to do ("is encrypted; …")."""
 
 
 def too_long(characters: int) -> UnreadableDocument:

@@ -130,7 +130,7 @@ class Conversations:
         self._renewals.remove(id, holder)
 
     def release(self, id: str, holder: str) -> None:
-        """Give a conversation free, if it is still this holder's."""
+        """Release a conversation, if it is still this holder's."""
         self._renewals.remove(id, holder)
         with self._database.writing() as connection:
             release(connection, id, holder)
@@ -209,7 +209,7 @@ def is_free(now: float) -> ColumnElement[bool]:
 
 
 def release(connection: Connection, id: str, holder: str) -> None:
-    """Give a conversation free, if it is still this holder's."""
+    """Release a conversation, if it is still this holder's."""
     held = and_(conversations.c.id == id, conversations.c.holder == holder)
     connection.execute(update(conversations).where(held).values(holder=None, held_until=None))
 

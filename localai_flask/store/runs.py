@@ -212,7 +212,7 @@ def _write(connection: Connection, owner: str, id: str, batch: Batch, lease: flo
 
 
 def _leave_conversation(connection: Connection, id: str, ended: Stored) -> None:
-    """Give free the conversation of a run, if it is one's, with the turn that it has made."""
+    """Release the conversation of a run, if it is one's, with the turn that it has made."""
     conversation_id = connection.execute(select(responses.c.conversation_id).where(responses.c.id == id)).scalar_one()
     if conversation_id is None:
         return

@@ -96,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Recorder
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the server has a log."""
+        """Log nothing: the server has a log."""
 
     def _pass_on(self) -> None:
         exchange = Exchange(self.command, self.path, self.rfile.read(int(self.headers.get("Content-Length") or 0)))

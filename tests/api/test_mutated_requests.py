@@ -20,7 +20,7 @@ COUNT = int(os.environ.get("MUTATED_REQUESTS", "10000"))
 """Eight seconds of the processor; a longer run takes other seeds as well."""
 SEED = int(os.environ.get("MUTATED_REQUESTS_SEED", "1"))
 WARM = COUNT // 3
-"""After so many everything has been imported and compiled."""
+"""After this many everything has been imported and compiled."""
 MORE_BYTES = 32e6
 FINE = {200, 301, 308, 400, 401, 403, 404, 405, 413, 415, 426}
 

@@ -51,7 +51,7 @@ def has_mounts() -> bool:
 
 
 def mount_small_disks(scratch: Path) -> None:
-    """Give a stage's folders disks that can be filled, and shared memory the size of a container's."""
+    """Put under a stage's folders disks that can be filled, and shared memory the size of a container's."""
     for name, size in SIZES_MB.items():
         (scratch / name).mkdir(parents=True, exist_ok=True)
         _mount("-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(scratch / name))

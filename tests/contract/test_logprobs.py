@@ -14,7 +14,7 @@ ROUNDING = 1e-3
 
 
 def need_alternatives(subject: Subject, top: int) -> None:
-    """Skip the test if the engine cannot tell so many."""
+    """Skip the test if the engine cannot tell that many."""
     subject.need_writing("top_logprobs")
     if top and not subject.engine.has_alternatives:
         pytest.skip(f"{subject.engine.name} knows the log-probabilities of chosen tokens only")

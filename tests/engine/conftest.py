@@ -70,14 +70,14 @@ class Engine:
         return job
 
     def of(self, job: Job, kind: type) -> list:
-        """Give the replies of one kind that a job got."""
+        """Return the replies of one kind that a job got."""
         return [reply for reply in self.replies[job.id] if isinstance(reply, kind)]
 
     def text(self, job: Job) -> str:
         return "".join(delta.text for delta in self.of(job, Delta))
 
     def end(self, job: Job) -> Finished:
-        """Give a job's last word, which must be a good one and the only one."""
+        """Return a job's last word, which must be a good one and the only one."""
         *others, last = self.replies[job.id]
         assert isinstance(last, Finished)
         assert not any(isinstance(reply, Finished | Failed) for reply in others)

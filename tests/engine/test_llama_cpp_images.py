@@ -54,7 +54,7 @@ def open_seeing(folder: Path) -> Iterator[Open]:
 
 
 def first_logprobs(engine: Engine, prompt: Prompt, **sampling) -> dict[int, float]:
-    """Give what the engine thinks of the likeliest first tokens."""
+    """Return what the engine thinks of the likeliest first tokens."""
     job = engine.generate(prompt, max_tokens=1, top_logprobs=20, ignore_eos=True, **sampling)
     return {token: logprob for token, _, logprob in engine.of(job, Delta)[0].logprobs[0].top}
 

@@ -67,7 +67,7 @@ def test_each_gpu_keeps_its_margin_and_gets_its_share():
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """A GPU with so many bytes left; nothing is put there."""
+    """A GPU with this many bytes left; nothing is put there."""
     monkeypatch.setattr(offload, "uses_gpu", lambda options: options.gpu_layers != 0)
     monkeypatch.setattr(offload, "chosen_gpus", lambda *_: [1])
     return lambda free: monkeypatch.setattr(offload, "read_memory", lambda device: (free, free))

@@ -60,7 +60,7 @@ def make_sampler(params, vocabulary, row, **options):
 
 
 def chances(sampler) -> dict[int, float]:
-    """Give what the last choice was made from."""
+    """Return what the last choice was made from."""
     array = sampler._logits.candidates._array
     return {array.data[i].id: array.data[i].p for i in range(array.size) if array.data[i].p > 0}
 
@@ -287,7 +287,7 @@ def test_one_infinite_logit_is_an_error_of_the_request(vocabulary, asked):
 
 
 def longest_repetition(tokens: list[int]) -> int:
-    """Give the length of the longest stretch that occurs twice."""
+    """Return the length of the longest stretch that occurs twice."""
     stretches = ((n, [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]) for n in range(1, len(tokens)))
     return max((n for n, found in stretches if len(set(found)) < len(found)), default=0)
 

@@ -240,7 +240,7 @@ def test_the_pool_learns_a_long_prompt_in_parts(monkeypatch):
 
 @pytest.fixture
 def drafting(open_engine, monkeypatch):
-    """Give an engine with a draft model, and the sizes of that one's batches."""
+    """Return an engine with a draft model, and the sizes of that one's batches."""
     engine = open_engine("llama", "parallel:3", draft_model="llama.gguf", n_draft=3)
     draft = engine.backend._speculator._drafters[0]
     sizes, decode = [], draft.model.decode

@@ -170,7 +170,7 @@ def test_pickles_are_read_only_if_they_are_trusted(copy: Path) -> None:
 
 @pytest.fixture
 def cards(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A machine with so many GPUs of each kind, as far as the choice goes."""
+    """A machine with this many GPUs of each kind, as far as the choice goes."""
 
     def pretend(**counts: int) -> None:
         for kind in devices.KINDS:

@@ -20,7 +20,7 @@ SAFE = "/?&=%:;,@!$'()*+~._-"
 CONTROLS = dict.fromkeys((*range(32), 127), " ")
 """What would end a header, and begin another one."""
 LOOKS = 50
-"""After so many requests the processes are counted."""
+"""After this many requests the processes are counted."""
 
 
 class Live:

@@ -53,12 +53,12 @@ Weights = Iterable[tuple[str, np.ndarray]]
 
 
 def character(char: str) -> int:
-    """Give the token of a printable ASCII character."""
+    """Return the token of a printable ASCII character."""
     return FIRST_ASCII + ord(char) - 32
 
 
 def byte(value: int) -> int:
-    """Give the token that stands for one byte."""
+    """Return the token that stands for one byte."""
     return FIRST_BYTE + value
 
 

@@ -61,7 +61,7 @@ def make_llava(folder: Path, seed: int = 0, **text: Any) -> Path:
 
 
 def _name_as_published(folder: Path) -> None:
-    """Give the weights of a CLIP the names that published models have, which vLLM reads alone."""
+    """Call the weights of a CLIP by the names that published models have, which vLLM reads alone."""
     weights = safetensors.torch.load_file(folder / "model.safetensors")
     named = {key.replace("vision_tower.", "vision_tower.vision_model."): value for key, value in weights.items()}
     safetensors.torch.save_file(named, folder / "model.safetensors", {"format": "pt"})

@@ -64,7 +64,7 @@ def matcher_of(constraint: Constraint) -> tuple[LLTokenizer, LLMatcher]:
 
 
 def walk(constraint: Constraint, seed: int, longest: int = 20_000) -> str:
-    """Say something that a grammar allows: ends, once it may end, with a chance of one half."""
+    """Write something that a grammar allows: ends, once it may end, with a chance of one half."""
     _, matcher = matcher_of(constraint)
     chance, said = random.Random(seed), bytearray()
     while len(said) < longest:

@@ -117,7 +117,7 @@ def event_types(union: Any) -> list[str]:
 
 
 def told_in(*modules: Any) -> set[str]:
-    """Give the texts between quotes in the modules that write a family's events."""
+    """Return the texts between quotes in the modules that write a family's events."""
     return {text for module in modules for text in re.findall(r'"([a-z_.]+)"', Path(module.__file__).read_text())}
 
 

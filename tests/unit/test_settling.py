@@ -30,7 +30,7 @@ class Looks(Settling):
         super().__init__(lambda: self.passed, lambda: self.begun - ahead_s + self.passed)
 
     def at(self, passed: float, *paths: Path) -> str:
-        """Return what is found so many seconds after the beginning: "whole", "wait" or "faulty"."""
+        """Return what is found this many seconds after the beginning: "whole", "wait" or "faulty"."""
         self.passed = passed
         found = self.problem("m", paths)
         return "whole" if found is None else "wait" if isinstance(found, ModelFileChanging) else "faulty"

@@ -70,7 +70,7 @@ def forced(form: Constraint, name: str) -> Constraint:
 
 
 def walk(constraint: Constraint, seed: int) -> str:
-    """Say something that a grammar allows, of the characters that keep it short, and end as soon as it may."""
+    """Write something that a grammar allows, of the characters that keep it short, and end as soon as it may."""
     matcher, chance, said = GRAMMARS._compile(constraint), random.Random(seed), bytearray()
     while len(said) < 3000 and not (matcher.is_accepting() or matcher.is_stopped()):
         bits = matcher.compute_bitmask()

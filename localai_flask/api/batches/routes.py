@@ -70,7 +70,7 @@ def get_batch(batch_id: str) -> Response:
 @bp.response(200, openapi.schema(shapes.Batch), description="The batch.")
 @bp.doc(operationId="cancelBatch")
 def cancel_batch(batch_id: str) -> Response:
-    """Give a batch up; what has been answered is kept"""
+    """Cancel a batch; what has been answered is kept"""
     batch = find_batch(batch_id, KIND)
     if batch.status in ("failed", "completed", "expired"):
         raise InvalidRequest(f"The batch {batch_id} cannot be cancelled; it is {batch.status}.", param="batch_id")

@@ -111,7 +111,7 @@ def pull(call: PullCall) -> Response:
 @bp.response(200, description="The model has a second name.")
 @bp.doc(operationId="ollamaCopy", responses=DOCUMENTED)
 def copy(call: CopyCall) -> Response:
-    """Give a model a second name, by an alias that is written into the models folder"""
+    """Call a model by a second name, by an alias that is written into the models folder"""
     registry, folder = current.registry(), current.settings().models_path.absolute()
     name = names.check_model_name(untagged(call.destination))
     with editing(folder):

@@ -57,7 +57,7 @@ class Lines:
         return encode_error(error.info) + b"\n"
 
     def _called(self) -> bytes:
-        """Tell the call that is complete, if one is."""
+        """Return the frame of the call that is complete, if one is."""
         call, self._call = self._call, None
         if call is None:
             return b""

@@ -26,7 +26,7 @@ KEPT_S, MOST_KEPT = 300.0, 64 * 2**20
 
 
 class NotToBeHad(Exception):
-    """Says as a predicate why there are no bytes ("has an address of a private network")."""
+    """Holds as a predicate why there are no bytes ("has an address of a private network")."""
 
 
 class Source(Protocol):

@@ -12,7 +12,7 @@ from localai_flask.pool.client.session import BEAT_S
 
 
 def load(config: ModelConfig, keep_alive_s: float | None) -> None:
-    """Have a model loaded and wait for it; it then stays for so many seconds (-1: for ever, None: as usual).
+    """Have a model loaded and wait for it; it then stays for `keep_alive_s` (-1: for ever, None: as usual).
 
     Raises whatever `ApiError` the load ends with, and `ClientLeft`.
     """

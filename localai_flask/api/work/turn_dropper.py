@@ -38,7 +38,7 @@ class TurnDropper:
         return None if messages is None else self._plan(messages)(info)
 
     def drop(self, asked: int, limit: int) -> list[Message] | None:
-        """Return what is left of a prompt with so many tokens, by a guess from the lengths; None if no turn can go."""
+        """Return what is left of a prompt with this many tokens, guessed by the lengths; None if no turn can go."""
         if len(self._turns) < 2:
             return None
         room = limit - min(self._max_tokens or limit // 4, limit // 2)

@@ -162,7 +162,7 @@ class BatchWork(threading.Thread):
         return self._is_room
 
     def _make_way(self) -> None:
-        """Give up what is being answered while others ask: its turn comes again, and its prompt is cached by then."""
+        """Stop what is being answered while others ask: its turn comes again, and its prompt is cached by then."""
         if any(not work.is_starved for work in self._running.values()) and self._allowance.are_others:
             for work in self._running.values():
                 if not work.is_starved:

@@ -40,7 +40,7 @@ SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
 
 
 class Received(Unreader):  # type: ignore[misc]
-    """Gives gunicorn's parser what has been received, and then the end of the file."""
+    """Hands gunicorn's parser what has been received, and then the end of the file."""
 
     def __init__(self) -> None:
         super().__init__()

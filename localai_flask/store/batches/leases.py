@@ -100,7 +100,7 @@ class BatchLeases:
             return _batch(connection, id)
 
     def close_lines(self, owner: str, id: str, outcome: Outcome) -> None:
-        """Give all lines that still wait the same outcome."""
+        """Close all lines that still wait with the same outcome."""
         with self._database.writing() as connection:
             _renewed(connection, owner, id)
             size = batches.c.size - sum(_sizes_of_waiting(connection, id).values())

@@ -70,7 +70,7 @@ def get_results(batch_id: str) -> Response:
 @bp.response(200, openapi.schema(shapes.MessageBatch), description="The batch.")
 @bp.doc(operationId="cancelMessageBatch", responses=DOCUMENTED)
 def cancel_batch(batch_id: str) -> Response:
-    """Give a batch up; what has been answered is kept"""
+    """Cancel a batch; what has been answered is kept"""
     find_batch(batch_id, KIND)
     return _respond_with(kept_batches().cancel(batch_id))
 

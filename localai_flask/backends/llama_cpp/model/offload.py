@@ -88,7 +88,7 @@ def fit(options: EngineOptions, demand: Demand, room: int, context_size: int, na
 
 
 def usable(free: list[int], shares: tuple[float, ...], margins: tuple[int, ...]) -> int:
-    """Return how many bytes fit onto devices with so much free memory, each given its share and left its margin.
+    """Return how many bytes fit onto devices with this much free memory, each given its share and left its margin.
 
     Without shares llama.cpp gives each as much as it has free; the last margin counts for the devices behind it too.
     """

@@ -273,7 +273,7 @@ class Scheduler:
         return chunks
 
     def narrow(self, prompt_tokens: int) -> bool:
-        """Plan fewer prompt tokens after so many that did not fit; return whether that is possible."""
+        """Plan fewer prompt tokens after that many did not fit; return whether that is possible."""
         if not self.prefilling or prompt_tokens <= 1:
             return False
         self._most = prompt_tokens // 2

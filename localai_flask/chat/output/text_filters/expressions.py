@@ -115,7 +115,7 @@ class Cut:
 
 
 class Extract:
-    """Gives the first match of each regular expression, or the whole text if there is none; at its end."""
+    """Yields the first match of each regular expression, or the whole text if there is none; at its end."""
 
     def __init__(self, sources: Sequence[str]):
         self._searches = [Search(source, "extract_regex") for source in sources]

@@ -136,7 +136,7 @@ class EngineThread(threading.Thread):
         self._inbox.put(lambda intake: intake.forget(channel))
 
     def give_back(self, size: int) -> None:
-        """Free about as much of what is kept for later only, if there is so much."""
+        """Free about as much of what is kept for later only, if there is that much."""
         if self.spare_bytes:
             self._inbox.put(lambda intake: intake.give_back(size))
 

@@ -84,7 +84,7 @@ class BlockTree:
     def find_whole(self, caller: str, wanted: Tokens, fits: Callable[[Block, int], bool]) -> Chain:
         """Find the block from which a memory that cannot roll back gets furthest: at its end, or at a checkpoint.
 
-        `fits` returns whether a prompt may start from so many of a block's tokens.
+        `fits` returns whether a prompt may start from that many of a block's tokens.
         """
         best = Chain()
         siblings = self._children.get(root_of(caller))
