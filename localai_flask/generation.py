@@ -258,6 +258,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     eos_token: str = ""
     trained_context: int = 0
     memory_bytes: int = 0
+    gpu_bytes: int = 0
+    """What of that lies in the memory of GPUs, where the engine knows it."""
     description: str = ""
     slots: int = 0
     """Requests that one worker runs at once; filled in where the model was loaded."""

@@ -265,9 +265,13 @@ class TestModels:
         )  # fmt: skip
         pool.reports = [PoolReport(models=[report], backends=[], memory_budget=None, max_models=0)]
         (running,) = client.get("/api/ps").get_json()["models"]
-        assert running["name"] == "small.gguf:latest" and running["size"] == 5
+        assert running["name"] == "small.gguf:latest" and (running["size"], running["size_vram"]) == (5, 0)
         soon = time.strftime("%Y-%m-%dT", time.gmtime(time.time() + 60))
         assert running["expires_at"].startswith(soon)
+        for gpu_bytes, size in ((300, 400), (0, 5)):
+            pool.known = {"small.gguf": msgspec.structs.replace(pool.info, memory_bytes=400, gpu_bytes=gpu_bytes)}
+            (running,) = client.get("/api/ps").get_json()["models"]
+            assert (running["size"], running["size_vram"]) == (size, gpu_bytes)
 
     def test_a_copy_is_a_second_name(self, client: FlaskClient, pool: FakePool, models: Path) -> None:
         assert client.post("/api/copy", json={"source": "small.gguf", "destination": "mine:latest"}).status_code == 200

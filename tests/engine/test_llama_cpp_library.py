@@ -69,3 +69,33 @@ def test_functions_of_a_backend_are_found_by_its_name() -> None:
     for backend, name in (("CPU", "ggml_no_such_function"), ("NONE", "ggml_backend_get_features")):
         with pytest.raises(AttributeError):
             backend_function(backend, name, ctypes.c_void_p)
+
+
+LOADED = """\
+load_tensors:   CPU_Mapped model buffer size =     2.00 MiB
+load_tensors:        CUDA0 model buffer size =    10.50 MiB
+load_tensors:        CUDA1 model buffer size =     4.00 MiB
+llama_kv_cache:      CUDA0 KV buffer size =     3.00 MiB
+llama_kv_cache:        CPU KV buffer size =     1.00 MiB
+llama_context:       CUDA0 compute buffer size =   100.00 MiB
+"""
+
+
+def test_what_lies_on_gpus_is_told_by_the_log() -> None:
+    from localai_flask.backends.llama_cpp.model.library import LogCapture
+
+    capture = LogCapture()
+    for line in LOADED.splitlines(keepends=True):
+        capture(2, line.encode(), None)
+    assert capture.cache_bytes == 4 << 20
+    assert capture.bytes_in({"CUDA0", "CUDA1"}) == int(17.5 * 2**20)
+    assert capture.bytes_in(set()) == 0
+
+
+def test_the_log_tells_what_weights_and_cache_take(open_engine: Any) -> None:
+    from localai_flask.backends.llama_cpp.model.devices import gpu_memories
+
+    engine = open_engine("llama", "parallel:2", context_size=512, gpu_layers=0)
+    capture = engine.backend.model.capture
+    assert capture.weights.total() >= engine.backend.model.weight_bytes * 0.99 > 0 < capture.caches.total()
+    assert capture.bytes_in(gpu_memories()) == 0 < capture.bytes_in(capture.weights)

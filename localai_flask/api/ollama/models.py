@@ -25,6 +25,7 @@ from localai_flask.api.request.parsing import Blueprint
 from localai_flask.config import traits
 from localai_flask.config.model import ModelConfig
 from localai_flask.gallery.models import records
+from localai_flask.generation import ModelInfo
 from localai_flask.pool.protocol import ModelReport
 
 bp = Blueprint("ollama-models", __name__, description="Models, as Ollama lists them")
@@ -89,8 +90,9 @@ def list_running() -> Response:
     found = {config.engine.name: config for name, config in _usable() if config.engine.name == name}
     reports = {report.name: report for report in current.pool().report().models if _is_loaded(report)}
     running = [(config, reports[name]) for name, config in found.items() if name in reports]
-    sums = details.digests_of([config for config, _ in running])
-    return json_response(shapes.RunningList([_running(*each, sums[each[0].name]) for each in running]))
+    sums, infos = details.digests_of([config for config, _ in running]), current.pool().infos()
+    told = [_running(*each, sums[each[0].name], infos.get(each[0].name)) for each in running]
+    return json_response(shapes.RunningList(told))
 
 
 @bp.post("/api/show")
@@ -141,15 +143,18 @@ def _is_loaded(report: ModelReport) -> bool:
     return any(worker.is_ready and not worker.is_leaving for worker in report.workers)
 
 
-def _running(config: ModelConfig, report: ModelReport, digest: str) -> shapes.RunningModel:
+def _running(config: ModelConfig, report: ModelReport, digest: str, info: ModelInfo | None) -> shapes.RunningModel:
+    count = sum(worker.is_ready for worker in report.workers)
+    on_gpus = info.gpu_bytes * count if info is not None else 0
     left_s = FOR_EVER_S if report.expires_s is None else report.expires_s
     return shapes.RunningModel(
         name=tagged(config.name),
         model=tagged(config.name),
-        size=report.memory_bytes,
+        # Clients show the share of the GPUs; what else of a process lies in memory there is none of the model's.
+        size=max(info.memory_bytes * count, on_gpus) if info is not None and on_gpus else report.memory_bytes,
         digest=digest,
         details=details.details(config),
         expires_at=written(time.time() + left_s),
-        size_vram=0,
+        size_vram=on_gpus,
         context_length=details.context_length(config) or 0,
     )

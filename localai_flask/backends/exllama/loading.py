@@ -52,6 +52,7 @@ def load_model(config: EngineConfig, progress: LoadProgress) -> LoadedModel:
         raise ModelLoadFailed(f"Model {config.name}: {config.backend} cannot load it: {said}") from error
     progress(1.0)
     templates = description.templates
+    weights = sum(file.stat().st_size for file in settings.folder.glob("*.safetensors"))
     info = ModelInfo(
         backend=config.backend,
         engine_version=runner.version,
@@ -63,7 +64,8 @@ def load_model(config: EngineConfig, progress: LoadProgress) -> LoadedModel:
         bos_token=tokenizer.bos_token,
         eos_token=tokenizer.eos_token,
         trained_context=read_snapshot(settings.folder).trained_context,
-        memory_bytes=sum(file.stat().st_size for file in settings.folder.glob("*.safetensors")),
+        memory_bytes=weights,
+        gpu_bytes=weights,
         description=f"{description.kind} by {runner.version}",
     )
     return LoadedModel(runner, tokens, info, settings.context)

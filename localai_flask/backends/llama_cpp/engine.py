@@ -14,6 +14,7 @@ from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgre
 from localai_flask.backends.llama_cpp.cache.disk.prompt_folder import open_disk
 from localai_flask.backends.llama_cpp.cache.kv_cache import PrefixCache
 from localai_flask.backends.llama_cpp.inquiries import Inquiries
+from localai_flask.backends.llama_cpp.model.devices import gpu_memories
 from localai_flask.backends.llama_cpp.model.library import ENGINE_VERSION, NoCells, capture_log
 from localai_flask.backends.llama_cpp.model.model import Model
 from localai_flask.backends.llama_cpp.model.offload import fit_to_gpus
@@ -113,6 +114,7 @@ class LlamaCppBackend(Backend):
             eos_token=vocabulary.text(vocabulary.eos),
             trained_context=model.trained_context,
             memory_bytes=model.weight_bytes + model.capture.cache_bytes + model.projector_bytes,
+            gpu_bytes=model.capture.bytes_in(gpu_memories()),
             description=model.description,
             given_up=GIVEN_UP if self.is_cautious else "",
         )

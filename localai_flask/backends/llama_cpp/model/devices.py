@@ -54,6 +54,11 @@ def local_gpus() -> dict[str, int]:
     return {name: device for name, device in local_devices().items() if _type(device) in (GPU, INTEGRATED_GPU)}
 
 
+def gpu_memories() -> set[str]:
+    """List the names of the memory of this machine's devices with compute units of their own."""
+    return {_buffer_type_name(_buffer_type(device)).decode() for device in local_gpus().values()}
+
+
 def chosen_gpus(names: Sequence[str], split_mode: str | None, main_gpu: int | None) -> list[int]:
     """Return the GPUs of this machine that llama.cpp would put a model on: of several names for one it takes the first.
 

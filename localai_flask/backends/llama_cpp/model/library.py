@@ -9,7 +9,8 @@ import ctypes
 import logging
 import os
 import re
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ _GPUS = 1, 2  # ggml_backend_dev_type: with memory of its own, and sharing the h
 _LEVELS = {_WARN: logging.INFO, _ERROR: logging.WARNING}
 _VERBOSITY = {_ERROR: 1, _WARN: 2, _INFO: 3, _DEBUG: 4}
 """From which verbosity on llama.cpp's own programs show messages of a level."""
-_CACHE_SIZE = re.compile(r"(?:KV|RS) buffer size = +([0-9.]+) MiB")
+_BUFFER = re.compile(r"(\S+) +(model|KV|RS) buffer size = +([0-9.]+) MiB")
 _CACHE_BEYOND_TRAINING = re.compile(r"n_ctx_seq \(\d+\) > n_ctx_train")
 """The library takes the whole cache, which many sequences share, for the context of one; context.py checks that one."""
 _PREFIX = re.compile(r"^(\w+: |error loading model: )+")
@@ -59,15 +60,25 @@ class LogCapture:
     def __init__(self, verbosity: int | None = None) -> None:
         self._levels = _LEVELS if verbosity is None else _levels(verbosity)
         self.errors: deque[str] = deque(maxlen=8)
-        self.cache_bytes = 0
-        """The sum of the cache buffers that were allocated: no function of the C API tells it."""
+        self.weights: Counter[str] = Counter()
+        self.caches: Counter[str] = Counter()
+        """How many bytes were allocated, by the name of the memory: no function of the C API tells it."""
+
+    @property
+    def cache_bytes(self) -> int:
+        return self.caches.total()
+
+    def bytes_in(self, names: Collection[str]) -> int:
+        """Return how much of weights and caches lies in memory of these names."""
+        return sum(held[name] for held in (self.weights, self.caches) for name in names)
 
     def __call__(self, level: int, text: bytes, _: Any) -> None:
         line = text.decode("utf-8", "replace").rstrip()
         if level == _ERROR:
             self.errors.append(line)
-        elif size := _CACHE_SIZE.search(line):
-            self.cache_bytes += int(float(size[1]) * 2**20)
+        elif buffer := _BUFFER.search(line):
+            held = self.weights if buffer[2] == "model" else self.caches
+            held[buffer[1]] += int(float(buffer[3]) * 2**20)
         if line:
             shown = logging.DEBUG if _CACHE_BEYOND_TRAINING.search(line) else self._levels.get(level, logging.DEBUG)
             log.log(shown, "%s", line)

@@ -235,10 +235,10 @@ class Model:
         """Sequence ids of the cache: those of running sequences and of idle ones."""
         params = context_params(options, self.slots, self.context_size, self.n_outputs)
         params.n_seq_max = self.sequences
-        others = self.capture.cache_bytes
+        others = self.capture.caches.copy()
         if self.generates and options.warmup and not self.cannot_roll_back:
             choose_attention(self.handle, params, options, self.slots)
-            self.capture.cache_bytes = others  # what was measured with is freed
+            self.capture.caches = others.copy()  # what was measured with is freed
         if self.projector is not None:  # what is computed as a whole has to fit
             params.n_ubatch = max(params.n_ubatch, self.projector.longest)
             params.n_batch = max(params.n_batch, self.projector.longest)
@@ -270,7 +270,7 @@ class Model:
         """Whether it may use flash attention, which decides how values lie in the cache."""
         if not is_elsewhere(options):
             self.grain = Grain.of(int(lib.llama_n_ubatch(self.context)), flash=self.uses_flash)
-        cache_bytes = self.capture.cache_bytes - others
+        cache_bytes = self.capture.cache_bytes - others.total()
         self.memory_bytes = self.weight_bytes + cache_bytes
         log.info(
             "%s: %d slots × %d tokens = %.1f MiB of cache",

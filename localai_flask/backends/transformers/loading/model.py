@@ -86,6 +86,7 @@ def describe(loaded: LoadedModel, cache: CacheSize) -> ModelInfo:
         eos_token=tokenizer.eos_token or "",
         trained_context=trained_context(model),
         memory_bytes=weights + cache.bytes,
+        gpu_bytes=0 if model.device.type == "cpu" else weights + cache.bytes,
         description=describe_model(model) + ("" if cache.blocks else ", requests take turns"),
     )
 

@@ -138,12 +138,14 @@ def make_embedder(loaded: LoadedEncoder, encoder: Vectorizer, tokenize: Callable
 
 def describe(loaded: LoadedEncoder, capability: str) -> ModelInfo:
     model = loaded.model
+    weights = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
     return ModelInfo(
         backend="transformers",
         engine_version=LIBRARY,
         context_length=loaded.longest,
         capabilities=frozenset({capability, "tokenize"}),
         trained_context=loaded.trained,
-        memory_bytes=sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()]),
+        memory_bytes=weights,
+        gpu_bytes=0 if model.device.type == "cpu" else weights,
         description=describe_model(model),
     )
