@@ -40,7 +40,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """Every value is already merged from YAML and request; what has a description is for either to say.
 
     What holds where neither says is not decided here but in `config.sampling`. `text_bias` is `logit_bias` for the
-    tokens of texts. `top_logprobs` None means: no log-probabilities; `prompt_logprobs` asks for the prompt's as well.
+    tokens of texts. `top_logprobs` None means: no log-probabilities; `prompt_logprobs` asks for the prompt's as well,
+    `logprob_token_ids` for those of these tokens beside the best ones.
     `preserved` names control tokens that are to be shown in the text, where the vocabulary has them. For `keep_s`
     seconds the cache is to keep the prompt, though others go. `adapters` change the model's weights,
     in place of those that it was loaded with (None: these).
@@ -105,6 +106,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     text_bias: dict[str, float] = {}
     top_logprobs: int | None = None
     prompt_logprobs: bool = False
+    logprob_token_ids: tuple[int, ...] = ()
     preserved: tuple[str, ...] = ()
     constraint: Constraint | None = None
     thinking: ThinkingBudget | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import math
 import os
 import signal
 import struct
@@ -47,6 +48,8 @@ OPTIONS = (
 
 
 VECTOR_LENGTH = 32
+EVEN = -math.log(256)
+"""The log-probability of a token if all were equally likely."""
 
 
 class Script(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -237,7 +240,8 @@ class EchoBackend(Backend):
             text += new
             sequence.position += 1
             if job.sampling.top_logprobs is not None:
-                logprobs.append(TokenLogprob(token, bytes([token]), 0.0))
+                named = [(other, b"", EVEN) for other in job.sampling.logprob_token_ids]
+                logprobs.append(TokenLogprob(token, bytes([token]), 0.0, named))
             if reason is not None:
                 break
         if sequence.position == len(sequence.data) and reason is not FinishReason.STOP_SEQUENCE:

@@ -28,6 +28,7 @@ PUBLIC = {
     "text_bias": ("logit_bias", "`logit_bias` with texts as keys"),
     "prompt_logprobs": ("echo", "`echo` together with `logprobs`"),
     "top_logprobs": ("logprobs", "`logprobs`"),
+    "logprob_token_ids": ("model", "a decision, which needs the log-probabilities of its options,"),
     "samplers": ("samplers", "`samplers` in an order of their own"),
     "cache_prompt": ("cache_prompt", "`cache_prompt: false`"),
     "adapters": ("lora", "`lora`"),

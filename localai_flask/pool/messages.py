@@ -13,7 +13,7 @@ from localai_flask.generation import Delta, Failed, Finished, Progress, Prompt, 
 from localai_flask.inquiry import Detokenized, Embedded, EmbeddedPart, Question, Scored, Tokenized
 from localai_flask.sampling_params import SamplingParams
 
-WIRE_VERSION = 8
+WIRE_VERSION = 9
 
 
 class Terms(msgspec.Struct, frozen=True, array_like=True):

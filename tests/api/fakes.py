@@ -126,7 +126,9 @@ class FakeSession:
     def leave(self) -> None:
         self._pool.kept.append(self.keep_alive_s)
 
-    def generate(self, requests: list[tuple[Prompt, SamplingParams]], terms: Terms = ANY_TERMS) -> FakeGeneration:
+    def generate(
+        self, requests: list[tuple[Prompt, SamplingParams]], terms: Terms = ANY_TERMS, at_once: int = 0
+    ) -> FakeGeneration:
         self._pool.requests += requests
         self._pool.terms.append(terms)
         self.leave()

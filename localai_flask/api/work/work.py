@@ -44,11 +44,15 @@ TELLING_BEAT_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """What to run, and how to read each one's text; `prompt_field` is the field that the prompts come from."""
+    """What to run, and how to read each one's text; `prompt_field` is the field that the prompts come from.
+
+    `at_once` as in `Session.generate`.
+    """
 
     requests: list[tuple[Prompt, SamplingParams]]
     readers: Sequence[Reader]
     prompt_field: str | None = None
+    at_once: int = 0
 
 
 Item = tuple[int, Event | Waits] | float | None
@@ -179,7 +183,7 @@ class Work:
         if self._logs_prompts:
             for prompt, _ in sequences.requests:
                 log.info("model %s is asked: %r", self._config.name, prompt)
-        generation = session.generate(sequences.requests, time_left(self._terms, self._begun))
+        generation = session.generate(sequences.requests, time_left(self._terms, self._begun), sequences.at_once)
         settle()
         try:
             for beat in generation.events(self._beat_s):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ from localai_flask.backends.token_choice.narrowing import (
 )
 from localai_flask.backends.token_choice.sampler import Logprob, Mask, TokenSampler
 from localai_flask.errors import ApiError, InvalidRequest
+from localai_flask.sampling_params import SamplingParams
 
 NO_TOKEN = 0
 """What a sequence gets that cannot go on; its sampler says why."""
@@ -52,8 +53,8 @@ def choose_tokens(rows: list[Row], scores: Tensor) -> list[int]:
     for token, sampler in zip(made, samplers, strict=True):
         _accept(sampler, token)
     if reported:
-        best = [samplers[at].params.top_logprobs or 0 for at in reported]
-        for at, logprob in zip(reported, log_probabilities(plain, [made[at] for at in reported], best), strict=True):
+        asked = [samplers[at].params for at in reported]
+        for at, logprob in zip(reported, log_probabilities(plain, [made[at] for at in reported], asked), strict=True):
             samplers[at].logprobs.append(logprob)
     return made
 
@@ -188,15 +189,22 @@ def _draw_nearby(samplers: list[TokenSampler], logits: Tensor, look: int) -> lis
     ]
 
 
-def log_probabilities(logits: Tensor, tokens: list[int], best: list[int]) -> list[Logprob]:
-    """Return the log-probability of a token of each row of logits (rows, vocabulary), and its best ones."""
+def log_probabilities(logits: Tensor, tokens: list[int], asked: list[SamplingParams]) -> list[Logprob]:
+    """Return the log-probability of a token of each row of logits (rows, vocabulary), and those that it asks for."""
+    best = [params.top_logprobs or 0 for params in asked]
     logprobs = logits.log_softmax(-1)
     of_tokens = logprobs.gather(-1, torch.tensor(tokens, device=logits.device).unsqueeze(-1)).squeeze(-1).tolist()
     values, ids = (each.tolist() for each in logprobs.topk(min(max(best), logits.shape[-1])))
     return [
-        (token, of_tokens[at], list(zip(ids[at][: best[at]], values[at][: best[at]], strict=True)))
-        for at, token in enumerate(tokens)
+        (token, of_tokens[at], [*zip(ids[at][: best[at]], values[at][: best[at]], strict=True), *_named(row, params)])
+        for at, (token, row, params) in enumerate(zip(tokens, logprobs, asked, strict=True))
     ]
+
+
+def _named(logprobs: Tensor, params: SamplingParams) -> Iterator[tuple[int, float]]:
+    """Return the log-probabilities (vocabulary,) of the tokens that are asked for by their ids."""
+    ids = params.logprob_token_ids
+    return zip(ids, logprobs[list(ids)].tolist() if ids else (), strict=True)
 
 
 def _places(entries: list[tuple[int, int]], scores: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ TAKEN = frozenset(
     (
         *("min_p", "typical_p", "repeat_penalty", "frequency_penalty", "presence_penalty", "no_repeat_ngram_size"),
         *("min_tokens", "t_max_predict_ms", "ignore_eos", "stop_token_ids", "include_stop_str_in_output", "bad_words"),
-        *("banned_strings", "allowed_token_ids", "logit_bias", "top_logprobs"),
+        *("banned_strings", "allowed_token_ids", "logit_bias", "top_logprobs", "logprob_token_ids"),
     )
 )
 """The parameters that are honoured here, beside those that every engine takes."""

@@ -18,7 +18,7 @@ NATIVE = frozenset(
     (
         *("min_p", "repeat_penalty", "frequency_penalty", "presence_penalty", "min_tokens", "t_max_predict_ms"),
         *("ignore_eos", "stop_token_ids", "include_stop_str_in_output", "allowed_token_ids", "logit_bias"),
-        *("top_logprobs", "prompt_logprobs", "adapters"),
+        *("top_logprobs", "prompt_logprobs", "adapters", "logprob_token_ids"),
     )
 )
 """The parameters that the library honours, or the house's output does, on any number of devices."""
@@ -75,7 +75,8 @@ def _shared(params: SamplingParams, limit: int, ends: Collection[int]) -> dict[s
         "max_tokens": limit,
         "ignore_eos": params.ignore_eos,
         "stop_token_ids": sorted({*params.stop_token_ids, *(() if params.ignore_eos else ends)}),
-        "logprobs": params.top_logprobs,
+        "logprobs": None if params.logprob_token_ids else params.top_logprobs,  # the library has either
+        "logprob_token_ids": list(params.logprob_token_ids) or None,
         "prompt_logprobs": (params.top_logprobs or 0) if params.prompt_logprobs else None,
         "detokenize": False,
         "output_kind": RequestOutputKind.DELTA,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 
 import msgspec
@@ -146,10 +146,16 @@ class Session:
         if self.keep_alive_s is not None:
             self._directory.keep(self.config.key, self.keep_alive_s)
 
-    def generate(self, requests: list[tuple[Prompt, SamplingParams]], terms: Terms = ANY_TERMS) -> Generation:
-        """Start these sequences together on the least busy worker; the caller closes what it gets."""
+    def generate(
+        self, requests: list[tuple[Prompt, SamplingParams]], terms: Terms = ANY_TERMS, at_once: int = 0
+    ) -> Generation:
+        """Start these sequences together on the least busy worker; the caller closes what it gets.
+
+        `at_once` is how many of them a worker has at most at a time (0: all), so that they take no more places in its
+        line.
+        """
         terms = msgspec.structs.replace(terms, limits=self.config.limits)
-        return Generation(self, [Generate(prompt, sampling, terms) for prompt, sampling in requests])
+        return Generation(self, [Generate(prompt, sampling, terms) for prompt, sampling in requests], at_once)
 
     def ask(self, questions: Sequence[Question], terms: Terms = ANY_TERMS) -> Generation:
         """Ask these questions together of the least busy worker; the caller closes what it gets."""
@@ -177,7 +183,7 @@ class Session:
 class Generation:
     """Sequences, or questions, that run together for one request of a client."""
 
-    def __init__(self, session: Session, commands: Sequence[Generate | Ask]):
+    def __init__(self, session: Session, commands: Sequence[Generate | Ask], at_once: int = 0):
         self._session = session
         self._commands = commands
         self._inbox = Inbox()
@@ -186,6 +192,8 @@ class Generation:
         """Sequences that an engine has looked at, but for those that it lets wait."""
         self._heard_at = self._pinged_at = time.monotonic()
         self._moves: Counter[int] = Counter()
+        self._later = deque(range(at_once, len(commands)) if at_once else ())
+        """Sequences that are sent when others have ended."""
         link = session.pick(_text(commands[0]))
         try:
             if isinstance(commands[0], Ask):
@@ -193,7 +201,7 @@ class Generation:
                 ids = link.send_all(enumerate(commands), self._inbox)
                 self._running = {index: (link, request_id) for index, request_id in enumerate(ids)}
                 return
-            for index in range(len(commands)):
+            for index in range(len(commands) - len(self._later)):
                 self._submit(index, link)
         except ApiError:
             self.close()
@@ -201,6 +209,11 @@ class Generation:
 
     def _submit(self, index: int, link: WorkerLink) -> None:
         self._running[index] = link, link.send(self._commands[index], self._inbox, index)
+
+    def _submit_next(self) -> None:
+        if self._later:
+            index = self._later.popleft()
+            self._submit(index, self._session.pick(_text(self._commands[index])))
 
     def events(self, beat: float = BEAT_S) -> Iterator[tuple[int, Reply | Queued | EmbeddedPart | Fact] | None]:
         """Yield (index of the sequence, reply) as they come, None after each `beat` seconds of silence.
@@ -228,6 +241,7 @@ class Generation:
                 raise ApiError.from_info(answer.error)
             if not isinstance(answer, NOT_LAST):
                 self._running.pop(index, None)
+                self._submit_next()
             if isinstance(answer, Queued):
                 self._begun.discard(index)
             elif not isinstance(answer, Pong):
@@ -269,10 +283,12 @@ class Generation:
         if running := self._running.pop(index, None):
             link, request_id = running
             link.cancel_all([request_id])
+            self._submit_next()
 
     def close(self) -> None:
         """Cancel what has not finished; may be called again."""
         ids: dict[WorkerLink, list[int]] = defaultdict(list)
+        self._later.clear()
         while self._running:
             _, (link, request_id) = self._running.popitem()
             ids[link].append(request_id)

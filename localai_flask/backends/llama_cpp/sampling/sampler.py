@@ -48,6 +48,7 @@ class Sampler:
         self._vocabulary, self._logits, self._guide = vocabulary, logits, guide
         self._rules = OutputRules.of(params, prompt, vocabulary.ends, vocabulary.piece)
         self._only = _only(params, vocabulary)
+        self._named = params.logprob_token_ids
         biases = _biases(params, vocabulary)
         self._biased = np.array(list(biases), np.int64)
         self._bias = np.array(list(biases.values()), np.float32)
@@ -98,8 +99,9 @@ class Sampler:
             self._rules.accept(token)
 
     def logprob(self, index: int, token: int, top: int) -> TokenLogprob:
-        """Return a token's log-probability and the `top` best ones, by the logits at a batch index, before sampling."""
-        return token_logprob(self._logits.candidates, self._logits.row(index), self._vocabulary, token, top)
+        """Return a token's log-probability by the logits at a batch index, before sampling, and those asked for."""
+        row, named = self._logits.row(index), self._named
+        return token_logprob(self._logits.candidates, row, self._vocabulary, token, top, named)
 
     def close(self) -> None:
         for chain in (self._choice, self._penalties):
