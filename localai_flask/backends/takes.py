@@ -81,9 +81,12 @@ def asked(params: SamplingParams) -> Iterable[str]:
 
 _PLAIN = SamplingParams()
 _OPTIONAL = [
-    field.name
-    for field in msgspec.structs.fields(SamplingParams)
-    if field.name not in BASIC | HINTS | DETAILS | {"constraint", "thinking"}
+    "logprob_token_ids",  # first, since a request has no word for what comes with it
+    *(
+        field.name
+        for field in msgspec.structs.fields(SamplingParams)
+        if field.name not in BASIC | HINTS | DETAILS | {"constraint", "thinking", "logprob_token_ids"}
+    ),
 ]
 
 

@@ -21,6 +21,7 @@ ASKED: dict[str, Any] = {
     "adapters": (Adapter("a.gguf"),),
     "bad_words": ("a",), "banned_strings": ("a",), "allowed_token_ids": (1,), "logit_bias": {1: 1.0},
     "text_bias": {"a": 1.0}, "top_logprobs": 0, "prompt_logprobs": True,
+    "logprob_token_ids": (1,),
 }  # fmt: skip
 
 
@@ -56,6 +57,7 @@ def test_what_asks_for_nothing_more_is_taken_by_every_engine(sampling: dict[str,
 def test_the_names_are_those_of_requests() -> None:
     assert refusal(Takes(), text_bias={"a": 1.0}).startswith("logit_bias: `logit_bias` with texts as keys")
     assert refusal(Takes(), prompt_logprobs=True).startswith("echo: `echo` together with `logprobs`")
+    assert refusal(Takes(), ignore_eos=True, logprob_token_ids=(1,)).startswith("model: A decision, which needs")
 
 
 def test_a_form_is_taken_with_all_that_it_needs() -> None:

@@ -11,7 +11,7 @@ from localai_flask.chat.decisions.question import TRUE
 
 
 class Predicate(msgspec.Struct, tag_field="type", tag="predicate"):
-    """`option_mass` is how likely the model's answer is any of the options; a small one means that it did not follow."""
+    """`option_mass` is how likely the model's answer is any of the options; a small one: it did not follow."""
 
     name: str | None
     probability: float

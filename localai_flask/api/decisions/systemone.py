@@ -51,15 +51,22 @@ class NamedQuestion(RequestSchema):
                 raise ValidationError({"criteria": ["must be an object with `true` and `false`."]})
             meanings = [_meaning((criteria or {}).get(key)) for key in ("true", "false")]
             return AskedQuestion(kind, None, statement(instructions, *meanings), ())
-        wanted: type = dict if kind == "choice" else list
-        if not isinstance(criteria, wanted):
-            known = "an object of options" if kind == "choice" else "a list of levels"
-            raise ValidationError({"criteria": [f"must be {known}."]})
-        pairs = criteria.items() if isinstance(criteria, dict) else [(_meaning(level), None) for level in criteria]
-        options = tuple(Option(text, _meaning(meaning)) for text, meaning in pairs)
+        options = _choices(criteria) if kind == "choice" else _levels(criteria)
         values = tuple(option.text for option in options)
         check_options("criteria", values)
         return AskedQuestion(kind, None, Question(instructions, options), values)
+
+
+def _choices(criteria: Any) -> tuple[Option, ...]:
+    if not isinstance(criteria, dict):
+        raise ValidationError({"criteria": ["must be an object of options."]})
+    return tuple(Option(text, _meaning(meaning)) for text, meaning in criteria.items())
+
+
+def _levels(criteria: Any) -> tuple[Option, ...]:
+    if not isinstance(criteria, list):
+        raise ValidationError({"criteria": ["must be a list of levels."]})
+    return tuple(Option(_meaning(level)) for level in criteria)
 
 
 def _meaning(value: Any) -> str:
