@@ -17,6 +17,7 @@ from localai_flask.api.anthropic import errors as anthropic_errors
 from localai_flask.api.anthropic import routes as anthropic_routes
 from localai_flask.api.anthropic.batches import routes as message_batch_routes
 from localai_flask.api.batches import routes as batch_routes
+from localai_flask.api.decisions import moderations
 from localai_flask.api.decisions import routes as decision_routes
 from localai_flask.api.door import cors
 from localai_flask.api.door.admission import CHECKS
@@ -158,6 +159,7 @@ def _register_blueprints(app: Flask) -> None:
         *openai,
         *localai,
         decision_routes.bp,
+        moderations.bp,
         anthropic_routes.bp,
         responses_routes.bp,
         conversation_routes.bp,

@@ -281,3 +281,28 @@ def test_fields_and_models_apply(api: openai.OpenAI, models: Any) -> None:
         model="other", input=TEXT, questions=[PREDICATE], prompt_cache_key="k", safety_identifier="s"
     )
     assert made.model == "other"
+
+
+def test_moderations_are_thirteen_questions_about_each_text(api: openai.OpenAI, pool: DecidingPool) -> None:
+    def judged(prompt: Prompt, label: int) -> float:
+        is_harm = "a knife" in prompt.text and "It depicts death" in prompt.text
+        return 0.9 if (label == ord("A")) == is_harm else 0.1
+
+    pool.likes = judged
+    made = api.moderations.create(model="tiny", input=["a spoon", "a knife"])
+    harmless, harmful = made.results
+    assert (harmless.flagged, harmful.flagged) == (False, True)
+    assert harmful.categories.violence and harmful.categories.violence_graphic and not harmful.categories.hate
+    assert harmful.category_scores.violence == pytest.approx(0.9)
+    assert harmless.category_scores.sexual_minors == pytest.approx(0.1)
+    assert harmless.category_applied_input_types.self_harm == ["text"]
+    assert len(pool.requests) == 26 and made.model == "tiny"
+    api.moderations.create(model="tiny", input=[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}])
+    assert "a\nb\n\nIs this true" in pool.prompt.text
+
+
+@pytest.mark.parametrize("input", [[], "", ["a", ""], ["a", 1], [{"type": "image_url", "image_url": {"url": "x"}}]])
+def test_moderations_name_what_is_wrong(api: openai.OpenAI, input: Any) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        api.moderations.create(model="tiny", input=input)
+    assert refused.value.param.startswith("input")
