@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,7 +12,17 @@ from localai_flask.backends.base import Inquiry
 from localai_flask.backends.echo import EchoBackend
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError
-from localai_flask.generation import Delta, Finished, FinishReason, ModelInfo, Prompt, Reply, Started, Usage
+from localai_flask.generation import (
+    Delta,
+    Finished,
+    FinishReason,
+    ModelInfo,
+    Prompt,
+    Reply,
+    Started,
+    TokenLogprob,
+    Usage,
+)
 from localai_flask.inquiry import Question
 from localai_flask.pool.client.session import ANY_TERMS
 from localai_flask.pool.messages import Terms
@@ -69,6 +80,11 @@ class FakePool:
         self.kept: list[float | None] = []
         self.reports = [PoolReport(models=[], backends=[], memory_budget=None, max_models=0)]
         self.unloaded: list[tuple[str, bool]] = []
+        self.likes: Callable[[Prompt, int], float] = lambda prompt, token: 0.1
+        """How likely a token follows a prompt, to those who ask for it by its id."""
+        self.usages: list[Usage] = [Usage(20, 1)]
+        """Of those prompts, one after the other, the last one again and again."""
+        self.at_once: list[int] = []
         self.on_event: Callable[[], object] = lambda: None
         """Called before each of a generation's events."""
 
@@ -132,8 +148,18 @@ class FakeSession:
         self._pool.requests += requests
         self._pool.terms.append(terms)
         self.leave()
-        scripts = [self._pool.scripts.pop(0) for _ in requests]
+        self._pool.at_once.append(at_once)
+        usages = itertools.chain(self._pool.usages, itertools.repeat(self._pool.usages[-1]))
+        scripts = [
+            self._tells(*request, next(usages)) if request[1].logprob_token_ids else self._pool.scripts.pop(0)
+            for request in requests
+        ]
         return FakeGeneration(self._pool, scripts)
+
+    def _tells(self, prompt: Prompt, sampling: SamplingParams, usage: Usage) -> list[Step]:
+        told = [(token, b"", math.log(self._pool.likes(prompt, token))) for token in sampling.logprob_token_ids]
+        delta = Delta("", [TokenLogprob(0, b"", -1.0, told)], 1)
+        return [Started(usage.prompt_tokens, usage.cached_tokens), delta, Finished(FinishReason.MAX_TOKENS, usage)]
 
     def ask(self, questions: Sequence[Question], terms: Terms = ANY_TERMS) -> FakeGeneration:
         """Answer as the echo backend does, unless there are scripts, and the last question first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -13,13 +13,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from localai_flask.config.model import ModelConfig
-from localai_flask.generation import Delta, Finished, FinishReason, Prompt, Started, TokenLogprob, Usage
-from localai_flask.pool.client.session import ANY_TERMS
-from localai_flask.pool.messages import Terms
-from localai_flask.sampling_params import SamplingParams
+from localai_flask.generation import Prompt, Usage
 from tests.api.conftest import MODEL
-from tests.api.fakes import FakeGeneration, FakePool, FakeSession
+from tests.api.fakes import FakePool
 
 httpx = pytest.importorskip("httpx2")
 TEXT = "The sky was grey, and it rained all day."
@@ -46,48 +42,12 @@ def likes(prompt: Prompt, label: int) -> float:
     return 0.1 + RIGHT * is_right + FIRST * (chr(label) == "A")
 
 
-class DecidingPool(FakePool):
-    """Answers each prompt by `likes`; the tokens of its texts are their bytes, so that only letters are labels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.likes: Callable[[Prompt, int], float] = likes
-        self.at_once: list[int] = []
-        self.info = FakePool().info
-        self.prompt_tokens = 20
-        self.cached = [0]
-
-    def session(self, config: ModelConfig) -> DecidingSession:
-        self.configs.append(config)
-        return DecidingSession(self)
-
-
-class DecidingSession(FakeSession):
-    _pool: DecidingPool
-
-    def generate(
-        self, requests: list[tuple[Prompt, SamplingParams]], terms: Terms = ANY_TERMS, at_once: int = 0
-    ) -> FakeGeneration:
-        self._pool.at_once.append(at_once)
-        for number, (prompt, sampling) in enumerate(requests):
-            told = [
-                (token, bytes([token]), math.log(self._pool.likes(prompt, token)))
-                for token in sampling.logprob_token_ids
-            ]
-            cached = self._pool.cached[min(number, len(self._pool.cached) - 1)]
-            usage = Usage(self._pool.prompt_tokens, 1, cached)
-            delta = Delta("", [TokenLogprob(0, b"", -1.0, told)], 1)
-            script = [Started(usage.prompt_tokens, cached), delta, Finished(FinishReason.MAX_TOKENS, usage)]
-            self._pool.scripts.append(script)
-        return super().generate(requests, terms)
-
-
 @pytest.fixture
-def pool() -> Iterator[DecidingPool]:
-    pool = DecidingPool()
+def pool(pool: FakePool) -> FakePool:
+    """One that tells tokens, which are bytes, so that only letters are labels."""
     pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", "tokenize"}), slots=3)
-    yield pool
-    assert pool.open == 0, "a generation was not closed"
+    pool.likes = likes
+    return pool
 
 
 @pytest.fixture
@@ -107,8 +67,8 @@ def refusal(api: openai.OpenAI, *questions: dict[str, Any], input: Any = TEXT, *
     return refused.value
 
 
-def test_each_kind_of_question(api: openai.OpenAI, pool: DecidingPool) -> None:
-    pool.cached = [0, 15]
+def test_each_kind_of_question(api: openai.OpenAI, pool: FakePool) -> None:
+    pool.usages = [Usage(20, 1), Usage(20, 1, 15)]
     made = api.decisions.create(model="tiny", input=TEXT, questions=[PREDICATE, CHOICE, SCORE])
     predicate, choice, score = made.answers
     assert predicate.type == "predicate" and predicate.name is None
@@ -127,7 +87,7 @@ def test_each_kind_of_question(api: openai.OpenAI, pool: DecidingPool) -> None:
     assert made.usage.output_tokens == 0
 
 
-def test_nothing_is_generated_and_the_text_comes_first(api: openai.OpenAI, pool: DecidingPool) -> None:
+def test_nothing_is_generated_and_the_text_comes_first(api: openai.OpenAI, pool: FakePool) -> None:
     api.decisions.create(model="tiny", input=TEXT, questions=[PREDICATE, CHOICE] * 5)
     texts = [prompt.text for prompt, _ in pool.requests]
     begins = {text[: text.index(TEXT) + len(TEXT) + 2] for text in texts}
@@ -142,7 +102,7 @@ def test_true_is_not_the_word(api: openai.OpenAI) -> None:
     assert answer.choice is True and [each.value for each in answer.probabilities] == [True, "true"]
 
 
-def test_permutations_take_the_place_out(api: openai.OpenAI, pool: DecidingPool) -> None:
+def test_permutations_take_the_place_out(api: openai.OpenAI, pool: FakePool) -> None:
     pool.likes = lambda prompt, label: 0.6 if label == ord("A") else 0.2
     made = api.decisions.create(model="tiny", input=TEXT, questions=[CHOICE], extra_body={"permutations": 3})
     assert [each.probability for each in made.answers[0].probabilities] == pytest.approx([1 / 3] * 3)
@@ -177,13 +137,13 @@ def test_both_wires_agree(api: openai.OpenAI, client: FlaskClient) -> None:
     assert found["usage"]["input_tokens"] == 60
 
 
-def test_a_state_may_be_json(client: FlaskClient, pool: DecidingPool) -> None:
+def test_a_state_may_be_json(client: FlaskClient, pool: FakePool) -> None:
     state = {"order": 5, "items": ["tea"]}
     assert post(client, state=state, questions={"a": {"type": "noul", "instructions": "It is tea."}}).status_code == 200
     assert '{"order":5,"items":["tea"]}' in pool.prompt.text
 
 
-def test_conversations_are_shown_as_what_was_said(api: openai.OpenAI, pool: DecidingPool) -> None:
+def test_conversations_are_shown_as_what_was_said(api: openai.OpenAI, pool: FakePool) -> None:
     api.decisions.create(
         model="tiny",
         questions=[PREDICATE],
@@ -267,7 +227,7 @@ def test_system_one_names_what_is_wrong(client: FlaskClient) -> None:
         assert answer.status_code == 400 and said in answer.json["error"]["message"]
 
 
-def test_a_model_without_tokens_is_refused(api: openai.OpenAI, pool: DecidingPool) -> None:
+def test_a_model_without_tokens_is_refused(api: openai.OpenAI, pool: FakePool) -> None:
     pool.info = FakePool().info
     error = refusal(api, PREDICATE)
     assert error.param == "model" and "tokens" in str(error)
@@ -283,7 +243,7 @@ def test_fields_and_models_apply(api: openai.OpenAI, models: Any) -> None:
     assert made.model == "other"
 
 
-def test_moderations_are_thirteen_questions_about_each_text(api: openai.OpenAI, pool: DecidingPool) -> None:
+def test_moderations_are_thirteen_questions_about_each_text(api: openai.OpenAI, pool: FakePool) -> None:
     def judged(prompt: Prompt, label: int) -> float:
         is_harm = "a knife" in prompt.text and "It depicts death" in prompt.text
         return 0.9 if (label == ord("A")) == is_harm else 0.1
@@ -306,3 +266,19 @@ def test_moderations_name_what_is_wrong(api: openai.OpenAI, input: Any) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         api.moderations.create(model="tiny", input=input)
     assert refused.value.param.startswith("input")
+
+
+def test_json_is_bounded(api: openai.OpenAI, client: FlaskClient) -> None:
+    deep: Any = {}
+    for _ in range(40):
+        deep = {"a": deep}
+    error = refusal(api, PREDICATE, input=[{"role": "user", "content": [{"type": "input_json", "data": deep}]}])
+    assert "nested deeper than 32" in str(error) and error.param == "input[0].content[0]"
+    assert post(client, state=deep, questions={"a": {"type": "noul", "instructions": "x"}}).status_code == 400
+
+
+def test_prompts_are_bounded_together(api: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localai_flask.api.decisions.asking.MOST_CHARACTERS", 500)
+    api.decisions.create(model="tiny", input=TEXT, questions=[PREDICATE] * 2)
+    error = refusal(api, *[PREDICATE] * 20)
+    assert "fewer questions at a time" in str(error) and error.param == "input"

@@ -47,8 +47,15 @@ WITHOUT_OTHER = {
     *(("/api/chat", "truncate"), ("/api/generate", "truncate")),
 }
 """Fields that need another request before, or a model that has a context, or one that sees."""
-ASKS = ("/v1/embeddings", "/v1/messages/count_tokens", "/api/embed", "/api/embeddings")
-"""Paths whose requests are questions."""
+ASKS = (
+    "/v1/embeddings",
+    "/v1/messages/count_tokens",
+    "/api/embed",
+    "/api/embeddings",
+    "/v1/decisions",
+    "/v1/moderations",
+)
+"""Paths whose requests are questions, or begin with one."""
 
 
 @pytest.fixture(scope="module")

@@ -196,7 +196,18 @@ OLLAMA_EMBEDDINGS: dict[str, Effect] = {
     "prompt": ("Bye", {}),
     "truncate": (False, {}),
 }
+PREDICATE = {"type": "predicate", "instructions": "It is well."}
+DECISION: dict[str, Effect] = {
+    **WAITING,
+    "model": ("other", {}),
+    "input": ("Bye", {}),
+    "questions": ([{"type": "predicate", "instructions": "It is not."}], {}),
+    "permutations": (2, {}),
+}
+MODERATION: dict[str, Effect] = {**WAITING, "model": ("other", {}), "input": (["Bye", "Hi"], {})}
 BODIES: dict[str, tuple[dict[str, Any], dict[str, Effect]]] = {
+    "/v1/decisions": ({"input": "Hi", "questions": [PREDICATE]}, DECISION),
+    "/v1/moderations": ({"input": "Hi"}, MODERATION),
     "/v1/chat/completions": ({"messages": [{"role": "user", "content": "Hi"}]}, CHAT),
     "/v1/completions": ({"prompt": "Hi"}, COMPLETION),
     "/v1/embeddings": ({"input": "Hi there"}, EMBEDDING),

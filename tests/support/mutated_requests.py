@@ -187,6 +187,26 @@ ROUTES: dict[str, dict[str, Any]] = {
         "encoding_format": "float",
         "user": "u",
     },
+    "/v1/decisions": {
+        "model": "tiny",
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": "a"}]}],
+        "questions": [
+            {"type": "predicate", "instructions": "It is a."},
+            {"type": "choice", "instructions": "b?", "choices": [{"value": "a"}, {"value": True}], "name": "n"},
+            {"type": "score", "instructions": "c?", "levels": [{"label": "a", "description": "d"}, {"label": "b"}]},
+        ],
+        "permutations": 2,
+    },
+    "/v1/systemone": {
+        "model": "tiny",
+        "state": {"a": ["b"]},
+        "questions": {
+            "x": {"type": "noul", "instructions": "It is a.", "criteria": {"true": "yes"}},
+            "y": {"type": "choice", "instructions": "b?", "criteria": {"a": None, "b": "d"}},
+            "z": {"type": "score", "instructions": "c?", "criteria": ["a", "b"]},
+        },
+    },
+    "/v1/moderations": {"model": "tiny", "input": ["a", "b"]},
     "/v1/rerank": {
         "model": "tiny",
         "query": "q",

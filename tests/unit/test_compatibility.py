@@ -14,12 +14,19 @@ import marshmallow
 import pydantic
 from anthropic.types import message_count_tokens_params, message_create_params
 from ollama import _types as ollama_types
-from openai.types import completion_create_params, embedding_create_params
+from openai.types import (
+    completion_create_params,
+    decision_create_params,
+    embedding_create_params,
+    moderation_create_params,
+)
 from openai.types.chat import completion_create_params as chat_create_params
 from openai.types.responses import ResponseStreamEvent, response_create_params
 
 from localai_flask.api.anthropic import schemas as anthropic_schemas
 from localai_flask.api.anthropic import stream as anthropic_stream
+from localai_flask.api.decisions import schemas as decisions
+from localai_flask.api.decisions.moderations import ModerationRequest
 from localai_flask.api.ollama import embeddings as ollama_embeddings
 from localai_flask.api.ollama import schemas as ollama_schemas
 from localai_flask.api.openai import embeddings, schemas
@@ -50,6 +57,8 @@ REQUESTS: list[tuple[str, tuple[Any, ...], type[marshmallow.Schema]]] = [
         (completion_create_params.CompletionCreateParamsBase, completion_create_params.CompletionCreateParamsStreaming),
         schemas.CompletionRequest,
     ),
+    ("OpenAI: `POST /v1/decisions`", (decision_create_params.DecisionCreateParams,), decisions.DecisionRequest),
+    ("OpenAI: `POST /v1/moderations`", (moderation_create_params.ModerationCreateParams,), ModerationRequest),
     ("OpenAI: `POST /v1/embeddings`", (embedding_create_params.EmbeddingCreateParams,), embeddings.EmbeddingRequest),
     (
         "Anthropic: `POST /v1/messages`",

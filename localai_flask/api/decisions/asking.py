@@ -31,6 +31,8 @@ from localai_flask.sampling_params import SamplingParams
 
 MOST_PROMPTS = 2048
 """Of one request."""
+MOST_CHARACTERS = 1 << 26
+"""Of all prompts of a request together, which are in memory at once."""
 SLOTS_AHEAD = 2
 """How many times as many prompts as run at once a worker has at most: none of its places is ever empty."""
 
@@ -77,6 +79,13 @@ def decide(chosen: Chosen, call: DecisionCall) -> Decided:
             param="permutations",
         )
     frame, usable = _look(chosen.config, call)
+    size = len(frame.before.text) * count
+    if size > MOST_CHARACTERS:
+        raise InvalidRequest(
+            f"The text, once for each of {count} prompts, has {size:,} characters, more than {MOST_CHARACTERS:,}; ask "
+            "fewer questions at a time.",
+            param=call.input_field,
+        )
     asked = list(_prompts(call, frame, usable))
 
     def plan(info: ModelInfo) -> Sequences:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 from marshmallow import ValidationError
 
 from localai_flask.api.conversation.images import images_in, read_image
+from localai_flask.api.request.fields import is_deeper
 from localai_flask.api.request.parsing import Unsupported
 from localai_flask.chat.conversation import Conversation, Message
 
+T = TypeVar("T")
+DEEPEST = 32
+"""As in OpenAI's API."""
 ROLES = ("user", "developer", "system", "assistant")
 TEXT_PARTS = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
 CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
@@ -28,7 +32,7 @@ def conversation_of(value: Any) -> Conversation:
     if not isinstance(value, list) or not value:
         raise ValidationError("must be a string that is not empty, or a list of messages, calls and their outputs.")
     _check_pairs(value)
-    shown = [_read(index, item) for index, item in enumerate(value)]
+    shown = [_of(index, _said, item) for index, item in enumerate(value)]
     begin = next((at for at, (role, _) in enumerate(shown) if role not in ("system", "developer")), len(shown))
     rules, said = shown[:begin], shown[begin:]
     if not said:
@@ -52,6 +56,9 @@ def text_of(value: Any) -> str:
 
 
 def json_text(value: Any) -> str:
+    """Write JSON as a text, and a text as it is; raise `ValidationError` if it is too deep."""
+    if is_deeper(value, DEEPEST):
+        raise ValidationError(f"is nested deeper than {DEEPEST}.")
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
@@ -68,14 +75,6 @@ def _check_pairs(items: Sequence[Any]) -> None:
             raise ValidationError({index: {"call_id": ["must be that of a call which comes before it."]}})
 
 
-def _read(index: int, item: Any) -> tuple[str, str]:
-    """Return who speaks in an item, and what is said."""
-    try:
-        return _said(item)
-    except ValidationError as error:
-        raise ValidationError({index: error.messages}) from None
-
-
 def _said(item: Any) -> tuple[str, str]:
     if not isinstance(item, Mapping):
         raise ValidationError("must be an object.")
@@ -84,22 +83,23 @@ def _said(item: Any) -> tuple[str, str]:
         role = item.get("role")
         if role not in ROLES:
             raise ValidationError({"role": [f"must be one of: {', '.join(ROLES)}."]})
-        return role, _field(item, "content")
+        return role, _of("content", _content, item.get("content"))
     if kind in CALLS:
         name = item.get("name")
         if not isinstance(name, str) or not name:
             raise ValidationError({"name": ["must be a string that is not empty."]})
-        return "assistant", f"(calls {name}) {_field(item, CALLS[kind])}"
+        return "assistant", f"(calls {name}) {_of(CALLS[kind], _content, item.get(CALLS[kind]))}"
     if kind in OUTPUTS:
-        return "tool", _field(item, "output")
+        return "tool", _of("output", _content, item.get("output"))
     raise ValidationError({"type": [f"must be one of: message, {', '.join((*CALLS, *OUTPUTS))}."]})
 
 
-def _field(item: Mapping[str, Any], name: str) -> str:
+def _of(key: Any, read: Callable[[Any], T], value: Any) -> T:
+    """Read a part of something; what is wrong with it is said under its key."""
     try:
-        return _content(item.get(name))
+        return read(value)
     except ValidationError as error:
-        raise ValidationError({name: error.messages}) from None
+        raise ValidationError({key: error.messages}) from None
 
 
 def _content(value: Any) -> str:
@@ -120,12 +120,9 @@ def _part(index: int, part: Any) -> str:
     if kind == "input_json":
         if not isinstance(part.get("data"), dict | list):
             raise ValidationError({index: {"data": ["must be an object or a list of objects."]}})
-        return json_text(part["data"])
+        return _of(index, json_text, part["data"])
     if kind == "input_image":
-        try:
-            return read_image(part).mark
-        except ValidationError as error:
-            raise ValidationError({index: error.messages}) from None
+        return _of(index, lambda image: read_image(image).mark, part)
     raise ValidationError(
         {index: {"type": [f"must be one of: {', '.join((*TEXT_PARTS, 'input_json', 'input_image'))}."]}}
     )

@@ -108,7 +108,7 @@ class Mapping(fields.Dict):
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         if self.value_field is not None and isinstance(value, dict) and len(value) > MAX_ENTRIES:
             raise self.make_error("many")
-        if _is_deeper(value, MAX_DEPTH):
+        if is_deeper(value, MAX_DEPTH):
             raise self.make_error("deep")
         return super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
 
@@ -180,11 +180,12 @@ class Between(marshmallow.validate.Range):
         super().__init__(min=low, max=high, error=self._said)
 
 
-def _is_deeper(value: Any, depth: int) -> bool:
+def is_deeper(value: Any, depth: int) -> bool:
+    """Return whether objects and lists are nested deeper."""
     if not isinstance(value, dict | list):
         return False
     inner = value.values() if isinstance(value, dict) else value
-    return depth == 0 or any(_is_deeper(each, depth - 1) for each in inner)
+    return depth == 0 or any(is_deeper(each, depth - 1) for each in inner)
 
 
 def one_of(*choices: str) -> marshmallow.validate.OneOf:
