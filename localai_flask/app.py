@@ -39,7 +39,9 @@ from localai_flask.api.openai import embeddings as openai_embeddings
 from localai_flask.api.openai import routes as openai_routes
 from localai_flask.api.pages import health, metrics, openapi, requests, web_page
 from localai_flask.api.pages import models as model_routes
+from localai_flask.api.rerank import embed as cohere_embed
 from localai_flask.api.rerank import routes as rerank_routes
+from localai_flask.api.rerank import score
 from localai_flask.api.responses import routes as responses_routes
 from localai_flask.api.responses.conversations import routes as conversation_routes
 from localai_flask.api.vllm import adapters as adapter_routes
@@ -153,8 +155,9 @@ def _register_blueprints(app: Flask) -> None:
         api.register_blueprint(blueprint)
     openai = (openai_routes.bp, openai_embeddings.bp, model_routes.bp)
     gallery = (gallery_routes.bp, folder_routes.bp, installed_routes.bp, llama_server_routes.bp, infill.bp)
-    localai = (localai_routes.bp, localai_model_routes.bp, config_routes.bp, rerank_routes.jina, *gallery)
+    localai = (localai_routes.bp, localai_model_routes.bp, config_routes.bp, rerank_routes.jina, score.bp, *gallery)
     api.register_blueprint(rerank_routes.cohere, url_prefix="/v2")
+    api.register_blueprint(cohere_embed.bp, url_prefix="/v2")
     for blueprint in (
         *openai,
         *localai,

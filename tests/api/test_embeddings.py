@@ -13,7 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from localai_flask.generation import Prompt
-from localai_flask.inquiry import Embed, Embedded, EmbeddedPart, Score
+from localai_flask.inquiry import ALL_IT_TAKES, Embed, Embedded, EmbeddedPart, Score
 from tests.api.conftest import MODEL
 from tests.api.fakes import FakePool
 
@@ -207,3 +207,71 @@ def test_texts_are_cut_only_if_asked(
 @pytest.mark.parametrize("asked", [{"truncate": "END"}, {"truncate_prompt_tokens": 0}, {"truncate_prompt_tokens": -2}])
 def test_what_says_not_how_to_cut(client: FlaskClient, asked: dict[str, Any]) -> None:
     assert post(client, "/v1/embeddings", 400, input="ab", **asked)["error"]["param"] == next(iter(asked))
+
+
+def test_vectors_in_coheres_shape(client: FlaskClient, pool: FakePool) -> None:
+    plain = post(client, "/v1/embeddings", input=["ab", "x"])["data"]
+    forms = ["float", "base64", "binary", "ubinary"]
+    made = post(client, "/v2/embed", model="tiny", texts=["ab"], inputs=[{"content": "x"}], embedding_types=forms)
+    assert made["texts"] == ["ab", "x"] and made["meta"]["tokens"]["input_tokens"] == 3
+    found = made["embeddings"]
+    assert list(found) == forms
+    for index, each in enumerate(plain):
+        numbers = np.array(each["embedding"], np.float32)
+        assert found["float"][index] == each["embedding"]
+        assert np.array_equal(np.frombuffer(base64.b64decode(found["base64"][index]), "<f4"), numbers)
+        signs = np.packbits(numbers > 0)
+        assert found["ubinary"][index] == signs.tolist()
+        assert found["binary"][index] == (signs.astype(int) - 128).tolist()
+    cut = post(client, "/v2/embed", texts=["ab"], input_type="search_query", output_dimension=8)["embeddings"]
+    assert list(cut) == ["float"] and len(cut["float"][0]) == 8
+    asked = pool.questions
+    post(client, "/v2/embed", texts=["ab"], truncate="NONE")
+    post(client, "/v2/embed", texts=["ab"], max_tokens=5)
+    assert [question.cut_to for question in asked[-3:]] == [ALL_IT_TAKES, None, 5]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"texts": []}, "texts"),
+        ({"texts": [""]}, "texts[0]"),
+        ({}, "texts"),
+        ({"texts": ["a"], "embedding_types": ["int8"]}, "embedding_types[0]"),
+        ({"texts": ["a"], "truncate": "START"}, "truncate"),
+        ({"texts": ["a"], "images": ["data:"]}, "images"),
+    ],
+)
+def test_what_coheres_vectors_cannot_be(client: FlaskClient, wrong: dict[str, Any], param: str) -> None:
+    assert post(client, "/v2/embed", 400, **wrong)["error"]["param"] == param
+
+
+def test_scores_of_pairs_by_a_model_that_scores(client: FlaskClient, pool: FakePool) -> None:
+    made = post(client, "/v1/score", model="tiny", text_1="red cat", text_2=["a red cat", "a dog"])
+    assert made["object"] == "list" and [(each["index"], each["score"]) for each in made["data"]] == [(0, 1), (1, 0)]
+    assert pool.questions == [Score("red cat", "a red cat"), Score("red cat", "a dog")]
+    pairs = post(client, "/score", queries=["a", "b"], documents=["a", {"text": "c"}], truncate=True)["data"]
+    assert [each["score"] for each in pairs] == [1, 0]
+    assert pool.questions[-1] == Score("b", "c", ALL_IT_TAKES)
+
+
+def test_scores_of_pairs_by_vectors(client: FlaskClient, pool: FakePool) -> None:
+    pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"embed", "tokenize"}))
+    one, other = (np.array(each["embedding"]) for each in post(client, "/v1/embeddings", input=["ab", "x"])["data"])
+    made = post(client, "/v1/score", text_1="ab", text_2=["x", "ab"])
+    assert [each["score"] for each in made["data"]] == pytest.approx([float(one @ other), 1], abs=1e-5)
+    assert made["usage"]["total_tokens"] == 3, "each text is computed once"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"text_1": "a"}, "text_2"),
+        ({"queries": "a"}, "documents"),
+        ({"text_1": ["a", "b"], "text_2": ["a"]}, "text_2"),
+        ({"text_1": [], "text_2": ["a"]}, "text_1"),
+        ({"text_1": 1, "text_2": ["a"]}, "text_1"),
+    ],
+)
+def test_what_cannot_be_scored(client: FlaskClient, wrong: dict[str, Any], param: str) -> None:
+    assert post(client, "/v1/score", 400, **wrong)["error"]["param"] == param
