@@ -112,6 +112,28 @@ def test_exactly_the_promised_number_is_taken_of_all_web_workers_together(tmp_pa
         pool.close()
 
 
+def test_a_request_of_many_sequences_takes_no_more_places_than_it_says(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, LOCALAI_QUEUE_SIZE="2")
+    try:
+        session = pool.session(echo("one", "slots:1"))
+        many = [(Prompt(json.dumps({"say": f"{number}"})), SamplingParams()) for number in range(30)]
+        generation = session.generate(many, at_once=2)
+        said = [""] * len(many)
+        for event in generation.events():
+            if event is not None and isinstance(event[1], Delta):
+                said[event[0]] += event[1].text
+        assert said == [f"{number}" for number in range(30)]
+        with pytest.raises(ApiError) as full:
+            whole(session.generate(many))
+        assert full.value.info.code == "overloaded"
+        closed = session.generate(many, at_once=2)
+        next(closed.events())
+        closed.close()
+        assert whole(ask(session, "free"))[0] == "free"
+    finally:
+        pool.close()
+
+
 def test_a_deadline_holds_in_the_line_and_is_told_apart(pool: Pool, narrow: Session) -> None:
     first = blocked(pool, narrow)
     begun = time.monotonic()
