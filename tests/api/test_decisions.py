@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from flask.testing import FlaskClient
 from localai_flask.generation import Prompt, Usage
 from tests.api.conftest import MODEL
 from tests.api.fakes import FakePool
+from tests.support.pictures import noise
 
 httpx = pytest.importorskip("httpx2")
 TEXT = "The sky was grey, and it rained all day."
@@ -68,7 +70,7 @@ def refusal(api: openai.OpenAI, *questions: dict[str, Any], input: Any = TEXT, *
 
 
 def test_each_kind_of_question(api: openai.OpenAI, pool: FakePool) -> None:
-    pool.usages = [Usage(20, 1), Usage(20, 1, 15)]
+    pool.usages = [Usage(20, 1, 12), Usage(20, 1, 15)]
     made = api.decisions.create(model="tiny", input=TEXT, questions=[PREDICATE, CHOICE, SCORE])
     predicate, choice, score = made.answers
     assert predicate.type == "predicate" and predicate.name is None
@@ -82,8 +84,8 @@ def test_each_kind_of_question(api: openai.OpenAI, pool: FakePool) -> None:
     for answer in (choice, score):
         assert math.fsum(each.probability for each in answer.probabilities) == pytest.approx(1, abs=1e-6)
     assert made.model == "tiny"
-    # Of 60 tokens the text's 15 were computed once and found twice.
-    assert (made.usage.input_tokens, made.usage.input_tokens_details.cached_tokens) == (30, 0)
+    # Of 60 tokens, 12 were there before, and 8, 5 and 5 were computed.
+    assert (made.usage.input_tokens, made.usage.input_tokens_details.cached_tokens) == (30, 12)
     assert made.usage.output_tokens == 0
 
 
@@ -161,6 +163,16 @@ def test_conversations_are_shown_as_what_was_said(api: openai.OpenAI, pool: Fake
     text = pool.prompt.text
     assert text.startswith("<|im_start|>system\nBe strict.<|im_end|>\n<|im_start|>user\nUser: Rain?\n")
     assert '{"a":1}\n\nAssistant: (calls look) {}\n\nTool: wet\n\nAssistant: It rains.\n\nIs this true' in text
+
+
+def test_a_model_that_sees_is_asked_about_images(api: openai.OpenAI, pool: FakePool) -> None:
+    pool.info = msgspec.structs.replace(pool.info, capabilities=pool.info.capabilities | {"image"})
+    address = f"data:image/png;base64,{base64.b64encode(noise()).decode()}"
+    parts = [{"type": "input_text", "text": "Look:"}, {"type": "input_image", "image_url": address}]
+    api.decisions.create(model="tiny", input=[{"role": "user", "content": parts}], questions=[PREDICATE, CHOICE])
+    for prompt, _ in pool.requests:
+        (image,) = prompt.images
+        assert prompt.text[: image.at].endswith("Look:\n") and address not in prompt.text
 
 
 @pytest.mark.parametrize(
