@@ -206,6 +206,8 @@ def test_a_question_that_cannot_be_answered_is_named(
         ("", "must be a string that is not empty", "input"),
         ([{"role": "system", "content": "Be strict."}], "more than instructions", "input"),
         ([{"role": "robot", "content": "x"}], "must be one of: user", "input[0].role"),
+        ([{"type": ["x"], "role": "user", "content": "x"}], "must be one of: message", "input[0].type"),
+        ([{"role": "user", "content": [{"type": {"a": 1}}]}], "must be one of", "input[0].content[0].type"),
         ([{"type": "function_call_output", "call_id": "c", "output": "x"}], "comes before it", "input[0].call_id"),
         ([{"role": "user", "content": [{"type": "input_file"}]}], "must be one of", "input[0].content[0].type"),
         (

@@ -53,6 +53,12 @@ def test_confidence_is_one_for_certainty_and_none_for_even_odds() -> None:
 def test_what_is_no_probability_is_an_error(broken: float) -> None:
     with pytest.raises(ApiError, match="logits"):
         distribution({0: broken, 1: broken}, [(0,), (1,)])
+    with pytest.raises(ApiError, match="logits"):
+        distribution({}, [(0,), (1,)])
+
+
+def test_an_option_of_no_probability_has_none() -> None:
+    assert distribution({0: -1.0, 1: -math.inf}, [(0,), (1,)]).probabilities == (1, 0)
 
 
 def test_a_preference_for_a_place_goes_where_each_option_was_in_each() -> None:

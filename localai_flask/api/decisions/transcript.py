@@ -78,7 +78,7 @@ def _check_pairs(items: Sequence[Any]) -> None:
 def _said(item: Any) -> tuple[str, str]:
     if not isinstance(item, Mapping):
         raise ValidationError("must be an object.")
-    kind = item.get("type", "message")
+    kind = str(item.get("type", "message"))
     if kind == "message":
         role = item.get("role")
         if role not in ROLES:
@@ -111,7 +111,7 @@ def _content(value: Any) -> str:
 
 
 def _part(index: int, part: Any) -> str:
-    kind = part.get("type") if isinstance(part, Mapping) else None
+    kind = str(part.get("type")) if isinstance(part, Mapping) else None
     if kind in TEXT_PARTS:
         text = part.get(TEXT_PARTS[kind])
         if not isinstance(text, str):

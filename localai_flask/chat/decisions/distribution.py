@@ -38,12 +38,12 @@ def distribution(logprobs: Mapping[int, float], options: Sequence[Tokens]) -> Di
 
     Raises `ApiError` for what is no probability.
     """
-    logs = [[logprobs[token] for token in tokens] for tokens in options]
+    logs = [[logprobs.get(token, -math.inf) for token in tokens] for tokens in options]
     highest = max(max(each) for each in logs)
-    if not math.isfinite(highest):
-        raise ApiError("The model gave logits from which no probability can be told; its file may be damaged.")
     weights = [math.fsum(math.exp(value - highest) for value in each) for each in logs]
     total = math.fsum(weights)
+    if not math.isfinite(total):
+        raise ApiError("The model gave logits from which no probability can be told; its file may be damaged.")
     return Distribution(tuple(weight / total for weight in weights), min(math.exp(highest) * total, 1.0))
 
 
