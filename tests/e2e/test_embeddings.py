@@ -33,6 +33,24 @@ def test_vectors_of_an_encoder(client: openai.OpenAI, models_path: Path) -> None
     assert described["capabilities"] == ["embeddings", "tokenize"] and described["context_length"] == 64
 
 
+def test_other_ways_to_ask_for_vectors_and_scores(server: Server, models_path: Path, client: openai.OpenAI) -> None:
+    gguf_encoders.random_bert(models_path / "encoder.gguf")
+    gguf_encoders.random_bert(models_path / "reranker.gguf", pooling=4, classes=1)
+    cat, dog = (each.embedding for each in client.embeddings.create(model="encoder", input=["the cat", "a dog"]).data)
+    status, made = server.post("/v2/embed", {"model": "encoder", "texts": ["the cat", "the " * 100]})
+    assert status == 200 and made["embeddings"]["float"][0] == pytest.approx(cat, abs=1e-3)
+    pair = {"text_1": "the cat", "text_2": ["a dog", "the cat"]}
+    status, found = server.post("/v1/score", {"model": "encoder", **pair})
+    expected = [sum(one * other for one, other in zip(cat, dog, strict=True)), 1]
+    assert status == 200 and [each["score"] for each in found["data"]] == pytest.approx(expected, abs=1e-3)
+    ranked = server.post("/v1/rerank", {"model": "reranker", "query": "the cat", "documents": pair["text_2"]})[1]
+    by_index = {each["index"]: each["relevance_score"] for each in ranked["results"]}
+    status, found = server.post("/v1/score", {"model": "reranker", **pair})
+    assert status == 200 and [each["score"] for each in found["data"]] == pytest.approx([*map(by_index.get, (0, 1))])
+    status, refused = server.post("/v1/score", {"model": "demo", **pair})
+    assert status == 400 and "does not score" in refused["error"]["message"]
+
+
 def test_scores_of_a_reranker(server: Server, models_path: Path) -> None:
     gguf_encoders.random_bert(models_path / "encoder.gguf")
     gguf_encoders.random_bert(models_path / "reranker.gguf", pooling=4, classes=1)
