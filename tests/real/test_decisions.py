@@ -74,7 +74,7 @@ STATEMENTS = (
     ("The computer is broken, please send a technician.", "The computer needs repair.", "The computer works well."),
 )
 ENOUGH = 29
-"""Of 44 pairs; by chance there are as many once in 40 times. 34 were seen."""
+"""Of 44 pairs; by chance there are as many once in 40 times. 36 were seen."""
 
 
 @pytest.fixture
