@@ -6,7 +6,6 @@ Text, stop strings and limits are the house's, from the tokens that the library 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
@@ -230,21 +229,25 @@ class VllmBackend(ChoosingEngine):
         return replies
 
     def _take(self, sequence: Sequence, token: int, found: Any) -> list[Reply]:
-        if sequence.sampler is not None:
-            sequence.sampler.check()
-        most, named = sequence.job.sampling.top_logprobs, sequence.job.sampling.logprob_token_ids
-        logprob = None if most is None or found is None else self._read_logprob(token, found, most, named)
+        sampler = sequence.sampler
+        if sampler is not None and sampler.params.logprob_token_ids:
+            return self.add_chosen(sequence.output, sampler, token, sequence.decoder.read)
+        if sampler is not None:
+            sampler.check()
+        most = sequence.job.sampling.top_logprobs
+        logprob = None if most is None or found is None else self._read_logprob(token, found, most)
         is_end = token in self.tokens.eos
         return add_token(sequence.output, token, sequence.decoder.read, lambda: logprob, is_end=is_end)
 
-    def _read_logprob(self, token: int, found: Any, most: int, named: Iterable[int] = ()) -> TokenLogprob:
+    def _read_logprob(self, token: int, found: Any, most: int) -> TokenLogprob:
         """Turn the library's log-probabilities of one place into ours; of the very first token there are none."""
         piece = self.tokens.spelled
         if found is None:
             return TokenLogprob(token, piece(token), 0.0)
-        best = [other for other, _ in sorted(found.items(), key=lambda entry: entry[1].rank or 0)[:most]]
-        told = [(other, piece(other), found[other].logprob) for other in (*best, *named)]
-        return TokenLogprob(token, piece(token), found[token].logprob, told)
+        best = sorted(found.items(), key=lambda entry: entry[1].rank or 0)[:most]
+        return TokenLogprob(
+            token, piece(token), found[token].logprob, [(other, piece(other), each.logprob) for other, each in best]
+        )
 
     def _drop(self, key: str, is_over: bool = False) -> None:
         ROWS.pop(key, None)

@@ -18,12 +18,15 @@ NATIVE = frozenset(
     (
         *("min_p", "repeat_penalty", "frequency_penalty", "presence_penalty", "min_tokens", "t_max_predict_ms"),
         *("ignore_eos", "stop_token_ids", "include_stop_str_in_output", "allowed_token_ids", "logit_bias"),
-        *("top_logprobs", "prompt_logprobs", "adapters", "logprob_token_ids"),
+        *("top_logprobs", "prompt_logprobs", "adapters"),
     )
 )
 """The parameters that the library honours, or the house's output does, on any number of devices."""
-CHOSEN_HERE = frozenset(("typical_p", "no_repeat_ngram_size", "bad_words", "banned_strings"))
-"""Those for which this process has to see the logits."""
+CHOSEN_HERE = frozenset(("typical_p", "no_repeat_ngram_size", "bad_words", "banned_strings", "logprob_token_ids"))
+"""Those for which this process has to see the logits.
+
+The library has `logprob_token_ids` too, but takes the alternatives from other requests of the batch for it.
+"""
 KEY = "localai_flask"
 """Under this name a request of the library's carries the key of its row."""
 NEVER = -100.0
@@ -38,7 +41,7 @@ def is_chosen_here(params: SamplingParams) -> bool:
     """Return whether a row's tokens cannot be left to the library."""
     is_held = params.constraint is not None or params.thinking is not None
     has_rules = params.no_repeat_ngram_size or params.bad_words or params.banned_strings
-    return bool(is_held or has_rules or params.typical_p < 1)
+    return bool(is_held or has_rules or params.typical_p < 1 or params.logprob_token_ids)
 
 
 def wanted_params(params: SamplingParams, limit: int, ends: Collection[int]) -> Wanted:
@@ -75,8 +78,7 @@ def _shared(params: SamplingParams, limit: int, ends: Collection[int]) -> dict[s
         "max_tokens": limit,
         "ignore_eos": params.ignore_eos,
         "stop_token_ids": sorted({*params.stop_token_ids, *(() if params.ignore_eos else ends)}),
-        "logprobs": None if params.logprob_token_ids else params.top_logprobs,  # the library has either
-        "logprob_token_ids": list(params.logprob_token_ids) or None,
+        "logprobs": params.top_logprobs,
         "prompt_logprobs": (params.top_logprobs or 0) if params.prompt_logprobs else None,
         "detokenize": False,
         "output_kind": RequestOutputKind.DELTA,
