@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from localai_flask.api.request.model_choice import Chosen
 from localai_flask.api.request.waiting import Waiting
+from localai_flask.api.work.content_bytes import ContentAccess
 from localai_flask.api.work.images import load_images
 from localai_flask.api.work.questions import ask
 from localai_flask.api.work.work import Sequences, Work
@@ -108,10 +109,11 @@ def _look(config: ModelConfig, call: DecisionCall) -> tuple[Frame, dict[str, Tok
     """Return what stands around a question in this model's prompts, and the labels that may stand for its options."""
     frames: list[Frame] = []
     labels = label_texts(call.questions)
+    access = ContentAccess.of_caller()
 
     def plan(info: ModelInfo) -> list[Tokenize]:
         mark = new_mark()
-        seen, images = load_images(with_place(call.conversation, mark), config, info, call.input_field)
+        seen, images = load_images(with_place(call.conversation, mark), config, info, access, call.input_field)
         frame = frame_of(chat_prompt(seen, config, info, images), mark, info.control_tokens)
         frames.append(frame)
         ends = ["", *itertools.chain.from_iterable(map(spellings, labels))]

@@ -86,6 +86,7 @@ const ANSWERS = {
   "openai.completions.create": "choices[0].text",
   "openai.responses.create": "output_text",
   "openai.conversations.create": "id",
+  "openai.decisions.create": "answers",
   "openai.embeddings.create": "data[0].embedding",
   "anthropic.messages.create": "content[0].text",
 };
