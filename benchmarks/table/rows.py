@@ -17,7 +17,6 @@ GAPS_FIRST = "of texts beside a stream each step computes as many as its gaps al
 HAND_OVER = "each token crosses to a web worker, and threads that wait asleep take longer to wake than those that spin"
 TINY_STEPS = "a step takes a tenth of a millisecond, so that Python's share and the hand-over between processes count"
 IN_TURNS = "`deterministic: true` computes one request at a time, which is its price"
-FOUR_CONTEXTS = "its cache has a whole context for each of four slots, that of `llama-server` one for all"
 
 
 def _decoding(model: str) -> Iterator[Row]:
@@ -48,7 +47,7 @@ def _beside_prompt(model: str, tokens: int, *, with_peer: bool) -> Iterator[Row]
 def all_rows() -> list[Row]:
     """Return every row."""
     return [
-        Row("smollm2", "memory, fresh", states.fresh_memory, 1.1, "MB", True, 1, FOUR_CONTEXTS),
+        Row("smollm2", "memory, fresh", states.fresh_memory, 1.1, "MB", True, 1),
         Row("smollm2", "lone greedy requests with one text, of 10", states.repeated_texts, 1.0, "prompts", rounds=1),
         *_decoding("smollm2"),
         *_beside_busy("smollm2"),
@@ -63,7 +62,7 @@ def all_rows() -> list[Row]:
         Row("smollm2", "40 tools, auto, cached", rates.many_tools, 1, "1/s"),
         Row("embed", "embeddings", rates.embeddings(beside_stream=False), 1.2),
         Row("embed", "embeddings beside a stream", rates.embeddings(beside_stream=True), 3, why=GAPS_FIRST),
-        Row("embed", "memory after 1,000 requests", states.used_memory, 1.1, "MB", True, 1, FOUR_CONTEXTS),
+        Row("embed", "memory after 1,000 requests", states.used_memory, 1.1, "MB", True, 1),
         Row("embed", "memory after 1,000 requests / fresh", states.growth, 1.05, "MB", True, 1),
         Row("deterministic", "1 stream", rates.decode(1, 2, 128), 0.9, rounds=2, why=IN_TURNS),
         Row("deterministic", "8 streams", rates.decode(8, 16, 40), 0.5, rounds=2, why=IN_TURNS),

@@ -178,6 +178,11 @@ class Backend(abc.ABC):
         """How much memory holds what is only kept for later, as idle prompts; read by another thread."""
         return 0
 
+    @property
+    def reserved_bytes(self) -> int:
+        """How much memory it has not used yet and will, as the rest of a cache; read by another thread."""
+        return 0
+
     def give_back(self, size: int) -> None:  # noqa: B027  an engine that keeps nothing has nothing to give back
         """Free about as much of that, as another model needs it; called between two steps."""
 

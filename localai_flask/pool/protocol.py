@@ -112,6 +112,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What of it lies in memory."""
     spare_bytes: int = 0
     """What of that holds only what is kept for later, and is given back when another model needs it."""
+    reserved_bytes: int = 0
+    """What it may come to take beside that, as the part of a cache that nothing was written to yet."""
     cpu_s: float = 0.0
     """The processor time that it has taken."""
     kv_usage: float | None = None
@@ -180,6 +182,8 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     kv_usage: float | None = None
     spare_bytes: int = 0
     """What of its memory it would give back for another model."""
+    reserved_bytes: int = 0
+    """What it may come to take beside that."""
 
 
 class ModelReport(msgspec.Struct, frozen=True, kw_only=True):

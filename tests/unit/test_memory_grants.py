@@ -31,6 +31,13 @@ def test_what_is_free_is_shared_out() -> None:
     assert granted(full("a"), available=3 + SPARED_BYTES / GIB) == {"a": 7}, "the machine has less than the budget"
 
 
+def test_what_a_cache_may_come_to_take_is_not_shared_out() -> None:
+    begun = full("a")
+    begun.workers["a"].reserved_bytes = 3 * GIB
+    assert granted(begun, full("b", 2, 0)) == {"a": 4.5, "b": 2.5}
+    assert granted(begun, available=4 + SPARED_BYTES / GIB) == {"a": 5}
+
+
 def test_nobody_grows_into_what_another_is_to_have() -> None:
     assert granted(full("a"), asked("new", gib=5)) == {"a": 5}
     coming = asked("new", gib=1)

@@ -194,6 +194,13 @@ def test_a_model_that_has_come_to_take_more_than_expected_is_expected_to_do_so_a
     assert planned(table(loaded(gib=5, pinned=True), grown), MEMORY) == ["start new"], "it has managed with less"
 
 
+def test_what_a_cache_may_come_to_take_is_no_room_for_another() -> None:
+    models = table(loaded(gib=4), asked(gib=5))
+    assert planned(models, MEMORY) == ["start new"]
+    models["old"].workers["old"].reserved_bytes = 2 * GIB
+    assert planned(models, MEMORY) == ["unload old"]
+
+
 def test_a_model_is_loaded_beside_its_own_worker_that_still_leaves_if_there_is_room() -> None:
     model = leaving("new", gib=6)
     model.need_bytes = 3 * GIB

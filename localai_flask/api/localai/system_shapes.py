@@ -42,13 +42,15 @@ class LoadedModel(msgspec.Struct):
 class SystemWorker(msgspec.Struct):
     """A process with a model; times are in seconds, and `kv_cache_usage` is a share (1: all of it), null if unknown.
 
-    `memory_spare_bytes` of its memory hold what it only keeps for later, and gives back when another model needs it.
+    `memory_spare_bytes` of its memory hold what it only keeps for later, and gives back when another model needs it;
+    `memory_reserved_bytes` more are its own that it has not used yet, as the part of a cache without tokens.
     """
 
     pid: int
     state: str
     memory_bytes: int
     memory_spare_bytes: int
+    memory_reserved_bytes: int
     cpu_seconds: float
     uptime: float
     requests_running: int
@@ -162,6 +164,7 @@ def _worker(worker: WorkerReport) -> SystemWorker:
         state="unloading" if worker.is_leaving else "ready" if worker.is_ready else "loading",
         memory_bytes=worker.memory_bytes,
         memory_spare_bytes=worker.spare_bytes,
+        memory_reserved_bytes=worker.reserved_bytes,
         cpu_seconds=round(worker.cpu_s, 3),
         uptime=round(worker.up_s, 3),
         requests_running=worker.running,

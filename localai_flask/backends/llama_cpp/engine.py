@@ -18,6 +18,7 @@ from localai_flask.backends.llama_cpp.model.devices import gpu_memories
 from localai_flask.backends.llama_cpp.model.library import ENGINE_VERSION, NoCells, capture_log
 from localai_flask.backends.llama_cpp.model.model import Model
 from localai_flask.backends.llama_cpp.model.offload import fit_to_gpus
+from localai_flask.backends.llama_cpp.model.untouched import count_untouched, give_back_untouched
 from localai_flask.backends.llama_cpp.options.determinism import check_repeatable
 from localai_flask.backends.llama_cpp.options.options import read_options
 from localai_flask.backends.llama_cpp.preparation import Preparation
@@ -101,6 +102,7 @@ class LlamaCppBackend(Backend):
         if model.generates:
             self._preparation = Preparation(model, self._sight, self._tokenizing, options)
         self.inquiries = Inquiries(model, options, self._tokenizing, self._sight)
+        give_back_untouched()
         vocabulary = model.vocabulary
         return ModelInfo(
             backend="llama-cpp",
@@ -248,6 +250,10 @@ class LlamaCppBackend(Backend):
     @property
     def spare_bytes(self) -> int:
         return self.cache.store.size + self.model.adapters.idle_bytes
+
+    @property
+    def reserved_bytes(self) -> int:
+        return count_untouched()
 
     def give_back(self, size: int) -> None:
         self.cache.store.give_back(size - self.model.adapters.give_back(size))

@@ -39,6 +39,7 @@ def _describe_worker(worker: WorkerEntry, now: float) -> WorkerReport:
         is_leaving=worker.leaving,
         memory_bytes=worker.memory_bytes,
         spare_bytes=worker.spare_bytes,
+        reserved_bytes=worker.reserved_bytes,
         cpu_s=worker.cpu_s,
         up_s=now - worker.since,
         running=worker.running,

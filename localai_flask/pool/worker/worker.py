@@ -210,6 +210,7 @@ class ModelWorker:
             fruitless_s=0.0 if self.engine.is_idle else self.engine.activity.silence_s,
             memory_bytes=resident_memory(),
             spare_bytes=self.engine.spare_bytes,
+            reserved_bytes=self.engine.reserved_bytes,
             cpu_s=time.process_time(),
             kv_usage=self.engine.kv_usage,
             leaving=self.leave_at is not None,

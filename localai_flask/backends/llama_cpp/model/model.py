@@ -26,6 +26,7 @@ from localai_flask.backends.llama_cpp.model.context import (
     uses_gpu,
 )
 from localai_flask.backends.llama_cpp.model.library import NO_CELLS, LogCapture, NoCells, lib, spin_switch
+from localai_flask.backends.llama_cpp.model.untouched import free_context, make_context
 from localai_flask.backends.llama_cpp.model.vocabulary import Vocabulary
 from localai_flask.backends.llama_cpp.model.weights import is_out_of_memory, load_weights
 from localai_flask.backends.llama_cpp.options.options import EngineOptions
@@ -93,7 +94,7 @@ class Model:
     def close(self) -> None:
         """Free the context, then the weights."""
         if self.context is not None:
-            lib.llama_free(self.context)
+            free_context(self.context)
         if self.projector is not None:
             self.projector.close()
         if self.handle is not None:
@@ -249,7 +250,7 @@ class Model:
             self.n_batch = options.n_batch
             return
         params.n_threads = params.n_threads_batch = self.threads
-        self.context = lib.llama_init_from_model(self.handle, params)
+        self.context = make_context(self.handle, params)
         if self.context is None:
             cause = self.capture.cause()
             advice = f"lower `context_size` ({self.context_size}) or the option parallel ({self.slots})"

@@ -15,6 +15,7 @@ import numpy as np
 from localai_flask.backends.embedding import Vectors
 from localai_flask.backends.llama_cpp.model.context import context_params
 from localai_flask.backends.llama_cpp.model.library import lib
+from localai_flask.backends.llama_cpp.model.untouched import free_context, make_context
 from localai_flask.backends.llama_cpp.options.options import EngineOptions
 from localai_flask.backends.llama_cpp.scheduling.batch import Batch, Tokens
 from localai_flask.errors import ConfigError, ModelLoadFailed
@@ -74,7 +75,7 @@ class PoolingContext:
 
     def _open(self, options: EngineOptions, n_batch: int) -> None:
         model = self._model
-        self.context = lib.llama_init_from_model(model.handle, self._params(options, n_batch))
+        self.context = make_context(model.handle, self._params(options, n_batch))
         if self.context is None:
             raise ModelLoadFailed(
                 f"llama.cpp cannot make a context for the embeddings of {model.path}: {model.capture.cause()}; "
@@ -85,7 +86,7 @@ class PoolingContext:
 
     def close(self) -> None:
         if self.context is not None:
-            lib.llama_free(self.context)
+            free_context(self.context)
         self.context = None
 
     def project(self, pooled: Vectors) -> Vectors:

@@ -55,6 +55,6 @@ def _held(model: ModelEntry) -> int:
 
 
 def _claimed(model: ModelEntry) -> int:
-    """Return what a model's workers take; of those that load, what they may come to take."""
+    """Return what a model's workers take and may come to take."""
     workers = model.workers.values()
-    return sum(max(each.memory_bytes, 0 if each.ready else model.wish_bytes) for each in workers)
+    return sum(max(each.claimed_bytes, 0 if each.ready else model.wish_bytes) for each in workers)

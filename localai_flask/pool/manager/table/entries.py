@@ -107,8 +107,8 @@ class ModelEntry:
 
     @property
     def held_bytes(self) -> int:
-        """What its workers take; of one that loads, what it is expected to."""
-        return sum(max(each.memory_bytes, 0 if each.ready else self.need_bytes) for each in self.workers.values())
+        """What its workers take or may come to; of one that loads, what it is expected to."""
+        return sum(max(each.claimed_bytes, 0 if each.ready else self.need_bytes) for each in self.workers.values())
 
     @property
     def wish_bytes(self) -> int:

@@ -160,7 +160,7 @@ class ModelTable:
             return ReportAnswer(known=False)
         model, worker = found
         worker.hear(report, now)
-        model.peak_bytes = max(model.peak_bytes, report.memory_bytes - report.spare_bytes)
+        model.peak_bytes = max(model.peak_bytes, worker.claimed_bytes - worker.spare_bytes)
         if report.taken:
             model.used_at = max(model.used_at, now - report.idle_s)
         return ReportAnswer(known=True, suspects=model.suspects.digests(now))

@@ -48,6 +48,8 @@ class WorkerEntry:
     memory_bytes: int = 0
     spare_bytes: int = 0
     """What of it holds only what is kept for later."""
+    reserved_bytes: int = 0
+    """What it may come to take beside that."""
     cpu_s: float = 0.0
     kv_usage: float | None = None
 
@@ -57,6 +59,11 @@ class WorkerEntry:
     @property
     def leaving(self) -> bool:
         return self.leaving_since is not None
+
+    @property
+    def claimed_bytes(self) -> int:
+        """What it takes, and may come to take without asking."""
+        return self.memory_bytes + self.reserved_bytes
 
     @property
     def returnable_bytes(self) -> int:
@@ -76,6 +83,7 @@ class WorkerEntry:
         self.running, self.waiting, self.taken = report.running, report.waiting, report.taken
         self.engine_silent_s, self.fruitless_s = report.engine_silent_s, report.fruitless_s
         self.memory_bytes, self.spare_bytes = report.memory_bytes, report.spare_bytes
+        self.reserved_bytes = report.reserved_bytes
         self.cpu_s, self.kv_usage = report.cpu_s, report.kv_usage
         if report.leaving:
             self.will_leave(now)

@@ -108,6 +108,11 @@ class EngineThread(threading.Thread):
         return 0 if self.info is None or self._backend is None else self._backend.spare_bytes
 
     @property
+    def reserved_bytes(self) -> int:
+        """How much memory it has not used yet and will."""
+        return 0 if self.info is None or self._backend is None else self._backend.reserved_bytes
+
+    @property
     def is_idle(self) -> bool:
         return not len(self._front) and self._inbox.empty()
 
