@@ -11,15 +11,13 @@ from typing import Any
 import msgspec
 from flask import Flask
 from werkzeug.datastructures import Headers
-from werkzeug.test import EnvironBuilder
 
 from localai_flask.api import current
 from localai_flask.api.answer.errors import MISTAKE
 from localai_flask.api.batches.lines import LineAnswer, LineError, encode_answer
 from localai_flask.api.batches.usage import read_usage
-from localai_flask.api.door.auth import CALLER
+from localai_flask.background.in_process import asked, environ_of
 from localai_flask.errors import ApiError, RequestCancelled
-from localai_flask.keys.key import ANYONE, Key
 from localai_flask.store.batches.rows import NO_USAGE, Answered, Line, Outcome, StoredBatch
 
 log = logging.getLogger("gunicorn.error")
@@ -76,40 +74,12 @@ class LineWork(threading.Thread):
         return None
 
     def _ask(self) -> tuple[bytes, int, Headers]:
-        key = self._key()
-        builder = EnvironBuilder(
-            path=self._batch.endpoint, method="POST", data=self._line.request, content_type="application/json"
-        )
-        self._environ = builder.get_environ()
-        if key is not None:
-            self._environ[CALLER] = key
-        return _call(self._app, self._environ)
-
-    def _key(self) -> Key | None:
-        """Return the key of whoever asked for the batch, as it is now; None if it is none any more."""
-        if not self._batch.keeper:
-            return ANYONE
-        with self._app.app_context():
-            return current.keys().of_keeper(self._batch.keeper)
+        self._environ = environ_of(self._app, self._batch.endpoint, self._line.request, self._batch.keeper)
+        with asked(self._app, self._environ) as answer:
+            return b"".join(answer.body), answer.status, answer.headers
 
     def _pause(self, told: str) -> None:
         pause_s = float(told) if told.isdigit() else SHORTEST_PAUSE_S
         until = time.monotonic() + min(max(pause_s, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
         while time.monotonic() < until and not self._stopping.is_set():
             time.sleep(LOOK_S)
-
-
-def _call(app: Flask, environ: dict[str, Any]) -> tuple[bytes, int, Headers]:
-    """Ask the application; werkzeug's `run_wsgi_app` does so with a copy, of which nobody could cancel the request."""
-    answer: list[Any] = []
-
-    def start_response(status: str, headers: list[tuple[str, str]], _: Any = None) -> Callable[[bytes], object]:
-        answer[:] = [int(status[:3]), Headers(headers)]
-        return bytes
-
-    body = app.wsgi_app(environ, start_response)
-    try:
-        return b"".join(body), *answer
-    finally:
-        if hasattr(body, "close"):
-            body.close()
