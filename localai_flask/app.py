@@ -44,6 +44,7 @@ from localai_flask.api.rerank import routes as rerank_routes
 from localai_flask.api.rerank import score
 from localai_flask.api.responses import routes as responses_routes
 from localai_flask.api.responses.conversations import routes as conversation_routes
+from localai_flask.api.streams import routes as stream_routes
 from localai_flask.api.vllm import adapters as adapter_routes
 from localai_flask.chat.prompt.jinja.render import render
 from localai_flask.config.families import sampling_for
@@ -171,6 +172,7 @@ def _register_blueprints(app: Flask) -> None:
         message_batch_routes.bp,
         adapter_routes.bp,
         numbered_adapters.bp,
+        stream_routes.bp,
     ):
         api.register_blueprint(blueprint, url_prefix="/v1")
         # The same paths without /v1, registered with Flask alone so that the OpenAPI page lists each operation once.

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 
-from localai_flask.api.observation import RUN
-from localai_flask.api.responses import stored_responses
-from localai_flask.api.responses.response_writer import ResponseWriter, WrittenEvent
-from localai_flask.errors import ServerShuttingDown
+from localai_flask.errors import ServerShuttingDown, Unavailable
 from localai_flask.metrics.request_record import RequestRecord
-from localai_flask.store.runs import Batch, Claimed
+from localai_flask.store.responses import Stored
+from localai_flask.store.runs import Batch, Claimed, StoredEvent
+from localai_flask.store.streams import DATA
 
 RENEW_S = 1.0
-WITHOUT_OUTPUT = ("response.created", "response.queued", "response.in_progress")
+MOST_ATTEMPTS = 3
 
 
 class Stopped(Exception):
@@ -23,7 +23,7 @@ class Stopped(Exception):
 class Run:
     """One run that this process works on; its thread tells, the main thread takes what was told."""
 
-    def __init__(self, claimed: Claimed):
+    def __init__(self, claimed: Claimed, record: RequestRecord):
         self.id = claimed.id
         self.claimed = claimed
         self.cancelled = claimed.cancelled
@@ -31,7 +31,7 @@ class Run:
         self.shutting_down = False
         self.gone = False
         """Nobody wants to hear of it: it belongs to another process, or to none."""
-        self.record = RequestRecord(id=claimed.id, method=RUN, route="/v1/responses", family="responses")
+        self.record = record
         self.renewed_at = time.monotonic()
         self._lock = threading.Lock()
         self._batch = Batch()
@@ -44,18 +44,22 @@ class Run:
         if self.shutting_down:
             raise ServerShuttingDown("The server was shut down before this response was finished.")
 
-    def tell(self, told: list[WrittenEvent], writer: ResponseWriter) -> None:
+    def refuse_to_repeat(self) -> None:
+        """Raise `Unavailable` if the processes before this one have failed at it, or have told part of its output."""
+        if self.claimed.begun:
+            raise Unavailable("The process that worked on this response ended before it was finished; ask again.")
+        if self.claimed.attempts > MOST_ATTEMPTS:
+            raise Unavailable(f"The process that worked on this response ended {MOST_ATTEMPTS} times; ask for less.")
+
+    def tell(self, told: Sequence[StoredEvent], *, is_output: bool, ended: Stored | None = None) -> None:
         """Hand events over to be written; with the last one goes the whole response."""
-        if not told:
-            return
         with self._lock:
             if self.gone:
                 raise Stopped
-            self._batch.events += map(stored_responses.as_stored_event, told)
-            if any(each.type not in WITHOUT_OUTPUT for each in told):
+            self._batch.events += told
+            if is_output:
                 self.begun = self._batch.begun = True
-            if told[-1].last:
-                self._batch.ended = stored_responses.as_stored(writer.response)
+            self._batch.ended = ended
 
     def take(self) -> Batch | None:
         """Return what is new, or what renews the lease if it is time to; None if neither."""
@@ -65,6 +69,7 @@ class Run:
         if not batch.events and now - self.renewed_at < RENEW_S:
             return None
         self.renewed_at = now
+        batch.events = _joined(batch.events)
         return batch
 
     def give_back(self) -> bool:
@@ -72,3 +77,13 @@ class Run:
         with self._lock:
             self.gone = self.gone or not self.begun
             return self.gone
+
+
+def _joined(told: Sequence[StoredEvent]) -> list[StoredEvent]:
+    """Join the bytes of a stream that come together into one event."""
+    joined: list[StoredEvent] = []
+    for event in told:
+        if joined and joined[-1].type == event.type == DATA:
+            event = StoredEvent(event.sequence, DATA, joined.pop().data + event.data, event.is_last)
+        joined.append(event)
+    return joined

@@ -15,41 +15,33 @@ import threading
 import time
 from collections.abc import Callable
 
-from flask import Flask, g
+from flask import Flask
 
 from localai_flask import log_privacy
-from localai_flask.api import current, observation
-from localai_flask.api.answer.errors import MISTAKE
-from localai_flask.api.door import auth
-from localai_flask.api.responses import stored_runs
-from localai_flask.api.responses.response_writer import ResponseWriter
-from localai_flask.api.work.work import Work
+from localai_flask.api import current
 from localai_flask.app import create_app, take_up_settings
+from localai_flask.background import chat_runs, response_runs
 from localai_flask.background.batches.batches import BatchesAtWork
 from localai_flask.background.housekeeping import Housekeeping
 from localai_flask.background.installs import Installs
-from localai_flask.background.run import Run, Stopped
-from localai_flask.errors import ApiError, Overloaded, Unavailable
+from localai_flask.background.run import Run
+from localai_flask.errors import Unavailable
 from localai_flask.metrics import tracing
 from localai_flask.pool.announced_settings import AnnouncedSettings
 from localai_flask.pool.protocol import LOG_FORMAT
 from localai_flask.pool.runtime import Runtime, is_alive
 from localai_flask.server.processes.child import beat
 from localai_flask.settings import Settings
-from localai_flask.store.runs import Batch, Claimed, StoredEvent
+from localai_flask.store import streams
+from localai_flask.store.runs import Batch, StoredEvent
 
 log = logging.getLogger("gunicorn.error")
 
 TICK_S = 0.05
 RETRY_S = 1.0
 CLAIM_S = 0.1
-MOST_ATTEMPTS = 3
-STOPPED = "cancelled"
-"""In the access log, in the place of an error: its client has cancelled the run, or another process has it."""
 UNWRITTEN_S = 60.0
 """How long a database may be away before the process gives up; its runs are then recovered by the next one."""
-
-UNREADABLE = "What was stored of this response cannot be read by this version of the server; ask again."
 
 
 class Runner:
@@ -136,7 +128,8 @@ class Runner:
         while (claimed := runs.claim(self._home, self._owner, len(self._running) >= self._most)) is not None:
             # Read here, as a database that fails now leaves the run to whoever claims it when its lease has run out.
             before = runs.events_after(claimed.id, -1, claimed.next_sequence) if claimed.begun else []
-            run = self._running[claimed.id] = Run(claimed)
+            record = chat_runs.record_of(claimed) if claimed.kind == streams.KIND else response_runs.record_of(claimed)
+            run = self._running[claimed.id] = Run(claimed, record)
             threading.Thread(target=self._attend, args=(run, before), name=f"run-{run.id}", daemon=True).start()
 
     def _give_back(self) -> None:
@@ -147,78 +140,8 @@ class Runner:
         self._store.runs.release(self._owner, back)
 
     def _attend(self, run: Run, before: list[StoredEvent]) -> None:
-        observation.begin(self._app, run.record)
-        try:
-            self._work(run, before)
-        finally:
-            observation.end(self._app, run.record)
-
-    def _work(self, run: Run, before: list[StoredEvent]) -> None:
-        try:
-            writer = stored_runs.continue_writer(run.claimed, before)
-        except Exception:  # whatever another version of this server may have written
-            log.exception("a stored background run cannot be read")
-            return _fail(run, stored_runs.begin_anew(run.claimed), ApiError(UNREADABLE))
-        try:
-            run.check()
-            _refuse_to_repeat(run.claimed)
-            with self._app.app_context():
-                setattr(g, auth.RUN_KEEPER, run.claimed.keeper)
-                self._answer(run, writer)
-        except Stopped:
-            run.record.code = STOPPED
-            if not run.gone:
-                run.tell(writer.cancel(), writer)
-        except ApiError as error:
-            _fail(run, writer, error)
-        except Exception:  # the thread's boundary: whatever it is, the response must not stay in progress
-            log.exception("a background run failed")
-            _fail(run, writer, ApiError(MISTAKE))
-
-    def _answer(self, run: Run, writer: ResponseWriter) -> None:
-        if run.claimed.next_sequence <= 2:  # else an earlier attempt has told it
-            run.tell(writer.start(), writer)
-        writer.response.status = "in_progress"
-        while True:
-            try:
-                return _attempt(run, writer)
-            except ApiError as error:
-                if error.info.code != Overloaded.code or run.begun:
-                    raise
-                _pause(run, error.info.retry_after or 1.0)
-
-
-def _attempt(run: Run, writer: ResponseWriter) -> None:
-    work: Work = stored_runs.begin_stored_work(run.claimed, writer, run)
-    try:
-        for _, event in work.events():
-            run.tell(writer.feed(event), writer)
-        run.tell(writer.close(), writer)
-    finally:
-        work.close()
-
-
-def _pause(run: Run, for_s: float) -> None:
-    """Wait while the model is full, as nobody stands in line behind a background run."""
-    until = time.monotonic() + for_s
-    while time.monotonic() < until:
-        run.check()
-        time.sleep(TICK_S)
-
-
-def _refuse_to_repeat(claimed: Claimed) -> None:
-    if claimed.begun:
-        raise Unavailable("The process that worked on this response ended before it was finished; ask again.")
-    if claimed.attempts > MOST_ATTEMPTS:
-        raise Unavailable(f"The process that worked on this response ended {MOST_ATTEMPTS} times; ask for less.")
-
-
-def _fail(run: Run, writer: ResponseWriter, error: ApiError) -> None:
-    run.record.code = error.info.code
-    try:
-        run.tell(writer.fail(error), writer)
-    except Stopped:
-        pass  # it belongs to somebody else now
+        work = chat_runs.work if run.claimed.kind == streams.KIND else response_runs.work
+        work(self._app, run, before)
 
 
 def _await_database(app: Flask, stopping: threading.Event, may_go_on: Callable[[], bool]) -> bool:

@@ -265,6 +265,9 @@ class Settings:
     open_responses_store_size: int = setting(
         1024, "MB that stored responses may take together; the longest unused are deleted (0: no bound)."
     )
+    stream_ttl: int = setting(
+        300, "Seconds that a chat stream with X-Conversation-Id can be read again after its end.", minimum=1
+    )
     log_prompts: bool = setting(
         False,
         "Log what models are asked, and messages of failures that may have parts of it; for finding faults.",

@@ -12,6 +12,7 @@ from localai_flask.store.database import Database
 from localai_flask.store.files import Files
 from localai_flask.store.responses import Responses
 from localai_flask.store.runs import Runs
+from localai_flask.store.streams import Streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Store:
     responses: Responses
     conversations: Conversations
     runs: Runs
+    streams: Streams
     files: Files
     batches: Batches
     batch_leases: BatchLeases
@@ -34,6 +36,7 @@ class Store:
             Responses(database, settings),
             Conversations(database, settings),
             Runs(database),
+            Streams(database, settings),
             Files(database, settings),
             Batches(database, settings),
             BatchLeases(database, settings),

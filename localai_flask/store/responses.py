@@ -16,10 +16,11 @@ from localai_flask.settings import Settings
 from localai_flask.store.conversations import end_turn
 from localai_flask.store.database import Database
 from localai_flask.store.kept import ANSWERED, ENDED, ID, Kept, by, size_of
-from localai_flask.store.tables import events, items, responses
+from localai_flask.store.tables import events, items, responses, streams
 
 ASKED_AT_ONCE = 500
 TOUCHED_AT_ONCE = 100
+IS_RESPONSE = responses.c.kind == "response"
 TOUCH_S = 1.0
 """A response that was used less than this ago counts as used now, so that it need not be written again."""
 
@@ -159,6 +160,7 @@ class Responses:
         return self._visible(query.where(responses.c.id == id))
 
     def _visible(self, query: Select) -> Select:
+        query = query.where(IS_RESPONSE)
         if self._keeper is not None:
             query = query.where(responses.c.keeper.in_(("", self._keeper)))
         if not self._ttl_s:
@@ -192,6 +194,7 @@ def remove(connection: Connection, ids: Sequence[str]) -> None:
     """Delete responses with all that belongs to them."""
     connection.execute(delete(events).where(events.c.response_id.in_(ids)))
     connection.execute(delete(items).where(items.c.response_id.in_(ids)))
+    connection.execute(delete(streams).where(streams.c.run_id.in_(ids)))
     connection.execute(delete(responses).where(responses.c.id.in_(ids)))
 
 
@@ -204,7 +207,8 @@ def _links(id: str) -> CTE:
         responses.c.used_at,
         responses.c.keeper,
     )
-    newest = select(*columns, literal(0).label("depth")).where(responses.c.id == id).cte("links", recursive=True)
+    first = select(*columns, literal(0).label("depth")).where(responses.c.id == id, IS_RESPONSE)
+    newest = first.cte("links", recursive=True)
     before = select(*columns, newest.c.depth + 1).join(newest, responses.c.id == newest.c.previous_id)
     return newest.union_all(before)
 

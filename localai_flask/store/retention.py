@@ -1,4 +1,4 @@
-"""Forgets responses and conversations: those that have expired, and the longest unused while all are too large."""
+"""Forgets responses, streams and conversations that have expired, and the longest unused while all are too large."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from localai_flask.store.conversations import is_free, remove_conversations
 from localai_flask.store.database import Database, time_of
 from localai_flask.store.kept import ENDED, by
 from localai_flask.store.responses import remove
+from localai_flask.store.streams import KIND, ended_before
 from localai_flask.store.tables import conversations, responses
 
 DELETED_AT_ONCE = 100
@@ -49,7 +50,8 @@ def forget_old(database: Database, settings: Settings) -> Iterator[int]:
     """Delete what has expired or is too much, but nothing that is being made; yield how many each step deleted."""
     most_bytes = settings.open_responses_store_size * 2**20
     with database.reading() as connection:
-        old = _old(connection, settings.open_responses_store_ttl, most_bytes)
+        old = [*_old_streams(connection, settings)]
+        old += _old(connection, settings.open_responses_store_ttl, most_bytes)
     for name, kind in KINDS.items():
         for few in by(DELETED_AT_ONCE, [row for row in old if row.kind == name]):
             with database.writing() as connection:
@@ -65,6 +67,14 @@ def _delete(connection: Connection, kind: Kind, rows: Sequence[Row]) -> int:
     ids = connection.execute(old).scalars().all()
     kind.remove(connection, ids)
     return len(ids)
+
+
+def _old_streams(connection: Connection, settings: Settings) -> Sequence[Row]:
+    """Return the streams that have ended too long ago; like responses they may have to go before, too."""
+    table, may_go = responses, KINDS["response"].may_go(time_of(connection))
+    is_old = and_(table.c.kind == KIND, may_go, table.c.used_at < ended_before(settings))
+    columns = literal("response").label("kind"), table.c.id, table.c.used_at, table.c.size
+    return connection.execute(select(*columns).where(is_old)).all()
 
 
 def _old(connection: Connection, ttl_s: float, most_bytes: int) -> list[Row]:

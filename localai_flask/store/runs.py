@@ -46,6 +46,7 @@ class Claimed:
     begun: bool
     cancelled: bool
     keeper: str
+    kind: str
 
 
 @dataclass(slots=True)
@@ -88,11 +89,7 @@ class Runs:
         Raises `Overloaded` if `most` runs of this server, if that is not 0, have not ended yet.
         """
         with self._database.writing() as connection:
-            if most and _count_unfinished(connection, home) >= most:
-                raise Overloaded(
-                    f"{most} background responses of this server have not ended yet, as many as may; try again later "
-                    "or raise LOCALAI_QUEUE_SIZE."
-                )
+            check_room(connection, home, most)
             more = {"home": home, "next_sequence": len(first), "keeper": keeper, "conversation_id": conversation_id}
             add(connection, stored, inputs, previous_id, request, **more)
             _insert_events(connection, stored.id, first)
@@ -128,6 +125,7 @@ class Runs:
             row.begun,
             row.cancelled,
             row.keeper,
+            row.kind,
         )
 
     def write(self, owner: str, batches: Mapping[str, Batch]) -> Told:
@@ -178,8 +176,13 @@ class Runs:
         with self._database.reading() as connection:
             return [StoredEvent(*row) for row in connection.execute(query)]
 
+    def exists(self, id: str) -> bool:
+        """Return whether a run was not deleted."""
+        with self._database.reading() as connection:
+            return connection.execute(select(responses.c.id).where(responses.c.id == id)).first() is not None
+
     def last_event(self, id: str) -> StoredEvent | None:
-        """Return the newest event of a run; None if there is no such run."""
+        """Return the newest event of a run; None if it has none."""
         query = select(events.c.sequence, events.c.type, events.c.data, events.c.is_last)
         newest = query.where(events.c.response_id == id).order_by(events.c.sequence.desc()).limit(1)
         with self._database.reading() as connection:
@@ -221,6 +224,15 @@ def _leave_conversation(connection: Connection, id: str, ended: Stored) -> None:
         return
     with suppress(ConversationNotFound, ConversationHeld):  # its rows were changed by hand: the response stays
         end_turn(connection, conversation_id, id, [*items_of(connection, id, is_output=False), *ended.output])
+
+
+def check_room(connection: Connection, home: str, most: int) -> None:
+    """Raise `Overloaded` if `most` runs of a server, if that is not 0, have not ended yet."""
+    if most and _count_unfinished(connection, home) >= most:
+        raise Overloaded(
+            f"{most} background responses and kept streams of this server have not ended yet, as many as may; try "
+            "again later or raise LOCALAI_QUEUE_SIZE."
+        )
 
 
 def _count_unfinished(connection: Connection, home: str) -> int:

@@ -32,6 +32,7 @@ responses = Table(
     Column("size", BigInteger, nullable=False),
     Column("keeper", String(64), nullable=False, server_default=""),  # who may have it: a digest of their key
     Column("conversation_id", String(96)),  # to which it adds its turn
+    Column("kind", String(16), nullable=False, server_default="response"),  # or "chat", for a row of `streams`
     # What follows concerns background runs only.
     Column("request", LargeBinary),
     Column("home", String(255)),  # the server that took the request
@@ -52,6 +53,14 @@ items = Table(
     Column("id", String(255), nullable=False),
     Column("body", LargeBinary, nullable=False),
     Index("response_items_by_id", "id"),
+)
+
+streams = Table(
+    "streams",
+    metadata,
+    Column("keeper", String(64), primary_key=True),
+    Column("conversation_id", String(255), primary_key=True),  # the client's to choose
+    Column("run_id", String(96), nullable=False, index=True),  # among the responses
 )
 
 conversations = Table(

@@ -19,7 +19,7 @@ from tests.api.fakes import FakePool
 
 NEED_NONE = {
     *("createConversation", "updateConversation", "createConversationItems"),
-    *("createFile", "createBatch", "cancelBatch", "createMessageBatch", "cancelMessageBatch"),
+    *("lookupStreams", "createFile", "createBatch", "cancelBatch", "createMessageBatch", "cancelMessageBatch"),
     *("clearLog", "cancelRequest", "cancelResponse", "unloadModel", "unloadAdapter", "scaleAdapters"),
     *(
         "installModel",

@@ -18,7 +18,10 @@ KEY_HEADERS = ("x-api-key", "api-key", "xi-api-key")
 ADMIN_ONLY = "is_admin_only"
 
 CALLER = "localai_flask.caller"
-"""Where the environment of a request has its key that this process makes itself, for a batch; no client can say it."""
+"""Where the environment of a request has its key that this process makes itself, for others; no client can say it."""
+
+ATTENDED = "localai_flask.attended"
+"""Where the environment of a request that this process makes itself says that somebody waits for the answer."""
 
 RUN_KEEPER = "run_keeper"
 """Where the application context of a background run has its keeper."""
@@ -63,7 +66,7 @@ def key() -> Key:
 
 def is_unattended() -> bool:
     """Return whether nobody waits for what is being done: a background run, or a request of a batch."""
-    return not has_request_context() or CALLER in request.environ
+    return not has_request_context() or (CALLER in request.environ and ATTENDED not in request.environ)
 
 
 def keeper() -> str | None:

@@ -106,6 +106,11 @@ def take_place() -> Place:
         return Place(taken.pop_all().close)
 
 
+def take_seat() -> Place:
+    """Take a place for a request that listens to what is being made elsewhere, which counts for its key there."""
+    return Place(lambda: None) if admitted_at_door() is not None else current.places().take()
+
+
 def settle() -> None:
     """Let the door look at another request, since the present one only waits from here on."""
     if (admitted := admitted_at_door()) is not None:

@@ -32,6 +32,8 @@ class ChatCall(Call):
     """With `is_legacy` calls are answered as `function_call`, as before there were tools."""
 
     conversation: Conversation
+    body: Mapping[str, Any] = field(default_factory=dict)
+    """The request itself, from which a stream that outlives its client is made."""
     is_legacy: bool = False
     customs: frozenset[str] = frozenset()
     """The names of the tools that are called with a text."""

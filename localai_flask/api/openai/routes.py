@@ -17,8 +17,9 @@ from localai_flask.api.openai.chunks import ChatChunks, CompletionChunks, Legacy
 from localai_flask.api.openai.render import Identity
 from localai_flask.api.openai.schemas import ChatRequest, CompletionRequest, EditRequest
 from localai_flask.api.pages import openapi
-from localai_flask.api.request.model_choice import chosen_model
+from localai_flask.api.request.model_choice import asked_name, chosen_model
 from localai_flask.api.request.parsing import Blueprint
+from localai_flask.api.streams import kept_streams
 from localai_flask.api.work.chat_plan import bound, chat_plan, choices, tokenized_prompt
 from localai_flask.api.work.fallback import falls_back
 from localai_flask.api.work.questions import ask
@@ -41,11 +42,17 @@ bp = Blueprint("openai", __name__, description="OpenAI's API")
 @bp.alias("/engines/<path:model>/chat/completions", methods=["POST"])
 @bp.arguments(ChatRequest)
 @bp.response(200, description="The answer; with `stream`, as server-sent events.")
-@bp.doc(operationId="createChatCompletion", responses=openapi.streamed(shapes.ChatCompletion))
+@bp.doc(
+    operationId="createChatCompletion",
+    parameters=[kept_streams.DOCUMENTED_HEADER],
+    responses=openapi.streamed(shapes.ChatCompletion),
+)
 @takes_place
 @falls_back
 def create_chat_completion(call: ChatCall, model: str | None = None) -> Response:
     """Answer a conversation"""
+    if call.stream and (conversation_id := kept_streams.conversation_of_header()):
+        return kept_streams.begin(conversation_id, call.body, asked_name(call.model, model))
     name, config = chosen_model("chat", call.model, model)
     n = call.n or config.parameters.n
     params = sampling.merge(config, call.asked)

@@ -114,6 +114,7 @@ class ChatRequest(StreamingRequest, ThinkingFields, ToolFields, ClientFields):
         )
         return ChatCall(
             conversation=conversation,
+            body=original,
             is_legacy=is_legacy,
             customs=frozenset(each.tool.name for each in data["tools"] if each.tool and each.type == "custom"),
             left_out=tuple(dict.fromkeys(each.type for each in data["tools"] if each.tool is None)),

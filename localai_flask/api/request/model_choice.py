@@ -24,10 +24,15 @@ class Chosen(NamedTuple):
 def chosen_model(usecase: str, in_body: str | None, in_path: str | None = None) -> Chosen:
     """Find the model; raise `ModelNotFound`, `ModelDisabled`, or what is wrong with its YAML."""
     fallbacks = fallback.chain()
-    name = fallbacks.instead or in_body or in_path or request.args.get("model") or _in_token()
+    name = fallbacks.instead or asked_name(in_body, in_path)
     config = find_model(name, usecase)
     fallbacks.note(config)
     return Chosen(name or config.name, config)
+
+
+def asked_name(in_body: str | None, in_path: str | None = None) -> str | None:
+    """Return the name of the model that the request asks for; None if it names none."""
+    return in_body or in_path or request.args.get("model") or _in_token()
 
 
 def find_model(name: str | None, usecase: str) -> ModelConfig:

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 
-from flask import Response, request
+from flask import Response
 
-from localai_flask.api import current
-from localai_flask.api.answer import sse
+from localai_flask.api.answer import sse, stored_stream
 from localai_flask.api.answer.frames import DONE, frame
 from localai_flask.api.door.places import take_place
 from localai_flask.api.responses.response_writer import ResponseWriter, WrittenEvent, encode
 from localai_flask.api.work.progress import Report
-from localai_flask.api.work.watch import Watch
 from localai_flask.chat.answer import Event
 from localai_flask.errors import ApiError
 from localai_flask.store.responses import ResponseNotFound
 from localai_flask.store.runs import Runs, StoredEvent
 
 log = logging.getLogger("gunicorn.error")
-
-SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.04, 0.1
-"""How often to look for new events of a run: soon after some, and after a silence."""
 
 
 class ResponseEvents:
@@ -75,60 +69,26 @@ def _frames(events: Iterable[WrittenEvent]) -> bytes:
 
 def follow(runs: Runs, id: str, after: int) -> Response:
     """Stream the events of a background run behind number `after`: those that are stored, then those that come."""
-    return sse.stream_response(Following(runs, id, after))
+    return stored_stream.follow(runs, id, after, StoredEvents(id, after), take_place())
 
 
-class Following:
-    """The body of a stream of stored events."""
+class StoredEvents:
+    """The dialect of a response that is made in the background."""
 
-    def __init__(self, runs: Runs, id: str, after: int):
-        self._runs = runs
+    beat, end = sse.PING, DONE
+
+    def __init__(self, id: str, after: int):
         self._id = id
         self._after = after
-        self._store = current.store()
-        self._watch = Watch(request.environ)
-        self._place = take_place()
-        self._frames = sse.guarded(self._stored_frames(), self._end, current.record())
 
-    def __iter__(self) -> Iterator[bytes]:
-        return self._frames
+    def render(self, told: Sequence[StoredEvent]) -> bytes:
+        self._after = told[-1].sequence
+        return b"".join(frame(each.data, each.type) for each in told)
 
-    def close(self) -> None:
-        self._frames.close()
-        self._place.release()
+    def deleted(self) -> bytes:
+        raise ResponseNotFound(self._id)
 
-    def _end(self, error: ApiError) -> bytes:
+    def error(self, error: ApiError) -> bytes:
         details = {"type": error.info.type, "code": error.info.code, "message": error.info.message, "param": None}
         body = {**details, "type": "error", "sequence_number": self._after + 1, "error": details}
         return frame(encode(body), "error") + DONE
-
-    def _stored_frames(self) -> Iterator[bytes]:
-        pause, spoke = SHORTEST_PAUSE_S, 0.0
-        while True:
-            self._watch.check()
-            if found := self._runs.events_after(self._id, self._after):
-                self._after, pause, spoke = found[-1].sequence, SHORTEST_PAUSE_S, time.monotonic()
-                yield b"".join(map(_frame, found))
-                if found[-1].is_last:
-                    yield DONE
-                    return
-                continue
-            if time.monotonic() - spoke >= sse.PING_S:
-                if self._has_ended():
-                    yield DONE
-                    return
-                spoke = time.monotonic()
-                yield sse.PING
-            time.sleep(pause)
-            pause = min(pause * 1.5, LONGEST_PAUSE_S)
-
-    def _has_ended(self) -> bool:
-        """Whether nothing comes any more; raise `ResponseNotFound` if the response was deleted meanwhile."""
-        last = self._runs.last_event(self._id)
-        if last is None:
-            raise ResponseNotFound(self._id)
-        return last.is_last and last.sequence <= self._after
-
-
-def _frame(event: StoredEvent) -> bytes:
-    return frame(event.data, event.type)

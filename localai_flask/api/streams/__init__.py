@@ -1,0 +1,1 @@
+"""Chat streams that go on without their client, as llama-server has them."""
