@@ -15,24 +15,18 @@ import msgspec
 
 from localai_flask.backends import BACKENDS, is_installed
 from localai_flask.backends.environments.folder import Environments
-from localai_flask.config import model as model_config
 from localai_flask.config.look import Look
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ConfigError, ErrorInfo, LoadCrashed
+from localai_flask.errors import ErrorInfo
 from localai_flask.machine import available_memory
-from localai_flask.metrics.counts import Counts
-from localai_flask.metrics.families import WORKER_ENDS
 from localai_flask.pool import protocol
 from localai_flask.pool.manager.description import describe_model
-from localai_flask.pool.manager.plan.actions import Action, Forget, Kill, Refuse, Retire, SendAway, Start, Unload
-from localai_flask.pool.manager.plan.grants import grant_memory, room_for
+from localai_flask.pool.manager.plan.actions import Unload
+from localai_flask.pool.manager.plan.grants import grant_memory
 from localai_flask.pool.manager.plan.planner import FAREWELL_S, plan
 from localai_flask.pool.manager.plan.rules import Rules
-from localai_flask.pool.manager.table.death import Death
-from localai_flask.pool.manager.table.entries import ModelEntry
 from localai_flask.pool.manager.table.model_table import ModelTable
-from localai_flask.pool.manager.worker_process import WorkerProcess
-from localai_flask.pool.manager.worker_start import start_worker
+from localai_flask.pool.manager.worker_processes import WorkerProcesses
 from localai_flask.pool.model_logs import ModelLogs
 from localai_flask.pool.protocol import PoolReport, Wanted
 from localai_flask.pool.runtime import Runtime
@@ -56,12 +50,10 @@ class PoolManager:
         self._rules = Rules.of(settings)
         self._runtime = runtime
         self._environments = Environments(settings.backends_folder)
-        self._counts = Counts.open(runtime.path)
+        self._processes = WorkerProcesses(self.table, runtime, self._environments, settings)
         self._logs = ModelLogs(runtime.path)
         self._bound_logs_at = 0.0
         self._lock = threading.Lock()
-        self._processes: dict[str, WorkerProcess] = {}
-        """The processes of the table's workers, by worker id."""
         self._kill_at: float | None = None
         self._is_adopting = adopt
         self._ticked_at = time.monotonic()
@@ -82,11 +74,8 @@ class PoolManager:
     def register(self, encoded: bytes) -> None:
         """Take up a worker that is ready, or one that a former manager started."""
         registration = protocol.decode_registration(encoded)
-        worker_id = registration.worker_id
         with self._lock:
-            if worker_id not in self._processes:
-                name = model_config.decode(registration.config).name
-                self._processes[worker_id] = WorkerProcess.adopt(worker_id, registration.pid, name, self._runtime)
+            self._processes.adopt(registration)
             self.table.register(registration, time.monotonic())
 
     def report(self, encoded: bytes) -> bytes:
@@ -121,10 +110,10 @@ class PoolManager:
                 (key, each) for key, each in self.table.models.items() if each.config.name == name and each.workers
             ]
             for key, model in found:
-                self._unload(Unload(key, "is unloaded on demand"), now)
+                self._processes.unload(Unload(key, "is unloaded on demand"), now)
                 if by_force:
                     for worker in model.workers.values():
-                        self._kill(worker.id, "it was unloaded by force")
+                        self._processes.kill(worker.id, "it was unloaded by force")
             return bool(found)
 
     # What the thread of the required models calls.
@@ -169,7 +158,8 @@ class PoolManager:
     def take_up(self, settings: Settings) -> None:
         """Go on with other settings."""
         with self._lock:
-            self.settings, self._rules = settings, Rules.of(settings)
+            self.settings = self._processes.settings = settings
+            self._rules = self._processes.rules = Rules.of(settings)
             self.table.cooldown_s = settings.model_load_failure_cooldown
 
     def tick(self) -> None:
@@ -179,9 +169,9 @@ class PoolManager:
             self._forgive_pause(now)
             if self._is_adopting:
                 self._adopt(now)
-            self._reap(now)
+            self._processes.reap(now, is_stopping=self.stopping)
             for action in plan(self.table.models, self._rules_of_now(), now):
-                self._carry_out(action, now)
+                self._processes.carry_out(action, now)
         self._bound_logs(now)  # without the lock, as it reads and writes files
 
     def stop(self, grace_s: float) -> None:
@@ -231,76 +221,6 @@ class PoolManager:
         What those left that died together with the manager that had started them is removed.
         """
         living = self._runtime.living_workers()
-        if living <= self._processes.keys() or now >= self._may_start_at:
+        if living <= self._processes.ids or now >= self._may_start_at:
             self._is_adopting = False
-            self._runtime.remove_worker_files(but=living | self._processes.keys())
-
-    def _reap(self, now: float) -> None:
-        for worker_id, process in list(self._processes.items()):
-            if process.has_ended:
-                del self._processes[worker_id]
-                death = Death(process.exit_status, process.last_words(), process.suspect())
-                self._count_end(worker_id, death)
-                if message := self.table.ended(worker_id, death, now, is_stopping=self.stopping):
-                    process.note_end(message)
-                process.close()
-
-    def _count_end(self, worker_id: str, death: Death) -> None:
-        if (found := self.table.find(worker_id)) is not None:
-            model, worker = found
-            how = "killed" if worker.ended_because else "left" if worker.leaving or death.exit_status == 0 else "died"
-            self._counts.add(WORKER_ENDS, (model.config.name, how))
-
-    def _carry_out(self, action: Action, now: float) -> None:
-        if isinstance(action, Start):
-            model = self.table.models[action.key]
-            if model.should_run(now):  # not if another replica has just failed to start
-                self._start(model, now)
-        elif isinstance(action, Retire):
-            self._retire(action.worker_id, now)
-        elif isinstance(action, SendAway):
-            self._send_away(action.worker_id, now)
-        elif isinstance(action, Kill):
-            self._kill(action.worker_id, action.because, is_silent=action.is_silent)
-        elif isinstance(action, Unload):
-            self._unload(action, now)
-        elif isinstance(action, Refuse):
-            self.table.refused(action, now)
-        elif isinstance(action, Forget):
-            del self.table.models[action.key]
-
-    def _retire(self, worker_id: str, now: float) -> None:
-        self._processes[worker_id].retire()
-        self.table.sent_away(worker_id, now)
-
-    def _send_away(self, worker_id: str, now: float) -> None:
-        self._processes[worker_id].terminate()
-        self.table.sent_away(worker_id, now, self._rules.grace_s)
-
-    def _kill(self, worker_id: str, because: str, *, is_silent: bool = False) -> None:
-        self._processes[worker_id].kill()
-        self.table.killed(worker_id, because, is_silent=is_silent)
-
-    def _unload(self, action: Unload, now: float) -> None:
-        model = self.table.models[action.key]
-        log.info("model %s %s", model.config.name, action.because)
-        for worker in model.current:
-            if action.is_forced:
-                self._send_away(worker.id, now)
-            else:
-                self._retire(worker.id, now)
-        self.table.unloaded(action.key, action.in_favour_of, now)
-
-    def _start(self, model: ModelEntry, now: float) -> None:
-        config, room = model.config, room_for(model, self.table.models, self._rules)
-        try:
-            worker_id, process = start_worker(
-                model, self.settings, self._runtime, self._environments, room_bytes=room, now=now
-            )
-        except (ConfigError, LoadCrashed) as error:
-            log.error("%s", error)
-            self.table.load_failed(model, error.info, now)
-            return
-        log.info("loading model %s with backend %s (pid %d)", config.name, config.backend, process.pid)
-        self._processes[worker_id] = process
-        self.table.started(model, worker_id, process.pid, now)
+            self._runtime.remove_worker_files(but=living | self._processes.ids)
