@@ -35,6 +35,7 @@ from localai_flask.api.localai import model_routes as localai_model_routes
 from localai_flask.api.localai import routes as localai_routes
 from localai_flask.api.ollama import errors as ollama_errors
 from localai_flask.api.ollama.blueprints import BLUEPRINTS as OLLAMA
+from localai_flask.api.openai import control as openai_control
 from localai_flask.api.openai import embeddings as openai_embeddings
 from localai_flask.api.openai import routes as openai_routes
 from localai_flask.api.pages import health, metrics, openapi, requests, web_page
@@ -154,7 +155,7 @@ def _register_blueprints(app: Flask) -> None:
     api.register_blueprint(live_routes.bp)
     for blueprint in OLLAMA:
         api.register_blueprint(blueprint)
-    openai = (openai_routes.bp, openai_embeddings.bp, model_routes.bp)
+    openai = (openai_routes.bp, openai_control.bp, openai_embeddings.bp, model_routes.bp)
     gallery = (gallery_routes.bp, folder_routes.bp, installed_routes.bp, llama_server_routes.bp, infill.bp)
     localai = (localai_routes.bp, localai_model_routes.bp, config_routes.bp, rerank_routes.jina, score.bp, *gallery)
     api.register_blueprint(rerank_routes.cohere, url_prefix="/v2")

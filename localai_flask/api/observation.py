@@ -152,7 +152,7 @@ def _note_route() -> None:
     rule, blueprint = request.url_rule, request.blueprint
     record.route = rule.rule if rule is not None else UNKNOWN_ROUTE
     record.family = blueprint.removesuffix("-short") if blueprint else OTHER
-    record.key = auth.key().name
+    record.key, record.keeper = auth.key().name, auth.key().keeper
     record.client = request.remote_addr or UNIX
 
 

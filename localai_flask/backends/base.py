@@ -46,6 +46,8 @@ class Job:
     """How many leading prompt tokens were found in the cache."""
     num_kept: int = 0
     """How many of the other prompt tokens the cache keeps for the time that was asked for."""
+    ends_thinking: bool = False
+    """Whether its client has said that its thinking is to end now; what limits its thinking looks at this."""
     is_over: bool = False
     """Whether nobody waits for it any more, so that other threads need not make anything for it."""
     counted: Usage | None = None

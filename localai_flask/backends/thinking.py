@@ -13,7 +13,9 @@ from localai_flask.generation import ThinkingBudget
 class ThinkingWatch:
     """Follows one text; a token is counted if thinking was open before it."""
 
-    def __init__(self, budget: ThinkingBudget):
+    def __init__(self, budget: ThinkingBudget, is_told: Callable[[], bool] = lambda: False):
+        """`is_told` returns whether thinking is to end at once, however much of the budget is left."""
+        self._is_told = is_told
         self._tokens, self._start, self._end = budget.tokens, budget.start.encode(), budget.end.encode()
         self._mark = self._end.strip() or self._end
         """What closes thinking that the model ends by itself, whatever white space it puts around."""
@@ -34,7 +36,7 @@ class ThinkingWatch:
 
     def rest(self) -> bytes:
         """Return what has to be written now: the end of thinking, less what of it was said just now; mostly nothing."""
-        if not self._is_open or self._count < self._tokens:
+        if not self._is_open or (self._count < self._tokens and not self._is_told()):
             return b""
         lengths = range(min(len(self._tail), len(self._end)), 0, -1)
         said = next((n for n in lengths if self._tail.endswith(self._end[:n])), 0)

@@ -82,7 +82,7 @@ class Conversation:
     without `opens_answer` the prompt ends with the last message, with nothing behind it that begins an answer.
     `template` is a chat template in the place of the model's own. With `hides_thinking` what the model thinks is not
     shown; without `reads_thinking` it stays in the answer's text, with its marks. `thinking_budget_message` is written
-    where the budget ends the thinking.
+    where the budget ends the thinking. With `controls_thinking` the client may end it at any moment.
     """
 
     messages: tuple[Message, ...]
@@ -95,6 +95,7 @@ class Conversation:
     thinking_budget: int | None = None
     thinking_field: str = "thinking_budget"
     thinking_budget_message: str = ""
+    controls_thinking: bool = False
     hides_thinking: bool = False
     reads_thinking: bool = True
     template: str = ""

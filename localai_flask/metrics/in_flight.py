@@ -62,17 +62,25 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What one process asks another: to list its requests, after it has cancelled those with an id, if there is one."""
+    """What one process asks another: to list its requests, after it has cancelled those with an id, if there is one.
+
+    Or, with `end_thinking`, to have the models of those whose answer has this id stop thinking; then of `keeper`'s
+    alone (None: of all).
+    """
 
     cancel: str | None = None
     wants_failures: bool = False
+    end_thinking: str | None = None
+    keeper: str | None = None
 
 
-class Told(msgspec.Struct, frozen=True):
+class Told(msgspec.Struct):
     """What processes answer, all together or each."""
 
     requests: list[Request] = []
     failures: list[Failure] = []
+    ending: int = 0
+    """How many requests were told to have their models answer instead of thinking."""
 
 
 _decode_question = msgspec.msgpack.Decoder(Question).decode
@@ -105,7 +113,15 @@ class InFlight:
             found = [record for record in found if record.id == question.cancel]
             for record in found:
                 record.is_cancelled = True
-        return Told([_describe(record) for record in found], list(self._failures) if question.wants_failures else [])
+        if question.end_thinking is not None:
+            found = [record for record in found if _is_meant(record, question)]
+            for record in found:
+                record.ends_thinking = record.can_end_thinking
+        return Told(
+            [_describe(record) for record in found],
+            list(self._failures) if question.wants_failures else [],
+            sum(record.ends_thinking for record in found),
+        )
 
     def serve(self, runtime: Path) -> None:
         """Answer the other processes of this server from now on."""
@@ -137,6 +153,12 @@ class InFlight:
                     connection.sendall(_encode(self.answer(question)))
                 except (OSError, msgspec.MsgspecError) as error:
                     log.debug("another process could not be answered: %s", error)
+
+
+def _is_meant(record: RequestRecord, question: Question) -> bool:
+    """Return whether an id is that of a request's answer, or of a background run, which are the same."""
+    is_named = question.end_thinking in (record.answer_id, record.id)
+    return is_named and question.keeper in (None, record.keeper)
 
 
 def _remove_sockets_of_dead(runtime: Path) -> None:
@@ -210,6 +232,7 @@ def _read_all(asked: dict[socket.socket, int]) -> tuple[Told, list[int]]:
         else:
             told.requests.extend(answer.requests)
             told.failures.extend(answer.failures)
+            told.ending += answer.ending
     return told, late
 
 

@@ -44,6 +44,8 @@ class RequestRecord:
     family: str = "other"
     status: int = 0
     key: str = ""
+    keeper: str = ""
+    """Who owns it, beside administrators, as in `Key`."""
     model: str = ""
     stream: bool = False
     code: str = ""
@@ -54,6 +56,12 @@ class RequestRecord:
     cached_tokens: int = 0
     completion_tokens: int = 0
     is_cancelled: bool = False
+    answer_id: str = ""
+    """The id of its answer, once it is made."""
+    can_end_thinking: bool = False
+    """Whether the engine can be told to have its model answer instead of thinking."""
+    ends_thinking: bool = False
+    """Whether that is wanted."""
     span: object = None
     """What OpenTelemetry knows it by, if it is traced."""
     trace: str = ""

@@ -52,6 +52,10 @@ class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
     """The client left: forget the request, whatever its stage."""
 
 
+class EndThinking(msgspec.Struct, frozen=True, array_like=True, tag="end_thinking"):
+    """The client wants the answer now: what the request's model thinks has to end, if its sampling has a budget."""
+
+
 class Ping(msgspec.Struct, frozen=True, array_like=True, tag="ping"):
     """Ask whether worker and engine are alive."""
 
@@ -77,7 +81,7 @@ class Pong(msgspec.Struct, frozen=True, array_like=True, tag="pong"):
     waiting: int
 
 
-Command = Generate | Ask | Cancel | Ping
+Command = Generate | Ask | Cancel | EndThinking | Ping
 Answer = (
     Taken
     | Queued

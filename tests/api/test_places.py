@@ -21,6 +21,7 @@ NEED_NONE = {
     *("createConversation", "updateConversation", "createConversationItems"),
     *("lookupStreams", "createFile", "createBatch", "cancelBatch", "createMessageBatch", "cancelMessageBatch"),
     *("clearLog", "cancelRequest", "cancelResponse", "unloadModel", "unloadAdapter", "scaleAdapters"),
+    "controlChatCompletion",
     *(
         "installModel",
         "importModel",

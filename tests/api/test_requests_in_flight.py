@@ -95,3 +95,23 @@ def test_a_process_that_breaks_off_its_answer_is_silent(tmp_path: Path) -> None:
         other.start()
         assert ask_all(tmp_path, Question()) == (Told(), [1])
         other.join()
+
+
+def test_thinking_is_ended_by_whom_it_belongs_to() -> None:
+    in_flight = InFlight()
+    record = RequestRecord(id="run-1", keeper="alice", answer_id="chatcmpl-1", can_end_thinking=True)
+    deaf = RequestRecord(id="run-2", answer_id="chatcmpl-2")
+    for each in (record, deaf):
+        each.await_model("tiny")
+        in_flight.add(each)
+
+    def tell(id: str, keeper: str | None) -> tuple[int, int]:
+        told = in_flight.answer(Question(end_thinking=id, keeper=keeper))
+        return len(told.requests), told.ending
+
+    assert tell("chatcmpl-1", "bob") == tell("chatcmpl-1", "") == tell("chatcmpl-9", None) == (0, 0)
+    assert tell("chatcmpl-2", None) == (1, 0) and not deaf.ends_thinking
+    assert not record.ends_thinking
+    assert tell("chatcmpl-1", "alice") == tell("run-1", "alice") == tell("chatcmpl-1", None) == (1, 1)
+    assert record.ends_thinking
+    assert in_flight.answer(Question()).requests[0].id == "run-1"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anthropic
@@ -11,6 +13,7 @@ import pytest
 import requests
 
 from tests.api.test_thinking_and_forms import PATHS, READ, READ_EVENT, asked
+from tests.support.processes import wait_for
 from tests.support.server import Server
 
 STORY: Any = [{"role": "user", "content": "Hello there, tell me a story."}]
@@ -70,3 +73,105 @@ def test_thinking_within_a_budget_and_a_schema_in_every_family(server: Server, f
     events = [line.removeprefix("data: ") for line in streamed.splitlines() if line.startswith("data: {")]
     parts = [READ_EVENT[family](json.loads(event)) for event in events]
     assert ("".join(part[0] for part in parts), "".join(part[1] for part in parts)) == (thought, text)
+
+
+# Ending it while it runs
+
+
+def control(server: Server, id: str, **asked: Any) -> Any:
+    body = {"id": id, "action": "reasoning_end", **asked}
+    return requests.post(f"{server.url}/v1/chat/completions/control", json=body, timeout=10)
+
+
+def long_thought(server: Server, family: str, **asked: Any) -> Iterator[tuple[str, Any]]:
+    """Have a model think for as long as it can, and yield the names and the data of the events."""
+    bodies: dict[str, Any] = {
+        "/v1/chat/completions": {"messages": STORY, "max_tokens": 450},
+        "/v1/messages": {"messages": STORY, "max_tokens": 450},
+        "/v1/responses": {"input": STORY, "max_output_tokens": 450},
+    }
+    body = {"model": "thinking", "stream": True, "ignore_eos": True, "reasoning_control": True, **bodies[family]}
+    with requests.post(server.url + family, json={**body, **asked}, stream=True, timeout=60) as answer:
+        assert answer.status_code == 200, answer.text
+        lines = (line.decode() for line in answer.iter_lines())
+        yield from (("", json.loads(line[6:])) for line in lines if line.startswith("data: {"))
+
+
+def id_in(event: Any) -> str:
+    """Return the id of the answer, which stands elsewhere in each family."""
+    return str(event.get("id") or (event.get("message") or event.get("response"))["id"])
+
+
+@pytest.mark.parametrize("family", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
+def test_thinking_ends_when_its_client_says_so(server: Server, family: str) -> None:
+    def run(*, is_told: bool) -> tuple[int, int, list[Any]]:
+        """Return how many events have thoughts, and how many have text."""
+        thoughts = texts = 0
+        said = []
+        for count, (_, event) in enumerate(long_thought(server, family)):
+            if count == 0 and is_told:
+                said.append(control(server, id_in(event)).json())
+            shown = json.dumps(event)
+            thoughts += any(f'"{name}"' in shown for name in ("reasoning_content", "thinking_delta")) or (
+                "reasoning" in event.get("type", "") and "delta" in event
+            )
+            texts += '"content": "' in shown or '"text_delta"' in shown or "output_text.delta" in shown
+        return thoughts, texts, said
+
+    free, without_text, _ = run(is_told=False)
+    assert free > 0 == without_text
+    for _ in range(3):  # over several web workers
+        thoughts, texts, said = run(is_told=True)
+        assert said == [{"success": True}]
+        assert texts > 0 and thoughts < free
+
+
+def test_all_choices_of_a_completion_end_their_thinking(server: Server) -> None:
+    seen: dict[int, str] = {0: "", 1: ""}
+    for count, (_, chunk) in enumerate(long_thought(server, "/v1/chat/completions", n=2)):
+        if count == 0:
+            assert control(server, chunk["id"]).json() == {"success": True}
+        for choice in chunk["choices"]:
+            seen[choice["index"]] += choice["delta"].get("content") or ""
+    assert all(seen.values())
+
+
+def test_a_whole_answer_ends_its_thinking_too(server: Server) -> None:
+    """Its id is the request's, as the answer's is not known before its end."""
+    body = {"model": "thinking", "messages": STORY, "max_tokens": 450, "ignore_eos": True, "reasoning_control": True}
+    url, name = f"{server.url}/v1/chat/completions", {"X-Request-Id": "end-me-now"}
+    with ThreadPoolExecutor() as threads:
+        free = threads.submit(requests.post, url, json=body, timeout=60).result().json()["choices"][0]["message"]
+        answer = threads.submit(requests.post, url, json=body, headers=name, timeout=60)
+        wait_for(lambda: answer.done() or control(server, "end-me-now").json()["success"], 20, "it can be ended")
+        message = answer.result().json()["choices"][0]["message"]
+    assert not free["content"] and message["content"]
+    assert free["reasoning_content"].startswith(message["reasoning_content"])
+
+
+def test_what_cannot_be_ended_is_said(server: Server) -> None:
+    assert control(server, "chatcmpl-nobody").json() == {
+        "success": False,
+        "message": "no active completion for this id",
+    }
+    for count, (_, chunk) in enumerate(long_thought(server, "/v1/chat/completions", reasoning_control=False)):
+        if count == 0:
+            said = control(server, chunk["id"]).json()
+            assert said["success"] is False and "send `reasoning_control: true`" in said["message"]
+    assert control(server, chunk["id"]).json()["message"] == "no active completion for this id"
+    assert control(server, "x", action="stop").status_code == 400
+    assert control(server, "").status_code == 400
+
+
+def test_the_thinking_of_a_background_response_ends_by_its_id(server: Server) -> None:
+    asked = {"model": "thinking", "input": STORY, "max_output_tokens": 450, "ignore_eos": True, "background": True}
+    url = f"{server.url}/v1/responses"
+    begun = requests.post(url, json={**asked, "reasoning_control": True}, timeout=10).json()
+
+    def ended() -> Any:
+        found = requests.get(f"{url}/{begun['id']}", timeout=10).json()
+        return None if found["status"] in ("queued", "in_progress") else found
+
+    wait_for(lambda: control(server, begun["id"]).json()["success"] or ended(), 20, "it can be ended")
+    found = wait_for(ended, 20, "the response ends")
+    assert [item["type"] for item in found["output"]] == ["reasoning", "message"]

@@ -120,6 +120,22 @@ def test_thinking_ends_when_its_budget_is_used_up(open_engine):
     assert ample.output_tokens == unasked.output_tokens == free.output_tokens
 
 
+@pytest.mark.parametrize("options", [(), ("spec_type:ngram-simple", "spec_ngram_size_n:1")])
+def test_thinking_ends_when_that_is_said(open_engine, options):
+    engine = open_engine("llama", *options)
+    ample = ThinkingBudget(500, "<t>", "</t>", is_open=True)
+    free = engine.generate("abc", max_tokens=60, ignore_eos=True)
+    job = engine.submit("abc", max_tokens=60, ignore_eos=True, thinking=ample)
+    while len(job.output_tokens) < 7:
+        engine.step()
+    before, job.ends_thinking = len(job.output_tokens), True
+    engine.run()
+    end = [models.character(char) for char in "</t>"]
+    said = next(n for n in range(len(job.output_tokens)) if job.output_tokens[n : n + len(end)] == end)
+    assert before <= said <= before + 10 and job.output_tokens[:said] == free.output_tokens[:said]
+    assert len(job.output_tokens) == 60
+
+
 @pytest.mark.parametrize("end", ["</t>", "\n</t>\n\n"])
 def test_a_form_behind_thinking_is_armed_by_its_forced_end(open_engine, end):
     engine = open_engine("llama")
@@ -161,6 +177,18 @@ def test_thinking_counts_from_behind_its_beginning():
         assert watch.rest() == b""
     watch.feed(b"y")
     assert watch.rest() == b"\n</t>\n\n"
+    watch.feed(b"</t>")
+    assert watch.rest() == b""
+
+
+def test_thinking_ends_at_once_where_that_is_said():
+    told = []
+    watch = ThinkingWatch(ThinkingBudget(99, "<t>", "</t>", message="Well. "), lambda: bool(told))
+    watch.feed(b"<t>")
+    watch.feed(b"so")
+    assert watch.rest() == b""
+    told.append(True)
+    assert watch.rest() == b"Well. </t>"
     watch.feed(b"</t>")
     assert watch.rest() == b""
 

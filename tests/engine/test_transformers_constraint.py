@@ -163,6 +163,20 @@ def test_thinking_ends_when_its_budget_is_used_up(backend, end, budget):
     assert same == too == free
 
 
+def test_thinking_ends_when_that_is_said(backend):
+    ample = ThinkingBudget(500, "<t>", "</t>", is_open=True)
+    job = Job(1, Prompt("The dog"), SamplingParams(temperature=0.0, max_tokens=60, ignore_eos=True, thinking=ample))
+    backend.submit(job)
+    text, last = "", None
+    while last is None:
+        for _, reply in backend.step():
+            text += reply.text if isinstance(reply, Delta) else ""
+            last = reply if isinstance(reply, Finished | Failed) else last
+        job.ends_thinking = job.ends_thinking or len(text) > 10
+    said, mark, rest = text.partition("</t>")
+    assert isinstance(last, Finished) and len(said) > 10 and mark and rest
+
+
 def test_an_answer_behind_limited_thinking_has_its_form(backend):
     form = Constraint("json_schema", json.dumps(PERSON), "response_format", trigger="</t>", is_final=True)
     limit = ThinkingBudget(4, "<t>", "\n</t>\n\n", is_open=True)

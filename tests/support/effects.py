@@ -61,6 +61,7 @@ THINKING: dict[str, Effect] = {
     "enable_thinking": (False, {}),
     "reasoning_effort": ("high", {}),
     "thinking_budget": (5, {}),
+    "reasoning_control": (True, {}),
     "reasoning_budget_message": ("Enough.", {"thinking_budget": 5}),
     "include_reasoning": (False, {}),
     "reasoning_format": ("none", {}),

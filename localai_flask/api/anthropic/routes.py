@@ -39,6 +39,7 @@ def create_message(call: MessagesCall) -> Response:
     params = msgspec.structs.replace(sampling.merge(config, call.asked, CALLED), keep_s=call.keep_s)
     work = Work(config, chat_plan(call.conversation, call.wanted, config, params), waiting=call.waiting)
     id, stops = render.new_message_id(), call.asked.get("stop", ())
+    current.record().answer_id = id
     manner = {
         "shows_thinking": call.shows_thinking,
         "hides_thoughts": call.hides_thoughts,

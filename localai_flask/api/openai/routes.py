@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from flask import Response
 
+from localai_flask.api import current
 from localai_flask.api.answer import sse
 from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.answer.rendered import Rendered, rendered
@@ -58,6 +59,7 @@ def create_chat_completion(call: ChatCall, model: str | None = None) -> Response
     params = sampling.merge(config, call.asked)
 
     identity = Identity.new("chatcmpl", name, config)
+    current.record().answer_id = identity.id
     work = Work(config, chat_plan(call.conversation, call.wanted, config, params, n, "messages"), waiting=call.waiting)
     if call.stream:
         chunks = LegacyChatChunks if call.is_legacy else ChatChunks

@@ -31,6 +31,9 @@ class ThinkingFields(TemplateFields):
     """And how long the model may think, and how that is shown."""
 
     thinking_budget = Whole(-1, metadata={"description": "How many tokens it may think; -1: no limit."})
+    reasoning_control = Flag(
+        metadata={"description": "true: its thinking may be ended by POST /v1/chat/completions/control."}
+    )
     reasoning_budget_message = Text(metadata={"description": "What is written where the budget ends its thinking."})
     include_reasoning = Flag(metadata={"description": "false: its thinking is not shown."})
     reasoning_format = Text(
@@ -48,6 +51,7 @@ def thinking_wishes(data: MappingOf[str, Any]) -> dict[str, Any]:
         "reasoning_effort": data.get("reasoning_effort", ""),
         "enable_thinking": data.get("enable_thinking"),
         "thinking_budget": data.get("thinking_budget"),
+        "controls_thinking": data.get("reasoning_control", False),
         "thinking_budget_message": data.get("reasoning_budget_message", ""),
         "hides_thinking": shown_as == "hidden" or not data.get("include_reasoning", True),
         "reads_thinking": shown_as not in ("none", "raw"),

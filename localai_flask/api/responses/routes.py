@@ -55,6 +55,7 @@ def create_response(call: ResponseCall) -> Response:
     name, config = chosen_model("chat", call.model)
     params = sampling.merge(config, call.asked, creation.CLIENT_NAMES)
     writer = ResponseWriter(creation.new_response(call, name, params), creation.writing_options(call))
+    current.record().answer_id = writer.response.id
     with Turn(call, writer.response) as turn:
         items = input_items.with_references_resolved(call.items)
         messages = input_items.messages_of(call, items)

@@ -20,6 +20,7 @@ from localai_flask.chat.constraints.constraint import (
 )
 from localai_flask.chat.constraints.tool_checks import check_tools
 from localai_flask.chat.conversation import Conversation
+from localai_flask.chat.output.reasoning_marks import ENDLESS
 from localai_flask.chat.prompt.prompt import chat_prompt
 from localai_flask.config import sampling
 from localai_flask.config.model import ModelConfig
@@ -52,7 +53,7 @@ def chat_plan(
         talk = _as_said(seen, bounds, config, info)
         chat = chat_prompt(talk, config, info, images)
         constraint = answer_constraint(bounds, info, talk.tools, chat.tool_format, chat.reasoning, chat.once)
-        check_budget(chat.thinking, info, conversation.thinking_field)
+        check_budget(chat.thinking, info, conversation)
         requests = choices([chat.prompt], chat.sampling(params, constraint), n)
         return Sequences(requests, [chat.reader() for _ in range(n)], prompt_field)
 
@@ -90,9 +91,10 @@ def _as_said(conversation: Conversation, bounds: Wanted, config: ModelConfig, in
     return with_no_action(conversation, bounds, config.function) if can_constrain_calls(info) else conversation
 
 
-def check_budget(budget: ThinkingBudget | None, info: ModelInfo, field: str) -> None:
+def check_budget(budget: ThinkingBudget | None, info: ModelInfo, conversation: Conversation) -> None:
     """Raise `UnsupportedParameter` if thinking is to be limited by an engine that cannot end it."""
     if budget is not None and "end_thinking" not in info.capabilities:
+        field = "reasoning_control" if budget.tokens == ENDLESS else conversation.thinking_field
         raise UnsupportedParameter(
             f"`{field}` asks for thinking to be ended, which the {info.backend} backend does not do; leave it out or "
             "choose a model of another backend, such as llama-cpp.",

@@ -162,6 +162,7 @@ class Work:
     def _generate(self, session: Session, sequences: Sequences) -> Generator[Item, None, None]:
         self.record.submit()
         meters = [self._meter(sampling) for _, sampling in sequences.requests]
+        self.record.can_end_thinking = any(sampling.thinking is not None for _, sampling in sequences.requests)
         try:
             yield from self._events(session, sequences, meters)
         except ApiError as error:
@@ -188,6 +189,8 @@ class Work:
         try:
             for beat in generation.events(self._beat_s):
                 self._watch.check()
+                if self.record.ends_thinking:
+                    generation.end_thinking()
                 if beat is None:
                     yield None
                     continue

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 
+from localai_flask.backends.base import Job
 from localai_flask.backends.grammars.guide import Guide
 from localai_flask.backends.hugging_face.model_tokens import ModelTokens
 from localai_flask.backends.thinking import ThinkingWatch
@@ -14,11 +14,11 @@ from localai_flask.generation import Prompt, ThinkingBudget
 class LimitedThinking:
     """The tokens that end a sequence's thinking when its budget is used up."""
 
-    def __init__(self, budget: ThinkingBudget, tokens: ModelTokens, preserved: Iterable[str]):
-        """`preserved` names the control tokens that are text here, as thinking's marks may be."""
-        self._watch = ThinkingWatch(budget)
+    def __init__(self, job: Job, budget: ThinkingBudget, tokens: ModelTokens):
+        self._watch = ThinkingWatch(budget, lambda: job.ends_thinking)
         self._tokens = tokens
-        self._shown = tokens.silent - tokens.silent_but(preserved)
+        self._shown = tokens.silent - tokens.silent_but(job.sampling.preserved)
+        """Control tokens that are text here, as thinking's marks may be."""
         self._forced: deque[int] = deque()
 
     def forced(self, guide: Guide | None) -> int | None:

@@ -38,7 +38,7 @@ class ChoosingEngine(TokenEngine):
             params,
             banned=self.tokens.eos if params.ignore_eos else (),
             guide=guide,
-            thinking=LimitedThinking(budget, self.tokens, params.preserved) if budget is not None else None,
+            thinking=LimitedThinking(job, budget, self.tokens) if budget is not None else None,
             rules=OutputRules.of(params, job.prompt_tokens, self.tokens.eos, self.tokens.piece),
         )
 

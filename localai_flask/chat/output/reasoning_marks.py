@@ -75,6 +75,10 @@ def opened_by(prompt: str, pairs: Sequence[TagPair], starts: Sequence[str] = ())
     return None
 
 
+ENDLESS = 2**31 - 1
+"""A limit that no thinking comes to, for what the client may end at any moment."""
+
+
 def left_open(text: str, pairs: Sequence[TagPair]) -> TagPair | None:
     """Return the pair that a text begins and does not end, if there is one."""
     return next((pair for pair in pairs if text.rfind(pair.start) > text.rfind(pair.end)), None)

@@ -22,6 +22,7 @@ from localai_flask.chat.formats.configured import configured_format
 from localai_flask.chat.images import take_images
 from localai_flask.chat.output.reader import OutputReader
 from localai_flask.chat.output.reasoning_marks import (
+    ENDLESS,
     KNOWN_PAIRS,
     Reasoning,
     TagPair,
@@ -152,6 +153,8 @@ def chat_prompt(
         reasoning = dataclasses.replace(reasoning, is_dropped=True)
     configured, native = configured_format(config.function), known or hermes.FORMAT
     budget = config.thinking_budget if conversation.thinking_budget is None else conversation.thinking_budget
+    if conversation.controls_thinking and (budget is None or budget < 0):
+        budget = ENDLESS
     may_think = budget != 0 and template_data.wishes_of(conversation, config).get("enable_thinking") is not False
     if reasoning is not None and not may_think:
         reasoning = dataclasses.replace(reasoning, may_begin=False)

@@ -194,6 +194,7 @@ class Generation:
         self._moves: Counter[int] = Counter()
         self._later = deque(range(at_once, len(commands)) if at_once else ())
         """Sequences that are sent when others have ended."""
+        self._ends_thinking = False
         link = session.pick(_text(commands[0]))
         try:
             if isinstance(commands[0], Ask):
@@ -208,7 +209,17 @@ class Generation:
             raise
 
     def _submit(self, index: int, link: WorkerLink) -> None:
-        self._running[index] = link, link.send(self._commands[index], self._inbox, index)
+        request_id = link.send(self._commands[index], self._inbox, index)
+        self._running[index] = link, request_id
+        if self._ends_thinking:
+            link.end_thinking([request_id])
+
+    def end_thinking(self) -> None:
+        """Have all sequences answer instead of thinking, those that may be; may be called again."""
+        if not self._ends_thinking:
+            self._ends_thinking = True
+            for link, request_id in self._running.values():
+                link.end_thinking([request_id])
 
     def _submit_next(self) -> None:
         if self._later:

@@ -14,7 +14,7 @@ from localai_flask.generation import Failed
 from localai_flask.pool import messages
 from localai_flask.pool.channel import Channel, ChannelFull, ChannelGone, Hub, HubEventKind
 from localai_flask.pool.client.inbox import Inbox
-from localai_flask.pool.messages import Answer, Cancel, Command, Message
+from localai_flask.pool.messages import Answer, Cancel, Command, EndThinking, Message
 from localai_flask.pool.outbox import Outbox
 from localai_flask.pool.protocol import WorkerAddress, WorkerLoad
 
@@ -76,6 +76,10 @@ class WorkerLink:
         left = [(request_id, Cancel()) for request_id in request_ids if self._inboxes.pop(request_id, None) is not None]
         if left:
             self.outbox.send(left)
+
+    def end_thinking(self, request_ids: Iterable[int]) -> None:
+        """Tell the worker to end what the models of these requests think, in one frame."""
+        self.outbox.send([(request_id, EndThinking()) for request_id in request_ids])
 
     def deliver(self, request_id: int, answer: Answer) -> None:
         last = not isinstance(answer, messages.NOT_LAST)

@@ -27,7 +27,7 @@ from localai_flask.pool import messages, protocol
 from localai_flask.pool.announced_settings import AnnouncedSettings
 from localai_flask.pool.channel import Channel, Hub, HubEvent, HubEventKind
 from localai_flask.pool.in_hand import InHand
-from localai_flask.pool.messages import Ask, Cancel, Generate, Ping, Pong
+from localai_flask.pool.messages import Ask, Cancel, EndThinking, Generate, Ping, Pong
 from localai_flask.pool.outbox import Outbox
 from localai_flask.pool.protocol import LOG_FORMAT, Registration, Report, ReportAnswer, WorkerSpec
 from localai_flask.pool.runtime import Runtime
@@ -167,6 +167,8 @@ class ModelWorker:
             channel.data.send([(request_id, Pong(self.engine.silent_s, running, waiting))])
         elif isinstance(command, Cancel):
             self.engine.cancel(channel, request_id)
+        elif isinstance(command, EndThinking):
+            self.engine.end_thinking(channel, request_id)
         elif isinstance(command, Generate | Ask) and self.leave_at is not None:
             error = WorkerLeaving(f"The worker of model {self.config.name} is leaving; try again.")
             channel.data.send([(request_id, Failed(error.info))])

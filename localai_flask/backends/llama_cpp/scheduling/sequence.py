@@ -72,7 +72,7 @@ class Sequence:
         output = Output(job, context_size, is_complete=is_complete)
         sequence = cls(job, np.array(job.prompt_tokens, np.int32), output, guide, shown or {})
         if job.sampling.thinking is not None:
-            sequence.thinking = ThinkingWatch(job.sampling.thinking)
+            sequence.thinking = ThinkingWatch(job.sampling.thinking, lambda: job.ends_thinking)
         return sequence
 
     def may_shift(self, context_size: int, vocabulary: Vocabulary, n_keep: int) -> None:

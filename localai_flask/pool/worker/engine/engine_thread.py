@@ -136,6 +136,9 @@ class EngineThread(threading.Thread):
     def cancel(self, channel: Channel, request_id: int) -> None:
         self._inbox.put(lambda intake: intake.cancel(channel, request_id))
 
+    def end_thinking(self, channel: Channel, request_id: int) -> None:
+        self._inbox.put(lambda intake: intake.end_thinking(channel, request_id))
+
     def forget(self, channel: Channel) -> None:
         """Cancel everything that came over a channel which is gone."""
         self._inbox.put(lambda intake: intake.forget(channel))

@@ -261,10 +261,14 @@ class Front:
 
     def cancel_at(self, channel: Channel, request_id: int, backend: Backend) -> bool:
         """Forget what came over a channel under an id; return whether there was something."""
-        request = self._requests.at((channel, request_id))
+        request = self.find_at(channel, request_id)
         if request is not None:
             self.cancel(request, backend)
         return request is not None
+
+    def find_at(self, channel: Channel, request_id: int) -> Request | None:
+        """Return what came over a channel under an id, unless it has ended."""
+        return self._requests.at((channel, request_id))
 
     def cancel_all(self, channel: Channel, backend: Backend) -> None:
         """Forget everything that came over a channel."""

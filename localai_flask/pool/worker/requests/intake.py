@@ -174,6 +174,12 @@ class Intake:
         if self._front.cancel_at(channel, request_id, self._backend):
             log.debug("request %d was cancelled", request_id)
 
+    def end_thinking(self, channel: Channel, request_id: int) -> None:
+        """Have what a request's model thinks end with the next token."""
+        request = self._front.find_at(channel, request_id)
+        if request is not None and isinstance(request.work, Job):
+            request.work.ends_thinking = True
+
     def give_back(self, size: int) -> None:
         """Have the engine free memory for another model."""
         self._backend.give_back(size)
