@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from localai_flask.config.functions import FunctionOptions
+from localai_flask.generation import Adapter
 from localai_flask.sampling_params import OWN_FORM, wanted_types
 
 NotBelowZero = Annotated[float, Meta(ge=0)]
@@ -271,6 +272,11 @@ class ModelConfig(EngineConfig, frozen=True, kw_only=True, omit_defaults=True, d
     """The adapters of its requests and their scales, where it has a parent; filled in by the registry."""
     known_adapters: tuple[str, ...] = ()
     """The files of all adapters that its worker is known to have; a request may choose among them."""
+
+    @property
+    def adapters(self) -> tuple[Adapter, ...] | None:
+        """The adapters of requests that choose none; None: those that the model was loaded with."""
+        return None if self.adapted_by is None else tuple(Adapter(*each) for each in self.adapted_by)
 
     @property
     def thinking_budget(self) -> int | None:

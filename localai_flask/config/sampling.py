@@ -136,9 +136,9 @@ def _checked(name: str, value: Any, called: str) -> Any:
 
 
 def _adapters(config: ModelConfig, asked: Iterable[tuple[int, float]] | None) -> tuple[Adapter, ...] | None:
-    """Return a request's adapters: those that it chooses by numbers, or its model's; None: those of the YAML."""
+    """Return the adapters that a request chooses by numbers; None: it leaves them to its model."""
     if asked is None:
-        return None if config.adapted_by is None else tuple(Adapter(*each) for each in config.adapted_by)
+        return None
     known, chosen = config.known_adapters, dict(asked)
     for number in chosen:
         if not 0 <= number < len(known):

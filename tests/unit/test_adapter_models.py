@@ -79,10 +79,18 @@ def test_adapters_have_their_parents_worker_and_what_they_say_themselves(folder)
     assert (long.reasoning.budget, long.reasoning.disable) == (9, True)
 
 
-def test_requests_carry_the_adapters_of_their_model(folder):
+def test_requests_have_the_adapters_of_their_model_or_choose_others(folder):
     found = registry(folder).models()
-    assert sampling.merge(found["base"], {}).adapters is None
-    assert sampling.merge(found["short"], {}).adapters == (Adapter("always.gguf", 0.5), Adapter("short.gguf", 1.0))
+    assert found["base"].adapters is None
+    assert found["short"].adapters == (Adapter("always.gguf", 0.5), Adapter("short.gguf", 1.0))
+    assert sampling.merge(found["short"], {}).adapters is None
+    files = ("always.gguf", "a.gguf", "b.gguf", "short.gguf")
+    assert {config.known_adapters for config in found.values()} == {files}
+    asked = {"lora": [(3, 0.5), (1, 2.0), (0, 0.0)]}
+    assert sampling.merge(found["base"], asked).adapters == (Adapter("a.gguf", 2.0), Adapter("short.gguf", 0.5))
+    assert sampling.merge(found["short"], {"lora": []}).adapters == ()
+    with pytest.raises(ApiError, match="`lora` names the adapter 4, and 'base' has 0 to 3"):
+        sampling.merge(found["base"], {"lora": [(4, 1.0)]})
 
 
 def test_files_of_adapters_are_no_models(folder):

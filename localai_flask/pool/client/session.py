@@ -155,7 +155,15 @@ class Session:
         line.
         """
         terms = msgspec.structs.replace(terms, limits=self.config.limits)
-        return Generation(self, [Generate(prompt, sampling, terms) for prompt, sampling in requests], at_once)
+        commands = [Generate(prompt, self._adapted(sampling), terms) for prompt, sampling in requests]
+        return Generation(self, commands, at_once)
+
+    def _adapted(self, sampling: SamplingParams) -> SamplingParams:
+        """Add the adapters of the model to what has chosen none: the one place through which all sequences come."""
+        adapters = self.config.adapters
+        if adapters is None or sampling.adapters is not None:
+            return sampling
+        return msgspec.structs.replace(sampling, adapters=adapters)
 
     def ask(self, questions: Sequence[Question], terms: Terms = ANY_TERMS) -> Generation:
         """Ask these questions together of the least busy worker; the caller closes what it gets."""
