@@ -29,9 +29,7 @@ UNREADABLE = "What was stored of this response cannot be read by this version of
 
 
 def record_of(claimed: Claimed) -> RequestRecord:
-    return RequestRecord(
-        id=claimed.id, method=RUN, route="/v1/responses", family="responses", keeper=claimed.keeper
-    )
+    return RequestRecord(id=claimed.id, method=RUN, route="/v1/responses", family="responses", keeper=claimed.keeper)
 
 
 def work(app: Flask, run: Run, before: list[StoredEvent]) -> None:

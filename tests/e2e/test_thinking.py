@@ -83,7 +83,7 @@ def control(server: Server, id: str, **asked: Any) -> Any:
     return requests.post(f"{server.url}/v1/chat/completions/control", json=body, timeout=10)
 
 
-def long_thought(server: Server, family: str, **asked: Any) -> Iterator[tuple[str, Any]]:
+def long_thought(server: Server, family: str, conversation: str = "", **asked: Any) -> Iterator[tuple[str, Any]]:
     """Have a model think for as long as it can, and yield the names and the data of the events."""
     bodies: dict[str, Any] = {
         "/v1/chat/completions": {"messages": STORY, "max_tokens": 450},
@@ -91,7 +91,8 @@ def long_thought(server: Server, family: str, **asked: Any) -> Iterator[tuple[st
         "/v1/responses": {"input": STORY, "max_output_tokens": 450},
     }
     body = {"model": "thinking", "stream": True, "ignore_eos": True, "reasoning_control": True, **bodies[family]}
-    with requests.post(server.url + family, json={**body, **asked}, stream=True, timeout=60) as answer:
+    kept = {"X-Conversation-Id": conversation} if conversation else {}
+    with requests.post(server.url + family, json={**body, **asked}, headers=kept, stream=True, timeout=60) as answer:
         assert answer.status_code == 200, answer.text
         lines = (line.decode() for line in answer.iter_lines())
         yield from (("", json.loads(line[6:])) for line in lines if line.startswith("data: {"))
@@ -124,6 +125,15 @@ def test_thinking_ends_when_its_client_says_so(server: Server, family: str) -> N
         thoughts, texts, said = run(is_told=True)
         assert said == [{"success": True}]
         assert texts > 0 and thoughts < free
+
+
+def test_the_thinking_of_a_stream_that_goes_on_without_its_client_ends_too(server: Server) -> None:
+    texts = ""
+    for count, (_, chunk) in enumerate(long_thought(server, "/v1/chat/completions", conversation="c-1")):
+        if count == 0:
+            assert control(server, chunk["id"]).json() == {"success": True}
+        texts += "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
+    assert texts
 
 
 def test_all_choices_of_a_completion_end_their_thinking(server: Server) -> None:
