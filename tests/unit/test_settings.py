@@ -107,7 +107,7 @@ def test_settings_survive_the_way_through_the_environment() -> None:
 
 def test_secrets_are_not_shown() -> None:
     settings = Settings(api_key=("hunter2",), database_url="postgresql://me:hunter2@host/name", threads=3)
-    assert repr(settings) == str(settings) == "Settings(api_key=…, threads=3, database_url=…)"
+    assert repr(settings) == str(settings) == "Settings(threads=3, api_key=…, database_url=…)"
 
 
 def other_than_default(field: dataclasses.Field[Any]) -> Any:
