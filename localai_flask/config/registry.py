@@ -1,21 +1,14 @@
-"""Which model a name means, over a models folder that may change at any time.
-
-Owns the rules of naming: exact name, alias, file stem, `:latest`, and which model serves a request that names none.
-Names are compared as they are: never as patterns, and never with the order of a hash table.
-"""
+"""Which model a name means, over a models folder that may change at any time, and when that was looked at."""
 
 from __future__ import annotations
 
-import difflib
 import logging
 import threading
 import time
 from pathlib import Path
 from typing import ClassVar
 
-from localai_flask.config import references, traits
 from localai_flask.config.catalog import Catalog, MayUse, build, loaded_from
-from localai_flask.config.engines.facts import facts
 from localai_flask.config.files.listing import Entry, look, look_at
 from localai_flask.config.files.settling import Settling
 from localai_flask.config.look import NEVER, Look
@@ -26,19 +19,11 @@ from localai_flask.config.model_yaml.file_reader import Broken
 from localai_flask.config.model_yaml.findings import Finding
 from localai_flask.config.model_yaml.model_reader import Loaded
 from localai_flask.config.model_yaml.templates import has_changed
+from localai_flask.config.naming import again, check_parent, find, fits, follow, list_some, not_found
 from localai_flask.errors import ApiError, ConfigError, InvalidRequest, ModelDisabled, ModelNotFound
 from localai_flask.settings import Settings
 
 log = logging.getLogger("gunicorn.error")
-
-TEXT_USES = frozenset({"chat", "completion", "edit"})
-NEEDED = {"embeddings": "embed", "rerank": "score"}
-"""What a model can do that was made for a use other than text."""
-SHOWN_NAMES = 5
-LATEST = ":latest"
-"""The tag of a model that is named without one, in Ollama's names."""
-LONGEST_NAME = 200
-"""Characters of an unknown name that are looked at and repeated in the error."""
 
 
 class Registry:
@@ -82,8 +67,8 @@ class Registry:
         """
         found = self.look_up(name, may_use)
         catalog = self._catalog
-        config = _follow(catalog, found) if found.alias else found
-        _check_parent(catalog, config)
+        config = follow(catalog, found) if found.alias else found
+        check_parent(catalog, config)
         if found.disabled or config.disabled:
             raise ModelDisabled(
                 f"The model {name!r} is disabled; remove `disabled: true` from its YAML to use it.", param="model"
@@ -97,12 +82,12 @@ class Registry:
         Raises `ModelNotFound`, or `ConfigError` if its YAML is broken.
         """
         try:
-            found = _find(self._current().only(may_use), name)
+            found = find(self._current().only(may_use), name)
         except ApiError:
             found = None  # perhaps the look fell into the middle of somebody's writing
-        found = found or _find(self._current(0.0).only(may_use), name)  # its file may just have come
+        found = found or find(self._current(0.0).only(may_use), name)  # its file may just have come
         if found is None:
-            raise _not_found(name, self._catalog.only(may_use))
+            raise not_found(name, self._catalog.only(may_use))
         return found
 
     def resolve(self, name: str | None, usecase: str = "chat", may_use: MayUse | None = None) -> ModelConfig:
@@ -117,9 +102,9 @@ class Registry:
         candidates = [each for each in catalog.models.values() if not (each.alias or each.parent or each.disabled)]
         if not candidates:
             raise self._nothing_here(catalog)
-        fitting = next((each for each in candidates if _fits(each, usecase)), None)
+        fitting = next((each for each in candidates if fits(each, usecase)), None)
         if fitting is None and len(candidates) > 1:
-            names = _listed([each.name for each in candidates])
+            names = list_some([each.name for each in candidates])
             raise InvalidRequest(
                 f"Name a model: none is known to fit this request ({usecase}) among {names}.", param="model"
             )
@@ -129,7 +114,7 @@ class Registry:
         """Return whether `get` knows the name, be the model usable or not."""
         catalog = self._current().only(may_use)
         try:
-            return _find(catalog, name) is not None
+            return find(catalog, name) is not None
         except ApiError:
             return True
 
@@ -211,95 +196,10 @@ class Registry:
 
     def _nothing_here(self, catalog: Catalog) -> ApiError:
         for problem in catalog.problems.values():
-            return _again(problem)
+            return again(problem)
         for error in catalog.incomplete.values():
             return ApiError.from_info(error)
         folder = self.settings.models_path.absolute()
         return ModelNotFound(
             f"There is no model to use in {folder}; put a .gguf file or a YAML file there.", param="model"
         )
-
-
-def _find(catalog: Catalog, name: str) -> ModelConfig | None:
-    """Look a name up as it is, as a nickname, without `:latest`, as what is kept of that address, and with `:latest`.
-
-    Raises why it cannot be used.
-    """
-    stored = references.stored_name(name) if "/" in name or references.is_address(name) else name
-    for spelling in dict.fromkeys((name, name.removesuffix(LATEST), stored, name + LATEST)):
-        if spelling in catalog.models:
-            return catalog.models[spelling]
-        if spelling in catalog.problems:
-            raise _again(catalog.problems[spelling])
-        if spelling in catalog.nicknames:
-            return catalog.models[catalog.nicknames[spelling]]
-        if spelling in catalog.incomplete:
-            raise ApiError.from_info(catalog.incomplete[spelling])
-    return None
-
-
-def _again(problem: ConfigError) -> ConfigError:
-    """Copy a kept error, because one that is raised again and again collects tracebacks."""
-    return ConfigError(str(problem), param=problem.info.param)
-
-
-def _follow(catalog: Catalog, alias: ModelConfig) -> ModelConfig:
-    target = _find(catalog, alias.alias)
-    if target is None:
-        names = _listed(_nearest(alias.alias, catalog))
-        raise ConfigError(f"{alias.source}: `alias` names {alias.alias!r}, which is no model; the models are: {names}.")
-    if target.alias:
-        said = (
-            f"{alias.source}: `alias` names {alias.alias!r}, itself an alias; name its target {target.alias!r} instead."
-        )
-        raise ConfigError(said, param="alias")
-    return target
-
-
-def _check_parent(catalog: Catalog, config: ModelConfig) -> None:
-    """Raise `ConfigError` for an adapter whose parent is not there, is none, or is run by an engine that takes none."""
-    if config.adapted_by is not None and not facts(config.backend).adapts:
-        raise ConfigError(
-            f"The parent {config.parent!r} of {config.name!r} runs with the {config.backend} backend, which takes no "
-            "adapters of requests; choose llama-cpp or vllm, or make it a model of its own with `lora_adapter`.",
-            param="parent",
-        )
-    if not config.parent or config.adapted_by is not None:
-        return
-    parent = catalog.models.get(config.parent)
-    if parent is None:
-        names = _listed(_nearest(config.parent, catalog))
-        problem = f"which is no model; the models are: {names}"
-    else:
-        problem = f"itself an alias or an adapter; name {parent.alias or parent.parent!r} instead"
-    raise ConfigError(f"{config.source}: `parent` names {config.parent!r}, {problem}.", param="parent")
-
-
-def _fits(config: ModelConfig, usecase: str) -> bool:
-    declared = {use.lower().removeprefix("flag_") for use in config.known_usecases}
-    if "llm" in declared:
-        declared |= TEXT_USES
-    if usecase in declared:
-        return True
-    if usecase in TEXT_USES:
-        is_for_text = not declared or bool(declared & TEXT_USES)
-        return is_for_text and not config.embeddings and "generate" in traits.capabilities(config)
-    if {"embeddings": config.embeddings, "rerank": config.reranking, "tokenize": True}.get(usecase):
-        return True
-    able = traits.capabilities(config)
-    return NEEDED.get(usecase) in able and "generate" not in able
-
-
-def _not_found(name: str, catalog: Catalog) -> ModelNotFound:
-    known = _listed(_nearest(name, catalog))
-    advice = f"the models: {known}" if known else "the models, and there are none yet"
-    shown = name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "…"
-    return ModelNotFound(f"There is no model {shown!r}. GET /v1/models lists {advice}.", param="model")
-
-
-def _nearest(name: str, catalog: Catalog) -> list[str]:
-    return difflib.get_close_matches(name[:LONGEST_NAME], catalog.models, n=SHOWN_NAMES + 1, cutoff=0.0)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN_NAMES]) + (", …" if len(names) > SHOWN_NAMES else "")

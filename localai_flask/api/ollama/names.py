@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localai_flask.config.registry import LATEST
+from localai_flask.config.naming import LATEST
 
 
 def tagged(name: str) -> str:
