@@ -1,5 +1,6 @@
 """Chat streams outlive a page that is reloaded, and whatever process is killed meanwhile."""
 
+import http.client
 import json
 import os
 import signal
@@ -102,6 +103,28 @@ def test_a_page_is_reloaded_and_all_web_workers_are_killed(start: Start) -> None
         assert resume(server, begin) == whole[0][begin:]
     ended = state(server)
     assert ended["is_done"] and ended["total_bytes"] == len(whole[0])
+
+
+def test_a_web_worker_leaves_while_a_client_listens(start: Start) -> None:
+    """What it has read is followed by what it reads elsewhere, so nothing but the stream may have been sent."""
+    server = start(LOCALAI_GRACEFUL_TIMEOUT="1")
+    body = {"model": "echo", "stream": True, "messages": [{"role": "user", "content": json.dumps(LONG)}]}
+    asked = urllib.request.Request(
+        f"{server.url}/v1/chat/completions",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json", "X-Conversation-Id": CONVERSATION},
+    )
+    with urllib.request.urlopen(asked, timeout=SLOWNESS_S) as answer:
+        read = answer.read1()
+        for pid in server.web_workers():
+            os.kill(pid, signal.SIGTERM)
+        with pytest.raises(http.client.IncompleteRead):
+            while True:
+                piece = answer.read1()
+                assert piece, "the stream has ended as if it were whole"
+                read += piece
+    rest = resume(server, len(read))
+    assert text_of(read + rest) == "x" * 100 and resume(server) == read + rest
 
 
 def test_offsets_count_what_a_client_has_read(start: Start) -> None:

@@ -6,18 +6,19 @@ silences are told by beats that are stored too, as offsets count all that a clie
 
 from __future__ import annotations
 
+import errno
 import math
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from typing import NoReturn
 
 import msgspec
 from flask import Response, request
 
 from localai_flask.api import current
 from localai_flask.api.answer import sse, stored_stream
-from localai_flask.api.answer.errors import encode_error
 from localai_flask.api.answer.frames import DONE, frame
 from localai_flask.api.door import auth
 from localai_flask.api.door.places import settle, take_seat
@@ -135,8 +136,9 @@ class StreamBytes:
     def deleted(self) -> bytes:
         return b""
 
-    def error(self, error: ApiError) -> bytes:
-        return frame(encode_error(error.info)) + DONE
+    def error(self, error: ApiError) -> NoReturn:
+        """Break the connection off, as the stream goes on: no frame that is not stored may be counted as read."""
+        raise ConnectionResetError(errno.ECONNRESET, f"a kept stream was left: {error.info.code}") from error
 
 
 def _bytes_of(event: StoredEvent) -> bytes:
