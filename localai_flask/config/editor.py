@@ -51,6 +51,8 @@ def change_model(registry: Registry, config: ModelConfig, changes: Mapping[str, 
         except OSError as error:
             raise ServerConfigError(f"{file} cannot be written ({error.strerror}); check its permissions.") from error
     registry.refresh()
+    if edited.parent:  # which its file need not have, and which it has loaded all that there is to load
+        return Edited(registry.models().get(edited.name, edited), warnings, needs_load=False)
     return Edited(edited, warnings, edited.key != config.key)
 
 

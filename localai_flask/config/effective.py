@@ -67,10 +67,10 @@ def _document_of(config: ModelConfig) -> Document | None:
 
 
 def _origin(path: KeyPath, value: Any, config: ModelConfig, document: Document | None, settings: Settings) -> str:
-    if path == ("parent",) and not (document is not None and _line(path, document)):
-        return "where it stands in its parent's YAML"
     if document is not None and (line := _line(path, document)):
         return f"{Path(config.source).name}, line {line}"
+    if config.parent:
+        return f"its parent {config.parent}"
     if path[0] in SERVER_WIDE and getattr(settings, path[0]) == value:
         return f"{PREFIX}{path[0].upper()}"
     if path[0] == "template":

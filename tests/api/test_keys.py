@@ -142,7 +142,7 @@ class TestAdministrators:
 ADMINISTRATIVE = re.compile(
     r"\S+ (/v1)?/(backend/|backends\b|system$|requests\b|logs\b|api/(?!chat|generate|embed|tags|show|ps|version)"
     r"|models/(apply|delete|reload|import|edit|toggle|available|jobs|galleries|load|unload|sse))"
-    r"|(POST|DELETE) (/v1)?/models$"
+    r"|(POST|DELETE) (/v1)?/models$|POST (/v1)?/(lora-adapters|(un)?load_lora_adapter)$"
 )
 """The methods and paths that change or show what is not the caller's own; the exceptions under /api are Ollama's."""
 
@@ -168,6 +168,16 @@ def operations(rule: Rule) -> list[str]:
 
 def is_marked(app: Flask, endpoint: str) -> bool:
     return getattr(app.view_functions[endpoint], auth.ADMIN_ONLY, False)
+
+
+def test_a_key_of_some_models_does_not_choose_among_all_adapters(client: FlaskClient) -> None:
+    assert client.get("/lora-adapters?model=small", headers=SMALL).status_code == 403
+    assert client.get("/lora-adapters?model=hidden", headers=ADMIN).get_json() == []
+    body = {"model": "team-b", "max_tokens": 9, "lora": [{"id": 0, "scale": 1}]}
+    for path, more in ((CHAT, {"messages": HELLO}), (MESSAGES, {"messages": HELLO}), (RESPONSES, {"input": "hello"})):
+        assert client.post(path, json=body | more, headers=SMALL).status_code == 403
+        refused = client.post(path, json=body | more, headers=ADMIN)
+        assert refused.status_code == 400 and "`lora` names the adapter 0" in refused.text
 
 
 def test_a_key_of_some_models_reads_no_metrics_of_all(client: FlaskClient, file: Path) -> None:

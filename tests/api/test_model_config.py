@@ -95,6 +95,28 @@ def test_a_variant_and_a_model_of_a_list_are_changed_alone(client: FlaskClient, 
     assert found == [None, "this one"]
 
 
+def test_adapters_are_changed_alone_and_say_what_is_their_parents(client: FlaskClient, models: Path) -> None:
+    random_llama(models / "base.gguf")
+    (models / "base.yaml").write_text(
+        "name: base\nparameters: {model: base.gguf, temperature: 0.4}\nadapters:\n  short: a.gguf  # loud\n"
+    )
+    (models / "own-file.yaml").write_text("parent: base\nlora_adapter: b.gguf\n")
+    client.post("/models/reload")
+    found = origins(client, "own-file")
+    assert found["parent"] == ("base", "own-file.yaml, line 1")
+    assert found["parameters.temperature"] == (0.4, "its parent base")
+    for name in ("short", "own-file"):
+        status, changed = patch(client, name, system_prompt="Hello.")
+        assert status == 200 and changed["needs_load"] is False
+        assert (
+            changed["config"]["system_prompt"] == "Hello." and changed["config"]["parameters"]["model"] == "base.gguf"
+        )
+    text = (models / "base.yaml").read_text()
+    assert " ".join(text.split()).endswith("adapters: short: # loud lora_adapter: a.gguf system_prompt: Hello."), text
+    assert patch(client, "short", context_size=9)[0] == patch(client, "own-file", context_size=9)[0] == 400
+    assert (models / "base.yaml").read_text() == text
+
+
 def test_a_disabled_model_can_be_enabled(client: FlaskClient) -> None:
     assert patch(client, "off", disabled=False)[0] == 200
     answer = client.post("/v1/chat/completions", json={"model": "off", "messages": [{"role": "user", "content": "x"}]})

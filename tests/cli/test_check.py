@@ -58,6 +58,14 @@ def test_the_exit_code_says_whether_files_are_usable(folder: Path, names: list[s
     assert run("check", "--strict", *files).exit_code == strict
 
 
+def test_adapters_beside_and_below_their_parents_are_fine(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("parameters: {model: base.gguf}\nadapters: {short: a.gguf}\n")
+    (tmp_path / "late.yaml").write_text("parent: base\nlora_adapter: b.gguf\n")
+    for what in (tmp_path, tmp_path / "late.yaml"):
+        result = run("check", "--models-path", tmp_path, *([] if what is tmp_path else [what]))
+        assert (result.exit_code, "error" in result.stdout) == (0, False), result.stdout
+
+
 def test_findings_as_json(folder: Path) -> None:
     found = json.loads(run("check", "--json", folder / "odd.yaml").stdout)
     assert [(each["model"], each["line"], each["key"], each["is_fault"]) for each in found] == [

@@ -8,7 +8,7 @@ import msgspec
 from flask import Response, request
 
 from localai_flask.api.answer.json_response import json_response
-from localai_flask.api.door.auth import admin_only
+from localai_flask.api.door.auth import admin_only, require_all_models
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
@@ -38,6 +38,7 @@ class NumberedAdapter(msgspec.Struct):
 @bp.doc(operationId="listNumberedAdapters", parameters=[MODEL])
 def list_adapters() -> Response:
     """List the adapters that a model's requests can choose among by `lora`"""
+    require_all_models()
     _, config = chosen_model("chat", request.args.get("model"))
     scales = scales_of(config).items()
     return json_response([NumberedAdapter(number, file, scale) for number, (file, scale) in enumerate(scales)])

@@ -71,7 +71,7 @@ def details(config: ModelConfig) -> shapes.Details:
         snapshot = read_snapshot(config.model_path)
         family, quantization = next(iter(snapshot.architectures), ""), snapshot.quantization
     form = {"gguf": "gguf", "folder": "safetensors", "pth": "pth"}.get(kind, "")
-    return shapes.Details("", form, family, [family] if family else [], size, quantization)
+    return shapes.Details(config.parent, form, family, [family] if family else [], size, quantization)
 
 
 def capabilities(config: ModelConfig) -> list[str]:

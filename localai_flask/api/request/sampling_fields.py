@@ -12,7 +12,9 @@ import marshmallow
 from marshmallow import ValidationError
 from msgspec import inspect
 
+from localai_flask.api.door import auth
 from localai_flask.api.request.fields import Decimal, Either, Flag, Many, Mapping, Object, RequestSchema, Text, Whole
+from localai_flask.errors import AdminRequired
 from localai_flask.sampling_params import LONGEST_TEXTS, MOST_TEXTS, description_of, wanted_fields
 
 TEXT_OR_TEXTS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
@@ -121,8 +123,14 @@ else:
 
 
 def asked_sampling(data: MappingOf[str, Any]) -> dict[str, Any]:
-    """Return what a loaded request says of sampling, as `config.sampling.merge` takes it."""
+    """Return what a loaded request says of sampling, as `config.sampling.merge` takes it.
+
+    Raises `AdminRequired` for adapters that its key may not use, perhaps.
+    """
     asked = {name: data[name] for name in (*wanted_fields(), "lora") if name in data}
+    if "lora" in asked and auth.key().model_filter is not None:
+        said = "`lora` chooses among all adapters of a model, and this key may use some models only"
+        raise AdminRequired(f"{said}; name an adapter that it may use in `model`.")
     if "max_tokens" in asked:
         asked["max_tokens"] = max(asked["max_tokens"], 0)
     return asked

@@ -71,7 +71,7 @@ def _of_options(config: ModelConfig) -> list[Finding]:
     from localai_flask.config.model_yaml.variants import find_document
 
     source = Path(config.source)
-    has_engine = is_yaml(source) and not (config.alias or config.variant_of)
+    has_engine = is_yaml(source) and not (config.alias or config.parent or config.variant_of)
     notes = backends.check(config) if has_engine else []
     lines = find_document(yamlfile.read(source), config.name) if notes else None
     return [
