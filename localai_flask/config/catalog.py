@@ -12,13 +12,14 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import structs
 
+from localai_flask.config.blocks import Parameters
 from localai_flask.config.engines.choice import choose_engine
 from localai_flask.config.engines.facts import facts
 from localai_flask.config.engines.names import OF_GGUF, meant_by
 from localai_flask.config.files.listing import Entry
 from localai_flask.config.files.settling import Settling
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot
-from localai_flask.config.model import ModelConfig, Parameters
+from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml import adapters, templates
 from localai_flask.config.model_yaml.file_reader import Broken
 from localai_flask.config.model_yaml.findings import Finding, Refused, fault

@@ -75,7 +75,8 @@ def decode(path: Path, *, is_cautious: bool) -> Decoded:
     """Load a model as the server does, and decode a few tokens."""
     from localai_flask.backends.base import Event, Inquiry, Job
     from localai_flask.backends.llama_cpp.engine import LlamaCppBackend
-    from localai_flask.config.model import ModelConfig, Parameters
+    from localai_flask.config.blocks import Parameters
+    from localai_flask.config.model import ModelConfig
     from localai_flask.generation import Prompt
     from localai_flask.inquiry import Embed, Embedded, Score, Scored
     from localai_flask.sampling_params import SamplingParams

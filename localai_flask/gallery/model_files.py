@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from localai_flask.config import references
+from localai_flask.config.blocks import DownloadFile
 from localai_flask.config.files.settling import all_parts
-from localai_flask.config.model import DownloadFile, EngineConfig
+from localai_flask.config.model import EngineConfig
 from localai_flask.config.model_yaml.downloads import check_files, missing_files
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.progress import Report

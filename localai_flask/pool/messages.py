@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from localai_flask.config.model import Limits
+from localai_flask.config.blocks import Limits
 from localai_flask.generation import Delta, Failed, Finished, Progress, Prompt, PromptLogprobs, Started
 from localai_flask.inquiry import Detokenized, Embedded, EmbeddedPart, Question, Scored, Tokenized
 from localai_flask.sampling_params import SamplingParams

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from localai_flask.backends.base import Job
-from localai_flask.config.model import ModelConfig, Parameters
+from localai_flask.config.blocks import Parameters
+from localai_flask.config.model import ModelConfig
 from localai_flask.generation import Delta, Failed, Finished, Prompt, Reply
 from localai_flask.sampling_params import SamplingParams
 from tests.support.fronted import Fronted

@@ -21,7 +21,8 @@ from localai_flask.backends.over_http.http_thread import MOST_LINE_BYTES
 from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
 from localai_flask.chat.images import ImageSource
 from localai_flask.chat.prompt.prompt import ChatPrompt, chat_prompt
-from localai_flask.config.model import EngineConfig, ModelConfig, ModelFile, ProxyOptions
+from localai_flask.config.blocks import ModelFile, ProxyOptions
+from localai_flask.config.model import EngineConfig, ModelConfig
 from localai_flask.config.sampling import merge
 from localai_flask.errors import (
     ApiError,

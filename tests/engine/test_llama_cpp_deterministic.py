@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from localai_flask.config.model import ModelConfig, Parameters
+from localai_flask.config.blocks import Parameters
+from localai_flask.config.model import ModelConfig
 from localai_flask.config.sampling import merge
 from localai_flask.errors import ConfigError
 from localai_flask.generation import Delta

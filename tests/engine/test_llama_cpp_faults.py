@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from localai_flask.config.model import ModelConfig, Parameters
+from localai_flask.config.blocks import Parameters
+from localai_flask.config.model import ModelConfig
 from tests.support.gguf_models import random_llama
 from tests.support.pool import Pool, ask, whole
 

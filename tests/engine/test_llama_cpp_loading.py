@@ -9,7 +9,8 @@ import time
 import pytest
 
 from localai_flask.backends import create
-from localai_flask.config.model import ModelConfig, Parameters
+from localai_flask.config.blocks import Parameters
+from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ConfigError, ModelLoadFailed
 from localai_flask.machine import available_memory, physical_cores, total_memory
 from tests.engine.conftest import load_engine

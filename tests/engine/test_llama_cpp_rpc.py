@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from localai_flask.config.model import ModelConfig, Parameters
+from localai_flask.config.blocks import Parameters
+from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ConfigError, ModelLoadFailed
 from localai_flask.generation import Delta
 from localai_flask.pool.client.session import Session

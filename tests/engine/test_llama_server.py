@@ -18,7 +18,8 @@ import pytest
 from localai_flask.backends import create
 from localai_flask.backends.llama_server.engine import LlamaServerBackend
 from localai_flask.backends.llama_server.sequence import UNSEEN
-from localai_flask.config.model import EngineConfig, ModelFile
+from localai_flask.config.blocks import ModelFile
+from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError, ContextOverflow, ModelLoadFailed
 from localai_flask.generation import Constraint, FinishReason, Prompt, Started
 from localai_flask.inquiry import Detokenize, Embed, Tokenize

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from localai_flask.config import traits
-from localai_flask.config.model import EngineConfig, ModelFile
+from localai_flask.config.blocks import ModelFile
+from localai_flask.config.model import EngineConfig
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import FinishReason, Prompt, Started
 from localai_flask.inquiry import Tokenize

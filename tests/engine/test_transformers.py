@@ -27,7 +27,8 @@ from localai_flask.backends.transformers import engine as engine_module  # noqa:
 from localai_flask.backends.transformers.engine import TransformersBackend  # noqa: E402
 from localai_flask.backends.transformers.generation import batching, runner_choice  # noqa: E402
 from localai_flask.backends.transformers.loading import cache_size, weights  # noqa: E402
-from localai_flask.config.model import ModelConfig, Parameters  # noqa: E402
+from localai_flask.config.blocks import Parameters  # noqa: E402
+from localai_flask.config.model import ModelConfig  # noqa: E402
 from localai_flask.errors import ConfigError, ContextOverflow, InvalidRequest, ModelLoadFailed  # noqa: E402
 from localai_flask.generation import Delta, Failed, Finished, FinishReason, Progress, Prompt, Reply, Started  # noqa: E402
 from localai_flask.sampling_params import SamplingParams  # noqa: E402

@@ -15,7 +15,8 @@ jsonschema = pytest.importorskip("jsonschema")
 
 from localai_flask.backends.base import Job  # noqa: E402
 from localai_flask.backends.transformers.engine import TransformersBackend  # noqa: E402
-from localai_flask.config.model import ModelConfig, Parameters  # noqa: E402
+from localai_flask.config.blocks import Parameters  # noqa: E402
+from localai_flask.config.model import ModelConfig  # noqa: E402
 from localai_flask.errors import InvalidRequest  # noqa: E402
 from localai_flask.generation import Constraint, Delta, Failed, Finished, FinishReason, Prompt, ThinkingBudget  # noqa: E402
 from localai_flask.sampling_params import SamplingParams  # noqa: E402

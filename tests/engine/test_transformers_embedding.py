@@ -21,7 +21,8 @@ from huggingface_hub import constants
 from localai_flask.backends.base import Inquiry
 from localai_flask.backends.transformers.engine import TransformersBackend
 from localai_flask.backends.transformers.vectors import encoding
-from localai_flask.config.model import ModelConfig, Parameters
+from localai_flask.config.blocks import Parameters
+from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ConfigError, ModelLoadFailed
 from localai_flask.generation import Failed, Prompt
 from localai_flask.inquiry import Detokenize, Detokenized, Embed, Embedded, Fact, Tokenize, Tokenized

@@ -18,8 +18,9 @@ from tokenizers import processors
 from localai_flask.backends.base import Inquiry
 from localai_flask.backends.transformers.engine import TransformersBackend
 from localai_flask.config import traits
+from localai_flask.config.blocks import Parameters
 from localai_flask.config.files.snapshot import read_snapshot
-from localai_flask.config.model import ModelConfig, Parameters
+from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ConfigError
 from localai_flask.generation import Failed
 from localai_flask.inquiry import Score, Scored

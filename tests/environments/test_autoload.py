@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from localai_flask.backends.environments.folder import Environment, Environments, is_in_use
-from localai_flask.config.model import DownloadFile
+from localai_flask.config.blocks import DownloadFile
 from localai_flask.errors import ApiError
 from tests.environments.conftest import SAMPLE, SET, install_here
 from tests.support import processes

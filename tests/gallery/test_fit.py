@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from localai_flask.config.blocks import Parameters
 from localai_flask.config.files.gguf import inspect
-from localai_flask.config.model import ModelConfig, Parameters
+from localai_flask.config.model import ModelConfig
 from localai_flask.errors import NoRoom
 from localai_flask.gallery.fit import check_fit, estimate
 from localai_flask.gallery.sources import Access, RemoteFile

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from localai_flask.config.model import Limits
+from localai_flask.config.blocks import Limits
 from localai_flask.errors import ApiError, ContextOverflow, Overloaded
 from localai_flask.generation import Prompt
 from localai_flask.inquiry import (

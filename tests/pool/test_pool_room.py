@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from localai_flask.config.model import ModelConfig, Parameters
+from localai_flask.config.blocks import Parameters
+from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError
 from localai_flask.pool.protocol import ModelReport
 from tests.support import processes

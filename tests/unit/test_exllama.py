@@ -17,7 +17,8 @@ from localai_flask.backends import exllama
 from localai_flask.backends.base import Job
 from localai_flask.backends.exllama.engine import ExllamaBackend
 from localai_flask.backends.exllama.key_checks import check
-from localai_flask.config.model import EngineConfig, ModelFile
+from localai_flask.config.blocks import ModelFile
+from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError, ContextOverflow
 from localai_flask.generation import Constraint, Delta, Failed, Finished, FinishReason, Progress, Prompt, Started
 from localai_flask.sampling_params import SamplingParams

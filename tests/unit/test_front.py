@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from localai_flask.backends.base import Event, Inquiry, Job
-from localai_flask.config.model import Limits
+from localai_flask.config.blocks import Limits
 from localai_flask.errors import ApiError, Overloaded
 from localai_flask.generation import Failed, Finished, FinishReason, Prompt, Usage
 from localai_flask.inquiry import Embed, Embedded

@@ -8,7 +8,8 @@ import pytest
 
 from localai_flask import backends
 from localai_flask.backends.gptq.folder import readable_folder
-from localai_flask.config.model import EngineConfig, ModelFile
+from localai_flask.config.blocks import ModelFile
+from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError
 
 SETTINGS = {"bits": 4, "group_size": 128, "desc_act": False}

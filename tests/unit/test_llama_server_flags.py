@@ -11,7 +11,8 @@ from localai_flask.backends import check
 from localai_flask.backends.llama_server import programs
 from localai_flask.backends.llama_server.flags import make_flags
 from localai_flask.backends.llama_server.programs import read_help, require_program
-from localai_flask.config.model import EngineConfig, ModelFile
+from localai_flask.config.blocks import ModelFile
+from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError
 from localai_flask.settings import Settings
 

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from localai_flask.config.model import EngineConfig, Limits, ModelConfig, ModelFile, Parameters, Template
+from localai_flask.config.blocks import Limits, ModelFile, Parameters, Template
+from localai_flask.config.model import EngineConfig, ModelConfig
 
 PLAIN = ModelConfig(name="plain", parameters=Parameters(model="a.gguf"))
 LOADED_ANEW = {*EngineConfig.__struct_fields__} - {"parameters", "name"}

@@ -7,8 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from localai_flask.config import model
-from localai_flask.config.model import DownloadFile, ModelConfig
+from localai_flask.config import blocks, model
+from localai_flask.config.blocks import DownloadFile
+from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml import model_reader, yamlfile
 from localai_flask.config.model_yaml.key_fates import ANSWERS, KEY_FATES, SAFETY
 from localai_flask.config.model_yaml.model_reader import Loaded
@@ -126,7 +127,7 @@ def test_a_new_key_needs_one_line_only(tmp_path, monkeypatch):
 def test_null_means_unset_at_every_level(load):
     assert load(
         "parameters: {model: a, top_p: ~}\ntemplate:\nstopwords: null\ngrammar:\nlimits: {max_concurrent: }"
-    ) == (ModelConfig(name="tiny", parameters=model.Parameters(model="a")))
+    ) == (ModelConfig(name="tiny", parameters=blocks.Parameters(model="a")))
 
 
 def test_one_stop_word_needs_no_list(load):
@@ -397,8 +398,8 @@ def test_a_refused_key_that_asks_for_nothing_is_harmless(load, text):
 
 def test_no_key_is_both_read_and_known_elsewhere():
     ours = {*ModelConfig.__struct_fields__}
-    ours |= {f"parameters.{name}" for name in model.Parameters.__struct_fields__}
-    ours |= {f"template.{name}" for name in model.Template.__struct_fields__}
+    ours |= {f"parameters.{name}" for name in blocks.Parameters.__struct_fields__}
+    ours |= {f"template.{name}" for name in blocks.Template.__struct_fields__}
     assert not ours & set(KEY_FATES)
 
 

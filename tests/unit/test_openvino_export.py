@@ -12,7 +12,8 @@ import pytest
 
 from localai_flask.backends.openvino import export
 from localai_flask.backends.openvino.export import MODEL, NAME, ensure_exported
-from localai_flask.config.model import EngineConfig, ModelFile
+from localai_flask.config.blocks import ModelFile
+from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError, ModelLoadFailed
 
 WRITES = """

@@ -10,7 +10,8 @@ import pytest
 from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
 from localai_flask.chat.prompt.plain_text import MARK, ControlNames, control_names, unmark
 from localai_flask.chat.prompt.prompt import chat_prompt, edit_prompt
-from localai_flask.config.model import ModelConfig, Template
+from localai_flask.config.blocks import Template
+from localai_flask.config.model import ModelConfig
 from localai_flask.generation import ModelInfo, Prompt
 
 NAMES = ("<|im_start|>", "<|im_end|>", "[INST]", "<s>", "%odd%", "<｜end▁of▁sentence｜>")

@@ -4,7 +4,8 @@ import pytest
 
 from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
 from localai_flask.chat.prompt.prompt import chat_prompt, completion_prompt, edit_prompt
-from localai_flask.config.model import ModelConfig, Template
+from localai_flask.config.blocks import Template
+from localai_flask.config.model import ModelConfig
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import ModelInfo
 

@@ -16,8 +16,9 @@ from localai_flask.backends.rwkv.loading import LoadedModel
 from localai_flask.backends.rwkv.state_cache import NOTHING, StateCache
 from localai_flask.backends.rwkv.strategy import choose_strategy
 from localai_flask.backends.rwkv.vocabulary import read_vocabulary
+from localai_flask.config.blocks import ModelFile
 from localai_flask.config.files.pth import Checkpoint
-from localai_flask.config.model import EngineConfig, ModelFile
+from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError, InvalidRequest
 from localai_flask.generation import Constraint, Delta, Finished, FinishReason, ModelInfo, Progress, Prompt, Started
 from localai_flask.sampling_params import SamplingParams

@@ -8,7 +8,8 @@ from localai_flask.chat.answer import Answer
 from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
 from localai_flask.chat.output.reasoning_marks import TagPair
 from localai_flask.chat.prompt.prompt import ChatPrompt, chat_prompt
-from localai_flask.config.model import ModelConfig, ReasoningOptions, Template, ThinkingTags
+from localai_flask.config.blocks import ReasoningOptions, Template, ThinkingTags
+from localai_flask.config.model import ModelConfig
 from localai_flask.generation import Delta, Finished, FinishReason, ModelInfo, Usage
 from localai_flask.sampling_params import SamplingParams
 

@@ -11,7 +11,8 @@ import pytest
 from localai_flask import backends
 from localai_flask.backends.vllm.key_checks import check, split_flag
 from localai_flask.config import traits
-from localai_flask.config.model import ModelConfig, ModelFile
+from localai_flask.config.blocks import ModelFile
+from localai_flask.config.model import ModelConfig
 
 
 def notes(**keys: Any) -> list[tuple[str, bool]]:

@@ -9,7 +9,8 @@ import pytest
 from localai_flask.chat.answer import Content, Event, Thought
 from localai_flask.chat.conversation import Conversation, Message, Tool, ToolCall
 from localai_flask.chat.prompt.prompt import ChatPrompt, chat_prompt, completion_prompt, edit_prompt
-from localai_flask.config.model import ModelConfig, Template
+from localai_flask.config.blocks import Template
+from localai_flask.config.model import ModelConfig
 from localai_flask.generation import Delta, Finished, FinishReason, ModelInfo, Usage
 from localai_flask.gotemplate import TemplateError
 from tests.unit.test_gotemplate_chat import CHATML, LLAMA3

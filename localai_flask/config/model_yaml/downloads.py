@@ -7,10 +7,11 @@ from pathlib import Path
 from msgspec import structs
 
 from localai_flask.config import references
+from localai_flask.config.blocks import DownloadFile
 from localai_flask.config.engines.facts import facts
 from localai_flask.config.engines.names import meant_by
 from localai_flask.config.files.settling import all_parts
-from localai_flask.config.model import DownloadFile, EngineConfig, ModelConfig
+from localai_flask.config.model import EngineConfig, ModelConfig
 from localai_flask.config.model_yaml.paths import LEADS_OUT
 from localai_flask.config.references import Reference
 from localai_flask.errors import ConfigError

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from localai_flask.config import functions, model
+from localai_flask.config import blocks, functions, model
 from localai_flask.config.model_yaml.key_fates import KEY_FATES, RENAMED
 from localai_flask.config.model_yaml.schema import FILLED_IN
 
@@ -83,7 +83,7 @@ def _as_written(column: dict[str, Any], is_duration: bool = False) -> dict[str, 
 @functools.cache
 def _documented(name: str) -> dict[str, str]:
     """Return what stands below each field of a struct in its source, the fields that it inherits included."""
-    struct = getattr(model, name, None) or getattr(functions, name)
+    struct = next(getattr(module, name) for module in (model, blocks, functions) if hasattr(module, name))
     found: dict[str, str] = {}
     for base in reversed(struct.__mro__):
         if base.__module__.startswith("localai_flask"):

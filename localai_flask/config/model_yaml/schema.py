@@ -29,7 +29,7 @@ _SCALARS: dict[type[inspect.Type], Callable[..., Any]] = {
     inspect.FloatType: scalars.number,
     inspect.StrType: scalars.text,
     inspect.BoolType: lambda value, kind: scalars.flag(value),
-    inspect.Metadata: lambda value, kind: parse_duration(value),  # model.Duration is the one that has any
+    inspect.Metadata: lambda value, kind: parse_duration(value),  # blocks.Duration is the one that has any
 }
 
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from localai_flask.backends.base import Backend, Event, Inquiry, Job
-from localai_flask.config.model import Limits
+from localai_flask.config.blocks import Limits
 from localai_flask.errors import DeadlineExceeded, ErrorInfo, Overloaded, QueueFull
 from localai_flask.generation import Failed
 from localai_flask.pool.channel import Channel
