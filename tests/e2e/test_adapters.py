@@ -240,8 +240,12 @@ def test_a_request_may_choose_among_the_adapters_by_numbers(server, client):
 
     files = ("one.gguf", "loras/other.gguf")
     expected = [{"id": number, "path": file, "scale": 0.0} for number, file in enumerate(files)]
-    for _ in range(4):  # each web worker has to hear of what the tests before have unloaded
-        wait_for(lambda: numbered("base") == expected, 5, "the numbers of the adapters in YAML")
+
+    def is_settled() -> bool:
+        """Return whether all web workers have heard of what the tests before have unloaded."""
+        return all(numbered("base") == expected for _ in range(8))
+
+    wait_for(is_settled, 10, "the numbers of the adapters in YAML")
     assert [each["scale"] for each in numbered("one")] == [1.0, 0.0]
     alone = {model: write(client, model, max_tokens=40) for model in ("base", "one", "other")}
     assert chosen("base", (0, 1)) == chosen("other", (0, 1)) == alone["one"]
