@@ -260,6 +260,20 @@ def test_a_batch_that_is_left_while_it_is_written_leaves_nothing(
         )
 
 
+def test_a_batch_that_cannot_be_worked_on_leaves_no_line_open(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin(store, input_file_id=None)
+    claimed = store.batch_leases.claim("here/1")
+    assert claimed is not None
+    app = Flask("test")
+    app.extensions["store"] = lambda: store
+    work = BatchWork(app, claimed, "here/1", Allowance(lambda: 0.0))
+    monkeypatch.setattr(work, "_answer", lambda _: 1 / 0)
+    work.start()
+    work.join(20)
+    assert store.batches.get("b").status == "failed" and counts(store) == {"errored": 3}
+    assert not any(line.request for line in store.batches.lines("b"))
+
+
 def test_a_file_of_too_many_lines_for_the_room_fails_the_batch(store: Store) -> None:
     app = Flask("test")
     app.extensions |= {"store": lambda: store, "settings": Settings(files_size=1)}

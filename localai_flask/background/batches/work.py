@@ -248,6 +248,7 @@ class BatchWork(threading.Thread):
         said = str(error) if isinstance(error, ApiError) else MISTAKE
         code = error.info.code if isinstance(error, ApiError) else ApiError.code
         with suppress(Unavailable, LeaseLost):
+            store.batch_leases.close_lines(self._owner, self._batch.id, "errored")
             self._advance(store, "failed", errors=msgspec.json.encode([BatchError(code, said)]))
 
     def _wait(self, store: Store, for_s: float) -> None:
