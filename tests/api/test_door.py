@@ -16,7 +16,7 @@ from tests.api.fakes import FakePool
 
 
 class RoomyPool(FakePool):
-    """Says how many requests each model takes."""
+    """Knows how many requests each model takes."""
 
     rooms: dict[str, int] = {"m": 3}
 

@@ -108,7 +108,7 @@ def begin(conversation_id: str, body: Mapping[str, object], model: str | None) -
 
 
 def resume(stream: StoredStream, skipped: int) -> Response:
-    """Stream what there is of a stream behind so many bytes, and then what comes."""
+    """Stream what there is of a stream behind this many bytes, and then what comes."""
     with ExitStack() as taken:
         place = take_seat()
         taken.callback(place.release)

@@ -78,7 +78,7 @@ class WorkerLink:
             self.outbox.send(left)
 
     def end_thinking(self, request_ids: Iterable[int]) -> None:
-        """Tell the worker to end what the models of these requests think, in one frame."""
+        """Have the worker end what the models of these requests think, in one frame."""
         self.outbox.send([(request_id, EndThinking()) for request_id in request_ids])
 
     def deliver(self, request_id: int, answer: Answer) -> None:

@@ -49,7 +49,7 @@ def free_context(context: Any) -> None:
 
 
 def give_back_untouched() -> None:
-    """Give back what lies in memory and holds zeros only; called when nothing is being computed."""
+    """Release what lies in memory and holds zeros only; called when nothing is being computed."""
     for context, spans in _mapped_for.items():
         chunks = ((at, min(at + CHUNK, end)) for begin, end in spans for at in range(begin, end, CHUNK))
         _given_back.setdefault(context, []).extend(chunk for chunk in chunks if _give_back(*chunk))
@@ -61,7 +61,7 @@ def count_untouched() -> int:
 
 
 def _give_back(begin: int, end: int) -> bool:
-    """Give back a piece of memory, if all of it is there and zero; return whether it was."""
+    """Release a piece of memory, if all of it is there and zero; return whether it was."""
     if _count_absent(begin, end) or not _is_zero(begin, end - begin):
         return False
     return bool(_libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED) == 0)

@@ -13,7 +13,7 @@ TURN_S = 0.04
 
 
 class Turns:
-    """Gives each scope that has something to compute the same time, one after the other."""
+    """Grants each scope that has something to compute the same time, one after the other."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic):
         self._now = now
