@@ -88,7 +88,7 @@ class Backend(abc.ABC):
     last_words: Callable[[ApiError], None] | None = None
     """What to call, from any thread, when the engine's library is about to end the process, with the reason."""
     announce: Callable[[list[Event]], None] | None = None
-    """What to call with events that must be out before the next step can go wrong."""
+    """What to call with events that must be out before the next step can go wrong; before a long one, with none."""
     notify: Callable[[], None] | None = None
     """What an engine that `runs_by_itself` calls, from any thread, when `step` has something to collect."""
     is_cautious: bool = False

@@ -76,6 +76,9 @@ class ServingSettings:
     queue_size: int = setting(
         512, "Requests that may wait for one model, beside those that run; more are answered 503."
     )
+    stream_interval: float = setting(
+        0.01, "Seconds from one piece of a stream to the next at least; faster ones go together (0: each by itself)."
+    )
     request_timeout: float = setting(0.0, "Seconds after which a request is given up (0: never).")
     allowed_hosts: tuple[str, ...] = setting(
         (),

@@ -60,7 +60,8 @@ class Desk:
         self.engine: Any = Engine()
         self.heard: dict[int, list[Any]] = {}
         self.path = path
-        self.front = Front("tiny", lambda: queue_size, self.publish, InHand(path))
+        self.interval_s = 0.0
+        self.front = Front("tiny", lambda: queue_size, self.publish, InHand(path), lambda: self.interval_s)
         self.limits = Limits(**limits)
         self.now = 0.0
 

@@ -171,6 +171,8 @@ class LlamaCppBackend(Backend):
     def step(self) -> list[Event]:
         """Plan, decode, sample, commit; raise `RuntimeError` if the library fails."""
         scheduler, batch = self.scheduler, self._batch
+        if self.announce is not None and (scheduler.prefilling or not self.inquiries.is_idle):
+            self.announce([])
         events = [*self._unannounced, *self.inquiries.step(len(scheduler.decoding))]
         self._unannounced.clear()
         self.cache.set_stream_count(len(scheduler.decoding))

@@ -63,6 +63,7 @@ class ModelWorker:
             self.hub.wake,
             in_hand,
             queue_size=lambda: self.settings.now.queue_size,
+            stream_interval_s=lambda: self.settings.now.stream_interval,
             is_cautious=spec.is_cautious,
         )
         self.engine.suspect(spec.suspects)

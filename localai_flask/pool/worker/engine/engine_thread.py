@@ -5,6 +5,7 @@ What it does with each command is the intake's.
 
 from __future__ import annotations
 
+import functools
 import logging
 import queue
 import threading
@@ -43,6 +44,7 @@ class EngineThread(threading.Thread):
         in_hand: InHand,
         queue_size: Callable[[], int],
         *,
+        stream_interval_s: Callable[[], float] = lambda: 0.0,
         is_cautious: bool = False,
         is_prepared: bool = False,
     ):
@@ -61,7 +63,7 @@ class EngineThread(threading.Thread):
         self._inbox: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._has_notice = False
         self._in_hand = in_hand
-        self._front = Front(config.name, queue_size, publish, in_hand)
+        self._front = Front(config.name, queue_size, publish, in_hand, stream_interval_s)
         self._suspects: frozenset[bytes] = frozenset()
         self._loading = Loading(config, is_prepared=is_prepared)
         self._backend: Backend | None = None
@@ -172,7 +174,7 @@ class EngineThread(threading.Thread):
         if backend is None:
             return False
         backend.last_words = self._tell_all
-        backend.announce = self._hand_out
+        backend.announce = functools.partial(self._hand_out, everything=True)
         backend.notify = self._notice
         backend.is_cautious = self.is_cautious
         return self._loading.load(backend)
@@ -200,17 +202,21 @@ class EngineThread(threading.Thread):
             self.load_counts = front.counts
         backend.close()
 
-    def _hand_out(self, events: list[Event]) -> None:
+    def _hand_out(self, events: list[Event], *, everything: bool = False) -> None:
         if events:
             self.activity.bring()
-            self._front.hand_out(events)
+        if events or self._front.text_patience_s is not None:
+            self._front.hand_out(events, everything=everything)
 
     def _patience(self, backend: Backend) -> float | None:
         """Return for how many seconds to wait for a command before the next step; None: until one comes."""
         has_waiting = self._front.has_waiting
         if backend.is_idle and not has_waiting:
             return compiling.CHECK_S if self._front.has_unready else backend.rest_s
-        return NOTICE_S if backend.runs_by_itself and not (has_waiting and backend.room > 0) else 0.0
+        if not backend.runs_by_itself or (has_waiting and backend.room > 0):
+            return 0.0
+        held = self._front.text_patience_s
+        return NOTICE_S if held is None else min(NOTICE_S, held)
 
     def _notice(self) -> None:
         """Have the engine stepped soon; called from any thread, and often."""

@@ -20,6 +20,7 @@ from localai_flask.pool.messages import NOT_LAST, Answer, Queued, Taken
 from localai_flask.pool.worker.requests.line import Line
 from localai_flask.pool.worker.requests.request_trace import RequestTrace
 from localai_flask.pool.worker.requests.requests import Request, Requests, own_error
+from localai_flask.pool.worker.requests.text_gatherer import TextGatherer
 
 Publish = Callable[[Channel, list[tuple[int, Answer]]], None]
 
@@ -34,13 +35,21 @@ LONGEST_RETRY_S = 600.0
 class Front:
     """Takes requests in, starts them when the engine has room, and hands out what becomes of them."""
 
-    def __init__(self, name: str, queue_size: Callable[[], int], publish: Publish, in_hand: InHand):
+    def __init__(
+        self,
+        name: str,
+        queue_size: Callable[[], int],
+        publish: Publish,
+        in_hand: InHand,
+        stream_interval_s: Callable[[], float] = lambda: 0.0,
+    ):
         self.name = name
         self._queue_size = queue_size
         self._publish = publish
         self._in_hand = in_hand
         self._requests = Requests()
         self._jobs, self._inquiries = Line(), Line()
+        self._texts = TextGatherer(stream_interval_s)
         self._first_deadline = float("inf")
         self._unanswered: list[Request] = []
         """Those that have come since the last step and wait."""
@@ -55,6 +64,11 @@ class Front:
     def has_waiting(self) -> bool:
         """Whether somebody waits whom the engine could start."""
         return len(self._jobs) + len(self._inquiries) > self._unready
+
+    @property
+    def text_patience_s(self) -> float | None:
+        """For how long the text that was held back may be held; None if there is none."""
+        return self._texts.patience_s()
 
     @property
     def has_unready(self) -> bool:
@@ -210,8 +224,9 @@ class Front:
 
     # They end.
 
-    def hand_out(self, events: list[Event]) -> None:
-        """Send what the engine has said to those whom it is for."""
+    def hand_out(self, events: list[Event], *, everything: bool = False) -> None:
+        """Send what the engine has said to those whom it is for, and text that was held back for a while, or all."""
+        now = time.monotonic()
         batches: defaultdict[Channel, list[tuple[int, Answer]]] = defaultdict(list)
         for id, reply in events:
             request = self._requests.find(id)
@@ -221,7 +236,10 @@ class Front:
                 request.trace.note(reply)
             if not isinstance(reply, NOT_LAST):
                 self._forget(request, is_usual=not isinstance(reply, Failed))
-            batches[request.route[0]].append((request.route[1], reply))
+            channel, request_id = request.route
+            batches[channel] += [(request_id, answer) for answer in self._texts.take(request, reply, now)]
+        for request, text in self._texts.let_go_of_old(now, everything=everything):
+            batches[request.route[0]].append((request.route[1], text))
         for channel, answers in batches.items():
             self._publish(channel, answers)
 
@@ -232,9 +250,9 @@ class Front:
             return
         late = [request for request in self._requests if request.deadline <= now]
         for request in late:
-            error = self._too_late(request)
+            answers = self._texts.take(request, Failed(self._too_late(request)), now)
             self.cancel(request, backend)
-            self._publish(request.route[0], [(request.route[1], Failed(error))])
+            self._publish(request.route[0], [(request.route[1], answer) for answer in answers])
         self._first_deadline = min((request.deadline for request in self._requests), default=float("inf"))
 
     def _too_late(self, request: Request) -> ErrorInfo:
@@ -255,6 +273,7 @@ class Front:
 
     def cancel(self, request: Request, backend: Backend) -> None:
         """Forget a request whatever its stage."""
+        self._texts.forget(request)
         self._forget(request, is_usual=False)
         if request.has_started:
             backend.cancel(request.id)

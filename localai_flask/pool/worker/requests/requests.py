@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from localai_flask.backends.base import Inquiry, Job
 from localai_flask.errors import ApiError
+from localai_flask.generation import Delta
 from localai_flask.pool.channel import Channel
 from localai_flask.pool.in_hand import Mark
 from localai_flask.pool.messages import Terms
@@ -35,6 +37,9 @@ class Request:
     place: int = 0
     """The place in the line that it was last told."""
     trace: RequestTrace | None = None
+    held_text: Delta | None = None
+    """Text that waits for what follows it (text_gatherer.py)."""
+    text_sent_at: float = -math.inf
 
     @property
     def id(self) -> int:
