@@ -74,23 +74,14 @@ def load_adapter(call: LoadCall) -> Response:
     """Make a LoRA adapter of the models folder a model of its own, which is served with its parent's weights"""
     registry, folder = current.registry(), current.settings().models_path.absolute()
     registry.refresh()
-    name = names.check_model_name(call.name)
-    if name != call.name:
-        raise InvalidRequest(f"The name {call.name!r} cannot be that of a file; take {name!r}.", param="lora_name")
-    known = registry.models().get(name)
-    if known is not None and not known.parent:
-        raise InvalidRequest(f"The name {name!r} is that of a model; choose another `lora_name`.", param="lora_name")
-    if known is not None and not call.replaces:
-        said = "is loaded already; unload it, or send `load_inplace: true` to have this one in its place"
-        raise InvalidRequest(f"The adapter {name!r} {said}.", param="lora_name")
-    if known is not None:
-        _check_ours(known)
-    check_free(name, current.settings(), force=known is not None)
+    name = _free_name(call)
     file = adapter_files.within(call.path, folder)
     parent = _parent_of(call, folder / file)
     adapter_files.check_fits(folder / file, parent)
     _try(parent, file)
     with editing(folder):
+        registry.refresh()
+        _free_name(call)  # once more, as trying takes its time, and others edit the folder meanwhile
         content = {"name": name, "parent": parent.name, "lora_adapter": file}
         records.write_whole(names.check_place(folder, f"{name}.yaml"), yamlfile.dump(content))
     registry.refresh()
@@ -105,14 +96,32 @@ def load_adapter(call: LoadCall) -> Response:
 def unload_adapter(name: str) -> Response:
     """Take an adapter that was loaded by a request off the list of models; its file stays"""
     registry = current.registry()
-    registry.refresh()
-    known = registry.models().get(name)
-    if known is None or not known.parent:
-        raise NotFound(f"There is no adapter {name[:200]!r}; GET /v1/models lists them with their `parent`.")
-    _check_ours(known)
-    Path(known.source).unlink(missing_ok=True)
+    with editing(current.settings().models_path.absolute()):
+        registry.refresh()
+        known = registry.models().get(name)
+        if known is None or not known.parent:
+            raise NotFound(f"There is no adapter {name[:200]!r}; GET /v1/models lists them with their `parent`.")
+        _check_ours(known)
+        Path(known.source).unlink(missing_ok=True)
     registry.refresh()
     return Response(f"Success: LoRA adapter '{name}' removed successfully.", mimetype="text/plain")
+
+
+def _free_name(call: LoadCall) -> str:
+    """Return the name that an adapter gets; raise `InvalidRequest` if it cannot have it."""
+    name = names.check_model_name(call.name)
+    if name != call.name:
+        raise InvalidRequest(f"The name {call.name!r} cannot be that of a file; take {name!r}.", param="lora_name")
+    known = current.registry().models().get(name)
+    if known is not None and not known.parent:
+        raise InvalidRequest(f"The name {name!r} is that of a model; choose another `lora_name`.", param="lora_name")
+    if known is not None and not call.replaces:
+        said = "is loaded already; unload it, or send `load_inplace: true` to have this one in its place"
+        raise InvalidRequest(f"The adapter {name!r} {said}.", param="lora_name")
+    if known is not None:
+        _check_ours(known)
+    check_free(name, current.settings(), force=known is not None)
+    return name
 
 
 def _check_ours(config: ModelConfig) -> None:
