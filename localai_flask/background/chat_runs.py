@@ -27,7 +27,7 @@ def record_of(claimed: Claimed) -> RequestRecord:
     return RequestRecord(id=claimed.id)
 
 
-def work(app: Flask, run: Run, _: list[StoredEvent]) -> None:
+def work(app: Flask, run: Run) -> None:
     """Work on a run until it has ended, or is not to go on."""
     written = _Written(run)
     try:

@@ -17,7 +17,7 @@ from localai_flask.api.work.work import Work
 from localai_flask.background.run import Run, Stopped
 from localai_flask.errors import ApiError, Overloaded
 from localai_flask.metrics.request_record import RequestRecord
-from localai_flask.store.runs import Claimed, StoredEvent
+from localai_flask.store.runs import Claimed
 
 log = logging.getLogger("gunicorn.error")
 
@@ -32,18 +32,18 @@ def record_of(claimed: Claimed) -> RequestRecord:
     return RequestRecord(id=claimed.id, method=RUN, route="/v1/responses", family="responses", keeper=claimed.keeper)
 
 
-def work(app: Flask, run: Run, before: list[StoredEvent]) -> None:
-    """Work on a run until it has ended, or is not to go on; `before` are its events of another process."""
+def work(app: Flask, run: Run) -> None:
+    """Work on a run until it has ended, or is not to go on."""
     observation.begin(app, run.record)
     try:
-        _work(app, run, before)
+        _work(app, run)
     finally:
         observation.end(app, run.record)
 
 
-def _work(app: Flask, run: Run, before: list[StoredEvent]) -> None:
+def _work(app: Flask, run: Run) -> None:
     try:
-        writer = stored_runs.continue_writer(run.claimed, before)
+        writer = stored_runs.continue_writer(run.claimed, run.before)
     except Exception:  # whatever another version of this server may have written
         log.exception("a stored background run cannot be read")
         return _fail(run, stored_runs.begin_anew(run.claimed), ApiError(UNREADABLE))

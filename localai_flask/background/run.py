@@ -23,9 +23,11 @@ class Stopped(Exception):
 class Run:
     """One run that this process works on; its thread tells, the main thread takes what was told."""
 
-    def __init__(self, claimed: Claimed, record: RequestRecord):
+    def __init__(self, claimed: Claimed, record: RequestRecord, before: Sequence[StoredEvent] = ()):
         self.id = claimed.id
         self.claimed = claimed
+        self.before = before
+        """What another process has told of it, where that is needed to go on."""
         self.cancelled = claimed.cancelled
         self.begun = claimed.begun
         self.shutting_down = False

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from flask import Flask
 
@@ -27,13 +28,14 @@ from localai_flask.background.installs import Installs
 from localai_flask.background.run import Run
 from localai_flask.errors import Unavailable
 from localai_flask.metrics import tracing
+from localai_flask.metrics.request_record import RequestRecord
 from localai_flask.pool.announced_settings import AnnouncedSettings
 from localai_flask.pool.protocol import LOG_FORMAT
 from localai_flask.pool.runtime import Runtime, is_alive
 from localai_flask.server.processes.child import beat
 from localai_flask.settings import Settings
-from localai_flask.store import streams
-from localai_flask.store.runs import Batch, StoredEvent
+from localai_flask.store import responses, streams
+from localai_flask.store.runs import Batch, Claimed
 
 log = logging.getLogger("gunicorn.error")
 
@@ -42,6 +44,20 @@ RETRY_S = 1.0
 CLAIM_S = 0.1
 UNWRITTEN_S = 60.0
 """How long a database may be away before the process gives up; its runs are then recovered by the next one."""
+
+
+class Kind(NamedTuple):
+    """How runs are worked on; where they go on behind what another process has told, that is read for them."""
+
+    record_of: Callable[[Claimed], RequestRecord]
+    work: Callable[[Flask, Run], None]
+    goes_on: bool
+
+
+KINDS = {
+    responses.KIND: Kind(response_runs.record_of, response_runs.work, goes_on=True),
+    streams.KIND: Kind(chat_runs.record_of, chat_runs.work, goes_on=False),
+}
 
 
 class Runner:
@@ -126,11 +142,12 @@ class Runner:
     def _claim(self) -> None:
         runs = self._store.runs
         while (claimed := runs.claim(self._home, self._owner, len(self._running) >= self._most)) is not None:
+            kind = KINDS[claimed.kind]
             # Read here, as a database that fails now leaves the run to whoever claims it when its lease has run out.
-            before = runs.events_after(claimed.id, -1, claimed.next_sequence) if claimed.begun else []
-            record = chat_runs.record_of(claimed) if claimed.kind == streams.KIND else response_runs.record_of(claimed)
-            run = self._running[claimed.id] = Run(claimed, record)
-            threading.Thread(target=self._attend, args=(run, before), name=f"run-{run.id}", daemon=True).start()
+            is_read = claimed.begun and kind.goes_on
+            before = runs.events_after(claimed.id, -1, claimed.next_sequence) if is_read else []
+            run = self._running[claimed.id] = Run(claimed, kind.record_of(claimed), before)
+            threading.Thread(target=kind.work, args=(self._app, run), name=f"run-{run.id}", daemon=True).start()
 
     def _give_back(self) -> None:
         back = [id for id, run in self._running.items() if run.give_back()]
@@ -138,10 +155,6 @@ class Runner:
             del self._running[id]
             self._unwritten.pop(id, None)
         self._store.runs.release(self._owner, back)
-
-    def _attend(self, run: Run, before: list[StoredEvent]) -> None:
-        work = chat_runs.work if run.claimed.kind == streams.KIND else response_runs.work
-        work(self._app, run, before)
 
 
 def _await_database(app: Flask, stopping: threading.Event, may_go_on: Callable[[], bool]) -> bool:

@@ -20,7 +20,8 @@ from localai_flask.store.tables import events, items, responses, streams
 
 ASKED_AT_ONCE = 500
 TOUCHED_AT_ONCE = 100
-IS_RESPONSE = responses.c.kind == "response"
+KIND = "response"
+IS_RESPONSE = responses.c.kind == KIND
 TOUCH_S = 1.0
 """A response that was used less than this ago counts as used now, so that it need not be written again."""
 
