@@ -14,7 +14,8 @@ from marshmallow import ValidationError
 
 from localai_flask.api.conversation.documents import INLINE, read_document
 from localai_flask.api.conversation.foreign_past import foreign_text
-from localai_flask.api.conversation.images import read_image, shown_image
+from localai_flask.api.conversation.images import read_image
+from localai_flask.api.conversation.media import shown_media
 from localai_flask.api.request.parsing import Unsupported
 from localai_flask.chat.conversation import Message, Role, ToolCall
 from localai_flask.chat.documents import shown_text
@@ -104,7 +105,7 @@ def _plain_text(block: Any, is_now: bool) -> str:
     if kind == "text":
         return _text(block, "text")
     if kind == "image":
-        return read_image(block).mark if is_now else shown_image(block)
+        return read_image(block).mark if is_now else shown_media(block)
     try:
         if kind == "document":
             return _document(block, is_now)

@@ -9,8 +9,7 @@ from typing import Any, NoReturn
 from marshmallow import ValidationError
 
 from localai_flask.api.anthropic.blocks import read_messages
-from localai_flask.api.conversation.documents import documents_in
-from localai_flask.api.conversation.images import images_in
+from localai_flask.api.conversation.media import media_in
 from localai_flask.api.conversation.pairing import UnansweredCalls, UnknownResult, paired
 from localai_flask.chat.conversation import Message
 
@@ -37,7 +36,7 @@ def read_conversation(entries: Sequence[dict[str, Any]]) -> list[Message]:
             read = read_messages(entry["role"], entry["content"], is_now)
         except ValidationError as error:
             raise ValidationError({"messages": {index: {"content": error.messages}}}) from None
-        media: dict[str, Any] = {"images": images_in(entry["content"]), "documents": documents_in(entry["content"])}
+        media = media_in(entry["content"])
         messages += [dataclasses.replace(message, **media) for message in read] if any(media.values()) else read
         places += [index] * len(read)
     if not messages:

@@ -23,8 +23,7 @@ from localai_flask.api.anthropic.options import (
 )
 from localai_flask.api.anthropic.tools import ToolSchema, shown_tools, tool_changes
 from localai_flask.api.anthropic.volatile import without_volatile_lines
-from localai_flask.api.conversation.documents import documents_in
-from localai_flask.api.conversation.images import images_in
+from localai_flask.api.conversation.media import media_in
 from localai_flask.api.conversation.tool_choice import Choice, asked_by, chosen_tools
 from localai_flask.api.request.fields import (
     Either,
@@ -102,7 +101,7 @@ class SystemField(Either):
     """Text or text blocks."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
-        if images_in(value) or documents_in(value):
+        if any(media_in(value).values()):
             raise ValidationError(Unsupported("may have text only; send images and documents in `messages`."))
         return read_text(without_volatile_lines(value))
 

@@ -14,7 +14,6 @@ from localai_flask.api.conversation.content_sources import (
     place_of_address,
     place_of_source,
 )
-from localai_flask.api.conversation.foreign_past import foreign_text
 from localai_flask.api.request.parsing import Unsupported
 from localai_flask.chat.documents import DocumentSource
 
@@ -40,14 +39,6 @@ def read_document(part: Mapping[str, Any]) -> DocumentSource:
         return _of_fields(kind, fields)
     except ValidationError as error:
         raise ValidationError({"file": error.messages}) from None
-
-
-def shown_document(part: Mapping[str, Any]) -> str:
-    """Return what stands for a document in its message's text; one that cannot be read is shown by its name."""
-    try:
-        return read_document(part).mark
-    except ValidationError:
-        return foreign_text(part["type"], part)
 
 
 def documents_in(content: Any) -> dict[str, DocumentSource]:

@@ -8,13 +8,11 @@ from typing import Any
 from marshmallow import ValidationError
 
 from localai_flask.api.conversation.content_sources import find_parts, place_of_address, place_of_source
-from localai_flask.api.conversation.foreign_past import foreign_text
 from localai_flask.api.request.parsing import Unsupported
 from localai_flask.chat.images import ImageSource
 
 KINDS = frozenset(("image_url", "input_image", "image"))
 """The types of parts that are images, in one family or another."""
-WHAT_IS_READ = "this server reads text, images and documents only."
 SOURCES = "an `https://` address, or `data:image/…;base64,…`"
 
 
@@ -38,14 +36,6 @@ def read_image(part: Mapping[str, Any]) -> ImageSource:
         return ImageSource(kind, *place_of_address(address, SOURCES))
     except ValueError as error:
         raise ValidationError({key: [str(error)]}) from None
-
-
-def shown_image(part: Mapping[str, Any]) -> str:
-    """Return what stands for an image in its message's text; one that cannot be read is shown by its name."""
-    try:
-        return read_image(part).mark
-    except ValidationError:
-        return foreign_text(part["type"], part)
 
 
 def images_in(content: Any) -> dict[str, ImageSource]:

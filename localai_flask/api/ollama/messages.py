@@ -12,7 +12,8 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError, fields
 
-from localai_flask.api.conversation.images import read_image, shown_image
+from localai_flask.api.conversation.images import read_image
+from localai_flask.api.conversation.media import shown_media
 from localai_flask.api.conversation.pairing import UnansweredCalls, UnknownResult, paired
 from localai_flask.api.request.fields import (
     Either,
@@ -157,7 +158,7 @@ def _seen(parts: Sequence[MappingOf[str, Any]], is_now: bool) -> tuple[str, dict
         return _marks(sources), {each.key: each for each in sources}
     text, images = "", {}
     for part in parts:
-        text += shown_image(part)
+        text += shown_media(part)
         try:
             source = read_image(part)
         except ValidationError:

@@ -8,11 +8,9 @@ import marshmallow
 from marshmallow import ValidationError, fields
 
 from localai_flask.api.answer.family_words import CHAT, LEGACY_CHAT
-from localai_flask.api.conversation import documents, images
 from localai_flask.api.conversation.custom_tools import InputFormat, as_arguments, custom_tool
-from localai_flask.api.conversation.documents import documents_in, read_document, shown_document
 from localai_flask.api.conversation.foreign_past import foreign_text
-from localai_flask.api.conversation.images import WHAT_IS_READ, images_in, read_image, shown_image
+from localai_flask.api.conversation.media import MEDIA_READERS, WHAT_IS_READ, media_in, shown_media
 from localai_flask.api.conversation.tool_choice import Choice
 from localai_flask.api.request.fields import (
     Either,
@@ -50,10 +48,8 @@ def _text_of(index: int, part: Any) -> str:
     kind = part.get("type") if isinstance(part, dict) else None
     if not isinstance(kind, str):
         raise ValidationError({index: ["must be an object with a `type`."]})
-    if kind in images.KINDS:
-        return shown_image(part)
-    if kind in documents.KINDS:
-        return shown_document(part)
+    if kind in MEDIA_READERS:
+        return shown_media(part)
     if kind not in TEXT_PARTS:
         return foreign_text(kind, part)
     text = part.get(TEXT_PARTS[kind])
@@ -66,10 +62,9 @@ def check_readable(content: Any) -> None:
     """Raise `ValidationError` if content, of the message that is asked now, has parts that the model cannot read."""
     for index, part in enumerate(content if isinstance(content, list) else ()):
         kind = part["type"]
-        read = read_image if kind in images.KINDS else read_document if kind in documents.KINDS else None
-        if read is not None:
+        if kind in MEDIA_READERS:
             try:
-                read(part)
+                MEDIA_READERS[kind](part)
             except ValidationError as error:
                 raise ValidationError({index: error.messages}) from None
         elif kind in OTHER_PARTS:
@@ -135,8 +130,7 @@ class MessageSchema(RequestSchema):
             reasoning=data["reasoning"] or data["reasoning_content"],
             tool_calls=tuple(calls) if role == "assistant" else (),
             tool_call_id=data["tool_call_id"] if role == "tool" else "",
-            images=images_in(original.get("content")),
-            documents=documents_in(original.get("content")),
+            **media_in(original.get("content")),
         )
 
 

@@ -15,9 +15,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from localai_flask.api.conversation import documents, images
-from localai_flask.api.conversation.documents import read_document
-from localai_flask.api.conversation.images import WHAT_IS_READ, read_image
+from localai_flask.api.conversation.media import MEDIA_READERS, WHAT_IS_READ
 from localai_flask.api.request.fields import Either
 from localai_flask.api.request.parsing import Unsupported
 
@@ -197,10 +195,9 @@ def _part(part: Any, key: str, index: int, usual: str, is_now: bool) -> Item:
         raise ValidationError({key: {index: ["must be an object with a `type`."]}})
     if kind not in TEXTS and not is_now:
         return dict(part)
-    read_media = read_image if kind in images.KINDS else read_document if kind in documents.KINDS else None
-    if read_media is not None:
+    if kind in MEDIA_READERS:
         try:
-            read_media(part)
+            MEDIA_READERS[kind](part)
         except ValidationError as error:
             raise ValidationError({key: {index: error.messages}}) from None
         return dict(part)

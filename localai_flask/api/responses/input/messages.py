@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from localai_flask.api.conversation import documents, images
-from localai_flask.api.conversation.documents import documents_in, shown_document
 from localai_flask.api.conversation.foreign_past import foreign_text
-from localai_flask.api.conversation.images import images_in, shown_image
+from localai_flask.api.conversation.media import MEDIA_READERS, media_in, shown_media
 from localai_flask.api.responses.call_items import written_call
 from localai_flask.api.responses.input.items import TEXTS, Item, unsealed
 from localai_flask.api.responses.tools import qualified
@@ -113,17 +111,12 @@ class _Conversation:
                 self.add(Message(role="user", content=foreign_text(item["type"], item)))
                 return
         name = self._names.get(id, name)
-        media = _media_in(item.get("output"))
+        media = media_in(item.get("output"))
         self.add(Message(role="tool", content=_output(item), tool_call_id=id, name=name, **media))
 
 
 def _message(role: Role, parts: Sequence[Mapping[str, Any]]) -> Message:
-    return Message(role=role, content=_joined(parts), **_media_in(parts))
-
-
-def _media_in(parts: Any) -> dict[str, Any]:
-    """Find the images and documents of a message, as it names them."""
-    return {"images": images_in(parts), "documents": documents_in(parts)}
+    return Message(role=role, content=_joined(parts), **media_in(parts))
 
 
 def _output(item: Item) -> str:
@@ -145,9 +138,7 @@ def _joined(parts: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _part_text(part: Mapping[str, Any]) -> str:
-    if part["type"] in images.KINDS:
-        return shown_image(part)
-    if part["type"] in documents.KINDS:
-        return shown_document(part)
+    if part["type"] in MEDIA_READERS:
+        return shown_media(part)
     text = part.get(TEXTS.get(part["type"], ""))
     return text if isinstance(text, str) else foreign_text(part["type"], part)
