@@ -74,7 +74,7 @@ class ObedientPool(FakePool):
 
 
 class ObedientSession(FakeSession):
-    def generate(self, requests: list[tuple[Prompt, SamplingParams]], terms: Any = None) -> FakeGeneration:
+    def generate(self, requests: list[tuple[Prompt, SamplingParams]], *_: Any) -> FakeGeneration:
         pool = self._pool
         assert isinstance(pool, ObedientPool)
         pool.requests += requests
