@@ -15,9 +15,9 @@ from localai_flask.background.in_process import asked, environ_of
 from localai_flask.background.run import Run, Stopped
 from localai_flask.errors import ApiError
 from localai_flask.metrics.request_record import RequestRecord
-from localai_flask.store.responses import Stored
-from localai_flask.store.runs import Claimed, StoredEvent
-from localai_flask.store.streams import DATA
+from localai_flask.store.responses.responses import Stored
+from localai_flask.store.responses.runs import Claimed, StoredEvent
+from localai_flask.store.responses.streams import DATA
 
 log = logging.getLogger("gunicorn.error")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from localai_flask.settings import Settings
-from localai_flask.store import retention
 from localai_flask.store.batches import batches
 from localai_flask.store.files import forget_expired
 from localai_flask.store.opened import Store
+from localai_flask.store.responses import retention
 
 LOOK_S = 30.0
 

@@ -17,7 +17,7 @@ from localai_flask.api.work.work import Work
 from localai_flask.background.run import Run, Stopped
 from localai_flask.errors import ApiError, Overloaded
 from localai_flask.metrics.request_record import RequestRecord
-from localai_flask.store.runs import Claimed
+from localai_flask.store.responses.runs import Claimed
 
 log = logging.getLogger("gunicorn.error")
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from localai_flask.errors import ServerShuttingDown, Unavailable
 from localai_flask.metrics.request_record import RequestRecord
-from localai_flask.store.responses import Stored
-from localai_flask.store.runs import Batch, Claimed, StoredEvent
-from localai_flask.store.streams import DATA
+from localai_flask.store.responses.responses import Stored
+from localai_flask.store.responses.runs import Batch, Claimed, StoredEvent
+from localai_flask.store.responses.streams import DATA
 
 RENEW_S = 1.0
 MOST_ATTEMPTS = 3

@@ -34,8 +34,8 @@ from localai_flask.pool.protocol import LOG_FORMAT
 from localai_flask.pool.runtime import Runtime, is_alive
 from localai_flask.server.processes.child import beat
 from localai_flask.settings import Settings
-from localai_flask.store import responses, streams
-from localai_flask.store.runs import Batch, Claimed
+from localai_flask.store.responses import responses, streams
+from localai_flask.store.responses.runs import Batch, Claimed
 
 log = logging.getLogger("gunicorn.error")
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from localai_flask.settings import Settings
 from localai_flask.store.batches.batches import Batches
 from localai_flask.store.batches.leases import BatchLeases
-from localai_flask.store.conversations import Conversations
 from localai_flask.store.database import Database
 from localai_flask.store.files import Files
-from localai_flask.store.responses import Responses
-from localai_flask.store.runs import Runs
-from localai_flask.store.streams import Streams
+from localai_flask.store.responses.conversations import Conversations
+from localai_flask.store.responses.responses import Responses
+from localai_flask.store.responses.runs import Runs
+from localai_flask.store.responses.streams import Streams
 
 
 @dataclass(frozen=True, slots=True)

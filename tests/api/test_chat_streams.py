@@ -25,7 +25,7 @@ from localai_flask.keys.file import Entry
 from localai_flask.keys.keyring import digest
 from localai_flask.metrics.in_flight import Question
 from localai_flask.pool import runtime
-from localai_flask.store import retention
+from localai_flask.store.responses import retention
 from localai_flask.store.tables import responses
 from tests.api.fakes import FakePool, chunks, says
 from tests.support.processes import wait_for

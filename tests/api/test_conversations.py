@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from localai_flask.errors import Unavailable
 from localai_flask.generation import Delta, Started
 from localai_flask.pool.runtime import ENV
-from localai_flask.store import conversations
+from localai_flask.store.responses import conversations
 from tests.api.fakes import FakePool, says
 from tests.api.test_responses import create, stream, text_of
 

@@ -10,14 +10,14 @@ import pytest
 
 from localai_flask.errors import NotFound
 from localai_flask.settings import Settings
-from localai_flask.store import conversations as module
-from localai_flask.store import retention
-from localai_flask.store.conversations import ConversationHeld, ConversationNotFound
 from localai_flask.store.kept import Kept
 from localai_flask.store.opened import Store
-from localai_flask.store.responses import Stored
-from localai_flask.store.retention import forget_old
-from localai_flask.store.runs import Batch
+from localai_flask.store.responses import conversations as module
+from localai_flask.store.responses import retention
+from localai_flask.store.responses.conversations import ConversationHeld, ConversationNotFound
+from localai_flask.store.responses.responses import Stored
+from localai_flask.store.responses.retention import forget_old
+from localai_flask.store.responses.runs import Batch
 from localai_flask.store.tables import conversations, metadata, responses
 
 

@@ -14,14 +14,14 @@ from localai_flask.errors import ConfigError, InvalidRequest, Overloaded, Unavai
 from localai_flask.settings import Settings
 from localai_flask.store import database
 from localai_flask.store import probe as probe_module
-from localai_flask.store import responses as stored_responses
-from localai_flask.store import runs as stored_runs
 from localai_flask.store.kept import Kept
 from localai_flask.store.opened import Store
 from localai_flask.store.probe import Probe
-from localai_flask.store.responses import ResponseNotFound, Stored
-from localai_flask.store.retention import forget_old
-from localai_flask.store.runs import Batch, StoredEvent
+from localai_flask.store.responses import responses as stored_responses
+from localai_flask.store.responses import runs as stored_runs
+from localai_flask.store.responses.responses import ResponseNotFound, Stored
+from localai_flask.store.responses.retention import forget_old
+from localai_flask.store.responses.runs import Batch, StoredEvent
 from tests.support import postgres, processes
 
 

@@ -12,10 +12,10 @@ from sqlalchemy import func, select
 from localai_flask.errors import Overloaded
 from localai_flask.settings import Settings
 from localai_flask.store.opened import Store
-from localai_flask.store.responses import ResponseNotFound, Stored
-from localai_flask.store.retention import forget_old
-from localai_flask.store.runs import Batch, StoredEvent
-from localai_flask.store.streams import DATA
+from localai_flask.store.responses.responses import ResponseNotFound, Stored
+from localai_flask.store.responses.retention import forget_old
+from localai_flask.store.responses.runs import Batch, StoredEvent
+from localai_flask.store.responses.streams import DATA
 from localai_flask.store.tables import metadata, responses, streams
 from tests.support import postgres
 

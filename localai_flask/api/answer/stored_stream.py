@@ -13,7 +13,7 @@ from localai_flask.api.answer import sse
 from localai_flask.api.door.places import Place, settle
 from localai_flask.api.work.watch import Watch
 from localai_flask.errors import ApiError
-from localai_flask.store.runs import Runs, StoredEvent
+from localai_flask.store.responses.runs import Runs, StoredEvent
 
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.04, 0.1
 """How often to look for new events of a run: soon after some, and after a silence."""

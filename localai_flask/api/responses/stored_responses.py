@@ -11,8 +11,8 @@ from localai_flask.api.responses.calls import ResponseCall
 from localai_flask.api.responses.input.items import Item
 from localai_flask.api.responses.response_writer import WrittenEvent, encode
 from localai_flask.store.kept import Kept
-from localai_flask.store.responses import Stored
-from localai_flask.store.runs import StoredEvent
+from localai_flask.store.responses.responses import Stored
+from localai_flask.store.responses.runs import StoredEvent
 
 
 def as_stored(response: shapes.Response) -> Stored:

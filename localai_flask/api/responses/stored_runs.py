@@ -20,7 +20,7 @@ from localai_flask.api.responses.schemas import ResponseRequest
 from localai_flask.api.work.work import Watching, Work
 from localai_flask.config import sampling
 from localai_flask.errors import InvalidRequest
-from localai_flask.store.runs import Claimed, StoredEvent
+from localai_flask.store.responses.runs import Claimed, StoredEvent
 
 
 def read_call(claimed: Claimed) -> ResponseCall:

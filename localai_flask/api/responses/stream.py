@@ -14,8 +14,8 @@ from localai_flask.api.responses.response_writer import ResponseWriter, WrittenE
 from localai_flask.api.work.progress import Report
 from localai_flask.chat.answer import Event
 from localai_flask.errors import ApiError
-from localai_flask.store.responses import ResponseNotFound
-from localai_flask.store.runs import Runs, StoredEvent
+from localai_flask.store.responses.responses import ResponseNotFound
+from localai_flask.store.responses.runs import Runs, StoredEvent
 
 log = logging.getLogger("gunicorn.error")
 

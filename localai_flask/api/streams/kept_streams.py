@@ -25,8 +25,8 @@ from localai_flask.api.door.places import settle, take_seat
 from localai_flask.api.work.watch import Watch
 from localai_flask.errors import ApiError, InvalidRequest
 from localai_flask.pool.runtime import Runtime
-from localai_flask.store.runs import StoredEvent
-from localai_flask.store.streams import DATA, StoredStream, Streams
+from localai_flask.store.responses.runs import StoredEvent
+from localai_flask.store.responses.streams import DATA, StoredStream, Streams
 
 PATH = "/v1/chat/completions"
 HEADER = "X-Conversation-Id"

@@ -20,7 +20,7 @@ from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.request.query import whole_number
 from localai_flask.api.streams import kept_streams
 from localai_flask.errors import InvalidRequest, NotFound
-from localai_flask.store.streams import StoredStream
+from localai_flask.store.responses.streams import StoredStream
 
 bp = Blueprint("streams", __name__, description="Chat streams that are read again, as llama-server has them")
 

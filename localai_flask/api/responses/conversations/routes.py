@@ -18,8 +18,8 @@ from localai_flask.api.responses.response_writer import encode
 from localai_flask.api.responses.shapes import ItemList
 from localai_flask.api.responses.stored_responses import as_kept
 from localai_flask.errors import NotFound
-from localai_flask.store.conversations import StoredConversation
 from localai_flask.store.kept import Kept
+from localai_flask.store.responses.conversations import StoredConversation
 
 bp = Blueprint("conversations", __name__, description="OpenAI's conversations")
 

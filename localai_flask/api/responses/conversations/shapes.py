@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from localai_flask.store.conversations import StoredConversation
+from localai_flask.store.responses.conversations import StoredConversation
 
 
 class Conversation(msgspec.Struct):

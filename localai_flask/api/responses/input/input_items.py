@@ -14,8 +14,8 @@ from localai_flask.api.responses.input.items import Item
 from localai_flask.api.responses.input.messages import to_messages
 from localai_flask.chat.conversation import Message
 from localai_flask.errors import InvalidRequest, NotFound
-from localai_flask.store.conversations import Conversations
-from localai_flask.store.responses import Responses
+from localai_flask.store.responses.conversations import Conversations
+from localai_flask.store.responses.responses import Responses
 
 
 def kept_responses() -> Responses:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
 from localai_flask.errors import Overloaded
-from localai_flask.store.conversations import ConversationHeld, ConversationNotFound, end_turn, release
 from localai_flask.store.database import Database, time_of
 from localai_flask.store.kept import ANSWERED, ENDED, Kept, size_of
-from localai_flask.store.responses import Stored, add, items_of, write_output
+from localai_flask.store.responses.conversations import ConversationHeld, ConversationNotFound, end_turn, release
+from localai_flask.store.responses.responses import Stored, add, items_of, write_output
 from localai_flask.store.tables import events, responses
 
 LEASE_S = 5.0

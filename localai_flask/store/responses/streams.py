@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, or_
 from localai_flask.settings import Settings
 from localai_flask.store.database import Database
 from localai_flask.store.kept import ENDED
-from localai_flask.store.responses import Stored, add, remove
-from localai_flask.store.runs import check_room
+from localai_flask.store.responses.responses import Stored, add, remove
+from localai_flask.store.responses.runs import check_room
 from localai_flask.store.tables import events, responses, streams
 
 KIND = "chat"

@@ -21,11 +21,11 @@ from sqlalchemy import (
 )
 
 from localai_flask.settings import Settings
-from localai_flask.store.conversations import is_free, remove_conversations
 from localai_flask.store.database import Database, time_of
 from localai_flask.store.kept import ENDED, by
-from localai_flask.store.responses import remove
-from localai_flask.store.streams import KIND, ended_before
+from localai_flask.store.responses.conversations import is_free, remove_conversations
+from localai_flask.store.responses.responses import remove
+from localai_flask.store.responses.streams import KIND, ended_before
 from localai_flask.store.tables import conversations, responses
 
 DELETED_AT_ONCE = 100

@@ -13,9 +13,9 @@ from sqlalchemy import CTE, Connection, Row, Select, delete, insert, literal, or
 
 from localai_flask.errors import InvalidRequest, NotFound
 from localai_flask.settings import Settings
-from localai_flask.store.conversations import end_turn
 from localai_flask.store.database import Database
 from localai_flask.store.kept import ANSWERED, ENDED, ID, Kept, by, size_of
+from localai_flask.store.responses.conversations import end_turn
 from localai_flask.store.tables import events, items, responses, streams
 
 ASKED_AT_ONCE = 500

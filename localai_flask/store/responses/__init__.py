@@ -1,0 +1,1 @@
+"""Stored responses, the conversations that they are turns of, background runs and chat streams."""
