@@ -110,6 +110,13 @@ class TestStreams:
             again = mine.resume(begin=begin)
             assert again.data == first.data[begin:] and again.mimetype == "text/event-stream"
 
+    @pytest.mark.parametrize("header", ["naïve", "naïve".encode().decode("latin-1")], ids=["a browser's", "UTF-8"])
+    def test_an_id_may_have_letters_of_all_kinds(self, pool: FakePool, mine: Caller, header: str) -> None:
+        pool.scripts = [says("one")]
+        assert text_of(mine.begin(header)) == "one"
+        assert [each["conversation_id"] for each in mine.look_up("naïve")] == ["naïve"]
+        assert text_of(mine.resume("naïve")) == "one"
+
     def test_it_is_a_plain_stream_that_somebody_waits_for(self, pool: FakePool, mine: Caller) -> None:
         pool.scripts = [says("one")]
         begun = mine.begin(stream_options={"include_usage": True}, max_tokens=7, priority=3)

@@ -78,8 +78,16 @@ def of_caller() -> Streams:
 
 def conversation_of_header() -> str:
     """Return the conversation whose stream a request begins; empty if it asks for a plain one."""
-    id = request.headers.get(HEADER, "")
+    id = _decoded(request.headers.get(HEADER, ""))
     return check_id(id, HEADER) if id else ""
+
+
+def _decoded(header: str) -> str:
+    """Return a header's text: its bytes, which WSGI reads as Latin-1, are UTF-8 from most clients, but for browsers."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
 
 
 def check_id(id: str, param: str) -> str:
