@@ -28,7 +28,7 @@ def within(path: str, folder: Path) -> str:
 
 def check_fits(path: Path, parent: ModelConfig) -> None:
     """Raise `NotFound` or `InvalidRequest` if there is no adapter at a path, or one for another kind of model."""
-    if not path.exists():
+    if not _exists(path):
         raise NotFound(f"There is no adapter {path}; put it there, or correct `lora_path`.")
     if not facts(parent.backend).adapts:
         raise InvalidRequest(
@@ -49,3 +49,10 @@ def is_made_for(path: Path, parent: ModelConfig) -> bool:
     except ConfigError:
         return False
     return found.kind == "adapter" and (model is None or found.architecture == model.architecture)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # such as a name that is longer than any file's
+        return False

@@ -176,6 +176,7 @@ def test_another_adapter_takes_a_name_only_if_that_is_said(server, client, third
         ("new", "../outside.gguf", 400, "leads out of the models folder"),
         ("new", "/etc/passwd", 400, "leads out of the models folder"),
         ("new", "loras/gone.gguf", 404, "There is no adapter"),
+        ("new", "x" * 5000, 404, "There is no adapter"),
         ("new", "loras", 400, "is no LoRA adapter"),
         ("new", "base.gguf", 400, "is no LoRA adapter"),
         ("new", "loras/qwen.gguf", 400, "is no LoRA adapter for the model 'base'"),
@@ -184,6 +185,7 @@ def test_another_adapter_takes_a_name_only_if_that_is_said(server, client, third
         ("one", "one.gguf", 400, "is loaded already"),
         ("a/b", "one.gguf", 400, "a__b"),
         ("", "one.gguf", 400, "must not be empty"),
+        (".x", "one.gguf", 400, "choose another `lora_name`"),
     ],
 )
 def test_what_cannot_be_loaded_is_refused_and_leaves_nothing(server, folder, name, path, status, words):

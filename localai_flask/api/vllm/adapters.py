@@ -109,7 +109,7 @@ def unload_adapter(name: str) -> Response:
 
 def _free_name(call: LoadCall) -> str:
     """Return the name that an adapter gets; raise `InvalidRequest` if it cannot have it."""
-    name = names.check_model_name(call.name)
+    name = names.check_model_name(call.name, "lora_name")
     if name != call.name:
         raise InvalidRequest(f"The name {call.name!r} cannot be that of a file; take {name!r}.", param="lora_name")
     known = current.registry().models().get(name)

@@ -22,10 +22,10 @@ def file_stem(name: str) -> str:
     return name.strip().replace("/", "__")
 
 
-def check_model_name(name: str) -> str:
+def check_model_name(name: str, field: str = "name") -> str:
     """Return a name that a model may be installed under, as `file_stem` writes it.
 
-    Raises `InvalidRequest` with what is wrong with it.
+    Raises `InvalidRequest` with what is wrong with it; the request calls it `field`.
     """
     stored = file_stem(name)
     fault = find_fault(stored.replace(":", "-"))  # as in `qwen:precise`
@@ -36,7 +36,7 @@ def check_model_name(name: str) -> str:
     elif not stored:
         fault = "is empty"
     if fault:
-        raise InvalidRequest(f"The model name {_shown(name)} {fault}; choose another `name`.", param="name")
+        raise InvalidRequest(f"The model name {_shown(name)} {fault}; choose another `{field}`.", param=field)
     return stored
 
 
