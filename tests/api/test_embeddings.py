@@ -271,6 +271,7 @@ def test_scores_of_pairs_by_vectors(client: FlaskClient, pool: FakePool) -> None
         ({"text_1": ["a", "b"], "text_2": ["a"]}, "text_2"),
         ({"text_1": [], "text_2": ["a"]}, "text_1"),
         ({"text_1": 1, "text_2": ["a"]}, "text_1"),
+        ({"text_1": "a", "text_2": ["a", 1]}, "text_2[1]"),
     ],
 )
 def test_what_cannot_be_scored(client: FlaskClient, wrong: dict[str, Any], param: str) -> None:

@@ -54,8 +54,10 @@ def _read_unless_inline(part: Mapping[str, Any]) -> DocumentSource | None:
 
 def _of_fields(kind: str, fields: Mapping[str, Any]) -> DocumentSource:
     given = [key for key in PLACES if fields.get(key)]
-    if len(given) != 1:
-        raise ValidationError({given[1] if given else PLACES[0]: [f"must be the only one of {', '.join(PLACES)}."]})
+    if not given:
+        raise ValidationError({PLACES[0]: [f"is missing; send one of {', '.join(PLACES)}."]})
+    if len(given) > 1:
+        raise ValidationError({given[1]: [f"must be the only one of {', '.join(PLACES)}."]})
     key, value = given[0], fields[given[0]]
     if not isinstance(value, str):
         raise ValidationError({key: ["must be a string."]})

@@ -19,7 +19,7 @@ from marshmallow import ValidationError
 from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.door.places import takes_place
 from localai_flask.api.pages import openapi
-from localai_flask.api.request.fields import Either, Flag, Text, Whole
+from localai_flask.api.request.fields import Either, Flag, Many, Text, Whole
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.request.waiting import Waiting, WaitingFields, waiting_of
@@ -50,10 +50,11 @@ class Texts(Either):
     """A text or a list of texts."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> list[str]:
-        texts = value if isinstance(value, list) else [value]
-        if not 1 <= len(texts) <= MAX_DOCUMENTS:
+        if not isinstance(value, list):
+            return [str(Document().deserialize(value))]
+        if not 1 <= len(value) <= MAX_DOCUMENTS:
             raise ValidationError(f"must have between 1 and {MAX_DOCUMENTS} entries.")
-        return [str(Document().deserialize(each)) for each in texts]
+        return [str(each) for each in Many(Document()).deserialize(value) or ()]
 
 
 class ScoreRequest(WaitingFields):
