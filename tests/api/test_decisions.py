@@ -182,7 +182,8 @@ def test_a_model_that_sees_is_asked_about_images(api: openai.OpenAI, pool: FakeP
         ({**CHOICE, "choices": [{"value": "a"}]}, "between 2 and 255", "questions[0].choices"),
         ({**CHOICE, "choices": [{"value": str(n)} for n in range(300)]}, "between 2 and 255", "questions[0].choices"),
         ({**CHOICE, "choices": [{"value": "a"}, {"value": "a"}]}, "the same", "questions[0].choices[1]"),
-        ({**CHOICE, "choices": [{"value": 1}, {"value": "a"}]}, "string", "questions[0].choices[0]"),
+        ({**CHOICE, "choices": [{"value": 1}, {"value": "a"}]}, "string", "questions[0].choices[0].value"),
+        (None, "must not be null", "questions[0]"),
         ({**CHOICE, "choices": [{"value": str(n)} for n in range(30)]}, "30 options", "questions[0]"),
         ({"type": "score", "instructions": "x"}, "is required", "questions[0].levels"),
         ({"type": "predicate", "instructions": []}, "must not be empty", "questions[0].instructions"),
@@ -222,6 +223,15 @@ def test_an_input_that_cannot_be_read_is_named(api: openai.OpenAI, input: Any, s
     assert said in str(error) and error.param == param
 
 
+def test_adapters_by_number_are_refused(api: openai.OpenAI, client: FlaskClient) -> None:
+    chosen = [{"id": 0, "scale": 1}]
+    assert refusal(api, PREDICATE, lora=chosen).param == "lora"
+    noul = {"a": {"type": "noul", "instructions": "x"}}
+    assert post(client, state="x", questions=noul, lora=chosen).json["error"]["param"] == "lora"
+    with pytest.raises(openai.BadRequestError, match="name one in `model`"):
+        api.moderations.create(model="tiny", input="x", extra_body={"lora": chosen})
+
+
 def test_too_many_prompts_are_refused(api: openai.OpenAI) -> None:
     levels = [{"label": str(number)} for number in range(20)]
     error = refusal(api, *[{**SCORE, "levels": levels}] * 200, permutations=20)
@@ -235,6 +245,7 @@ def test_system_one_names_what_is_wrong(client: FlaskClient) -> None:
         ({"state": "x", "questions": {}}, "`questions` must have between 1 and 400"),
         ({"state": "x", "questions": {"a": {**noul, "type": "choice"}}}, "`questions.a.criteria` must be an object"),
         ({"state": "x", "questions": {"a": {**noul, "type": "score", "criteria": ["b"]}}}, "between 2 and 255"),
+        ({"state": "x", "questions": {"a": None}}, "`questions.a` must not be null"),
         ({"state": "x", "questions": {"a": noul}, "images": ["y"]}, "`images` cannot be sent here"),
     ):
         answer = post(client, **body)
@@ -296,3 +307,7 @@ def test_prompts_are_bounded_together(api: openai.OpenAI, monkeypatch: pytest.Mo
     api.decisions.create(model="tiny", input=TEXT, questions=[PREDICATE] * 2)
     error = refusal(api, *[PREDICATE] * 20)
     assert "fewer questions at a time" in str(error) and error.param == "input"
+    long = {**CHOICE, "instructions": "How? " * 40}
+    api.decisions.create(model="tiny", input=TEXT, questions=[long])
+    error = refusal(api, long, permutations=3)
+    assert "in fewer orders" in str(error), "a long question counts once for each order"

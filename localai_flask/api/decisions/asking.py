@@ -72,7 +72,8 @@ class _Asked(NamedTuple):
 
 def decide(chosen: Chosen, call: DecisionCall) -> Decided:
     """Answer a call's questions; raise `InvalidRequest` for one that this model cannot answer."""
-    count = sum(min(call.permutations, len(question.options)) for question in call.questions)
+    orders = [min(call.permutations, len(question.options)) for question in call.questions]
+    count = sum(orders)
     if count > MOST_PROMPTS:
         raise InvalidRequest(
             f"`permutations` makes {count} prompts of the questions, more than the {MOST_PROMPTS} of one request; ask "
@@ -80,11 +81,12 @@ def decide(chosen: Chosen, call: DecisionCall) -> Decided:
             param="permutations",
         )
     frame, usable = _look(chosen.config, call)
-    size = len(frame.before.text) * count
+    asked_in = sum(times * question.size for times, question in zip(orders, call.questions, strict=True))
+    size = len(frame.before.text) * count + asked_in
     if size > MOST_CHARACTERS:
         raise InvalidRequest(
-            f"The text, once for each of {count} prompts, has {size:,} characters, more than {MOST_CHARACTERS:,}; ask "
-            "fewer questions at a time.",
+            f"The {count} prompts, each with the text and its question, have {size:,} characters, more than "
+            f"{MOST_CHARACTERS:,}; ask fewer questions at a time, or in fewer orders.",
             param=call.input_field,
         )
     asked = list(_prompts(call, frame, usable))

@@ -14,9 +14,10 @@ from marshmallow import ValidationError
 from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.conversation.images import images_in, read_image
 from localai_flask.api.decisions.asking import DecisionCall, decide
+from localai_flask.api.decisions.schemas import BY_NUMBER
 from localai_flask.api.door.places import takes_place
 from localai_flask.api.pages import openapi
-from localai_flask.api.request.fields import Either, Text
+from localai_flask.api.request.fields import Either, Refused, Text
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.request.waiting import WaitingFields, waiting_of
@@ -83,6 +84,7 @@ class ModerationRequest(WaitingFields):
         required=True,
         metadata={"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": ["string", "object"]}}]},
     )
+    lora = Refused(BY_NUMBER)
 
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> tuple[DecisionCall, ...]:

@@ -9,7 +9,17 @@ from marshmallow import ValidationError, fields
 
 from localai_flask.api.decisions.asking import DecisionCall
 from localai_flask.api.decisions.transcript import conversation_of, text_of
-from localai_flask.api.request.fields import Either, Many, Noted, RequestSchema, Text, Whole, not_empty, one_of
+from localai_flask.api.request.fields import (
+    Either,
+    Many,
+    Noted,
+    Refused,
+    RequestSchema,
+    Text,
+    Whole,
+    not_empty,
+    one_of,
+)
 from localai_flask.api.request.sampling import CACHED, OF_SENDER
 from localai_flask.api.request.waiting import WaitingFields, waiting_of
 from localai_flask.chat.conversation import Conversation
@@ -17,6 +27,7 @@ from localai_flask.chat.decisions.question import Option, Question, statement
 
 MOST_QUESTIONS, MOST_OPTIONS = 400, 255
 ITEMS = {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": {"type": "object"}, "minItems": 1}]}
+BY_NUMBER = "chooses adapters for what is written; name one in `model`."
 FEW = f"must have between 2 and {MOST_OPTIONS} entries."
 
 
@@ -111,6 +122,7 @@ class DecisionRequest(WaitingFields):
     input = InputField(required=True, metadata=ITEMS)
     questions = Many(fields.Nested(QuestionSchema), required=True, validate=not_empty(most=MOST_QUESTIONS))
     permutations = Permutations()
+    lora = Refused(BY_NUMBER)
     prompt_cache_key = Noted(CACHED)
     prompt_cache_options = Noted(CACHED)
     safety_identifier = Noted(OF_SENDER)

@@ -9,10 +9,10 @@ import msgspec
 from marshmallow import ValidationError
 
 from localai_flask.api.decisions.asking import DecisionCall
-from localai_flask.api.decisions.schemas import MOST_QUESTIONS, AskedQuestion, Permutations, check_options
+from localai_flask.api.decisions.schemas import BY_NUMBER, MOST_QUESTIONS, AskedQuestion, Permutations, check_options
 from localai_flask.api.decisions.shapes import DecisionUsage
 from localai_flask.api.decisions.transcript import conversation_of, json_text
-from localai_flask.api.request.fields import Either, Mapping, Refused, RequestSchema, Text, one_of
+from localai_flask.api.request.fields import Either, Mapping, Object, Refused, RequestSchema, Text, one_of
 from localai_flask.api.request.waiting import WaitingFields, waiting_of
 from localai_flask.chat.decisions.distribution import Distribution
 from localai_flask.chat.decisions.question import TRUE, Option, Question, statement
@@ -78,13 +78,14 @@ class SystemOneRequest(WaitingFields):
     state = Content(required=True, metadata={**ANY_JSON, "description": "What the questions are about."})
     questions = Mapping(
         keys=Text(),
-        values=marshmallow.fields.Nested(NamedQuestion),
+        values=Object(NamedQuestion),
         required=True,
         validate=marshmallow.validate.Length(
             min=1, max=MOST_QUESTIONS, error=f"must have between 1 and {MOST_QUESTIONS} entries."
         ),
     )
     permutations = Permutations()
+    lora = Refused(BY_NUMBER)
     files = Refused(ELSEWHERE)
     images = Refused(ELSEWHERE)
 

@@ -79,6 +79,7 @@ class Many(fields.List):
 
     def __init__(self, inner: Any, most: int = MAX_ENTRIES, **kwargs: Any):
         super().__init__(inner, **kwargs)
+        self.inner.error_messages["null"] = COMMON["null"]
         self._most = most
 
     def _deserialize(self, value: Any, *_: Any, **kwargs: Any) -> list[Any]:
@@ -110,7 +111,17 @@ class Mapping(fields.Dict):
             raise self.make_error("many")
         if is_deeper(value, MAX_DEPTH):
             raise self.make_error("deep")
-        return super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
+        try:
+            return super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
+        except ValidationError as error:
+            raise ValidationError(_of_entries(error.messages)) from None
+
+
+def _of_entries(messages: Any) -> Any:
+    """Take out of marshmallow's messages whether each is about an entry's key or value: its path is the key alone."""
+    if not isinstance(messages, dict):
+        return messages
+    return {key: next(iter(about.values())) for key, about in messages.items()}
 
 
 class Object(fields.Nested):

@@ -95,6 +95,6 @@ def first_error(messages: Any) -> tuple[str, str]:
         key, messages = next(iter(messages.items()))
         if isinstance(key, int):
             path += f"[{key}]"
-        elif key not in (marshmallow.exceptions.SCHEMA, "key", "value"):
+        elif key != marshmallow.exceptions.SCHEMA:
             path += f".{key}" if path else str(key)
     return path, messages[0] if isinstance(messages, list) else messages

@@ -29,6 +29,11 @@ class Question:
     options: tuple[Option, ...]
     is_statement: bool = False
 
+    @property
+    def size(self) -> int:
+        """How many characters are shown of it, without labels."""
+        return len(self.instructions) + sum(len(option.shown) for option in self.options)
+
     def orders(self, most: int) -> Iterator[tuple[int, ...]]:
         """Yield up to `most` orders in which the options are shown: their own, and others that begin further on.
 
