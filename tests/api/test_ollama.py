@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from flask.testing import FlaskClient
 
-from localai_flask.api.ollama import management
+from localai_flask.api.ollama.models import management
 from localai_flask.atomic_file import editing
 from localai_flask.errors import ContextOverflow, Unavailable
 from localai_flask.gallery.models.digests import Digests

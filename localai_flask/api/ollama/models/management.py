@@ -19,9 +19,9 @@ from localai_flask.api.localai.folder_routes import remove
 from localai_flask.api.localai.gallery_routes import start_job
 from localai_flask.api.ollama import shapes
 from localai_flask.api.ollama.errors import DOCUMENTED
-from localai_flask.api.ollama.models import NamedCall, NamedRequest
-from localai_flask.api.ollama.names import untagged
-from localai_flask.api.ollama.pulling import DONE, Pull
+from localai_flask.api.ollama.models.listing import NamedCall, NamedRequest
+from localai_flask.api.ollama.models.names import untagged
+from localai_flask.api.ollama.models.pulling import DONE, Pull
 from localai_flask.api.ollama.render import line
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.fields import Flag, Noted, RequestSchema, Text, not_empty

@@ -15,9 +15,10 @@ from msgspec import UNSET
 from localai_flask.api import current
 from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.door import auth
-from localai_flask.api.ollama import details, shapes
+from localai_flask.api.ollama import shapes
 from localai_flask.api.ollama.errors import DOCUMENTED
-from localai_flask.api.ollama.names import tagged
+from localai_flask.api.ollama.models import details
+from localai_flask.api.ollama.models.names import tagged
 from localai_flask.api.ollama.render import written
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.fields import Flag, Noted, RequestSchema, Text, not_empty
