@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from localai_flask.api.request.json_bounds import MOST_CONTAINERS, MOST_ENTRIES, MOST_TEXTS, check_bounds
+from localai_flask.api.request.body.json_bounds import MOST_CONTAINERS, MOST_ENTRIES, MOST_TEXTS, check_bounds
 from localai_flask.errors import InvalidRequest
 
 

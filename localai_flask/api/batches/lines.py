@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from localai_flask.api.request.body import decode_json
+from localai_flask.api.request.body.json_body import decode_json
 from localai_flask.errors import InvalidRequest
 from localai_flask.store.batches.rows import Line
 

@@ -25,7 +25,7 @@ from localai_flask.api.answer.errors import shape_of
 from localai_flask.api.door import auth, cors, hosts
 from localai_flask.api.door.places import TAKES_PLACE, Place, Places
 from localai_flask.api.door.proxies import Proxied, tidy_path
-from localai_flask.api.request.content_coding import coding_of
+from localai_flask.api.request.body.content_coding import coding_of
 from localai_flask.errors import ApiError, ErrorInfo, QueueFull
 from localai_flask.metrics.request_record import RequestRecord
 

@@ -11,7 +11,7 @@ from localai_flask.api import current
 from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.door.auth import admin_only
 from localai_flask.api.pages import openapi
-from localai_flask.api.request.body import decode_json, read_body
+from localai_flask.api.request.body.json_body import decode_json, read_body
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.config.editor import change_model
 from localai_flask.config.effective import EffectiveKey, effective_keys

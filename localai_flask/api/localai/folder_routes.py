@@ -12,7 +12,7 @@ from localai_flask.api.door.auth import admin_only
 from localai_flask.api.localai import gallery_shapes as shapes
 from localai_flask.api.localai.gallery_routes import job_started
 from localai_flask.api.pages import openapi
-from localai_flask.api.request.body import decode_json, read_body
+from localai_flask.api.request.body.json_body import decode_json, read_body
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.atomic_file import editing
 from localai_flask.config import references

@@ -14,7 +14,7 @@ from localai_flask.api.door.places import take_place, takes_place
 from localai_flask.api.localai import system_shapes as shapes
 from localai_flask.api.localai.schemas import LoadCall, LoadRequest, UnloadCall, UnloadRequest
 from localai_flask.api.pages import openapi
-from localai_flask.api.request.body import decode_json, read_body
+from localai_flask.api.request.body.json_body import decode_json, read_body
 from localai_flask.api.request.model_choice import find_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.work.loading import load

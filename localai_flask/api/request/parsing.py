@@ -14,7 +14,7 @@ import marshmallow
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import UnsupportedMediaType
 
-from localai_flask.api.request.body import decode_json, read_body
+from localai_flask.api.request.body.json_body import decode_json, read_body
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
 
 View = TypeVar("View", bound=Callable[..., Any])

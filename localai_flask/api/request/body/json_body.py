@@ -12,8 +12,8 @@ import msgspec
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from localai_flask.api.request.content_coding import coding_of, decompress
-from localai_flask.api.request.json_bounds import check_bounds
+from localai_flask.api.request.body.content_coding import coding_of, decompress
+from localai_flask.api.request.body.json_bounds import check_bounds
 from localai_flask.errors import InvalidRequest
 
 ESCAPES = re.compile(
