@@ -14,11 +14,11 @@ from marshmallow import ValidationError
 
 from localai_flask.api.anthropic.schemas import CountRequest, MessagesRequest
 from localai_flask.api.openai.schemas import ChatRequest, CompletionRequest
+from localai_flask.api.request.controls.forms import GUIDED
 from localai_flask.api.request.foreign.fates import Fate, Honoured, Refusal
 from localai_flask.api.request.foreign.refused import HINTS, REFUSED
 from localai_flask.api.request.foreign.table import CONTAINERS, HONOURED, TABLE
 from localai_flask.api.request.foreign.translation import name_of, translated
-from localai_flask.api.request.forms import GUIDED
 from localai_flask.api.request.parsing import Unsupported, first_error
 from localai_flask.api.responses.schemas import ResponseRequest
 from localai_flask.sampling_params import description_of, wanted_fields

@@ -25,6 +25,10 @@ from localai_flask.api.anthropic.tools import ToolSchema, shown_tools, tool_chan
 from localai_flask.api.anthropic.volatile import without_volatile_lines
 from localai_flask.api.conversation.media import media_in
 from localai_flask.api.conversation.tool_choice import Choice, asked_by, chosen_tools
+from localai_flask.api.request.controls.forms import FormFields, asked_form
+from localai_flask.api.request.controls.sampling import OF_SENDER, TIER
+from localai_flask.api.request.controls.sampling_fields import SamplingFields, Texts, TokenLimit, asked_sampling
+from localai_flask.api.request.controls.thinking import TemplateFields, ThinkingFields, thinking_wishes
 from localai_flask.api.request.fields import (
     Either,
     Flag,
@@ -38,11 +42,7 @@ from localai_flask.api.request.fields import (
     one_of,
 )
 from localai_flask.api.request.foreign.translation import ForeignFields
-from localai_flask.api.request.forms import FormFields, asked_form
 from localai_flask.api.request.parsing import Unsupported
-from localai_flask.api.request.sampling import OF_SENDER, TIER
-from localai_flask.api.request.sampling_fields import SamplingFields, Texts, TokenLimit, asked_sampling
-from localai_flask.api.request.thinking import TemplateFields, ThinkingFields, thinking_wishes
 from localai_flask.api.request.waiting import NO_WISHES, ProgressFields, Waiting, waiting_of
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Conversation, Message

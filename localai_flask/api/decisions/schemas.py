@@ -9,6 +9,7 @@ from marshmallow import ValidationError, fields
 
 from localai_flask.api.decisions.asking import DecisionCall
 from localai_flask.api.decisions.transcript import conversation_of, text_of
+from localai_flask.api.request.controls.sampling import CACHED, OF_SENDER
 from localai_flask.api.request.fields import (
     Either,
     Many,
@@ -20,7 +21,6 @@ from localai_flask.api.request.fields import (
     not_empty,
     one_of,
 )
-from localai_flask.api.request.sampling import CACHED, OF_SENDER
 from localai_flask.api.request.waiting import WaitingFields, waiting_of
 from localai_flask.chat.conversation import Conversation
 from localai_flask.chat.decisions.question import Option, Question, statement

@@ -19,12 +19,12 @@ from localai_flask.api.door.places import takes_place
 from localai_flask.api.openai import shapes
 from localai_flask.api.openai.timings import timings
 from localai_flask.api.pages import openapi
+from localai_flask.api.request.controls.forms import FormFields, asked_form
+from localai_flask.api.request.controls.sampling_fields import SamplingFields, TokenLimit, asked_sampling
 from localai_flask.api.request.fields import Flag, Many, Noted, RequestSchema, Text, Whole
 from localai_flask.api.request.foreign.translation import ForeignFields
-from localai_flask.api.request.forms import FormFields, asked_form
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
-from localai_flask.api.request.sampling_fields import SamplingFields, TokenLimit, asked_sampling
 from localai_flask.api.request.waiting import ProgressFields, Waiting, waiting_of
 from localai_flask.api.work.chat_plan import bound
 from localai_flask.api.work.fallback import falls_back

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from localai_flask.api.ollama import embeddings, routes
-from localai_flask.api.ollama.models import listing as models
-from localai_flask.api.ollama.models import management
+from localai_flask.api.ollama.models import listing, management
 
-BLUEPRINTS = (routes.bp, embeddings.bp, models.bp, management.bp)
+BLUEPRINTS = (routes.bp, embeddings.bp, listing.bp, management.bp)

@@ -17,10 +17,10 @@ from localai_flask.api.ollama import shapes
 from localai_flask.api.ollama.errors import DOCUMENTED
 from localai_flask.api.ollama.render import durations
 from localai_flask.api.pages import openapi
+from localai_flask.api.request.controls.sampling_fields import TEXT_OR_TEXTS
 from localai_flask.api.request.fields import Either, Flag, Noted, Text, Whole
 from localai_flask.api.request.model_choice import Chosen, chosen_model
 from localai_flask.api.request.parsing import Blueprint
-from localai_flask.api.request.sampling_fields import TEXT_OR_TEXTS
 from localai_flask.api.request.waiting import Waiting, WaitingFields, waiting_of
 from localai_flask.api.work import loading
 from localai_flask.api.work.fallback import falls_back

@@ -11,13 +11,13 @@ from marshmallow import ValidationError, fields
 
 from localai_flask.api.conversation.tool_choice import Choice, asked_by
 from localai_flask.api.ollama.messages import IMAGES, Images, MessageSchema, ToolSchema, read_conversation, user_message
+from localai_flask.api.request.controls.forms import FormFields, asked_form
+from localai_flask.api.request.controls.sampling import MAX_TOP_LOGPROBS
+from localai_flask.api.request.controls.sampling_fields import SamplingFields, asked_sampling
+from localai_flask.api.request.controls.thinking import ThinkingFields, thinking_wishes
 from localai_flask.api.request.fields import Either, Flag, Many, Mapping, Noted, Refused, Text, Whole
 from localai_flask.api.request.foreign import conversions
 from localai_flask.api.request.foreign.translation import ForeignFields, name_of
-from localai_flask.api.request.forms import FormFields, asked_form
-from localai_flask.api.request.sampling import MAX_TOP_LOGPROBS
-from localai_flask.api.request.sampling_fields import SamplingFields, asked_sampling
-from localai_flask.api.request.thinking import ThinkingFields, thinking_wishes
 from localai_flask.api.request.waiting import NO_WISHES, ProgressFields, Waiting, waiting_of
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Conversation, Message

@@ -15,10 +15,10 @@ from marshmallow import ValidationError
 from localai_flask.api.door.places import takes_place
 from localai_flask.api.openai.schemas import PromptField
 from localai_flask.api.pages import openapi
+from localai_flask.api.request.controls.sampling import OF_SENDER
 from localai_flask.api.request.fields import Flag, Noted, Refused, Text, Whole, one_of
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
-from localai_flask.api.request.sampling import OF_SENDER
 from localai_flask.api.request.waiting import Waiting, WaitingFields, waiting_of
 from localai_flask.api.work.fallback import falls_back
 from localai_flask.api.work.questions import ask

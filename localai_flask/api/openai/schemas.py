@@ -15,9 +15,7 @@ from localai_flask.api.conversation.pairing import UnansweredCalls, UnknownResul
 from localai_flask.api.conversation.tool_choice import Choice, asked_by, chosen_tools
 from localai_flask.api.openai.calls import ChatCall, CompletionCall, EditCall
 from localai_flask.api.openai.messages import MessageSchema, ToolFields, check_readable
-from localai_flask.api.request.fields import Either, Flag, Many, Mapping, Noted, Refused, Text, Whole, not_empty
-from localai_flask.api.request.foreign.translation import name_of
-from localai_flask.api.request.sampling import (
+from localai_flask.api.request.controls.sampling import (
     MAX_CHOICES,
     MAX_SEQUENCES,
     MAX_TOP_LOGPROBS,
@@ -27,8 +25,10 @@ from localai_flask.api.request.sampling import (
     common,
     invalid,
 )
-from localai_flask.api.request.sampling_fields import TEXT_OR_TEXTS, TokenLimit
-from localai_flask.api.request.thinking import ThinkingFields, thinking_wishes
+from localai_flask.api.request.controls.sampling_fields import TEXT_OR_TEXTS, TokenLimit
+from localai_flask.api.request.controls.thinking import ThinkingFields, thinking_wishes
+from localai_flask.api.request.fields import Either, Flag, Many, Mapping, Noted, Refused, Text, Whole, not_empty
+from localai_flask.api.request.foreign.translation import name_of
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Conversation, Message, Tool
 

@@ -7,6 +7,7 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError
 
+from localai_flask.api.request.controls.sampling import invalid
 from localai_flask.api.request.fields import (
     Flag,
     Mapping,
@@ -19,7 +20,6 @@ from localai_flask.api.request.fields import (
     one_of,
 )
 from localai_flask.api.request.parsing import Unsupported
-from localai_flask.api.request.sampling import invalid
 from localai_flask.chat.constraints.constraint import json_form
 from localai_flask.generation import Constraint
 

@@ -13,6 +13,16 @@ import marshmallow
 from marshmallow import ValidationError
 
 from localai_flask.api.conversation.tool_choice import Choice, asked_by, chosen_tools
+from localai_flask.api.request.controls.sampling import (
+    CACHED,
+    MAX_TOP_LOGPROBS,
+    TIER,
+    StreamingRequest,
+    common,
+    invalid,
+)
+from localai_flask.api.request.controls.sampling_fields import TokenLimit
+from localai_flask.api.request.controls.thinking import ThinkingFields, thinking_wishes
 from localai_flask.api.request.fields import (
     Either,
     Flag,
@@ -28,9 +38,6 @@ from localai_flask.api.request.fields import (
 from localai_flask.api.request.foreign.translation import ForeignFields
 from localai_flask.api.request.metadata import Metadata
 from localai_flask.api.request.parsing import Unsupported
-from localai_flask.api.request.sampling import CACHED, MAX_TOP_LOGPROBS, TIER, StreamingRequest, common, invalid
-from localai_flask.api.request.sampling_fields import TokenLimit
-from localai_flask.api.request.thinking import ThinkingFields, thinking_wishes
 from localai_flask.api.responses.calls import Context, ResponseCall
 from localai_flask.api.responses.input.items import Input
 from localai_flask.api.responses.options import ReasoningOptions, TextFormat, TextOptions, asked_text_form

@@ -7,6 +7,8 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError
 
+from localai_flask.api.request.controls.forms import FormFields, asked_form
+from localai_flask.api.request.controls.sampling_fields import SamplingFields, asked_sampling
 from localai_flask.api.request.fields import (
     Flag,
     Noted,
@@ -17,8 +19,6 @@ from localai_flask.api.request.fields import (
     Whole,
 )
 from localai_flask.api.request.foreign.translation import ForeignFields
-from localai_flask.api.request.forms import FormFields, asked_form
-from localai_flask.api.request.sampling_fields import SamplingFields, asked_sampling
 from localai_flask.api.request.waiting import ProgressFields, WaitingFields, waiting_of
 from localai_flask.chat.constraints.constraint import Wanted
 
