@@ -10,7 +10,6 @@ import ctypes
 import hashlib
 import json
 import weakref
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,8 +65,8 @@ class AdapterShelf:
     def __init__(self, handle: Any, own: Sequence[Adapter], capture: LogCapture):
         """Load the YAML's; raise `ConfigError` for a file that does not fit the model."""
         self._handle, self._capture = handle, capture
-        self._loaded: OrderedDict[Stamp, _Loaded] = OrderedDict()
-        """Least recently used first."""
+        self._loaded: dict[Stamp, _Loaded] = {}
+        """Least recently used first. No `OrderedDict`, whose keys another thread cannot list while some change."""
         self._sets: weakref.WeakValueDictionary[str, AdapterSet] = weakref.WeakValueDictionary()
         """Those that sequences have, whose adapters have to stay."""
         self.own = AdapterSet("", self._load(own))
@@ -133,9 +132,8 @@ class AdapterShelf:
         scales: dict[Stamp, float] = {}
         for adapter in wanted:
             stamp = _stamp_of(adapter.path)
-            if stamp not in self._loaded:
-                self._loaded[stamp] = self._read(stamp)
-            self._loaded.move_to_end(stamp)
+            loaded = self._loaded.pop(stamp, None)
+            self._loaded[stamp] = self._read(stamp) if loaded is None else loaded
             scales[stamp] = scales.get(stamp, 0.0) + adapter.scale  # the library takes each file once
         return scales
 
