@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,17 @@ def give_back_untouched() -> None:
     """Release what lies in memory and holds zeros only; called when nothing is being computed."""
     for context, spans in _mapped_for.items():
         chunks = ((at, min(at + CHUNK, end)) for begin, end in spans for at in range(begin, end, CHUNK))
-        _given_back.setdefault(context, []).extend(chunk for chunk in chunks if _give_back(*chunk))
+        _given_back.setdefault(context, []).extend(_joined(chunk for chunk in chunks if _give_back(*chunk)))
+
+
+def _joined(chunks: Iterable[_Span]) -> list[_Span]:
+    """Join the pieces that follow each other: the kernel is asked about each that is left with every heartbeat."""
+    joined: list[_Span] = []
+    for begin, end in chunks:
+        if joined and joined[-1][1] == begin:
+            begin, _ = joined.pop()
+        joined.append((begin, end))
+    return joined
 
 
 def count_untouched() -> int:
