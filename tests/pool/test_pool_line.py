@@ -12,8 +12,9 @@ import pytest
 
 from localai_flask.errors import ApiError, ErrorInfo
 from localai_flask.generation import Delta, Prompt
+from localai_flask.pool.client.generation import Generation
 from localai_flask.pool.client.pool_client import PoolClient
-from localai_flask.pool.client.session import Generation, Session
+from localai_flask.pool.client.session import Session
 from localai_flask.pool.messages import Queued, Terms
 from localai_flask.sampling_params import SamplingParams
 from tests.support.pool import Pool, ask, echo, texts, whole

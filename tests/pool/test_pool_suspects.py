@@ -13,8 +13,8 @@ import pytest
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError
 from localai_flask.generation import Delta, Prompt
-from localai_flask.pool.client import session as pool_session
-from localai_flask.pool.client.session import Generation
+from localai_flask.pool.client import generation as pool_generation
+from localai_flask.pool.client.generation import Generation
 from localai_flask.pool.messages import Terms
 from localai_flask.sampling_params import SamplingParams
 from tests.support.pool import Pool, ask, echo, whole
@@ -145,8 +145,8 @@ def test_a_failed_load_says_when_the_next_try_is(tmp_path: Path) -> None:
 def test_a_worker_that_says_nothing_is_given_up_also_without_a_manager(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_session, "PING_S", 0.3)
-    monkeypatch.setattr(pool_session, "SILENCE_S", 2.0)
+    monkeypatch.setattr(pool_generation, "PING_S", 0.3)
+    monkeypatch.setattr(pool_generation, "SILENCE_S", 2.0)
     session = pool.session(echo())
     patient = ask(session, '{"say": "x", "prefill_ms": 3000}')
     assert whole(patient)[0] == "x", "a worker that answers pings is not silent"

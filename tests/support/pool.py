@@ -12,8 +12,9 @@ from typing import Any
 
 from localai_flask.config.model import ModelConfig
 from localai_flask.generation import Delta, Finished, Prompt
+from localai_flask.pool.client.generation import Generation
 from localai_flask.pool.client.pool_client import PoolClient
-from localai_flask.pool.client.session import Generation, Session
+from localai_flask.pool.client.session import Session
 from localai_flask.pool.runtime import ENV, Runtime
 from localai_flask.sampling_params import SamplingParams
 from tests.support import processes

@@ -22,7 +22,8 @@ from localai_flask.api.request.parsing import Blueprint
 from localai_flask.config import references
 from localai_flask.errors import ApiError, InvalidRequest, Overloaded
 from localai_flask.gallery.models.request import InstallRequest
-from localai_flask.pool.client.session import BEAT_S, Session
+from localai_flask.pool.client.inbox import BEAT_S
+from localai_flask.pool.client.session import Session
 
 bp = Blueprint("llama-server", __name__, description="Models as llama-server's router manages them")
 log = logging.getLogger("gunicorn.error")

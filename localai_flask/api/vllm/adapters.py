@@ -25,7 +25,7 @@ from localai_flask.errors import ApiError, ConfigError, InvalidRequest, NotFound
 from localai_flask.gallery.models import names, records
 from localai_flask.gallery.models.plan import check_free
 from localai_flask.generation import Adapter, Prompt
-from localai_flask.pool.client.session import BEAT_S
+from localai_flask.pool.client.inbox import BEAT_S
 from localai_flask.sampling_params import SamplingParams
 
 bp = Blueprint("adapters", __name__, description="LoRA adapters as models, as vLLM loads them")

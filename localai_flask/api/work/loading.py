@@ -8,7 +8,7 @@ from localai_flask.api import current
 from localai_flask.api.door.places import take_place
 from localai_flask.api.work.watch import Watch
 from localai_flask.config.model import ModelConfig
-from localai_flask.pool.client.session import BEAT_S
+from localai_flask.pool.client.inbox import BEAT_S
 
 
 def load(config: ModelConfig, keep_alive_s: float | None) -> None:

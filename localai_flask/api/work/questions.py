@@ -26,7 +26,8 @@ from localai_flask.errors import ApiError, InvalidRequest
 from localai_flask.generation import ModelInfo
 from localai_flask.inquiry import Embedded, EmbeddedPart, Fact, Question
 from localai_flask.metrics.question_meter import QuestionMeter
-from localai_flask.pool.client.session import BEAT_S, Session
+from localai_flask.pool.client.inbox import BEAT_S
+from localai_flask.pool.client.session import Session
 from localai_flask.pool.messages import Terms
 
 log = logging.getLogger("gunicorn.error")

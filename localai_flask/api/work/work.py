@@ -33,7 +33,8 @@ from localai_flask.errors import ApiError, ContextOverflow, ErrorInfo, InvalidRe
 from localai_flask.generation import Delta, Finished, FinishReason, ModelInfo, Prompt, PromptLogprobs, Started
 from localai_flask.metrics.request_record import RequestRecord
 from localai_flask.metrics.sequence_meter import SequenceMeter
-from localai_flask.pool.client.session import BEAT_S, Session
+from localai_flask.pool.client.inbox import BEAT_S
+from localai_flask.pool.client.session import Session
 from localai_flask.sampling_params import SamplingParams
 
 log = logging.getLogger("gunicorn.error")

@@ -9,6 +9,8 @@ from itertools import chain
 from localai_flask.generation import Delta
 from localai_flask.pool.messages import Answer
 
+BEAT_S = 0.5
+"""How long to wait for an answer at a time, so that whoever waits sees whether its own client is still there."""
 JOINED_AT = 64
 
 

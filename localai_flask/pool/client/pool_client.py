@@ -17,8 +17,8 @@ from localai_flask.errors import Unavailable
 from localai_flask.generation import ModelInfo
 from localai_flask.pool.channel import ChannelGone
 from localai_flask.pool.client.directory import DirectoryThread
-from localai_flask.pool.client.inbox import Inbox
-from localai_flask.pool.client.session import BEAT_S, MANAGER_ABSENCE_S, Session
+from localai_flask.pool.client.inbox import BEAT_S, Inbox
+from localai_flask.pool.client.session import MANAGER_ABSENCE_S, Session
 from localai_flask.pool.client.worker_links import WorkerLinks
 from localai_flask.pool.messages import Ping, Pong
 from localai_flask.pool.protocol import ModelState, ModelStatus, PoolReport, WorkerAddress

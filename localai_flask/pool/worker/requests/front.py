@@ -12,14 +12,14 @@ from collections.abc import Callable
 
 from localai_flask.backends.base import Backend, Event, Inquiry, Job
 from localai_flask.config.blocks import Limits
-from localai_flask.errors import DeadlineExceeded, ErrorInfo, Overloaded, QueueFull
+from localai_flask.errors import Overloaded, QueueFull
 from localai_flask.generation import Failed
 from localai_flask.pool.channel import Channel
 from localai_flask.pool.in_hand import InHand
 from localai_flask.pool.messages import NOT_LAST, Answer, Queued, Taken
 from localai_flask.pool.worker.requests.line import Line
 from localai_flask.pool.worker.requests.request_trace import RequestTrace
-from localai_flask.pool.worker.requests.requests import Request, Requests, own_error
+from localai_flask.pool.worker.requests.requests import Request, Requests, own_error, too_late
 from localai_flask.pool.worker.requests.text_gatherer import TextGatherer
 
 Publish = Callable[[Channel, list[tuple[int, Answer]]], None]
@@ -250,26 +250,10 @@ class Front:
             return
         late = [request for request in self._requests if request.deadline <= now]
         for request in late:
-            answers = self._texts.take(request, Failed(self._too_late(request)), now)
+            answers = self._texts.take(request, Failed(too_late(request).info), now)
             self.cancel(request, backend)
             self._publish(request.route[0], [(request.route[1], answer) for answer in answers])
         self._first_deadline = min((request.deadline for request in self._requests), default=float("inf"))
-
-    def _too_late(self, request: Request) -> ErrorInfo:
-        work = request.work
-        if not request.has_started:
-            stage = "it still waited for its turn"
-        elif isinstance(work, Inquiry):
-            stage = "its text was being computed"
-        elif not work.output_tokens:
-            stage = "its prompt was being processed"
-        else:
-            count = len(work.output_tokens)
-            stage = "1 token was generated" if count == 1 else f"{count} tokens were generated"
-        return DeadlineExceeded(
-            f"The request was not finished in the time it was given, which ended when {stage}; "
-            "allow more time or ask for less."
-        ).info
 
     def cancel(self, request: Request, backend: Backend) -> None:
         """Forget a request whatever its stage."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from localai_flask.backends.base import Inquiry, Job
-from localai_flask.errors import ApiError
+from localai_flask.errors import ApiError, DeadlineExceeded
 from localai_flask.generation import Delta
 from localai_flask.pool.channel import Channel
 from localai_flask.pool.in_hand import Mark
@@ -100,3 +100,21 @@ def own_error(error: BaseException, model: str) -> ApiError:
         return error
     log.error("the engine of model %s could not take a request", model, exc_info=error)
     return ApiError(f"The engine failed at this request ({type(error).__name__}); see the log.")
+
+
+def too_late(request: Request) -> DeadlineExceeded:
+    """Return what a request is told whose time is over, and how far it has come."""
+    work = request.work
+    if not request.has_started:
+        stage = "it still waited for its turn"
+    elif isinstance(work, Inquiry):
+        stage = "its text was being computed"
+    elif not work.output_tokens:
+        stage = "its prompt was being processed"
+    else:
+        count = len(work.output_tokens)
+        stage = "1 token was generated" if count == 1 else f"{count} tokens were generated"
+    return DeadlineExceeded(
+        f"The request was not finished in the time it was given, which ended when {stage}; "
+        "allow more time or ask for less."
+    )
