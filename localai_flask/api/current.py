@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from localai_flask.api.door.key_places import KeyPlaces
     from localai_flask.api.door.places import Places
     from localai_flask.api.live.pictures import Pictures
-    from localai_flask.config.registry import Registry
+    from localai_flask.config.folder.registry import Registry
     from localai_flask.gallery.index.galleries import Galleries
     from localai_flask.gallery.models.digests import Digests
     from localai_flask.keys.watched import WatchedKeys

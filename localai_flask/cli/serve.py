@@ -59,7 +59,7 @@ def _with_starter(settings: Settings) -> Settings:
 
 
 def _loading_only_model(settings: Settings) -> Settings:
-    from localai_flask.config.registry import Registry
+    from localai_flask.config.folder.registry import Registry
 
     names = tuple(Registry(settings).models())
     if settings.load_to_memory or len(names) != 1:

@@ -7,17 +7,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from localai_flask.atomic_file import editing, replace_text
-from localai_flask.config import catalog
-from localai_flask.config.catalog import Catalog
 from localai_flask.config.files.bounded import read_text
 from localai_flask.config.files.listing import Entry, is_yaml
+from localai_flask.config.folder import catalog
+from localai_flask.config.folder.catalog import Catalog
+from localai_flask.config.folder.registry import Registry
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml import file_reader, yamlfile
 from localai_flask.config.model_yaml.editing import changed_text
 from localai_flask.config.model_yaml.file_reader import Broken
 from localai_flask.config.model_yaml.findings import Finding
 from localai_flask.config.model_yaml.model_reader import Loaded
-from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError, InvalidRequest, ModelNotFound, ServerConfigError
 from localai_flask.settings import Settings
 

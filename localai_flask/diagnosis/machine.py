@@ -14,9 +14,9 @@ from typing import Any
 from localai_flask import __version__
 from localai_flask.backends import BACKENDS, is_installed
 from localai_flask.backends.environments.folder import Environments
+from localai_flask.config.folder.registry import Registry
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml.downloads import missing_files
-from localai_flask.config.registry import Registry
 from localai_flask.diagnosis.findings import Finding
 from localai_flask.errors import ApiError
 from localai_flask.machine import available_memory, physical_cores

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from localai_flask.config.registry import Registry
+from localai_flask.config.folder.registry import Registry
 from localai_flask.gallery.errors import DownloadFailed
 from localai_flask.gallery.model_files import fetch_missing
 from localai_flask.gallery.progress import Report

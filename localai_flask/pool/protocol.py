@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from localai_flask.config import model as model_config
-from localai_flask.config.look import Look
+from localai_flask.config.folder.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo
 from localai_flask.generation import ModelInfo

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from flask.testing import FlaskClient
 
-from localai_flask.config.registry import Registry
+from localai_flask.config.folder.registry import Registry
 from tests.api.fakes import FakePool, chunks, says
 
 HELLO = [{"role": "user", "content": "hello"}]

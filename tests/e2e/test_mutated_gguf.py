@@ -18,7 +18,7 @@ from localai_flask.app import create_app
 from localai_flask.cli import main
 from localai_flask.config import traits
 from localai_flask.config.files.gguf import inspect
-from localai_flask.config.registry import Registry
+from localai_flask.config.folder.registry import Registry
 from localai_flask.errors import ConfigError
 from localai_flask.settings import Settings
 from tests.api.fakes import FakePool

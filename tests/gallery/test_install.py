@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from localai_flask.atomic_file import editing
+from localai_flask.config.folder.registry import Registry
 from localai_flask.config.model_yaml import yamlfile
-from localai_flask.config.registry import Registry
 from localai_flask.errors import ApiError, InvalidRequest, ModelNotFound, NoRoom
 from localai_flask.gallery.errors import DownloadFailed, PrivateAddress, Stopped
 from localai_flask.gallery.index.entries import EntryFile

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from localai_flask.config.folder.registry import Registry
 from localai_flask.config.model_yaml.downloads import missing_files
-from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError, NoRoom
 from localai_flask.gallery.errors import NotOffered, Offline
 from localai_flask.gallery.model_files import fetch_missing
@@ -29,7 +29,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 FETCH = """
 import sys
 from pathlib import Path
-from localai_flask.config.registry import Registry
+from localai_flask.config.folder.registry import Registry
 from localai_flask.gallery.model_files import fetch_missing
 from localai_flask.settings import Settings
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from localai_flask.config.blocks import Limits
-from localai_flask.config.look import Look
+from localai_flask.config.folder.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ConfigError, DeadlineExceeded, ModelFileChanging, Unavailable, WorkerDied
 from localai_flask.generation import Finished, FinishReason, Prompt

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from localai_flask.config.look import NEVER, Look
+from localai_flask.config.folder.look import NEVER, Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, Unavailable
 from localai_flask.pool import protocol, proxy

@@ -6,7 +6,7 @@ import pytest
 
 from localai_flask.config import references
 from localai_flask.config.blocks import DownloadFile
-from localai_flask.config.registry import Registry
+from localai_flask.config.folder.registry import Registry
 from localai_flask.errors import ConfigError
 from localai_flask.settings import Settings
 

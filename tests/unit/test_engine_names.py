@@ -16,8 +16,8 @@ from localai_flask.backends.notes import FILLED_IN, NO_EFFECT, OF_THE_POOL, PASS
 from localai_flask.config.engines.choice import choose_engine
 from localai_flask.config.engines.facts import ENGINES
 from localai_flask.config.engines.names import ELSEWHERE, NAMES, Name, meant_by
+from localai_flask.config.folder.registry import Registry
 from localai_flask.config.model import EngineConfig
-from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError
 from localai_flask.settings import Settings
 

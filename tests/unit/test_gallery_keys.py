@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from localai_flask import backends
-from localai_flask.config.catalog import Catalog, build
 from localai_flask.config.files.listing import look
+from localai_flask.config.folder.catalog import Catalog, build
 from localai_flask.config.model_yaml import file_reader
 from localai_flask.settings import Settings
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from localai_flask.config.files import listing
-from localai_flask.config.registry import Registry
+from localai_flask.config.folder.registry import Registry
 from localai_flask.settings import Settings
 
 

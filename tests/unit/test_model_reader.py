@@ -9,12 +9,12 @@ import pytest
 
 from localai_flask.config import blocks, model
 from localai_flask.config.blocks import DownloadFile
+from localai_flask.config.folder.registry import Registry
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml import model_reader, yamlfile
 from localai_flask.config.model_yaml.key_fates import ANSWERS, KEY_FATES, SAFETY
 from localai_flask.config.model_yaml.model_reader import Loaded
 from localai_flask.config.model_yaml.yamlfile import Document
-from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError
 from localai_flask.settings import Settings
 

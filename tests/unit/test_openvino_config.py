@@ -7,8 +7,8 @@ import pytest
 from localai_flask import backends
 from localai_flask.backends.notes import Note
 from localai_flask.config import traits
+from localai_flask.config.folder.registry import Registry
 from localai_flask.config.model import ModelConfig
-from localai_flask.config.registry import Registry
 from localai_flask.settings import Settings
 
 STARLING = """

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from localai_flask.config.look import Look
+from localai_flask.config.folder.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.model import encode as encode_config
 from localai_flask.errors import LoadCrashed, Unavailable

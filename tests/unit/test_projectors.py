@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from localai_flask.config.projectors import find_projector
+from localai_flask.config.folder.projectors import find_projector
 
 
 @pytest.mark.parametrize(

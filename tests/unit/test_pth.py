@@ -11,7 +11,7 @@ import pytest
 
 from localai_flask.config.files.listing import look
 from localai_flask.config.files.pth import Checkpoint, read_checkpoint
-from localai_flask.config.registry import Registry
+from localai_flask.config.folder.registry import Registry
 from localai_flask.settings import Settings
 from tests.support import rwkv_models
 

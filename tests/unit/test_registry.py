@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from localai_flask.config import registry as registry_module
-from localai_flask.config.look import NEVER
+from localai_flask.config.folder import registry as registry_module
+from localai_flask.config.folder.look import NEVER
+from localai_flask.config.folder.registry import Registry
 from localai_flask.config.model_yaml import file_reader
-from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError, InvalidRequest, ModelDisabled, ModelNotFound
 from localai_flask.settings import Settings
 
@@ -472,7 +472,8 @@ def test_threads_do_not_wait_for_the_one_that_reads(folder, monkeypatch):
 
 def test_importing_the_room_brings_no_engine_and_no_web():
     code = (
-        "import sys, localai_flask.config.registry, localai_flask.config.sampling, localai_flask.config.files.gguf;"
+        "import sys, localai_flask.config.folder.registry, localai_flask.config.sampling;"
+        "import localai_flask.config.files.gguf;"
         "print([m for m in ('flask', 'numpy', 'llama_cpp', 'torch', 'gguf') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -11,8 +11,8 @@ import pytest
 
 from localai_flask.config.blocks import Parameters
 from localai_flask.config.families import FAMILIES, sampling_for
+from localai_flask.config.folder.registry import Registry
 from localai_flask.config.model import ModelConfig
-from localai_flask.config.registry import Registry
 from localai_flask.config.sampling import merge
 from localai_flask.errors import InvalidRequest
 from localai_flask.sampling_params import SamplingParams

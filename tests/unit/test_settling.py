@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from localai_flask.config.files.settling import Settling, files_of
-from localai_flask.config.registry import Registry
+from localai_flask.config.folder.registry import Registry
 from localai_flask.errors import ApiError, ConfigError, ModelFileChanging, ModelNotFound
 from localai_flask.settings import Settings
 

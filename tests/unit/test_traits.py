@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from localai_flask.config import traits
+from localai_flask.config.folder.registry import Registry
 from localai_flask.config.model import ModelConfig
-from localai_flask.config.registry import Registry
 from localai_flask.settings import Settings
 from tests.unit.test_gguf import TINY, gguf
 

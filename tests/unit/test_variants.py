@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from localai_flask.config.registry import Registry
+from localai_flask.config.folder.registry import Registry
 from localai_flask.errors import ConfigError, ModelNotFound
 from localai_flask.settings import Settings
 

@@ -14,7 +14,7 @@ from localai_flask.api.answer.model_status import ModelStatus, progress_of, stat
 from localai_flask.api.answer.sse import PING, guarded
 from localai_flask.api.live.listeners import join_listeners, leave_listeners
 from localai_flask.api.work.watch import Watch, is_draining
-from localai_flask.config.registry import Registry
+from localai_flask.config.folder.registry import Registry
 from localai_flask.errors import ApiError
 from localai_flask.gallery.jobs import Job, Jobs
 from localai_flask.pool.client.pool_client import PoolClient

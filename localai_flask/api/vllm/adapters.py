@@ -16,8 +16,8 @@ from localai_flask.api.request.fields import Flag, Noted, RequestSchema, Text, n
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.work.watch import Watch
 from localai_flask.atomic_file import editing
-from localai_flask.config import adapter_files
 from localai_flask.config.engines.facts import facts
+from localai_flask.config.folder import adapter_files
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml import yamlfile
 from localai_flask.config.model_yaml.adapters import files_of

@@ -40,7 +40,7 @@ def check(context: click.Context, /, files: tuple[Path, ...], strict: bool, as_j
 
 
 def _findings(settings: Settings) -> list[Finding]:
-    from localai_flask.config.registry import Registry
+    from localai_flask.config.folder.registry import Registry
 
     if not settings.models_path.is_dir():
         raise click.UsageError(f"There is no folder {settings.models_path}; name another with --models-path.")
@@ -51,8 +51,8 @@ def _findings(settings: Settings) -> list[Finding]:
 
 def _findings_of(file: Path) -> list[Finding]:
     """Check one file, as if the folder that it lies in were the models folder."""
-    from localai_flask.config import catalog
     from localai_flask.config.files.listing import Entry
+    from localai_flask.config.folder import catalog
     from localai_flask.config.model_yaml import file_reader
 
     stat = file.stat()

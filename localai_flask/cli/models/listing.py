@@ -94,7 +94,7 @@ def _of_server(client: Client) -> list[Listed]:
 
 def _of_folder(given: dict[str, Any]) -> list[Listed]:
     from localai_flask.config import traits
-    from localai_flask.config.registry import Registry
+    from localai_flask.config.folder.registry import Registry
 
     registry = Registry(folder_settings(given))
     models = registry.models()

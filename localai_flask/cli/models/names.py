@@ -25,6 +25,6 @@ def _names(given: dict[str, Any]) -> list[str]:
     if client.is_running():
         return [model.id for model in client.models()]
     from localai_flask.cli.options import load_settings
-    from localai_flask.config.registry import Registry
+    from localai_flask.config.folder.registry import Registry
 
     return list(Registry(load_settings({})).models())

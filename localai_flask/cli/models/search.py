@@ -74,7 +74,7 @@ def _row(model: Found) -> list[str]:
 
 def _look_through(words: Sequence[str], given: dict[str, Any]) -> list[Found]:
     """Read the galleries in this process, and say which cannot be read."""
-    from localai_flask.config.registry import Registry
+    from localai_flask.config.folder.registry import Registry
     from localai_flask.gallery.index.galleries import Galleries
     from localai_flask.gallery.models import records
 

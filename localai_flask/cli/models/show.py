@@ -72,7 +72,7 @@ def show(name: str, as_json: bool, target: Target, **given: Any) -> None:
 
 
 def _look_up(name: str, given: dict[str, Any]) -> ModelConfig | CommandFailed:
-    from localai_flask.config.registry import Registry
+    from localai_flask.config.folder.registry import Registry
     from localai_flask.errors import ApiError, ModelNotFound
 
     try:

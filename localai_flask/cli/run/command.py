@@ -73,7 +73,7 @@ def _with_own_server(client: Client, words: tuple[str, ...], given: dict[str, An
     from localai_flask.cli.models.installation import with_folder
     from localai_flask.cli.run.private_server import log_file, private_server
     from localai_flask.cli.run.words import divide
-    from localai_flask.config.registry import Registry
+    from localai_flask.config.folder.registry import Registry
 
     settings = with_folder(folder_settings(given))
     known = Registry(settings).models()

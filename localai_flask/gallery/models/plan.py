@@ -10,8 +10,8 @@ from typing import NamedTuple
 import msgspec
 
 from localai_flask.config.engines.names import meant_by
+from localai_flask.config.folder.registry import Registry
 from localai_flask.config.model_yaml import file_reader, yamlfile
-from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError, InvalidRequest, NoRoom
 from localai_flask.gallery.fit import check_fit
 from localai_flask.gallery.index.entries import EntryFile, PromptTemplate

@@ -11,7 +11,7 @@ import msgspec
 
 from localai_flask.atomic_file import editing
 from localai_flask.config.files.listing import is_yaml
-from localai_flask.config.registry import Registry
+from localai_flask.config.folder.registry import Registry
 from localai_flask.errors import InvalidRequest, ModelNotFound
 from localai_flask.gallery.errors import DownloadFailed
 from localai_flask.gallery.models import records

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from localai_flask.config.files.bounded import read_text
 from localai_flask.config.files.listing import is_yaml
 from localai_flask.config.files.settling import all_parts
+from localai_flask.config.folder.registry import Registry
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml import yamlfile
 from localai_flask.config.model_yaml.keypaths import values_at
 from localai_flask.config.model_yaml.paths import PATH_KEYS, leads_out
-from localai_flask.config.registry import Registry
 from localai_flask.errors import ConfigError
 from localai_flask.gallery.models import records
 

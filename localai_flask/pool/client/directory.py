@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Mapping
 
-from localai_flask.config.look import Look
+from localai_flask.config.folder.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.pool import protocol, proxy
 from localai_flask.pool.protocol import Directory, ModelStatus, News, Wanted, WorkerLoad

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from localai_flask.config.look import Look
+from localai_flask.config.folder.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import Unavailable
 from localai_flask.generation import ModelInfo

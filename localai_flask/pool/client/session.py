@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 
 import msgspec
 
-from localai_flask.config.look import Look
+from localai_flask.config.folder.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ModelFileChanging, Unavailable
 from localai_flask.generation import ModelInfo, Prompt

@@ -15,7 +15,7 @@ import msgspec
 
 from localai_flask.backends import BACKENDS, is_installed
 from localai_flask.backends.environments.folder import Environments
-from localai_flask.config.look import Look
+from localai_flask.config.folder.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo
 from localai_flask.machine import available_memory

@@ -12,9 +12,9 @@ from typing import Protocol
 
 from msgspec import structs
 
-from localai_flask.config.look import Look
+from localai_flask.config.folder.look import Look
+from localai_flask.config.folder.registry import Registry
 from localai_flask.config.model import ModelConfig
-from localai_flask.config.registry import Registry
 from localai_flask.errors import ApiError, ErrorInfo, ModelNotFound, ServerConfigError
 from localai_flask.pool.protocol import Wanted, wanted
 from localai_flask.settings import Settings

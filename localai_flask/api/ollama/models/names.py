@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localai_flask.config.naming import LATEST
+from localai_flask.config.folder.naming import LATEST
 
 
 def tagged(name: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from msgspec import structs
 
 from localai_flask.backends import BACKENDS
-from localai_flask.config.look import NEVER, Look
+from localai_flask.config.folder.look import NEVER, Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo
 from localai_flask.generation import ModelInfo

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from localai_flask.config import model as model_config
-from localai_flask.config.look import Look
+from localai_flask.config.folder.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ErrorInfo, ModelFileChanging, OutOfMemory, Unavailable
 from localai_flask.pool.manager.plan.actions import Refuse

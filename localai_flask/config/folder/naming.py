@@ -9,8 +9,8 @@ from __future__ import annotations
 import difflib
 
 from localai_flask.config import references, traits
-from localai_flask.config.catalog import Catalog
 from localai_flask.config.engines.facts import facts
+from localai_flask.config.folder.catalog import Catalog
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ConfigError, ModelNotFound
 

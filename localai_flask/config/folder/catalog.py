@@ -19,12 +19,12 @@ from localai_flask.config.engines.names import OF_GGUF, meant_by
 from localai_flask.config.files.listing import Entry
 from localai_flask.config.files.settling import Settling
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot
+from localai_flask.config.folder.projectors import IS_LATER_PART, IS_PROJECTOR, find_projector
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml import adapters, templates
 from localai_flask.config.model_yaml.file_reader import Broken
 from localai_flask.config.model_yaml.findings import Finding, Refused, fault
 from localai_flask.config.model_yaml.model_reader import Loaded
-from localai_flask.config.projectors import IS_LATER_PART, IS_PROJECTOR, find_projector
 from localai_flask.errors import ConfigError, ErrorInfo
 from localai_flask.settings import Settings
 

@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from localai_flask.config.catalog import Catalog, MayUse, build, loaded_from
 from localai_flask.config.files.listing import Entry, look, look_at
 from localai_flask.config.files.settling import Settling
-from localai_flask.config.look import NEVER, Look
+from localai_flask.config.folder.catalog import Catalog, MayUse, build, loaded_from
+from localai_flask.config.folder.look import NEVER, Look
+from localai_flask.config.folder.naming import again, check_parent, find, fits, follow, list_some, not_found
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml import file_reader
 from localai_flask.config.model_yaml.downloads import check_files
@@ -19,7 +20,6 @@ from localai_flask.config.model_yaml.file_reader import Broken
 from localai_flask.config.model_yaml.findings import Finding
 from localai_flask.config.model_yaml.model_reader import Loaded
 from localai_flask.config.model_yaml.templates import has_changed
-from localai_flask.config.naming import again, check_parent, find, fits, follow, list_some, not_found
 from localai_flask.errors import ApiError, ConfigError, InvalidRequest, ModelDisabled, ModelNotFound
 from localai_flask.settings import Settings
 
