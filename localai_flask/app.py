@@ -48,9 +48,9 @@ from localai_flask.api.responses.conversations import routes as conversation_rou
 from localai_flask.api.streams import routes as stream_routes
 from localai_flask.api.vllm import adapters as adapter_routes
 from localai_flask.chat.prompt.jinja.render import render
-from localai_flask.config.families import sampling_for
 from localai_flask.config.folder.registry import Registry
 from localai_flask.config.model_yaml.schema import keys_of
+from localai_flask.config.sampling.families import sampling_for
 from localai_flask.errors import Unavailable
 from localai_flask.gallery.index.galleries import Galleries
 from localai_flask.gallery.models.digests import Digests

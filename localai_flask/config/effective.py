@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from localai_flask.config import sampling, traits
+from localai_flask.config import traits
 from localai_flask.config.files.listing import is_yaml
 from localai_flask.config.model import EngineConfig, ModelConfig
 from localai_flask.config.model_yaml import yamlfile
@@ -17,6 +17,7 @@ from localai_flask.config.model_yaml.keypaths import KeyPath, dotted
 from localai_flask.config.model_yaml.schema import FILLED_IN
 from localai_flask.config.model_yaml.variants import find_document
 from localai_flask.config.model_yaml.yamlfile import Document
+from localai_flask.config.sampling import sampling
 from localai_flask.settings import Settings
 from localai_flask.settings.fields import PREFIX
 

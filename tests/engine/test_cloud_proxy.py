@@ -23,7 +23,7 @@ from localai_flask.chat.images import ImageSource
 from localai_flask.chat.prompt.prompt import ChatPrompt, chat_prompt
 from localai_flask.config.blocks import ModelFile, ProxyOptions
 from localai_flask.config.model import EngineConfig, ModelConfig
-from localai_flask.config.sampling import merge
+from localai_flask.config.sampling.sampling import merge
 from localai_flask.errors import (
     ApiError,
     ConfigError,

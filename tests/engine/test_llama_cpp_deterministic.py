@@ -6,7 +6,7 @@ import pytest
 
 from localai_flask.config.blocks import Parameters
 from localai_flask.config.model import ModelConfig
-from localai_flask.config.sampling import merge
+from localai_flask.config.sampling.sampling import merge
 from localai_flask.errors import ConfigError
 from localai_flask.generation import Delta
 from tests.engine.conftest import load_engine

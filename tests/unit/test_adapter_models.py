@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from localai_flask.config import sampling
 from localai_flask.config.folder.registry import Registry
 from localai_flask.config.model_yaml import file_reader
+from localai_flask.config.sampling import sampling
 from localai_flask.errors import ApiError, ConfigError
 from localai_flask.generation import Adapter
 from localai_flask.settings import Settings

@@ -472,7 +472,7 @@ def test_threads_do_not_wait_for_the_one_that_reads(folder, monkeypatch):
 
 def test_importing_the_room_brings_no_engine_and_no_web():
     code = (
-        "import sys, localai_flask.config.folder.registry, localai_flask.config.sampling;"
+        "import sys, localai_flask.config.folder.registry, localai_flask.config.sampling.sampling;"
         "import localai_flask.config.files.gguf;"
         "print([m for m in ('flask', 'numpy', 'llama_cpp', 'torch', 'gguf') if m in sys.modules])"
     )

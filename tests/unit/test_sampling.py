@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from localai_flask.config.blocks import Parameters
-from localai_flask.config.families import FAMILIES, sampling_for
 from localai_flask.config.folder.registry import Registry
 from localai_flask.config.model import ModelConfig
-from localai_flask.config.sampling import merge
+from localai_flask.config.sampling.families import FAMILIES, sampling_for
+from localai_flask.config.sampling.sampling import merge
 from localai_flask.errors import InvalidRequest
 from localai_flask.sampling_params import SamplingParams
 from localai_flask.settings import Settings

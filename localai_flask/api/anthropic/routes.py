@@ -21,7 +21,7 @@ from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.work.chat_plan import chat_plan, count_prompt_tokens, tokenized_prompt
 from localai_flask.api.work.fallback import falls_back
 from localai_flask.api.work.work import Work
-from localai_flask.config import sampling
+from localai_flask.config.sampling import sampling
 
 bp = Blueprint("anthropic", __name__, description="Anthropic's Messages API")
 CALLED = {"stop": "stop_sequences"}

@@ -35,7 +35,7 @@ from localai_flask.chat.constraints.constraint import Wanted, answer_constraint,
 from localai_flask.chat.output.indentation import IndentedReader
 from localai_flask.chat.output.prompt_only import PromptOnly
 from localai_flask.chat.output.reader import OutputReader
-from localai_flask.config import sampling
+from localai_flask.config.sampling import sampling
 from localai_flask.errors import ApiError, ErrorInfo, UnsupportedParameter
 from localai_flask.generation import FinishReason, ModelInfo, Prompt
 

@@ -28,8 +28,9 @@ from localai_flask.api.work.work import Sequences, Work
 from localai_flask.chat.constraints.constraint import answer_constraint, with_default_form
 from localai_flask.chat.conversation import Message
 from localai_flask.chat.output.reader import OutputReader
-from localai_flask.config import sampling, traits
+from localai_flask.config import traits
 from localai_flask.config.model import ModelConfig
+from localai_flask.config.sampling import sampling
 from localai_flask.errors import ContextOverflow, UnsupportedParameter
 from localai_flask.generation import ModelInfo, Prompt
 from localai_flask.sampling_params import SamplingParams

@@ -30,7 +30,7 @@ from localai_flask.chat.constraints.constraint import answer_constraint, with_de
 from localai_flask.chat.output.prompt_only import PromptOnly
 from localai_flask.chat.output.reader import OutputReader
 from localai_flask.chat.prompt.prompt import completion_prompt, edit_prompt
-from localai_flask.config import sampling
+from localai_flask.config.sampling import sampling
 from localai_flask.errors import InvalidRequest, UnsupportedParameter
 from localai_flask.generation import ModelInfo
 from localai_flask.inquiry import Tokenize, Tokenized

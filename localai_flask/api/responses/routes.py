@@ -33,7 +33,7 @@ from localai_flask.api.work.chat_plan import count_prompt_tokens, tokenized_prom
 from localai_flask.api.work.fallback import falls_back
 from localai_flask.api.work.work import Work
 from localai_flask.chat.constraints.constraint import Wanted
-from localai_flask.config import sampling
+from localai_flask.config.sampling import sampling
 from localai_flask.errors import ErrorInfo, InvalidRequest
 from localai_flask.pool.runtime import Runtime
 

@@ -18,7 +18,7 @@ from localai_flask.api.responses.input.input_items import messages_of
 from localai_flask.api.responses.response_writer import ResponseWriter, WritingOptions
 from localai_flask.api.responses.schemas import ResponseRequest
 from localai_flask.api.work.work import Watching, Work
-from localai_flask.config import sampling
+from localai_flask.config.sampling import sampling
 from localai_flask.errors import InvalidRequest
 from localai_flask.store.responses.runs import Claimed, StoredEvent
 

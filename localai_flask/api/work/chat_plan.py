@@ -22,8 +22,8 @@ from localai_flask.chat.constraints.tool_checks import check_tools
 from localai_flask.chat.conversation import Conversation
 from localai_flask.chat.output.reasoning_marks import ENDLESS
 from localai_flask.chat.prompt.prompt import chat_prompt
-from localai_flask.config import sampling
 from localai_flask.config.model import ModelConfig
+from localai_flask.config.sampling import sampling
 from localai_flask.errors import UnsupportedParameter
 from localai_flask.generation import Constraint, Image, ModelInfo, Prompt, ThinkingBudget
 from localai_flask.inquiry import Tokenize, Tokenized

@@ -11,12 +11,13 @@ from typing import Any
 from localai_flask.api import current
 from localai_flask.api.ollama import shapes
 from localai_flask.chat.output.reasoning_marks import KNOWN_PAIRS
-from localai_flask.config import sampling, traits
+from localai_flask.config import traits
 from localai_flask.config.engines.facts import facts
 from localai_flask.config.files.gguf_metadata import read_metadata
 from localai_flask.config.files.settling import all_parts
 from localai_flask.config.files.snapshot import read_snapshot
 from localai_flask.config.model import ModelConfig, encode
+from localai_flask.config.sampling import sampling
 
 WORDS = {"generate": ("completion", "tools"), "infill": ("insert",), "embed": ("embedding",), "image": ("vision",)}
 """Ollama's words for what engines can do; tools are served with any model that writes."""

@@ -15,8 +15,8 @@ from localai_flask.api.work.chat_plan import chat_plan
 from localai_flask.api.work.work import Work
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Message
-from localai_flask.config import sampling
 from localai_flask.config.model import ModelConfig
+from localai_flask.config.sampling import sampling
 
 REQUEST = (
     "Write a summary of our conversation up to here, from which you could go on without it: what was asked, what was "

@@ -16,9 +16,9 @@ from msgspec import inspect
 from localai_flask.config import scalars, traits
 from localai_flask.config.blocks import Parameters
 from localai_flask.config.engines.facts import facts
-from localai_flask.config.families import sampling_for
 from localai_flask.config.model import ModelConfig
-from localai_flask.config.sampler_order import read_samplers, with_samplers
+from localai_flask.config.sampling.families import sampling_for
+from localai_flask.config.sampling.sampler_order import read_samplers, with_samplers
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import Adapter
 from localai_flask.sampling_params import LONGEST_TEXTS, SamplingParams, wanted_fields
