@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from flask import Flask
 
@@ -10,16 +11,20 @@ from localai_flask.api.answer.errors import MISTAKE, encode_error
 from localai_flask.api.answer.frames import DONE, frame
 from localai_flask.api.current import RECORD
 from localai_flask.api.door.auth import ATTENDED
-from localai_flask.api.streams.kept_streams import HEAD, PATH, Head, encode_head, read_request
+from localai_flask.api.streams.kept_streams import HEAD, PATH, Head, StreamRequest, encode_head, read_request
 from localai_flask.background.in_process import asked, environ_of
 from localai_flask.background.run import Run, Stopped
-from localai_flask.errors import ApiError
+from localai_flask.errors import ApiError, TooManyRequests
 from localai_flask.metrics.request_record import RequestRecord
 from localai_flask.store.responses.responses import Stored
 from localai_flask.store.responses.runs import Claimed, StoredEvent
 from localai_flask.store.responses.streams import DATA
 
 log = logging.getLogger("gunicorn.error")
+
+STOPPING_S = 5.0
+"""How long a stream that was replaced may take to stop, and may hold one of the requests that its key has at once."""
+AGAIN_S = 0.2
 
 
 def record_of(claimed: Claimed) -> RequestRecord:
@@ -45,16 +50,29 @@ def work(app: Flask, run: Run) -> None:
 
 def _answer(app: Flask, run: Run, written: _Written) -> None:
     request = read_request(run.claimed.request)
+    deadline = time.monotonic() + (STOPPING_S if request.replaces else 0.0)
+    while (refusal := _ask(app, run, request, written)) is not None:
+        if refusal.status != TooManyRequests.status or time.monotonic() >= deadline:
+            return written.refuse(refusal)
+        time.sleep(AGAIN_S)
+        run.check()
+    written.end("completed")
+
+
+def _ask(app: Flask, run: Run, request: StreamRequest, written: _Written) -> Head | None:
+    """Ask this server, and write what it says; return how it refuses, if it does."""
     environ = environ_of(app, PATH, bytes(request.body), run.claimed.keeper, request.headers)
     environ |= {ATTENDED: True, "REMOTE_ADDR": request.client}
     with asked(app, environ) as answer:
+        head = Head(answer.status, dict(answer.headers))
         if answer.status != 200:
-            return written.refuse(Head(answer.status, dict(answer.headers), b"".join(answer.body).decode()))
-        written.begin(Head(answer.status, dict(answer.headers)))
+            head.body = b"".join(answer.body).decode()
+            return head
+        written.begin(head)
         for piece in answer.body:
             run.check()
             written.add(piece, is_output=environ[RECORD].answered is not None)
-    written.end("completed")
+    return None
 
 
 class _Written:

@@ -185,6 +185,14 @@ class TestStreams:
         assert (again.status_code, again.data.endswith(b"[DONE]\n\n")) == ((200, True) if is_replaced else (404, False))
         begun.close()
 
+    def test_one_that_is_replaced_gives_its_keys_place_up(self, pool: FakePool, mine: Caller) -> None:
+        """Its key may have one request at once."""
+        pool.scripts, pool.on_event = [says(*"word " * 2000), says("another")], lambda: time.sleep(0.5)
+        begun = mine.begin()
+        assert b"chat.completion.chunk" in next(iter(begun.response))
+        assert text_of(mine.begin()) == "another"
+        begun.close()
+
     def test_a_request_that_is_refused_leaves_nothing_behind(self, pool: FakePool, mine: Caller) -> None:
         assert mine.begin(model="absent").json["error"]["code"] == "model_not_found"
         pool.scripts = [[QueueFull(1)]]

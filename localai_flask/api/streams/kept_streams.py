@@ -44,11 +44,12 @@ LOOK_S = 0.04
 
 
 class StreamRequest(msgspec.Struct):
-    """What a run asks this server for."""
+    """What a run asks this server for; `replaces` a stream that was not at its end."""
 
     client: str
     headers: dict[str, str]
     body: msgspec.Raw
+    replaces: bool = False
 
 
 class Head(msgspec.Struct):
@@ -160,7 +161,8 @@ def _queue(conversation_id: str, body: Mapping[str, object]) -> str:
     run_id, record = f"stream_{uuid.uuid4().hex}", current.record()
     headers = {"X-Request-Id": record.id, "traceparent": record.trace, "Prefer": request.headers.get("Prefer", "")}
     encoded = msgspec.Raw(msgspec.json.encode(body))
-    asked = StreamRequest(request.remote_addr or "", headers, encoded)
+    before = of_caller().find(conversation_id)
+    asked = StreamRequest(request.remote_addr or "", headers, encoded, before is not None and before.ended_at is None)
     home, most = Runtime.from_environment().server_name, current.settings().queue_size
     of_caller().begin(conversation_id, run_id, msgspec.json.encode(asked), home, most)
     return run_id
