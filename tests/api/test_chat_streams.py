@@ -224,7 +224,7 @@ class TestStreams:
         pool.scripts = [says("x") for _ in names]
         for name in names:
             mine.begin(name).close()
-        found = [each["conversation_id"] for each in mine.look_up(CONVERSATION, "absent", names[0])]
+        found = [each["conversation_id"] for each in mine.look_up(CONVERSATION, "absent", names[0], CONVERSATION)]
         assert found == [names[0], names[1], names[0]]
         assert text_of(mine.resume(names[0])) == "x"
 

@@ -110,9 +110,9 @@ def begin(conversation_id: str, body: Mapping[str, object], model: str | None) -
         if head.status != 200:
             of_caller().delete_run(run_id)  # its client knows
             return _refusal(head)
-        taken.pop_all()
         streamed = stored_stream.follow(current.store().runs, run_id, 0, StreamBytes(), place)
-    streamed.headers.update(_kept(head))
+        streamed.headers.update(_kept(head))
+        taken.pop_all()
     return streamed
 
 
@@ -124,8 +124,9 @@ def resume(stream: StoredStream, skipped: int) -> Response:
         head = _await_head(stream.run_id, sse.PATIENCE_S)
         if head is not None and head.status != 200:
             return _refusal(head)
+        streamed = stored_stream.follow(current.store().runs, stream.run_id, -1, StreamBytes(skipped), place)
         taken.pop_all()
-        return stored_stream.follow(current.store().runs, stream.run_id, -1, StreamBytes(skipped), place)
+    return streamed
 
 
 class StreamBytes:

@@ -95,7 +95,7 @@ def look_up_streams(ids: list[str]) -> Response:
     for stream in kept_streams.of_caller().list() if ids else ():
         for name in _names_of(stream.conversation_id):
             by_name[name].append(stream)
-    return json_response([_state(stream) for id in ids for stream in by_name[id]])
+    return json_response([_state(stream) for id in dict.fromkeys(ids) for stream in by_name[id]])
 
 
 def _asked_id() -> str:
