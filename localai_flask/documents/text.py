@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from localai_flask.documents.limits import Limits, PdfText, UnreadableDocument, 
 
 HEAD = 1024
 """Within how many bytes a PDF says that it is one."""
+MAGIC = b"%PDF-"
+_FIRST_LINE = re.compile(rb"(?:\A[\s\xef\xbb\xbf]*|[\r\n])%PDF-[0-9]")
+"""How a PDF says it; a text that speaks of PDFs seldom has a version at the beginning of a line."""
 AT_ONCE = 2
 """PDFs that one process has read at once; more wait, and that counts as their time."""
 ENDED_FOR_TIME = (-signal.SIGXCPU, -signal.SIGKILL)
@@ -24,9 +28,14 @@ _places = threading.BoundedSemaphore(AT_ONCE)
 
 def text_of(data: bytes, limits: Limits) -> str:
     """Return a file's text; raise `UnreadableDocument` with what is wrong and what to do."""
-    if b"%PDF-" in data[:HEAD]:
+    if _FIRST_LINE.search(data[:HEAD]):
         return _text_of_pdf(data, limits)
-    text = _decoded(data)
+    try:
+        text = _decoded(data)
+    except UnreadableDocument:
+        if MAGIC in data[:HEAD]:
+            return _text_of_pdf(data, limits)
+        raise
     if len(text) > limits.characters:
         raise too_long(limits.characters)
     return text

@@ -30,7 +30,8 @@ from tests.support.pdfs import encrypted, pdf
 httpx = pytest.importorskip("httpx2")
 TEMPLATE = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
 PDF, TEXT = pdf("one", "two"), b"a, b\n1, 2\n"
-SHOWN = {PDF: "one\n\ntwo", TEXT: "a, b\n1, 2\n"}
+BEHIND_MORE, ABOUT_PDFS = b"\x80 " + PDF, b'if data.startswith(b"%PDF-"):\n'
+SHOWN = {PDF: "one\n\ntwo", TEXT: "a, b\n1, 2\n", BEHIND_MORE: "one\n\ntwo", ABOUT_PDFS: ABOUT_PDFS.decode()}
 MINE, OTHERS = "mine", "others"
 
 
@@ -191,7 +192,7 @@ def shown(data: bytes, name: str = "a.pdf") -> str:
     return f'<document name="{name}">\n{SHOWN[data]}\n</document>\n'
 
 
-@pytest.mark.parametrize("data", [PDF, TEXT], ids=["pdf", "text"])
+@pytest.mark.parametrize("data", [*SHOWN], ids=["pdf", "text", "pdf behind more", "text about pdfs"])
 def test_the_text_stands_where_the_document_was_sent(pool: FakePool, family: Chat, data: bytes) -> None:
     pool.scripts = [says("ok")]
     family.ask([family.text("x"), family.data(data, "a.pdf"), family.text("y")])
