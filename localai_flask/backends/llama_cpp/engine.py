@@ -14,8 +14,8 @@ from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgre
 from localai_flask.backends.llama_cpp.cache.disk.prompt_folder import open_disk
 from localai_flask.backends.llama_cpp.cache.kv_cache import PrefixCache
 from localai_flask.backends.llama_cpp.inquiries import Inquiries
-from localai_flask.backends.llama_cpp.model.devices import gpu_memories
-from localai_flask.backends.llama_cpp.model.library import ENGINE_VERSION, NoCells, capture_log
+from localai_flask.backends.llama_cpp.model.description import describe
+from localai_flask.backends.llama_cpp.model.library import NoCells, capture_log
 from localai_flask.backends.llama_cpp.model.model import Model
 from localai_flask.backends.llama_cpp.model.offload import fit_to_gpus
 from localai_flask.backends.llama_cpp.model.untouched import count_untouched, give_back_untouched
@@ -27,6 +27,7 @@ from localai_flask.backends.llama_cpp.sampling.sampler import Sampler
 from localai_flask.backends.llama_cpp.scheduling.advance import advance
 from localai_flask.backends.llama_cpp.scheduling.batch import Batch
 from localai_flask.backends.llama_cpp.scheduling.pace import LEAST_CHUNK, Pace
+from localai_flask.backends.llama_cpp.scheduling.prompt_logprobs import prompt_logprobs
 from localai_flask.backends.llama_cpp.scheduling.scheduler import Chunk, Scheduler, Share
 from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
 from localai_flask.backends.llama_cpp.speculation.speculation import Speculator
@@ -35,17 +36,7 @@ from localai_flask.backends.side_thread import SideThread
 from localai_flask.backends.takes import ALL_SAMPLING, Takes
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import Overloaded
-from localai_flask.generation import (
-    ALL_CONSTRAINTS,
-    Failed,
-    Finished,
-    ModelInfo,
-    Progress,
-    PromptLogprobs,
-    Reply,
-    Started,
-    TokenLogprob,
-)
+from localai_flask.generation import ALL_CONSTRAINTS, Failed, Finished, ModelInfo, Progress, Reply, Started
 from localai_flask.inquiry import Fact
 from localai_flask.settings import Settings
 
@@ -103,23 +94,8 @@ class LlamaCppBackend(Backend):
             self._preparation = Preparation(model, self._sight, self._tokenizing, options)
         self.inquiries = Inquiries(model, options, self._tokenizing, self._sight)
         give_back_untouched()
-        vocabulary = model.vocabulary
-        return ModelInfo(
-            backend="llama-cpp",
-            engine_version=ENGINE_VERSION,
-            context_length=self.inquiries.context_length,
-            capabilities=self._able,
-            chat_template=model.chat_template(),
-            tool_template=model.chat_template("tool_use"),
-            control_tokens=vocabulary.control_tokens,
-            bos_token=vocabulary.text(vocabulary.bos),
-            eos_token=vocabulary.text(vocabulary.eos),
-            trained_context=model.trained_context,
-            memory_bytes=model.weight_bytes + model.capture.cache_bytes + model.projector_bytes,
-            gpu_bytes=model.capture.bytes_in(gpu_memories()),
-            description=model.description,
-            given_up=GIVEN_UP if self.is_cautious else "",
-        )
+        given_up = GIVEN_UP if self.is_cautious else ""
+        return describe(model, self._able, self.inquiries.context_length, given_up)
 
     def prepare(self, job: Job) -> None:
         """Tokenize a job's prompt and compile its constraint.
@@ -310,24 +286,12 @@ class LlamaCppBackend(Backend):
         sequence = chunk.sequence
         is_last = self.scheduler.commit(chunk)
         if sequence.wants_prompt_logprobs:
-            events.append((sequence.job.id, self._prompt_logprobs(chunk)))
+            events.append((sequence.job.id, prompt_logprobs(chunk, self.model.vocabulary)))
         if is_last:
             sequence.foresee(self.model.vocabulary)
             self._tell(sequence, advance(sequence, chunk.last, self.model.vocabulary), events)
         else:
             events.append((sequence.job.id, Progress(sequence.slot.length, len(sequence.prompt))))
-
-    def _prompt_logprobs(self, chunk: Chunk) -> PromptLogprobs:
-        """Read a chunk's logits for the tokens that follow each of its own; the first token of all has none."""
-        sequence, count = chunk.sequence, len(chunk.tokens)
-        begin, prompt = sequence.slot.length - count, sequence.prompt
-        top, vocabulary = sequence.job.sampling.top_logprobs or 0, self.model.vocabulary
-        first = [TokenLogprob(int(prompt[0]), vocabulary.piece(int(prompt[0])), 0.0)] if begin == 0 else []
-        following = prompt[begin + 1 : begin + 1 + count].tolist()
-        index = chunk.last - count + 1
-        return PromptLogprobs(
-            first + [sequence.sampler.logprob(index + i, token, top) for i, token in enumerate(following)]
-        )
 
     def _tell(self, sequence: Sequence, replies: list[Reply], events: list[Event]) -> None:
         events += [(sequence.job.id, reply) for reply in replies]

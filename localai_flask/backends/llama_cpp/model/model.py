@@ -37,7 +37,7 @@ from localai_flask.backends.llama_cpp.threads.waiting import WORTH_IT, WaitChoic
 from localai_flask.backends.llama_cpp.vision.opening import open_projector
 from localai_flask.backends.llama_cpp.vision.placing import ImageBatch
 from localai_flask.config.files.gguf import inspect
-from localai_flask.errors import ConfigError, ModelLoadFailed, OutOfMemory
+from localai_flask.errors import ApiError, ConfigError, ModelLoadFailed, OutOfMemory
 from localai_flask.machine import physical_cores
 
 if TYPE_CHECKING:
@@ -225,14 +225,7 @@ class Model:
         room = max(LOGITS_BYTES, self.weight_bytes // 32) // (4 * self.vocabulary.size)
         self.n_outputs: int = max(self.slots, min(room, options.n_batch))
         """Tokens of a batch that may be sampled from."""
-        # Sequences that forget each take memory of their own; of others, idle ones are but numbers on shared cells.
-        # The library keeps room for the logits of one token of each.
-        spare = (
-            0
-            if self.cannot_roll_back
-            else min(max(IDLE_PER_SLOT * self.slots, LEAST_IDLE), MOST_SEQUENCES - self.slots)
-        )
-        self.sequences: int = max(self.slots, min(self.slots + spare, self.n_outputs))
+        self.sequences: int = self._count_sequences()
         """Sequence ids of the cache: those of running sequences and of idle ones."""
         params = context_params(options, self.slots, self.context_size, self.n_outputs)
         params.n_seq_max = self.sequences
@@ -252,12 +245,7 @@ class Model:
         params.n_threads = params.n_threads_batch = self.threads
         self.context = make_context(self.handle, params)
         if self.context is None:
-            cause = self.capture.cause()
-            advice = f"lower `context_size` ({self.context_size}) or the option parallel ({self.slots})"
-            if "cache type" in cause:
-                advice = "choose another `cache_type_k` or `cache_type_v`"
-            kind = OutOfMemory if is_out_of_memory(cause) else ModelLoadFailed
-            raise kind(f"llama.cpp cannot make a context for {self.path}: {cause}; {advice}.")
+            raise self._no_context()
         self.adapters.bind(self.context)
         self.memory = lib.llama_get_memory(self.context)
         if self.memory is None:
@@ -277,6 +265,26 @@ class Model:
             "%s: %d slots × %d tokens = %.1f MiB of cache",
             *(self.path.name, self.slots, self.context_size, cache_bytes / 2**20),
         )
+
+    def _count_sequences(self) -> int:
+        """Return how many sequences the cache is to hold, those that run included.
+
+        Sequences that forget each take memory of their own; of others, idle ones are but numbers on shared cells. The
+        library keeps room for the logits of one token of each.
+        """
+        spare = 0
+        if not self.cannot_roll_back:
+            spare = min(max(IDLE_PER_SLOT * self.slots, LEAST_IDLE), MOST_SEQUENCES - self.slots)
+        return max(self.slots, min(self.slots + spare, self.n_outputs))
+
+    def _no_context(self) -> ApiError:
+        """Return why the library cannot make a context, and what to do."""
+        cause = self.capture.cause()
+        advice = f"lower `context_size` ({self.context_size}) or the option parallel ({self.slots})"
+        if "cache type" in cause:
+            advice = "choose another `cache_type_k` or `cache_type_v`"
+        kind = OutOfMemory if is_out_of_memory(cause) else ModelLoadFailed
+        return kind(f"llama.cpp cannot make a context for {self.path}: {cause}; {advice}.")
 
     def _choose_threads(self, options: EngineOptions) -> None:
         """Measure how many threads suit steps with and without prompts, where nobody has chosen."""
