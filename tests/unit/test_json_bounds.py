@@ -4,7 +4,14 @@ import json
 
 import pytest
 
-from localai_flask.api.request.body.json_bounds import MOST_CONTAINERS, MOST_ENTRIES, MOST_TEXTS, check_bounds
+from localai_flask.api.request.body.json_body import decode_json
+from localai_flask.api.request.body.json_bounds import (
+    MOST_CONTAINERS,
+    MOST_DEPTH,
+    MOST_ENTRIES,
+    MOST_TEXTS,
+    check_bounds,
+)
 from localai_flask.errors import InvalidRequest
 
 
@@ -35,3 +42,18 @@ def test_within(body: bytes) -> None:
 def test_beyond(body: bytes) -> None:
     with pytest.raises(InvalidRequest, match="more than"):
         check_bounds(body)
+
+
+def nested(levels: int) -> object:
+    value: object = "x"
+    for level in range(levels):
+        value = [1, value] if level % 2 else {"a": 1, "b": value}
+    return value
+
+
+def test_a_body_may_be_nested_so_deeply_and_not_more() -> None:
+    for value in ("x", [], nested(MOST_DEPTH), [nested(MOST_DEPTH - 1)] * 3):
+        decode_json(json.dumps(value).encode())
+    for value in (["x", nested(MOST_DEPTH)], nested(400)):
+        with pytest.raises(InvalidRequest, match="nested too deeply"):
+            decode_json(json.dumps(value).encode())

@@ -13,7 +13,7 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from localai_flask.api.request.body.content_coding import coding_of, decompress
-from localai_flask.api.request.body.json_bounds import check_bounds
+from localai_flask.api.request.body.json_bounds import check_bounds, check_depth
 from localai_flask.errors import InvalidRequest
 
 ESCAPES = re.compile(
@@ -67,11 +67,13 @@ def decode_json(body: bytes) -> Any:
 
 def _decode(body: bytes) -> Any:
     try:
-        return msgspec.json.decode(body)
+        value = msgspec.json.decode(body)
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"The body is not valid JSON: {_what_is_wrong(body, error)}.") from error
+    check_depth(value)
+    return value
 
 
 def _replace_half(found: re.Match[bytes]) -> bytes:
