@@ -239,6 +239,7 @@ def test_vectors_in_coheres_shape(client: FlaskClient, pool: FakePool) -> None:
         ({}, "texts"),
         ({"texts": ["a"], "embedding_types": ["int8"]}, "embedding_types[0]"),
         ({"texts": ["a"], "truncate": "START"}, "truncate"),
+        ({"texts": ["a"], "output_dimension": 100000}, "output_dimension"),
         ({"texts": ["a"], "images": ["data:"]}, "images"),
     ],
 )

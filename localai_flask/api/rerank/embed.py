@@ -106,7 +106,7 @@ def embed_v2(call: CohereEmbedCall) -> Response:
     """Turn texts into vectors, in Cohere's shape"""
     name, config = chosen_model("embeddings", call.model)
     found = ask(config, [Embed(Prompt(text), call.cut_to) for text in call.texts], Embedded, call.waiting)
-    rows = [rows_of(each, call.dimensions) for each in found]
+    rows = [rows_of(each, call.dimensions, "output_dimension") for each in found]
     if any(len(each) != 1 for each in rows):
         raise InvalidRequest(
             f"The model {name!r} makes a vector of each token, for which this API has no place; ask /v1/embeddings, or "
