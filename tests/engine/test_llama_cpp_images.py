@@ -189,7 +189,7 @@ def test_an_image_that_left_the_cache_while_its_prompt_waited_is_encoded_again(o
     job = engine.submit(prompt, max_tokens=4, ignore_eos=True)
     assert sight.encoded == 1
     for slot in cache.slots:
-        cache._clear(slot)
+        cache._eviction.clear(slot)
     stream = engine.submit("abc", max_tokens=200, ignore_eos=True)
     engine.run()
     assert sight.encoded == 2
@@ -204,7 +204,7 @@ def test_an_image_that_breaks_late_ends_its_prompt_alone(open_seeing: Open, monk
     engine.backend._sight._encoded._kept.clear()
     job, stream = engine.submit(prompt), engine.submit("abc", max_tokens=8, ignore_eos=True)
     for slot in engine.backend.cache.slots:
-        engine.backend.cache._clear(slot)
+        engine.backend.cache._eviction.clear(slot)
 
     def fail(image: Image) -> Any:
         raise InvalidRequest("An image is broken.")

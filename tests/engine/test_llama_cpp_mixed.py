@@ -121,7 +121,7 @@ def check_replies(engine, job: Job, sampling: dict[str, Any]) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_requests_of_all_kinds_do_not_disturb_each_other(open_engine, monkeypatch, way, seed):
     monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.overflow.COPIED_BYTES", 9000)
-    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.kv_cache.IDLE_CELLS", 60)
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.eviction.IDLE_CELLS", 60)
     model, options, config = WAYS[way]
     chance = random.Random(seed)
     batch = chance.choice([4, 16, 32])

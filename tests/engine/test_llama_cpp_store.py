@@ -76,7 +76,7 @@ def test_without_host_memory_what_leaves_the_cache_is_gone(open_engine, off):
 
 
 def test_many_idle_tokens_leave_the_cache_for_those_that_run(open_engine, monkeypatch):
-    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.kv_cache.IDLE_CELLS", 300)
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.eviction.IDLE_CELLS", 300)
     engine = open_engine("llama", "parallel:4", context_size=512)
     for letter in "abcde":
         engine.generate(letter * 180, **GREEDY)
@@ -119,7 +119,7 @@ def test_the_store_copies_nothing_that_it_cannot_keep():
 
 
 def test_beside_a_stream_only_the_beginning_of_a_large_branch_is_copied(open_engine, fresh, monkeypatch):
-    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.kv_cache.IDLE_CELLS", 300)
+    monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.eviction.IDLE_CELLS", 300)
     engine = open_engine("llama", "parallel:2", context_size=256)
     store = engine.backend.cache.store
     engine.generate("a" * 200, **GREEDY)
@@ -127,7 +127,7 @@ def test_beside_a_stream_only_the_beginning_of_a_large_branch_is_copied(open_eng
     monkeypatch.setattr("localai_flask.backends.llama_cpp.cache.overflow.COPIED_BYTES", half)
     stream = engine.submit("s", max_tokens=250, ignore_eos=True)
     engine.step(3)
-    monkeypatch.setattr(engine.backend.cache, "_most_idle", 100)
+    monkeypatch.setattr(engine.backend.cache._eviction, "_most_idle", 100)
     beside = engine.submit("b", **GREEDY)
     engine.step()
     assert not store.entries  # it may stay

@@ -16,10 +16,11 @@ from localai_flask.backends.llama_cpp.cache.branches import EVERYTHING, Slot, co
 from localai_flask.backends.llama_cpp.cache.checkpoints import Checkpoints
 from localai_flask.backends.llama_cpp.cache.disk.disk_cache import DiskCache
 from localai_flask.backends.llama_cpp.cache.disk.transfer import Transfer
+from localai_flask.backends.llama_cpp.cache.eviction import Eviction
 from localai_flask.backends.llama_cpp.cache.host_store import HostStore
 from localai_flask.backends.llama_cpp.cache.mover import Mover
 from localai_flask.backends.llama_cpp.cache.overflow import Overflow
-from localai_flask.backends.llama_cpp.cache.pins import SHARE, Pin, find_pinned, joined
+from localai_flask.backends.llama_cpp.cache.pins import Pin, joined
 from localai_flask.backends.llama_cpp.cache.prefixes import Prefixes, Start
 from localai_flask.backends.llama_cpp.cache.shifting import Move, common_prefix
 from localai_flask.backends.llama_cpp.cache.states import States
@@ -33,8 +34,6 @@ __all__ = ["WORTH_WAITING", "PrefixCache", "Slot"]
 
 WORTH_WAITING = 32
 """A prompt waits for another that is being computed if it can take over this many more tokens from it."""
-IDLE_CELLS = 64
-"""Idle tokens at least that stay in the cache beside running ones if host memory takes the others."""
 LOSABLE = 8
 """A prompt continues in an idle branch if that loses at most one in `LOSABLE` of its tokens; else it forks."""
 
@@ -56,16 +55,13 @@ class PrefixCache:
         self._cells = model.slots * model.context_size
         self._memory = model.memory
         self._cannot_roll_back = model.cannot_roll_back
-        self._is_attention_free = model.is_recurrent and not model.is_hybrid
-        self._most_idle = max(IDLE_CELLS, model.harmless_cells(options))
         self._states = States(model.context)
         self._checkpoints = Checkpoints(self._states, options.ctx_checkpoints, options.checkpoint_min_step, model.grain)
         self.grain = model.grain
-        self._home: Slot | None = None
-        """The slot whose tokens lie in the first cells, in order."""
         self._similarity = options.slot_similarity
         self.store = HostStore(options.cache_ram_bytes if options.cache_idle_slots else 0)
         self._overflow = Overflow(self.slots, self._states, self.store, cannot_roll_back=model.cannot_roll_back)
+        self._eviction = Eviction(self.slots, self._overflow, self.store, model, options)
         self._prefixes = Prefixes(self.slots, self.store, model)
         self._mover = Mover(self.slots, self._states, self.make_room, model, options, must_reuse=must_reuse)
         self.disk: Transfer | None = None
@@ -73,8 +69,6 @@ class PrefixCache:
         if disk is not None:
             self.disk = Transfer(self.slots, self.store, self._states, disk, len(self.slots) if spares else None)
         self._uses = 0
-        self._room = self._cells
-        """A number of cells of which it is known that they are free."""
 
     @property
     def room(self) -> int:
@@ -106,17 +100,19 @@ class PrefixCache:
         start = self._prefixes.find(wanted, scope)
         start = self.disk.better(start, wanted, _owner(caller, scope)) if self.disk else start
         moves = self._mover.find(start, wanted)
-        slot = start.slot if start.slot and self._goes_on(start, moves, len(prompt)) else self._free(start)
+        slot = (
+            start.slot if start.slot and self._goes_on(start, moves, len(prompt)) else self._eviction.free(start.slot)
+        )
         is_elsewhere = start.stored is not None or start.chain is not None
         if self._cannot_roll_back and start.checkpoint is None and start.slot is not slot and not is_elsewhere:
             start = Start()  # what there is can only be gone on in
         self._lend(slot, caller, scope)
         self._begin(slot, start)
-        self._bound_idle()
+        self._eviction.bound_idle()
         if moves:
             self._mover.move(slot, moves, wanted)
         elif slot.length > start.length:
-            self._cut(slot, start.length)
+            self._eviction.shorten(slot, start.length)
         slot.pin = slot.pin and slot.pin.renewed()
         if not any(slot.length for slot in self.slots):
             # Emptied cells leave the library where it was, and attention goes over all cells before that.
@@ -130,23 +126,23 @@ class PrefixCache:
         beginning may only come from the cache if it was computed there. All other branches go to host memory.
         """
         assert self.grain is not None, "asked before"
-        start = self._prefixes.find_sound(prompt, self.grain, self._home, scope)
+        start = self._prefixes.find_sound(prompt, self.grain, self._eviction.home, scope)
         start = self.disk.better(start, prompt, _owner(caller, scope), self.grain) if self.disk else start
-        if not start.length or start.slot is not self._home or start.checkpoint is not None:
-            self._home = None
-        for slot in [slot for slot in self.slots if slot.length and slot is not self._home]:
-            self._evict(slot)
-        if self._home is None:
+        if not start.length or start.slot is not self._eviction.home or start.checkpoint is not None:
+            self._eviction.home = None
+        for slot in [slot for slot in self.slots if slot.length and slot is not self._eviction.home]:
+            self._eviction.evict(slot)
+        if self._eviction.home is None:
             lib.llama_memory_clear(self._memory, False)
             start = start if start.chain else self._prefixes.find_sound(prompt, self.grain, None, scope)
-            self._home = self.slots[0]
-        elif (self._home.length - start.length) * LOSABLE > self._home.length:
-            self._overflow.put_away(self._home)
-        slot = self._home
+            self._eviction.home = self.slots[0]
+        elif (self._eviction.home.length - start.length) * LOSABLE > self._eviction.home.length:
+            self._overflow.put_away(self._eviction.home)
+        slot = self._eviction.home
         self._lend(slot, caller, scope)
         self._begin(slot, start)
         if slot.length > start.length:
-            self._cut(slot, start.length)
+            self._eviction.shorten(slot, start.length)
         slot.pin = slot.pin and slot.pin.renewed()
         return slot
 
@@ -161,7 +157,7 @@ class PrefixCache:
         slot.last_used, slot.idle_since = self._uses, time.monotonic()
         exact = whole(slot.tokens, min(slot.exact, slot.length))  # an image of which a part is missing is of no use
         if exact < slot.length:
-            self._cut(slot, exact)
+            self._eviction.shorten(slot, exact)
         slot.exact = EVERYTHING
         if seconds and (length := min(pinned, slot.length)):
             slot.pin = joined(slot.pin, Pin.of(length, seconds))
@@ -178,7 +174,7 @@ class PrefixCache:
             return False
         owner = _owner(caller, scope)
         if alone and self.grain is not None:
-            known = self._prefixes.find_sound(prompt, self.grain, self._home, scope).length
+            known = self._prefixes.find_sound(prompt, self.grain, self._eviction.home, scope).length
             return self.disk.is_coming(known, prompt, owner, self.grain)
         return self.disk.is_coming(self._prefixes.find(prompt[:-1], scope).length, prompt[:-1], owner)
 
@@ -215,27 +211,12 @@ class PrefixCache:
             self._checkpoints.note(slot, prompt_length, alone=alone)
 
     def make_room(self, cells: int) -> None:
-        """Free cells until there are `cells`: idle branches go, least recently used first and those with pins last.
-
-        What runs never needs more cells than there are, so there is always something to evict.
-        """
-        if self._room < cells:
-            self._room = self._cells - count_cells(self.slots)
-        while self._room < cells:
-            idle = [slot for slot in self.slots if slot.length and not slot.in_use]
-            if not idle:
-                return
-            pinned = self._pinned()
-            self._evict(min(idle, key=lambda slot: (slot in pinned, slot.last_used)))
-            self._room = self._cells - count_cells(self.slots)
-        self._room -= cells
+        """Free cells until there are `cells`, as far as idle branches hold them."""
+        self._eviction.make_room(cells)
 
     def drop_idle(self) -> bool:
         """Move all idle branches to host memory; return whether there was one."""
-        idle = [slot for slot in self.slots if slot.length and not slot.in_use]
-        for slot in idle:
-            self._evict(slot)
-        return bool(idle)
+        return self._eviction.drop_all()
 
     def is_nearly_full(self, slot: Slot) -> bool:
         return self._mover.is_nearly_full(slot)
@@ -258,22 +239,6 @@ class PrefixCache:
         is_similar = start.length >= self._similarity * prompt_length
         return is_similar and (slot.length - start.length) * LOSABLE <= slot.length
 
-    def _free(self, start: Start) -> Slot:
-        """Empty the slot that was not used for longest; that the prompt starts from only if there is no other."""
-        idle, pinned = [slot for slot in self.slots if not slot.in_use], self._pinned()
-        slot = min(idle, key=lambda slot: (slot is start.slot, slot in pinned, slot.length > 0, slot.last_used))
-        if slot is start.slot:
-            if self._overflow.is_in_time(slot):
-                self._overflow.put_away(slot)
-        else:
-            self._evict(slot)
-        return slot
-
-    def _pinned(self) -> list[Slot]:
-        """Return the idle branches that others are to go before."""
-        idle = [slot for slot in self.slots if slot.length and not slot.in_use]
-        return find_pinned(idle, lambda slots: SHARE * count_cells(slots) <= self._cells)
-
     def _lend(self, slot: Slot, caller: str, scope: str) -> None:
         slot.in_use, slot.scope = True, scope
         owner = _owner(caller, scope)
@@ -282,11 +247,11 @@ class PrefixCache:
     def _begin(self, slot: Slot, start: Start) -> None:
         """Have a slot hold at least what a prompt starts from."""
         if start.chain is not None and self.disk is not None:
-            self._bound_idle()
+            self._eviction.bound_idle()
             self.make_room(start.chain.end)
             self.disk.read(slot, start.chain, start.states)
         elif start.stored is not None:
-            self._bound_idle()  # before, as attention goes over all cells up to the last one in use
+            self._eviction.bound_idle()  # before, as attention goes over all cells up to the last one in use
             self.make_room(start.stored.length)
             self._overflow.bring_back(slot, start.stored, start.length)
         elif start.slot is not None and start.slot is not slot:
@@ -296,39 +261,7 @@ class PrefixCache:
         if start.checkpoint is None or not slot.length:
             return
         if not self._states.write_partial(slot.id, start.checkpoint.state):
-            self._clear(slot)
-
-    def _bound_idle(self) -> None:
-        """Move idle branches to host memory, least recently used first, while too many tokens of the cache are idle."""
-        if self._is_attention_free or not self.store.is_open:
-            return
-        running = count_cells(slot for slot in self.slots if slot.in_use)
-        idle = sorted((slot for slot in self.slots if slot.length and not slot.in_use), key=lambda slot: slot.last_used)
-        for slot in idle:
-            if count_cells(self.slots) - running <= self._most_idle:
-                return
-            if self._overflow.is_in_time(slot) and self._overflow.put_away(slot):
-                self._clear(slot)
-
-    def _evict(self, slot: Slot) -> None:
-        """Empty a slot; of a branch that would take long to copy, streams wait for its beginning only."""
-        if (length := self._overflow.copied_in_time(slot)) < slot.length:
-            self._cut(slot, length)
-        self._overflow.put_away(slot)
-        self._clear(slot)
-
-    def _clear(self, slot: Slot) -> None:
-        self._home = None if slot is self._home else self._home
-        lib.llama_memory_seq_rm(self._memory, slot.id, -1, -1)
-        cut(self.slots, slot, 0)
-
-    def _cut(self, slot: Slot, length: int) -> None:
-        """Shorten a branch, to before an image if that would be cut; it is emptied if the library cannot do that."""
-        length = whole(slot.tokens, length)
-        if length and lib.llama_memory_seq_rm(self._memory, slot.id, slot.position_of(length), -1):
-            cut(self.slots, slot, length)
-        else:
-            self._clear(slot)
+            self._eviction.clear(slot)
 
 
 def _owner(caller: str, scope: str) -> str:
