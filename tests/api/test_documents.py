@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -365,6 +366,26 @@ class TestFields:
         refused = client.post("/v1/chat/completions", json=body, headers={"x-api-key": MINE})
         assert refused.status_code == 400
         assert refused.get_json()["error"]["param"] == f"messages[0].content[0].{where}"
+
+    @pytest.mark.parametrize(
+        ("source", "said"),
+        [
+            ({"type": "text", "data": 5}, "source.data` must be a string"),
+            ({"type": "content", "content": ["x"]}, "source.content[0]` must be an object"),
+            (
+                {"type": "content", "content": [{"type": "image", "source": {}}]},
+                "source.content[0].source.type` must",
+            ),
+            ({"type": "content"}, "source.content` must be a string or a list"),
+            ({"type": "file"}, "source.file_id` must be a string"),
+        ],
+    )
+    def test_anthropic(self, clients: Clients, source: Any, said: str) -> None:
+        content: Any = [{"type": "document", "source": source}]
+        with pytest.raises(anthropic.BadRequestError, match=re.escape(f"`messages[0].content[0].{said}")):
+            clients.anthropic.messages.create(
+                model="tiny", max_tokens=9, messages=[{"role": "user", "content": content}]
+            )
 
     def test_base64_needs_no_address_around_it(self, clients: Clients, pool: FakePool) -> None:
         pool.scripts = [says("ok")]

@@ -136,9 +136,20 @@ def _document(block: dict[str, Any], is_now: bool) -> str:
     source = block.get("source")
     if not isinstance(source, dict) or source.get("type") not in INLINE:
         return read_document(block).mark
-    text = _text(source, "data") if source["type"] == "text" else read_text(source.get("content"), is_now)
+    try:
+        text = _text(source, "data") if source["type"] == "text" else _content(source.get("content"), is_now)
+    except ValidationError as error:
+        raise ValidationError({"source": error.messages}) from None
     name, context = (block[key] if isinstance(block.get(key), str) else "" for key in ("title", "context"))
     return shown_text(text, name, context)
+
+
+def _content(content: Any, is_now: bool) -> str:
+    """Read what a block has inside as text."""
+    try:
+        return read_text(content, is_now)
+    except ValidationError as error:
+        raise ValidationError({"content": error.messages}) from None
 
 
 def _tool_use(turn: Turn, block: dict[str, Any]) -> None:
@@ -151,10 +162,7 @@ def _tool_use(turn: Turn, block: dict[str, Any]) -> None:
 
 def _tool_result(turn: Turn, block: dict[str, Any]) -> None:
     call_id = _text(block, "tool_use_id", least=1)
-    try:
-        content = read_text(block.get("content") or "", is_now=False)
-    except ValidationError as error:
-        raise ValidationError({"content": error.messages}) from None
+    content = _content(block.get("content") or "", is_now=False)
     failed = block.get("is_error") or False
     if not isinstance(failed, bool):
         raise ValidationError({"is_error": ["must be true or false."]})
