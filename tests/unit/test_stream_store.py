@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select, update
 
 from localai_flask.errors import Overloaded
 from localai_flask.settings import Settings
@@ -16,7 +16,7 @@ from localai_flask.store.responses.responses import ResponseNotFound, Stored
 from localai_flask.store.responses.retention import forget_old
 from localai_flask.store.responses.runs import Batch, StoredEvent
 from localai_flask.store.responses.streams import DATA
-from localai_flask.store.tables import metadata, responses, streams
+from localai_flask.store.tables import events, metadata, responses, streams
 from tests.support import postgres
 
 
@@ -121,3 +121,19 @@ def test_it_is_forgotten_after_its_end(store: Store) -> None:
         connection.execute(responses.update().values(used_at=responses.c.used_at - 2))
     assert sum(forget_old(store.database, settings)) == 1
     assert [each.conversation_id for each in store.streams.kept_by("me").list()] == ["running"]
+
+
+def test_nothing_is_left_of_what_is_written_while_it_is_deleted(store: Store) -> None:
+    begin(store, "talk", "run")
+    deleting = threading.Thread(target=store.streams.kept_by("me").delete, args=("talk",))
+    with store.database.writing() as connection:
+        connection.execute(update(responses).values(begun=True))
+        deleting.start()
+        deleting.join(0.3)
+        assert deleting.is_alive(), "it waits for the writer"
+        row = {"response_id": "run", "sequence": 0, "type": DATA, "data": b"x", "is_last": False}
+        connection.execute(insert(events).values(**row))
+    deleting.join(10)
+    with store.database.reading() as connection:
+        for table in (responses, events, streams):
+            assert connection.execute(select(func.count()).select_from(table)).scalar_one() == 0, table.name

@@ -228,8 +228,8 @@ def end_turn(connection: Connection, id: str, holder: str, turn: Sequence[Kept])
 
 def remove_conversations(connection: Connection, ids: Sequence[str]) -> None:
     """Delete conversations with their items."""
+    connection.execute(delete(conversations).where(conversations.c.id.in_(ids)))  # first, as responses are
     connection.execute(delete(conversation_items).where(conversation_items.c.conversation_id.in_(ids)))
-    connection.execute(delete(conversations).where(conversations.c.id.in_(ids)))
 
 
 def change(connection: Connection, id: str, **values: Any) -> None:

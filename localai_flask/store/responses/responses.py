@@ -193,10 +193,10 @@ def write_output(connection: Connection, id: str, output: Sequence[Kept]) -> Non
 
 def remove(connection: Connection, ids: Sequence[str]) -> None:
     """Delete responses with all that belongs to them."""
+    connection.execute(delete(responses).where(responses.c.id.in_(ids)))  # first: it waits for who writes to them now
     connection.execute(delete(events).where(events.c.response_id.in_(ids)))
     connection.execute(delete(items).where(items.c.response_id.in_(ids)))
     connection.execute(delete(streams).where(streams.c.run_id.in_(ids)))
-    connection.execute(delete(responses).where(responses.c.id.in_(ids)))
 
 
 def _links(id: str) -> CTE:
