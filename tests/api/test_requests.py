@@ -15,7 +15,7 @@ USER = {"role": "user", "content": "hello"}
 HELLO = {"messages": [USER]}
 TOOL = {"type": "function", "function": {"name": "x"}}
 NESTED: dict[str, Any] = {}
-for _ in range(150):
+for _ in range(60):
     NESTED = {"a": [NESTED]}
 
 
