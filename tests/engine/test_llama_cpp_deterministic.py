@@ -101,7 +101,7 @@ def test_the_number_of_threads_is_not_chosen_by_measuring(model, monkeypatch):
     monkeypatch.setattr("localai_flask.backends.llama_cpp.options.determinism.physical_cores", lambda: 3)
     for given, threads in ((None, 3), (2, 2)):
         backend = load_engine(model, deterministic=True, threads=given).backend
-        assert backend.model.threads == threads
-        if backend.model._wait is not None:
-            assert backend.model._threads_spinning == backend.model._threads_alone == threads
+        assert backend.model.threads.decoding == threads
+        if backend.model.threads.wait is not None:
+            assert backend.model.threads.decoding_spinning == backend.model.threads.decoding_alone == threads
         backend.close()

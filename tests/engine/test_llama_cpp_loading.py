@@ -80,10 +80,10 @@ def test_yaml_and_environment_choose_context_and_threads(gguf, monkeypatch):
     all_cores = load_engine(gguf["llama"], "threads_batch:0", threads=1).backend
 
     assert (by_environment.model.context_size, by_environment.model.slots) == (300, 2)
-    assert (by_environment.model.threads, by_environment.model.threads_batch) == (3, 3)
+    assert (by_environment.model.threads.decoding, by_environment.model.threads.prompts) == (3, 3)
     assert (by_yaml.model.context_size, by_yaml.model.slots) == (200, 3)
-    assert (by_yaml.model.threads, by_yaml.model.threads_batch) == (1, 2)
-    assert (all_cores.model.threads, all_cores.model.threads_batch) == (1, physical_cores())
+    assert (by_yaml.model.threads.decoding, by_yaml.model.threads.prompts) == (1, 2)
+    assert (all_cores.model.threads.decoding, all_cores.model.threads.prompts) == (1, physical_cores())
     for backend in (by_environment, by_yaml, all_cores):
         backend.close()
 

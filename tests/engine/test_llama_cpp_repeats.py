@@ -98,11 +98,11 @@ def test_a_context_that_computes_too_few_tokens_at_once_has_no_grain():
 def test_a_lone_request_keeps_its_number_of_threads_however_they_wait(open_engine, monkeypatch):
     engine = open_engine(flash_attention="on")
     model, counts = engine.backend.model, []
-    compute = model._compute
-    monkeypatch.setattr(model, "_compute", lambda batch, threads: [counts.append(threads), compute(batch, threads)])
-    monkeypatch.setattr(model, "_wait", WaitChoice(spins=False))
-    monkeypatch.setattr(model, "_threads_alone", 2, raising=False)
-    model.threads = model.threads_batch = 1
+    compute = model.compute
+    monkeypatch.setattr(model, "compute", lambda batch, threads: [counts.append(threads), compute(batch, threads)])
+    monkeypatch.setattr(model.threads, "wait", WaitChoice(spins=False))
+    model.threads.decoding_alone = 2
+    model.threads.decoding = model.threads.prompts = 1
 
     engine.generate("abc", max_tokens=3, temperature=1.0)
     assert set(counts) == {1}

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("llama_cpp")
 
 from localai_flask.backends.llama_cpp.model.library import spin_switch
-from localai_flask.backends.llama_cpp.model.model import Model
+from localai_flask.backends.llama_cpp.threads.compute_threads import ComputeThreads
 from localai_flask.backends.llama_cpp.threads.thread_count import Choice
 from localai_flask.machine import physical_cores
 from tests.engine.conftest import load_engine
@@ -79,7 +79,7 @@ def test_a_passive_policy_of_the_users_own_never_spins():
 @pytest.mark.skipif(spin_switch is None, reason="threads always wait in the same way here")
 def test_each_step_waits_as_it_was_chosen(open_engine):
     engine = open_engine("llama", threads=2)
-    choice = engine.backend.model._wait
+    choice = engine.backend.model.threads.wait
     seen = []
     for spins in (True, False, True):
         choice.spins = choice._chosen = spins
@@ -92,19 +92,19 @@ def test_each_step_waits_as_it_was_chosen(open_engine):
 def test_a_draft_model_does_not_decide_how_threads_wait(gguf):
     engine = load_engine(gguf["llama"], threads=2, draft_model="llama.gguf")
     backend = engine.backend
-    assert backend.model._wait is not None
-    assert backend._speculator._drafters[0].model._wait is None
+    assert backend.model.threads.wait is not None
+    assert backend._speculator._drafters[0].model.threads.wait is None
     backend.close()
 
 
 def test_one_thread_waits_for_nobody(open_engine):
-    assert open_engine("llama", "threads_batch:1", threads=1).backend.model._wait is None
+    assert open_engine("llama", "threads_batch:1", threads=1).backend.model.threads.wait is None
 
 
 @pytest.mark.skipif(spin_switch is None, reason="threads always wait in the same way here")
 def test_all_cores_are_tried_again_if_one_thread_was_faster_at_load(open_engine, monkeypatch):
-    monkeypatch.setattr(Model, "_measure_decoding", lambda *_: Choice(1, 0.001))
+    monkeypatch.setattr(ComputeThreads, "_measure_decoding", lambda *_: Choice(1, 0.001))
     model = open_engine("llama").backend.model
-    assert model._wait is not None
-    assert model._threads_spinning == physical_cores()
-    assert not model._wait.spins
+    assert model.threads.wait is not None
+    assert model.threads.decoding_spinning == physical_cores()
+    assert not model.threads.wait.spins

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.llama_cpp.model.adapters import AdapterShelf
@@ -25,20 +22,18 @@ from localai_flask.backends.llama_cpp.model.context import (
     metadata,
     uses_gpu,
 )
-from localai_flask.backends.llama_cpp.model.library import NO_CELLS, LogCapture, NoCells, lib, spin_switch
+from localai_flask.backends.llama_cpp.model.library import NO_CELLS, LogCapture, NoCells, lib
 from localai_flask.backends.llama_cpp.model.untouched import free_context, make_context
 from localai_flask.backends.llama_cpp.model.vocabulary import Vocabulary
 from localai_flask.backends.llama_cpp.model.weights import is_out_of_memory, load_weights
 from localai_flask.backends.llama_cpp.options.options import EngineOptions
 from localai_flask.backends.llama_cpp.scheduling.batch import Batch, Logits
 from localai_flask.backends.llama_cpp.scheduling.grain import Grain
-from localai_flask.backends.llama_cpp.threads.thread_count import Choice, candidates, choose_threads
-from localai_flask.backends.llama_cpp.threads.waiting import WORTH_IT, WaitChoice
+from localai_flask.backends.llama_cpp.threads.compute_threads import ComputeThreads
 from localai_flask.backends.llama_cpp.vision.opening import open_projector
 from localai_flask.backends.llama_cpp.vision.placing import ImageBatch
 from localai_flask.config.files.gguf import inspect
 from localai_flask.errors import ApiError, ConfigError, ModelLoadFailed, OutOfMemory
-from localai_flask.machine import physical_cores
 
 if TYPE_CHECKING:
     from localai_flask.backends.llama_cpp.vision.projector import Projector
@@ -55,10 +50,6 @@ CELL_SHARE = 12000
 Attention goes over all cells up to the last one in use. A thousand idle ones made steps of 8 streams 6 % slower for a
 model of 135 million parameters; a copy of a hundred tokens to the host takes as long as half a token.
 """
-PROMPT_PART = 64
-"""Tokens of a prompt that are computed to time it: enough to be bound by computing, and over soon."""
-LEAST_PART, LONGEST_PART_S = 8, 0.05
-"""Fewer tokens tell nothing about prompts; where these take longer than that, every core has enough to do."""
 
 
 class Model:
@@ -71,7 +62,6 @@ class Model:
         self.handle: Any = None
         self.context: Any = None
         self.projector: Projector | None = None
-        self._wait: WaitChoice | None = None
         self.grain: Grain | None = None
         """Where the prompts of lone requests are cut; None: the bits of their logits are left to chance."""
         _check_file(path)
@@ -84,10 +74,10 @@ class Model:
             self.projector = open_projector(self.handle, options, capture) if self.generates else None
             self._make_context(options)
             if options.warmup and self.generates:
-                self._warm_up()
+                self.threads.warm_up()
                 if uses_gpu(options):  # kernels are brought to it when they are first needed, and prompts need others
-                    self._warm_up(min(self.n_batch, self.context_size))
-                self._choose_threads(options)
+                    self.threads.warm_up(min(self.n_batch, self.context_size))
+                self.threads.choose_counts()
             undo.pop_all()
         capture.errors.clear()
 
@@ -106,38 +96,15 @@ class Model:
 
         What a lone sequence computes has the same bits however threads wait.
         """
-        wait = self._wait
-        if wait is None or spin_switch is None:
-            self._compute(batch, self.threads_batch if with_prompt else self.threads)
-            return
-        spin_switch.set(spins=wait.spins)
-        decoding = self._threads_spinning if wait.spins else self.threads
-        if alone and self.uses_flash:  # its sums for one token are split between the threads
-            decoding = self._threads_alone
-        begun = time.perf_counter()
-        self._compute(batch, self.threads_batch if with_prompt else decoding)
-        wait.observe((with_prompt, batch.size), time.perf_counter() - begun)
+        self.threads.compute(batch, with_prompt=with_prompt, alone=alone)
 
     def choose_waiting(self, options: EngineOptions) -> None:
-        """Measure whether threads had better spin than sleep while they wait; `decode` goes on comparing.
+        """Measure how threads had better wait, where the processor computes; for one model of the process."""
+        if self.generates and options.warmup and not self._is_offloaded(options):
+            self.threads.choose_waiting()
 
-        For one model of the process, since they wait in the same way for all.
-        """
-        if spin_switch is None or not (self.generates and options.warmup) or self._is_offloaded(options):
-            return
-        spin_switch.set(spins=True)
-        spinning = self._measure_decoding(options)
-        lib.llama_memory_clear(self.memory, True)
-        spins = spinning.seconds < WORTH_IT * self._decode_s
-        spin_switch.set(spins=spins)
-        # One thread may only have been faster because other programs had the cores, which is compared again.
-        most = spinning.threads if spinning.threads > 1 else options.threads or physical_cores()
-        if max(self.threads, most) > 1:
-            self._threads_spinning, self._wait = most, WaitChoice(spins=spins and most == spinning.threads)
-            self._threads_alone = max(self.threads, spinning.threads)
-        log.info("%s: threads %s while they wait", self.path.name, "spin" if spins else "sleep")
-
-    def _compute(self, batch: Batch | ImageBatch, threads: int) -> None:
+    def compute(self, batch: Batch | ImageBatch, threads: int) -> None:
+        """Compute a batch with that many threads; raise what `decode` does."""
         if threads != self._threads_set:
             # The library's own rule is one count for single-token batches and one for all others, which would give
             # several streams the count that suits prompts.
@@ -236,13 +203,12 @@ class Model:
         if self.projector is not None:  # what is computed as a whole has to fit
             params.n_ubatch = max(params.n_ubatch, self.projector.longest)
             params.n_batch = max(params.n_batch, self.projector.longest)
-        self.threads_batch = options.threads_batch or physical_cores()
-        self.threads = options.threads or self.threads_batch
+        self.threads = ComputeThreads(self, options)
         if not self.generates:
             self.slots, self.sequences, self.memory, self.memory_bytes = 0, 0, None, self.weight_bytes
             self.n_batch = options.n_batch
             return
-        params.n_threads = params.n_threads_batch = self.threads
+        params.n_threads = params.n_threads_batch = self.threads.decoding
         self.context = make_context(self.handle, params)
         if self.context is None:
             raise self._no_context()
@@ -285,45 +251,6 @@ class Model:
             advice = "choose another `cache_type_k` or `cache_type_v`"
         kind = OutOfMemory if is_out_of_memory(cause) else ModelLoadFailed
         return kind(f"llama.cpp cannot make a context for {self.path}: {cause}; {advice}.")
-
-    def _choose_threads(self, options: EngineOptions) -> None:
-        """Measure how many threads suit steps with and without prompts, where nobody has chosen."""
-        begun = time.perf_counter()
-        self._warm_up()
-        # A prompt's token costs at most what a step of one token does, so this bounds the time of a measured step.
-        part = int(LONGEST_PART_S / (time.perf_counter() - begun))
-        if not options.threads_batch and part >= LEAST_PART:
-            size = min(part, PROMPT_PART, self.n_batch)
-            self.threads_batch = self._measure(size, candidates(physical_cores()), prompt=True).threads
-        self.threads, self._decode_s = self._measure_decoding(options)
-        lib.llama_memory_clear(self.memory, True)
-        log.info("%s: %d threads, %d for prompts", self.path.name, self.threads, self.threads_batch)
-
-    def _measure_decoding(self, options: EngineOptions) -> Choice:
-        counts = [options.threads] if options.threads else candidates(physical_cores())
-        return self._measure(min(self.slots, self.n_batch), counts, prompt=False)
-
-    def _measure(self, size: int, counts: list[int], *, prompt: bool) -> Choice:
-        """Time steps that are like those of one prompt, or of all slots."""
-        batch = Batch(size)
-        token = max(self.vocabulary.bos, 0)
-        if prompt:
-            batch.add_chunk(np.full(size, token, np.int32), 0, 0, is_last=True)
-        else:
-            batch.add_tokens([token] * size, [0] * size, range(size))
-
-        def step(threads: int) -> None:
-            lib.llama_memory_clear(self.memory, False)
-            self._compute(batch, threads)
-
-        return choose_threads(step, counts)
-
-    def _warm_up(self, size: int = 1) -> None:
-        """Decode a token or a prompt, so that the first request does not wait for pages of the file and for buffers."""
-        batch = Batch(size)
-        batch.add_chunk(np.full(size, max(self.vocabulary.bos, 0), np.int32), 0, 0, is_last=True)
-        self.decode(batch, with_prompt=size > 1)
-        lib.llama_memory_clear(self.memory, True)
 
 
 def _check_file(path: Path) -> None:

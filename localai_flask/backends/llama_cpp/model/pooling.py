@@ -122,7 +122,7 @@ class PoolingContext:
         params.n_seq_max = self.side_by_side
         params.embeddings = True
         params.pooling_type = KINDS.index("rank" if self.kind == "rank" else "none")
-        params.n_threads = params.n_threads_batch = model.threads_batch
+        params.n_threads = params.n_threads_batch = model.threads.prompts
         return params
 
     def _rows(self, count: int) -> Vectors:
