@@ -15,16 +15,23 @@ import pydantic
 from anthropic.types import message_count_tokens_params, message_create_params
 from ollama import _types as ollama_types
 from openai.types import (
+    batch_create_params,
     completion_create_params,
     decision_create_params,
     embedding_create_params,
     moderation_create_params,
 )
 from openai.types.chat import completion_create_params as chat_create_params
+from openai.types.conversations import (
+    conversation_create_params,
+    conversation_update_params,
+    item_create_params,
+)
 from openai.types.responses import ResponseStreamEvent, response_create_params
 
 from localai_flask.api.anthropic import schemas as anthropic_schemas
 from localai_flask.api.anthropic import stream as anthropic_stream
+from localai_flask.api.batches import schemas as batches
 from localai_flask.api.decisions import schemas as decisions
 from localai_flask.api.decisions.moderations import ModerationRequest
 from localai_flask.api.ollama import embeddings as ollama_embeddings
@@ -34,6 +41,7 @@ from localai_flask.api.request.fields import Noted, Refused
 from localai_flask.api.responses import call_items, response_writer
 from localai_flask.api.responses import schemas as responses_schemas
 from localai_flask.api.responses import stream as responses_stream
+from localai_flask.api.responses.conversations import schemas as conversations
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "compatibility.md"
@@ -80,6 +88,27 @@ REQUESTS: list[tuple[str, tuple[Any, ...], type[marshmallow.Schema]]] = [
     ("Ollama: `POST /api/embed`", (ollama_types.EmbedRequest,), ollama_embeddings.EmbedRequest),
     ("Ollama: `POST /api/embeddings`", (ollama_types.EmbeddingsRequest,), ollama_embeddings.EmbeddingsRequest),
 ]
+KEPT: list[tuple[str, tuple[Any, ...], type[marshmallow.Schema]]] = [
+    (
+        "OpenAI: `POST /v1/conversations`",
+        (conversation_create_params.ConversationCreateParams,),
+        conversations.CreateRequest,
+    ),
+    (
+        "OpenAI: `POST /v1/conversations/{conversation_id}`",
+        (conversation_update_params.ConversationUpdateParams,),
+        conversations.UpdateRequest,
+    ),
+    (
+        "OpenAI: `POST /v1/conversations/{conversation_id}/items`",
+        (item_create_params.ItemCreateParams,),
+        conversations.ItemsRequest,
+    ),
+    ("OpenAI: `POST /v1/batches`", (batch_create_params.BatchCreateParams,), batches.BatchRequest),
+]
+"""Requests about what is kept; tests of their own show what their fields do."""
+IN_QUERY = {"include": "a part of the query: items are told with all that is kept of them"}
+"""Parameters that are in no body."""
 NEVER = {
     "audio": "models here write text only",
     "refusal": "models that people run themselves refuse in their own words",
@@ -112,7 +141,8 @@ def fate(field: marshmallow.fields.Field[Any] | None) -> tuple[str, str]:
 def rows(types: Iterable[Any], schema: type[marshmallow.Schema]) -> Iterator[str]:
     known = schema().fields
     for name in parameters(types):
-        verdict, why = fate(known.get(name))
+        in_query = name not in known and name in IN_QUERY
+        verdict, why = ("no effect", IN_QUERY[name]) if in_query else fate(known.get(name))
         yield f"| `{name}` | {verdict} | {why} |"
     for name in sorted(set(known) - set(parameters(types))):
         verdict, why = fate(known[name])
@@ -139,7 +169,7 @@ def events(title: str, union: Any, told: set[str]) -> Iterator[str]:
 
 def page() -> str:
     lines = [HEAD]
-    for title, types, schema in REQUESTS:
+    for title, types, schema in REQUESTS + KEPT:
         lines += [f"\n## {title}\n", "| parameter | | |", "|---|---|---|", *rows(types, schema)]
     lines += events("Anthropic: events", anthropic.types.RawMessageStreamEvent, told_in(anthropic_stream))
     lines += events(
