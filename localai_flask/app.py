@@ -41,6 +41,7 @@ from localai_flask.api.openai import routes as openai_routes
 from localai_flask.api.pages import health, metrics, openapi, requests, web_page
 from localai_flask.api.pages import models as model_routes
 from localai_flask.api.rerank import embed as cohere_embed
+from localai_flask.api.rerank import errors as cohere_errors
 from localai_flask.api.rerank import routes as rerank_routes
 from localai_flask.api.rerank import score
 from localai_flask.api.responses import routes as responses_routes
@@ -92,8 +93,8 @@ def create_app(settings: Settings | None = None, *, registry: Any = None, pool: 
     app.extensions["counts"] = OfProcess(_open_counts)
     app.extensions["pictures"] = OfProcess(lambda: Pictures(app))
     observation.observe(app)
-    shapes = dict.fromkeys(anthropic_errors.MARKS, anthropic_errors.encode_error)
-    errors.register(app, shapes | dict.fromkeys(ollama_errors.MARKS, ollama_errors.encode_error))
+    families = (anthropic_errors, ollama_errors, cohere_errors)
+    errors.register(app, {mark: family.encode_error for family in families for mark in family.MARKS})
     _register_blueprints(app)
     return app
 

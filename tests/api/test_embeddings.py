@@ -159,7 +159,7 @@ def test_documents_as_clients_write_them(client: FlaskClient, pool: FakePool) ->
     ],
 )
 def test_what_cannot_be_ranked_is_named(client: FlaskClient, wrong: dict[str, Any], param: str, said: str) -> None:
-    error = post(client, "/v2/rerank", 400, **{"query": "a", "documents": ["b"], **wrong})["error"]
+    error = post(client, "/v2/rerank", 400, **{"query": "a", "documents": ["b"], **wrong})
     assert error["param"] == param and said in error["message"]
 
 
@@ -244,7 +244,7 @@ def test_vectors_in_coheres_shape(client: FlaskClient, pool: FakePool) -> None:
     ],
 )
 def test_what_coheres_vectors_cannot_be(client: FlaskClient, wrong: dict[str, Any], param: str) -> None:
-    assert post(client, "/v2/embed", 400, **wrong)["error"]["param"] == param
+    assert post(client, "/v2/embed", 400, **wrong)["param"] == param
 
 
 def test_scores_of_pairs_by_a_model_that_scores(client: FlaskClient, pool: FakePool) -> None:

@@ -21,6 +21,7 @@ from localai_flask.api.request.fields import Many, Noted, Refused, Text, Whole, 
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint, Unsupported
 from localai_flask.api.request.waiting import Waiting, WaitingFields, waiting_of
+from localai_flask.api.rerank.errors import DOCUMENTED
 from localai_flask.api.rerank.routes import Meta, TokenCounts
 from localai_flask.api.rerank.schemas import DOCUMENT, MAX_DOCUMENTS, Document
 from localai_flask.api.work.fallback import falls_back
@@ -99,7 +100,7 @@ class CohereVectors(msgspec.Struct):
 @bp.post("/embed")
 @bp.arguments(CohereEmbedRequest)
 @bp.response(200, openapi.schema(CohereVectors), description="The vectors, in the order of the texts.")
-@bp.doc(operationId="embedV2")
+@bp.doc(operationId="embedV2", responses=DOCUMENTED)
 @takes_place
 @falls_back
 def embed_v2(call: CohereEmbedCall) -> Response:

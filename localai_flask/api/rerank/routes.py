@@ -13,6 +13,7 @@ from localai_flask.api.door.places import takes_place
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
+from localai_flask.api.rerank.errors import DOCUMENTED
 from localai_flask.api.rerank.schemas import RerankCall, RerankRequest
 from localai_flask.api.work.fallback import falls_back
 from localai_flask.api.work.questions import ask
@@ -82,7 +83,7 @@ def rerank(call: RerankCall) -> Response:
 @cohere.post("/rerank")
 @cohere.arguments(RerankRequest)
 @cohere.response(200, openapi.schema(CohereRerankList), description="The documents, the best first.")
-@cohere.doc(operationId="rerankV2")
+@cohere.doc(operationId="rerankV2", responses=DOCUMENTED)
 @takes_place
 @falls_back
 def rerank_v2(call: RerankCall) -> Response:
