@@ -312,7 +312,7 @@ def test_idle_connections_outlive_the_pools_of_clients() -> None:
 
 def test_what_all_first_requests_need_is_made_before_they_come() -> None:
     code = (
-        "from localai_flask import app; from localai_flask.config import families;"
+        "from localai_flask import app; from localai_flask.config.sampling import families;"
         "from localai_flask.chat.prompt.jinja import render; app.warm_up();"
         "assert families._pattern.cache_info().currsize == len(families.FAMILIES);"
         "assert render._environment.cache_info().currsize == 1"

@@ -7,7 +7,7 @@ import msgspec
 from localai_flask.api.pages import openapi
 from localai_flask.errors import ErrorInfo
 
-MARKS = (("/v2", ""),)
+MARKS = (("/v2/embed", ""), ("/v2/rerank", ""))
 """What marks a request of this family."""
 
 
