@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -243,11 +244,8 @@ def test_a_request_may_choose_among_the_adapters_by_numbers(server, client):
     files = ("one.gguf", "loras/other.gguf")
     expected = [{"id": number, "path": file, "scale": 0.0} for number, file in enumerate(files)]
 
-    def is_settled() -> bool:
-        """Return whether all web workers have heard of what the tests before have unloaded."""
-        return all(numbered("base") == expected for _ in range(8))
-
-    wait_for(is_settled, 10, "the numbers of the adapters in YAML")
+    time.sleep(1.5)  # a web worker may go by what the tests before have unloaded for a second
+    assert numbered("base") == expected
     assert [each["scale"] for each in numbered("one")] == [1.0, 0.0]
     alone = {model: write(client, model, max_tokens=40) for model in ("base", "one", "other")}
     assert chosen("base", (0, 1)) == chosen("other", (0, 1)) == alone["one"]
