@@ -38,7 +38,9 @@ def conditions() -> str:
 def keep(file: Path, results: dict[str, Result], said: str) -> dict[str, Result]:
     """Add results to those that a file has, with the conditions under which they were measured; return all."""
     stored = json.loads(file.read_text()) if file.exists() else {}
-    stored |= {name: {**asdict(result), "conditions": said} for name, result in results.items()}
+    for name, result in results.items():
+        if result.ratio is not None or name not in stored:  # what was left over keeps what an earlier run has found
+            stored[name] = {**asdict(result), "conditions": said}
     file.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
     return {name: Result(**{k: v for k, v in each.items() if k != "conditions"}) for name, each in stored.items()}
 
