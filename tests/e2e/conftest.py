@@ -8,7 +8,7 @@ from playwright.sync_api import Browser
 from localai_flask.gallery import starter
 from tests.support.browser import Visitor, running_browser
 from tests.support.real_models import fetch_smollm2
-from tests.support.server import Server
+from tests.support.server import Server, Start
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 ECHO = """\
@@ -49,6 +49,24 @@ def models_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "broken.yaml").write_text("name: broken\n  backend: [\n")
     (path / "typo.yaml").write_text("name: typo\nbackend: echo\nparameters: {temperature: hot}\n")
     return path
+
+
+@pytest.fixture
+def start(models_path: Path, tmp_path: Path) -> Iterator[Start]:
+    """Starts servers that share their state and stops them, the newest first."""
+    servers: list[Server] = []
+
+    def start(**environment: str) -> Server:
+        scratch = tmp_path / str(len(servers))
+        scratch.mkdir()
+        common = {"XDG_STATE_HOME": str(tmp_path / "state"), "LOCALAI_LOAD_TO_MEMORY": "echo"}
+        server = Server(models_path, scratch, **{**common, "LOCALAI_GRACEFUL_TIMEOUT": "3", **environment})
+        servers.append(server.__enter__())
+        return server
+
+    yield start
+    for server in reversed(servers):
+        server.__exit__(None, None, None)
 
 
 @pytest.fixture(scope="session")

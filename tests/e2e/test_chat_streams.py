@@ -9,40 +9,19 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.processes import wait_for
-from tests.support.server import Server
+from tests.support.server import Server, Start
 
 LONG: Any = {"say": "x" * 100, "pace_ms": 50}
 SILENT_FIRST: Any = {"say": "at last", "prefill_ms": 3000}
 SLOWNESS_S = 30
 CONVERSATION = "talk::echo"
-
-Start = Callable[..., Server]
-
-
-@pytest.fixture
-def start(models_path: Path, tmp_path: Path) -> Iterator[Start]:
-    """Starts servers that share their state and stops them, the newest first."""
-    servers: list[Server] = []
-
-    def start(**environment: str) -> Server:
-        scratch = tmp_path / str(len(servers))
-        scratch.mkdir()
-        common = {"XDG_STATE_HOME": str(tmp_path / "state"), "LOCALAI_LOAD_TO_MEMORY": "echo"}
-        server = Server(models_path, scratch, **{**common, "LOCALAI_GRACEFUL_TIMEOUT": "3", **environment})
-        servers.append(server.__enter__())
-        return server
-
-    yield start
-    for server in reversed(servers):
-        server.__exit__(None, None, None)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 
 from tests.support import postgres
 from tests.support.processes import wait_for
-from tests.support.server import Server
+from tests.support.server import Server, Start
 
 LONG: Any = {"say": "x" * 200, "pace_ms": 50}
 SILENT_FIRST: Any = {"say": "at last", "prefill_ms": 3000}
@@ -23,30 +23,17 @@ RECOVERY_S = 10
 """What a user is promised; on top of it comes how slow the machine is."""
 SLOWNESS_S = 20
 
-Start = Callable[..., Server]
 CLIENTS: list[openai.OpenAI] = []
 """Those of the running test, with streams of which it has read only a part; they are closed behind it."""
 
 
-@pytest.fixture
-def start(models_path: Path, tmp_path: Path) -> Iterator[Start]:
-    """Starts servers that share their state and stops them, the newest first."""
-    servers: list[Server] = []
+@pytest.fixture(autouse=True)
+def clients_are_closed(start: Start) -> Iterator[None]:
+    """Close the clients before their servers stop."""
     CLIENTS.clear()
-
-    def start(**environment: str) -> Server:
-        scratch = tmp_path / str(len(servers))
-        scratch.mkdir()
-        common = {"XDG_STATE_HOME": str(tmp_path / "state"), "LOCALAI_LOAD_TO_MEMORY": "echo"}
-        server = Server(models_path, scratch, **{**common, "LOCALAI_GRACEFUL_TIMEOUT": "3", **environment})
-        servers.append(server.__enter__())
-        return server
-
-    yield start
+    yield
     for client in CLIENTS:
         client.close()
-    for server in reversed(servers):
-        server.__exit__(None, None, None)
 
 
 def client_of(server: Server) -> openai.OpenAI:

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from localai_flask.store.opened import Store
 from tests.support import postgres
+from tests.support.stores import open_store
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +21,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/responses.db"
     return str(request.getfixturevalue("server"))
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    """A store on an empty database of either kind."""
+    with open_store(url) as store:
+        yield store

@@ -28,19 +28,16 @@ from localai_flask.store.batches.rows import Answered, Line, Outcome, Usage, new
 from localai_flask.store.files import FileNotFound
 from localai_flask.store.opened import Store
 from localai_flask.store.room import FilesFull
-from localai_flask.store.tables import batches, file_pieces, files, metadata
+from localai_flask.store.tables import batches, file_pieces, files
+from tests.support.stores import open_store
 
 CHAT = "/v1/chat/completions"
 
 
 @pytest.fixture
 def store(url: str) -> Iterator[Store]:
-    store = Store.open(Settings(database_url=url, files_size=1))
-    yield store
-    with store.database.writing() as connection:
-        for table in reversed(metadata.sorted_tables):
-            connection.execute(table.delete())
-    store.database.close()
+    with open_store(url, files_size=1) as store:
+        yield store
 
 
 def begin(store: Store, id: str = "b", keeper: str = "", input_file_id: str | None = "file-1") -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,17 +17,7 @@ from localai_flask.store.responses.conversations import ConversationHeld, Conver
 from localai_flask.store.responses.responses import Stored
 from localai_flask.store.responses.retention import forget_old
 from localai_flask.store.responses.runs import Batch
-from localai_flask.store.tables import conversations, metadata, responses
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    store = Store.open(Settings(database_url=url))
-    yield store
-    with store.database.writing() as connection:
-        for table in reversed(metadata.sorted_tables):
-            connection.execute(table.delete())
-    store.database.close()
+from localai_flask.store.tables import conversations, responses
 
 
 def kept(*ids: str) -> list[Kept]:

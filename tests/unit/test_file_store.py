@@ -8,22 +8,18 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import func, select
 
-from localai_flask.settings import Settings
 from localai_flask.store import files as file_store
 from localai_flask.store.files import UNFINISHED_S, FileNotFound, forget_expired
 from localai_flask.store.opened import Store
 from localai_flask.store.room import FilesFull
-from localai_flask.store.tables import file_pieces, files, metadata
+from localai_flask.store.tables import file_pieces, files
+from tests.support.stores import open_store
 
 
 @pytest.fixture
 def store(url: str) -> Iterator[Store]:
-    store = Store.open(Settings(database_url=url, files_size=1))
-    yield store
-    with store.database.writing() as connection:
-        for table in reversed(metadata.sorted_tables):
-            connection.execute(table.delete())
-    store.database.close()
+    with open_store(url, files_size=1) as store:
+        yield store
 
 
 def test_a_file_beyond_the_room_is_not_kept_at_all(store: Store) -> None:

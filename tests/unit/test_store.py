@@ -29,16 +29,6 @@ def opened(url: str, **settings: Any) -> Store:
     return Store.open(Settings(database_url=url, **settings))
 
 
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    store = opened(url)
-    yield store
-    with store.database.writing() as connection:
-        for table in reversed(stored_responses.responses.metadata.sorted_tables):
-            connection.execute(table.delete())
-    store.database.close()
-
-
 def item(id: str) -> Kept:
     return Kept(id, id.encode())
 
