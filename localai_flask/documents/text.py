@@ -23,6 +23,8 @@ _FIRST_LINE = re.compile(rb"(?:\A[\s\xef\xbb\xbf]*|[\r\n])%PDF-[0-9]")
 AT_ONCE = 2
 """PDFs that one process has read at once; more wait, and that counts as their time."""
 ENDED_FOR_TIME = (-signal.SIGXCPU, -signal.SIGKILL)
+KEPT_VARIABLES = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
+"""What of its environment a server shares with the reader of a stranger's file: no key, and no database's address."""
 _places = threading.BoundedSemaphore(AT_ONCE)
 
 
@@ -76,6 +78,7 @@ def _ask_process(data: bytes, limits: Limits, timeout_s: float) -> str:
             stderr=subprocess.DEVNULL,
             timeout=timeout_s,
             check=False,
+            env={name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ},
             start_new_session=True,  # a Ctrl-C in the terminal is the arbiter's to handle
         )
     except subprocess.TimeoutExpired:

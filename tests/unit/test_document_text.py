@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -73,3 +75,12 @@ def test_a_reader_that_dies_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text.sys, "executable", "/bin/false")
     with pytest.raises(UnreadableDocument, match="its reader fails; send its text"):
         text_of(pdf("one"), LIMITS)
+
+
+def test_the_reader_of_a_strangers_file_hears_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALAI_API_KEY", "secret")
+    program = "import os, sys; sys.stdout.write('{\"text\": \"' + ' '.join(os.environ) + '\"}')"
+    run = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda _, **how: run([sys.executable, "-c", program], **how))
+    told = text_of(pdf("hello"), LIMITS)
+    assert "PATH" in told and "LOCALAI_API_KEY" not in told
