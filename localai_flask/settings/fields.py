@@ -23,18 +23,20 @@ def setting(
     env: str | None = None,
     also: str = "",
     minimum: int = 0,
+    maximum: float = math.inf,
     check: Callable[[str], object] | None = None,
     secret: bool = False,
     needs_restart: bool = False,
 ) -> Any:
     """Declare one setting; `env` is the variable's name where it is not LOCALAI_ and the field's name.
 
-    A number is at least `minimum`; `check` raises `ValueError` with the reason why a text, or one of several, cannot
-    be used. A `secret` is not shown. Where it `needs_restart`, a reload (server/settings_reload.py) leaves it as it is.
-    `also` names a variable of LocalAI's that counts where the other one is not set.
+    A number is at least `minimum` and at most `maximum`; `check` raises `ValueError` with the reason why a text, or one
+    of several, cannot be used. A `secret` is not shown. Where it `needs_restart`, a reload
+    (server/settings_reload.py) leaves it as it is. `also` names a variable of LocalAI's that counts where the other
+    one is not set.
     """
-    about = {"help": help, "metavar": metavar, "env": env, "minimum": minimum, "check": check, "secret": secret}
-    about |= {"needs_restart": needs_restart, "also": also}
+    about: dict[str, Any] = {"help": help, "metavar": metavar, "env": env, "minimum": minimum, "maximum": maximum}
+    about |= {"check": check, "secret": secret, "needs_restart": needs_restart, "also": also}
     return dataclasses.field(default=default, metadata=about)
 
 
@@ -76,9 +78,12 @@ def _parse_number(field: dataclasses.Field[Any], text: str) -> int | float:
     number = read_seconds(text) if isinstance(default, float) else _read_whole(text)
     if number is None:
         raise ValueError(f"{env_name(field)}={text!r} is not a number; its default is {default}.")
-    minimum: int = field.metadata["minimum"]
-    if not minimum <= number < math.inf:
-        raise ValueError(f"{env_name(field)}={text!r} is out of range; the least is {minimum}, the default {default}.")
+    minimum, maximum = field.metadata["minimum"], field.metadata["maximum"]
+    if not minimum <= number <= maximum or number == math.inf:
+        most = "" if maximum == math.inf else f", the most {maximum}"
+        raise ValueError(
+            f"{env_name(field)}={text!r} is out of range; the least is {minimum}{most}, the default {default}."
+        )
     return number
 
 

@@ -77,7 +77,9 @@ class ServingSettings:
         512, "Requests that may wait for one model, beside those that run; more are answered 503."
     )
     stream_interval: float = setting(
-        0.01, "Seconds from one piece of a stream to the next at least; faster ones go together (0: each by itself)."
+        0.01,
+        "Seconds from one piece of a stream to the next at least, 1 at most; faster ones go together (0: each alone).",
+        maximum=1,
     )
     request_timeout: float = setting(0.0, "Seconds after which a request is given up (0: never).")
     allowed_hosts: tuple[str, ...] = setting(

@@ -28,6 +28,7 @@ UNUSABLE = {
     "LOCALAI_HTTP_THREADS": "-1",
     "LOCALAI_GRACEFUL_TIMEOUT": "-5",
     "LOCALAI_REQUEST_TIMEOUT": "nan",
+    "LOCALAI_STREAM_INTERVAL": "10",
     "LOCALAI_LOAD_STALL_TIMEOUT": "inf",
     "LOCALAI_F16": "maybe",
     "LOCALAI_LOG_LEVEL": "loud",
@@ -116,7 +117,7 @@ def other_than_default(field: dataclasses.Field[Any]) -> Any:
     if isinstance(default, bool):
         return not default
     if isinstance(default, int | float):
-        return default + 1
+        return min(default + 1, field.metadata["maximum"])
     if isinstance(default, tuple):
         return ("10.0.0.1", "10.0.0.2")  # texts like any other, but where only addresses count
     others = {
