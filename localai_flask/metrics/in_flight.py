@@ -65,7 +65,7 @@ class Question(msgspec.Struct, frozen=True):
     """What one process asks another: to list its requests, after it has cancelled those with an id, if there is one.
 
     Or, with `end_thinking`, to have the models of those whose answer has this id stop thinking; then of `keeper`'s
-    alone (None: of all).
+    alone (None: of all), and of those that a model has, as before that nobody knows whether they can.
     """
 
     cancel: str | None = None
@@ -114,7 +114,7 @@ class InFlight:
             for record in found:
                 record.is_cancelled = True
         if question.end_thinking is not None:
-            found = [record for record in found if _is_meant(record, question)]
+            found = [record for record in found if record.submitted is not None and _is_meant(record, question)]
             for record in found:
                 record.ends_thinking = record.can_end_thinking
         return Told(

@@ -109,6 +109,9 @@ def test_thinking_is_ended_by_whom_it_belongs_to() -> None:
         told = in_flight.answer(Question(end_thinking=id, keeper=keeper))
         return len(told.requests), told.ending
 
+    assert tell("chatcmpl-1", None) == tell("chatcmpl-2", None) == (0, 0), "they have not begun"
+    for each in (record, deaf):
+        each.submit()
     assert tell("chatcmpl-1", "bob") == tell("chatcmpl-1", "") == tell("chatcmpl-9", None) == (0, 0)
     assert tell("chatcmpl-2", None) == (1, 0) and not deaf.ends_thinking
     assert not record.ends_thinking

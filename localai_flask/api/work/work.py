@@ -161,9 +161,9 @@ class Work:
         return self._shrink(info, error) if self._shrink is not None and overflows else None
 
     def _generate(self, session: Session, sequences: Sequences) -> Generator[Item, None, None]:
+        self.record.can_end_thinking = any(sampling.thinking is not None for _, sampling in sequences.requests)
         self.record.submit()
         meters = [self._meter(sampling) for _, sampling in sequences.requests]
-        self.record.can_end_thinking = any(sampling.thinking is not None for _, sampling in sequences.requests)
         try:
             yield from self._events(session, sequences, meters)
         except ApiError as error:
