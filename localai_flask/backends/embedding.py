@@ -36,7 +36,7 @@ class InputTooLong(ContextOverflow):
     def __init__(self, asked: int, limit: int, trained: int, is_text: bool):
         """`is_text` means a text that is embedded, else it is a query with a document."""
         what, field = ("The input has", "input") if is_text else ("The query and a document have", "documents")
-        advice = "shorten it, or have it cut by `truncate: true`"
+        advice = "shorten it, or have it cut by `truncate`"
         if limit < trained:
             advice += ", or raise `context_size` in the model's YAML"
         InvalidRequest.__init__(

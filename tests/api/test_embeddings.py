@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
+from localai_flask.backends.embedding import InputTooLong
 from localai_flask.generation import Prompt
 from localai_flask.inquiry import ALL_IT_TAKES, Embed, Embedded, EmbeddedPart, Score
 from tests.api.conftest import MODEL
@@ -245,6 +246,26 @@ def test_vectors_in_coheres_shape(client: FlaskClient, pool: FakePool) -> None:
 )
 def test_what_coheres_vectors_cannot_be(client: FlaskClient, wrong: dict[str, Any], param: str) -> None:
     assert post(client, "/v2/embed", 400, **wrong)["param"] == param
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/v1/embeddings", {"input": "ab"}, "input"),
+        ("/v1/rerank", {"query": "a", "documents": ["a"]}, "documents"),
+        ("/v1/score", {"text_1": "ab", "text_2": "a"}, None),
+        ("/v2/embed", {"texts": ["ab"], "truncate": "NONE"}, "texts"),
+        ("/v2/rerank", {"query": "a", "documents": ["a"]}, "documents"),
+    ],
+)
+def test_a_text_that_is_too_long_has_the_requests_own_name(
+    client: FlaskClient, pool: FakePool, path: str, body: dict[str, Any], param: str | None
+) -> None:
+    pool.scripts = [[InputTooLong(9, 5, 5, is_text="rank" not in path)]]
+    said = post(client, path, 400, **body)
+    error = said.get("error", said)
+    assert (error["code"], error["param"]) == ("context_length_exceeded", param)
+    assert "have it cut by `truncate`." in error["message"], "whose values are not the same in all families"
 
 
 def test_scores_of_pairs_by_a_model_that_scores(client: FlaskClient, pool: FakePool) -> None:

@@ -25,7 +25,7 @@ from localai_flask.api.rerank.errors import DOCUMENTED
 from localai_flask.api.rerank.routes import Meta, TokenCounts
 from localai_flask.api.rerank.schemas import DOCUMENT, MAX_DOCUMENTS, Document
 from localai_flask.api.work.fallback import falls_back
-from localai_flask.api.work.questions import ask
+from localai_flask.api.work.questions import ask, texts_named
 from localai_flask.api.work.vectors import as_bytes, rows_of
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import Prompt
@@ -106,7 +106,8 @@ class CohereVectors(msgspec.Struct):
 def embed_v2(call: CohereEmbedCall) -> Response:
     """Turn texts into vectors, in Cohere's shape"""
     name, config = chosen_model("embeddings", call.model)
-    found = ask(config, [Embed(Prompt(text), call.cut_to) for text in call.texts], Embedded, call.waiting)
+    with texts_named("texts"):
+        found = ask(config, [Embed(Prompt(text), call.cut_to) for text in call.texts], Embedded, call.waiting)
     rows = [rows_of(each, call.dimensions, "output_dimension") for each in found]
     if any(len(each) != 1 for each in rows):
         raise InvalidRequest(

@@ -32,7 +32,7 @@ class Document(Either):
             found = value.get("text", value.get("content"))
             parts = [value, *(found if isinstance(found, list) else ())]
             if any(kind in part for part in parts if isinstance(part, dict) for kind in ("image", "image_url")):
-                raise ValidationError([Unsupported("is a picture, which no model here ranks; send a text.")])
+                raise ValidationError([Unsupported("is a picture, which no model here can compare; send a text.")])
         if isinstance(found, list) and found:
             parts = [part.get("text") if isinstance(part, dict) else part for part in found]
             texts = [part for part in parts if isinstance(part, str)]

@@ -26,7 +26,7 @@ from localai_flask.api.request.waiting import Waiting, WaitingFields, waiting_of
 from localai_flask.api.rerank.routes import RerankUsage
 from localai_flask.api.rerank.schemas import DOCUMENT, MAX_DOCUMENTS, Document
 from localai_flask.api.work.fallback import falls_back
-from localai_flask.api.work.questions import ask
+from localai_flask.api.work.questions import ask, texts_named
 from localai_flask.api.work.vectors import rows_of
 from localai_flask.errors import InvalidRequest
 from localai_flask.generation import ModelInfo, Prompt
@@ -118,7 +118,8 @@ def create_score(call: ScoreCall) -> Response:
             return [Embed(Prompt(text), call.cut_to) for text in texts]
         return [Score(query, document, call.cut_to) for query, document in call.pairs]
 
-    found = ask(config, plan, cast("type[Fact]", Scored | Embedded), call.waiting)
+    with texts_named(None):  # it may be either of a pair
+        found = ask(config, plan, cast("type[Fact]", Scored | Embedded), call.waiting)
     scores = [each.score for each in found if isinstance(each, Scored)]
     vectors = dict(zip(texts, (each for each in found if isinstance(each, Embedded)), strict=False))
     if vectors:

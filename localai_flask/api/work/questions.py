@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
+import msgspec
 from flask import request
 
 from localai_flask.api import current
@@ -22,7 +24,7 @@ from localai_flask.api.request.waiting import (
 )
 from localai_flask.api.work.watch import Watch
 from localai_flask.config.model import ModelConfig
-from localai_flask.errors import ApiError, InvalidRequest
+from localai_flask.errors import ApiError, ContextOverflow, InvalidRequest
 from localai_flask.generation import ModelInfo
 from localai_flask.inquiry import Embedded, EmbeddedPart, Fact, Question
 from localai_flask.metrics.question_meter import QuestionMeter
@@ -90,6 +92,17 @@ def ask(
         place.release()
     found = [answers[index] for index in range(len(questions))]
     return [answer for answer in found if isinstance(answer, kind)]
+
+
+@contextmanager
+def texts_named(field: str | None) -> Iterator[None]:
+    """Have the error for a text that is too long name a field as the request has it, or none."""
+    try:
+        yield
+    except ApiError as error:
+        if error.info.code == ContextOverflow.code:
+            error.info = msgspec.structs.replace(error.info, param=field)
+        raise
 
 
 def _collect(session: Session, questions: Sequence[Question], watch: Watch, terms: Terms) -> dict[int, Fact]:
