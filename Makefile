@@ -19,8 +19,14 @@ TORCH ?= torch==2.13.0
 serve: $(VENV)/.serve
 	@exec $(BIN)/localai-flask serve --starter
 
+# The tests of single parts run two at a time; those that start servers or compute have the machine to themselves. The
+# second half runs whatever the first has found.
+APART := tests/unit tests/api
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	@failed=0; set -x; \
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(APART) || failed=1; \
+	$(BIN)/python -m pytest $(APART:%=--ignore=%) || failed=1; \
+	exit $$failed
 
 # Holds every engine that runs on a CPU to one contract, each in its own environment, which is installed once and kept
 # in the cache of the tests (some gigabytes). ENGINES names some of them, such as "vllm openvino".

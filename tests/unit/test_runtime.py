@@ -5,12 +5,21 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from localai_flask.pool import runtime as runtime_directory
 from localai_flask.pool.runtime import LOCK, PREFIX, Runtime, is_alive, sweep
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder whose path is short: sockets lie in it, whose paths may have 107 bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
