@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 from localai_flask.api.answer.sse import PING
 from localai_flask.api.door.proxies import tidy_path
 from localai_flask.api.ollama.errors import PATHS
+from localai_flask.api.rerank.errors import MARKS as COHERE_MARKS
 from tests.fuzz import wire
 from tests.fuzz.wire import KNOWN
 from tests.support.mutated_requests import Request
@@ -131,6 +132,7 @@ def _look(request: Request, answer: Answer, took: float) -> Iterator[str]:
 
 OLLAMA = tuple(PATHS)
 """Where errors are sentences."""
+COHERE = tuple(path for path, _ in COHERE_MARKS)
 
 
 def may_wait(path: str) -> bool:
@@ -155,7 +157,12 @@ def _is_whole_stream(path: str, answer: bytes) -> bool:
 
 def _faults_of_error(path: str, request: Request, answer: bytes) -> Iterable[str]:
     try:
-        error = json.loads(answer)["error"]
+        error = json.loads(answer)
+        if path.startswith(COHERE):
+            if not (error["id"] and error["message"] and error["code"]):
+                yield "an error in another family's shape"
+            return
+        error = error["error"]
         if isinstance(error, str) and path.startswith(OLLAMA):
             return
         message, kind, has_code = error["message"], error["type"], "code" in error

@@ -51,3 +51,4 @@ def test_streams_and_errors_are_looked_at() -> None:
     assert [*_faults_of_error("/v1/chat/completions", chat, b"<html>")]
     assert [*_faults_of_error("/v1/chat/completions", chat, b'{"error":{"type":"a","message":"b"}}')]
     assert [*_faults_of_error("/v1/messages", chat, b'{"error":{"type":"a","message":"b","code":"c"}}')]
+    assert [*_faults_of_error("/v2/rerank", chat, b'{"error":{"type":"a","message":"b","code":"c"}}')]
