@@ -245,6 +245,11 @@ def test_system_one_names_what_is_wrong(client: FlaskClient) -> None:
         ({"state": "x", "questions": {}}, "`questions` must have between 1 and 400"),
         ({"state": "x", "questions": {"a": {**noul, "type": "choice"}}}, "`questions.a.criteria` must be an object"),
         ({"state": "x", "questions": {"a": {**noul, "type": "score", "criteria": ["b"]}}}, "between 2 and 255"),
+        (
+            {"state": "x", "questions": {"a": {**noul, "criteria": {"true": "y", "yes": "z"}}}},
+            "`questions.a.criteria.yes` is unknown here; a noul's criteria are `true` and `false`",
+        ),
+        ({"state": "x", "questions": {"a": {**noul, "criteria": []}}}, "must be an object with `true` and `false`"),
         ({"state": "x", "questions": {"a": None}}, "`questions.a` must not be null"),
         ({"state": "x", "questions": {"a": noul}, "images": ["y"]}, "`images` cannot be sent here"),
     ):

@@ -47,14 +47,23 @@ class NamedQuestion(RequestSchema):
     def make(self, data: dict[str, Any], **_: Any) -> AskedQuestion:
         kind, instructions, criteria = data["type"], data["instructions"], data.get("criteria")
         if kind == "noul":
-            if not isinstance(criteria or {}, dict):
-                raise ValidationError({"criteria": ["must be an object with `true` and `false`."]})
-            meanings = [_meaning((criteria or {}).get(key)) for key in ("true", "false")]
-            return AskedQuestion(kind, None, statement(instructions, *meanings), ())
+            return AskedQuestion(kind, None, statement(instructions, *_sides(criteria)), ())
         options = _choices(criteria) if kind == "choice" else _levels(criteria)
         values = tuple(option.text for option in options)
         check_options("criteria", values)
         return AskedQuestion(kind, None, Question(instructions, options), values)
+
+
+def _sides(criteria: Any) -> tuple[str, str]:
+    """Return what true and false mean, as far as that is said."""
+    if criteria is None:
+        return "", ""
+    if not isinstance(criteria, dict):
+        raise ValidationError({"criteria": ["must be an object with `true` and `false`."]})
+    for key in (key for key in criteria if key not in ("true", "false")):
+        said = "is unknown here; a noul's criteria are `true` and `false`."
+        raise ValidationError({"criteria": {str(key)[:100]: [said]}})
+    return _meaning(criteria.get("true")), _meaning(criteria.get("false"))
 
 
 def _choices(criteria: Any) -> tuple[Option, ...]:
