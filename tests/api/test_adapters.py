@@ -54,6 +54,20 @@ def test_loaded_and_unloaded(client: FlaskClient, folder: Path) -> None:
     assert not (folder / "pirate.yaml").exists()
 
 
+def test_a_link_in_the_folder_may_lead_elsewhere(
+    client: FlaskClient, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    disk = tmp_path_factory.mktemp("disk")
+    for name in ("base.gguf", "pirate.gguf"):
+        (folder / name).rename(disk / name)
+        (folder / name).symlink_to(disk / name)
+    assert client.get("/v1/models/base").status_code == 200
+    assert load(client) == 200
+    asked = {"lora_name": "other", "lora_path": str(disk / "pirate.gguf"), "base_model_name": "base"}
+    refused = client.post("/v1/load_lora_adapter", json=asked)
+    assert refused.status_code == 400 and "`lora_path` leads out of the models folder" in refused.text
+
+
 def test_nothing_is_written_over_that_came_meanwhile(
     client: FlaskClient, folder: Path, meanwhile: Callable[[Callable[[], object]], None]
 ) -> None:
