@@ -95,6 +95,24 @@ def test_what_is_refused(client: FlaskClient, body: dict[str, Any], param: str |
 
 
 @pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/embeddings", {"input": "a"}),
+        ("/api/embed", {"input": "a"}),
+        ("/api/embeddings", {"prompt": "a"}),
+        ("/v2/embed", {"texts": ["a"]}),
+        ("/v1/rerank", {"query": "a", "documents": ["b"]}),
+        ("/v1/score", {"text_1": "a", "text_2": "b"}),
+    ],
+)
+def test_adapters_by_number_are_refused(client: FlaskClient, pool: FakePool, path: str, body: dict[str, Any]) -> None:
+    response = client.post(path, json={**body, "model": "tiny", "lora": [{"id": 0, "scale": 1}]})
+    assert response.status_code == 400 and "`lora` chooses adapters for what is written" in response.text
+    assert "`lora_adapter` in a model's YAML" in response.text
+    assert pool.questions == []
+
+
+@pytest.mark.parametrize(
     ("path", "body", "said"),
     [
         ("/v1/embeddings", {"input": "a"}, "set `embeddings: true` in its YAML"),

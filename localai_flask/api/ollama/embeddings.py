@@ -17,8 +17,8 @@ from localai_flask.api.ollama import shapes
 from localai_flask.api.ollama.errors import DOCUMENTED
 from localai_flask.api.ollama.render import durations
 from localai_flask.api.pages import openapi
-from localai_flask.api.request.controls.sampling_fields import TEXT_OR_TEXTS
-from localai_flask.api.request.fields import Either, Flag, Noted, Text, Whole
+from localai_flask.api.request.controls.sampling_fields import NOT_BY_NUMBER, TEXT_OR_TEXTS
+from localai_flask.api.request.fields import Either, Flag, Noted, Refused, Text, Whole
 from localai_flask.api.request.model_choice import Chosen, chosen_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.request.waiting import Waiting, WaitingFields, waiting_of
@@ -65,6 +65,7 @@ class VectorRequest(WaitingFields):
     model = Text()
     options = Noted("is about answers, and there are none.")
     truncate = Flag(load_default=True, metadata={"description": "false: a text that is too long is refused."})
+    lora = Refused(NOT_BY_NUMBER)
 
 
 class EmbedRequest(VectorRequest):

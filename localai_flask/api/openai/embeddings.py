@@ -16,6 +16,7 @@ from localai_flask.api.door.places import takes_place
 from localai_flask.api.openai.schemas import PromptField
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.controls.sampling import OF_SENDER
+from localai_flask.api.request.controls.sampling_fields import NOT_BY_NUMBER
 from localai_flask.api.request.fields import Flag, Noted, Refused, Text, Whole, one_of
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
@@ -79,6 +80,7 @@ class EmbeddingRequest(WaitingFields):
     messages = Refused("is not possible here; send the text as `input`.")
     pooling = Refused("cannot be chosen by a request; set the option pooling_type in the model's YAML.", ("backend",))
     backend = Refused("cannot be chosen by a request; set it in the model's YAML.")
+    lora = Refused(NOT_BY_NUMBER)
 
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> EmbeddingCall:

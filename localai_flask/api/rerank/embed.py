@@ -17,6 +17,7 @@ from marshmallow import ValidationError
 from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.door.places import takes_place
 from localai_flask.api.pages import openapi
+from localai_flask.api.request.controls.sampling_fields import NOT_BY_NUMBER
 from localai_flask.api.request.fields import Many, Noted, Refused, Text, Whole, not_empty, one_of
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint, Unsupported
@@ -69,6 +70,7 @@ class CohereEmbedRequest(WaitingFields):
     max_tokens = Whole(1, metadata={"description": "To how many tokens a longer text is cut."})
     input_type = Noted("tells queries from documents, which models here are told by the texts themselves.")
     images = Refused("is not possible here; no model here makes vectors of images.", ([],))
+    lora = Refused(NOT_BY_NUMBER)
 
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> CohereEmbedCall:

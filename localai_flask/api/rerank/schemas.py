@@ -8,6 +8,7 @@ from typing import Any
 import marshmallow
 from marshmallow import ValidationError
 
+from localai_flask.api.request.controls.sampling_fields import NOT_BY_NUMBER
 from localai_flask.api.request.fields import Either, Flag, Many, Refused, Text, Whole, not_empty
 from localai_flask.api.request.parsing import Unsupported
 from localai_flask.api.request.waiting import Waiting, WaitingFields, waiting_of
@@ -68,6 +69,7 @@ class RerankRequest(WaitingFields):
         metadata={"description": "Cut query and document to this number of tokens; -1: to as many as the model takes."},
     )
     backend = Refused("cannot be chosen by a request; set it in the model's YAML.")
+    lora = Refused(NOT_BY_NUMBER)
     max_tokens_per_doc = Refused("is not possible here; `truncate_prompt_tokens` bounds query and document together.")
     max_chunks_per_doc = Refused("is not possible here; documents are not taken apart.")
     rank_fields = Refused("is not possible here; send what is to be ranked as the document's `text`.", (["text"],))

@@ -19,7 +19,8 @@ from marshmallow import ValidationError
 from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.door.places import takes_place
 from localai_flask.api.pages import openapi
-from localai_flask.api.request.fields import Either, Flag, Many, Text, Whole
+from localai_flask.api.request.controls.sampling_fields import NOT_BY_NUMBER
+from localai_flask.api.request.fields import Either, Flag, Many, Refused, Text, Whole
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.request.waiting import Waiting, WaitingFields, waiting_of
@@ -65,6 +66,7 @@ class ScoreRequest(WaitingFields):
     documents = Texts(metadata=TEXTS)
     truncate = Flag(load_default=False, metadata={"description": "Cut what is too long, not refuse it."})
     truncate_prompt_tokens = Whole(ALL_IT_TAKES)
+    lora = Refused(NOT_BY_NUMBER)
 
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> ScoreCall:

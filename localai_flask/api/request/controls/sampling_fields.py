@@ -19,6 +19,7 @@ from localai_flask.sampling_params import LONGEST_TEXTS, MOST_TEXTS, description
 
 TEXT_OR_TEXTS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 LORA = "Which adapters act, by the numbers of GET /lora-adapters; those that are not named do not."
+NOT_BY_NUMBER = "chooses adapters for what is written; for vectors, set `lora_adapter` in a model's YAML."
 NO_LIMIT = -1
 """What stands for a `max_tokens` of "until the context is full", as in llama.cpp's server; -2 is an older way."""
 
