@@ -1,4 +1,4 @@
-"""A thread beside an engine's own that compiles grammars, tokenizes or encodes images; the engine computes meanwhile.
+"""A thread beside an engine's own: compiles grammars, tokenizes, encodes images or reads files, as the engine computes.
 
 llguidance lets go of the interpreter's lock while it compiles, and goes down a grammar's rules by recursion: where the
 stack is too small for a long chain of rules, the process dies.

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
+from localai_flask.backends.base import Job
+from localai_flask.backends.llama_cpp.model import adapters as shelf
 from localai_flask.backends.llama_cpp.scheduling import turns
 from localai_flask.backends.llama_cpp.scheduling.turns import Turns
 from localai_flask.errors import ConfigError
-from localai_flask.generation import Adapter, Started
+from localai_flask.generation import Adapter, Prompt, Started
+from localai_flask.sampling_params import SamplingParams
 from tests.engine.conftest import Engine, load_engine
 from tests.support import gguf_models as models
 
@@ -160,6 +165,46 @@ def test_the_same_adapters_as_in_the_yaml_are_the_model_itself(open_model, expec
     again = engine.generate(TEXTS[0], **LONG, **named(FILES[0]))
     assert again.num_cached > 0 and again.output_tokens == expected[TEXTS[0], 1]
     assert engine.generate(TEXTS[0], **LONG, adapters=()).output_tokens == expected[TEXTS[0], 0]
+
+
+def is_in_memory(path: Path) -> bool:
+    """Return whether the whole of a file is read without a disk."""
+    with open(path, "rb", buffering=0) as file:
+        size, done = os.fstat(file.fileno()).st_size, 0
+        while done < size:
+            try:
+                done += os.preadv(file.fileno(), [bytearray(size - done)], done, os.RWF_NOWAIT)
+            except BlockingIOError:
+                return False
+    return True
+
+
+def forget(path: Path) -> None:
+    """Have the system drop a file from its memory, where that is on a disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def test_a_file_is_read_by_another_thread_before_the_engine_loads_it(open_model, model, expected, monkeypatch):
+    check, threads = shelf._check, []
+
+    def watched(stamp):
+        threads.append(threading.current_thread().name)
+        check(stamp)
+
+    monkeypatch.setattr(shelf, "_check", watched)
+    file = models.lora_adapter(model.parent / "large.gguf", WIDTH, rank=4096)
+    engine = open_model()
+    ask = SamplingParams(**named(file.name))
+    forget(file)
+    engine.backend.compile_ahead(Job(1, Prompt("a"), ask)).result()
+    assert is_in_memory(file) and threads == ["adapters"]
+    engine.generate("a", max_tokens=1, **named(file.name))
+    assert engine.backend.compile_ahead(Job(2, Prompt("a"), ask)) is None, "it is loaded"
+    mistaken = engine.backend.compile_ahead(Job(3, Prompt("a"), SamplingParams(**named(model.name))))
+    with pytest.raises(ConfigError, match="no LoRA adapter"):
+        mistaken.result()
 
 
 def test_an_adapter_that_does_not_fit_ends_its_own_request_alone(open_model, model, expected):

@@ -148,9 +148,11 @@ def random_llama(
     return write_gguf(path, architecture, metadata, weights(), tool_template=tool_template, marks=marks)
 
 
-def lora_adapter(path: Path, width: int = 32, seed: int = 1, architecture: str = "llama", layers: int = 2) -> Path:
+def lora_adapter(
+    path: Path, width: int = 32, seed: int = 1, architecture: str = "llama", layers: int = 2, rank: int = 4
+) -> Path:
     """Write a LoRA adapter with random weights for the queries and outputs of a `random_llama`."""
-    rng, rank = np.random.default_rng(seed), 4
+    rng = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_type("adapter")
     writer.add_string("adapter.type", "lora")

@@ -53,8 +53,11 @@ class Preparation:
         """Have other threads make what takes long; None if nothing does."""
         constraint = job.sampling.constraint
         compiled = None if constraint is None else self._grammars.compile(constraint)
+        wanted = self._adapters_of(job)
+        adapters = None if wanted is None else self._model.adapters.read_ahead(wanted)
         read = None if self._is_hopeless(job.prompt) else self._read_ahead(job)
-        return both(read, compiled) if read is not None and compiled is not None else read or compiled
+        made = [each for each in (compiled, adapters, read) if each is not None]
+        return functools.reduce(both, made) if made else None
 
     def make(self, job: Job) -> Sequence:
         """Make the sequence of a job; raise `ContextOverflow` or `InvalidRequest` if it can never run."""
@@ -71,8 +74,7 @@ class Preparation:
         shown = model.vocabulary.preserved(sampling.preserved)
         guide = None if sampling.constraint is None else self._grammars.guide(sampling.constraint, shown)
         sequence = Sequence.of(job, limit, guide, shown)
-        if sampling.adapters is not None:
-            wanted = [Adapter(self._models_path / each.file, each.scale) for each in sampling.adapters]
+        if (wanted := self._adapters_of(job)) is not None:
             sequence.adapters = model.adapters.find(wanted)
         if self._sight is not None and job.prompt.images:
             sequence.images = self._sight.place(job, sequence.prompt)
@@ -80,6 +82,11 @@ class Preparation:
         elif self._n_keep is not None:
             sequence.may_shift(limit, model.vocabulary, self._n_keep)
         return sequence
+
+    def _adapters_of(self, job: Job) -> list[Adapter] | None:
+        """List the adapters that a job has in place of the YAML's; None if it has those."""
+        chosen = job.sampling.adapters
+        return None if chosen is None else [Adapter(self._models_path / each.file, each.scale) for each in chosen]
 
     def _read_ahead(self, job: Job) -> Future[Any] | None:
         """Have images encoded, and a long text tokenized behind them."""

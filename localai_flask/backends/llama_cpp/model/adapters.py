@@ -7,16 +7,19 @@ The C objects belong to the model and go with it.
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import json
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from localai_flask.backends.llama_cpp.model.file_identity import identity_of
 from localai_flask.backends.llama_cpp.model.library import LogCapture, lib
+from localai_flask.backends.side_thread import SideThread
 from localai_flask.config.files.gguf import inspect
 from localai_flask.errors import ConfigError, OutOfMemory
 from localai_flask.machine import available_memory
@@ -24,6 +27,7 @@ from localai_flask.machine import available_memory
 ADAPTER = "adapter"
 KEPT = 8
 """How many adapters stay loaded that no request uses."""
+READ_BYTES = 1 << 20
 _FAILED = "failed to apply lora adapter: "
 
 
@@ -65,6 +69,7 @@ class AdapterShelf:
     def __init__(self, handle: Any, own: Sequence[Adapter], capture: LogCapture):
         """Load the YAML's; raise `ConfigError` for a file that does not fit the model."""
         self._handle, self._capture = handle, capture
+        self._reading = SideThread("adapters")
         self._loaded: dict[Stamp, _Loaded] = {}
         """Least recently used first. No `OrderedDict`, whose keys another thread cannot list while some change."""
         self._sets: weakref.WeakValueDictionary[str, AdapterSet] = weakref.WeakValueDictionary()
@@ -88,6 +93,16 @@ class AdapterShelf:
         if wanted.key != self._applied[0]:
             self._apply(self._context, wanted.scales)
             self._applied = wanted.key, wanted.scales
+
+    def read_ahead(self, wanted: Sequence[Adapter]) -> Future[Any] | None:
+        """Have another thread bring the files of these into memory that are not loaded; None if all are.
+
+        Raises `ConfigError`, or fails with that or `OutOfMemory`, as `find` does. No more is done ahead: the library
+        notes each adapter in the model, which a computation reads without a lock.
+        """
+        stamps = [_stamp_of(each.path) for each in wanted if each.scale]
+        missing = [stamp for stamp in stamps if stamp not in self._loaded]
+        return self._reading.submit(functools.partial(_read_files, missing)) if missing else None
 
     def find(self, wanted: Sequence[Adapter]) -> AdapterSet | None:
         """Return the set of these adapters, after loading those that are not loaded; None if it is the YAML's.
@@ -138,14 +153,8 @@ class AdapterShelf:
         return scales
 
     def _read(self, stamp: Stamp) -> _Loaded:
+        _check(stamp)
         path = stamp.path
-        kind = inspect(path, named_by="lora_adapter").kind
-        if kind != ADAPTER:
-            raise ConfigError(
-                f"{path} is of kind {kind!r} and no LoRA adapter; correct `lora_adapter`.", param="lora_adapter"
-            )
-        if stamp.size > available_memory():
-            raise OutOfMemory(f"There is no room in memory for the LoRA adapter {path} ({stamp.size >> 20} MiB).")
         self._capture.errors.clear()
         pointer = lib.llama_adapter_lora_init(self._handle, str(path).encode())
         if not pointer:
@@ -173,6 +182,27 @@ class AdapterShelf:
         if stamp in self._applied[1]:  # the library would go on with what has been freed
             self.use(None)
         lib.llama_adapter_lora_free(self._loaded.pop(stamp).pointer)
+
+
+def _check(stamp: Stamp) -> None:
+    """Raise `ConfigError` for a file that is no adapter, `OutOfMemory` if there is no room for it."""
+    kind = inspect(stamp.path, named_by="lora_adapter").kind
+    if kind != ADAPTER:
+        raise ConfigError(
+            f"{stamp.path} is of kind {kind!r} and no LoRA adapter; correct `lora_adapter`.", param="lora_adapter"
+        )
+    if stamp.size > available_memory():
+        raise OutOfMemory(f"There is no room in memory for the LoRA adapter {stamp.path} ({stamp.size >> 20} MiB).")
+
+
+def _read_files(stamps: Iterable[Stamp]) -> None:
+    """Read files so that the next to read them need not wait for a disk."""
+    buffer = bytearray(READ_BYTES)
+    for stamp in stamps:
+        _check(stamp)
+        with open(stamp.path, "rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
 
 
 def _stamp_of(path: Path) -> Stamp:

@@ -81,10 +81,10 @@ class Intake:
         ahead = self._backend.compile_ahead(job)
         if ahead is not None and not compiling.ends_soon(ahead, is_idle=self._backend.is_idle):
             look = functools.partial(self._backend.prepare, job)
-            # Images take as long as they take: the request's own deadline ends that.
+            # Images and files take as long as they take: the request's own deadline ends that.
             compiling.call_when_made(
                 *(ahead, lambda made: self._later(lambda _: self._end_look(request, made, look))),
-                is_limited=not job.prompt.images,
+                is_limited=not (job.prompt.images or job.sampling.adapters),
             )
             return False
         if ahead is not None:
