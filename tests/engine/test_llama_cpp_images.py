@@ -17,11 +17,11 @@ from localai_flask.backends.base import Inquiry, Job
 from localai_flask.backends.llama_cpp.speculation.speculation import Speculator
 from localai_flask.backends.llama_cpp.vision import chunks
 from localai_flask.errors import ApiError, ContextOverflow, InvalidRequest, UnsupportedParameter
-from localai_flask.generation import Delta, Failed, FinishReason, Image, Prompt
+from localai_flask.generation import Adapter, Delta, Failed, FinishReason, Image, Prompt
 from localai_flask.inquiry import Tokenize
 from localai_flask.sampling_params import SamplingParams
 from tests.engine.conftest import Engine, load_engine
-from tests.support.gguf_models import random_llama
+from tests.support.gguf_models import lora_adapter, random_llama
 from tests.support.gguf_projectors import IMAGE_SIZE, seeing_model, write_projector
 from tests.support.pictures import as_image, noise, picture, showing
 
@@ -145,6 +145,20 @@ def test_an_image_in_the_cache_is_not_encoded_though_it_was_forgotten(open_seein
     assert sight.encoded == 1
     engine.generate(showing("see: @", picture()), max_tokens=1)
     assert sight.encoded == 2
+
+
+def test_an_image_in_the_cache_for_other_adapters_is_encoded_before_its_prompt_starts(open_seeing: Open) -> None:
+    engine = open_seeing()
+    file = lora_adapter(engine.backend.model.path.parent / "adapter.gguf")
+    prompt, sight = showing("look: @ what?", picture()), engine.backend._sight
+    plain, fully, half = {}, {"adapters": (Adapter(file.name),)}, {"adapters": (Adapter(file.name, 0.5),)}
+    encoded = []
+    for way in (plain, fully, half, plain, fully):
+        sight._encoded._kept.clear()
+        engine.submit(prompt, max_tokens=1, **way)
+        encoded.append(sight.encoded)
+        engine.run()
+    assert encoded == [1, 2, 3, 3, 3] and sight.encoded == 3
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -55,7 +55,7 @@ class Preparation:
         compiled = None if constraint is None else self._grammars.compile(constraint)
         wanted = self._adapters_of(job)
         adapters = None if wanted is None else self._model.adapters.read_ahead(wanted)
-        read = None if self._is_hopeless(job.prompt) else self._read_ahead(job)
+        read = None if self._is_hopeless(job.prompt) else self._read_ahead(job, wanted)
         made = [each for each in (compiled, adapters, read) if each is not None]
         return functools.reduce(both, made) if made else None
 
@@ -88,12 +88,14 @@ class Preparation:
         chosen = job.sampling.adapters
         return None if chosen is None else [Adapter(self._models_path / each.file, each.scale) for each in chosen]
 
-    def _read_ahead(self, job: Job) -> Future[Any] | None:
+    def _read_ahead(self, job: Job, wanted: list[Adapter] | None) -> Future[Any] | None:
         """Have images encoded, and a long text tokenized behind them."""
         is_long = len(job.prompt.text) + len(job.prompt.suffix or "") >= LONG_TEXT
         thread, seen = self._tokenizing, None
         if self._sight is not None and job.prompt.images:
-            thread, seen = self._sight.thread, self._sight.look_ahead(job, needs_all=is_long or self._is_deterministic)
+            scope = "" if wanted is None else self._model.adapters.find_key(wanted)
+            scope = None if is_long or self._is_deterministic else scope
+            thread, seen = self._sight.thread, self._sight.look_ahead(job, scope)
         if not is_long:
             return seen
         read = thread.submit(functools.partial(self._tokenize, job))

@@ -178,7 +178,7 @@ class PrefixCache:
             return self.disk.is_coming(known, prompt, owner, self.grain)
         return self.disk.is_coming(self._prefixes.find(prompt[:-1], scope).length, prompt[:-1], owner)
 
-    def count_held(self, prompt: Tokens, scope: str = "") -> int:
+    def count_held(self, prompt: Tokens, scope: str) -> int:
         """Return how many of a prompt's first tokens need not be computed, as things are."""
         return self._prefixes.find(prompt[:-1], scope).length
 

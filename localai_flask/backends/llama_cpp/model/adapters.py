@@ -112,13 +112,19 @@ class AdapterShelf:
         scales = self._load(each for each in wanted if each.scale)
         if scales == self.own.scales:
             return None
-        parts = sorted([*self._loaded[stamp].identity, scale] for stamp, scale in scales.items())
-        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+        key = self._key_of(scales)
         found = self._sets.get(key)
         if found is None:
             found = self._sets[key] = AdapterSet(key, scales)
             self._tidy()
         return found
+
+    def find_key(self, wanted: Sequence[Adapter]) -> str | None:
+        """Return the key of the set that `find` returns; None if something would have to be loaded to know it."""
+        scales = _scales_of(each for each in wanted if each.scale)
+        if not scales.keys() <= self._loaded.keys():
+            return None
+        return self.own.key if scales == self.own.scales else self._key_of(scales)
 
     @property
     def idle_bytes(self) -> int:
@@ -144,13 +150,15 @@ class AdapterShelf:
         return [stamp for stamp in list(self._loaded) if stamp not in used and stamp not in self.own.scales]
 
     def _load(self, wanted: Iterable[Adapter]) -> Scales:
-        scales: dict[Stamp, float] = {}
-        for adapter in wanted:
-            stamp = _stamp_of(adapter.path)
+        scales = _scales_of(wanted)
+        for stamp in scales:
             loaded = self._loaded.pop(stamp, None)
             self._loaded[stamp] = self._read(stamp) if loaded is None else loaded
-            scales[stamp] = scales.get(stamp, 0.0) + adapter.scale  # the library takes each file once
         return scales
+
+    def _key_of(self, scales: Scales) -> str:
+        parts = sorted([*self._loaded[stamp].identity, scale] for stamp, scale in scales.items())
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
     def _read(self, stamp: Stamp) -> _Loaded:
         _check(stamp)
@@ -203,6 +211,15 @@ def _read_files(stamps: Iterable[Stamp]) -> None:
         with open(stamp.path, "rb", buffering=0) as file:
             while file.readinto(buffer):
                 pass
+
+
+def _scales_of(wanted: Iterable[Adapter]) -> Scales:
+    """Return how strongly each file is to act; the library takes each once. Raises `ConfigError` as `_stamp_of`."""
+    scales: dict[Stamp, float] = {}
+    for adapter in wanted:
+        stamp = _stamp_of(adapter.path)
+        scales[stamp] = scales.get(stamp, 0.0) + adapter.scale
+    return scales
 
 
 def _stamp_of(path: Path) -> Stamp:

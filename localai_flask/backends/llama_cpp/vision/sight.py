@@ -57,9 +57,9 @@ class View(NamedTuple):
 
 
 class Sight:
-    """Sees the images of prompts; `held` tells how many of a prompt's first tokens are in the cache."""
+    """Sees the images of prompts; `held` tells how many of a prompt's first tokens are in the cache, by their scope."""
 
-    def __init__(self, model: Model, projector: Projector, held: Callable[[Tokens], int]):
+    def __init__(self, model: Model, projector: Projector, held: Callable[[Tokens, str], int]):
         self._model, self._projector, self._held = model, projector, held
         self.thread = SideThread("images")
         """Does one thing after the other."""
@@ -73,18 +73,18 @@ class Sight:
         """Whether images may be computed in parts."""
         return self._projector.is_causal
 
-    def look_ahead(self, job: Job, *, needs_all: bool) -> Future[Any] | None:
+    def look_ahead(self, job: Job, scope: str | None) -> Future[Any] | None:
         """Have the images of a job encoded that its prompt will need; None if there is none to wait for.
 
-        Unless it `needs_all`, its prompt is tokenized to leave out those that are in the cache.
+        With a scope, its prompt is tokenized to leave out those that are in the cache for it.
         """
         images = {image.digest: image for image in job.prompt.images}
         views = {digest: View(parts, None) for digest in images if (parts := self._cut.get(digest)) is not None}
         job.ahead = views
         needed = images
-        if not needs_all and len(views) == len(images):
+        if scope is not None and len(views) == len(images):
             tokens = np.array(self._model.vocabulary.encode(job.prompt, self.tokens_of(job)), np.int32)
-            held = self._held(tokens)
+            held = self._held(tokens, scope)
             needed = {each.image.digest: each.image for each in self.place(job, tokens) if each.end > held}
         missing = []
         for digest, image in needed.items():
