@@ -17,7 +17,7 @@ from localai_flask.config.blocks import Limits
 from localai_flask.config.folder.look import Look
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ConfigError, DeadlineExceeded, ModelFileChanging, Unavailable, WorkerDied
-from localai_flask.generation import Finished, FinishReason, Prompt
+from localai_flask.generation import Finished, FinishReason, Prompt, Started
 from localai_flask.pool.client.pool_client import PoolClient
 from localai_flask.pool.messages import Terms
 from localai_flask.sampling_params import SamplingParams
@@ -102,6 +102,26 @@ def test_a_deadline_ends_a_queued_or_running_request(pool: Pool) -> None:
     with pytest.raises(ApiError) as caught:
         whole(generation)
     assert caught.value.info.code == DeadlineExceeded.code
+
+
+def test_a_deadline_is_seen_while_a_step_lasts(pool: Pool) -> None:
+    session = pool.session(echo())
+    blocked = session.generate([(Prompt(script("abc", block_after=1)), SamplingParams())], Terms(timeout_s=0.2))
+    with pytest.raises(ApiError, match="ended while the engine computed") as caught:
+        whole(blocked)
+    assert caught.value.info.code == DeadlineExceeded.code
+    os.kill(*pool.workers(), signal.SIGKILL)  # it never ends otherwise
+
+
+def test_a_deadline_is_that_of_all_sequences_together(pool: Pool) -> None:
+    session = pool.session(echo())
+    requests = [(Prompt(script("ab", pace_ms=50)), SamplingParams()) for _ in range(100)]
+    began = []
+    with pytest.raises(ApiError) as caught:
+        for event in session.generate(requests, Terms(timeout_s=0.5), at_once=1).events():
+            began += [event[0]] if event is not None and isinstance(event[1], Started) else []
+    assert caught.value.info.code == DeadlineExceeded.code
+    assert 1 < len(began) < 50
 
 
 def test_a_request_beyond_the_models_limit_is_refused_with_its_wait(pool: Pool) -> None:

@@ -8,7 +8,9 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from localai_flask.errors import ApiError, Unavailable, WorkerDied, WorkerLeaving
+import msgspec
+
+from localai_flask.errors import ApiError, DeadlineExceeded, Unavailable, WorkerDied, WorkerLeaving
 from localai_flask.generation import Failed, Reply
 from localai_flask.inquiry import EmbeddedPart, Fact, Score
 from localai_flask.pool.client.inbox import BEAT_S, Inbox
@@ -22,6 +24,8 @@ PING_S = 5.0
 """How long a worker may say nothing to a request before it is asked whether it is there."""
 SILENCE_S = 60.0
 """How long a worker may say nothing at all, not even that, before a request is given up."""
+LATE_S = 1.0
+"""How long after its end a request's time is up here: a worker says better how far it came, unless a step lasts."""
 PONG = -1
 """The tag of answers that belong to no sequence."""
 RESUBMISSIONS = 3
@@ -39,6 +43,8 @@ class Generation:
         self._begun: set[int] = set()
         """Sequences that an engine has looked at, but for those that it lets wait."""
         self._heard_at = self._pinged_at = time.monotonic()
+        given_s = commands[0].terms.timeout_s
+        self._until = float("inf") if given_s is None else self._heard_at + given_s
         self._moves: Counter[int] = Counter()
         self._later = deque(range(at_once, len(commands)) if at_once else ())
         """Sequences that are sent when others have ended."""
@@ -57,10 +63,17 @@ class Generation:
             raise
 
     def _submit(self, index: int, link: WorkerLink) -> None:
-        request_id = link.send(self._commands[index], self._inbox, index)
+        request_id = link.send(self._timed(self._commands[index]), self._inbox, index)
         self._running[index] = link, request_id
         if self._ends_thinking:
             link.end_thinking([request_id])
+
+    def _timed(self, command: Generate | Ask) -> Generate | Ask:
+        """Return a command with what is left of the time that all of them have together."""
+        if command.terms.timeout_s is None:
+            return command
+        left_s = max(self._until - time.monotonic(), 0.0)
+        return msgspec.structs.replace(command, terms=msgspec.structs.replace(command.terms, timeout_s=left_s))
 
     def end_thinking(self) -> None:
         """Have all sequences answer instead of thinking, those that may be; may be called again."""
@@ -82,8 +95,15 @@ class Generation:
         Ends after the last `Finished`, or fact; raises the error of the first that failed, after cancelling the others.
         """
         while self._running:
+            left_s = self._until + LATE_S - time.monotonic()
+            if left_s <= 0:
+                self.close()
+                raise DeadlineExceeded(
+                    "The request was not finished in the time it was given, which ended while the engine computed; "
+                    "allow more time or ask for less."
+                )
             try:
-                index, answer = self._inbox.get(beat)
+                index, answer = self._inbox.get(min(beat, left_s))
             except queue.Empty:
                 self._check_workers()
                 yield None
