@@ -108,7 +108,8 @@ def test_lines_take_room_until_they_are_answered_or_given_up(store: Store) -> No
     assert [line.request for line in store.batches.lines("b")] == [b"", b"{...}", b"{...}"]
     store.batch_leases.add_lines("here/1", "b", [Line(2, "again", b"{}"), Line(3, "id-3", b"{.}")])
     assert store.batches.get("b").size == 28 + 7
-    store.batch_leases.close_lines("here/1", "b", "expired")
+    for _ in range(2):  # the second time none waits any more
+        store.batch_leases.close_lines("here/1", "b", "expired")
     assert store.batches.get("b").size == len("answer") + 4 * len("id-0")
     assert all(not line.request for line in store.batches.lines("b"))
 

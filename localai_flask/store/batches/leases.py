@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from localai_flask.settings import Settings
 from localai_flask.store.batches.rows import (
@@ -103,9 +103,10 @@ class BatchLeases:
         """Close all lines that still wait with the same outcome."""
         with self._database.writing() as connection:
             _renewed(connection, owner, id)
-            size = batches.c.size - sum(_sizes_of_waiting(connection, id).values())
+            waits = _waits_in(id)
+            freed = select(func.coalesce(func.sum(func.length(batch_lines.c.request)), 0)).where(waits)
+            size = batches.c.size - freed.scalar_subquery()
             connection.execute(update(batches).where(batches.c.id == id).values(size=size))
-            waits = and_(batch_lines.c.batch_id == id, batch_lines.c.outcome == "waiting")
             connection.execute(update(batch_lines).where(waits).values(outcome=outcome, request=b""))
 
     def advance(self, owner: str, id: str, status: Status, **values: Any) -> StoredBatch:
@@ -153,10 +154,12 @@ def _batch(connection: Connection, id: str) -> StoredBatch:
     return StoredBatch(*connection.execute(select_batches().where(batches.c.id == id)).one())
 
 
-def _sizes_of_waiting(connection: Connection, id: str, numbers: Sequence[int] | None = None) -> Mapping[int, int]:
-    """Return how long the requests are of the lines that wait, of these or of all."""
+def _waits_in(id: str) -> ColumnElement[bool]:
+    return and_(batch_lines.c.batch_id == id, batch_lines.c.outcome == "waiting")
+
+
+def _sizes_of_waiting(connection: Connection, id: str, numbers: Sequence[int]) -> Mapping[int, int]:
+    """Return how long the requests are of these lines, as far as they wait."""
     query = select(batch_lines.c.number, func.length(batch_lines.c.request))
-    query = query.where(batch_lines.c.batch_id == id, batch_lines.c.outcome == "waiting")
-    if numbers is not None:
-        query = query.where(batch_lines.c.number.in_(numbers))
+    query = query.where(_waits_in(id), batch_lines.c.number.in_(numbers))
     return {row[0]: row[1] for row in connection.execute(query)}
