@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,3 +42,10 @@ def files_are_whole() -> Iterator[None]:
         patch.setattr(Settling, "quiet_s", 0.0)
         patch.setattr(Settling, "patience_s", 0.0)
         yield
+
+
+def pytest_unconfigure() -> None:
+    """Close what llama-cpp-python opens with its import, and leaves to the end of the process to warn of."""
+    if silence := sys.modules.get("llama_cpp._utils"):
+        silence.outnull_file.close()
+        silence.errnull_file.close()
