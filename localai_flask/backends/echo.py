@@ -21,7 +21,7 @@ import msgspec
 
 from localai_flask import __version__
 from localai_flask.backends.base import Backend, Event, Inquiry, Job, LoadProgress
-from localai_flask.backends.output import Output
+from localai_flask.backends.output.output import Output
 from localai_flask.backends.takes import ALL_SAMPLING, Takes
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ApiError, ConfigError, ContextOverflow, Unavailable

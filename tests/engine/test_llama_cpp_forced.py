@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from localai_flask.backends.thinking import ThinkingWatch
+from localai_flask.backends.output.thinking import ThinkingWatch
 from localai_flask.generation import Constraint, Delta, FinishReason, ThinkingBudget
 from tests.support import gguf_models as models
 

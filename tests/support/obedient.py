@@ -6,7 +6,7 @@ from llguidance import LLTokenizer
 
 from localai_flask.backends.grammars.compiler import Grammars
 from localai_flask.backends.grammars.guide import Guide
-from localai_flask.backends.thinking import ThinkingWatch
+from localai_flask.backends.output.thinking import ThinkingWatch
 from localai_flask.generation import Delta, Finished, FinishReason, Reply, Started, Usage
 from localai_flask.sampling_params import SamplingParams
 

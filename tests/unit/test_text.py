@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localai_flask.backends.text import TextStream
+from localai_flask.backends.output.text import TextStream
 
 ALPHABET = "ab\né€🙂"
 """Few characters, so that stop strings overlap and occur often; one to four bytes each."""

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localai_flask.backends.output_rules import BannedTexts, OutputRules, RepeatedSequences
-from localai_flask.backends.text import TextStream
-from localai_flask.backends.text_automaton import START, TextAutomaton
+from localai_flask.backends.output.rules import BannedTexts, OutputRules, RepeatedSequences
+from localai_flask.backends.output.text import TextStream
+from localai_flask.backends.output.text_automaton import START, TextAutomaton
 from localai_flask.sampling_params import SamplingParams
 
 LETTERS = "abé"

@@ -7,7 +7,7 @@ from typing import Any
 
 from localai_flask.backends.base import Job
 from localai_flask.backends.cloud_proxy.conversation import ReplyText
-from localai_flask.backends.output import Output
+from localai_flask.backends.output.output import Output
 from localai_flask.generation import FinishReason, Reply, Started, TokenLogprob, Usage
 
 UNKNOWN = -1

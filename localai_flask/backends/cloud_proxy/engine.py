@@ -15,7 +15,7 @@ from localai_flask.backends.cloud_proxy.images import may_see
 from localai_flask.backends.cloud_proxy.key_checks import check
 from localai_flask.backends.cloud_proxy.target import Target, read_target
 from localai_flask.backends.notes import heed
-from localai_flask.backends.output import Output
+from localai_flask.backends.output.output import Output
 from localai_flask.backends.over_http.backend import HttpBackend
 from localai_flask.backends.over_http.http_thread import HttpThread, Refused
 from localai_flask.backends.takes import ALL_INPUTS, Takes

@@ -15,7 +15,7 @@ from localai_flask.backends.exllama.runner import Update
 from localai_flask.backends.hugging_face.grammar import TokenGrammars
 from localai_flask.backends.hugging_face.token_engine import has_ended, take_each
 from localai_flask.backends.hugging_face.tokens import TextDecoder, Tokens
-from localai_flask.backends.output import Output
+from localai_flask.backends.output.output import Output
 from localai_flask.backends.takes import Takes
 from localai_flask.backends.token_choice.choosing_engine import ChoosingEngine
 from localai_flask.backends.token_choice.sampler import TAKEN

@@ -7,7 +7,7 @@ from collections import deque
 from localai_flask.backends.base import Job
 from localai_flask.backends.grammars.guide import Guide
 from localai_flask.backends.hugging_face.model_tokens import ModelTokens
-from localai_flask.backends.thinking import ThinkingWatch
+from localai_flask.backends.output.thinking import ThinkingWatch
 from localai_flask.generation import Prompt, ThinkingBudget
 
 

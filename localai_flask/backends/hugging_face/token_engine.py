@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from localai_flask.backends.base import Backend, Inquiry, Job
 from localai_flask.backends.hugging_face.model_tokens import ModelTokens
-from localai_flask.backends.output import Output
-from localai_flask.backends.output_rules import check_ids
+from localai_flask.backends.output.output import Output
+from localai_flask.backends.output.rules import check_ids
 from localai_flask.errors import ApiError, ContextOverflow
 from localai_flask.generation import Failed, Finished, Prompt, Reply, TokenLogprob
 from localai_flask.inquiry import Detokenize, Detokenized, Fact, Tokenize, Tokenized

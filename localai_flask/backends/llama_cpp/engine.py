@@ -28,8 +28,9 @@ from localai_flask.backends.llama_cpp.scheduling.advance import advance
 from localai_flask.backends.llama_cpp.scheduling.batch import Batch
 from localai_flask.backends.llama_cpp.scheduling.pace import LEAST_CHUNK, Pace
 from localai_flask.backends.llama_cpp.scheduling.prompt_logprobs import prompt_logprobs
-from localai_flask.backends.llama_cpp.scheduling.scheduler import Chunk, Scheduler, Share
+from localai_flask.backends.llama_cpp.scheduling.scheduler import Scheduler
 from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
+from localai_flask.backends.llama_cpp.scheduling.shares import Chunk, Share
 from localai_flask.backends.llama_cpp.speculation.speculation import Speculator
 from localai_flask.backends.llama_cpp.vision.sight import Sight
 from localai_flask.backends.side_thread import SideThread

@@ -18,7 +18,7 @@ from localai_flask.backends.llama_cpp.options.options import EngineOptions
 from localai_flask.backends.llama_cpp.sampling.constraint import make_tokenizer
 from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
 from localai_flask.backends.llama_cpp.vision.sight import Sight
-from localai_flask.backends.output_rules import check_ids
+from localai_flask.backends.output.rules import check_ids
 from localai_flask.backends.side_thread import SideThread, both
 from localai_flask.errors import ContextOverflow, InvalidRequest, UnsupportedParameter, advise_shorter
 from localai_flask.generation import Prompt

@@ -20,7 +20,7 @@ from localai_flask.backends.llama_server.questions import Questions
 from localai_flask.backends.llama_server.sequence import Sequence
 from localai_flask.backends.llama_server.tokens import Tokens
 from localai_flask.backends.notes import heed
-from localai_flask.backends.output import Output
+from localai_flask.backends.output.output import Output
 from localai_flask.backends.over_http.backend import HttpBackend
 from localai_flask.backends.over_http.http_thread import HttpThread
 from localai_flask.backends.takes import ALL_INPUTS, Takes

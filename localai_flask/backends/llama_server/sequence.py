@@ -11,7 +11,7 @@ import msgspec
 
 from localai_flask.backends.base import Job
 from localai_flask.backends.llama_server.completion import Chunk
-from localai_flask.backends.output import Output
+from localai_flask.backends.output.output import Output
 from localai_flask.generation import FinishReason, Progress, Reply, Started
 
 UNSEEN = -1

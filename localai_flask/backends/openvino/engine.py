@@ -24,7 +24,7 @@ from localai_flask.backends.openvino.forms import KINDS, structured_output
 from localai_flask.backends.openvino.loading import load_model
 from localai_flask.backends.openvino.sampling import TAKEN, check_logprobs, generation_config
 from localai_flask.backends.openvino.vectors import load_embedder
-from localai_flask.backends.output import Output
+from localai_flask.backends.output.output import Output
 from localai_flask.backends.side_thread import SideThread
 from localai_flask.backends.takes import Takes
 from localai_flask.config.model import EngineConfig

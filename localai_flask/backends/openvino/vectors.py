@@ -16,6 +16,7 @@ from localai_flask.backends.base import LoadProgress
 from localai_flask.backends.embedding import Embedder, Steady, Tokens, Vectors
 from localai_flask.backends.hugging_face.description import Description
 from localai_flask.backends.hugging_face.folder import about, find_folder
+from localai_flask.backends.hugging_face.sentence_folder import list_modules, read_pooling, read_prompt
 from localai_flask.backends.hugging_face.tokenizer_file import read_tokenizer
 from localai_flask.backends.hugging_face.tokens import Tokens as Tokenizer
 from localai_flask.backends.notes import heed
@@ -23,7 +24,6 @@ from localai_flask.backends.openvino import key_checks
 from localai_flask.backends.openvino.export import MODEL, ensure_exported
 from localai_flask.backends.openvino.loading import describe, weight_bytes
 from localai_flask.backends.openvino.pipeline import choose_device, device_properties, not_loaded
-from localai_flask.backends.sentence_folder import list_modules, read_pooling, read_prompt
 from localai_flask.config import traits
 from localai_flask.config.files.snapshot import read_snapshot
 from localai_flask.config.model import EngineConfig

@@ -9,14 +9,14 @@ from localai_flask.backends.base import Event, Job, LoadProgress
 from localai_flask.backends.hugging_face.grammar import TokenGrammars
 from localai_flask.backends.hugging_face.token_engine import has_ended, take_each
 from localai_flask.backends.notes import whole_option
-from localai_flask.backends.output import Output
+from localai_flask.backends.output.output import Output
+from localai_flask.backends.output.text import TextStream
 from localai_flask.backends.rwkv.chat_template import OPENING, TURN
 from localai_flask.backends.rwkv.loading import load_model
 from localai_flask.backends.rwkv.state_cache import StateCache
 from localai_flask.backends.rwkv.turns import PIECE, Reader, Sequence, Turns
 from localai_flask.backends.rwkv.vocabulary import Tokens
 from localai_flask.backends.takes import Takes
-from localai_flask.backends.text import TextStream
 from localai_flask.backends.token_choice.choosing_engine import ChoosingEngine
 from localai_flask.backends.token_choice.row_choice import Row, choose_tokens
 from localai_flask.backends.token_choice.sampler import TAKEN

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import torch
 
-from localai_flask.backends.output import Output
+from localai_flask.backends.output.output import Output
 from localai_flask.backends.rwkv.state_cache import NOTHING, Remembered, State, StateCache
 from localai_flask.backends.token_choice.sampler import TokenSampler
 

@@ -11,8 +11,8 @@ from localai_flask.backends.grammars.guide import Guide
 from localai_flask.backends.hugging_face.grammar import TokenGrammars
 from localai_flask.backends.hugging_face.thinking import LimitedThinking
 from localai_flask.backends.hugging_face.token_engine import TokenEngine, add_token
-from localai_flask.backends.output import Output
-from localai_flask.backends.output_rules import OutputRules
+from localai_flask.backends.output.output import Output
+from localai_flask.backends.output.rules import OutputRules
 from localai_flask.backends.token_choice.sampler import TokenSampler
 from localai_flask.generation import Reply, TokenLogprob
 

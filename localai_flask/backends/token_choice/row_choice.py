@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from localai_flask.backends.output_rules import NOTHING_LEFT
+from localai_flask.backends.output.rules import NOTHING_LEFT
 from localai_flask.backends.token_choice.narrowing import (
     WIDENING,
     draw_nearby,

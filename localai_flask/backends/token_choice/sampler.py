@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from localai_flask.backends.grammars.guide import Guide
 from localai_flask.backends.hugging_face.thinking import LimitedThinking
-from localai_flask.backends.output_rules import OutputRules
+from localai_flask.backends.output.rules import OutputRules
 from localai_flask.errors import ApiError
 from localai_flask.sampling_params import SamplingParams
 

@@ -17,7 +17,7 @@ from localai_flask.backends.hugging_face.grammar import TokenGrammars
 from localai_flask.backends.hugging_face.offline import offline
 from localai_flask.backends.hugging_face.token_engine import add_token, has_ended, take_each
 from localai_flask.backends.hugging_face.tokens import TextDecoder, Tokens
-from localai_flask.backends.output import Output
+from localai_flask.backends.output.output import Output
 from localai_flask.backends.takes import ALL_INPUTS, Takes
 from localai_flask.backends.token_choice.choosing_engine import ChoosingEngine
 from localai_flask.backends.token_choice.sampler import TokenSampler

@@ -17,7 +17,7 @@ from localai_flask.backends.llama_cpp.sampling.candidates import Ids, Row
 from localai_flask.backends.llama_cpp.sampling.logprobs import token_logprob
 from localai_flask.backends.llama_cpp.sampling.mirostat import Mirostat
 from localai_flask.backends.llama_cpp.scheduling.batch import Logits
-from localai_flask.backends.output_rules import NOTHING_LEFT, OutputRules
+from localai_flask.backends.output.rules import NOTHING_LEFT, OutputRules
 from localai_flask.errors import ApiError, InvalidRequest
 from localai_flask.generation import TokenLogprob
 from localai_flask.sampling_params import SamplingParams

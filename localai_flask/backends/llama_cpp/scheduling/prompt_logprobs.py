@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from localai_flask.backends.llama_cpp.model.vocabulary import Vocabulary
-from localai_flask.backends.llama_cpp.scheduling.scheduler import Chunk
+from localai_flask.backends.llama_cpp.scheduling.shares import Chunk
 from localai_flask.generation import PromptLogprobs, TokenLogprob
 
 

@@ -8,17 +8,16 @@ Owns the list of running sequences. Knows no model: it fills a batch and is told
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from localai_flask.backends.llama_cpp.cache.kv_cache import PrefixCache
 from localai_flask.backends.llama_cpp.model.adapters import AdapterSet
 from localai_flask.backends.llama_cpp.sampling.sampler import Sampler
-from localai_flask.backends.llama_cpp.scheduling.batch import Batch, Tokens
+from localai_flask.backends.llama_cpp.scheduling.batch import Batch
 from localai_flask.backends.llama_cpp.scheduling.pace import LEAST_CHUNK, Pace
 from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
+from localai_flask.backends.llama_cpp.scheduling.shares import Chunk, ImageShare, Share
 from localai_flask.backends.llama_cpp.scheduling.turns import Turns
 from localai_flask.backends.llama_cpp.vision.chunks import whole
-from localai_flask.backends.llama_cpp.vision.placing import PlacedChunk
 
 MOST_FORCED = 64
 """How many forced tokens a sequence computes in one step, so that the others need not wait for a long text."""
@@ -26,36 +25,6 @@ COHORT_S = 3.0
 """How long those that begin together may wait, all in all, behind their first token for each other's prompts."""
 SHORT = 4
 """A prompt passes the oldest one if at most a fourth of that one's tokens are left for it to compute."""
-
-
-class Chunk(NamedTuple):
-    """A sequence's share of a batch: these tokens of its prompt, the last of which has this index in the batch."""
-
-    sequence: Sequence
-    tokens: Tokens
-    last: int
-
-
-class ImageShare(NamedTuple):
-    """The next `length` tokens of a sequence's prompt, which are of an image, and are computed apart from others."""
-
-    sequence: Sequence
-    placed: PlacedChunk
-    length: int
-
-    @property
-    def chunk(self) -> Chunk:
-        """The same as a share of a batch of its own."""
-        begin = self.sequence.slot.length
-        return Chunk(self.sequence, self.sequence.prompt[begin : begin + self.length], self.length - 1)
-
-
-class Share(NamedTuple):
-    """What a running sequence computes in a step, beside its guesses, and at which index in the batch it goes on."""
-
-    sequence: Sequence
-    tokens: list[int]
-    row: int | None
 
 
 class Scheduler:

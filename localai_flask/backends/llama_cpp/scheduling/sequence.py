@@ -18,8 +18,8 @@ from localai_flask.backends.llama_cpp.model.vocabulary import Vocabulary
 from localai_flask.backends.llama_cpp.sampling.sampler import Sampler
 from localai_flask.backends.llama_cpp.scheduling.batch import Tokens
 from localai_flask.backends.llama_cpp.vision.placing import PlacedChunk
-from localai_flask.backends.output import Output, never
-from localai_flask.backends.thinking import ThinkingWatch
+from localai_flask.backends.output.output import Output, never
+from localai_flask.backends.output.thinking import ThinkingWatch
 from localai_flask.generation import Finished, FinishReason
 
 FIRST_GUESSES, LONGEST_PAUSE = 4, 32

@@ -19,8 +19,8 @@ import numpy as np
 from localai_flask.backends.base import Job
 from localai_flask.backends.llama_cpp.model.library import lib
 from localai_flask.backends.llama_cpp.model.model import Model
-from localai_flask.backends.llama_cpp.scheduling.scheduler import ImageShare
 from localai_flask.backends.llama_cpp.scheduling.sequence import Sequence
+from localai_flask.backends.llama_cpp.scheduling.shares import ImageShare
 from localai_flask.backends.llama_cpp.vision.chunks import ImageChunk, Part, Tokens
 from localai_flask.backends.llama_cpp.vision.placing import Embedding, ImageBatch, PlacedChunk, piece_of, place
 from localai_flask.backends.llama_cpp.vision.projector import Projector

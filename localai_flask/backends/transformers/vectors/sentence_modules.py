@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 
 from localai_flask.backends.embedding import Vectors
-from localai_flask.backends.sentence_folder import list_modules, read_pooling, read_prompt
+from localai_flask.backends.hugging_face.sentence_folder import list_modules, read_pooling, read_prompt
 from localai_flask.config.files.bounded import read_json
 from localai_flask.config.model import EngineConfig
 from localai_flask.errors import ConfigError, ModelLoadFailed

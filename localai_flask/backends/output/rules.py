@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from localai_flask.backends.text_automaton import START, TextAutomaton
+from localai_flask.backends.output.text_automaton import START, TextAutomaton
 from localai_flask.errors import InvalidRequest
 from localai_flask.sampling_params import SamplingParams
 

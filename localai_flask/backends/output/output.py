@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from localai_flask.backends.base import Job
-from localai_flask.backends.text import TextStream
+from localai_flask.backends.output.text import TextStream
 from localai_flask.generation import Delta, Finished, FinishReason, Timings, TokenLogprob
 
 

@@ -9,7 +9,7 @@ import codecs
 import re
 from collections.abc import Iterable
 
-from localai_flask.backends.text_automaton import START, TextAutomaton
+from localai_flask.backends.output.text_automaton import START, TextAutomaton
 
 _utf8_decoder = codecs.getincrementaldecoder("utf-8")
 
