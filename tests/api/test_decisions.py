@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -109,6 +110,18 @@ def test_permutations_take_the_place_out(api: openai.OpenAI, pool: FakePool) -> 
     made = api.decisions.create(model="tiny", input=TEXT, questions=[CHOICE], extra_body={"permutations": 3})
     assert [each.probability for each in made.answers[0].probabilities] == pytest.approx([1 / 3] * 3)
     assert len(pool.requests) == 3
+
+
+def test_what_loading_took_is_no_longer_left(api: openai.OpenAI, pool: FakePool) -> None:
+    class Slow(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            time.sleep(0.3)
+            return super().__iter__()
+
+    pool.loading = Slow([0.5])
+    api.decisions.create(model="tiny", input=TEXT, questions=[PREDICATE], extra_body={"timeout": 5})
+    looked, asked = (terms.timeout_s or 0 for terms in pool.terms)
+    assert 3 < asked <= looked - 0.3 <= 4.4
 
 
 def test_both_wires_agree(api: openai.OpenAI, client: FlaskClient) -> None:

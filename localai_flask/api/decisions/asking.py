@@ -6,12 +6,13 @@ The text is computed once. Each question is a short prompt behind it, and comput
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from localai_flask.api.request.model_choice import Chosen
-from localai_flask.api.request.waiting import Waiting
+from localai_flask.api.request.waiting import Waiting, wishes_left
 from localai_flask.api.work.content_bytes import ContentAccess
 from localai_flask.api.work.images import load_images
 from localai_flask.api.work.questions import ask
@@ -80,6 +81,7 @@ def decide(chosen: Chosen, call: DecisionCall) -> Decided:
             "for fewer.",
             param="permutations",
         )
+    begun = time.monotonic()
     frame, usable = _look(chosen.config, call)
     asked_in = sum(times * question.size for times, question in zip(orders, call.questions, strict=True))
     size = len(frame.before.text) * count + asked_in
@@ -96,7 +98,7 @@ def decide(chosen: Chosen, call: DecisionCall) -> Decided:
         readers = [LogprobReader() for _ in asked]
         return Sequences(requests, readers, call.input_field, at_once=SLOTS_AHEAD * max(info.slots, 1))
 
-    answers = Work(chosen.config, plan, waiting=call.waiting).answers()
+    answers = Work(chosen.config, plan, waiting=wishes_left(call.waiting, begun)).answers()
     found = [_read(each, answer) for each, answer in zip(asked, answers, strict=True)]
     grouped = itertools.groupby(zip(asked, found, strict=True), key=lambda pair: pair[0].question)
     told = [averaged((each.order, one) for each, one in group) for _, group in grouped]

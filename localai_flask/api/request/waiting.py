@@ -9,7 +9,7 @@ import math
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -25,7 +25,7 @@ from localai_flask.generation import FETCHING_SHARE
 from localai_flask.keys.key import ANYONE
 from localai_flask.pool.messages import Terms
 
-LONGEST_S = 10_000_000.0
+SHORTEST_S, LONGEST_S = 0.001, 10_000_000.0
 FETCH_PATIENCE_S = 0.8
 """How long a request waits anyhow for files that are fetched: less than until the headers of a stream are sent."""
 LEAST_RETRY_S, MOST_RETRY_S = 2.0, 60.0
@@ -52,7 +52,9 @@ class WaitingFields(RequestSchema):
         -(2**31), 2**31 - 1, metadata={"description": "The lowest is served first; never before what the key allows."}
     )
     timeout = Decimal(
-        0.001, LONGEST_S, metadata={"description": "Seconds that loading, waiting and answering may take together."}
+        SHORTEST_S,
+        LONGEST_S,
+        metadata={"description": "Seconds that loading, waiting and answering may take together."},
     )
 
     keep_alive = Duration(
@@ -78,11 +80,10 @@ def terms_of(waiting: Waiting, trace: str) -> Terms:
 
     A key's priority is what its requests have that name none, and the most urgent that they may name.
     """
-    key, longest = auth.key(), current.settings().request_timeout
+    key = auth.key()
     priority = key.priority if waiting.priority is None else waiting.priority
-    limits = [seconds for seconds in (waiting.timeout_s, longest) if seconds]
     return Terms(
-        timeout_s=min(limits, default=None),
+        timeout_s=_timeout_of(waiting),
         caller=key.keeper,
         priority=priority if key == ANYONE else max(priority, key.priority),
         is_background=auth.is_unattended(),
@@ -97,6 +98,20 @@ def time_left(terms: Terms, begun: float) -> Terms:
         return terms
     left_s = terms.timeout_s - (time.monotonic() - begun)
     return msgspec.structs.replace(terms, timeout_s=max(left_s, 0.0))
+
+
+def wishes_left(waiting: Waiting, begun: float) -> Waiting:
+    """Return the wishes for the second part of a request's work, whose first part began at `begun`."""
+    timeout_s = _timeout_of(waiting)
+    if timeout_s is None:
+        return waiting
+    return replace(waiting, timeout_s=max(timeout_s - (time.monotonic() - begun), SHORTEST_S))
+
+
+def _timeout_of(waiting: Waiting) -> float | None:
+    return min(
+        (seconds for seconds in (waiting.timeout_s, current.settings().request_timeout) if seconds), default=None
+    )
 
 
 def preferred_wait() -> float:
