@@ -113,6 +113,14 @@ def test_a_deadline_is_seen_while_a_step_lasts(pool: Pool) -> None:
     os.kill(*pool.workers(), signal.SIGKILL)  # it never ends otherwise
 
 
+def test_what_came_in_time_is_given_to_who_reads_it_late(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localai_flask.pool.client.generation.LATE_S", 0.1)
+    session = pool.session(echo())
+    generation = session.generate([(Prompt(script("abc")), SamplingParams())], Terms(timeout_s=2))
+    time.sleep(2.5)
+    assert whole(generation)[0] == "abc"
+
+
 def test_a_deadline_is_that_of_all_sequences_together(pool: Pool) -> None:
     session = pool.session(echo())
     requests = [(Prompt(script("ab", pace_ms=50)), SamplingParams()) for _ in range(100)]

@@ -95,16 +95,11 @@ class Generation:
         Ends after the last `Finished`, or fact; raises the error of the first that failed, after cancelling the others.
         """
         while self._running:
-            left_s = self._until + LATE_S - time.monotonic()
-            if left_s <= 0:
-                self.close()
-                raise DeadlineExceeded(
-                    "The request was not finished in the time it was given, which ended while the engine computed; "
-                    "allow more time or ask for less."
-                )
+            left_s = max(self._until + LATE_S - time.monotonic(), 0.0)
             try:
                 index, answer = self._inbox.get(min(beat, left_s))
-            except queue.Empty:
+            except queue.Empty:  # what came in time is given to a client that reads it late
+                self._check_time()
                 self._check_workers()
                 yield None
                 continue
@@ -127,6 +122,15 @@ class Generation:
                 self._begun.add(index)
             if not isinstance(answer, Pong | Taken) and answer != Queued():
                 yield index, answer
+
+    def _check_time(self) -> None:
+        """End everything and raise `DeadlineExceeded` if the worker should have done so a while ago."""
+        if time.monotonic() >= self._until + LATE_S:
+            self.close()
+            raise DeadlineExceeded(
+                "The request was not finished in the time it was given, which ended while the engine computed; "
+                "allow more time or ask for less."
+            )
 
     def _check_workers(self) -> None:
         """Ask silent workers whether they are there; raise `Unavailable` if none has said anything for too long.
