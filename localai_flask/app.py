@@ -28,7 +28,7 @@ from localai_flask.api.files import routes as file_routes
 from localai_flask.api.live import routes as live_routes
 from localai_flask.api.live.pictures import Pictures
 from localai_flask.api.llama_server import adapters as numbered_adapters
-from localai_flask.api.llama_server import infill
+from localai_flask.api.llama_server import infill, props
 from localai_flask.api.llama_server import routes as llama_server_routes
 from localai_flask.api.localai import config_routes, folder_routes, gallery_routes, installed_routes, log_routes
 from localai_flask.api.localai import model_routes as localai_model_routes
@@ -174,6 +174,7 @@ def _register_blueprints(app: Flask) -> None:
         message_batch_routes.bp,
         adapter_routes.bp,
         numbered_adapters.bp,
+        props.bp,
         stream_routes.bp,
     ):
         api.register_blueprint(blueprint, url_prefix="/v1")

@@ -112,6 +112,9 @@ class FakePool:
     def infos(self) -> dict[str, ModelInfo]:
         return self.known
 
+    def room(self, name: str, queue_size: int) -> int | None:
+        return self.known[name].slots + queue_size if name in self.known else None
+
     def check(self, timeout: float) -> None:
         if self.unready is not None:
             raise self.unready

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from localai_flask.api import current
+from localai_flask.api.answer.model_traits import abilities, context_length, template
 from localai_flask.api.ollama import shapes
 from localai_flask.chat.output.reasoning_marks import KNOWN_PAIRS
 from localai_flask.config import traits
@@ -77,28 +78,10 @@ def details(config: ModelConfig) -> shapes.Details:
 
 def capabilities(config: ModelConfig) -> list[str]:
     """Return what a model can do, in Ollama's words."""
-    info = current.pool().infos().get(config.engine.name)
-    able = traits.capabilities(config) if info is None else info.capabilities
+    able = abilities(config)
     words = [word for each, said in WORDS.items() if each in able for word in said]
     thinks = config.reasoning.tag_pairs or any(pair.start in template(config) for pair in KNOWN_PAIRS)
     return [*words, "thinking"] if "generate" in able and thinks and not config.reasoning.disable else words
-
-
-def template(config: ModelConfig) -> str:
-    """Return the chat template: that of the YAML, or else that of the model."""
-    if config.template.chat_message or config.template.chat:
-        return config.template.chat_message or config.template.chat
-    info = current.pool().infos().get(config.engine.name)
-    if info is not None and info.chat_template:
-        return info.chat_template
-    header = traits.read_header(config.model_path) if facts(config.backend).files == "gguf" else None
-    return header.chat_template if header is not None else ""
-
-
-def context_length(config: ModelConfig) -> int | None:
-    """Return how many tokens a request may have."""
-    info = current.pool().infos().get(config.engine.name)
-    return traits.context_length(config) if info is None else info.context_length
 
 
 def model_info(config: ModelConfig, *, with_lists: bool) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from marshmallow import ValidationError
 from msgspec import UNSET
 
 from localai_flask.api import current
+from localai_flask.api.answer import model_traits
 from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.door import auth
 from localai_flask.api.ollama import shapes
@@ -108,7 +109,7 @@ def show(call: NamedCall) -> Response:
         shapes.Shown(
             modelfile=details.modelfile(config),
             parameters="\n".join(f"{name:<30} {value}" for name, value in details.parameters(config)),
-            template=details.template(config),
+            template=model_traits.template(config),
             details=details.details(config),
             model_info=details.model_info(config, with_lists=call.verbose),
             capabilities=details.capabilities(config),
@@ -157,5 +158,5 @@ def _running(config: ModelConfig, report: ModelReport, digest: str, info: ModelI
         details=details.details(config),
         expires_at=written(time.time() + left_s),
         size_vram=on_gpus,
-        context_length=details.context_length(config) or 0,
+        context_length=model_traits.context_length(config) or 0,
     )

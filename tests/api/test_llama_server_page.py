@@ -1,0 +1,55 @@
+"""What llama.cpp's web page reads from this server, by the names and shapes of llama-server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from flask.testing import FlaskClient
+
+from tests.api.fakes import FakePool
+from tests.support.gguf_models import random_llama
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    random_llama(tmp_path / "tiny.gguf")
+    yaml = "name: tiny\ncontext_size: 77\nparameters: {model: tiny.gguf, temperature: 0.25, top_k: 7}\nstopwords: [x]\n"
+    (tmp_path / "tiny.yaml").write_text(yaml)
+    (tmp_path / "nick.yaml").write_text("name: nick\nalias: tiny\n")
+    return tmp_path
+
+
+class TestProps:
+    def test_of_the_server_say_that_it_has_many_models(self, client: FlaskClient, pool: FakePool) -> None:
+        props = client.get("/props?autoload=false").get_json()
+        assert props["role"] == "router" and props["models_autoload"] is True
+        assert props["default_generation_settings"] == {"params": {}, "n_ctx": 0}
+        assert props["build_info"].startswith("localai-flask ") and props["cors_proxy_enabled"] is False
+        assert pool.configs == []
+
+    def test_of_a_model_that_is_not_loaded_are_those_of_its_files(self, client: FlaskClient, pool: FakePool) -> None:
+        props = client.get("/props?model=nick").get_json()
+        assert (props["model_alias"], props["model_path"]) == ("tiny", "tiny.gguf")
+        assert props["is_sleeping"] is True and props["total_slots"] == 0
+        settings = props["default_generation_settings"]
+        assert settings["n_ctx"] == 77
+        params = settings["params"]
+        assert (params["temperature"], params["top_k"], params["stop"]) == (0.25, 7, ["x"])
+        assert params["max_tokens"] == params["n_predict"] == -1
+        assert params["samplers"][0] == "penalties" and params["samplers"][-1] == "temperature"
+        assert pool.configs == []
+
+    def test_of_a_model_that_is_loaded_are_what_its_engine_has_said(self, client: FlaskClient, pool: FakePool) -> None:
+        sees = frozenset({"generate", "image"})
+        pool.state = {"tiny": "ready"}
+        pool.known = {"tiny": msgspec.structs.replace(pool.info, capabilities=sees, slots=3, eos_token="</s>")}
+        props = client.get("/props?model=tiny").get_json()
+        assert props["is_sleeping"] is False and props["total_slots"] == 3
+        assert props["default_generation_settings"]["n_ctx"] == 4096
+        assert props["modalities"] == {"vision": True, "audio": False, "video": False}
+        assert "<think>" in props["chat_template"] and props["eos_token"] == "</s>"
+
+    def test_of_a_model_that_is_not_there(self, client: FlaskClient) -> None:
+        assert client.get("/props?model=nope").get_json()["error"]["code"] == "model_not_found"
