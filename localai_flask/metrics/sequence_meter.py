@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 from localai_flask.errors import ErrorInfo, Overloaded, RequestCancelled, ServerShuttingDown
 from localai_flask.generation import Delta, Finished, FinishReason, Started, Timings, Usage
@@ -27,6 +28,13 @@ def reason_of(error: ErrorInfo, *, has_begun: bool) -> str | None:
         return "abort"
     is_refusal = error.status < 500 or error.code == Overloaded.code
     return None if is_refusal and not has_begun else "error"
+
+
+class Measured(NamedTuple):
+    """The tokens of a sequence, and the time that they took."""
+
+    usage: Usage
+    timings: Timings
 
 
 class SequenceMeter:
@@ -63,12 +71,13 @@ class SequenceMeter:
 
     def finished(self, reason: FinishReason) -> Finished:
         """Return the last word in the place of the engine, which has not said it, and count it."""
-        started = self._started
-        usage = Usage(started.prompt_tokens, self._tokens, started.cached_tokens, kept_tokens=started.kept_tokens)
-        queue, prefill, decode = (1000 * each for each in self._phases(time.monotonic()))
-        finished = Finished(reason, usage, Timings(queue, prefill, decode))
+        finished = Finished(reason, *self._measure(time.monotonic()))
         self._finish(finished)
         return finished
+
+    def so_far(self) -> Measured:
+        """Return what there is up to the last token, while more may come."""
+        return self._measure(self._last or time.monotonic())
 
     def abort(self) -> None:
         """Count a sequence that nobody waits for any more; one that has ended stays as it is."""
@@ -81,6 +90,12 @@ class SequenceMeter:
             self._has_ended = True
         else:
             self._end(reason)
+
+    def _measure(self, until: float) -> Measured:
+        started = self._started
+        usage = Usage(started.prompt_tokens, self._tokens, started.cached_tokens, kept_tokens=started.kept_tokens)
+        queue, prefill, decode = (1000 * each for each in self._phases(until))
+        return Measured(usage, Timings(queue, prefill, decode))
 
     def _start(self, started: Started) -> None:
         record, counts = self._record, self._counts

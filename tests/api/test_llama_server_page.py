@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from flask.testing import FlaskClient
 
-from tests.api.fakes import FakePool
+from tests.api.fakes import FakePool, says
 from tests.support.gguf_models import random_llama
+
+HELLO = {"messages": [{"role": "user", "content": "hello"}]}
 
 
 @pytest.fixture
@@ -53,3 +57,31 @@ class TestProps:
 
     def test_of_a_model_that_is_not_there(self, client: FlaskClient) -> None:
         assert client.get("/props?model=nope").get_json()["error"]["code"] == "model_not_found"
+
+
+def chunks_of(client: FlaskClient, path: str = "/v1/chat/completions", **asked: Any) -> list[dict[str, Any]]:
+    response = client.post(path, json={**HELLO, "stream": True, **asked})
+    assert response.status_code == 200, response.data
+    lines = response.data.decode().splitlines()
+    return [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+
+
+class TestTimings:
+    def test_stand_in_each_chunk_for_those_who_ask(self, client: FlaskClient, pool: FakePool) -> None:
+        pool.scripts = [says("a", "b", prompt_tokens=9, cached=4), says("a", "b")]
+        chunks = chunks_of(client, timings_per_token=True)
+        spoken = [chunk["timings"] for chunk in chunks if chunk["choices"][0]["delta"].get("content")]
+        assert [(each["predicted_n"], each["prompt_n"], each["cache_n"]) for each in spoken] == [(1, 5, 4), (2, 5, 4)]
+        assert spoken[0]["predicted_ms"] == 0 < spoken[1]["predicted_ms"] and spoken[1]["prompt_ms"] > 0
+        assert not any("timings" in chunk for chunk in chunks_of(client)[:-1])
+
+    def test_go_with_the_usage(self, client: FlaskClient, pool: FakePool) -> None:
+        pool.scripts = [says("a")]
+        *spoken, last = chunks_of(client, timings_per_token=True, stream_options={"include_usage": True})
+        assert all(chunk["usage"] is None for chunk in spoken) and spoken[1]["timings"]["predicted_n"] == 1
+        assert last["usage"]["completion_tokens"] == 1
+
+    def test_stand_in_those_of_a_completion(self, client: FlaskClient, pool: FakePool) -> None:
+        pool.scripts = [says("a", "b")]
+        first, *_ = chunks_of(client, "/v1/completions", prompt="x", timings_per_token=True)
+        assert first["timings"]["predicted_n"] == 1

@@ -57,6 +57,7 @@ STREAMS: dict[str, Effect] = {
     "stream": (True, {}),
     "return_progress": (True, {"stream": True}),
 }
+TIMED: dict[str, Effect] = {"timings_per_token": (True, {"stream": True})}
 THINKING: dict[str, Effect] = {
     "enable_thinking": (False, {}),
     "reasoning_effort": ("high", {}),
@@ -76,7 +77,7 @@ OPENAI: dict[str, Effect] = {
 }  # fmt: skip
 ASSISTANT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Well"}]
 CHAT: dict[str, Effect] = {
-    **OPENAI, **THINKING,
+    **OPENAI, **THINKING, **TIMED,
     "messages": ([{"role": "user", "content": "Bye"}], {}),
     "max_completion_tokens": (3, {}),
     "logprobs": (True, {}),
@@ -92,6 +93,7 @@ CHAT: dict[str, Effect] = {
 }  # fmt: skip
 COMPLETION: dict[str, Effect] = {
     **OPENAI,
+    **TIMED,
     "prompt": ("Bye", {}),
     "best_of": (2, {}),
     "echo": (True, {}),

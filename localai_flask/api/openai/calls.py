@@ -23,6 +23,7 @@ class Call:
     n: int | None = None
     stream: bool = False
     include_usage: bool = False
+    timings_per_token: bool = False
     waiting: Waiting = NO_WISHES
     wanted: Wanted = field(default_factory=Wanted)
 

@@ -6,7 +6,7 @@ else.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import ClassVar
 
 from localai_flask.api.answer.errors import encode_error
@@ -26,14 +26,18 @@ from localai_flask.api.work.progress import Report
 from localai_flask.chat.answer import Content, Event, Finish, Thought, ToolArguments, ToolCallStart
 from localai_flask.errors import ApiError
 from localai_flask.generation import PromptLogprobs, Started, TokenLogprob
+from localai_flask.metrics.sequence_meter import Measured
 
 NULL = b"null"
+SoFar = Callable[[int], Measured]
+"""Returns the tokens of a choice up to now, and their time."""
 
 
 class Chunks:
     """What both kinds of streamed completions have in common.
 
-    Timings stand in the last chunk of each choice, or, of all together, beside the usage if that was asked for.
+    Timings stand in the last chunk of each choice, or, of all together, beside the usage if that was asked for; with
+    `so_far`, in each one.
     """
 
     kind = ""
@@ -41,7 +45,7 @@ class Chunks:
     more: ClassVar[dict[str, str]] = {}
     """What else stands in each chunk."""
 
-    def __init__(self, identity: Identity, n: int, include_usage: bool):
+    def __init__(self, identity: Identity, n: int, include_usage: bool, so_far: SoFar | None = None):
         head = {
             "id": identity.id,
             "object": self.kind,
@@ -54,6 +58,7 @@ class Chunks:
         self._tail = b'],"usage":null}' if include_usage else b"]}"
         self._n = n
         self._include_usage = include_usage
+        self._so_far = so_far
         self._finishes: dict[int, Finish] = {}
 
     def _progress(self, choice: bytes, report: Report) -> bytes:
@@ -75,10 +80,13 @@ class Chunks:
     def _ending(self, index: int, finish: Finish | None) -> tuple[bytes, bytes]:
         """Return a chunk's finish reason, and what stands behind its choice."""
         if finish is None:
-            return NULL, self._tail
+            return NULL, self._tail if self._so_far is None else self._timed([self._so_far(index)])
         self._finishes[index] = finish
-        tail = self._tail if self._include_usage else b'],"timings":%s}' % encode(timings([finish]))
+        tail = self._tail if self._include_usage else self._timed([finish])
         return encode(self.words.finish[finish.reason]), tail
+
+    def _timed(self, measured: list[Finish | Measured]) -> bytes:
+        return b'%s,"timings":%s}' % (self._tail[:-1], encode(timings(measured)))
 
 
 class ChatChunks(Chunks):
@@ -87,8 +95,15 @@ class ChatChunks(Chunks):
     kind = "chat.completion.chunk"
     more: ClassVar[dict[str, str]] = {"service_tier": "default"}
 
-    def __init__(self, identity: Identity, n: int, include_usage: bool, customs: Container[str] = ()):
-        super().__init__(identity, n, include_usage)
+    def __init__(
+        self,
+        identity: Identity,
+        n: int,
+        include_usage: bool,
+        so_far: SoFar | None = None,
+        customs: Container[str] = (),
+    ):
+        super().__init__(identity, n, include_usage, so_far)
         self._begun: set[int] = set()
         self._customs = customs
         self._texts: dict[tuple[int, int], list[str]] = {}
@@ -173,8 +188,8 @@ class CompletionChunks(Chunks):
 
     kind = "text_completion"
 
-    def __init__(self, identity: Identity, n: int, include_usage: bool, echoed: list[str | None]):
-        super().__init__(identity, n, include_usage)
+    def __init__(self, identity: Identity, n: int, include_usage: bool, so_far: SoFar | None, echoed: list[str | None]):
+        super().__init__(identity, n, include_usage, so_far)
         self._echoed = dict(enumerate(echoed))
         self._prompts: dict[int, list[TokenLogprob]] = {}
         self._logprobs: dict[int, LegacyLogprobs] = {}

@@ -63,7 +63,8 @@ def create_chat_completion(call: ChatCall, model: str | None = None) -> Response
     work = Work(config, chat_plan(call.conversation, call.wanted, config, params, n, "messages"), waiting=call.waiting)
     if call.stream:
         chunks = LegacyChatChunks if call.is_legacy else ChatChunks
-        streamed = sse.respond(work, chunks(identity, n, call.include_usage, call.customs))
+        so_far = work.so_far if call.timings_per_token else None
+        streamed = sse.respond(work, chunks(identity, n, call.include_usage, so_far, call.customs))
         return with_left_out(streamed, call.left_out)
     with_logprobs = params.top_logprobs is not None
     body = render.chat_completion(identity, work.answers(), n, with_logprobs, call.is_legacy, call.customs)
@@ -142,7 +143,8 @@ def create_completion(call: CompletionCall, model: str | None = None) -> Respons
     identity = Identity.new("cmpl", name, config)
     work = Work(config, plan, waiting=call.waiting)
     if call.stream:
-        return sse.respond(work, CompletionChunks(identity, n, call.include_usage, echoed))
+        so_far = work.so_far if call.timings_per_token else None
+        return sse.respond(work, CompletionChunks(identity, n, call.include_usage, so_far, echoed))
     made = work.answers()
     kept = made if count == n else best(made, count, n)
     with_logprobs = params.top_logprobs is not None

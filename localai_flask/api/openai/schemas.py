@@ -52,7 +52,14 @@ def _count(logprobs: bool | int) -> int:
     return 0 if logprobs is True else int(logprobs)
 
 
-class ChatRequest(StreamingRequest, ThinkingFields, ToolFields, ClientFields):
+class TimedRequest(StreamingRequest):
+    timings_per_token = Flag(
+        load_default=False,
+        metadata={"description": "Have `timings` in each chunk of the stream, up to its token, as llama-server."},
+    )
+
+
+class ChatRequest(TimedRequest, ThinkingFields, ToolFields, ClientFields):
     messages = Many(fields.Nested(MessageSchema), required=True, validate=not_empty())
     max_completion_tokens = TokenLimit()
     logprobs = Logprobs(load_default=False, metadata=LOGPROBS)
@@ -115,6 +122,7 @@ class ChatRequest(StreamingRequest, ThinkingFields, ToolFields, ClientFields):
         return ChatCall(
             conversation=conversation,
             body=original,
+            timings_per_token=data["timings_per_token"],
             is_legacy=is_legacy,
             customs=frozenset(each.tool.name for each in data["tools"] if each.tool and each.type == "custom"),
             left_out=tuple(dict.fromkeys(each.type for each in data["tools"] if each.tool is None)),
@@ -211,7 +219,7 @@ def _is_token(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKEN_ID
 
 
-class CompletionRequest(StreamingRequest, ClientFields):
+class CompletionRequest(TimedRequest, ClientFields):
     prompt = PromptField(required=True, metadata=TEXT_OR_TEXTS)
     echo = Flag()
     max_tokens = TokenLimit(0)
@@ -232,6 +240,7 @@ class CompletionRequest(StreamingRequest, ClientFields):
             shared["asked"]["max_tokens"] = 1  # the engine's 0 means "no limit"; the one token is not shown
         return CompletionCall(
             prompts=prompts,
+            timings_per_token=data["timings_per_token"],
             suffix=data.get("suffix") or None,
             echo=data.get("echo"),
             is_prompt_only=is_prompt_only,

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from localai_flask.api.openai import shapes
 from localai_flask.chat.answer import Finish
+from localai_flask.metrics.sequence_meter import Measured
 
 
-def timings(finishes: Sequence[Finish]) -> shapes.Timings:
+def timings(finishes: Sequence[Finish | Measured]) -> shapes.Timings:
     """Sum up sequences that ran side by side: their tokens together, in the time of the slowest."""
     prompt_n = sum(finish.usage.prompt_tokens - finish.usage.cached_tokens for finish in finishes)
     predicted_n = sum(finish.usage.completion_tokens for finish in finishes)

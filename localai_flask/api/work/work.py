@@ -32,7 +32,7 @@ from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ContextOverflow, ErrorInfo, InvalidRequest
 from localai_flask.generation import Delta, Finished, FinishReason, ModelInfo, Prompt, PromptLogprobs, Started
 from localai_flask.metrics.request_record import RequestRecord
-from localai_flask.metrics.sequence_meter import SequenceMeter
+from localai_flask.metrics.sequence_meter import Measured, SequenceMeter
 from localai_flask.pool.client.inbox import BEAT_S
 from localai_flask.pool.client.session import Session
 from localai_flask.sampling_params import SamplingParams
@@ -102,6 +102,7 @@ class Work:
         self.record = self._watch.record
         self._terms = terms_of(waiting, self.record.trace)
         self._counts = current.counts()
+        self._meters: list[SequenceMeter] = []
         self._place = take_place()
         self._items = self._run()
 
@@ -118,6 +119,10 @@ class Work:
         for item in self._items:
             if isinstance(item, tuple) and not isinstance(item[1], Waits):
                 yield item[0], item[1]
+
+    def so_far(self, index: int) -> Measured:
+        """Return how many tokens of a sequence there are, and how long they took."""
+        return self._meters[index].so_far()
 
     def answers(self) -> list[Answer]:
         """Run to the end and collect the whole answers, one for each sequence."""
@@ -163,7 +168,7 @@ class Work:
     def _generate(self, session: Session, sequences: Sequences) -> Generator[Item, None, None]:
         self.record.can_end_thinking = any(sampling.thinking is not None for _, sampling in sequences.requests)
         self.record.submit()
-        meters = [self._meter(sampling) for _, sampling in sequences.requests]
+        self._meters = meters = [self._meter(sampling) for _, sampling in sequences.requests]
         try:
             yield from self._events(session, sequences, meters)
         except ApiError as error:

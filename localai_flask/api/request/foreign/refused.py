@@ -159,7 +159,7 @@ HINTS: dict[str, Fate] = {
         SPEED, "prompt_lookup_num_tokens static_cache max_tokens_second guided_decoding_backend", f"{OOBA}, vLLM"
     ),
     **_hint(
-        SHAPE, "timings_per_token parse_tool_calls preserved_tokens reasoning_split tool_stream stream_interval quiet",
+        SHAPE, "parse_tool_calls preserved_tokens reasoning_split tool_stream stream_interval quiet",
         "llama-server, MiniMax, GLM, SGLang, KoboldCpp",
     ),
     **_hint(SHAPE, "perf_metrics_in_response return_cached_tokens_details genkey", "Fireworks, SGLang, KoboldCpp"),
