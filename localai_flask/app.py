@@ -28,7 +28,7 @@ from localai_flask.api.files import routes as file_routes
 from localai_flask.api.live import routes as live_routes
 from localai_flask.api.live.pictures import Pictures
 from localai_flask.api.llama_server import adapters as numbered_adapters
-from localai_flask.api.llama_server import infill, props
+from localai_flask.api.llama_server import infill, props, slots, tools
 from localai_flask.api.llama_server import routes as llama_server_routes
 from localai_flask.api.localai import config_routes, folder_routes, gallery_routes, installed_routes, log_routes
 from localai_flask.api.localai import model_routes as localai_model_routes
@@ -175,6 +175,8 @@ def _register_blueprints(app: Flask) -> None:
         adapter_routes.bp,
         numbered_adapters.bp,
         props.bp,
+        slots.bp,
+        tools.bp,
         stream_routes.bp,
     ):
         api.register_blueprint(blueprint, url_prefix="/v1")

@@ -104,6 +104,12 @@ class ModelDisabled(ApiError):
     status, type, code = 403, "invalid_request_error", "model_disabled"
 
 
+class FeatureDisabled(ApiError):
+    """Something of another server that this one does not do; its clients know the code."""
+
+    status, type, code = 403, "invalid_request_error", "feature_disabled"
+
+
 class RequestCancelled(ApiError):
     """An administrator has ended the request; 403, as the official clients would send it again at many others."""
 

@@ -21,7 +21,9 @@ def models(tmp_path: Path) -> Path:
     random_llama(tmp_path / "tiny.gguf")
     yaml = "name: tiny\ncontext_size: 77\nparameters: {model: tiny.gguf, temperature: 0.25, top_k: 7}\nstopwords: [x]\n"
     (tmp_path / "tiny.yaml").write_text(yaml)
+    (tmp_path / "twin.yaml").write_text("name: twin\ncontext_size: 77\nparameters: {model: tiny.gguf}\n")
     (tmp_path / "nick.yaml").write_text("name: nick\nalias: tiny\n")
+    (tmp_path / "other.yaml").write_text("name: other\nbackend: echo\n")
     return tmp_path
 
 
@@ -85,3 +87,24 @@ class TestTimings:
         pool.scripts = [says("a", "b")]
         first, *_ = chunks_of(client, "/v1/completions", prompt="x", timings_per_token=True)
         assert first["timings"]["predicted_n"] == 1
+
+
+def test_slots_are_those_that_a_model_has(client: FlaskClient, pool: FakePool) -> None:
+    assert client.get("/slots?model=tiny").get_json() == [], "it is not loaded"
+    pool.known = dict.fromkeys(("tiny", "twin", "other"), msgspec.structs.replace(pool.info, slots=2))
+    pool.scripts = [says("a", "b")]
+    stream = client.post("/v1/chat/completions", json={**HELLO, "model": "tiny", "stream": True}, buffered=False)
+    frames = stream.iter_encoded()
+    next(frames)
+    slots = client.get("/slots?model=nick").get_json()
+    assert [(slot["id"], slot["n_ctx"], slot["is_processing"]) for slot in slots] == [(0, 4096, True), (1, 4096, False)]
+    processing = {name: client.get(f"/slots?model={name}").get_json()[0]["is_processing"] for name in pool.known}
+    assert processing == {"tiny": True, "twin": True, "other": False}, "twins share a worker"
+    stream.close()
+    assert not any(slot["is_processing"] for slot in client.get("/slots?model=tiny").get_json())
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_tools_of_its_own_the_server_has_none(client: FlaskClient, method: str) -> None:
+    response = client.open("/tools", method=method, json={"tool": "read_file", "params": {}})
+    assert (response.status_code, response.get_json()["error"]["code"]) == (403, "feature_disabled")

@@ -21,7 +21,7 @@ NEED_NONE = {
     *("createConversation", "updateConversation", "createConversationItems"),
     *("lookupStreams", "createFile", "createBatch", "cancelBatch", "createMessageBatch", "cancelMessageBatch"),
     *("clearLog", "cancelRequest", "cancelResponse", "unloadModel", "unloadAdapter", "scaleAdapters"),
-    "controlChatCompletion",
+    *("controlChatCompletion", "runServerTool"),
     *(
         "installModel",
         "importModel",
