@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from flask.testing import FlaskClient
 
+from localai_flask.errors import ContextOverflow, Unavailable
 from tests.api.fakes import FakePool, says
 from tests.support.gguf_models import random_llama
 
@@ -108,3 +109,10 @@ def test_slots_are_those_that_a_model_has(client: FlaskClient, pool: FakePool) -
 def test_tools_of_its_own_the_server_has_none(client: FlaskClient, method: str) -> None:
     response = client.open("/tools", method=method, json={"tool": "read_file", "params": {}})
     assert (response.status_code, response.get_json()["error"]["code"]) == (403, "feature_disabled")
+
+
+def test_a_prompt_that_does_not_fit_is_counted(client: FlaskClient, pool: FakePool) -> None:
+    pool.scripts = [[ContextOverflow(5000, 4096)], [Unavailable("gone")]]
+    error = client.post("/v1/chat/completions", json=HELLO).get_json()["error"]
+    assert (error["n_prompt_tokens"], error["n_ctx"]) == (5000, 4096)
+    assert "n_ctx" not in client.post("/v1/chat/completions", json=HELLO).get_json()["error"]

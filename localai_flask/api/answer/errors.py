@@ -42,12 +42,17 @@ CODES = {
 
 
 class ErrorBody(msgspec.Struct):
-    """What went wrong, for programs (`code`), and for people (`message`)."""
+    """What went wrong, for programs (`code`), and for people (`message`).
+
+    Of a prompt that does not fit, the tokens that it has and those that a request may have, as llama-server names them.
+    """
 
     message: str
     type: str
     param: str | None
     code: str
+    n_prompt_tokens: int | msgspec.UnsetType = msgspec.UNSET
+    n_ctx: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class ErrorResponse(msgspec.Struct):
@@ -56,7 +61,8 @@ class ErrorResponse(msgspec.Struct):
 
 def encode_error(info: ErrorInfo) -> bytes:
     """Render an error as the JSON of OpenAI's API."""
-    return msgspec.json.encode(ErrorResponse(ErrorBody(info.message, info.type, info.param, info.code)))
+    counts = (info.asked, info.limit) if info.asked else ()
+    return msgspec.json.encode(ErrorResponse(ErrorBody(info.message, info.type, info.param, info.code, *counts)))
 
 
 Shape = Callable[[ErrorInfo, str], bytes]
