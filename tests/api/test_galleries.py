@@ -17,6 +17,7 @@ from localai_flask.api import current
 from localai_flask.api.llama_server import events
 from localai_flask.api.localai import folder_routes
 from localai_flask.atomic_file import editing
+from localai_flask.errors import ModelLoadFailed
 from localai_flask.gallery.install import Installed
 from localai_flask.gallery.jobs import JobProgress, Jobs, encode_progress
 from localai_flask.gallery.models.request import InstallRequest
@@ -307,7 +308,7 @@ class TestLlamaServer:
         for state, status in (
             ("cold", {"value": "unloaded"}),
             ("ready", {"value": "loaded"}),
-            ("failed", {"value": "unloaded", "failed": True}),
+            ("failed", {"value": "unloaded", "failed": True, "exit_code": 1}),
         ):
             pool.state = {"tiny": state}
             [model] = client.get("/models?reload=1").get_json()["data"]
@@ -320,6 +321,9 @@ class TestLlamaServer:
         assert client.post("/models/load", json={"model": "tiny"}).get_json() == {"success": True}
         assert [config.name for config in pool.configs] == ["tiny"]
         assert client.post("/models/load", json={"model": "nope"}).status_code == 404
+        pool.loading = [ModelLoadFailed("cut off")]
+        assert "cut off" in client.post("/models/load", json={"model": "tiny"}).text
+        pool.loading = []
         refused = client.post("/models/unload", json={"model": "tiny"})
         assert refused.status_code == 400 and "is not loaded" in refused.text and pool.unloaded == [("tiny", False)]
         assert client.post("/models/load", json={"name": "tiny"}).status_code == 400
@@ -363,12 +367,17 @@ class TestLlamaServer:
         assert event["data"]["progress"]["value"] == 0.25
         pool.state = {"tiny": "ready"}
         assert told() == [{"model": "tiny", "event": "model_status", "data": {"status": "loaded"}}]
+        pool.state = {"tiny": "cold"}
+        assert told()[0]["data"] == {"status": "unloaded", "exit_code": 0}
+        pool.state = {"tiny": "failed"}
+        assert told()[0]["data"] == {"status": "unloaded", "exit_code": 1, "failed": True}
         id = applied(client, id="one")
         assert told() == [{"model": "one", "event": "model_status", "data": {"status": "downloading"}}]
         stored.claim("me/1")
         stored.record_progress("me/1", id, encode_progress(JobProgress("downloading", "one", "f.gguf", 1, 4)))
         [*_, event] = told()
-        assert event == {"model": "one", "event": "download_progress", "data": {"f.gguf": {"done": 1, "total": 4}}}
+        assert (event["model"], event["event"]) == ("one", "download_progress")
+        assert event["data"] == {"progress": {"f.gguf": {"done": 1, "total": 4}}}
         (models / "one.yaml").write_text("name: one\nbackend: echo\n")
         client.post("/models/reload")
         assert told() == [{"model": "*", "event": "models_reload"}]

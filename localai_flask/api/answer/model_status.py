@@ -12,13 +12,19 @@ Value = Literal["unloaded", "loading", "loaded", "sleeping", "downloading"]
 VALUES: dict[str, Value] = {"cold": "unloaded", "unloading": "unloaded", "loading": "loading", "ready": "loaded"}
 """By our own words; what has failed is unloaded too, and says so."""
 STAGE = "text_model"
+FAILED_EXIT = 1
+"""What llama-server tells of a model that could not be loaded is how its process ended."""
 
 
 class ModelStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`failed` if it could not be loaded; `progress` while it is loaded, or while its files come, by their names."""
+    """`failed` if it could not be loaded, with an `exit_code` by which others know it.
+
+    `progress` while it is loaded, or while its files come, by their names.
+    """
 
     value: Value
     failed: bool = False
+    exit_code: int = 0
     progress: dict[str, Any] | None = None
 
 
@@ -35,7 +41,8 @@ def status_of(state: str, loaded: float | None = None) -> ModelStatus:
     progress = None
     if value == "loading" and loaded is not None:
         progress = {"stages": [STAGE], "current": STAGE, "value": round(loaded, 4)}
-    return ModelStatus(value, state == "failed", progress)
+    failed = state == "failed"
+    return ModelStatus(value, failed, FAILED_EXIT if failed else 0, progress)
 
 
 def status_of_job(job: Job) -> ModelStatus:

@@ -68,11 +68,13 @@ def _events_of(job: Job, known: Job | None) -> Iterator[dict[str, Any]]:
     elif known is None or known.status != job.status:
         yield {"model": name, "event": "model_status", "data": {"status": "downloading"}}
     if not job.has_ended and (progress := progress_of(job)):
-        yield {"model": name, "event": "download_progress", "data": progress}
+        yield {"model": name, "event": "download_progress", "data": {"progress": progress}}
 
 
 def _status(status: ModelStatus) -> dict[str, Any]:
     told: dict[str, Any] = {"status": status.value}
+    if status.value == "unloaded":
+        told["exit_code"] = status.exit_code
     if status.progress is not None:
         told["progress"] = status.progress
     return told | ({"failed": True} if status.failed else {})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable
+from contextlib import ExitStack
 
 import msgspec
 from flask import Response, request
@@ -50,25 +52,29 @@ class Success(msgspec.Struct):
 @bp.response(200, openapi.schema(Success), description="The model is being loaded; /models tells how far it is.")
 @bp.doc(operationId="startLoading")
 def start_loading(call: ModelCall) -> Response:
-    """Have a model loaded, without waiting for it"""
+    """Have a model loaded, without waiting for it but for a moment, in which some fail"""
     config = find_model(call.model, "chat")
     if not _loads.acquire(blocking=False):
         raise Overloaded(f"{MOST_LOADS} models are being loaded already; try again later.")
-    session = current.pool().session(config)
-    threading.Thread(target=_load, args=(session, config.name), name=f"load-{config.name}", daemon=True).start()
+    with ExitStack() as loading:
+        loading.callback(_loads.release)
+        session = current.pool().session(config)
+        waits = session.wait_ready(BEAT_S)
+        next(waits, None)  # one that has just failed is not tried again, so that no event would ever tell of it
+        rest = session, waits, config.name, loading.pop_all()
+        threading.Thread(target=_load, args=rest, name=f"load-{config.name}", daemon=True).start()
     return json_response(Success())
 
 
-def _load(session: Session, name: str) -> None:
+def _load(session: Session, waits: Iterable[object], name: str, loading: ExitStack) -> None:
     """Wait for a model, as nobody loads what no request waits for."""
-    try:
-        for _ in session.wait_ready(BEAT_S):
-            pass
-        session.leave()
-    except ApiError as error:
-        log.warning("model %s was not loaded: %s", name, error)
-    finally:
-        _loads.release()
+    with loading:
+        try:
+            for _ in waits:
+                pass
+            session.leave()
+        except ApiError as error:
+            log.warning("model %s was not loaded: %s", name, error)
 
 
 @bp.post("/models/unload")
