@@ -116,3 +116,12 @@ def test_a_prompt_that_does_not_fit_is_counted(client: FlaskClient, pool: FakePo
     error = client.post("/v1/chat/completions", json=HELLO).get_json()["error"]
     assert (error["n_prompt_tokens"], error["n_ctx"]) == (5000, 4096)
     assert "n_ctx" not in client.post("/v1/chat/completions", json=HELLO).get_json()["error"]
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_reasoning_control_refuses_no_chat(client: FlaskClient, pool: FakePool, able: bool) -> None:
+    pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", *["end_thinking"] * able}))
+    pool.scripts = [says("<think>", "a", "</think>", "b")]
+    answer = client.post("/v1/chat/completions", json={**HELLO, "reasoning_control": True}).get_json()
+    assert answer["choices"][0]["message"]["reasoning_content"] == "a"
+    assert (pool.sampling.thinking is not None) is able

@@ -20,7 +20,10 @@ from localai_flask.metrics.in_flight import Question
 bp = Blueprint("control", __name__, description="Answers while they are being written")
 
 NONE = "no active completion for this id"
-NOT_ARMED = "reasoning control not enabled for this completion; send `reasoning_control: true` with its request"
+NOT_ARMED = (
+    "reasoning control not enabled for this completion; send `reasoning_control: true` with its request, to a model "
+    "whose backend can end thinking"
+)
 
 
 @dataclass(frozen=True, slots=True)

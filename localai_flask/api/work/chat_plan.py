@@ -20,7 +20,6 @@ from localai_flask.chat.constraints.constraint import (
 )
 from localai_flask.chat.constraints.tool_checks import check_tools
 from localai_flask.chat.conversation import Conversation
-from localai_flask.chat.output.reasoning_marks import ENDLESS
 from localai_flask.chat.prompt.prompt import chat_prompt
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.sampling import sampling
@@ -94,7 +93,7 @@ def _as_said(conversation: Conversation, bounds: Wanted, config: ModelConfig, in
 def check_budget(budget: ThinkingBudget | None, info: ModelInfo, conversation: Conversation) -> None:
     """Raise `UnsupportedParameter` if thinking is to be limited by an engine that cannot end it."""
     if budget is not None and "end_thinking" not in info.capabilities:
-        field = "reasoning_control" if budget.tokens == ENDLESS else conversation.thinking_field
+        field = conversation.thinking_field
         raise UnsupportedParameter(
             f"`{field}` asks for thinking to be ended, which the {info.backend} backend does not do; leave it out or "
             "choose a model of another backend, such as llama-cpp.",

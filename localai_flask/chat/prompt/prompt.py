@@ -152,7 +152,7 @@ def chat_prompt(
     if reasoning is not None and conversation.hides_thinking:
         reasoning = dataclasses.replace(reasoning, is_dropped=True)
     configured, native = configured_format(config.function), known or hermes.FORMAT
-    budget = _thinking_tokens(conversation, config)
+    budget = _thinking_tokens(conversation, config, info)
     may_think = budget != 0 and template_data.wishes_of(conversation, config).get("enable_thinking") is not False
     if reasoning is not None and not may_think:
         reasoning = dataclasses.replace(reasoning, may_begin=False)
@@ -171,10 +171,12 @@ def chat_prompt(
     )
 
 
-def _thinking_tokens(conversation: Conversation, config: ModelConfig) -> int | None:
-    """Return how many tokens the model may think; None if it is left to the model, and nobody wants to end it."""
+def _thinking_tokens(conversation: Conversation, config: ModelConfig, info: ModelInfo) -> int | None:
+    """Return how many tokens the model may think; None if it is left to the model, and nobody can end it meanwhile."""
     budget = config.thinking_budget if conversation.thinking_budget is None else conversation.thinking_budget
-    return ENDLESS if conversation.controls_thinking and (budget is None or budget < 0) else budget
+    # llama-server's page wants to be able to in all of its chats, and mostly never does.
+    is_controlled = conversation.controls_thinking and "end_thinking" in info.capabilities
+    return ENDLESS if is_controlled and (budget is None or budget < 0) else budget
 
 
 def _written(config: ModelConfig, info: ModelInfo, tools: ToolFormat | None, conversation: Conversation) -> str:
