@@ -1,5 +1,6 @@
 """What named keys may do: which models there are for them, who is an administrator, and whose stored responses are."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from flask.testing import FlaskClient
 from werkzeug.routing import Rule
 
 from localai_flask.api.door import auth
+from localai_flask.api.llama_server import events
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.atomic_file import replace_text
 from localai_flask.keys import file as key_file
@@ -141,7 +143,7 @@ class TestAdministrators:
 
 ADMINISTRATIVE = re.compile(
     r"\S+ (/v1)?/(backend/|backends\b|system$|requests\b|logs\b|api/(?!chat|generate|embed|tags|show|ps|version)"
-    r"|models/(apply|delete|reload|import|edit|toggle|available|jobs|galleries|load|unload|sse))"
+    r"|models/(apply|delete|reload|import|edit|toggle|available|jobs|galleries|unload))"
     r"|(POST|DELETE) (/v1)?/models$|POST (/v1)?/(lora-adapters|(un)?load_lora_adapter)$"
 )
 """The methods and paths that change or show what is not the caller's own; the exceptions under /api are Ollama's."""
@@ -168,6 +170,22 @@ def operations(rule: Rule) -> list[str]:
 
 def is_marked(app: Flask, endpoint: str) -> bool:
     return getattr(app.view_functions[endpoint], auth.ADMIN_ONLY, False)
+
+
+def test_a_key_has_its_models_loaded_and_watches_them(
+    client: FlaskClient, pool: FakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "LOOK_S", 0.01)
+    loads = {name: client.post("/models/load", json={"model": name}, headers=SMALL) for name in ("small", "hidden")}
+    assert [answer.status_code for answer in loads.values()] == [200, 404]
+    assert [config.name for config in pool.configs] == ["hidden"], "of which `small` is an alias"
+    stream = client.get("/models/sse", headers=SMALL, buffered=False)
+    frames = iter(stream.response)
+    next(frames)
+    pool.state = {"hidden": "ready", "tiny": "ready"}
+    (told,) = [json.loads(line[6:]) for line in next(frames).decode().splitlines() if line]
+    assert told == {"model": "small", "event": "model_status", "data": {"status": "loaded"}}
+    stream.close()
 
 
 def test_a_key_of_some_models_does_not_choose_among_all_adapters(client: FlaskClient) -> None:

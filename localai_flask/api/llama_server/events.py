@@ -1,4 +1,7 @@
-"""The events of all models, from one look to the next: the body of the stream at /models/sse."""
+"""The events of models, from one look to the next: the body of the stream at /models/sse.
+
+A key sees the models that it may use; what is fetched is shown to administrators alone, who have it fetched.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,13 @@ from localai_flask.api import current
 from localai_flask.api.answer.frames import comment, frame
 from localai_flask.api.answer.model_status import ModelStatus, progress_of, status_of
 from localai_flask.api.answer.sse import PING, guarded
+from localai_flask.api.door import auth
 from localai_flask.api.live.listeners import join_listeners, leave_listeners
 from localai_flask.api.work.watch import Watch, is_draining
 from localai_flask.config.folder.registry import Registry
 from localai_flask.errors import ApiError
 from localai_flask.gallery.jobs import Job, Jobs
+from localai_flask.keys.key import Key
 from localai_flask.pool.client.pool_client import PoolClient
 
 LOOK_S = 0.5
@@ -32,14 +37,14 @@ class Seen(msgspec.Struct, frozen=True):
     jobs: dict[str, Job]
 
 
-def look(registry: Registry, pool: PoolClient, jobs: Jobs, since: float) -> Seen:
-    """Look at all models, at the jobs that have not ended, and at those that have since a time."""
-    states, loading = pool.states(), pool.load_progress()
-    statuses = {
-        name: status_of(states.get(config.engine.name, "cold"), loading.get(config.engine.name))
-        for name, config in registry.models().items()
-    }
-    found = jobs.list()
+def look(registry: Registry, pool: PoolClient, jobs: Jobs, since: float, key: Key) -> Seen:
+    """Look at a key's models, and, for administrators, at the jobs that have not ended or have since a time."""
+    models, states, loading = registry.models(), pool.states(), pool.load_progress()
+    statuses = {}
+    for name in filter(key.may_use, models):
+        engine = models.get(models[name].alias, models[name]).engine.name
+        statuses[name] = status_of(states.get(engine, "cold"), loading.get(engine))
+    found = jobs.list() if key.admin else []
     return Seen(statuses, {job.id: job for job in found if not job.has_ended or job.changed_at >= since})
 
 
@@ -90,7 +95,7 @@ class ModelEvents:
     def __init__(self, environ: dict[str, Any], jobs: Jobs):
         self._watch = Watch(environ)
         self._registry, self._pool, self._jobs = current.registry(), current.pool(), jobs
-        self._begun = time.time()
+        self._begun, self._key = time.time(), auth.key()
         self._seen = self._look()
         self._frames = guarded(self._tell(), self._end, self._watch.record)
         join_listeners()  # last, as nobody closes what could not be made
@@ -106,7 +111,7 @@ class ModelEvents:
             leave_listeners()
 
     def _look(self) -> Seen:
-        return look(self._registry, self._pool, self._jobs, self._begun)
+        return look(self._registry, self._pool, self._jobs, self._begun, self._key)
 
     def _end(self, error: ApiError) -> bytes:
         return _frame({"model": EVERY, "event": "error", "data": {"message": str(error)}})

@@ -47,12 +47,11 @@ class Success(msgspec.Struct):
 
 
 @bp.post("/models/load")
-@admin_only
 @bp.arguments(ModelRequest)
 @bp.response(200, openapi.schema(Success), description="The model is being loaded; /models tells how far it is.")
 @bp.doc(operationId="startLoading")
 def start_loading(call: ModelCall) -> Response:
-    """Have a model loaded, without waiting for it but for a moment, in which some fail"""
+    """Have a model loaded, as any request for it would, without waiting for it but for a moment, in which some fail"""
     config = find_model(call.model, "chat")
     if not _loads.acquire(blocking=False):
         raise Overloaded(f"{MOST_LOADS} models are being loaded already; try again later.")
@@ -127,9 +126,8 @@ def remove_model() -> Response:
     operationId="watchModels",
     responses={"200": {"description": "Events.", "content": {"text/event-stream": {"schema": openapi.EVENT}}}},
 )
-@admin_only
 def watch_models() -> Response:
-    """Watch all models: what is loaded, fetched, installed and deleted, as server-sent events"""
+    """Watch the models that the key may use: what is loaded, installed and deleted, as server-sent events"""
     return stream_response(ModelEvents(request.environ, current.jobs()))
 
 
