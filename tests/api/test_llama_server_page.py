@@ -11,6 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from localai_flask.errors import ContextOverflow, Unavailable
+from localai_flask.generation import FinishReason
 from tests.api.fakes import FakePool, says
 from tests.support.gguf_models import random_llama
 
@@ -125,3 +126,20 @@ def test_reasoning_control_refuses_no_chat(client: FlaskClient, pool: FakePool, 
     answer = client.post("/v1/chat/completions", json={**HELLO, "reasoning_control": True}).get_json()
     assert answer["choices"][0]["message"]["reasoning_content"] == "a"
     assert (pool.sampling.thinking is not None) is able
+
+
+@pytest.mark.parametrize("asked", [{"stream": False}, {"stream": True}])
+def test_a_chat_can_be_brought_into_the_cache(client: FlaskClient, pool: FakePool, asked: dict[str, Any]) -> None:
+    pool.scripts = [says("Hi", reason=FinishReason.MAX_TOKENS)]
+    answer = client.post("/v1/chat/completions", json={**HELLO, "n_predict": 0, **asked})
+    assert answer.status_code == 200 and b"Hi" not in answer.data and b'"finish_reason":"length"' in answer.data
+    assert pool.sampling.max_tokens == 1
+    for name in ("max_tokens", "max_completion_tokens"):
+        refused = client.post("/v1/chat/completions", json={**HELLO, name: 0, **asked})
+        assert (refused.status_code, refused.get_json()["error"]["param"]) == (400, name)
+
+
+def test_the_pages_name_of_a_sampler_is_read(client: FlaskClient, pool: FakePool) -> None:
+    pool.scripts = [says("Hi")]
+    client.post("/v1/chat/completions", json={**HELLO, "typ_p": 0.5})
+    assert pool.sampling.typical_p == 0.5

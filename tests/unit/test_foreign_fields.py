@@ -40,7 +40,7 @@ sent.
 This page is written from the tables that read requests, and a test holds it to them.
 """
 VALUES: dict[str, tuple[Any, dict[str, Any]]] = {
-    "typical": (0.5, {"typical_p": 0.5}),
+    **dict.fromkeys(("typical", "typ_p"), (0.5, {"typical_p": 0.5})),
     "n_predict": (-1, {"max_tokens": -1}),
     "auto_max_new_tokens": (True, {"max_tokens": -1}),
     "max_time": (1.5, {"t_max_predict_ms": 1500}),

@@ -30,12 +30,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatCall(Call):
-    """With `is_legacy` calls are answered as `function_call`, as before there were tools."""
+    """With `is_legacy` calls are answered as `function_call`, as before there were tools.
+
+    With `is_prompt_only` nothing is wanted behind the conversation.
+    """
 
     conversation: Conversation
     body: Mapping[str, Any] = field(default_factory=dict)
     """The request itself, from which a stream that outlives its client is made."""
     is_legacy: bool = False
+    is_prompt_only: bool = False
     customs: frozenset[str] = frozenset()
     """The names of the tools that are called with a text."""
     left_out: tuple[str, ...] = ()

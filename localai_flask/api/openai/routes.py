@@ -21,7 +21,7 @@ from localai_flask.api.pages import openapi
 from localai_flask.api.request.model_choice import asked_name, chosen_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.streams import kept_streams
-from localai_flask.api.work.chat_plan import bound, chat_plan, choices, tokenized_prompt
+from localai_flask.api.work.chat_plan import bound, chat_plan, choices, prompts_of, tokenized_prompt
 from localai_flask.api.work.fallback import falls_back
 from localai_flask.api.work.questions import ask
 from localai_flask.api.work.work import Sequences, Work
@@ -60,7 +60,8 @@ def create_chat_completion(call: ChatCall, model: str | None = None) -> Response
 
     identity = Identity.new("chatcmpl", name, config)
     current.record().answer_id = identity.id
-    work = Work(config, chat_plan(call.conversation, call.wanted, config, params, n, "messages"), waiting=call.waiting)
+    plan = chat_plan(call.conversation, call.wanted, config, params, n, "messages")
+    work = Work(config, prompts_of(plan) if call.is_prompt_only else plan, waiting=call.waiting)
     if call.stream:
         chunks = LegacyChatChunks if call.is_legacy else ChatChunks
         so_far = work.so_far if call.timings_per_token else None

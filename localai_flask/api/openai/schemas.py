@@ -31,9 +31,12 @@ from localai_flask.api.request.fields import Either, Flag, Many, Mapping, Noted,
 from localai_flask.api.request.foreign.translation import name_of
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Conversation, Message, Tool
+from localai_flask.sampling_params import description_of
 
 MAX_TOKEN_ID = 2**31 - 1
 LOGPROBS = {"anyOf": [{"type": "boolean"}, {"type": "integer"}]}
+WARMING = "n_predict"
+"""By this name llama-server's clients ask for 0 tokens, so that the cache has the prompt; by others it is a mistake."""
 TEXT_ONLY = "asks for audio, but this server speaks text only."
 
 
@@ -61,6 +64,7 @@ class TimedRequest(StreamingRequest):
 
 class ChatRequest(TimedRequest, ThinkingFields, ToolFields, ClientFields):
     messages = Many(fields.Nested(MessageSchema), required=True, validate=not_empty())
+    max_tokens = TokenLimit(0, metadata={"description": description_of("max_tokens")})
     max_completion_tokens = TokenLimit()
     logprobs = Logprobs(load_default=False, metadata=LOGPROBS)
     top_logprobs = Whole(0, MAX_TOP_LOGPROBS)
@@ -80,6 +84,11 @@ class ChatRequest(TimedRequest, ThinkingFields, ToolFields, ClientFields):
     @marshmallow.post_load(pass_original=True)
     def make(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> ChatCall:
         shared = common(data)
+        is_prompt_only = data.get("max_tokens") == 0
+        if is_prompt_only:
+            if name_of("max_tokens", original, self.fields) != WARMING:
+                raise invalid("max_tokens", f"must be at least 1; `{WARMING}: 0` only has the prompt computed.")
+            shared["asked"]["max_tokens"] = 1  # the engine's 0 means "no limit"; the one token is not shown
         if "max_completion_tokens" in data:
             shared["asked"]["max_tokens"] = max(data["max_completion_tokens"], 0)
         if data["logprobs"]:
@@ -124,6 +133,7 @@ class ChatRequest(TimedRequest, ThinkingFields, ToolFields, ClientFields):
             body=original,
             timings_per_token=data["timings_per_token"],
             is_legacy=is_legacy,
+            is_prompt_only=is_prompt_only,
             customs=frozenset(each.tool.name for each in data["tools"] if each.tool and each.type == "custom"),
             left_out=tuple(dict.fromkeys(each.type for each in data["tools"] if each.tool is None)),
             **shared,

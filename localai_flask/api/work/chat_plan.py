@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -20,6 +21,7 @@ from localai_flask.chat.constraints.constraint import (
 )
 from localai_flask.chat.constraints.tool_checks import check_tools
 from localai_flask.chat.conversation import Conversation
+from localai_flask.chat.output.prompt_only import PromptOnly
 from localai_flask.chat.prompt.prompt import chat_prompt
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.sampling import sampling
@@ -57,6 +59,16 @@ def chat_plan(
         return Sequences(requests, [chat.reader() for _ in range(n)], prompt_field)
 
     return plan
+
+
+def prompts_of(plan: Callable[[ModelInfo], Sequences]) -> Callable[[ModelInfo], Sequences]:
+    """Plan the same without answers: of what is generated nothing is read."""
+
+    def plan_prompts(info: ModelInfo) -> Sequences:
+        planned = plan(info)
+        return dataclasses.replace(planned, readers=[PromptOnly() for _ in planned.readers])
+
+    return plan_prompts
 
 
 def count_prompt_tokens(conversation: Conversation, wanted: Wanted, config: ModelConfig) -> int:

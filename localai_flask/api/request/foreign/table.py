@@ -60,7 +60,7 @@ TOKENS: dict[str, Fate] = {
 }
 SAMPLING: dict[str, Fate] = {
     **_same("temperature", "temp", "TabbyAPI"),
-    **_same("typical_p", "typical", "KoboldCpp, TabbyAPI"),
+    **_same("typical_p", "typical typ_p", "KoboldCpp, TabbyAPI, llama-server"),
     **_same("top_n_sigma", "nsigma", "TabbyAPI, KoboldCpp"),
     **_same("repeat_penalty", "repetition_penalty", f"vLLM, SGLang, OpenRouter, {OOBA}"),
     **_same("repeat_penalty", "rep_pen", "KoboldCpp"),
