@@ -57,6 +57,8 @@ class Header(msgspec.Struct, frozen=True):
     architecture: str = ""
     file_type: int | None = None
     parameter_count: int = 0
+    embedding_length: int = 0
+    vocab_size: int = 0
     chat_template: str = ""
 
 
@@ -188,5 +190,7 @@ def _read(path: Path, _mtime_ns: int, _size: int) -> Header | None:
         architecture=found.architecture,
         file_type=found.file_type,
         parameter_count=found.parameter_count,
+        embedding_length=found.embedding_length,
+        vocab_size=found.vocab_size,
         chat_template=found.chat_template or "",
     )

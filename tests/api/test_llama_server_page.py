@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from localai_flask.errors import ContextOverflow, Unavailable
 from localai_flask.generation import FinishReason
 from tests.api.fakes import FakePool, says
-from tests.support.gguf_models import random_llama
+from tests.support.gguf_models import TOKENS, TRAINED_CONTEXT, random_llama
 
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
 
@@ -143,3 +143,13 @@ def test_the_pages_name_of_a_sampler_is_read(client: FlaskClient, pool: FakePool
     pool.scripts = [says("Hi")]
     client.post("/v1/chat/completions", json={**HELLO, "typ_p": 0.5})
     assert pool.sampling.typical_p == 0.5
+
+
+def test_what_a_file_says_is_listed(client: FlaskClient, models: Path) -> None:
+    listed = {each["id"]: each for each in client.get("/v1/models").get_json()["data"]}
+    size = (models / "tiny.gguf").stat().st_size
+    meta = listed["tiny"]["meta"]
+    assert meta.pop("n_params") > 20_000
+    assert meta == {"n_ctx": 77, "n_ctx_train": TRAINED_CONTEXT, "n_embd": 32, "n_vocab": len(TOKENS), "size": size}
+    assert listed["nick"]["meta"]["size"] == size
+    assert "meta" not in listed["other"]

@@ -150,13 +150,24 @@ class Edit(msgspec.Struct):
     object: Literal["edit"] = "edit"
 
 
+class ModelMeta(msgspec.Struct, omit_defaults=True):
+    """What a GGUF file says, by llama-server's names; `n_ctx` is the context of one request, `size` in bytes."""
+
+    n_ctx: int = 0
+    n_ctx_train: int = 0
+    n_embd: int = 0
+    n_vocab: int = 0
+    n_params: int = 0
+    size: int = 0
+
+
 class Model(msgspec.Struct):
     """A model; `state` tells whether it is loaded: cold, loading, ready, unloading, failed, or still downloading.
 
     `given_up` is there if it runs without something, as loading it in full has failed, and says how to get that back.
     `size` is that of its files in bytes, None if they are not there. `context_length` is that of one request, in
     tokens, None if nobody knows it before the model is loaded. Anthropic's clients read the same list; `display_name`,
-    `created_at` and `type` are for them. `status` and `architecture` are for those of llama-server's router. An
+    `created_at` and `type` are for them. `status`, `architecture` and `meta` are for those of llama-server's router. An
     adapter's `parent` is the model whose weights it changes, and `root` its own files, as vLLM tells them.
     """
 
@@ -174,6 +185,7 @@ class Model(msgspec.Struct):
     given_up: str | msgspec.UnsetType = msgspec.UNSET
     parent: str | msgspec.UnsetType = msgspec.UNSET
     root: str | msgspec.UnsetType = msgspec.UNSET
+    meta: ModelMeta | msgspec.UnsetType = msgspec.UNSET
     owned_by: str = "localai-flask"
     object: Literal["model"] = "model"
     type: Literal["model"] = "model"

@@ -20,6 +20,7 @@ from localai_flask.api.openai import shapes
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.config import traits
+from localai_flask.config.engines.facts import facts
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import Unavailable
 from localai_flask.gallery.jobs import Job
@@ -104,7 +105,8 @@ def _describer() -> Callable[[ModelConfig], shapes.Model]:
         target = models.get(config.alias, config) if config.alias else config
         info = infos.get(target.engine.name)
         able = traits.capabilities(target) if info is None else info.capabilities
-        state = states.get(target.engine.name, "cold")
+        context = traits.context_length(target) if info is None else info.context_length
+        state, size = states.get(target.engine.name, "cold"), traits.file_bytes(target)
         modified = _modified(Path(config.source))
         return shapes.Model(
             id=config.name,
@@ -112,18 +114,33 @@ def _describer() -> Callable[[ModelConfig], shapes.Model]:
             created=modified,
             created_at=_written(modified),
             state=state,
-            context_length=traits.context_length(target) if info is None else info.context_length,
+            context_length=context,
             capabilities=traits.public_words(able),
             status=status_of(state, loading.get(target.engine.name)),
             architecture=architecture(able),
             backend=target.backend,
-            size=traits.file_bytes(target),
+            size=size,
             given_up=(info and info.given_up) or msgspec.UNSET,
             parent=config.parent or msgspec.UNSET,
+            meta=_meta(target, context, size),
             root=", ".join(file for file, _ in config.adapted_by or ()) or msgspec.UNSET,
         )
 
     return describe
+
+
+def _meta(config: ModelConfig, context: int | None, size: int | None) -> shapes.ModelMeta | msgspec.UnsetType:
+    header = traits.read_header(config.model_path) if facts(config.backend).files == "gguf" else None
+    if header is None:
+        return msgspec.UNSET
+    return shapes.ModelMeta(
+        n_ctx=context or 0,
+        n_ctx_train=header.trained_context,
+        n_embd=header.embedding_length,
+        n_vocab=header.vocab_size,
+        n_params=header.parameter_count,
+        size=size or 0,
+    )
 
 
 def _written(moment: float) -> str:
