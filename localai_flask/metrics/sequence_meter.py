@@ -75,9 +75,9 @@ class SequenceMeter:
         self._finish(finished)
         return finished
 
-    def so_far(self) -> Measured:
-        """Return what there is up to the last token, while more may come."""
-        return self._measure(self._last or time.monotonic())
+    def so_far(self) -> Measured | None:
+        """Return what there is up to the last token, while more may come; None before the first."""
+        return None if self._first is None else self._measure(self._last)
 
     def abort(self) -> None:
         """Count a sequence that nobody waits for any more; one that has ended stays as it is."""

@@ -74,6 +74,7 @@ class TestTimings:
     def test_stand_in_each_chunk_for_those_who_ask(self, client: FlaskClient, pool: FakePool) -> None:
         pool.scripts = [says("a", "b", prompt_tokens=9, cached=4), says("a", "b")]
         chunks = chunks_of(client, timings_per_token=True)
+        assert "timings" not in chunks[0], "nothing is computed yet"
         spoken = [chunk["timings"] for chunk in chunks if chunk["choices"][0]["delta"].get("content")]
         assert [(each["predicted_n"], each["prompt_n"], each["cache_n"]) for each in spoken] == [(1, 5, 4), (2, 5, 4)]
         assert spoken[0]["predicted_ms"] == 0 < spoken[1]["predicted_ms"] and spoken[1]["prompt_ms"] > 0

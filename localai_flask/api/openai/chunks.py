@@ -29,8 +29,8 @@ from localai_flask.generation import PromptLogprobs, Started, TokenLogprob
 from localai_flask.metrics.sequence_meter import Measured
 
 NULL = b"null"
-SoFar = Callable[[int], Measured]
-"""Returns the tokens of a choice up to now, and their time."""
+SoFar = Callable[[int], Measured | None]
+"""Returns the tokens of a choice up to now, and their time; None before the first."""
 
 
 class Chunks:
@@ -80,7 +80,8 @@ class Chunks:
     def _ending(self, index: int, finish: Finish | None) -> tuple[bytes, bytes]:
         """Return a chunk's finish reason, and what stands behind its choice."""
         if finish is None:
-            return NULL, self._tail if self._so_far is None else self._timed([self._so_far(index)])
+            measured = self._so_far(index) if self._so_far is not None else None
+            return NULL, self._tail if measured is None else self._timed([measured])
         self._finishes[index] = finish
         tail = self._tail if self._include_usage else self._timed([finish])
         return encode(self.words.finish[finish.reason]), tail

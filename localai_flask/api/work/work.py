@@ -120,8 +120,8 @@ class Work:
             if isinstance(item, tuple) and not isinstance(item[1], Waits):
                 yield item[0], item[1]
 
-    def so_far(self, index: int) -> Measured:
-        """Return how many tokens of a sequence there are, and how long they took."""
+    def so_far(self, index: int) -> Measured | None:
+        """Return how many tokens of a sequence there are, and how long they took; None before the first."""
         return self._meters[index].so_far()
 
     def answers(self) -> list[Answer]:
