@@ -1,4 +1,4 @@
-"""Documents in a conversation: where they come from, and how a model is shown their text."""
+"""Documents in a conversation: where they come from, and how a model is shown what is in them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _UNNAMED = re.compile(r'[\x00-\x1f\x7f"<>]+')
 
 @dataclass(frozen=True, slots=True)
 class DocumentSource:
-    """A document's file, its address, or the id of an uploaded one; `kind` is what the request calls it."""
+    """A document's file, its address, or the id of an uploaded one; `kind` is what the request calls it.
+
+    `detail` says which of its pages a model that sees is shown as images.
+    """
 
     kind: str
     data: bytes = b""
@@ -22,10 +25,11 @@ class DocumentSource:
     file_id: str = ""
     name: str = ""
     context: str = ""
+    detail: str = "auto"
 
     @property
     def key(self) -> str:
-        where = (self.kind, self.url, self.file_id, self.name, self.context)
+        where = (self.kind, self.url, self.file_id, self.name, self.context, self.detail)
         return hashlib.sha256(repr(where).encode("utf-8", "replace") + self.data).hexdigest()[:32]
 
     @property

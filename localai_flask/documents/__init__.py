@@ -1,1 +1,1 @@
-"""From a document's file to its text."""
+"""From a document's file to its text, and to images of its pages."""

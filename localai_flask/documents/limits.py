@@ -1,25 +1,16 @@
-"""What a document may take, and what is said of one that has been read, or cannot be."""
+"""What a document may take, and what is said of one that cannot be read or drawn."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import msgspec
-
 
 class Limits(NamedTuple):
-    """Pages of a PDF, characters of text, and seconds that it may take to read."""
+    """Pages of a PDF, characters of text, and seconds that it may take to read, and again to draw."""
 
     pages: int
     characters: int
     seconds: int
-
-
-class PdfText(msgspec.Struct):
-    """What the process that reads a PDF says: its text, or what is wrong with the file."""
-
-    text: str = ""
-    problem: str = ""
 
 
 class UnreadableDocument(Exception):

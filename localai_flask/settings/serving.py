@@ -64,7 +64,7 @@ class ServingSettings:
     document_text: int = setting(
         2_000_000, "Characters of text that the documents of a request may have together.", minimum=1
     )
-    document_timeout: int = setting(20, "Seconds that a PDF may take to read.", minimum=1)
+    document_timeout: int = setting(20, "Seconds that a PDF may take to read, and as many to draw.", minimum=1)
     client_timeout: float = setting(
         30.0,
         "Seconds that a client may take to send a request, or to take a piece of its answer.",

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import anthropic
 import msgspec
@@ -21,14 +21,15 @@ from localai_flask.api.answer import sse
 from localai_flask.api.work import content_bytes, documents
 from localai_flask.atomic_file import replace_text
 from localai_flask.background.runner import Runner
+from localai_flask.documents.pages import Document
 from localai_flask.keys import file as key_file
 from localai_flask.keys.file import Entry
 from localai_flask.keys.keyring import digest
 from localai_flask.pool import runtime
+from tests.api.document_families import FAMILIES, Chat, Clients, Messages, Responses, open_clients, upload, url_of
 from tests.api.fakes import FakePool, says
 from tests.support.pdfs import encrypted, pdf
 
-httpx = pytest.importorskip("httpx2")
 TEMPLATE = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
 PDF, TEXT = pdf("one", "two"), b"a, b\n1, 2\n"
 BEHIND_MORE, ABOUT_PDFS = b"\x80 " + PDF, b'if data.startswith(b"%PDF-"):\n'
@@ -45,148 +46,20 @@ def settings(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(autouse=True)
 def no_texts_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "_texts", documents._Texts())
-
-
-class Clients(NamedTuple):
-    openai: openai.OpenAI
-    anthropic: anthropic.Anthropic
+    monkeypatch.setattr(documents, "_documents", documents._Kept[Document](documents.MOST_TEXT))
 
 
 @pytest.fixture
 def clients(app: Flask, pool: FakePool) -> Iterator[Clients]:
     pool.info = msgspec.structs.replace(pool.info, chat_template=TEMPLATE)
-    transport = httpx.WSGITransport(app=app)
-    http = openai.DefaultHttpxClient(transport=transport)
-    other = anthropic.DefaultHttpxClient(transport=transport)
-    with (
-        openai.OpenAI(base_url="http://test/v1", api_key=MINE, http_client=http, max_retries=0) as one,
-        anthropic.Anthropic(base_url="http://test", api_key=MINE, http_client=other, max_retries=0) as two,
-    ):
-        yield Clients(one, two)
+    with open_clients(app, MINE) as clients:
+        yield clients
 
 
-def url_of(data: bytes) -> str:
-    return f"data:application/pdf;base64,{base64.b64encode(data).decode()}"
-
-
-class Chat:
-    """Chat completions: `file` parts."""
-
-    refused: type[Exception] = openai.BadRequestError
-    field = "messages"
-
-    def __init__(self, clients: Clients):
-        self.clients = clients
-
-    def text(self, text: str) -> Any:
-        return {"type": "text", "text": text}
-
-    def data(self, data: bytes, name: str) -> Any:
-        return {"type": "file", "file": {"file_data": url_of(data), "filename": name}}
-
-    def uploaded(self, id: str) -> Any:
-        return {"type": "file", "file": {"file_id": id}}
-
-    def at(self, url: str) -> Any:
-        return {"type": "file", "file": {"file_url": url}}
-
-    def turns(self, *turns: Any) -> list[Any]:
-        roles = ("user", "assistant")
-        return [{"role": roles[number % 2], "content": each} for number, each in enumerate(turns)]
-
-    def ask(self, *turns: Any) -> None:
-        self.clients.openai.chat.completions.create(model="tiny", messages=self.turns(*turns))
-
-    def stream(self, *turns: Any) -> None:
-        for _ in self.clients.openai.chat.completions.create(model="tiny", messages=self.turns(*turns), stream=True):
-            pass
-
-    def after_a_call(self, part: Any) -> None:
-        call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
-        messages = [
-            *self.turns("look"), {"role": "assistant", "content": "", "tool_calls": [call]},
-            {"role": "tool", "tool_call_id": "c", "content": [part]},
-        ]  # fmt: skip
-        self.clients.openai.chat.completions.create(model="tiny", messages=messages)
-
-    def count(self, *turns: Any) -> int:
-        path, body = "/chat/completions/render", {"model": "tiny", "messages": self.turns(*turns)}
-        return len(self.clients.openai.post(path, cast_to=object, body=body)["token_ids"])  # type: ignore[index]
-
-
-class Responses(Chat):
-    """Open Responses: `input_file` parts."""
-
-    field = "input"
-
-    def text(self, text: str) -> Any:
-        return {"type": "input_text", "text": text}
-
-    def data(self, data: bytes, name: str) -> Any:
-        return {"type": "input_file", "file_data": url_of(data), "filename": name}
-
-    def uploaded(self, id: str) -> Any:
-        return {"type": "input_file", "file_id": id}
-
-    def at(self, url: str) -> Any:
-        return {"type": "input_file", "file_url": url}
-
-    def ask(self, *turns: Any, **more: Any) -> None:
-        self.clients.openai.responses.create(model="tiny", input=self.turns(*turns), **more)
-
-    def stream(self, *turns: Any) -> None:
-        for _ in self.clients.openai.responses.create(model="tiny", input=self.turns(*turns), stream=True):
-            pass
-
-    def after_a_call(self, part: Any) -> None:
-        items: list[Any] = [
-            *self.turns("look"), {"type": "function_call", "call_id": "c", "name": "look", "arguments": "{}"},
-            {"type": "function_call_output", "call_id": "c", "output": [part]},
-        ]  # fmt: skip
-        self.clients.openai.responses.create(model="tiny", input=items)
-
-    def count(self, *turns: Any) -> int:
-        counted = self.clients.openai.responses.input_tokens.count(model="tiny", input=self.turns(*turns))
-        return int(counted.input_tokens)
-
-
-class Messages(Chat):
-    """Anthropic's Messages: `document` blocks."""
-
-    refused = anthropic.BadRequestError
-
-    def data(self, data: bytes, name: str) -> Any:
-        source = {"type": "base64", "media_type": "application/pdf", "data": base64.b64encode(data).decode()}
-        return {"type": "document", "title": name, "source": source}
-
-    def uploaded(self, id: str) -> Any:
-        return {"type": "document", "source": {"type": "file", "file_id": id}}
-
-    def at(self, url: str) -> Any:
-        return {"type": "document", "source": {"type": "url", "url": url}}
-
-    def ask(self, *turns: Any) -> None:
-        self.clients.anthropic.messages.create(model="tiny", max_tokens=9, messages=self.turns(*turns))
-
-    def after_a_call(self, part: Any) -> None:
-        call = {"type": "tool_use", "id": "c", "name": "look", "input": {}}
-        result = {"type": "tool_result", "tool_use_id": "c", "content": [part]}
-        self.ask("look", [call], [result])
-
-    def count(self, *turns: Any) -> int:
-        counted = self.clients.anthropic.messages.count_tokens(model="tiny", messages=self.turns(*turns))
-        return int(counted.input_tokens)
-
-
-@pytest.fixture(params=[Chat, Responses, Messages], ids=lambda kind: kind.__name__)
+@pytest.fixture(params=FAMILIES, ids=lambda kind: kind.__name__)
 def family(request: pytest.FixtureRequest, clients: Clients) -> Chat:
     made: Chat = request.param(clients)
     return made
-
-
-def upload(clients: Clients, data: bytes, name: str = "up.pdf") -> str:
-    return clients.openai.files.create(file=(name, data), purpose="user_data").id
 
 
 def shown(data: bytes, name: str = "a.pdf") -> str:
@@ -256,6 +129,10 @@ def test_an_address_is_fetched(pool: FakePool, family: Chat, monkeypatch: pytest
     [
         (lambda family: family.data(encrypted(PDF, "secret"), "a.pdf"), "is an encrypted PDF; save it without"),
         (lambda family: family.data(pdf(*"abcd"), "a.pdf"), "has 4 pages, and at most 3 are read"),
+        (
+            lambda family: family.data(pdf(""), "a.pdf"),
+            "has no text, as of scanned pages, and this model sees no images",
+        ),
         (lambda family: family.data(b"a" * 5001, "a.txt"), "has more than 5,000 characters"),
         (lambda family: family.data(b"\x89PNG\0", "a.png"), "'a.png' is neither a PDF nor text"),
         (lambda family: family.at("http://127.0.0.1:9/a.pdf"), "of this machine or of a private network"),
@@ -263,7 +140,7 @@ def test_an_address_is_fetched(pool: FakePool, family: Chat, monkeypatch: pytest
         (lambda family: family.at("file:///etc/passwd"), "must be an `https://` address"),
         (lambda family: family.uploaded("file-none"), "file-none, which is not here"),
     ],
-    ids=["encrypted", "pages", "long", "png", "local", "metadata", "file", "none"],
+    ids=["encrypted", "pages", "scanned", "long", "png", "local", "metadata", "file", "none"],
 )
 def test_what_cannot_be_read_is_refused_with_why(
     family: Chat, make: Callable[[Chat], Any], said: str, pool: FakePool
@@ -324,8 +201,8 @@ def test_a_pdf_is_read_once_for_the_turns_of_a_conversation(
     pool: FakePool, family: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    text_of = documents.text_of
-    monkeypatch.setattr(documents, "text_of", lambda data, limits: read.append(len(data)) or text_of(data, limits))
+    read_pages = documents.read_pages
+    monkeypatch.setattr(documents, "read_pages", lambda data, how: read.append(len(data)) or read_pages(data, how))
     for _ in range(2):
         pool.scripts = [says("ok")]
         family.ask([family.data(PDF, "a.pdf")])
@@ -339,12 +216,15 @@ def test_a_document_cannot_name_an_image_or_leave_its_tag(pool: FakePool, family
     assert pool.prompt.text == f'[user]<document name="x b">\na{"0" * 32}b\n</document>\n'
 
 
-def test_texts_that_are_kept_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MOST_KEPT", 10)
-    kept, limits = documents._Texts(), documents.Limits(1, 1, 1)
+def test_what_is_kept_has_a_limit() -> None:
+    kept = documents._Kept[str](10)
     for name in "abc":
-        kept.put((name, limits), "12345")
-    assert [kept.get((name, limits)) for name in "abc"] == [None, "12345", "12345"]
+        kept.put((name, 0), name, 5)
+    assert [kept.get((name, 0)) for name in "abc"] == [None, "b", "c"]
+    kept.get(("b", 0))
+    kept.put(("d", 0), "d", 1)
+    kept.put(("b", 0), "B", 1)
+    assert [kept.get((name, 0)) for name in "bcd"] == ["B", None, "d"], "what was of use last is kept"
 
 
 class TestFields:

@@ -16,6 +16,7 @@ from localai_flask.api.conversation.content_sources import (
 )
 from localai_flask.api.request.parsing import Unsupported
 from localai_flask.chat.documents import DocumentSource
+from localai_flask.documents.pages import DETAILS
 
 KINDS = frozenset(("file", "input_file", "document"))
 """The types of parts that are documents: of chat completions, of Responses and of Messages."""
@@ -62,9 +63,10 @@ def _of_fields(kind: str, fields: Mapping[str, Any]) -> DocumentSource:
     if not isinstance(value, str):
         raise ValidationError({key: ["must be a string."]})
     try:
-        return DocumentSource(kind, *_place(key, value), name=_text(fields, "filename"))
+        place = _place(key, value)
     except ValueError as error:
         raise ValidationError({key: [str(error)]}) from None
+    return DocumentSource(kind, *place, name=_text(fields, "filename"), detail=_detail(fields))
 
 
 def _place(key: str, value: str) -> Place:
@@ -85,7 +87,17 @@ def _of_block(block: Mapping[str, Any]) -> DocumentSource:
         allowed = "base64, url, file, text, content"
         raise ValidationError({"source": {"type": [Unsupported(f"must be one of: {allowed}.")]}})
     place = place_of_source(source, SOURCES)
-    return DocumentSource("document", *place, name=_text(block, "title"), context=_text(block, "context"))
+    name, context = _text(block, "title"), _text(block, "context")
+    return DocumentSource("document", *place, name=name, context=context, detail=_detail(block))
+
+
+def _detail(fields: Mapping[str, Any]) -> str:
+    detail = fields.get("detail")
+    if detail is None:
+        return "auto"
+    if detail not in DETAILS:
+        raise ValidationError({"detail": [f"must be one of: {', '.join(DETAILS)}."]})
+    return str(detail)
 
 
 def _text(fields: Mapping[str, Any], key: str) -> str:

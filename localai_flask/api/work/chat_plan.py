@@ -9,7 +9,7 @@ import msgspec
 
 from localai_flask.api.work.content_bytes import ContentAccess
 from localai_flask.api.work.documents import with_documents_read
-from localai_flask.api.work.images import load_images
+from localai_flask.api.work.images import load_images, most_images
 from localai_flask.api.work.questions import ask
 from localai_flask.api.work.work import Sequences
 from localai_flask.chat.constraints.constraint import (
@@ -95,7 +95,8 @@ def tokenized_prompt(conversation: Conversation, wanted: Wanted, config: ModelCo
 def _with_media(
     conversation: Conversation, config: ModelConfig, info: ModelInfo, access: ContentAccess, field: str
 ) -> tuple[Conversation, dict[str, Image]]:
-    return load_images(with_documents_read(conversation, access, field), config, info, access, field)
+    read = with_documents_read(conversation, access, field, most_images(config, info))
+    return load_images(read, config, info, access, field)
 
 
 def _as_said(conversation: Conversation, bounds: Wanted, config: ModelConfig, info: ModelInfo) -> Conversation:

@@ -1,4 +1,4 @@
-"""From the documents that a conversation names to their text in its messages: fetched, read, and bounded."""
+"""From the documents that a conversation names to what its messages show of them: fetched, read, drawn, and bounded."""
 
 from __future__ import annotations
 
@@ -7,152 +7,233 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Generic, NamedTuple, TypeVar
+
+import msgspec
 
 from localai_flask.api.work.content_bytes import ContentAccess, NotToBeHad
 from localai_flask.chat.conversation import Conversation, Message
 from localai_flask.chat.documents import DocumentSource, shown_text
+from localai_flask.chat.images import ImageSource
 from localai_flask.chat.marks import keys_in, replace_marks, without_marks
 from localai_flask.documents.limits import Limits, UnreadableDocument, too_long
-from localai_flask.documents.text import text_of
+from localai_flask.documents.pages import Document, joined, pages_to_draw
+from localai_flask.documents.reading import draw_pages, read_pages
 from localai_flask.errors import InvalidRequest
 
+T = TypeVar("T")
 MOST_DOCUMENTS = 64
 MOST_BYTES, MOST_TOGETHER = 50 * 2**20, 100 * 2**20
 """Of one document, and of all that a request has and nobody has read yet."""
 ALL_S = 60.0
 """How long a request's documents may take, until the last of them is begun."""
-MOST_KEPT = 16_000_000
+MOST_TEXT = 16_000_000
 """Characters of the last documents' texts that are kept, as each turn sends its conversation whole."""
+MOST_DRAWN = 64 * 2**20
+"""Bytes of the last drawn pages that are kept: some 300 of them."""
 
 
-def with_documents_read(conversation: Conversation, access: ContentAccess, field: str) -> Conversation:
-    """Put their texts in the place of documents.
+def with_documents_read(
+    conversation: Conversation, access: ContentAccess, field: str, most_images: int
+) -> Conversation:
+    """Put their texts in the place of documents, and images of pages behind those of the pages, if there may be any.
 
     One that cannot be read is refused with `InvalidRequest` in the last message, if that is the user's; in the past and
     in results of tools the model reads in its place what is wrong with it.
     """
     sources = conversation.documents
-    shown = [key for message in conversation.messages for key in keys_in(message.content) if key in sources]
-    if not shown:
-        return conversation
-    if len(shown) > MOST_DOCUMENTS:
-        said = f"The messages have {len(shown)} documents, but at most {MOST_DOCUMENTS} may be sent."
-        raise InvalidRequest(said, param=field)
-    reading, last = _Reading(sources, access, field), conversation.messages[-1]
-    messages = tuple(
-        _with_texts(message, reading.asked if message is last and message.role == "user" else reading.shown)
+    places = [
+        (key, message is conversation.messages[-1] and message.role == "user")
         for message in conversation.messages
-    )
+        for key in keys_in(message.content)
+        if key in sources
+    ]
+    if not places:
+        return conversation
+    if len(places) > MOST_DOCUMENTS:
+        said = f"The messages have {len(places)} documents, but at most {MOST_DOCUMENTS} may be sent."
+        raise InvalidRequest(said, param=field)
+    reading = _Reading(conversation, access, field, most_images)
+    for key, is_asked in places:
+        reading.read(key, is_asked)
+    reading.check_images()
+    shown = {key: reading.show(key, is_asked) for key, is_asked in places}
+    messages = tuple(_with_pages(message, shown) for message in conversation.messages)
     return dataclasses.replace(conversation, messages=messages)
 
 
-def _with_texts(message: Message, put: Callable[[str], str | None]) -> Message:
+class _Shown(NamedTuple):
+    """What the model reads of a document, with the marks of the images in it."""
+
+    text: str
+    images: Mapping[str, ImageSource]
+
+
+def _with_pages(message: Message, shown: Mapping[str, _Shown]) -> Message:
     if not message.documents:
         return message
-    return dataclasses.replace(message, content=replace_marks(message.content, put), documents={})
+    images = dict(message.images)
+
+    def put(key: str) -> str | None:
+        if key not in shown:
+            return None
+        images.update(shown[key].images)
+        return shown[key].text
+
+    content = replace_marks(message.content, put)
+    return dataclasses.replace(message, content=content, images=images, documents={})
 
 
 class _Read(NamedTuple):
-    """What the model reads of a document, and how long its text is."""
+    """A document, the key under which its pages are kept, and which of them are to be drawn."""
 
-    shown: str
-    characters: int
+    name: str
+    kept_as: str
+    document: Document
+    numbers: list[int]
 
 
 class _Reading:
-    """Reads one request's documents, each once."""
+    """Reads one request's documents, each once, and then draws their pages."""
 
-    def __init__(self, sources: dict[str, DocumentSource], access: ContentAccess, field: str):
+    def __init__(self, conversation: Conversation, access: ContentAccess, field: str, most_images: int):
         settings = access.settings
         self._limits = Limits(settings.document_pages, settings.document_text, settings.document_timeout)
-        self._sources = sources
+        self._sources, images = conversation.documents, conversation.images
+        self._images = sum(key in images for message in conversation.messages for key in keys_in(message.content))
         self._access = access
         self._field = field
+        self._most_images = most_images
         self._deadline = time.monotonic() + ALL_S
         self._read: dict[str, _Read | Exception] = {}
-        self._characters = self._bytes = 0
+        self._characters = self._bytes = self._drawn = 0
 
-    def asked(self, key: str) -> str | None:
-        """Return what the model reads of a document; raise `InvalidRequest` if it cannot be read."""
-        return self._put(key, refuses=True)
-
-    def shown(self, key: str) -> str | None:
-        """Return what the model reads of a document, or why it cannot."""
-        return self._put(key, refuses=False)
-
-    def _put(self, key: str, *, refuses: bool) -> str | None:
-        if (source := self._sources.get(key)) is None:
-            return None
+    def read(self, key: str, is_asked: bool) -> None:
+        """Read a document where it stands; raise `InvalidRequest` if one that `is_asked` now cannot be read."""
         if key not in self._read:
             try:
-                self._read[key] = self._read_one(source)
+                self._read[key] = self._read_one(self._sources[key])
             except (NotToBeHad, UnreadableDocument) as error:
                 self._read[key] = error
         read = self._read[key]
         if isinstance(read, _Read):
-            self._count(read.characters)
-            return read.shown
-        named = f"The document {source.name!r}" if source.name else "A document"
-        if refuses:
-            raise InvalidRequest(f"{named} {read}.", param=self._field)
-        return shown_text(f"[It cannot be read: it {read}.]", source.name)
-
-    def _count(self, characters: int) -> None:
-        self._characters += characters
+            self._characters += read.document.characters
+            self._drawn += len(read.numbers)
+        elif is_asked:
+            raise self._refused(key, read)
         if self._characters > self._limits.characters:
             together = str(too_long(self._limits.characters)).removeprefix("has ")
             raise InvalidRequest(f"The documents have together {together}.", param=self._field)
 
-    def _read_one(self, source: DocumentSource) -> _Read:
-        if time.monotonic() > self._deadline:
-            said = f"The documents take more than {ALL_S:.0f} s to read; send fewer of them."
-            raise InvalidRequest(said, param=self._field)
-        stored = self._access.find_file(source.file_id) if source.file_id else None
-        text = self._text(source)
-        return _Read(shown_text(text, source.name or (stored.name if stored else ""), source.context), len(text))
+    def check_images(self) -> None:
+        """Raise `InvalidRequest` if more pages are to be drawn than there may be images."""
+        if not self._drawn or self._images + self._drawn <= self._most_images:
+            return
+        beside = f" beside {self._images} images" if self._images else ""
+        advice = "send fewer pages"
+        if any(source.detail != "low" for source in self._sources.values()):
+            advice += ', or with `detail: "low"`, which draws only those without text'
+        said = f"{self._drawn} pages of the documents would be drawn{beside}, but at most {self._most_images} images"
+        raise InvalidRequest(f"{said} may be sent; {advice}.", param=self._field)
 
-    def _text(self, source: DocumentSource) -> str:
+    def show(self, key: str, is_asked: bool) -> _Shown:
+        """Return what is shown in a document's place; raise `InvalidRequest` if one that `is_asked` cannot be drawn."""
+        source, read = self._sources[key], self._read[key]
+        if isinstance(read, _Read):
+            try:
+                return self._shown(source, read)
+            except (NotToBeHad, UnreadableDocument) as error:
+                self._read[key] = read = error
+        if is_asked:
+            raise self._refused(key, read)
+        return _Shown(shown_text(f"[It cannot be read: it {read}.]", source.name), {})
+
+    def _refused(self, key: str, error: Exception) -> InvalidRequest:
+        name = self._sources[key].name
+        return InvalidRequest(f"{f'The document {name!r}' if name else 'A document'} {error}.", param=self._field)
+
+    def _read_one(self, source: DocumentSource) -> _Read:
+        self._check_time()
+        stored = self._access.find_file(source.file_id) if source.file_id else None
+        kept_as, document = self._document(source)
+        numbers = pages_to_draw(document, source.detail) if self._most_images else []
+        if document.can_be_drawn and not document.has_text and not numbers:
+            if self._most_images:
+                raise UnreadableDocument("has nothing on its pages")
+            advice = "choose a model that sees, or send its text"
+            raise UnreadableDocument(f"has no text, as of scanned pages, and this model sees no images; {advice}")
+        return _Read(source.name or (stored.name if stored else ""), kept_as, document, numbers)
+
+    def _document(self, source: DocumentSource) -> tuple[str, Document]:
         # A file's bytes never change under its id, and that whoever asks may have it was seen just now.
-        known = source.file_id and _texts.get((source.file_id, self._limits))
+        known = _documents.get((source.file_id, self._limits)) if source.file_id else None
         if known:
-            return known
+            return source.file_id, known
         data = self._access.bytes_of(source, MOST_BYTES)
-        key = source.file_id or hashlib.sha256(data).hexdigest()
-        if (text := _texts.get((key, self._limits))) is None:
+        kept_as = source.file_id or hashlib.sha256(data).hexdigest()
+        if (document := _documents.get((kept_as, self._limits))) is None:
             self._bytes += len(data)
             if self._bytes > MOST_TOGETHER:
                 said = f"The documents have more than {MOST_TOGETHER} bytes together; send fewer of them."
                 raise InvalidRequest(said, param=self._field)
-            text = without_marks(text_of(data, self._limits))
-            _texts.put((key, self._limits), text)
-        return text
+            document = _without_marks(read_pages(data, self._limits))
+            _documents.put((kept_as, self._limits), document, document.characters)
+        return kept_as, document
+
+    def _shown(self, source: DocumentSource, read: _Read) -> _Shown:
+        drawn = self._draw(source, read)
+        pages = [
+            "\n".join(filter(None, (page.text, drawn[number].mark if number in drawn else "")))
+            for number, page in enumerate(read.document.pages)
+        ]
+        images = {image.key: image for image in drawn.values()}
+        return _Shown(shown_text(joined(pages), read.name, source.context), images)
+
+    def _draw(self, source: DocumentSource, read: _Read) -> dict[int, ImageSource]:
+        found = {number: _drawn.get((read.kept_as, number)) for number in read.numbers}
+        drawn = {number: image for number, image in found.items() if image}
+        if missing := [number for number in read.numbers if number not in drawn]:
+            self._check_time()
+            data = self._access.bytes_of(source, MOST_BYTES)
+            for number, file in zip(missing, draw_pages(data, missing, self._limits), strict=True):
+                drawn[number] = ImageSource(source.kind, data=file)
+                _drawn.put((read.kept_as, number), drawn[number], len(file))
+        return drawn
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self._deadline:
+            said = f"The documents take more than {ALL_S:.0f} s to read; send fewer of them."
+            raise InvalidRequest(said, param=self._field)
 
 
-_Key = tuple[str, Limits]
+def _without_marks(document: Document) -> Document:
+    pages = [msgspec.structs.replace(page, text=without_marks(page.text)) for page in document.pages]
+    return msgspec.structs.replace(document, pages=pages)
 
 
-class _Texts:
-    """The texts of the documents that were read last, by their content or their file's id."""
+class _Kept(Generic[T]):
+    """What was read or drawn last, up to a size, under the document's content or its file's id, and more."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most, self._size = most, 0
         self._lock = threading.Lock()
-        self._kept: OrderedDict[_Key, str] = OrderedDict()
-        self._size = 0
+        self._kept: OrderedDict[tuple[str, object], tuple[T, int]] = OrderedDict()
 
-    def get(self, key: _Key) -> str | None:
+    def get(self, key: tuple[str, object]) -> T | None:
         with self._lock:
-            if (text := self._kept.get(key)) is not None:
-                self._kept.move_to_end(key)
-            return text
+            if key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return self._kept[key][0]
 
-    def put(self, key: _Key, text: str) -> None:
+    def put(self, key: tuple[str, object], value: T, size: int) -> None:
         with self._lock:
-            self._size += len(text) - len(self._kept.pop(key, ""))
-            self._kept[key] = text
-            while self._size > MOST_KEPT:
-                self._size -= len(self._kept.popitem(last=False)[1])
+            self._size += size - self._kept.pop(key, (None, 0))[1]
+            self._kept[key] = value, size
+            while self._size > self._most:
+                self._size -= self._kept.popitem(last=False)[1][1]
 
 
-_texts = _Texts()
+_documents = _Kept[Document](MOST_TEXT)
+_drawn = _Kept[ImageSource](MOST_DRAWN)

@@ -26,6 +26,11 @@ MOST_PIXELS = 50_000_000
 """What a large camera makes; a file of a few bytes may claim any number."""
 
 
+def most_images(config: ModelConfig, info: ModelInfo) -> int:
+    """Return how many images a request may have."""
+    return min(config.limit_mm_per_prompt.get("image", MOST_IMAGES), MOST_IMAGES) if "image" in info.capabilities else 0
+
+
 def load_images(
     conversation: Conversation, config: ModelConfig, info: ModelInfo, access: ContentAccess, field: str
 ) -> tuple[Conversation, dict[str, Image]]:
@@ -48,7 +53,7 @@ def load_images(
             )
         return without_images(conversation), {}
     shown = [key for message in conversation.messages for key in keys_in(message.content)]
-    most = min(config.limit_mm_per_prompt.get("image", MOST_IMAGES), MOST_IMAGES)
+    most = most_images(config, info)
     if len(shown) > most:
         raise InvalidRequest(f"The messages have {len(shown)} images, but at most {most} may be sent.", param=field)
     return conversation, _open_all({key: conversation.images[key] for key in shown}, access, field)
