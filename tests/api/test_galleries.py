@@ -356,7 +356,12 @@ class TestLlamaServer:
         monkeypatch.setattr(events, "LOOK_S", 0.01)
         stream = client.get("/models/sse", buffered=False)
         frames = iter(stream.response)
-        assert next(frames) == b": watching\n\n"
+        begun, _, known = next(frames).partition(b"\n\n")
+        assert begun == b": watching" and json.loads(known[6:]) == {
+            "model": "tiny",
+            "event": "model_status",
+            "data": {"status": "unloaded", "exit_code": 0},
+        }
 
         def told() -> list[dict[str, Any]]:
             return [json.loads(line[6:]) for line in next(frames).decode().splitlines() if line]

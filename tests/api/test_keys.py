@@ -181,7 +181,8 @@ def test_a_key_has_its_models_loaded_and_watches_them(
     assert [config.name for config in pool.configs] == ["hidden"], "of which `small` is an alias"
     stream = client.get("/models/sse", headers=SMALL, buffered=False)
     frames = iter(stream.response)
-    next(frames)
+    known = next(frames)
+    assert b'"small"' in known and b'"team-b"' in known and b'"tiny"' not in known
     pool.state = {"hidden": "ready", "tiny": "ready"}
     (told,) = [json.loads(line[6:]) for line in next(frames).decode().splitlines() if line]
     assert told == {"model": "small", "event": "model_status", "data": {"status": "loaded"}}

@@ -1,5 +1,6 @@
 """The events of models, from one look to the next: the body of the stream at /models/sse.
 
+It begins with how things are, as whoever was cut off for a while has not seen what happened meanwhile.
 A key sees the models that it may use; what is fetched is shown to administrators alone, who have it fetched.
 """
 
@@ -57,7 +58,7 @@ def events_between(before: Seen, now: Seen) -> Iterator[dict[str, Any]]:
     for name, status in now.statuses.items():
         known = before.statuses.get(name)
         if known is not None and known != status:
-            yield {"model": name, "event": "model_status", "data": _status(status)}
+            yield _status_event(name, status)
     for id, job in now.jobs.items():
         if job.request is not None and job != before.jobs.get(id):
             yield from _events_of(job, before.jobs.get(id))
@@ -74,6 +75,10 @@ def _events_of(job: Job, known: Job | None) -> Iterator[dict[str, Any]]:
         yield {"model": name, "event": "model_status", "data": {"status": "downloading"}}
     if not job.has_ended and (progress := progress_of(job)):
         yield {"model": name, "event": "download_progress", "data": {"progress": progress}}
+
+
+def _status_event(name: str, status: ModelStatus) -> dict[str, Any]:
+    return {"model": name, "event": "model_status", "data": _status(status)}
 
 
 def _status(status: ModelStatus) -> dict[str, Any]:
@@ -117,7 +122,8 @@ class ModelEvents:
         return _frame({"model": EVERY, "event": "error", "data": {"message": str(error)}})
 
     def _tell(self) -> Iterator[bytes]:
-        yield comment("watching")  # headers leave with the first bytes
+        known = (_frame(_status_event(name, status)) for name, status in self._seen.statuses.items())
+        yield comment("watching") + b"".join(known)  # headers leave with the first bytes
         spoke = time.monotonic()
         while not is_draining():
             time.sleep(LOOK_S)
