@@ -114,7 +114,7 @@ class ModelSettings:
     load_to_memory: tuple[str, ...] = setting((), "Models to load at start; /readyz waits for them.", metavar="NAMES")
     llamacpp_parallel: int = setting(
         0,
-        "Slots of llama-cpp models that do not set their own (0: by memory, at most 4).",
+        "Slots of llama-cpp models that do not set their own (0: by memory, at most 16).",
         env="LLAMACPP_PARALLEL",
         needs_restart=True,
     )

@@ -49,13 +49,13 @@ def test_info_is_filled(gguf):
     assert re.fullmatch(r"\d+\.\d+\.\d+", info.engine_version)
     assert (info.bos_token, info.eos_token) == ("<s>", "<|im_end|>")
     assert (info.chat_template, info.tool_template) == (models.CHAT_TEMPLATE, None)
-    cells = 4 * 4096  # slots × context; two layers, keys and values, two heads of eight, two bytes
+    cells = 16 * 4096  # slots × context; two layers, keys and values, two heads of eight, two bytes
     assert info.memory_bytes == pytest.approx(backend.model.weight_bytes + cells * 2 * 2 * 16 * 2, rel=0.01)
     assert progress == sorted(progress) and progress[-1] == 1.0
 
 
 def test_f16_false_doubles_the_cache(gguf):
-    half, full = (load_engine(gguf["llama"], context_size=8192, f16=f16) for f16 in (None, False))
+    half, full = (load_engine(gguf["llama"], "parallel:4", context_size=8192, f16=f16) for f16 in (None, False))
     caches = [engine.backend.model.memory_bytes - engine.backend.model.weight_bytes for engine in (half, full)]
     assert caches == [4 << 20, 8 << 20]
     assert full.generate("abc", max_tokens=8, ignore_eos=True).output_tokens == (

@@ -161,8 +161,11 @@ TOKEN = 2 * 2 * KV_WIDTH * 2
 @pytest.mark.parametrize(
     ("free", "options", "config", "size"),
     [
-        (1 << 40, (), {}, (4, 4096)),
-        (1 << 40, (), {"context_size": -1}, (4, models.TRAINED_CONTEXT)),
+        (1 << 40, (), {}, (16, 4096)),
+        (1 << 40, ("fit_params:false",), {}, (4, 4096)),
+        (8 * 8 * 4096 * TOKEN, (), {}, (8, 4096)),
+        (8 * 8 * 4096 * TOKEN - 1, (), {}, (4, 4096)),
+        (1 << 40, (), {"context_size": -1}, (16, models.TRAINED_CONTEXT)),
         (4096 * 2 * 2 * TOKEN, (), {}, (2, 4096)),
         (4096 * 2 * TOKEN, (), {}, (1, 4096)),
         (3000 * TOKEN, (), {}, (1, 2048)),

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from localai_flask.backends.llama_cpp.cache.states import States
-from localai_flask.backends.llama_cpp.model.context import FLASH_ATTENTION, Shape, is_elsewhere
+from localai_flask.backends.llama_cpp.model.context import FLASH_ATTENTION, USUAL_STREAMS, Shape, is_elsewhere
 from localai_flask.backends.llama_cpp.model.library import lib
 from localai_flask.backends.llama_cpp.options.kinds import UNQUANTIZED
 from localai_flask.backends.llama_cpp.options.options import EngineOptions
@@ -46,9 +46,9 @@ WORTH_IT = 0.9
 
 def choose_attention(handle: Any, params: Any, options: EngineOptions, slots: int) -> None:
     """Have a context compute attention in the plain way, if nobody has chosen and that is measured to be faster."""
-    n_ubatch = plain_ubatch(params, options, slots, lib.llama_model_n_head(handle))
-    depth = depth_to_measure(handle, params, options, slots)
-    if n_ubatch and depth and prefers_plain(handle, params, slots, depth):
+    n_ubatch, streams = plain_ubatch(params, options, slots, lib.llama_model_n_head(handle)), min(slots, USUAL_STREAMS)
+    depth = depth_to_measure(handle, params, options, streams)
+    if n_ubatch and depth and prefers_plain(handle, params, streams, depth):
         params.flash_attn_type, params.n_ubatch = FLASH_ATTENTION["off"], n_ubatch
 
 

@@ -19,7 +19,15 @@ from localai_flask.machine import available_memory, resident_memory, total_memor
 
 log = logging.getLogger(__name__)
 
-DEFAULT_SLOTS = 4
+USUAL_STREAMS = 4
+"""How many sequences run at once on a busy day: as many slots there are where memory allows, and steps of as many are
+measured.
+"""
+MOST_SLOTS, WIDE_SHARE = 16, 8
+"""Where nobody has chosen, slots are doubled up to the most while their cache takes no more than one part in
+`WIDE_SHARE` of the memory that is free: on two cores, steps of SmolLM2 for 16 sequences compute 1.6 times as many
+tokens in a second as those for 4.
+"""
 FLASH_ATTENTION = {"auto": -1, "off": 0, "false": 0, "on": 1, "true": 1}  # llama_flash_attn_type
 ROPE_SCALING = {"none": 0, "linear": 1, "yarn": 2, "longrope": 3}  # llama_rope_scaling_type
 
@@ -68,14 +76,17 @@ def choose_size(handle: Any, path: Path, options: EngineOptions) -> tuple[int, i
     context_size = choose_context(options.context_size, trained)
     if 0 < trained < context_size and not options.rope_scaling:
         log.warning("%s was trained for %d tokens; answers beyond them may be nonsense", path.name, trained)
-    slots = options.parallel or DEFAULT_SLOTS
+    slots = options.parallel or USUAL_STREAMS
     if is_elsewhere(options):  # only the library knows how much will lie where, and it says so when that does not fit
         return slots, context_size
     shape = Shape.of(handle)
     if options.fit_params:
         # Weights come into memory as they are first used; what is not there yet is to have room beside the cache.
         coming = max(lib.llama_model_size(handle) - resident_memory(), 0)
-        slots, context_size = _fit(options, shape, available_memory() - coming, slots, context_size)
+        room = available_memory() - coming - options.fit_target_bytes[0]
+        slots, context_size = _fit(options, shape, room, slots, context_size)
+        if options.parallel is None and not is_recurrent(handle):
+            slots = widen(slots, min(MOST_SLOTS, options.n_batch), room, shape.cache_bytes(options, context_size))
     needed = shape.cache_bytes(options, slots * context_size)
     free = available_memory(with_mapped=True)  # for what was asked for, weights may have to be read again
     if needed > free and lib.llama_model_n_swa(handle) == 0:
@@ -89,9 +100,8 @@ def choose_size(handle: Any, path: Path, options: EngineOptions) -> tuple[int, i
     return slots, context_size
 
 
-def _fit(options: EngineOptions, shape: Shape, free: int, slots: int, context_size: int) -> tuple[int, int]:
-    """Halve first the slots, then the context, if nobody has chosen them, until the cache leaves enough memory free."""
-    room = free - options.fit_target_bytes[0]
+def _fit(options: EngineOptions, shape: Shape, room: int, slots: int, context_size: int) -> tuple[int, int]:
+    """Halve first the slots, then the context, if nobody has chosen them, until the cache fits into the room."""
     wanted = slots, context_size
     while options.parallel is None and slots > 1 and shape.cache_bytes(options, slots * context_size) > room // 2:
         slots //= 2
@@ -105,6 +115,13 @@ def _fit(options: EngineOptions, shape: Shape, free: int, slots: int, context_si
     if (slots, context_size) != wanted:
         log.warning("made the cache fit into memory: %d × %d tokens instead of %d × %d", slots, context_size, *wanted)
     return slots, context_size
+
+
+def widen(slots: int, most: int, room: int, slot_bytes: int) -> int:
+    """Return how many slots there may be, `slots` or more, whose cache takes but a small part of `room` bytes."""
+    while 2 * slots <= most and 2 * slots * slot_bytes <= room // WIDE_SHARE:
+        slots *= 2
+    return slots
 
 
 def context_params(options: EngineOptions, slots: int, context_size: int, n_outputs: int) -> Any:
@@ -129,6 +146,11 @@ def context_params(options: EngineOptions, slots: int, context_size: int, n_outp
     for name, value in options.rope.items():
         setattr(params, name, value)
     return params
+
+
+def is_recurrent(handle: Any) -> bool:
+    """Return whether sequences have states, which take memory of their own each, beside a cache or in its place."""
+    return bool(lib.llama_model_is_recurrent(handle) or lib.llama_model_is_hybrid(handle))
 
 
 def is_elsewhere(options: EngineOptions) -> bool:

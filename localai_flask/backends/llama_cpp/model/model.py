@@ -19,6 +19,7 @@ from localai_flask.backends.llama_cpp.model.context import (
     choose_size,
     context_params,
     is_elsewhere,
+    is_recurrent,
     metadata,
     uses_gpu,
 )
@@ -138,7 +139,7 @@ class Model:
         self.window: int = lib.llama_model_n_swa(self.handle)
         """Width of the sliding attention window in tokens; 0 if attention sees everything."""
         self.is_hybrid = bool(lib.llama_model_is_hybrid(self.handle))
-        self.is_recurrent = bool(lib.llama_model_is_recurrent(self.handle)) or self.is_hybrid
+        self.is_recurrent = is_recurrent(self.handle)
 
     def harmless_cells(self, options: EngineOptions) -> int:
         """Return how many idle cells slow steps down by some two per cent: fewer, the smaller the model.

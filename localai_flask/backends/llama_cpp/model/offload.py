@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from localai_flask.backends.llama_cpp.model.context import DEFAULT_SLOTS, Shape, uses_gpu
+from localai_flask.backends.llama_cpp.model.context import USUAL_STREAMS, Shape, uses_gpu
 from localai_flask.backends.llama_cpp.model.devices import chosen_gpus, read_memory
 from localai_flask.backends.llama_cpp.model.library import lib
 from localai_flask.backends.llama_cpp.options.options import EngineOptions
@@ -61,7 +61,7 @@ def fit_to_gpus(path: Path, options: EngineOptions) -> EngineOptions:
 
 def fit(options: EngineOptions, demand: Demand, room: int, context_size: int, name: str) -> EngineOptions:
     """Halve first the slots, then the context, then leave layers to the processor, until the rest fits."""
-    slots = wanted = options.parallel or DEFAULT_SLOTS
+    slots = wanted = options.parallel or USUAL_STREAMS
     tokens = context_size
     while options.parallel is None and slots > 1 and demand.total(slots * tokens) > room:
         slots //= 2

@@ -56,7 +56,7 @@ NOT_HERE = {
 """Ways of llama.cpp to guess ahead that are not offered here, and why."""
 
 ENGINE_OPTIONS = (
-    _option("parallel n_parallel", whole(1, 256), None, "requests in one batch (by memory, at most 4)"),
+    _option("parallel n_parallel", whole(1, 256), None, "requests in one batch (by memory, at most 16)"),
     _option("n_ubatch ubatch", whole(1), None, "tokens computed at once, at most `batch`"),
     _option("threads_batch n_threads_batch", whole(-1), None, "threads for prompts; 0: all cores (measured)"),
     _option("cont_batching continuous_batching", FLAG, True,

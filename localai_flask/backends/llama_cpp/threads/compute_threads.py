@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from localai_flask.backends.llama_cpp.model.context import USUAL_STREAMS
 from localai_flask.backends.llama_cpp.model.library import lib, spin_switch
 from localai_flask.backends.llama_cpp.options.options import EngineOptions
 from localai_flask.backends.llama_cpp.scheduling.batch import Batch
@@ -97,8 +98,8 @@ class ComputeThreads:
         log.info("%s: threads %s while they wait", self._model.path.name, "spin" if spins else "sleep")
 
     def _measure_decoding(self) -> Choice:
-        """Time steps of a token of each slot."""
-        size, threads = min(self._model.slots, self._model.n_batch), self._options.threads
+        """Time steps of as many sequences as usually run at once."""
+        size, threads = min(self._model.slots, USUAL_STREAMS, self._model.n_batch), self._options.threads
         batch = Batch(size)
         batch.add_tokens([self._token] * size, [0] * size, range(size))
         return self._measure(batch, [threads] if threads else candidates(physical_cores()))
