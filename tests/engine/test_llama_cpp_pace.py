@@ -98,6 +98,17 @@ def test_prompts_alone_fill_tiles_unless_that_takes_too_long():
     assert warmed(token_s=0.2).budget(0, 1000) == LEAST_CHUNK
 
 
+@pytest.mark.parametrize(("token_s", "tiles"), [(0.0001, 64), (0.002, 4), (0.005, 2), (0.01, 1), (0.02, 1)])
+def test_a_lone_prompt_has_longer_steps_of_one_two_or_four_tiles_and_so_on(token_s, tiles):
+    assert warmed(token_s=token_s).budget(0, 50_000, is_lone=True) == tiles * TILE
+
+
+def test_the_end_of_a_lone_prompt_keeps_nobody_waiting_for_longer():
+    assert warmed(token_s=0.003).budget(0, 300, is_lone=True) == 300
+    assert warmed(token_s=0.003).budget(0, 400, is_lone=True) == 4 * TILE
+    assert warmed(token_s=0.003).budget(1, 400, is_lone=True) == 20
+
+
 def test_prompts_beside_streams_end_at_once_but_rarely():
     pace = warmed()
     assert pace.budget(1, 1000) == 15  # too many for that

@@ -82,3 +82,14 @@ def test_two_ways_alike_leave_the_choice_as_it_is():
         machine.now += seconds
         machine.choice.observe(1, seconds)
     assert machine.choice._chosen
+
+
+def test_of_long_steps_few_are_tried_in_the_other_way():
+    machine = Machine(spins=True)
+    for _ in range(100):
+        spins = machine.choice.spins
+        machine.steps.append(spins)
+        machine.now += 0.6
+        machine.choice.observe(1, 0.6)
+    assert machine.steps.count(False) <= 2 * 100 * 0.6 / LATE_S + 4
+    assert "xxx" not in "".join(".x"[not spins] for spins in machine.steps)

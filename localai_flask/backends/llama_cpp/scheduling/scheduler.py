@@ -162,7 +162,9 @@ class Scheduler:
         outputs -= sum(len(share.sequence.draft) for share in shares)
         left = sum(sequence.left for sequence in prompts)
         whole = sum(len(sequence.prompt) - sequence.job.num_cached for sequence in prompts)
-        room = min(self._pace.budget(len(shares) or self._passed_over, left, whole), self._n_batch - batch.size)
+        beside = len(shares) or self._passed_over
+        budget = self._pace.budget(beside, left, whole, is_lone=len(self.prefilling) == 1)
+        room = min(budget, self._n_batch - batch.size)
         room = room if self._most is None else min(room, self._most)
         self._image_debt = max(self._image_debt - room, 0) if shares else 0
         if self._next_image() is None:

@@ -11,8 +11,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable
 
-STEPS = 6
-"""How many steps of one kind are timed in one way."""
+STEPS, LONGEST_TRIAL_S = 6, 1.0
+"""How many steps of one kind are timed in one way, and for how long at most in the other: the slower way is to cost
+long steps, of prompts, little.
+"""
 SOON_S, LATE_S = 2.0, 16.0
 """Time from one comparison to the next: at first and after a change, and at most; it doubles while nothing changes."""
 WORTH_IT = 0.95
@@ -66,7 +68,7 @@ class WaitChoice:
         usual_s = statistics.median(self._usual)
         if self._tried[-1] > FAR_OFF * usual_s:
             self._know(usual_s, self._chosen)
-        elif len(self._tried) == STEPS:
+        elif len(self._tried) == STEPS or sum(self._tried) >= LONGEST_TRIAL_S:
             tried_s = statistics.median(self._tried)
             is_better = tried_s <= WORTH_IT * usual_s
             self._know(*((tried_s, self.spins) if is_better else (usual_s, self._chosen)))
