@@ -22,6 +22,7 @@ from localai_flask.cli import main
 from localai_flask.engine_build.targets import TARGETS
 from tests.support.pages import PAGES, ROOT, Block, read_blocks, read_commands
 from tests.support.reader import TOY, Reader
+from tests.support.required import need_program
 from tests.support.server import Server
 
 PAGE_OF_OLLAMA = (ROOT / "docs/from-ollama.md").read_text()
@@ -113,8 +114,19 @@ def test_toml_is_toml(block: Block) -> None:
     tomllib.loads(block.text)
 
 
+@pytest.mark.parametrize("block", read_blocks("nginx"), ids=str)
+def test_nginx_takes_its_configuration(block: Block, tmp_path: Path) -> None:
+    page = tmp_path / "dist"
+    page.mkdir()
+    text = block.text.replace("/srv/llama.cpp/tools/ui/dist", str(page))
+    (tmp_path / "nginx.conf").write_text(f"pid {tmp_path}/pid; events {{}} http {{ {text} }}")
+    command = [need_program("nginx"), "-t", "-e", tmp_path / "log", "-p", tmp_path, "-c", tmp_path / "nginx.conf"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_no_block_is_in_a_language_that_nobody_runs() -> None:
-    known = {"sh", "python", "yaml", "json", "toml", "text", ""}
+    known = {"sh", "python", "yaml", "json", "toml", "text", "nginx", ""}
     everything = read_blocks(*known)
     assert len(everything) == sum(page.read_text().count("\n```") for page in PAGES) / 2
 
