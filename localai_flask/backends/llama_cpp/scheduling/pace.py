@@ -19,7 +19,9 @@ BURST_EVERY, BURSTS_SAVED = 100, 3
 `BURSTS_SAVED` in a row: streams that begin together then run together, and each step computes more of them at once.
 """
 TAIL = 2
-"""A step with prompts only may compute this many times as many tokens if that ends them."""
+"""A step with prompts only may compute this many times as many tokens if that ends them, within `LONE_S` or from one
+tile on.
+"""
 TILE, TOO_SLOW = 64, 8
 """llama.cpp's attention on processors computes `TILE` tokens together; fewer take up to twice the time each, so that
 prompts alone come in about a multiple of that, unless one tile takes more than `TOO_SLOW` times the aim. A lone prompt
@@ -66,8 +68,9 @@ class Pace:
         tokens = max(int(seconds / self._token_s), LEAST_CHUNK)
         if not streams and TOO_SLOW * tokens >= TILE:
             tiles = 1 << max((tokens // TILE).bit_length() - 1, 0) if is_lone else max(round(tokens / TILE), 1)
-            is_tail = tiles * TILE < prompt_tokens_remaining <= min(TAIL * tiles * TILE, int(LONE_S / self._token_s))
-            tokens = prompt_tokens_remaining if is_tail else tiles * TILE
+            tokens, rest = tiles * TILE, prompt_tokens_remaining
+            if tokens < rest <= TAIL * tokens and (tiles == 1 or rest * self._token_s <= LONE_S):
+                tokens = rest
         return min(tokens, self._most)
 
     def seconds(self, prompt_tokens: int) -> float:
