@@ -279,7 +279,7 @@ def test_streams_get_their_time_back_for_an_image_that_is_computed_whole(open_se
     engine.step(3)
     seen: list[int] = []
     compute = engine.backend._sight.compute
-    monkeypatch.setattr(engine.backend._pace, "budget", lambda *_: 4)
+    monkeypatch.setattr(engine.backend._pace, "budget", lambda *_, **__: 4)
     monkeypatch.setattr(
         engine.backend._sight, "compute", lambda share: (seen.append(len(stream.output_tokens)), compute(share))
     )
@@ -484,7 +484,7 @@ def test_a_deterministic_model_says_the_same_of_an_image_each_time(tmp_path: Pat
         showing(f"{'l' * (seed * seed)}@ and @ {'what? ' * seed}", picture(seed), picture(9)) for seed in range(5)
     ]
     budgets = itertools.cycle((4, 64, 17, 512, 33))
-    monkeypatch.setattr(engine.backend._pace, "budget", lambda *_: next(budgets))
+    monkeypatch.setattr(engine.backend._pace, "budget", lambda *_, **__: next(budgets))
     heard: dict[int, list[Any]] = {}
     for number in (0, 1, 2, 3, 4, 3, 1, 0, 4, 2):
         engine.generate("l" * (7 * number), max_tokens=3)
