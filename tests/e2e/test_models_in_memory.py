@@ -35,12 +35,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture
-def client(server: Server) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
-        yield client
-
-
 def described(server: Server, name: str) -> Any:
     with urllib.request.urlopen(f"{server.url}/system", timeout=10) as answer:
         return next(model for model in json.load(answer)["models"] if model["id"] == name)

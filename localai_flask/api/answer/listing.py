@@ -9,6 +9,7 @@ import msgspec
 from flask import Response, request
 
 from localai_flask.api.answer.json_response import json_response
+from localai_flask.api.pages import openapi
 from localai_flask.api.request.query import whole_number
 from localai_flask.errors import InvalidRequest
 from localai_flask.store.kept import Kept
@@ -24,17 +25,12 @@ class HasId(Protocol):
 Listed = TypeVar("Listed", bound=HasId)
 
 
-def query_parameter(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the OpenAPI page's entry for something that stands in the query."""
-    return {"in": "query", "name": name, "description": about, "schema": schema}
-
-
 def parameters(longest: int = LONGEST_PAGE) -> list[dict[str, Any]]:
     """Return the OpenAPI page's entries for what the query says of a page."""
     return [
-        query_parameter("limit", "How many.", {"type": "integer", "minimum": 1, "maximum": longest}),
-        query_parameter("order", "asc or desc.", {"type": "string", "enum": ["asc", "desc"]}),
-        query_parameter("after", "The id of the item behind which to begin.", {"type": "string"}),
+        openapi.query_parameter("limit", "How many.", type="integer", minimum=1, maximum=longest),
+        openapi.query_parameter("order", "asc or desc.", type="string", enum=["asc", "desc"]),
+        openapi.query_parameter("after", "The id of the item behind which to begin."),
     ]
 
 

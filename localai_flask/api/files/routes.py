@@ -48,7 +48,7 @@ def create_file() -> Response:
 @bp.doc(
     operationId="listFiles",
     parameters=[
-        listing.query_parameter("purpose", "Only files for this.", {"type": "string"}),
+        openapi.query_parameter("purpose", "Only files for this."),
         *listing.parameters(LONGEST_LIST),
     ],
 )

@@ -17,12 +17,7 @@ from localai_flask.errors import InvalidRequest
 
 bp = Blueprint("lora-adapters", __name__, description="The adapters of a model, as llama-server numbers them")
 
-MODEL = {
-    "in": "query",
-    "name": "model",
-    "description": "The model or adapter; without one, that of requests which name none.",
-    "schema": {"type": "string"},
-}
+MODEL = openapi.query_parameter("model", "The model or adapter; without one, that of requests which name none.")
 
 
 class NumberedAdapter(msgspec.Struct):

@@ -70,8 +70,10 @@ class ServerProps(msgspec.Struct):
 
 
 class ModelProps(msgspec.Struct):
-    """A model; `total_slots` is how many requests it runs at once (0: not loaded), and `is_sleeping` if a request would
-    load it."""
+    """A model; `total_slots` is how many requests it runs at once (0: not loaded).
+
+    `is_sleeping` is whether a request would load it.
+    """
 
     model_alias: str
     model_path: str
@@ -93,7 +95,7 @@ class ModelProps(msgspec.Struct):
 @bp.response(200, openapi.schema(ServerProps), description="The server, or with `model` a model.")
 @bp.doc(
     operationId="props",
-    parameters=[{"in": "query", "name": "model", "description": NAMED, "schema": {"type": "string"}}],
+    parameters=[openapi.query_parameter("model", NAMED)],
 )
 def props() -> Response:
     """Describe the server, or one of its models"""

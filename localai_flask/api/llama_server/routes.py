@@ -33,13 +33,7 @@ log = logging.getLogger("gunicorn.error")
 MOST_LOADS = 16
 """Models that one process has loaded for whoever does not wait."""
 _loads = threading.BoundedSemaphore(MOST_LOADS)
-MODEL = {
-    "in": "query",
-    "name": "model",
-    "required": True,
-    "description": "The model's name.",
-    "schema": {"type": "string"},
-}
+MODEL = openapi.query_parameter("model", "The model's name.") | {"required": True}
 
 
 class Success(msgspec.Struct):

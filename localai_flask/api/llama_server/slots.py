@@ -17,12 +17,7 @@ from localai_flask.metrics.in_flight import Question
 bp = Blueprint("slots", __name__, description="How busy a model is, as llama-server has it")
 
 RUNNING = frozenset({"prefill", "decode"})
-NAMED = {
-    "in": "query",
-    "name": "model",
-    "description": "The model's name; without one, that of requests which name none.",
-    "schema": {"type": "string"},
-}
+NAMED = openapi.query_parameter("model", "The model's name; without one, that of requests which name none.")
 
 
 class Slot(msgspec.Struct):

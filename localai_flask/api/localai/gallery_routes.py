@@ -24,20 +24,18 @@ PAGE, MOST_ITEMS, MOST_PAGES = 100, 1000, 10**6
 TOTAL = "X-Total-Count"
 
 
-def _query(name: str, about: str, **schema: object) -> dict[str, object]:
-    return {"in": "query", "name": name, "description": about, "schema": schema or {"type": "string"}}
-
-
 @bp.get("/models/available")
 @bp.response(200, openapi.schema_of_list(shapes.AvailableModel), description="The models, `X-Total-Count` of all.")
 @bp.doc(
     operationId="listAvailableModels",
     parameters=[
-        _query("term", "Words that all have to occur in the name, the description or the tags."),
-        _query("tag", "A tag that the model has to have."),
-        _query("gallery", "The gallery."),
-        _query("page", "Which page, the first is 1; without it all models are listed.", type="integer", minimum=1),
-        _query("items", "How many models a page has.", type="integer", minimum=1, maximum=MOST_ITEMS),
+        openapi.query_parameter("term", "Words that all have to occur in the name, the description or the tags."),
+        openapi.query_parameter("tag", "A tag that the model has to have."),
+        openapi.query_parameter("gallery", "The gallery."),
+        openapi.query_parameter(
+            "page", "Which page, the first is 1; without it all models are listed.", type="integer", minimum=1
+        ),
+        openapi.query_parameter("items", "How many models a page has.", type="integer", minimum=1, maximum=MOST_ITEMS),
     ],
 )
 @admin_only

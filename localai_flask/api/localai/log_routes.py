@@ -16,12 +16,7 @@ from localai_flask.pool.runtime import Runtime
 bp = Blueprint("logs", __name__, description="What models' workers log")
 
 LINES, MOST_LINES = 1000, 10_000
-QUERY = {
-    "in": "query",
-    "name": "lines",
-    "description": "How many of the last lines.",
-    "schema": {"type": "integer", "minimum": 1, "maximum": MOST_LINES},
-}
+QUERY = openapi.query_parameter("lines", "How many of the last lines.", type="integer", minimum=1, maximum=MOST_LINES)
 
 
 @bp.get("/api/backend-logs")

@@ -77,7 +77,7 @@ def _await_leave(name: str) -> bool:
 @bp.response(200, openapi.schema(shapes.Monitored))
 @bp.doc(
     operationId="monitorModel",
-    parameters=[{"in": "query", "name": "model", "schema": {"type": "string"}, "description": "The model's name."}],
+    parameters=[openapi.query_parameter("model", "The model's name.")],
 )
 def monitor_model() -> Response:
     """Return the state of one model, and its memory"""

@@ -98,6 +98,11 @@ def schema_of_list(shape: type) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
+def query_parameter(name: str, about: str, **schema: Any) -> dict[str, Any]:
+    """Document something that stands in the query; a text, if its schema is not given."""
+    return {"in": "query", "name": name, "description": about, "schema": schema or {"type": "string"}}
+
+
 def streamed(shape: type[msgspec.Struct]) -> dict[str, Any]:
     """Document the answers of a request that may ask for a stream of events."""
     kinds = {"application/json": {"schema": schema(shape)}, "text/event-stream": {"schema": EVENT}}

@@ -12,7 +12,6 @@ from localai_flask.api import current
 from localai_flask.api.answer import listing, sse
 from localai_flask.api.answer.errors import error_response
 from localai_flask.api.answer.json_response import json_response
-from localai_flask.api.answer.listing import query_parameter
 from localai_flask.api.answer.rendered import Rendered, rendered
 from localai_flask.api.conversation.tool_choice import with_left_out
 from localai_flask.api.door import auth
@@ -130,9 +129,9 @@ flask.Blueprint.add_url_rule(bp, "/responses", "websocket", refuse_websocket, me
     operationId="getResponse",
     responses=openapi.streamed(shapes.Response),
     parameters=[
-        query_parameter("stream", "Whether to stream the events of a background response.", {"type": "boolean"}),
-        query_parameter(
-            "starting_after", "The number of the event to begin behind.", {"type": "integer", "minimum": 0}
+        openapi.query_parameter("stream", "Whether to stream the events of a background response.", type="boolean"),
+        openapi.query_parameter(
+            "starting_after", "The number of the event to begin behind.", type="integer", minimum=0
         ),
     ],
 )

@@ -13,7 +13,6 @@ from flask import Response, request
 from localai_flask.api import current
 from localai_flask.api.answer import sse
 from localai_flask.api.answer.json_response import json_response
-from localai_flask.api.answer.listing import query_parameter
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.fields import Many, RequestSchema, Text
 from localai_flask.api.request.parsing import Blueprint
@@ -28,7 +27,7 @@ BEFORE_MODEL = "::"
 """What stands in an id between a conversation and one of its models."""
 MOST_BYTES = 10**15
 CONVERSATION = {
-    **query_parameter("conv_id", f"What the request had as `{kept_streams.HEADER}`.", {"type": "string"}),
+    **openapi.query_parameter("conv_id", f"What the request had as `{kept_streams.HEADER}`."),
     "required": True,
 }
 
@@ -57,7 +56,7 @@ class LookupRequest(RequestSchema):
     operationId="resumeStream",
     parameters=[
         CONVERSATION,
-        query_parameter("from", "How many bytes of it to leave out.", {"type": "integer", "minimum": 0}),
+        openapi.query_parameter("from", "How many bytes of it to leave out.", type="integer", minimum=0),
     ],
     responses={"200": {"description": "The stream.", "content": {sse.SSE.mimetype: {"schema": openapi.EVENT}}}},
 )
