@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import urllib.request
 from collections.abc import Sequence
@@ -137,7 +138,11 @@ def _download(address: str, folder: Path) -> Path:
 def _unpack_archive(archive: Path, folder: Path) -> Path:
     target = folder / "tree"
     try:
-        shutil.unpack_archive(archive, target, filter="data")
+        # Python knows the filter from 3.11.4 on; without it nothing is at stake that a build does not risk.
+        if hasattr(tarfile, "data_filter"):
+            shutil.unpack_archive(archive, target, filter="data")
+        else:
+            shutil.unpack_archive(archive, target)
     except (shutil.ReadError, OSError, ValueError) as error:
         raise BuildError(f"{archive} cannot be unpacked ({error}); name a .tar.gz or .zip with the sources.") from error
     return target
