@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import codecs
 import json
-import re
 from typing import Any, NoReturn
 
 import flask
 import msgspec
+import regex
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -16,8 +16,8 @@ from localai_flask.api.request.body.content_coding import coding_of, decompress
 from localai_flask.api.request.body.json_bounds import check_bounds, check_depth
 from localai_flask.errors import InvalidRequest
 
-ESCAPES = re.compile(
-    rb"((?:[^\\]++|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\(?!u[dD][89a-fA-F]).)*+)(\\u[dD][89a-fA-F]..)?", re.DOTALL
+ESCAPES = regex.compile(
+    rb"((?:[^\\]++|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\(?!u[dD][89a-fA-F]).)*+)(\\u[dD][89a-fA-F]..)?", regex.DOTALL
 )
 """Whatever JSON may have before the escape of half of a surrogate pair, and that; linear, as nothing is tried twice."""
 MOST_HALVES = 10_000
@@ -76,7 +76,7 @@ def _decode(body: bytes) -> Any:
     return value
 
 
-def _replace_half(found: re.Match[bytes]) -> bytes:
+def _replace_half(found: regex.Match[bytes]) -> bytes:
     return found[1] + rb"\ufffd" if found[2] else found[0]
 
 
