@@ -249,6 +249,7 @@ def test_half_of_a_surrogate_pair_is_replaced(client: FlaskClient, pool: FakePoo
         (rb"\ud83d", "\ufffd"),
         (rb"a\ude00\ud83d\ude00\ud83d.", "a\ufffd\U0001f600\ufffd."),
         (rb"\\ud83d\ud83d", "\\ud83d\ufffd"),
+        (rb"\\\\ud83d\ude00", "\\\\ud83d\ufffd"),
     ):
         pool.scripts = [says("hi")]
         body = b'{"prompt":"' + sent + b'"}'

@@ -76,6 +76,11 @@ def responses_calls() -> str:
 BODIES: dict[str, tuple[str, Callable[[], str | bytes]]] = {
     "halves of surrogate pairs": (CHAT, lambda: long(CHAT_HEAD + '"user":"', "\\ud83d", '"}')),
     "one half behind many escapes": (CHAT, lambda: long(CHAT_HEAD + '"user":"', '\\n\\"', '\\ud83d"}')),
+    "one half beside many numbers": (
+        CHAT,
+        lambda: filled(CHAT_HEAD + '"user":"\\ud83d","a":[', "1.5", "]}", 1_000_000),
+    ),
+    "one half beside many texts": (CHAT, lambda: filled(CHAT_HEAD + '"user":"\\ud83d","a":[', '"é"', "]}", 490_000)),
     "no half behind many pairs": (CHAT, lambda: long(CHAT_HEAD + '"user":"', "\\ud83d\\ude00", '"')),
     "a bomb": (CHAT, lambda: gzip.compress(b" " * 2**30, 9)),
     "a bomb in parts": (CHAT, lambda: gzip.compress(b"") * (SIZE // len(gzip.compress(b"")))),

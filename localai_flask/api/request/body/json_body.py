@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
+import re
 from typing import Any, NoReturn
 
 import flask
 import msgspec
-import regex
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -16,11 +17,8 @@ from localai_flask.api.request.body.content_coding import coding_of, decompress
 from localai_flask.api.request.body.json_bounds import check_bounds, check_depth
 from localai_flask.errors import InvalidRequest
 
-ESCAPES = regex.compile(
-    rb"((?:[^\\]++|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\(?!u[dD][89a-fA-F]).)*+)(\\u[dD][89a-fA-F]..)?", regex.DOTALL
-)
-"""Whatever JSON may have before the escape of half of a surrogate pair, and that; linear, as nothing is tried twice."""
-MOST_HALVES = 10_000
+HALF = re.compile("[\ud800-\udfff]")
+NUMBERS = (int, float)
 WIDE = {
     "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, b"{\0\0\0", b"\0\0\0{"),
     "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"{\0", b"\0{"),
@@ -57,43 +55,51 @@ def decode_json(body: bytes) -> Any:
     body = body.removeprefix(codecs.BOM_UTF8)
     check_bounds(body)
     try:
-        return _decode(body)
-    except InvalidRequest:
-        whole = ESCAPES.sub(_replace_half, body, count=MOST_HALVES)
-        if whole == body:
-            raise
-    return _decode(whole)
-
-
-def _decode(body: bytes) -> Any:
-    try:
         value = msgspec.json.decode(body)
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"The body is not valid JSON: {_what_is_wrong(body, error)}.") from error
+        value = _decode_leniently(body)
+        check_depth(value)
+        mended = _mended(value)
+        if mended == value:
+            raise _refused(str(error)) from error
+        return mended
     check_depth(value)
     return value
 
 
-def _replace_half(found: regex.Match[bytes]) -> bytes:
-    return found[1] + rb"\ufffd" if found[2] else found[0]
-
-
-def _what_is_wrong(body: bytes, error: Exception) -> str:
+def _decode_leniently(body: bytes) -> Any:
+    """Decode as the standard library does, which takes half a surrogate pair, and numbers beyond a double's range."""
     try:
-        json.loads(body.decode(), parse_constant=_refuse_constant)
+        return json.loads(body.decode(), parse_constant=_refuse_constant)
     except UnicodeDecodeError as found:
-        return f"byte {found.start} is not UTF-8"
+        problem = f"byte {found.start} is not UTF-8"
     except json.JSONDecodeError as found:
-        return f"{found.msg} at line {found.lineno}, column {found.colno}"
-    except RecursionError as found:
-        return str(found)
+        problem = f"{found.msg} at line {found.lineno}, column {found.colno}"
+    except RecursionError:
+        problem = "it is nested too deeply"
     except ValueError as found:  # of the whole library only what `int` says of too many digits, which names its setting
-        return "a number has too many digits" if "digits" in str(found) else str(found)
-    # The standard library lets pass what JSON forbids: half a surrogate pair, or a number beyond a double's range.
-    return "a number is out of range" if "range" in str(error) else "a string has half of a surrogate pair"
+        problem = "a number has too many digits" if "digits" in str(found) else str(found)
+    raise _refused(problem)
+
+
+def _mended(value: Any) -> Any:
+    """Return a decoded value with U+FFFD for each half of a surrogate pair; raise `InvalidRequest` for wide numbers."""
+    if isinstance(value, str):
+        return value if value.isascii() else HALF.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return dict(zip(map(_mended, value), _mended(list(value.values())), strict=True))
+    if isinstance(value, list):
+        if math.inf in value or -math.inf in value:
+            raise _refused("a number is out of range")
+        return [each if type(each) in NUMBERS else _mended(each) for each in value]
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _refused(problem: str) -> InvalidRequest:
+    return InvalidRequest(f"The body is not valid JSON: {problem}.")
