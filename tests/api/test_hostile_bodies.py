@@ -1,4 +1,4 @@
-"""What strangers' bodies may cost: a second of the processor and 200 MB, whatever stands in 15 MB of them."""
+"""What strangers' bodies may cost: about a second of the processor and 200 MB, whatever stands in 15 MB of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.hostile_bodies import BODIES
 
-SECONDS = 1.0
+MOST_WORK = 20
+"""How often an ordinary piece of work could be done meanwhile (0.1 s); no body takes more than 11."""
 BYTES = 200e6
 
 
@@ -27,4 +28,4 @@ def costs() -> dict[str, dict[str, Any]]:
 def test_no_body_costs_more_than_its_share(costs: dict[str, dict[str, Any]], name: str) -> None:
     cost = costs[name]
     assert cost["status"] in (200, 400, 404, 413), cost
-    assert cost["seconds"] < SECONDS and cost["bytes"] < BYTES, cost
+    assert cost["seconds"] < MOST_WORK * cost["pace"] and cost["bytes"] < BYTES, cost
