@@ -17,9 +17,10 @@ Point = tuple[float, float]
 Placed = tuple[int, Any, PdfMatrix]
 """An object: its kind, its handle, and the matrix of the forms around it."""
 
-MOST_DEPTH = 8
-"""Of forms within forms."""
+MOST_DEPTH = 50
+"""Of forms within forms, which the library follows, and draws, 40 deep."""
 MOST_OBJECTS = 20_000
+"""Of a page, all those in its forms as often as they stand there; what comes behind may be anything."""
 MOST_SEGMENTS = 2_000
 """Of a page's lines and curves; one with more is a drawing, whatever they are."""
 LONG_SLANTS, SLANTS = 8, 200
@@ -65,25 +66,35 @@ def looks_of(page: PdfPage, has_text: bool) -> Looks:
         elif kind == raw.FPDF_PAGEOBJ_PATH and not drawing.is_one:
             drawing.add(handle, matrix)
         if count > MOST_OBJECTS:
+            is_bare = False
             break
     has_notes = _has_shown_notes(page)
     return Looks(min(pictures, 1.0), drawing.is_one or has_notes, is_bare and not has_notes)
 
 
 def _objects(page: PdfPage) -> Iterator[Placed]:
-    """Yield all objects, also those within forms."""
+    """Yield all objects, also those within forms, which may be within themselves."""
+    levels = [_on_page(page)]
+    while levels:
+        if (placed := next(levels[-1], None)) is None:
+            levels.pop()
+            continue
+        yield placed
+        kind, handle, matrix = placed
+        if kind == raw.FPDF_PAGEOBJ_FORM and len(levels) < MOST_DEPTH:
+            levels.append(_in_form(handle, _matrix(handle).multiply(matrix)))
 
-    def inside(count: Any, get: Any, parent: Any, matrix: PdfMatrix, depth: int) -> Iterator[Placed]:
-        for at in range(count(parent)):
-            handle = get(parent, at)
-            kind = raw.FPDFPageObj_GetType(handle)
-            yield kind, handle, matrix
-            if kind == raw.FPDF_PAGEOBJ_FORM and depth < MOST_DEPTH:
-                within = _matrix(handle).multiply(matrix)
-                count_inside, get_inside = raw.FPDFFormObj_CountObjects, raw.FPDFFormObj_GetObject
-                yield from inside(count_inside, get_inside, handle, within, depth + 1)
 
-    yield from inside(raw.FPDFPage_CountObjects, raw.FPDFPage_GetObject, page, PdfMatrix(), 0)
+def _on_page(page: PdfPage) -> Iterator[Placed]:
+    for at in range(raw.FPDFPage_CountObjects(page)):
+        handle = raw.FPDFPage_GetObject(page, at)
+        yield raw.FPDFPageObj_GetType(handle), handle, PdfMatrix()
+
+
+def _in_form(form: Any, matrix: PdfMatrix) -> Iterator[Placed]:
+    for at in range(raw.FPDFFormObj_CountObjects(form)):
+        handle = raw.FPDFFormObj_GetObject(form, at)
+        yield raw.FPDFPageObj_GetType(handle), handle, matrix
 
 
 def _matrix(handle: Any) -> PdfMatrix:
