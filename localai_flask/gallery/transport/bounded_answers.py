@@ -17,6 +17,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from localai_flask.gallery.transport import aside
+
 HEADERS_S = 60.0
 """How long a server may take for its headers."""
 TEXT_S = 60.0
@@ -25,7 +27,16 @@ CHUNK = 1 << 16
 
 
 class HeaderDeadline(HTTPConnection):
-    """Ends the connection of a server that takes too long for its headers."""
+    """Ends the connection of a server that takes too long for its headers, or that nobody waits for any more."""
+
+    def _new_conn(self) -> socket.socket:
+        held = aside.connections.get()
+        if held is None:
+            return super()._new_conn()
+        held.check()
+        made = super()._new_conn()
+        held.hold(made)
+        return made
 
     def getresponse(self) -> Any:
         timer = threading.Timer(HEADERS_S, _end, (self.sock,))
