@@ -1,4 +1,7 @@
-"""What is in a document: a PDF, which a process of its own reads and draws, or a file that is text itself."""
+"""What is in a document: a PDF, which a process of its own reads and draws, or a file that is text itself.
+
+What waits yields at each beat, so that the caller can end it by closing: then a process is killed at once.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,14 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from typing import IO
 
 import msgspec
 
 from localai_flask.documents.limits import Limits, UnreadableDocument, too_long
+from localai_flask.documents.line import Line
 from localai_flask.documents.pages import Document, Page, PdfAnswer
 
 HEAD = 1024
@@ -22,32 +26,34 @@ HEAD = 1024
 MAGIC = b"%PDF-"
 _FIRST_LINE = re.compile(rb"(?:\A[\s\xef\xbb\xbf]*|[\r\n])%PDF-[0-9]")
 """How a PDF says it; a text that speaks of PDFs seldom has a version at the beginning of a line."""
-AT_ONCE = 2
-"""PDFs that one process has read at once; more wait, and that counts as their time."""
+AT_ONCE, OF_ONE = 3, 2
+"""PDFs that one process has read at once, and those of one caller among them; more wait, which counts as their time."""
+BEAT_S = 0.1
 ENDED_FOR_TIME = (-signal.SIGXCPU, -signal.SIGKILL)
 KEPT_VARIABLES = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
 """What of its environment a server shares with the reader of a stranger's file: no key, and no database's address."""
-_places = threading.BoundedSemaphore(AT_ONCE)
+_line = Line(AT_ONCE, OF_ONE)
 
 
-def read_pages(data: bytes, limits: Limits) -> Document:
+def read_pages(data: bytes, limits: Limits, caller: str) -> Generator[None, None, Document]:
     """Return what is in a file; raise `UnreadableDocument` with what is wrong and what to do."""
     if _FIRST_LINE.search(data[:HEAD]):
-        return _read_pdf(data, limits)
+        return (yield from _read_pdf(data, limits, caller))
     try:
         text = _decoded(data)
     except UnreadableDocument:
-        if MAGIC in data[:HEAD]:
-            return _read_pdf(data, limits)
-        raise
+        if MAGIC not in data[:HEAD]:
+            raise
+        return (yield from _read_pdf(data, limits, caller))
     if len(text) > limits.characters:
         raise too_long(limits.characters)
     return Document([Page(text)], can_be_drawn=False)
 
 
-def draw_pages(data: bytes, numbers: Sequence[int], limits: Limits) -> list[bytes]:
+def draw_pages(data: bytes, numbers: Sequence[int], limits: Limits, caller: str) -> Generator[None, None, list[bytes]]:
     """Draw pages of a PDF as JPEG files; raise `UnreadableDocument` with what is wrong and what to do."""
-    return _ask_process(data, limits, numbers).images
+    answer = yield from _ask_process(data, limits, caller, numbers)
+    return answer.images
 
 
 def _decoded(data: bytes) -> str:
@@ -61,22 +67,26 @@ def _decoded(data: bytes) -> str:
     return text
 
 
-def _read_pdf(data: bytes, limits: Limits) -> Document:
-    return Document(_ask_process(data, limits).pages)
+def _read_pdf(data: bytes, limits: Limits, caller: str) -> Generator[None, None, Document]:
+    answer = yield from _ask_process(data, limits, caller)
+    return Document(answer.pages)
 
 
-def _ask_process(data: bytes, limits: Limits, numbers: Sequence[int] = ()) -> PdfAnswer:
-    deadline = time.monotonic() + limits.seconds
-    task = "draw" if numbers else "read"
-    if not _places.acquire(timeout=limits.seconds):
-        raise _too_slow(limits, task)
+def _ask_process(
+    data: bytes, limits: Limits, caller: str, numbers: Sequence[int] = ()
+) -> Generator[None, None, PdfAnswer]:
+    deadline, task = time.monotonic() + limits.seconds, "draw" if numbers else "read"
     command = [sys.executable, "-m", "localai_flask.documents.pdf_process", *map(str, (*limits, *numbers))]
+    turn = _line.join(caller)
     try:
-        code, written = _run(command, data, max(0.1, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
+        while not turn.has_come.wait(BEAT_S):
+            _check_time(deadline)
+            yield
+        code, written = yield from _run(command, data, deadline)
+    except TimeoutError:
         raise _too_slow(limits, task) from None
     finally:
-        _places.release()
+        _line.leave(turn)
     if code in ENDED_FOR_TIME:
         raise _too_slow(limits, task)
     try:
@@ -89,8 +99,8 @@ def _ask_process(data: bytes, limits: Limits, numbers: Sequence[int] = ()) -> Pd
     return answer
 
 
-def _run(command: list[str], data: bytes, timeout_s: float) -> tuple[int, bytes]:
-    """Run a program that reads some bytes; return how it ended, and what it wrote."""
+def _run(command: list[str], data: bytes, deadline: float) -> Generator[None, None, tuple[int, bytes]]:
+    """Run a program that reads some bytes; return how it ended, and what it wrote, or raise `TimeoutError`."""
     # Without buffers, which do not know that the other process moves in the file.
     with (
         open(os.memfd_create("read"), "w+b", buffering=0) as read,
@@ -98,18 +108,39 @@ def _run(command: list[str], data: bytes, timeout_s: float) -> tuple[int, bytes]
     ):
         read.write(data)
         read.seek(0)
-        done = subprocess.run(
-            command,
-            stdin=read,
-            stdout=written,  # and no pipe, as the system bounds what goes into a file
-            stderr=subprocess.DEVNULL,
-            timeout=timeout_s,
-            check=False,
-            env={name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ},
-            start_new_session=True,  # a Ctrl-C in the terminal is the arbiter's to handle
-        )
+        code = yield from _await_end(_begin(command, read, written), deadline)
         written.seek(0)
-        return done.returncode, written.read()
+        return code, written.read()
+
+
+def _begin(command: list[str], read: IO[bytes], written: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        stdin=read,
+        stdout=written,  # and no pipe, as the system bounds what goes into a file
+        stderr=subprocess.DEVNULL,
+        env={name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ},
+        start_new_session=True,  # a Ctrl-C in the terminal is the arbiter's to handle
+    )
+
+
+def _await_end(process: subprocess.Popen[bytes], deadline: float) -> Generator[None, None, int]:
+    """Return how a process ended; kill it if nobody waits for that any more."""
+    try:
+        while True:
+            try:
+                return process.wait(BEAT_S)
+            except subprocess.TimeoutExpired:
+                _check_time(deadline)
+            yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _check_time(deadline: float) -> None:
+    if time.monotonic() >= deadline:
+        raise TimeoutError
 
 
 def _too_slow(limits: Limits, task: str) -> UnreadableDocument:

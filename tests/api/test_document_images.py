@@ -42,7 +42,7 @@ def drawings(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[int]]:
     """Note which pages are drawn."""
     noted: list[Sequence[int]] = []
     draw_pages = documents.draw_pages
-    monkeypatch.setattr(documents, "draw_pages", lambda data, at, how: noted.append(at) or draw_pages(data, at, how))
+    monkeypatch.setattr(documents, "draw_pages", lambda data, at, *how: noted.append(at) or draw_pages(data, at, *how))
     return noted
 
 

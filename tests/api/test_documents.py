@@ -202,12 +202,23 @@ def test_a_pdf_is_read_once_for_the_turns_of_a_conversation(
 ) -> None:
     read: list[int] = []
     read_pages = documents.read_pages
-    monkeypatch.setattr(documents, "read_pages", lambda data, how: read.append(len(data)) or read_pages(data, how))
+    monkeypatch.setattr(documents, "read_pages", lambda data, *how: read.append(len(data)) or read_pages(data, *how))
     for _ in range(2):
         pool.scripts = [says("ok")]
         family.ask([family.data(PDF, "a.pdf")])
         assert pool.prompt.text == f"[user]{shown(PDF)}"
     assert read == [len(PDF)]
+
+
+def test_each_key_waits_for_its_own_turn(pool: FakePool, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    callers: list[str] = []
+    read_pages = documents.read_pages
+    monkeypatch.setattr(documents, "read_pages", lambda *how: callers.append(how[-1]) or read_pages(*how))
+    for number, key in enumerate((MINE, OTHERS, MINE)):
+        pool.scripts = [says("ok")]
+        of_key = Clients(clients.openai.with_options(api_key=key), clients.anthropic)
+        Chat(of_key).ask([Chat(of_key).data(pdf(str(number)), "a.pdf")])
+    assert callers[0] == callers[2] != callers[1]
 
 
 def test_a_document_cannot_name_an_image_or_leave_its_tag(pool: FakePool, family: Chat) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from localai_flask.documents.limits import Limits
 from localai_flask.documents.pages import DETAILS, Document, Page, joined, pages_to_draw
-from localai_flask.documents.reading import read_pages
+from tests.support.documents import read_now
 from tests.support.pdfs import form, pages, picture, text_at
 
 TEXT = "The text of a page, as it is in any book, letter, or report."
@@ -88,6 +88,7 @@ ABSURD = "1000000000 0 0 1000000000 0 0 cm " * 6 + "1 1 5 5 re f"
 """Of which the coordinates are infinite."""
 IMAGE = "{} 0 0 {} 50 300 cm /X0 Do"
 FRAME = form("q 2 0 0 2 0 0 cm 100 0 0 100 0 0 cm /X Do Q", "/X 6 0 R")
+BOX = "50 50 500 600 re f"
 
 
 @pytest.mark.parametrize(
@@ -126,12 +127,40 @@ FRAME = form("q 2 0 0 2 0 0 cm 100 0 0 100 0 0 cm /X Do Q", "/X 6 0 R")
     ],
 )  # fmt: skip
 def test_pages_that_show_something_are_found(commands: str, drawn_for: list[str]) -> None:
-    document = read_pages(pages(commands, objects=[picture(), FRAME]), Limits(1, 10_000, 20))
+    document = read_now(pages(commands, objects=[picture(), FRAME]), Limits(1, 10_000, 20))
     assert [detail for detail in ("auto", "low") if pages_to_draw(document, detail)] == drawn_for
 
 
 @pytest.mark.parametrize(("kind", "drawn_for"), [("Widget", ["auto"]), ("Stamp", ["auto"]), ("Link", [])])
 def test_the_fields_of_a_form_are_seen_and_links_are_not(kind: str, drawn_for: list[str]) -> None:
     note = f"/Annots [<< /Type /Annot /Subtype /{kind} /Rect [50 50 100 100] /FT /Tx /T (a) /V (b) >>]"
-    document = read_pages(pages(text_at(TEXT), more=note), Limits(1, 10_000, 20))
+    document = read_now(pages(text_at(TEXT), more=note), Limits(1, 10_000, 20))
+    assert [detail for detail in ("auto", "low") if pages_to_draw(document, detail)] == drawn_for
+
+
+def chain(count: int, last: str) -> bytes:
+    """Return a page that shows what the last of so many forms within forms does."""
+    forms = [form("/X Do", f"/X {7 + at} 0 R") for at in range(count)]
+    return pages("/X0 Do", objects=[*forms, form(last)])
+
+
+@pytest.mark.parametrize(
+    ("data", "drawn_for"),
+    [
+        (pages("/X0 Do", objects=[form(f"{BOX} /X Do", "/X 6 0 R")]), ["auto", "low"]),
+        (pages("/X0 Do", objects=[form(f"/X Do {BOX}", "/X 6 0 R")]), ["auto", "low"]),
+        (pages("/X0 Do", objects=[form("/X Do", "/X 7 0 R"), form(f"/X Do {BOX}", "/X 6 0 R")]), ["auto", "low"]),
+        (pages("/X0 Do", objects=[form("/X Do", "/X 6 0 R")]), []),
+        (chain(39, BOX), ["auto", "low"]),
+        (chain(39, ""), []),
+        (chain(60, BOX), []),
+        (pages("/X0 Do " * 25_000 + BOX, objects=[form("")]), ["auto", "low"]),
+    ],
+    ids=[
+        "in itself", "in itself first", "in each other", "nothing but itself", "deep", "deep and empty",
+        "deeper than is drawn", "behind many",
+    ],
+)  # fmt: skip
+def test_what_stands_within_forms_is_found(data: bytes, drawn_for: list[str]) -> None:
+    document = read_now(data, Limits(1, 10_000, 20))
     assert [detail for detail in ("auto", "low") if pages_to_draw(document, detail)] == drawn_for

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -13,15 +14,27 @@ import pytest
 
 from localai_flask.documents import reading
 from localai_flask.documents.limits import Limits, UnreadableDocument
-from localai_flask.documents.reading import draw_pages, read_pages
-from tests.support.pdfs import bomb, encrypted, endless, nested, pages, painted_over, pdf, picture_bomb
+from localai_flask.documents.line import Line
+from localai_flask.documents.reading import read_pages
+from tests.support.documents import draw_now, read_now
+from tests.support.pdfs import (
+    bomb,
+    encrypted,
+    endless,
+    nested,
+    pages,
+    painted_over,
+    pdf,
+    picture_bomb,
+)
+from tests.support.processes import children, command, state, wait_for
 
 LIMITS = Limits(pages=3, characters=1000, seconds=20)
 FAILS = "takes more memory than it may, or at which its reader fails; send its text, or a part of it"
 
 
 def texts_of(data: bytes, limits: Limits = LIMITS) -> list[str]:
-    return [page.text for page in read_pages(data, limits).pages]
+    return [page.text for page in read_now(data, limits).pages]
 
 
 def text_of(data: bytes, limits: Limits = LIMITS) -> str:
@@ -30,7 +43,7 @@ def text_of(data: bytes, limits: Limits = LIMITS) -> str:
 
 
 def drawn(data: bytes, *numbers: int) -> list[PIL.Image.Image]:
-    return [PIL.Image.open(io.BytesIO(file), formats=["JPEG"]) for file in draw_pages(data, numbers or (0,), LIMITS)]
+    return [PIL.Image.open(io.BytesIO(file), formats=["JPEG"]) for file in draw_now(data, numbers or (0,), LIMITS)]
 
 
 def test_pages_stand_in_their_order() -> None:
@@ -85,10 +98,32 @@ def test_one_that_takes_too_long_is_given_up() -> None:
 
 
 def test_waiting_for_others_counts_as_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_places", reading.threading.BoundedSemaphore(1))
-    with reading._places, pytest.raises(UnreadableDocument, match="takes more than 1 s"):
+    monkeypatch.setattr(reading, "_line", Line(1, 1))
+    turn = reading._line.join("another")
+    with pytest.raises(UnreadableDocument, match="takes more than 1 s"):
         text_of(pdf("one"), Limits(3, 1000, 1))
+    reading._line.leave(turn)
     assert text_of(pdf("one"), LIMITS) == "one", "the place is free again"
+
+
+def test_closing_kills_the_reader_at_once_and_frees_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_line", Line(1, 1))
+    waiting = read_pages(endless(), Limits(1000, 10**9, 600), "me")
+    next(waiting)
+    readers = wait_for(lambda: [pid for pid in children(os.getpid()) if "pdf_process" in command(pid)])
+    waiting.close()
+    assert len(readers) == 1 and state(readers[0]) == ""
+    assert text_of(pdf("one"), LIMITS) == "one"
+
+
+def test_who_waits_for_a_place_may_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_line", Line(1, 1))
+    turn = reading._line.join("another")
+    waiting = read_pages(pdf("one"), LIMITS, "me")
+    next(waiting)
+    waiting.close()
+    reading._line.leave(turn)
+    assert text_of(pdf("one"), LIMITS) == "one"
 
 
 def test_a_reader_that_dies_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,9 +135,9 @@ def test_a_reader_that_dies_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_reader_of_a_strangers_file_hears_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCALAI_API_KEY", "secret")
     say = "sys.stdout.buffer.write(msgspec.msgpack.encode({'problem': ' '.join(os.environ)}))"
-    run = subprocess.run
+    begin = subprocess.Popen
     program = [sys.executable, "-c", f"import msgspec, os, sys; {say}"]
-    monkeypatch.setattr(subprocess, "run", lambda _, **how: run(program, **how))
+    monkeypatch.setattr(subprocess, "Popen", lambda _, **how: begin(program, **how))
     with pytest.raises(UnreadableDocument) as told:
         text_of(pdf("hello"), LIMITS)
     assert "PATH" in str(told.value) and "LOCALAI_API_KEY" not in str(told.value)
@@ -153,7 +188,7 @@ class TestDrawing:
     def test_pages_are_drawn_in_the_order_asked_and_always_alike(self) -> None:
         data = pages("1 0 0 rg 0 0 999 999 re f", "0 1 0 rg 0 0 999 999 re f", "0 0 1 rg 0 0 999 999 re f")
         assert [page.getpixel((5, 5)).index(max(page.getpixel((5, 5)))) for page in drawn(data, 2, 0)] == [2, 0]
-        assert draw_pages(data, [2, 0], LIMITS) == [draw_pages(data, [at], LIMITS)[0] for at in (2, 0)]
+        assert draw_now(data, [2, 0], LIMITS) == [draw_now(data, [at], LIMITS)[0] for at in (2, 0)]
 
     def test_one_that_is_encrypted_without_a_password_is_drawn(self) -> None:
         assert drawn(encrypted(pdf("one"), ""))[0].size == (989, 1280)
@@ -179,4 +214,4 @@ class TestDrawing:
     )
     def test_what_cannot_be_drawn_says_why_and_what_to_do(self, data: bytes, said: str) -> None:
         with pytest.raises(UnreadableDocument, match=said):
-            draw_pages(data, [0], Limits(1, 1000, 1 if "1 s" in said else 20))
+            draw_now(data, [0], Limits(1, 1000, 1 if "1 s" in said else 20))

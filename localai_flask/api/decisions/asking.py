@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -115,9 +115,10 @@ def _look(config: ModelConfig, call: DecisionCall) -> tuple[Frame, dict[str, Tok
     labels = label_texts(call.questions)
     access = ContentAccess.of_caller()
 
-    def plan(info: ModelInfo) -> list[Tokenize]:
+    def plan(info: ModelInfo) -> Generator[None, None, list[Tokenize]]:
         mark = new_mark()
-        seen, images = load_images(with_place(call.conversation, mark), config, info, access, call.input_field)
+        conversation = with_place(call.conversation, mark)
+        seen, images = yield from load_images(conversation, config, info, access, call.input_field)
         frame = frame_of(chat_prompt(seen, config, info, images), mark, info.control_tokens)
         frames.append(frame)
         ends = ["", *itertools.chain.from_iterable(map(spellings, labels))]

@@ -151,9 +151,16 @@ def check_has_come(
 
 def check_loading_time(config: ModelConfig, terms: Terms, begun: float, progress: float | None) -> None:
     """Raise `DeadlineExceeded` if the time of a request is over that waits for its model."""
+    how = f"was still loading ({100 * progress:.0f} %)" if progress else "was not loaded yet"
+    _check_time(terms, begun, f"model {config.name} {how}; allow more time")
+
+
+def check_reading_time(terms: Terms, begun: float) -> None:
+    """Raise `DeadlineExceeded` if the time of a request is over whose documents and images are fetched and read."""
+    advice = "allow more time or send less of them"
+    _check_time(terms, begun, f"its documents and images were still being fetched or read; {advice}")
+
+
+def _check_time(terms: Terms, begun: float, what: str) -> None:
     if terms.timeout_s is not None and time.monotonic() - begun >= terms.timeout_s:
-        how = f"was still loading ({100 * progress:.0f} %)" if progress else "was not loaded yet"
-        raise DeadlineExceeded(
-            f"The request was not finished in the time it was given, which ended when model {config.name} {how}; "
-            "allow more time."
-        )
+        raise DeadlineExceeded(f"The request was not finished in the time it was given, which ended when {what}.")

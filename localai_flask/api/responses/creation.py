@@ -13,8 +13,8 @@ from localai_flask.api.responses.input.items import new_id
 from localai_flask.api.responses.response_writer import ResponseWriter, WritingOptions
 from localai_flask.api.work.chat_plan import chat_plan
 from localai_flask.api.work.content_bytes import ContentAccess
-from localai_flask.api.work.turn_dropper import Plan, TurnDropper
-from localai_flask.api.work.work import Watching, Work
+from localai_flask.api.work.turn_dropper import TurnDropper
+from localai_flask.api.work.work import Plan, Watching, Work
 from localai_flask.chat.conversation import Message
 from localai_flask.config.model import ModelConfig
 from localai_flask.sampling_params import SamplingParams

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import msgspec
 
+from localai_flask.api.request.waiting import NO_WISHES, Waiting
 from localai_flask.api.work.content_bytes import ContentAccess
 from localai_flask.api.work.documents import with_documents_read
 from localai_flask.api.work.images import load_images, most_images
@@ -30,6 +31,8 @@ from localai_flask.generation import Constraint, Image, ModelInfo, Prompt, Think
 from localai_flask.inquiry import Tokenize, Tokenized
 from localai_flask.sampling_params import SamplingParams
 
+ChatPlan = Callable[[ModelInfo], Generator[None, None, Sequences]]
+
 
 def chat_plan(
     conversation: Conversation,
@@ -39,7 +42,7 @@ def chat_plan(
     n: int = 1,
     prompt_field: str | None = None,
     access: ContentAccess | None = None,
-) -> Callable[[ModelInfo], Sequences]:
+) -> ChatPlan:
     """Plan `n` answers to a conversation, for `Work`, which knows the model's template once it is loaded.
 
     `prompt_field` is the request's field that a conversation which is too long is to be blamed on; `access` is to what
@@ -48,9 +51,9 @@ def chat_plan(
     check_tools(conversation.tools)
     reach = access or ContentAccess.of_caller()
 
-    def plan(info: ModelInfo) -> Sequences:
+    def plan(info: ModelInfo) -> Generator[None, None, Sequences]:
         bounds = with_default_form(wanted, config)
-        seen, images = _with_media(conversation, config, info, reach, prompt_field or "messages")
+        seen, images = yield from _with_media(conversation, config, info, reach, prompt_field or "messages")
         talk = _as_said(seen, bounds, config, info)
         chat = chat_prompt(talk, config, info, images)
         constraint = answer_constraint(bounds, info, talk.tools, chat.tool_format, chat.reasoning, chat.once)
@@ -61,42 +64,46 @@ def chat_plan(
     return plan
 
 
-def prompts_of(plan: Callable[[ModelInfo], Sequences]) -> Callable[[ModelInfo], Sequences]:
+def prompts_of(plan: ChatPlan) -> ChatPlan:
     """Plan the same without answers: of what is generated nothing is read."""
 
-    def plan_prompts(info: ModelInfo) -> Sequences:
-        planned = plan(info)
+    def plan_prompts(info: ModelInfo) -> Generator[None, None, Sequences]:
+        planned = yield from plan(info)
         return dataclasses.replace(planned, readers=[PromptOnly() for _ in planned.readers])
 
     return plan_prompts
 
 
-def count_prompt_tokens(conversation: Conversation, wanted: Wanted, config: ModelConfig) -> int:
+def count_prompt_tokens(
+    conversation: Conversation, wanted: Wanted, config: ModelConfig, waiting: Waiting = NO_WISHES
+) -> int:
     """Count the tokens of a conversation's prompt, as a generation would."""
-    return len(tokenized_prompt(conversation, wanted, config)[1])
+    return len(tokenized_prompt(conversation, wanted, config, waiting)[1])
 
 
-def tokenized_prompt(conversation: Conversation, wanted: Wanted, config: ModelConfig) -> tuple[Prompt, Sequence[int]]:
+def tokenized_prompt(
+    conversation: Conversation, wanted: Wanted, config: ModelConfig, waiting: Waiting = NO_WISHES
+) -> tuple[Prompt, Sequence[int]]:
     """Return the prompt that a generation would begin with, and its tokens."""
     check_tools(conversation.tools)
     access = ContentAccess.of_caller()
     prompts: list[Prompt] = []
 
-    def plan(info: ModelInfo) -> list[Tokenize]:
-        seen, images = _with_media(conversation, config, info, access, "messages")
+    def plan(info: ModelInfo) -> Generator[None, None, list[Tokenize]]:
+        seen, images = yield from _with_media(conversation, config, info, access, "messages")
         talk = _as_said(seen, with_default_form(wanted, config), config, info)
         prompts.append(chat_prompt(talk, config, info, images).prompt)
         return [Tokenize(prompts[-1])]
 
-    (tokenized,) = ask(config, plan, Tokenized)
+    (tokenized,) = ask(config, plan, Tokenized, waiting)
     return prompts[-1], tokenized.tokens
 
 
 def _with_media(
     conversation: Conversation, config: ModelConfig, info: ModelInfo, access: ContentAccess, field: str
-) -> tuple[Conversation, dict[str, Image]]:
-    read = with_documents_read(conversation, access, field, most_images(config, info))
-    return load_images(read, config, info, access, field)
+) -> Generator[None, None, tuple[Conversation, dict[str, Image]]]:
+    read = yield from with_documents_read(conversation, access, field, most_images(config, info))
+    return (yield from load_images(read, config, info, access, field))
 
 
 def _as_said(conversation: Conversation, bounds: Wanted, config: ModelConfig, info: ModelInfo) -> Conversation:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Protocol
 
 import requests
+from flask import has_request_context, request
 
 from localai_flask.api import current
 from localai_flask.api.door import auth
 from localai_flask.errors import NotFound
 from localai_flask.gallery.errors import PrivateAddress
+from localai_flask.gallery.transport.aside import run_aside
 from localai_flask.gallery.transport.bounded_answers import TooMuch, read_bounded
 from localai_flask.gallery.transport.remote import CONNECT_S, READ_S, open_session, reason_of
 from localai_flask.settings import Settings
@@ -23,6 +25,9 @@ from localai_flask.store.opened import Store
 
 KEPT_S, MOST_KEPT = 300.0, 64 * 2**20
 """How long what was fetched is kept for the conversation's next turns, and how many bytes of it."""
+
+LONGEST_S = 120.0
+"""How long a fetch may take with all redirects."""
 
 
 class NotToBeHad(Exception):
@@ -49,17 +54,20 @@ class ContentAccess:
 
     settings: Settings
     keeper: str | None
+    caller: str
+    """Whose turn it is where many want something: a key, or a client of a server without keys."""
     open_store: Callable[[], Store]
 
     @classmethod
     def of_caller(cls) -> ContentAccess:
-        return cls(current.settings(), auth.keeper(), current.store_opener())
+        keeper = auth.keeper()
+        return cls(current.settings(), keeper, keeper or _client(), current.store_opener())
 
-    def bytes_of(self, source: Source, most_bytes: int) -> bytes:
-        """Return the bytes; raise `NotToBeHad` if they cannot be had, or are too many."""
+    def bytes_of(self, source: Source, most_bytes: int) -> Generator[None, None, bytes]:
+        """Return the bytes, yielding at each beat of waiting; raise `NotToBeHad` if they cannot be had, or are many."""
         if source.file_id:
             return self._read_file(source.file_id, most_bytes)
-        data = source.data or _fetched.get(source.url, most_bytes, is_offline=self.settings.offline)
+        data = source.data or (yield from _fetched.get(source.url, most_bytes, is_offline=self.settings.offline))
         _check_size(len(data), most_bytes)
         return data
 
@@ -81,6 +89,10 @@ class ContentAccess:
             raise _missing(id) from None
 
 
+def _client() -> str:
+    return request.remote_addr or "" if has_request_context() else ""
+
+
 def _missing(id: str) -> NotToBeHad:
     return NotToBeHad(f"is the file {id}, which is not here; it has expired or was deleted: upload it again")
 
@@ -97,14 +109,17 @@ class _Fetched:
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
 
-    def get(self, url: str, most_bytes: int, *, is_offline: bool) -> bytes:
+    def get(self, url: str, most_bytes: int, *, is_offline: bool) -> Generator[None, None, bytes]:
         with self._lock:
             until, data = self._kept.get(url, (0.0, b""))
         if time.monotonic() < until:
             return data
         if is_offline:
             raise NotToBeHad("is to be fetched, which LOCALAI_OFFLINE forbids; send it as a `data:` address")
-        data = self._fetch(url, most_bytes)
+        try:
+            data = yield from run_aside(lambda: self._fetch(url, most_bytes), LONGEST_S)
+        except TimeoutError as error:
+            raise NotToBeHad(f"cannot be fetched: {error}") from None
         with self._lock:
             self._kept[url] = time.monotonic() + KEPT_S, data
             self._kept.move_to_end(url)

@@ -1,4 +1,7 @@
-"""From the documents that a conversation names to what its messages show of them: fetched, read, drawn, and bounded."""
+"""From the documents that a conversation names to what its messages show of them: fetched, read, drawn, and bounded.
+
+What waits yields at each beat, and is given up by closing.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -36,7 +39,7 @@ MOST_DRAWN = 64 * 2**20
 
 def with_documents_read(
     conversation: Conversation, access: ContentAccess, field: str, most_images: int
-) -> Conversation:
+) -> Generator[None, None, Conversation]:
     """Put their texts in the place of documents, and images of pages behind those of the pages, if there may be any.
 
     One that cannot be read is refused with `InvalidRequest` in the last message, if that is the user's; in the past and
@@ -56,9 +59,11 @@ def with_documents_read(
         raise InvalidRequest(said, param=field)
     reading = _Reading(conversation, access, field, most_images)
     for key, is_asked in places:
-        reading.read(key, is_asked)
+        yield from reading.read(key, is_asked)
     reading.check_images()
-    shown = {key: reading.show(key, is_asked) for key, is_asked in places}
+    shown: dict[str, _Shown] = {}
+    for key, is_asked in places:
+        shown[key] = yield from reading.show(key, is_asked)
     messages = tuple(_with_pages(message, shown) for message in conversation.messages)
     return dataclasses.replace(conversation, messages=messages)
 
@@ -109,11 +114,11 @@ class _Reading:
         self._read: dict[str, _Read | Exception] = {}
         self._characters = self._bytes = self._drawn = 0
 
-    def read(self, key: str, is_asked: bool) -> None:
+    def read(self, key: str, is_asked: bool) -> Generator[None, None, None]:
         """Read a document where it stands; raise `InvalidRequest` if one that `is_asked` now cannot be read."""
         if key not in self._read:
             try:
-                self._read[key] = self._read_one(self._sources[key])
+                self._read[key] = yield from self._read_one(self._sources[key])
             except (NotToBeHad, UnreadableDocument) as error:
                 self._read[key] = error
         read = self._read[key]
@@ -137,12 +142,12 @@ class _Reading:
         said = f"{self._drawn} pages of the documents would be drawn{beside}, but at most {self._most_images} images"
         raise InvalidRequest(f"{said} may be sent; {advice}.", param=self._field)
 
-    def show(self, key: str, is_asked: bool) -> _Shown:
+    def show(self, key: str, is_asked: bool) -> Generator[None, None, _Shown]:
         """Return what is shown in a document's place; raise `InvalidRequest` if one that `is_asked` cannot be drawn."""
         source, read = self._sources[key], self._read[key]
         if isinstance(read, _Read):
             try:
-                return self._shown(source, read)
+                return (yield from self._shown(source, read))
             except (NotToBeHad, UnreadableDocument) as error:
                 self._read[key] = read = error
         if is_asked:
@@ -153,10 +158,10 @@ class _Reading:
         name = self._sources[key].name
         return InvalidRequest(f"{f'The document {name!r}' if name else 'A document'} {error}.", param=self._field)
 
-    def _read_one(self, source: DocumentSource) -> _Read:
+    def _read_one(self, source: DocumentSource) -> Generator[None, None, _Read]:
         self._check_time()
         stored = self._access.find_file(source.file_id) if source.file_id else None
-        kept_as, document = self._document(source)
+        kept_as, document = yield from self._document(source)
         numbers = pages_to_draw(document, source.detail) if self._most_images else []
         if document.can_be_drawn and not document.has_text and not numbers:
             if self._most_images:
@@ -165,24 +170,24 @@ class _Reading:
             raise UnreadableDocument(f"has no text, as of scanned pages, and this model sees no images; {advice}")
         return _Read(source.name or (stored.name if stored else ""), kept_as, document, numbers)
 
-    def _document(self, source: DocumentSource) -> tuple[str, Document]:
+    def _document(self, source: DocumentSource) -> Generator[None, None, tuple[str, Document]]:
         # A file's bytes never change under its id, and that whoever asks may have it was seen just now.
         known = _documents.get((source.file_id, self._limits)) if source.file_id else None
         if known:
             return source.file_id, known
-        data = self._access.bytes_of(source, MOST_BYTES)
+        data = yield from self._access.bytes_of(source, MOST_BYTES)
         kept_as = source.file_id or hashlib.sha256(data).hexdigest()
         if (document := _documents.get((kept_as, self._limits))) is None:
             self._bytes += len(data)
             if self._bytes > MOST_TOGETHER:
                 said = f"The documents have more than {MOST_TOGETHER} bytes together; send fewer of them."
                 raise InvalidRequest(said, param=self._field)
-            document = _without_marks(read_pages(data, self._limits))
+            document = _without_marks((yield from read_pages(data, self._limits, self._access.caller)))
             _documents.put((kept_as, self._limits), document, document.characters)
         return kept_as, document
 
-    def _shown(self, source: DocumentSource, read: _Read) -> _Shown:
-        drawn = self._draw(source, read)
+    def _shown(self, source: DocumentSource, read: _Read) -> Generator[None, None, _Shown]:
+        drawn = yield from self._draw(source, read)
         pages = [
             "\n".join(filter(None, (page.text, drawn[number].mark if number in drawn else "")))
             for number, page in enumerate(read.document.pages)
@@ -190,13 +195,14 @@ class _Reading:
         images = {image.key: image for image in drawn.values()}
         return _Shown(shown_text(joined(pages), read.name, source.context), images)
 
-    def _draw(self, source: DocumentSource, read: _Read) -> dict[int, ImageSource]:
+    def _draw(self, source: DocumentSource, read: _Read) -> Generator[None, None, dict[int, ImageSource]]:
         found = {number: _drawn.get((read.kept_as, number)) for number in read.numbers}
         drawn = {number: image for number, image in found.items() if image}
         if missing := [number for number in read.numbers if number not in drawn]:
             self._check_time()
-            data = self._access.bytes_of(source, MOST_BYTES)
-            for number, file in zip(missing, draw_pages(data, missing, self._limits), strict=True):
+            data = yield from self._access.bytes_of(source, MOST_BYTES)
+            files = yield from draw_pages(data, missing, self._limits, self._access.caller)
+            for number, file in zip(missing, files, strict=True):
                 drawn[number] = ImageSource(source.kind, data=file)
                 _drawn.put((read.kept_as, number), drawn[number], len(file))
         return drawn

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import time
+from collections.abc import Generator
 
 import PIL.Image
 
@@ -33,8 +34,8 @@ def most_images(config: ModelConfig, info: ModelInfo) -> int:
 
 def load_images(
     conversation: Conversation, config: ModelConfig, info: ModelInfo, access: ContentAccess, field: str
-) -> tuple[Conversation, dict[str, Image]]:
-    """Return the conversation as the model can read it, and its images by their keys.
+) -> Generator[None, None, tuple[Conversation, dict[str, Image]]]:
+    """Return the conversation as the model can read it, and its images by their keys; yield at each beat of waiting.
 
     Where the model does not see, images of the past are named in the text, and one that is asked now is refused with
     `UnsupportedParameter`. Raises `InvalidRequest` for an image that cannot be had or is none.
@@ -56,25 +57,28 @@ def load_images(
     most = most_images(config, info)
     if len(shown) > most:
         raise InvalidRequest(f"The messages have {len(shown)} images, but at most {most} may be sent.", param=field)
-    return conversation, _open_all({key: conversation.images[key] for key in shown}, access, field)
+    opened = yield from _open_all({key: conversation.images[key] for key in shown}, access, field)
+    return conversation, opened
 
 
-def _open_all(sources: dict[str, ImageSource], access: ContentAccess, field: str) -> dict[str, Image]:
+def _open_all(
+    sources: dict[str, ImageSource], access: ContentAccess, field: str
+) -> Generator[None, None, dict[str, Image]]:
     opened: dict[str, Image] = {}
     deadline, together = time.monotonic() + ALL_S, 0
     for key, source in sources.items():
         if time.monotonic() > deadline:
             raise InvalidRequest(f"The images take more than {ALL_S:.0f} s to come; send fewer of them.", param=field)
-        opened[key] = _opened(source, access, field)
+        opened[key] = yield from _opened(source, access, field)
         together += len(opened[key].data)
         if together > MOST_TOGETHER:
             raise InvalidRequest(f"The images have more than {MOST_TOGETHER} bytes together.", param=field)
     return opened
 
 
-def _opened(source: ImageSource, access: ContentAccess, field: str) -> Image:
+def _opened(source: ImageSource, access: ContentAccess, field: str) -> Generator[None, None, Image]:
     try:
-        data = access.bytes_of(source, MOST_BYTES)
+        data = yield from access.bytes_of(source, MOST_BYTES)
     except NotToBeHad as error:
         raise _refused(field, str(error)) from None
     try:

@@ -22,6 +22,7 @@ from localai_flask.api.request.waiting import (
     terms_of,
     time_left,
 )
+from localai_flask.api.work.plans import Planned, await_plan, finish
 from localai_flask.api.work.watch import Watch
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ContextOverflow, InvalidRequest
@@ -44,7 +45,7 @@ LACKS = {
 T = TypeVar("T", bound=Fact)
 
 
-Plan = Callable[[ModelInfo], Sequence[Question]]
+Plan = Callable[[ModelInfo], Planned[Sequence[Question]]]
 """Makes the questions once the model is ready."""
 
 
@@ -69,7 +70,8 @@ def ask(
             watch.check()
             check_loading_time(config, terms, begun, progress)
             check_has_come(config, waiting, begun, progress, is_engine=session.coming == "engine")
-        questions = questions(session.info) if callable(questions) else questions
+        if callable(questions):
+            questions = finish(await_plan(questions(session.info), watch.check, terms, begun))
         capability = questions[0].capability
         if capability not in session.info.capabilities:
             raise InvalidRequest(f"The model {config.name!r} {LACKS[capability]}.", param="model")

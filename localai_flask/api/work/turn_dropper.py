@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from localai_flask.api.work.work import Sequences
+from localai_flask.api.work.plans import Planned
+from localai_flask.api.work.work import Plan, Sequences
 from localai_flask.chat.conversation import Message
 from localai_flask.errors import ErrorInfo
 from localai_flask.generation import ModelInfo
-
-Plan = Callable[[ModelInfo], Sequences]
 
 
 class TurnDropper:
@@ -32,7 +31,7 @@ class TurnDropper:
         self._kept = [message for message in messages if message.role in ("system", "developer")]
         self._turns = _turns(message for message in messages if message.role not in ("system", "developer"))
 
-    def __call__(self, info: ModelInfo, error: ErrorInfo) -> Sequences | None:
+    def __call__(self, info: ModelInfo, error: ErrorInfo) -> Planned[Sequences] | None:
         """Plan for what is left when enough turns are gone; None if none can go."""
         messages = self.drop(error.asked, error.limit)
         return None if messages is None else self._plan(messages)(info)

@@ -24,6 +24,7 @@ from localai_flask.api.request.waiting import (
     terms_of,
     time_left,
 )
+from localai_flask.api.work.plans import Planned, await_plan
 from localai_flask.api.work.progress import Waits
 from localai_flask.api.work.watch import Watch
 from localai_flask.chat.answer import Answer, Enough, Event, Reader
@@ -56,6 +57,7 @@ class Sequences:
     at_once: int = 0
 
 
+Plan = Callable[[ModelInfo], Planned[Sequences]]
 Item = tuple[int, Event | Waits] | float | None
 """An event and its sequence's index; or the progress of loading (0 to 1); or nothing new.
 
@@ -83,8 +85,8 @@ class Work:
     def __init__(
         self,
         config: ModelConfig,
-        plan: Callable[[ModelInfo], Sequences],
-        shrink: Callable[[ModelInfo, ErrorInfo], Sequences | None] | None = None,
+        plan: Plan,
+        shrink: Callable[[ModelInfo, ErrorInfo], Planned[Sequences] | None] | None = None,
         watch: Watching | None = None,
         waiting: Waiting = NO_WISHES,
     ):
@@ -147,20 +149,20 @@ class Work:
             yield progress
         if "generate" not in session.info.capabilities:
             raise InvalidRequest(f"The model {self._config.name!r} does not generate text.", param="model")
-        sequences: Sequences | None = self._plan(session.info)
-        while sequences is not None:
+        planned: Planned[Sequences] | None = self._plan(session.info)
+        while planned is not None:
+            sequences = yield from await_plan(planned, self._watch.check, self._terms, self._begun)
             try:
                 yield from self._generate(session, sequences)
                 return
             except ApiError as error:
-                field = sequences.prompt_field
-                sequences = self._shrunk(session.info, error.info)
-                if sequences is None and error.info.code == ContextOverflow.code and error.info.param is None:
-                    error.info = msgspec.structs.replace(error.info, param=field)
-                if sequences is None:
+                planned = self._shrunk(session.info, error.info)
+                if planned is None and error.info.code == ContextOverflow.code and error.info.param is None:
+                    error.info = msgspec.structs.replace(error.info, param=sequences.prompt_field)
+                if planned is None:
                     raise
 
-    def _shrunk(self, info: ModelInfo, error: ErrorInfo) -> Sequences | None:
+    def _shrunk(self, info: ModelInfo, error: ErrorInfo) -> Planned[Sequences] | None:
         # An engine refuses a prompt that does not fit before anything else, so nothing was said yet.
         overflows = error.code == ContextOverflow.code
         return self._shrink(info, error) if self._shrink is not None and overflows else None
