@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -19,12 +20,13 @@ from localai_flask.api.ollama.stream import Lines, single
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.model_choice import Chosen, chosen_model
 from localai_flask.api.request.parsing import Blueprint
+from localai_flask.api.request.waiting import wishes_left
 from localai_flask.api.work import loading
 from localai_flask.api.work.chat_plan import bound, chat_plan, count_prompt_tokens
 from localai_flask.api.work.content_bytes import ContentAccess
 from localai_flask.api.work.fallback import falls_back
-from localai_flask.api.work.turn_dropper import Plan, TurnDropper
-from localai_flask.api.work.work import Sequences, Work
+from localai_flask.api.work.turn_dropper import TurnDropper
+from localai_flask.api.work.work import Plan, Sequences, Work
 from localai_flask.chat.constraints.constraint import answer_constraint, with_default_form
 from localai_flask.chat.conversation import Message
 from localai_flask.chat.output.reader import OutputReader
@@ -72,6 +74,7 @@ def generate(call: GenerateCall) -> Response:
 
 def _answer_conversation(call: Call, chosen: Chosen, *, is_chat: bool) -> Response:
     config, params = chosen.config, sampling.merge(chosen.config, call.asked)
+    waiting, begun = call.waiting, time.monotonic()
     access = ContentAccess.of_caller()
 
     def plan(messages: Sequence[Message]) -> Plan:
@@ -82,9 +85,10 @@ def _answer_conversation(call: Call, chosen: Chosen, *, is_chat: bool) -> Respon
     dropper = TurnDropper(messages, plan, params.max_tokens) if call.truncates else None
     if call.num_ctx is not None:
         messages, left = _fitted(call, config, dropper)
+        waiting = wishes_left(waiting, begun)
         if left:
             params = msgspec.structs.replace(params, max_tokens=min(params.max_tokens or left, left))
-    work = Work(config, plan(messages), dropper, waiting=call.waiting)
+    work = Work(config, plan(messages), dropper, waiting=waiting)
     told = Told(work.record, params.top_logprobs is not None, dropper)
     return _answer(work, chosen.name, call.stream, told, is_chat=is_chat)
 
@@ -123,12 +127,14 @@ def _fitted(call: Call, config: ModelConfig, dropper: TurnDropper | None) -> tup
 
     These are 0 if nothing is to be done: the model takes no more, or does not tell. Raises `ContextOverflow`.
     """
+    waiting, begun = call.waiting, time.monotonic()
     context, wanted, messages = traits.context_length(config), call.num_ctx, call.conversation.messages
     if wanted is None or context is None or wanted >= context or "tokenize" not in traits.capabilities(config):
         return messages, 0
     while True:
         talk = dataclasses.replace(call.conversation, messages=messages)
-        used = count_prompt_tokens(talk, call.wanted, config)
+        used = count_prompt_tokens(talk, call.wanted, config, waiting)
+        waiting = wishes_left(call.waiting, begun)
         if used < wanted:
             return messages, wanted - used
         kept = dropper.drop(used, wanted) if dropper is not None else None

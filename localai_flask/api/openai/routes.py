@@ -80,7 +80,7 @@ def create_chat_completion(call: ChatCall, model: str | None = None) -> Response
 def apply_template(call: ChatCall) -> Response:
     """Return the prompt that a model gets for a conversation, without an answer"""
     _, config = chosen_model("chat", call.model)
-    prompt, tokens = tokenized_prompt(call.conversation, call.wanted, config)
+    prompt, tokens = tokenized_prompt(call.conversation, call.wanted, config, call.waiting)
     return json_response(shapes.AppliedTemplate(prompt.text, len(tokens)))
 
 
@@ -92,7 +92,7 @@ def apply_template(call: ChatCall) -> Response:
 def render_chat_completion(call: ChatCall) -> Response:
     """Return the prompt of a chat completion as text and tokens, without an answer"""
     name, config = chosen_model("chat", call.model)
-    return json_response(rendered(name, *tokenized_prompt(call.conversation, call.wanted, config)))
+    return json_response(rendered(name, *tokenized_prompt(call.conversation, call.wanted, config, call.waiting)))
 
 
 @bp.post("/completions/render")
