@@ -66,6 +66,7 @@ class Desk:
         self.now = 0.0
 
     def publish(self, channel: Any, answers: list[tuple[int, Any]]) -> None:
+        assert answers, "the other end is woken for nothing"
         for request_id, answer in answers:
             self.heard.setdefault(request_id, []).append(answer)
 

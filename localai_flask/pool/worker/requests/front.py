@@ -237,11 +237,12 @@ class Front:
             if not isinstance(reply, NOT_LAST):
                 self._forget(request, is_usual=not isinstance(reply, Failed))
             channel, request_id = request.route
-            batches[channel] += [(request_id, answer) for answer in self._texts.take(request, reply, now)]
+            if answers := self._texts.take(request, reply, now):  # text that is held wakes nobody
+                batches[channel] += [(request_id, answer) for answer in answers]
         for request, text in self._texts.let_go_of_old(now, everything=everything):
             batches[request.route[0]].append((request.route[1], text))
-        for channel, answers in batches.items():
-            self._publish(channel, answers)
+        for channel, batch in batches.items():
+            self._publish(channel, batch)
 
     def expire(self, backend: Backend) -> None:
         """End the requests whose time is over, with an error that says how far they had come."""
