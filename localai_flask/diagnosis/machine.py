@@ -14,11 +14,12 @@ from typing import Any
 from localai_flask import __version__
 from localai_flask.backends import BACKENDS, is_installed
 from localai_flask.backends.environments.folder import Environments
+from localai_flask.config.files.gguf import inspect
 from localai_flask.config.folder.registry import Registry
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml.downloads import missing_files
 from localai_flask.diagnosis.findings import Finding
-from localai_flask.errors import ApiError
+from localai_flask.errors import ApiError, ConfigError
 from localai_flask.machine import available_memory, physical_cores
 from localai_flask.settings import Settings
 
@@ -83,14 +84,24 @@ def _obstacle(config: ModelConfig, environments: Environments) -> tuple[str, str
         return f"there is no engine {config.backend} here", f"correct `backend` in {config.source}"
     if not is_installed(config.backend, environments):
         return f"the engine {config.backend} is not installed", BACKENDS[config.backend].remedy
-    if config.backend == "llama-cpp" and not missing_files(config) and not config.model_path.exists():
+    return _fault_of_file(config) if config.backend == "llama-cpp" and not missing_files(config) else None
+
+
+def _fault_of_file(config: ModelConfig) -> tuple[str, str] | None:
+    if not config.model_path.exists():
         return f"{config.model_path} does not exist", f"put the file there, or correct {config.source}"
+    try:
+        inspect(config.model_path)
+    except ConfigError as error:
+        fault, _, advice = str(error).removesuffix(".").rpartition("; ")
+        return (fault, advice) if fault else (advice, "take another file")
     return None
 
 
 def smallest_gguf(settings: Settings) -> Path | None:
-    """Find a model that is small enough to try the engine with."""
-    paths = map(_gguf_path, Registry(settings).models().values()) if settings.models_path.is_dir() else ()
+    """Find a model that is small enough to try the engine with, and whose file is whole."""
+    models = Registry(settings).models().values() if settings.models_path.is_dir() else ()
+    paths = (_gguf_path(config) for config in models)
     sizes = {path: path.stat().st_size for path in paths if path is not None}
     path = min(sizes, key=lambda each: sizes[each], default=None)
     return path if path is not None and sizes[path] <= LARGEST_TRIED else None
@@ -100,7 +111,7 @@ def _gguf_path(config: ModelConfig) -> Path | None:
     if config.backend != "llama-cpp" or config.alias:
         return None
     try:
-        return config.model_path if config.model_path.is_file() else None
+        return config.model_path if config.model_path.is_file() and not _fault_of_file(config) else None
     except ApiError:
         return None
 

@@ -182,6 +182,19 @@ def test_models_that_cannot_be_loaded_are_named(tmp_path: Path) -> None:
     assert unknown.status == "warning" and "'other'" in unknown.text and "LOCALAI_DEFAULT_MODEL" in unknown.advice
 
 
+def test_broken_files_are_faults_of_their_models_and_not_of_the_engine(tmp_path: Path) -> None:
+    whole = Path("models/demo.gguf").read_bytes()
+    (tmp_path / "whole.gguf").write_bytes(whole)
+    (tmp_path / "cut.gguf").write_bytes(whole[:-1000])
+    (tmp_path / "page.gguf").write_text("<html>Not found</html>")
+    settings = Settings(models_path=tmp_path)
+    _, cut, page = machine.check_models(settings)
+    assert cut.status == page.status == "warning"
+    assert "cut.gguf cannot be used" in cut.text and "is cut off" in cut.text and cut.advice == "download it again"
+    assert "page.gguf cannot be used" in page.text and "looks like a web page" in page.text
+    assert machine.smallest_gguf(settings) == tmp_path / "whole.gguf"
+
+
 MODELS = [
     {"id": "fine", "state": "ready"},
     {"id": "slow", "state": "ready", "given_up": "haste; hurry"},
