@@ -30,6 +30,12 @@ def test_where_the_server_is(variables: dict[str, str], url: str, monkeypatch: p
     assert find_target().url == url
 
 
+@pytest.mark.parametrize("text", ["ftp://a", "http://", "http://:8080", "a:99999", "http://a:x"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    result = run("ps", "--url", text)
+    assert result.exit_code == 2 and f"'{text}' is no address of a server" in result.stderr
+
+
 def test_the_settings_file_says_where_the_server_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "settings"
     file.write_text("LOCALAI_ADDRESS=127.0.0.1:77\nLOCALAI_API_KEY=one,two\n")

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -98,6 +99,15 @@ def _given(text: str, key: str) -> Target:
         except ValueError as error:
             raise click.UsageError(f"{text!r} is no address of a server: {error}.") from error
     url = text if "://" in text else f"http://{text}"
-    if not url.startswith(("http://", "https://")):
+    if not _is_url(url):
         raise click.UsageError(f"{text!r} is no address of a server; write it like http://127.0.0.1:8080.")
     return Target(url.rstrip("/").removesuffix("/v1").rstrip("/"), key, is_given=True)
+
+
+def _is_url(text: str) -> bool:
+    """Return whether a text names a server over HTTP: a host, and a port that can be one."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
