@@ -55,6 +55,19 @@ def test_list_of_a_folder(folder: Path, fake: FakeServer) -> None:
     assert listed["nick"]["size"] == toy["size"]
 
 
+@pytest.mark.parametrize("command", [["list"], ["show", "toy"], ["rm", "toy"]])
+def test_a_folder_that_is_misspelt_is_not_one_without_models(command: list[str], folder: Path) -> None:
+    result = run(*command, "--models-path", f"{folder}x")
+    assert result.exit_code == 2 and f"There is no folder {folder}x" in result.stderr
+
+
+def test_a_folder_that_is_not_named_need_not_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    result = run("list")
+    assert result.exit_code == 0 and "There are no models yet" in result.output
+
+
 def test_show_of_a_folder(folder: Path) -> None:
     shown = json.loads(run("show", "toy", "--json", "--models-path", folder).stdout)
     assert (shown["architecture"], shown["context_length"], shown["trained_context"]) == ("llama", 300, 2048)

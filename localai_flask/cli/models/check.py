@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localai_flask.cli.models.folder import folder_settings
+from localai_flask.cli.models.folder import folder_settings, need_folder
 from localai_flask.cli.options import settings_of_use
 from localai_flask.settings import Settings
 
@@ -42,8 +42,7 @@ def check(context: click.Context, /, files: tuple[Path, ...], strict: bool, as_j
 def _findings(settings: Settings) -> list[Finding]:
     from localai_flask.config.folder.registry import Registry
 
-    if not settings.models_path.is_dir():
-        raise click.UsageError(f"There is no folder {settings.models_path}; name another with --models-path.")
+    need_folder(settings)
     registry = Registry(settings)
     options = [finding for config in registry.models().values() for finding in _of_options(config)]
     return sorted([*registry.findings(), *options])

@@ -26,6 +26,20 @@ def folder_settings(given: dict[str, Any]) -> Settings:
     return load_settings(above | {name: value for name, value in given.items() if value is not None})
 
 
+def settings_of_folder(given: dict[str, Any]) -> Settings:
+    """Do the same for a command that only looks; a folder that the command line names has to be there."""
+    settings = folder_settings(given)
+    if _is_folder_named(given):
+        need_folder(settings)
+    return settings
+
+
+def need_folder(settings: Settings) -> None:
+    """Refuse a models folder that is not there: a misspelt name must not look like a folder without models."""
+    if not settings.models_path.is_dir():
+        raise click.UsageError(f"There is no folder {settings.models_path}; name another with --models-path.")
+
+
 def find_server(given: dict[str, Any], target: Target | None = None) -> Client | None:
     """Return the server that a command is for: one that is named, or that runs.
 
@@ -33,8 +47,13 @@ def find_server(given: dict[str, Any], target: Target | None = None) -> Client |
     """
     from localai_flask.cli.client.client import Client
 
-    above = click.get_current_context().find_object(dict) or {}
-    if given.get("models_path") or above.get("models_path"):
+    if _is_folder_named(given):
         return None
     client = Client(target or find_target())
     return client if client.target.is_given or client.is_running() else None
+
+
+def _is_folder_named(given: dict[str, Any]) -> bool:
+    """Return whether the command line names a models folder."""
+    above = click.get_current_context().find_object(dict) or {}
+    return bool(given.get("models_path") or above.get("models_path"))

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from localai_flask.cli.client.target import Target, with_server
-from localai_flask.cli.models.folder import find_server, folder_option, folder_settings
+from localai_flask.cli.models.folder import find_server, folder_option, settings_of_folder
 from localai_flask.cli.output import Column, age, json_option, print_json, print_table, size
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _of_folder(given: dict[str, Any]) -> list[Listed]:
     from localai_flask.config import traits
     from localai_flask.config.folder.registry import Registry
 
-    registry = Registry(folder_settings(given))
+    registry = Registry(settings_of_folder(given))
     models = registry.models()
     listed = []
     for name, config in models.items():

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from localai_flask.cli.client.target import Target, with_server
-from localai_flask.cli.models.folder import find_server, folder_option, folder_settings
+from localai_flask.cli.models.folder import find_server, folder_option, settings_of_folder
 from localai_flask.cli.models.names import complete_models
 from localai_flask.cli.output import json_option, print_json
 
@@ -30,7 +30,7 @@ def rm(names: tuple[str, ...], as_json: bool, target: Target, **given: Any) -> N
     client = find_server(given, target)
     outcomes = []
     for name in names:
-        outcome = remove_by_server(client, name) if client is not None else remove_here(folder_settings(given), name)
+        outcome = remove_by_server(client, name) if client is not None else remove_here(settings_of_folder(given), name)
         outcomes.append(outcome)
         if not as_json:
             kept = f" Other models use {', '.join(outcome.kept)}." if outcome.kept else ""

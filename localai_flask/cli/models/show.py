@@ -12,7 +12,7 @@ import msgspec
 from localai_flask.cli.client.shapes import Model
 from localai_flask.cli.client.target import Target, with_server
 from localai_flask.cli.exit_codes import CommandFailed, NoSuchThing, in_commands
-from localai_flask.cli.models.folder import find_server, folder_option, folder_settings
+from localai_flask.cli.models.folder import find_server, folder_option, folder_settings, settings_of_folder
 from localai_flask.cli.models.names import complete_models
 from localai_flask.cli.output import json_option, make_console, print_json, size
 
@@ -76,7 +76,7 @@ def _look_up(name: str, given: dict[str, Any]) -> ModelConfig | CommandFailed:
     from localai_flask.errors import ApiError, ModelNotFound
 
     try:
-        return Registry(folder_settings(given)).look_up(name)
+        return Registry(settings_of_folder(given)).look_up(name)
     except ModelNotFound as error:
         return NoSuchThing(in_commands(str(error)))
     except ApiError as error:
