@@ -36,11 +36,13 @@ class _Lines:
     def __init__(self, title: str, describe: Callable[[Progress], str]):
         self._title, self._describe = title, describe
         self._printed_at = float("-inf")
+        self._was_whole = False
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now - self._printed_at >= LINE_S or progress.done == progress.total:
-            self._printed_at = now
+        is_whole = progress.done == progress.total
+        if now - self._printed_at >= LINE_S or (is_whole and not self._was_whole):
+            self._printed_at, self._was_whole = now, is_whole
             click.echo(f"{self._title}: {self._describe(progress)}", err=True)
 
 
