@@ -15,6 +15,7 @@ from localai_flask.gallery import starter
 from tests.support.browser import Visitor
 from tests.support.chat_page import ChatPage
 from tests.support.gguf_projectors import seeing_model
+from tests.support.pdfs import pdf
 from tests.support.pictures import noise
 from tests.support.server import Server
 
@@ -120,6 +121,20 @@ def test_an_answer_is_read_to_its_end_though_the_connection_breaks(own_server: S
             os.kill(pid, signal.SIGKILL)
     assert told.text_of(told.await_answer()) == "steady " * 60
     expect(told.answer.locator(".figures")).to_contain_text(re.compile(r"420 tokens · [\d.]+ tokens/s"))
+
+
+def test_a_server_that_is_away_is_named_while_it_is(own_server: Server, visitor: Visitor) -> None:
+    told = ChatPage(visitor.page).open(own_server.url, "echo")
+    told.say("steady " * 60, pace_ms=15)
+    expect(told.answer.locator(".answer")).to_contain_text("steady")
+    told.page.route("**/v1/responses/*starting_after=*", lambda route: route.abort())
+    for pid in own_server.web_workers():
+        os.kill(pid, signal.SIGKILL)
+    away = told.page.get_by_text("The server does not answer; trying again")
+    expect(away).to_be_visible()
+    told.page.unroute_all()
+    told.await_answer()
+    expect(away).to_be_hidden()
 
 
 def test_questions_are_edited_and_conversations_branch(told: ChatPage) -> None:
@@ -229,7 +244,7 @@ def test_images_are_shown_before_they_are_sent(told: ChatPage, tmp_path: Path) -
     from PIL import Image
 
     Image.new("RGB", (3000, 10), "red").save(tmp_path / "red.png")
-    told.page.get_by_label("Images").set_input_files(tmp_path / "red.png")
+    told.page.get_by_label("Images and documents", exact=True).set_input_files(tmp_path / "red.png")
     expect(told.page.get_by_role("img", name="Image 1")).to_be_visible()
     expect(told.page.get_by_text("echo cannot see images.")).to_be_visible()
     with told.page.expect_request("**/v1/responses") as sent:
@@ -238,6 +253,51 @@ def test_images_are_shown_before_they_are_sent(told: ChatPage, tmp_path: Path) -
     assert image["type"] == "input_image" and image["image_url"].startswith("data:image/")
     assert text == {"type": "input_text", "text": "What is this?"}
     expect(told.await_answer().get_by_role("alert")).to_contain_text("image")
+
+
+def test_a_document_is_read_and_kept(chat: ChatPage, tmp_path: Path) -> None:
+    (tmp_path / "prices.csv").write_text("fruit,price\napple,3\n")
+    (tmp_path / "report.pdf").write_bytes(pdf("The walrus is grey."))
+    (tmp_path / "photo.docx").write_bytes(b"PK\x03\x04\x00\xff")
+    picker = chat.page.get_by_label("Images and documents", exact=True)
+    picker.set_input_files([tmp_path / "prices.csv", tmp_path / "report.pdf", tmp_path / "photo.docx"])
+    expect(chat.page.get_by_text("photo.docx is neither text nor a PDF nor an image")).to_be_visible()
+    chat.page.get_by_role("button", name="Settings of this conversation").click()
+    chat.page.get_by_label("Most tokens").fill("8")
+    chat.page.keyboard.press("Escape")
+    with chat.page.expect_request("**/v1/responses") as sent:
+        chat.ask("What is the price?")
+    *documents, text = sent.value.post_data_json["input"][0]["content"]
+    assert [each["filename"] for each in documents] == ["prices.csv", "report.pdf"]
+    assert text["text"] == "What is the price?"
+    assert prompt_of(chat) > 60, "the documents are not in the prompt"
+    expect(chat.answer.get_by_role("alert")).to_have_count(0)
+    expect(chat.page.get_by_role("article", name="You").get_by_title("report.pdf")).to_be_visible()
+    with chat.page.expect_request("**/v1/responses") as sent:
+        chat.ask("And now?")
+    assert len(sent.value.post_data_json["input"][0]["content"]) == 3, "a later turn has lost the documents"
+
+
+def test_what_is_dropped_is_taken_or_refused_in_words(told: ChatPage) -> None:
+    drop = """(files) => {
+        const dropped = new DataTransfer();
+        for (const [name, content] of files) dropped.items.add(new File([Uint8Array.from(content)], name));
+        document.querySelector("textarea").dispatchEvent(new DragEvent("drop", {dataTransfer: dropped, bubbles: true}));
+    }"""
+    told.page.evaluate(drop, [["notes.txt", list(b"Bring milk.")], ["empty.txt", []]])
+    expect(told.page.get_by_text("empty.txt is empty.")).to_be_visible()
+    expect(told.page.get_by_title("notes.txt", exact=True)).to_be_visible()
+    told.page.get_by_role("button", name="Remove notes.txt").click()
+    expect(told.page.get_by_title("notes.txt", exact=True)).to_have_count(0)
+    expect(told.page.get_by_role("button", name="Send", exact=True)).to_be_disabled()
+
+
+def test_documents_of_an_imported_conversation_are_kept(told: ChatPage) -> None:
+    good = {"name": "a.txt", "data": "data:text/plain;base64,QQ=="}
+    bad = {"name": "b.txt", "data": "javascript:alert(1)"}
+    told.add_conversation("Letters", ["Read these.", "Yes."], files=[good, bad])
+    expect(told.page.get_by_title("a.txt")).to_be_visible()
+    expect(told.page.get_by_title("b.txt")).to_have_count(0)
 
 
 def test_an_image_is_seen_by_a_model_that_sees(visitor: Visitor, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -251,7 +311,7 @@ def test_an_image_is_seen_by_a_model_that_sees(visitor: Visitor, tmp_path_factor
         chat.page.keyboard.press("Escape")
         chat.ask("What is this?")
         blind = prompt_of(chat)
-        chat.page.get_by_label("Images").set_input_files(models / "red.png")
+        chat.page.get_by_label("Images and documents", exact=True).set_input_files(models / "red.png")
         expect(chat.page.get_by_text("cannot see images")).to_have_count(0)
         chat.ask("And this?")
         expect(chat.answers).to_have_count(2)

@@ -51,8 +51,8 @@ class ChatPage:
         answer.get_by_role("button", name="Copy the answer").click()
         return str(self.page.evaluate("navigator.clipboard.readText()"))
 
-    def add_conversation(self, title: str, texts: list[str]) -> None:
-        """Put a conversation into the browser as an imported file does: questions and answers in turn."""
+    def add_conversation(self, title: str, texts: list[str], **more: Any) -> None:
+        """Put a conversation into the browser as an imported file does: questions and answers in turn, with `more`."""
         messages = [
             {
                 "id": str(index),
@@ -61,6 +61,7 @@ class ChatPage:
                 "text": text,
                 "created": index + 1,
                 "status": "done",
+                **more,
             }
             for index, text in enumerate(texts)
         ]

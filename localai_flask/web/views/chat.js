@@ -2,13 +2,13 @@
 import { json } from "../lib/api.js";
 import { ask, complain, notify } from "../lib/dialog.js";
 import { button, h } from "../lib/dom.js";
+import { filesIn } from "../lib/files.js";
 import { loadStyle } from "../lib/style.js";
 import { answers, takeUpAll } from "./chat/answering.js";
 import { ChatKeys } from "./chat/chat_keys.js";
 import { Composer } from "./chat/composer.js";
 import { OpenConversation } from "./chat/open_conversation.js";
 import { ConversationList } from "./chat/conversation_list.js";
-import { imagesIn } from "./chat/images.js";
 import { SettingsPanel, isChanged } from "./chat/settings_panel.js";
 import * as store from "./chat/store.js";
 import { Thread } from "./chat/thread.js";
@@ -147,7 +147,7 @@ class ChatView {
 
   begin({ text, settings = {} }) {
     Object.assign(this.open_.conversation.settings, settings);
-    this.send({ text, images: [] });
+    this.send({ text });
   }
 
   create() {
@@ -165,7 +165,7 @@ class ChatView {
     };
     const save = () => {
       stop();
-      this.open_.ask({ text: text.value.trim(), images: message.images ?? [] }, message.parent);
+      this.open_.ask({ text: text.value.trim(), images: message.images, files: message.files }, message.parent);
     };
     const form = h("div", { class: "edit" }, text, h("div", { class: "row" }, h("span", { class: "grow" }), button("Cancel", { class: "small" }, stop), button("Send", { class: "primary small" }, save)));
     text.addEventListener("keydown", (event) => {
@@ -234,9 +234,10 @@ class ChatView {
     on("dragleave", (event) => !root.contains(event.relatedTarget) && this.column.classList.remove("dropping"));
     on("drop", (event) => {
       this.column.classList.remove("dropping");
-      const files = imagesIn(event.dataTransfer);
-      if (event.dataTransfer.files.length) event.preventDefault(); // which would leave the page for the file
-      if (files.length) this.composer.addImages(files);
+      const files = filesIn(event.dataTransfer);
+      if (!files.length) return;
+      event.preventDefault(); // which would leave the page for the file
+      this.composer.addFiles(files);
     });
   }
 }

@@ -94,6 +94,7 @@ async function readToEnd({ message, leaving }, open, saver) {
     try {
       for await (const event of source) {
         const isNew = message.response === null;
+        if (message.progress?.kind === "lost") message.progress = null;
         applyEvent(message, event);
         if (isNew && message.response) await saver.now();
         saver.soon();
@@ -109,6 +110,10 @@ async function readToEnd({ message, leaving }, open, saver) {
     }
     if (!isRunning(message)) return;
     if (tries >= TRIES) throw new ApiError("The answer broke off.");
+    if (tries) {
+      message.progress = { kind: "lost" };
+      tell(message);
+    }
     await pause(250 * 2 ** tries);
     source = follow(message, leaving.signal);
   }

@@ -1,21 +1,25 @@
-// Where one writes: the text, images, the model, and the button that sends, or stops what is being answered.
+// Where one writes: the text, images and documents, the model, and the button that sends, or stops what is being answered.
 import { button, h, icon } from "../../lib/dom.js";
 import { complain } from "../../lib/dialog.js";
+import { filesIn } from "../../lib/files.js";
 import { number } from "../../lib/format.js";
-import { ACCEPTED, imagesIn, readImage } from "./images.js";
+import { documentChip } from "./document_chip.js";
+import { readDocument } from "./documents.js";
+import { isImage, readImage } from "./images.js";
 
 export class Composer {
-  /** `acts`: `send({text, images})` (returns whether it was taken), `stop()`, `editLast()`, `chooseModel(name)`, `openSettings()`. */
+  /** `acts`: `send({text, images, files})` (returns whether it was taken), `stop()`, `editLast()`, `chooseModel(name)`, `openSettings()`. */
   constructor(acts) {
     this.acts = acts;
     this.images = [];
+    this.files = [];
     this.running = false;
     this.models = [];
     this.text = h("textarea", { class: "composer-text", rows: "1", placeholder: "Write a message", "aria-label": "Message", name: "message" });
     this.thumbs = h("div", { class: "thumbs", hidden: true });
     this.model = h("select", { class: "model-choice", "aria-label": "Model", name: "model" });
-    this.picker = h("input", { type: "file", accept: ACCEPTED, multiple: true, hidden: true, "aria-label": "Images" });
-    this.imageButton = button("Add images", { icon: "image", bare: true, class: "quiet" }, () => this.picker.click());
+    this.picker = h("input", { type: "file", multiple: true, hidden: true, "aria-label": "Images and documents" });
+    this.fileButton = button("Add images and documents", { icon: "clip", bare: true, class: "quiet" }, () => this.picker.click());
     this.settingsButton = button("Settings of this conversation", { icon: "sliders", bare: true, class: "quiet", "aria-expanded": "false" }, () => acts.openSettings());
     this.sendButton = button("Send", { icon: "send", bare: true, class: "primary send" }, () => (this.running ? acts.stop() : this.#send()));
     this.room = h("span", { class: "room number" });
@@ -25,7 +29,7 @@ export class Composer {
       this.thumbs,
       this.text,
       this.picker,
-      h("div", { class: "composer-row" }, this.imageButton, this.settingsButton, this.model, h("span", { class: "grow" }), this.room, this.sendButton),
+      h("div", { class: "composer-row" }, this.fileButton, this.settingsButton, this.model, h("span", { class: "grow" }), this.room, this.sendButton),
     );
     this.#listen();
     this.#refresh();
@@ -35,8 +39,8 @@ export class Composer {
     this.element.addEventListener("submit", (event) => event.preventDefault());
     this.text.addEventListener("input", () => this.#refresh());
     this.text.addEventListener("keydown", (event) => this.#onKey(event));
-    this.text.addEventListener("paste", (event) => this.#take(event, imagesIn(event.clipboardData)));
-    this.picker.addEventListener("change", () => this.addImages([...this.picker.files]).then(() => (this.picker.value = "")));
+    this.text.addEventListener("paste", (event) => this.#take(event, filesIn(event.clipboardData)));
+    this.picker.addEventListener("change", () => this.addFiles(filesIn(this.picker)).then(() => (this.picker.value = "")));
     this.model.addEventListener("change", () => this.acts.chooseModel(this.model.value));
     // A click beside the text means the text.
     this.element.addEventListener("click", (event) => event.target === this.element && this.text.focus());
@@ -45,23 +49,28 @@ export class Composer {
   #take(event, files) {
     if (!files.length) return;
     event.preventDefault();
-    this.addImages(files);
+    this.addFiles(files);
+  }
+
+  get #hasFiles() {
+    return this.images.length + this.files.length > 0;
   }
 
   #onKey(event) {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
       if (!this.running) this.#send();
-    } else if (event.key === "ArrowUp" && this.text.value === "" && !this.images.length) {
+    } else if (event.key === "ArrowUp" && this.text.value === "" && !this.#hasFiles) {
       event.preventDefault();
       this.acts.editLast();
     }
   }
 
-  async addImages(files) {
+  async addFiles(files) {
     for (const file of files) {
       try {
-        this.images.push(await readImage(file));
+        if (isImage(file)) this.images.push(await readImage(file));
+        else this.files.push(await readDocument(file));
       } catch (error) {
         complain(error);
       }
@@ -72,19 +81,24 @@ export class Composer {
   }
 
   #showThumbs() {
-    this.thumbs.hidden = this.images.length === 0;
+    this.thumbs.hidden = !this.#hasFiles;
     this.thumbs.replaceChildren(
       ...this.images.map((address, index) => {
-        const remove = button(`Remove image ${index + 1}`, { icon: "close", bare: true, class: "small" }, () => {
-          this.images.splice(index, 1);
-          this.#showThumbs();
-          this.#refresh();
-        });
+        const remove = this.#removeButton(`Remove image ${index + 1}`, this.images, index);
         return h("div", { class: "thumb" }, h("img", { src: address, alt: `Image ${index + 1}` }), remove);
       }),
+      ...this.files.map(({ name }, index) => h("div", { class: "thumb" }, documentChip(name), this.#removeButton(`Remove ${name}`, this.files, index))),
     );
     const blind = this.images.length > 0 && !this.#sees();
     if (blind) this.thumbs.append(h("p", { class: "hint" }, `${this.model.value || "This model"} cannot see images.`));
+  }
+
+  #removeButton(label, list, index) {
+    return button(label, { icon: "close", bare: true, class: "small" }, () => {
+      list.splice(index, 1);
+      this.#showThumbs();
+      this.#refresh();
+    });
   }
 
   #sees() {
@@ -94,18 +108,19 @@ export class Composer {
 
   async #send() {
     const text = this.text.value.trim();
-    if (!text && !this.images.length) return;
+    if (!text && !this.#hasFiles) return;
     try {
-      if (await this.acts.send({ text, images: this.images })) this.fill("", []);
+      if (await this.acts.send({ text, images: this.images, files: this.files })) this.fill("");
     } catch (error) {
       complain(error); // such as a browser that has no room left
     }
   }
 
   /** Put a text there to be sent, or nothing. */
-  fill(text, images = []) {
+  fill(text) {
     this.text.value = text;
-    this.images = images;
+    this.images = [];
+    this.files = [];
     this.#showThumbs();
     this.#refresh();
   }
@@ -140,7 +155,7 @@ export class Composer {
   }
 
   #refresh() {
-    this.sendButton.disabled = !this.running && !this.text.value.trim() && !this.images.length;
+    this.sendButton.disabled = !this.running && !this.text.value.trim() && !this.#hasFiles;
     if (!CSS.supports("field-sizing", "content")) {
       this.text.style.height = "auto";
       this.text.style.height = `${this.text.scrollHeight}px`;

@@ -1,13 +1,13 @@
 // Images that somebody drops, pastes or picks: as data addresses, no larger than models look at.
+import { asAddress } from "../../lib/files.js";
+
 const LARGEST = 1536;
 const SMALL_FILE = 400_000;
 const KINDS = ["image/png", "image/jpeg", "image/webp", "image/gif"];
 
-export const ACCEPTED = KINDS.join(",");
-
-/** The images among dropped or pasted things. */
-export function imagesIn(transfer) {
-  return [...(transfer?.files ?? [])].filter((file) => file.type.startsWith("image/"));
+/** Whether a file says that it is an image. */
+export function isImage(file) {
+  return file.type.startsWith("image/") && file.type !== "image/svg+xml"; // which is a text
 }
 
 /** Read an image file as a data address; throws with words for whoever chose it. */
@@ -25,13 +25,4 @@ export async function readImage(file) {
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.drawImage(image, 0, 0, canvas.width, canvas.height);
   return canvas.toDataURL("image/jpeg", 0.88);
-}
-
-function asAddress(file) {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(reader.result);
-    reader.onerror = () => reject(new Error(`${file.name || "The image"} cannot be read.`));
-    reader.readAsDataURL(file);
-  });
 }

@@ -5,6 +5,7 @@ import { number, plural, rate, seconds } from "../../lib/format.js";
 import { rendered, StreamedMarkdown } from "../../lib/streamed_markdown.js";
 import { isRunning, speedOf } from "./answer_events.js";
 import { CallView } from "./call_view.js";
+import { documentChip } from "./document_chip.js";
 
 const STEP_MS = 60;
 const SHORTEST_THOUGHT_MS = 100;
@@ -28,8 +29,9 @@ export class MessageView {
   }
 
   #showQuestion() {
-    const { images = [], text } = this.message;
+    const { images = [], files = [], text } = this.message;
     if (images.length) this.body.append(h("div", { class: "images" }, images.map((address, index) => h("img", { src: address, alt: `Image ${index + 1}` }))));
+    if (files.length) this.body.append(h("div", { class: "images" }, files.map(({ name }) => documentChip(name))));
     if (text) this.body.append(h("div", { class: "question" }, text));
   }
 
@@ -146,6 +148,7 @@ function versionSwitch(message, versions, acts) {
 }
 
 function statusOf({ progress, response, reasoning, calls }) {
+  if (progress?.kind === "lost") return "The server does not answer; trying again …";
   if (progress?.kind === "load") return `Loading the model, ${Math.round(progress.share * 100)} %`;
   if (progress?.kind === "queue") return `Waiting in line, number ${progress.place}`;
   if (progress?.kind === "prompt" && progress.total) return `Reading the prompt, ${Math.round(progress.share * 100)} % of ${plural(progress.total, "token")}`;

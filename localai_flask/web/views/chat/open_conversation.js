@@ -63,12 +63,12 @@ export class OpenConversation {
   }
 
   /** Ask a question below a message, by default the last; returns whether it could be asked. */
-  async ask({ text, images }, parent = this.path.at(-1)?.id ?? null) {
+  async ask({ text, images = [], files = [] }, parent = this.path.at(-1)?.id ?? null) {
     if (this.running) return false;
-    const question = { id: store.newId(), conversation: this.conversation.id, parent, role: "user", created: Date.now(), text, images };
+    const question = { id: store.newId(), conversation: this.conversation.id, parent, role: "user", created: Date.now(), text, images, files };
     const isNew = this.path.length === 0 && parent === null && !this.conversation.leaf;
     if (!this.#body([...this.tree.path(parent), question])) return false;
-    this.conversation.title ||= titleOf(text);
+    this.conversation.title ||= titleOf(text || files[0]?.name || "Images");
     this.tree.add(question);
     await this.#answer(question, [question]);
     if (isNew) history.replaceState(null, "", `#/chat/${this.conversation.id}`);
@@ -153,5 +153,5 @@ export class OpenConversation {
 
 function titleOf(text) {
   const line = text.trim().split("\n")[0];
-  return line.length > LONGEST_TITLE ? `${line.slice(0, LONGEST_TITLE).trimEnd()} …` : line || "Images";
+  return line.length > LONGEST_TITLE ? `${line.slice(0, LONGEST_TITLE).trimEnd()} …` : line;
 }

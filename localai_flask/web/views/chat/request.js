@@ -44,7 +44,8 @@ export function readTools(text) {
 function items(message) {
   if (message.role === "user") {
     const images = (message.images ?? []).map((address) => ({ type: "input_image", image_url: address }));
-    return [{ type: "message", role: "user", content: [...images, { type: "input_text", text: message.text }] }];
+    const files = (message.files ?? []).map(({ name, data }) => ({ type: "input_file", filename: name, file_data: data }));
+    return [{ type: "message", role: "user", content: [...images, ...files, { type: "input_text", text: message.text }] }];
   }
   const found = [];
   if (message.text) found.push({ type: "message", role: "assistant", content: [{ type: "output_text", text: message.text }] });

@@ -59,7 +59,8 @@ function read(text) {
 function cleaned(message, names) {
   const images = (Array.isArray(message.images) ? message.images : []).filter((address) => /^data:image\/(png|jpeg|webp|gif);base64,/.test(address));
   const common = { ...names, role: message.role, text: String(message.text ?? ""), created: Number(message.created) || Date.now() };
-  if (message.role === "user") return { ...common, images };
+  const files = (Array.isArray(message.files) ? message.files : []).filter(({ data }) => /^data:[^,]*;base64,/.test(data)).map(({ name, data }) => ({ name: String(name), data }));
+  if (message.role === "user") return { ...common, images, files };
   const calls = (message.calls ?? []).map((call) => ({ id: String(call.id), name: String(call.name), arguments: String(call.arguments), output: call.output, sent: Boolean(call.sent) }));
   const { reasoning = "", model = "", error = null, usage = null, cut = null, asJson = false } = message;
   const times = message.times ?? { asked: 0, first: null, last: null, thought: null };
