@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from flask.testing import FlaskClient
 
+from localai_flask.api.llama_server import events
 from localai_flask.errors import ContextOverflow, Unavailable
 from localai_flask.generation import FinishReason
 from tests.api.fakes import FakePool, says
@@ -24,7 +25,7 @@ def models(tmp_path: Path) -> Path:
     yaml = "name: tiny\ncontext_size: 77\nparameters: {model: tiny.gguf, temperature: 0.25, top_k: 7}\nstopwords: [x]\n"
     (tmp_path / "tiny.yaml").write_text(yaml)
     (tmp_path / "twin.yaml").write_text("name: twin\ncontext_size: 77\nparameters: {model: tiny.gguf}\n")
-    (tmp_path / "nick.yaml").write_text("name: nick\nalias: tiny\n")
+    (tmp_path / "nick.yaml").write_text("name: nick\nalias: tiny.gguf\n")
     (tmp_path / "other.yaml").write_text("name: other\nbackend: echo\n")
     return tmp_path
 
@@ -39,7 +40,9 @@ class TestProps:
 
     def test_of_a_model_that_is_not_loaded_are_those_of_its_files(self, client: FlaskClient, pool: FakePool) -> None:
         props = client.get("/props?model=nick").get_json()
-        assert (props["model_alias"], props["model_path"]) == ("tiny", "tiny.gguf")
+        assert (props["model_alias"], props["model_path"]) == ("nick", "tiny.gguf")
+        assert client.get("/props?model=nick:latest").get_json()["model_alias"] == "nick"
+        assert client.get("/props?model=tiny.gguf").get_json()["model_alias"] == "tiny"
         assert props["is_sleeping"] is True and props["total_slots"] == 0
         settings = props["default_generation_settings"]
         assert settings["n_ctx"] == 77
@@ -92,7 +95,7 @@ class TestTimings:
         assert first["timings"]["predicted_n"] == 1
 
 
-def test_slots_are_those_that_a_model_has(client: FlaskClient, pool: FakePool) -> None:
+def test_slots_are_those_that_a_model_has(client: FlaskClient, pool: FakePool, models: Path) -> None:
     assert client.get("/slots?model=tiny").get_json() == [], "it is not loaded"
     pool.known = dict.fromkeys(("tiny", "twin", "other"), msgspec.structs.replace(pool.info, slots=2))
     pool.scripts = [says("a", "b")]
@@ -103,8 +106,26 @@ def test_slots_are_those_that_a_model_has(client: FlaskClient, pool: FakePool) -
     assert [(slot["id"], slot["n_ctx"], slot["is_processing"]) for slot in slots] == [(0, 4096, True), (1, 4096, False)]
     processing = {name: client.get(f"/slots?model={name}").get_json()[0]["is_processing"] for name in pool.known}
     assert processing == {"tiny": True, "twin": True, "other": False}, "twins share a worker"
+    (models / "tiny.yaml").write_text("name: renamed\nbackend: echo\n")
+    client.post("/models/reload")
+    assert not any(slot["is_processing"] for slot in client.get("/slots?model=other").get_json()), "it is not its"
     stream.close()
-    assert not any(slot["is_processing"] for slot in client.get("/slots?model=tiny").get_json())
+    assert not any(slot["is_processing"] for slot in client.get("/slots?model=twin").get_json())
+
+
+def test_an_alias_of_a_file_is_as_loaded_as_its_model(
+    client: FlaskClient, pool: FakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "LOOK_S", 0.01)
+    stream = client.get("/models/sse", buffered=False)
+    frames = iter(stream.response)
+    next(frames)
+    pool.state = {"tiny": "ready"}
+    told = [json.loads(line[6:]) for line in next(frames).decode().splitlines() if line]
+    assert {each["model"]: each["data"]["status"] for each in told} == dict.fromkeys(("nick", "tiny", "twin"), "loaded")
+    stream.close()
+    listed = {each["id"]: each["status"]["value"] for each in client.get("/models").get_json()["data"]}
+    assert listed == {**dict.fromkeys(("nick", "tiny", "twin"), "loaded"), "other": "unloaded"}
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -158,6 +158,28 @@ def test_names(folder, asked, found):
     assert over(path).is_model(asked)
 
 
+def test_who_answers_for_a_listed_name(folder):
+    path = folder(
+        b__yaml="name: bee\nparameters: {model: b.gguf}",
+        plain__yaml="alias: bee",
+        filed__yaml="alias: b.gguf",
+        stemmed__yaml="alias: foo",
+        gone__yaml="alias: nothing",
+        twice__yaml="alias: plain",
+        faulty__yaml="broken: [",
+        of_faulty__yaml="alias: faulty",
+        foo__gguf="",
+        b__gguf="",
+    )
+    registry = over(path)
+    nowhere = ("gone", "twice", "of_faulty")
+    assert {name: registry.target_of(config).name for name, config in registry.models().items()} == {
+        **dict.fromkeys(("bee", "plain", "filed"), "bee"),
+        **dict.fromkeys(("foo.gguf", "stemmed"), "foo.gguf"),
+        **{name: name for name in nowhere},
+    }
+
+
 @pytest.mark.parametrize(
     "name", ["q", ".*", "fo", "FOO", "foo.ggu", "", "../foo", "foo.gguf.", "foo:7b", "/etc/passwd"]
 )

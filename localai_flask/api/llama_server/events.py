@@ -43,7 +43,7 @@ def look(registry: Registry, pool: PoolClient, jobs: Jobs, since: float, key: Ke
     models, states, loading = registry.models(), pool.states(), pool.load_progress()
     statuses = {}
     for name in filter(key.may_use, models):
-        engine = models.get(models[name].alias, models[name]).engine.name
+        engine = registry.target_of(models[name]).engine.name
         statuses[name] = status_of(states.get(engine, "cold"), loading.get(engine))
     found = jobs.list() if key.admin else []
     return Seen(statuses, {job.id: job for job in found if not job.has_ended or job.changed_at >= since})

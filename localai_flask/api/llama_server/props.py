@@ -100,26 +100,28 @@ class ModelProps(msgspec.Struct):
 def props() -> Response:
     """Describe the server, or one of its models"""
     if name := request.args.get("model"):
-        return json_response(_of_model(current.registry().get(name, auth.key().model_filter)))
+        registry, may_use = current.registry(), auth.key().model_filter
+        return json_response(_of_model(registry.look_up(name, may_use).name, registry.get(name, may_use)))
     settings = current.settings()
     most = 1 if settings.single_active_backend else settings.max_active_backends
     return json_response(ServerProps(most, GenerationSettings({}, 0)))
 
 
-def _of_model(config: ModelConfig) -> ModelProps:
-    info, name = model_traits.info_of(config), config.engine.name
+def _of_model(name: str, config: ModelConfig) -> ModelProps:
+    """Describe a model under the name that it is listed by, which may be an alias."""
+    info, engine = model_traits.info_of(config), config.engine.name
     return ModelProps(
-        model_alias=config.name,
+        model_alias=name,
         model_path=config.parameters.model,
         default_generation_settings=GenerationSettings(
             _params(sampling.merge(config, {})), model_traits.context_length(config) or 0
         ),
-        total_slots=current.pool().room(name, 0) or 0,
+        total_slots=current.pool().room(engine, 0) or 0,
         modalities=Modalities(vision="image" in model_traits.abilities(config)),
         chat_template=model_traits.template(config),
         bos_token=info.bos_token if info else "",
         eos_token=info.eos_token if info else "",
-        is_sleeping=current.pool().states().get(name) != "ready",
+        is_sleeping=current.pool().states().get(engine) != "ready",
         chat_template_tool_use=(info and info.tool_template) or msgspec.UNSET,
     )
 

@@ -37,8 +37,8 @@ def list_slots() -> Response:
     config = current.registry().resolve(request.args.get("model"), "chat", auth.key().model_filter)
     count = current.pool().room(config.engine.name, 0) or 0
     told, _ = ask(Question())
-    models = current.registry().models()  # of which several may share a worker
-    running = [models.get(each.model, config) for each in told.requests if each.state in RUNNING]
-    busy = sum(each.engine.name == config.engine.name for each in running)
+    models = current.registry().models().values()
+    sharing = {config.name, *(each.name for each in models if each.engine.name == config.engine.name)}
+    busy = sum(each.model in sharing and each.state in RUNNING for each in told.requests)
     context = model_traits.context_length(config) or 0
     return json_response([Slot(number, context, number < busy) for number in range(count)])

@@ -53,7 +53,7 @@ def list_installed() -> Response:
     """List what is in the models folder, and what is wrong with any"""
     registry = current.registry()
     models = registry.models()
-    found = [_describe(config, models.get(config.alias, config)) for config in models.values()]
+    found = [_describe(config, registry.target_of(config)) for config in models.values()]
     found += [_describe_problem(name, problem) for name, problem in registry.problems().items() if name not in models]
     return json_response(sorted(found, key=lambda each: each.name))
 

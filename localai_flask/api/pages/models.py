@@ -98,11 +98,11 @@ def _describe_job(job: Job) -> shapes.Model:
 
 def _describer() -> Callable[[ModelConfig], shapes.Model]:
     """Make what describes a model, as things are now."""
-    models, pool = current.registry().models(), current.pool()
+    registry, pool = current.registry(), current.pool()
     states, infos, loading = pool.states(), pool.infos(), pool.load_progress()
 
     def describe(config: ModelConfig) -> shapes.Model:
-        target = models.get(config.alias, config) if config.alias else config
+        target = registry.target_of(config)
         info = infos.get(target.engine.name)
         able = traits.capabilities(target) if info is None else info.capabilities
         context = traits.context_length(target) if info is None else info.context_length
@@ -121,9 +121,9 @@ def _describer() -> Callable[[ModelConfig], shapes.Model]:
             backend=target.backend,
             size=size,
             given_up=(info and info.given_up) or msgspec.UNSET,
-            parent=config.parent or msgspec.UNSET,
+            parent=target.parent or msgspec.UNSET,
             meta=_meta(target, context, size),
-            root=", ".join(file for file, _ in config.adapted_by or ()) or msgspec.UNSET,
+            root=", ".join(file for file, _ in target.adapted_by or ()) or msgspec.UNSET,
         )
 
     return describe

@@ -100,7 +100,7 @@ def _of_folder(given: dict[str, Any]) -> list[Listed]:
     models = registry.models()
     listed = []
     for name, config in models.items():
-        target = models.get(config.alias, config) if config.alias else config
+        target = registry.target_of(config)
         source = Path(config.source)
         listed.append(
             Listed(

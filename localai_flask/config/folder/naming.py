@@ -61,6 +61,15 @@ def follow(catalog: Catalog, alias: ModelConfig) -> ModelConfig:
     return target
 
 
+def target_of(catalog: Catalog, config: ModelConfig) -> ModelConfig:
+    """Return who answers for a listed model: an alias's target, or itself where it is no alias, or leads nowhere."""
+    try:
+        target = find(catalog, config.alias) if config.alias else None
+    except ApiError:
+        return config
+    return config if target is None or target.alias else target
+
+
 def check_parent(catalog: Catalog, config: ModelConfig) -> None:
     """Raise `ConfigError` for an adapter whose parent is not there, is none, or is run by an engine that takes none."""
     if config.adapted_by is not None and not facts(config.backend).adapts:

@@ -12,7 +12,7 @@ from localai_flask.config.files.listing import Entry, look, look_at
 from localai_flask.config.files.settling import Settling
 from localai_flask.config.folder.catalog import Catalog, MayUse, build, loaded_from
 from localai_flask.config.folder.look import NEVER, Look
-from localai_flask.config.folder.naming import again, check_parent, find, fits, follow, list_some, not_found
+from localai_flask.config.folder.naming import again, check_parent, find, fits, follow, list_some, not_found, target_of
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml import file_reader
 from localai_flask.config.model_yaml.downloads import check_files
@@ -89,6 +89,13 @@ class Registry:
         if found is None:
             raise not_found(name, self._catalog.only(may_use))
         return found
+
+    def target_of(self, config: ModelConfig) -> ModelConfig:
+        """Return the model that answers requests for a listed one, of which an alias is only a second name.
+
+        An alias that leads nowhere stands for itself.
+        """
+        return target_of(self._current(), config)
 
     def resolve(self, name: str | None, usecase: str = "chat", may_use: MayUse | None = None) -> ModelConfig:
         """Find the model for a request, which may name none: the default, the only one, or the first that fits.

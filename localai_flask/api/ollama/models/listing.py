@@ -122,10 +122,10 @@ def show(call: NamedCall) -> Response:
 
 def _usable() -> Iterator[tuple[str, ModelConfig]]:
     """Yield the models that the caller may use, by their names; an alias with what it stands for."""
-    models, key = current.registry().models(), auth.key()
-    for name, config in models.items():
-        target = models.get(config.alias) if config.alias else config
-        if target is not None and key.may_use(name) and not (config.disabled or target.disabled):
+    registry, key = current.registry(), auth.key()
+    for name, config in registry.models().items():
+        target = registry.target_of(config)
+        if not target.alias and key.may_use(name) and not (config.disabled or target.disabled):
             yield name, target
 
 
