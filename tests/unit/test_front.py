@@ -77,11 +77,12 @@ class Desk:
         self.front.add(Request(job, (channel, id), Terms(**terms), Mark(b"%016d" % id), self.now))
         return job
 
-    def ask(self, first: int, count: int) -> None:
+    def ask(self, first: int, count: int, **terms: Any) -> None:
         self.front.check_inquiry_room(self.limits)
         for id in range(first, first + count):
             inquiry = Inquiry(id, Embed(Prompt("text")), first)
-            self.front.add(Request(inquiry, ("web", id), Terms(), Mark(b"%016d" % id), self.now))  # type: ignore[arg-type]
+            mark = Mark(b"%016d" % id)
+            self.front.add(Request(inquiry, ("web", id), Terms(**terms), mark, self.now))  # type: ignore[arg-type]
 
     def turn(self, *events: Event) -> None:
         for id, _ in events:
@@ -211,6 +212,23 @@ def test_a_deadline_tells_how_far_the_request_had_come(desk: Desk, stage: str, m
     assert said[stage] in failed.error.message
     assert desk.engine.cancelled == ([] if stage == "waiting" else [5]), "what never started is nothing to cancel"
     assert not any(isinstance(each, Failed) for each in desk.heard.get(6, []))
+
+
+def test_texts_that_came_together_are_computed_though_the_last_of_them_wait(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front_module.time, "monotonic", lambda: desk.now)
+    monkeypatch.setattr(desk.engine, "cancel", lambda id: None)
+    desk.ask(20, 10, timeout_s=2.0)
+    desk.ask(30, 2, timeout_s=2.0)
+    desk.turn()
+    desk.turn(*((id, Embedded(b"", 1, 1)) for id in (20, 21, 22, 23)))
+    assert desk.engine.texts == [24, 25, 26, 27], "the engine takes no more at once"
+    desk.now += 2.1
+    desk.turn()
+    said = {id: desk.heard[id][-1].error.message for id in (24, 28, 29, 30, 31)}
+    assert all("its text was being computed" in said[id] for id in (24, 28, 29))
+    assert all("it still waited for its turn" in said[id] for id in (30, 31))
 
 
 def test_who_leaves_is_forgotten_whatever_its_stage(desk: Desk) -> None:

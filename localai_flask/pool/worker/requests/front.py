@@ -182,7 +182,7 @@ class Front:
     def _fail_at_start(self, request: Request, error: Exception, backend: Backend) -> None:
         """End the one request that the engine could not begin with; what it has begun of it is forgotten."""
         self._in_hand.drop()
-        request.has_started = True
+        self._requests.begin(request)
         failed = Failed(own_error(error, self.name).info)
         self.cancel(request, backend)
         self._publish(request.route[0], [(request.route[1], failed)])
@@ -190,7 +190,7 @@ class Front:
     def _begin(self, id: int, line: Line) -> Request:
         request = self._requests.find(id)
         assert request is not None
-        request.has_started = True
+        self._requests.begin(request)
         if request.trace is not None:
             request.trace.begin()
         line.begin(id)
@@ -250,8 +250,9 @@ class Front:
         if now < self._first_deadline:
             return
         late = [request for request in self._requests if request.deadline <= now]
+        begun = {request.id: self._requests.has_begun_group(request) for request in late}
         for request in late:
-            answers = self._texts.take(request, Failed(too_late(request).info), now)
+            answers = self._texts.take(request, Failed(too_late(request, begun[request.id]).info), now)
             self.cancel(request, backend)
             self._publish(request.route[0], [(request.route[1], answer) for answer in answers])
         self._first_deadline = min((request.deadline for request in self._requests), default=float("inf"))

@@ -64,6 +64,8 @@ class Requests:
         self._ids: dict[Route, int] = {}
         self._groups: dict[int, int] = {}
         """How many of each group there are."""
+        self._begun: set[int] = set()
+        """The groups of which the engine has begun with some."""
 
     def __len__(self) -> int:
         """How many requests there are; those of a group count as one."""
@@ -76,6 +78,15 @@ class Requests:
         self._requests[request.id] = request
         self._ids[request.route] = request.id
         self._groups[request.group] = self._groups.get(request.group, 0) + 1
+
+    def begin(self, request: Request) -> None:
+        """Note that the engine has begun with a request, and so with its group."""
+        request.has_started = True
+        self._begun.add(request.group)
+
+    def has_begun_group(self, request: Request) -> bool:
+        """Return whether the engine has begun with any of a request's group, be that done already or not."""
+        return request.group in self._begun
 
     def find(self, id: int) -> Request | None:
         return self._requests.get(id)
@@ -92,6 +103,7 @@ class Requests:
         self._groups[request.group] -= 1
         if not self._groups[request.group]:
             del self._groups[request.group]
+            self._begun.discard(request.group)
 
 
 def own_error(error: BaseException, model: str) -> ApiError:
@@ -102,10 +114,12 @@ def own_error(error: BaseException, model: str) -> ApiError:
     return ApiError(f"The engine failed at this request ({type(error).__name__}); see the log.")
 
 
-def too_late(request: Request) -> DeadlineExceeded:
-    """Return what a request is told whose time is over, and how far it has come."""
+def too_late(request: Request, has_begun: bool) -> DeadlineExceeded:
+    """Return what a request is told whose time is over, and how far it, or what it came with, has come."""
     work = request.work
-    if not request.has_started:
+    if not request.is_ready:
+        stage = "it was still being prepared"
+    elif not has_begun:
         stage = "it still waited for its turn"
     elif isinstance(work, Inquiry):
         stage = "its text was being computed"
