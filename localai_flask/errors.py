@@ -74,13 +74,13 @@ class ContextOverflow(InvalidRequest):
 
     code = "context_length_exceeded"
 
-    def __init__(self, asked: int, limit: int, *, trained: int = 0, param: str | None = None):
+    def __init__(self, asked: int, limit: int, *, trained: int = 0, param: str | None = None, message: str = ""):
         """`trained` is how many tokens the model was trained for, 0 if that is not known."""
-        super().__init__(
+        usual = (
             f"This model's maximum context length is {limit} tokens, but the prompt has {asked}; "
-            f"{advise_shorter(limit, trained)}.",
-            param=param,
+            f"{advise_shorter(limit, trained)}."
         )
+        super().__init__(message or usual, param=param)
         self.info = msgspec.structs.replace(self.info, asked=asked, limit=limit)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from localai_flask.backends.base import Event, Inquiry
-from localai_flask.errors import ApiError, ContextOverflow, InvalidRequest
+from localai_flask.errors import ApiError, ContextOverflow
 from localai_flask.generation import Failed
 from localai_flask.inquiry import ALL_IT_TAKES, Embed, Embedded, EmbeddedPart, Question, Score, Scored
 
@@ -39,9 +39,8 @@ class InputTooLong(ContextOverflow):
         advice = "shorten it, or have it cut by `truncate`"
         if limit < trained:
             advice += ", or raise `context_size` in the model's YAML"
-        InvalidRequest.__init__(
-            self, f"{what} {asked} tokens but this model takes {limit} at once; {advice}.", param=field
-        )
+        message = f"{what} {asked} tokens but this model takes {limit} at once; {advice}."
+        super().__init__(asked, limit, param=field, message=message)
 
 
 class Vectorizer(Protocol):

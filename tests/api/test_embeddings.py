@@ -274,6 +274,7 @@ def test_what_coheres_vectors_cannot_be(client: FlaskClient, wrong: dict[str, An
         ("/v1/score", {"text_1": "ab", "text_2": "a"}, None),
         ("/v2/embed", {"texts": ["ab"], "truncate": "NONE"}, "texts"),
         ("/v2/rerank", {"query": "a", "documents": ["a"]}, "documents"),
+        ("/api/embed", {"input": "ab", "truncate": False}, None),
     ],
 )
 def test_a_text_that_is_too_long_has_the_requests_own_name(
@@ -281,9 +282,10 @@ def test_a_text_that_is_too_long_has_the_requests_own_name(
 ) -> None:
     pool.scripts = [[InputTooLong(9, 5, 5, is_text="rank" not in path)]]
     said = post(client, path, 400, **body)
-    error = said.get("error", said)
-    assert (error["code"], error["param"]) == ("context_length_exceeded", param)
-    assert "have it cut by `truncate`." in error["message"], "whose values are not the same in all families"
+    error = said["error"] if isinstance(said.get("error"), dict) else said
+    assert (error["code"], error.get("param")) == ("context_length_exceeded", param)
+    assert (error["n_prompt_tokens"], error["n_ctx"]) == (9, 5)
+    assert "have it cut by `truncate`." in str(error), "whose values are not the same in all families"
 
 
 def test_scores_of_pairs_by_a_model_that_scores(client: FlaskClient, pool: FakePool) -> None:

@@ -134,9 +134,22 @@ def test_tools_of_its_own_the_server_has_none(client: FlaskClient, method: str) 
     assert (response.status_code, response.get_json()["error"]["code"]) == (403, "feature_disabled")
 
 
-def test_a_prompt_that_does_not_fit_is_counted(client: FlaskClient, pool: FakePool) -> None:
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", HELLO),
+        ("/v1/completions", {"prompt": "hello"}),
+        ("/v1/messages", {**HELLO, "max_tokens": 9}),
+        ("/v1/responses", {"input": "hello"}),
+        ("/api/chat", {**HELLO, "stream": False}),
+    ],
+)
+def test_a_prompt_that_does_not_fit_is_counted(
+    client: FlaskClient, pool: FakePool, path: str, body: dict[str, Any]
+) -> None:
     pool.scripts = [[ContextOverflow(5000, 4096)], [Unavailable("gone")]]
-    error = client.post("/v1/chat/completions", json=HELLO).get_json()["error"]
+    said = client.post(path, json=body).get_json()
+    error = said if "/api/" in path else said["error"]
     assert (error["n_prompt_tokens"], error["n_ctx"]) == (5000, 4096)
     assert "n_ctx" not in client.post("/v1/chat/completions", json=HELLO).get_json()["error"]
 

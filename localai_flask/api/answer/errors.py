@@ -61,8 +61,13 @@ class ErrorResponse(msgspec.Struct):
 
 def encode_error(info: ErrorInfo) -> bytes:
     """Render an error as the JSON of OpenAI's API."""
-    counts = (info.asked, info.limit) if info.asked else ()
-    return msgspec.json.encode(ErrorResponse(ErrorBody(info.message, info.type, info.param, info.code, *counts)))
+    body = ErrorBody(info.message, info.type, info.param, info.code, **token_counts(info))
+    return msgspec.json.encode(ErrorResponse(body))
+
+
+def token_counts(info: ErrorInfo) -> dict[str, int]:
+    """Return what errors of all families tell by these names of a prompt that does not fit; nothing of other errors."""
+    return {"n_prompt_tokens": info.asked, "n_ctx": info.limit} if info.asked else {}
 
 
 Shape = Callable[[ErrorInfo, str], bytes]

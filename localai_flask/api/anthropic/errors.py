@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from localai_flask.api.answer.errors import token_counts
 from localai_flask.api.answer.family_words import MESSAGES
 from localai_flask.api.anthropic.shapes import ErrorDetail, ErrorResponse
 from localai_flask.api.pages import openapi
@@ -25,4 +26,4 @@ def encode_error(info: ErrorInfo, request_id: str) -> bytes:
     kind, message = MESSAGES.error(info.status), info.message
     if info.code == ContextOverflow.code:
         message = f"{TOO_LONG}: {f'{info.asked} tokens > {info.limit} maximum. ' if info.asked else ''}{message}"
-    return msgspec.json.encode(ErrorResponse(ErrorDetail(kind, message), request_id))
+    return msgspec.json.encode(ErrorResponse(ErrorDetail(kind, message, **token_counts(info)), request_id))

@@ -70,8 +70,12 @@ class TokenCount(msgspec.Struct):
 
 
 class ErrorDetail(msgspec.Struct):
+    """What went wrong; the counts are there beyond Anthropic's API."""
+
     type: str
     message: str
+    n_prompt_tokens: int | msgspec.UnsetType = msgspec.UNSET
+    n_ctx: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class ErrorResponse(msgspec.Struct):

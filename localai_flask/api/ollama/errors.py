@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from localai_flask.api.answer.errors import token_counts
 from localai_flask.api.ollama.shapes import ErrorResponse
 from localai_flask.api.pages import openapi
 from localai_flask.errors import ErrorInfo
@@ -22,4 +23,4 @@ DOCUMENTED = {"400": _documented, "default": _documented}
 
 def encode_error(info: ErrorInfo, _: str = "") -> bytes:
     """Render an error as the JSON of Ollama's API."""
-    return msgspec.json.encode(ErrorResponse(info.message, info.code))
+    return msgspec.json.encode(ErrorResponse(info.message, info.code, **token_counts(info)))

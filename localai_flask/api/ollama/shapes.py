@@ -17,6 +17,8 @@ class ErrorResponse(msgspec.Struct):
 
     error: str
     code: str
+    n_prompt_tokens: int | UnsetType = UNSET
+    n_ctx: int | UnsetType = UNSET
 
 
 class FunctionCall(msgspec.Struct):

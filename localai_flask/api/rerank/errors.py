@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from localai_flask.api.answer.errors import token_counts
 from localai_flask.api.pages import openapi
 from localai_flask.errors import ErrorInfo
 
@@ -12,12 +13,14 @@ MARKS = (("/v2/embed", ""), ("/v2/rerank", ""))
 
 
 class ErrorResponse(msgspec.Struct):
-    """What went wrong; `code` and `param`, which Cohere has not, are for programs."""
+    """What went wrong; what Cohere has not, `code` and all behind it, is for programs."""
 
     id: str
     message: str
     code: str
     param: str | None
+    n_prompt_tokens: int | msgspec.UnsetType = msgspec.UNSET
+    n_ctx: int | msgspec.UnsetType = msgspec.UNSET
 
 
 _documented = {"description": "An error.", "content": {"application/json": {"schema": openapi.schema(ErrorResponse)}}}
@@ -27,4 +30,5 @@ DOCUMENTED = {"400": _documented, "default": _documented}
 
 def encode_error(info: ErrorInfo, request_id: str) -> bytes:
     """Render an error as the JSON of Cohere's API."""
-    return msgspec.json.encode(ErrorResponse(request_id, info.message, info.code, info.param))
+    body = ErrorResponse(request_id, info.message, info.code, info.param, **token_counts(info))
+    return msgspec.json.encode(body)
