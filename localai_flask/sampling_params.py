@@ -42,6 +42,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     What holds where neither says is not decided here but in `config.sampling`. `text_bias` is `logit_bias` for the
     tokens of texts. `top_logprobs` None means: no log-probabilities; `prompt_logprobs` asks for the prompt's as well,
     `logprob_token_ids` for those of these tokens beside the best ones.
+    With `prompt_only` nothing of what is written is wanted, as the prompt is only to be computed and kept.
     `preserved` names control tokens that are to be shown in the text, where the vocabulary has them. For `keep_s`
     seconds the cache is to keep the prompt, though others go. `adapters` change the model's weights,
     in place of those that it was loaded with (None: these).
@@ -106,6 +107,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     text_bias: dict[str, float] = {}
     top_logprobs: int | None = None
     prompt_logprobs: bool = False
+    prompt_only: bool = False
     logprob_token_ids: tuple[int, ...] = ()
     preserved: tuple[str, ...] = ()
     constraint: Constraint | None = None

@@ -159,7 +159,7 @@ CITED = {"type": "document", "source": {"type": "text", "data": "a"}, "citations
     ("change", "where"),
     [
         ({"max_tokens": None}, "max_tokens"),
-        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": -5}, "max_tokens"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "system"}]}, "messages"),
         (
@@ -219,6 +219,18 @@ def test_errors_have_the_familys_shape_everywhere(client: FlaskClient, pool: Fak
     assert kind(client.post("/v1/messages", json=HELLO)) == (400, "invalid_request_error")
     assert kind(client.post("/v1/messages", json=HELLO)) == (503, "overloaded_error")
     assert "type" in client.post("/v1/nothing").get_json()["error"] and client.post("/v1/nothing").status_code == 404
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_no_tokens_bring_the_prompt_into_the_cache(client: FlaskClient, pool: FakePool, stream: bool) -> None:
+    pool.scripts = [says("Hi", reason=FinishReason.MAX_TOKENS)]
+    answer = client.post("/v1/messages", json={**HELLO, "max_tokens": 0, "stream": stream})
+    told = streamed(answer) if stream else [answer.get_json()]
+    assert not any(event["type"].startswith("content_block") for event in told), "there is no answer"
+    whole = told[-2] if stream else {"delta": told[0], "usage": told[0]["usage"]}
+    assert (whole["delta"]["stop_reason"], whole["usage"]["output_tokens"]) == ("max_tokens", 0)
+    assert stream or told[0]["content"] == []
+    assert pool.sampling.max_tokens == 1
 
 
 def test_errors_in_the_stream(client: FlaskClient, pool: FakePool) -> None:

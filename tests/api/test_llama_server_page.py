@@ -163,15 +163,65 @@ def test_reasoning_control_refuses_no_chat(client: FlaskClient, pool: FakePool, 
     assert (pool.sampling.thinking is not None) is able
 
 
-@pytest.mark.parametrize("asked", [{"stream": False}, {"stream": True}])
-def test_a_chat_can_be_brought_into_the_cache(client: FlaskClient, pool: FakePool, asked: dict[str, Any]) -> None:
+FAMILIES: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": HELLO,
+    "/v1/completions": {"prompt": "hello"},
+    "/v1/messages": HELLO,
+    "/v1/responses": {"input": "hello", "store": False},
+    "/api/chat": HELLO,
+    "/api/generate": {"prompt": "hello"},
+    "/infill": {"input_prefix": "hello"},
+}
+
+
+@pytest.mark.parametrize("asked", [{"n_predict": 0}, {"options": {"n_predict": 0}}, {"prompt_only": True}])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", FAMILIES)
+def test_a_prompt_can_be_brought_into_the_cache(
+    client: FlaskClient, pool: FakePool, path: str, stream: bool, asked: dict[str, Any]
+) -> None:
+    pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", "infill"}))
     pool.scripts = [says("Hi", reason=FinishReason.MAX_TOKENS)]
-    answer = client.post("/v1/chat/completions", json={**HELLO, "n_predict": 0, **asked})
-    assert answer.status_code == 200 and b"Hi" not in answer.data and b'"finish_reason":"length"' in answer.data
-    assert pool.sampling.max_tokens == 1
-    for name in ("max_tokens", "max_completion_tokens"):
-        refused = client.post("/v1/chat/completions", json={**HELLO, name: 0, **asked})
-        assert (refused.status_code, refused.get_json()["error"]["param"]) == (400, name)
+    limit = {"max_tokens": 1} if path == "/v1/messages" and "prompt_only" in asked else {}
+    answer = client.post(path, json={**FAMILIES[path], **limit, "stream": stream, **asked})
+    assert answer.status_code == 200 and b"Hi" not in answer.data and answer.data
+    ends = (b'"finish_reason":"length"', b'"done_reason":"length"', b'"stop_type":"limit"', b'"reason":"max_output')
+    assert any(end in answer.data for end in (*ends, b'"stop_reason":"max_tokens"')), answer.data
+    assert pool.sampling.max_tokens == 1, "which no engine takes for no limit"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/chat/completions", "max_tokens"),
+        ("/v1/chat/completions", "max_new_tokens"),
+        ("/v1/chat/completions", "max_completion_tokens"),
+        ("/v1/completions", "max_tokens"),
+        ("/v1/completions", "max_new_tokens"),
+        ("/v1/responses", "max_output_tokens"),
+        ("/api/chat", "num_predict"),
+        ("/api/generate", "num_predict"),
+    ],
+)
+def test_no_tokens_by_other_names_are_a_mistake(client: FlaskClient, path: str, name: str) -> None:
+    refused = client.post(path, json={**FAMILIES[path], name: 0}).get_json()["error"]
+    said = refused if isinstance(refused, str) else refused["message"]
+    assert said.startswith(f"`{name}` must be at least 1"), "it names what was sent"
+    assert isinstance(refused, str) or refused["param"] == name
+
+
+@pytest.mark.parametrize("path", FAMILIES)
+@pytest.mark.parametrize("name", ["max_tokens", "n_predict", "num_predict"])
+def test_a_limit_below_those_that_mean_none_is_a_mistake(
+    client: FlaskClient, pool: FakePool, path: str, name: str
+) -> None:
+    pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", "infill"}))
+    refused = client.post(path, json={**FAMILIES[path], "stream": False, name: -5})
+    assert refused.status_code == 400 and f"`{name}` must be at least" in refused.text
+    for none in (-1, -2):
+        pool.scripts = [says("Hi")]
+        assert client.post(path, json={**FAMILIES[path], "stream": False, name: none}).status_code == 200
+        assert pool.sampling.max_tokens == 0, "the engine's word for no limit"
 
 
 def test_the_pages_name_of_a_sampler_is_read(client: FlaskClient, pool: FakePool) -> None:

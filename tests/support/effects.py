@@ -30,7 +30,7 @@ def _sampling() -> dict[str, Effect]:
     }  # fmt: skip
     whole = {"no_repeat_ngram_size": 2, "min_tokens": 2, "t_max_predict_ms": 5}
     effects: dict[str, Effect] = {name: (special.get(name, whole.get(name, 0.5)), {}) for name in wanted_fields()}
-    return effects | {"lora": ([{"id": 0, "scale": 0.5}], {})}
+    return effects | {"lora": ([{"id": 0, "scale": 0.5}], {}), "prompt_only": (True, {})}
 
 
 FORMS: dict[str, Effect] = {

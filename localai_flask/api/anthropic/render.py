@@ -32,15 +32,19 @@ def message(
     *,
     shows_thinking: bool,
     hides_thoughts: bool,
+    has_answer: bool,
     keep_s: int,
 ) -> bytes:
-    """Render a whole message; `stops` are the client's own stop sequences."""
+    """Render a whole message; `stops` are the client's own stop sequences.
+
+    One that is no answer, as only its prompt was wanted, has no content.
+    """
     assert answer.finish is not None, "a collected answer has an end"
     content: list[shapes.TextBlock | shapes.ThinkingBlock | shapes.ToolUseBlock] = []
     if answer.reasoning and shows_thinking:
         thoughts = "" if hides_thoughts else answer.reasoning
         content.append(shapes.ThinkingBlock(thoughts, Signature().add(answer.reasoning).text))
-    if answer.content or not answer.tool_calls:
+    if answer.content or (has_answer and not answer.tool_calls):
         content.append(shapes.TextBlock(answer.content))
     for call in answer.tool_calls:
         content.append(shapes.ToolUseBlock(tool_use_id(call.id), call.name, _input(call.arguments)))

@@ -43,6 +43,7 @@ def create_message(call: MessagesCall) -> Response:
     manner = {
         "shows_thinking": call.shows_thinking,
         "hides_thoughts": call.hides_thoughts,
+        "has_answer": not params.prompt_only,
     }
     if call.stream:
         events = MessageEvents(id, name, stops, request_id=current.record().id, keep_s=call.keep_s, **manner)

@@ -27,7 +27,13 @@ from localai_flask.api.conversation.media import media_in
 from localai_flask.api.conversation.tool_choice import Choice, asked_by, chosen_tools
 from localai_flask.api.request.controls.forms import FormFields, asked_form
 from localai_flask.api.request.controls.sampling import OF_SENDER, TIER
-from localai_flask.api.request.controls.sampling_fields import SamplingFields, Texts, TokenLimit, asked_sampling
+from localai_flask.api.request.controls.sampling_fields import (
+    MOST_TOKENS,
+    SamplingFields,
+    Texts,
+    TokenLimit,
+    asked_sampling,
+)
 from localai_flask.api.request.controls.thinking import TemplateFields, ThinkingFields, thinking_wishes
 from localai_flask.api.request.fields import (
     Either,
@@ -203,7 +209,7 @@ class CountRequest(PromptRequest):
 
 class MessagesRequest(PromptRequest, ThinkingFields, SamplingFields, FormFields, ProgressFields):
     cache_control = Either(metadata=CACHE_CONTROL)
-    max_tokens = TokenLimit(required=True)
+    max_tokens = TokenLimit(0, f"{MOST_TOKENS[:-1]}, 0: only the prompt is brought into the cache.", required=True)
     stop_sequences = Texts(metadata={"type": "array", "items": {"type": "string"}})
     stream = Flag(load_default=False)
     metadata = Noted(OF_SENDER)
@@ -215,7 +221,7 @@ class MessagesRequest(PromptRequest, ThinkingFields, SamplingFields, FormFields,
         if "stop_sequences" in data:
             asked["stop"] = (*data["stop_sequences"], *data.get("stop", ()))
         budget = data.get("thinking", {}).get("budget_tokens", 0)
-        if 0 < data["max_tokens"] <= budget:
+        if 0 < data["max_tokens"] <= budget and "prompt_only" not in asked:
             raise ValidationError({"thinking": {"budget_tokens": ["must be less than `max_tokens`."]}})
         more = {"stream": data["stream"], "waiting": waiting_of(data), "keep_s": _keep_s(original)}
         return self.call(data, asked=asked, **more)

@@ -28,10 +28,12 @@ class MessageEvents:
         request_id: str,
         shows_thinking: bool,
         hides_thoughts: bool,
+        has_answer: bool,
         keep_s: int,
     ):
         self._id, self._model, self._stops, self._request_id = id, model, stops, request_id
         self._shows_thinking, self._hides_thoughts = shows_thinking, hides_thoughts
+        self._has_answer = has_answer
         self._keep_s = keep_s
         self._is_begun = False
         self._index = -1
@@ -92,7 +94,7 @@ class MessageEvents:
 
     def _finish(self, finish: Finish) -> bytes:
         frames = self._begin(finish.usage)
-        if self._index < 0:
+        if self._index < 0 and self._has_answer:
             frames += self._block("text", {"text": "", "citations": None})
         reason, sequence = stop_reason(finish, self._stops)
         delta = {"stop_reason": reason, "stop_sequence": sequence}

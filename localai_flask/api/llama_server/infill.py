@@ -33,7 +33,6 @@ from localai_flask.api.work.work import Sequences, Work
 from localai_flask.chat.answer import Answer, Content, Event, Finish, Reader
 from localai_flask.chat.constraints.constraint import Wanted, answer_constraint, with_default_form
 from localai_flask.chat.output.indentation import IndentedReader
-from localai_flask.chat.output.prompt_only import PromptOnly
 from localai_flask.chat.output.reader import OutputReader
 from localai_flask.config.sampling import sampling
 from localai_flask.errors import ApiError, ErrorInfo, UnsupportedParameter
@@ -56,7 +55,6 @@ class InfillCall:
     prompt: Prompt
     asked: MappingOf[str, Any]
     wanted: Wanted
-    is_prompt_only: bool
     least_indent: int
     response_fields: tuple[str, ...]
     stream: bool
@@ -96,16 +94,12 @@ class InfillRequest(ForeignFields, SamplingFields, FormFields, ProgressFields):
 
     @marshmallow.post_load
     def make(self, data: dict[str, Any], **_: Any) -> InfillCall:
-        asked, is_prompt_only = asked_sampling(data), data.get("max_tokens") == 0
-        if is_prompt_only:
-            asked["max_tokens"] = 1  # the engine's 0 means "no limit"; the one token is not shown
         prefix, suffix = data["input_prefix"] + data["prompt"], data["input_suffix"]
         return InfillCall(
             model=data.get("model") or None,
             prompt=Prompt(prefix, suffix=suffix, files=data["input_extra"]),
-            asked=asked,
+            asked=asked_sampling(data),
             wanted=Wanted(form=asked_form(data)),
-            is_prompt_only=is_prompt_only,
             least_indent=data.get("n_indent", 0),
             response_fields=tuple(data.get("response_fields", ())),
             stream=data["stream"],
@@ -150,7 +144,7 @@ def infill(call: InfillCall) -> Response:
                 param="model",
             )
         held = bound(params, answer_constraint(wanted, info))
-        reader: Reader = PromptOnly() if call.is_prompt_only else OutputReader()
+        reader: Reader = OutputReader()
         if call.least_indent:
             reader = IndentedReader(reader, call.least_indent)
         return Sequences([(files.prompt, held)], [reader], "input_prefix")

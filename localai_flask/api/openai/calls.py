@@ -30,16 +30,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatCall(Call):
-    """With `is_legacy` calls are answered as `function_call`, as before there were tools.
-
-    With `is_prompt_only` nothing is wanted behind the conversation.
-    """
+    """With `is_legacy` calls are answered as `function_call`, as before there were tools."""
 
     conversation: Conversation
     body: Mapping[str, Any] = field(default_factory=dict)
     """The request itself, from which a stream that outlives its client is made."""
     is_legacy: bool = False
-    is_prompt_only: bool = False
     customs: frozenset[str] = frozenset()
     """The names of the tools that are called with a text."""
     left_out: tuple[str, ...] = ()
@@ -48,16 +44,17 @@ class ChatCall(Call):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionCall(Call):
-    """Each prompt is text or token ids; with `is_prompt_only` nothing is wanted behind it.
+    """Each prompt is text or token ids.
 
-    With `best_of`, that number of answers are made, of which the `n` best are wanted.
+    With `best_of`, that number of answers are made, of which the `n` best are wanted. `needs_echo` is the field that
+    asks for no answer, which makes sense with `echo` only; "" if none does.
     """
 
     prompts: tuple[str | tuple[int, ...], ...]
     suffix: str | None = None
     best_of: int | None = None
     echo: bool | None = None
-    is_prompt_only: bool = False
+    needs_echo: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

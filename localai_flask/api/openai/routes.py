@@ -21,13 +21,12 @@ from localai_flask.api.pages import openapi
 from localai_flask.api.request.model_choice import asked_name, chosen_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.streams import kept_streams
-from localai_flask.api.work.chat_plan import bound, chat_plan, choices, prompts_of, tokenized_prompt
+from localai_flask.api.work.chat_plan import bound, chat_plan, choices, tokenized_prompt
 from localai_flask.api.work.fallback import falls_back
 from localai_flask.api.work.questions import ask
 from localai_flask.api.work.work import Sequences, Work
 from localai_flask.chat.answer import Reader
 from localai_flask.chat.constraints.constraint import answer_constraint, with_default_form
-from localai_flask.chat.output.prompt_only import PromptOnly
 from localai_flask.chat.output.reader import OutputReader
 from localai_flask.chat.prompt.prompt import completion_prompt, edit_prompt
 from localai_flask.config.sampling import sampling
@@ -61,7 +60,7 @@ def create_chat_completion(call: ChatCall, model: str | None = None) -> Response
     identity = Identity.new("chatcmpl", name, config)
     current.record().answer_id = identity.id
     plan = chat_plan(call.conversation, call.wanted, config, params, n, "messages")
-    work = Work(config, prompts_of(plan) if call.is_prompt_only else plan, waiting=call.waiting)
+    work = Work(config, plan, waiting=call.waiting)
     if call.stream:
         chunks = LegacyChatChunks if call.is_legacy else ChatChunks
         so_far = work.so_far if call.timings_per_token else None
@@ -124,7 +123,6 @@ def create_completion(call: CompletionCall, model: str | None = None) -> Respons
     echoed = _echoed(call, echo, params, n)
     if echo and params.top_logprobs is not None:
         params = msgspec.structs.replace(params, prompt_logprobs=True)
-    make_reader = PromptOnly if call.is_prompt_only else OutputReader
     prompts = [completion_prompt(prompt, config, call.suffix) for prompt in call.prompts]
     wanted = with_default_form(call.wanted, config)
     count = _how_many(call, n)
@@ -138,7 +136,7 @@ def create_completion(call: CompletionCall, model: str | None = None) -> Respons
                 param="suffix",
             )
         ending = bound(run_with, answer_constraint(wanted, info))
-        readers: list[Reader] = [make_reader() for _ in range(len(prompts) * count)]
+        readers: list[Reader] = [OutputReader() for _ in range(len(prompts) * count)]
         return Sequences(choices(prompts, ending, count), readers, "prompt")
 
     identity = Identity.new("cmpl", name, config)
@@ -193,10 +191,9 @@ def _how_many(call: CompletionCall, n: int) -> int:
 
 def _echoed(call: CompletionCall, echo: bool, params: SamplingParams, n: int) -> list[str | None]:
     """The text to put before each choice, None for that of the prompt's tokens; raise `InvalidRequest` if none can."""
-    if call.is_prompt_only and not echo:
-        raise InvalidRequest(
-            "`max_tokens` must be at least 1, or `echo` true to get the prompt back.", param="max_tokens"
-        )
+    if call.needs_echo and not echo:
+        said = "must be at least 1, or `echo` true to get the prompt back"
+        raise InvalidRequest(f"`{call.needs_echo}` {said}.", param=call.needs_echo)
     if not echo:
         return [""] * (n * len(call.prompts))
     texts = [prompt if isinstance(prompt, str) else None for prompt in call.prompts]

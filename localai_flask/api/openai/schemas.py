@@ -25,18 +25,15 @@ from localai_flask.api.request.controls.sampling import (
     common,
     invalid,
 )
-from localai_flask.api.request.controls.sampling_fields import TEXT_OR_TEXTS, TokenLimit
+from localai_flask.api.request.controls.sampling_fields import MOST_TOKENS, TEXT_OR_TEXTS, TokenLimit
 from localai_flask.api.request.controls.thinking import ThinkingFields, thinking_wishes
 from localai_flask.api.request.fields import Either, Flag, Many, Mapping, Noted, Refused, Text, Whole, not_empty
 from localai_flask.api.request.foreign.translation import name_of
 from localai_flask.chat.constraints.constraint import Wanted
 from localai_flask.chat.conversation import Conversation, Message, Tool
-from localai_flask.sampling_params import description_of
 
 MAX_TOKEN_ID = 2**31 - 1
 LOGPROBS = {"anyOf": [{"type": "boolean"}, {"type": "integer"}]}
-WARMING = "n_predict"
-"""By this name llama-server's clients ask for 0 tokens, so that the cache has the prompt; by others it is a mistake."""
 TEXT_ONLY = "asks for audio, but this server speaks text only."
 
 
@@ -64,7 +61,6 @@ class TimedRequest(StreamingRequest):
 
 class ChatRequest(TimedRequest, ThinkingFields, ToolFields, ClientFields):
     messages = Many(fields.Nested(MessageSchema), required=True, validate=not_empty())
-    max_tokens = TokenLimit(0, metadata={"description": description_of("max_tokens")})
     max_completion_tokens = TokenLimit()
     logprobs = Logprobs(load_default=False, metadata=LOGPROBS)
     top_logprobs = Whole(0, MAX_TOP_LOGPROBS)
@@ -84,11 +80,6 @@ class ChatRequest(TimedRequest, ThinkingFields, ToolFields, ClientFields):
     @marshmallow.post_load(pass_original=True)
     def make(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> ChatCall:
         shared = common(data)
-        is_prompt_only = data.get("max_tokens") == 0
-        if is_prompt_only:
-            if name_of("max_tokens", original, self.fields) != WARMING:
-                raise invalid("max_tokens", f"must be at least 1; `{WARMING}: 0` only has the prompt computed.")
-            shared["asked"]["max_tokens"] = 1  # the engine's 0 means "no limit"; the one token is not shown
         if "max_completion_tokens" in data:
             shared["asked"]["max_tokens"] = max(data["max_completion_tokens"], 0)
         if data["logprobs"]:
@@ -133,7 +124,6 @@ class ChatRequest(TimedRequest, ThinkingFields, ToolFields, ClientFields):
             body=original,
             timings_per_token=data["timings_per_token"],
             is_legacy=is_legacy,
-            is_prompt_only=is_prompt_only,
             customs=frozenset(each.tool.name for each in data["tools"] if each.tool and each.type == "custom"),
             left_out=tuple(dict.fromkeys(each.type for each in data["tools"] if each.tool is None)),
             **shared,
@@ -232,28 +222,27 @@ def _is_token(value: Any) -> bool:
 class CompletionRequest(TimedRequest, ClientFields):
     prompt = PromptField(required=True, metadata=TEXT_OR_TEXTS)
     echo = Flag()
-    max_tokens = TokenLimit(0)
+    max_tokens = TokenLimit(0, f"{MOST_TOKENS[:-1]}, 0 with `echo`: only the prompt is told.")
     logprobs = Logprobs(metadata=LOGPROBS)
     best_of = Whole(1, MAX_CHOICES)
     suffix = Text()
 
-    @marshmallow.post_load
-    def make(self, data: dict[str, Any], **_: Any) -> CompletionCall:
+    @marshmallow.post_load(pass_original=True)
+    def make(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> CompletionCall:
         shared = common(data)
         prompts: tuple[str | tuple[int, ...], ...] = data["prompt"]
         if len(prompts) * max(data.get("n", 1), data.get("best_of", 1)) > MAX_SEQUENCES:
             raise invalid("prompt", f"asks for more than {MAX_SEQUENCES} completions at once.")
         if data.get("logprobs", False) is not False:
             shared["asked"]["top_logprobs"] = _count(data["logprobs"])
-        is_prompt_only = data.get("max_tokens") == 0
-        if is_prompt_only:
-            shared["asked"]["max_tokens"] = 1  # the engine's 0 means "no limit"; the one token is not shown
+        is_empty = data.get("max_tokens") == 0 and not data.get("prompt_only")
+        needs_echo = name_of("max_tokens", original, self.fields) if is_empty else ""
         return CompletionCall(
             prompts=prompts,
             timings_per_token=data["timings_per_token"],
             suffix=data.get("suffix") or None,
             echo=data.get("echo"),
-            is_prompt_only=is_prompt_only,
+            needs_echo=needs_echo,
             best_of=data.get("best_of"),
             **shared,
         )

@@ -30,7 +30,7 @@ def new_response(call: ResponseCall, name: str, params: SamplingParams) -> shape
         created_at=int(time.time()),
         background=call.background,
         instructions=call.instructions or None,
-        max_output_tokens=call.asked.get("max_tokens") or None,
+        max_output_tokens=0 if params.prompt_only else call.asked.get("max_tokens") or None,
         max_tool_calls=call.max_tool_calls,
         model=name,
         parallel_tool_calls=call.parallel is not False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Generator, Sequence
 
 import msgspec
@@ -22,7 +21,6 @@ from localai_flask.chat.constraints.constraint import (
 )
 from localai_flask.chat.constraints.tool_checks import check_tools
 from localai_flask.chat.conversation import Conversation
-from localai_flask.chat.output.prompt_only import PromptOnly
 from localai_flask.chat.prompt.prompt import chat_prompt
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.sampling import sampling
@@ -62,16 +60,6 @@ def chat_plan(
         return Sequences(requests, [chat.reader() for _ in range(n)], prompt_field)
 
     return plan
-
-
-def prompts_of(plan: ChatPlan) -> ChatPlan:
-    """Plan the same without answers: of what is generated nothing is read."""
-
-    def plan_prompts(info: ModelInfo) -> Generator[None, None, Sequences]:
-        planned = yield from plan(info)
-        return dataclasses.replace(planned, readers=[PromptOnly() for _ in planned.readers])
-
-    return plan_prompts
 
 
 def count_prompt_tokens(

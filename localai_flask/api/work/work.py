@@ -28,6 +28,7 @@ from localai_flask.api.work.plans import Planned, await_plan
 from localai_flask.api.work.progress import Waits
 from localai_flask.api.work.watch import Watch
 from localai_flask.chat.answer import Answer, Enough, Event, Reader
+from localai_flask.chat.output.prompt_only import PromptOnly
 from localai_flask.chat.output.text_filters.filter_reader import finished_as
 from localai_flask.config.model import ModelConfig
 from localai_flask.errors import ApiError, ContextOverflow, ErrorInfo, InvalidRequest
@@ -188,7 +189,10 @@ class Work:
     def _events(
         self, session: Session, sequences: Sequences, meters: Sequence[SequenceMeter]
     ) -> Generator[Item, None, None]:
-        readers = [finished_as(self._config, reader) for reader in sequences.readers]
+        readers = [
+            PromptOnly() if sampling.prompt_only else finished_as(self._config, reader)
+            for reader, (_, sampling) in zip(sequences.readers, sequences.requests, strict=True)
+        ]
         if self._logs_prompts:
             for prompt, _ in sequences.requests:
                 log.info("model %s is asked: %r", self._config.name, prompt)

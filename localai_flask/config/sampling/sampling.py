@@ -53,10 +53,14 @@ def merge(config: ModelConfig, asked: Mapping[str, Any], called: Mapping[str, st
     values: dict[str, Any] = {"seed": 0} if config.deterministic else {}
     values |= {name: value for name, (value, _) in defaults(config).items()} | _from_yaml(config.parameters)
     for name, value in asked.items():
-        if value is not None and name not in ("stop", "lora"):
+        if value is not None and name not in ("stop", "lora", "prompt_only"):
             values[name] = _checked(name, value, (called or {}).get(name, name))
     values["stop"] = _stops(config.stopwords, asked.get("stop"), (called or {}).get("stop", "stop"))
-    return SamplingParams(**_folded(with_samplers(values)), adapters=_adapters(config, asked.get("lora")))
+    return SamplingParams(
+        **_folded(with_samplers(values)),
+        adapters=_adapters(config, asked.get("lora")),
+        prompt_only=asked.get("prompt_only", False),
+    )
 
 
 def defaults(config: ModelConfig) -> dict[str, tuple[Any, str]]:

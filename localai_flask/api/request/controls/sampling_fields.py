@@ -20,8 +20,10 @@ from localai_flask.sampling_params import LONGEST_TEXTS, MOST_TEXTS, description
 TEXT_OR_TEXTS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 LORA = "Which adapters act, by the numbers of GET /lora-adapters; those that are not named do not."
 NOT_BY_NUMBER = "chooses adapters for what is written; for vectors, set `lora_adapter` in a model's YAML."
-NO_LIMIT = -1
-"""What stands for a `max_tokens` of "until the context is full", as in llama.cpp's server; -2 is an older way."""
+NO_LIMIT, OLDER_NO_LIMIT = -1, -2
+"""What stands for a `max_tokens` of "until the context is full": as in llama.cpp's server, and as in Ollama's too."""
+MOST_TOKENS = "How many tokens the answer may have; -1: until the context is full."
+PROMPT_ONLY = "true: nothing is written, the prompt is only brought into the cache; also 0 for llama.cpp's `n_predict`."
 
 
 class Texts(Either):
@@ -43,14 +45,15 @@ class Texts(Either):
 class TokenLimit(Whole):
     """A number of tokens; or -1, for as many as the context holds."""
 
-    def __init__(self, low: int = 1, **kwargs: Any):
-        super().__init__(-2, **kwargs)
+    def __init__(self, low: int = 1, description: str = MOST_TOKENS, **kwargs: Any):
+        super().__init__(OLDER_NO_LIMIT, metadata={"description": description}, **kwargs)
         self._low = low
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
         limit = super()._deserialize(value, *args, **kwargs)
-        if 0 <= limit < self._low:
-            raise ValidationError(f"must be at least {self._low}, or -1 for as many as the context holds.")
+        if limit < OLDER_NO_LIMIT or 0 <= limit < self._low:
+            advice = "" if limit else "; `prompt_only: true` only brings the prompt into the cache"
+            raise ValidationError(f"must be at least {self._low}, or -1 for as many as the context holds{advice}.")
         return max(limit, NO_LIMIT)
 
 
@@ -84,14 +87,15 @@ class Scaled(RequestSchema):
 
 def sampling_fields() -> dict[str, marshmallow.fields.Field[Any]]:
     """Make the fields, anew for each schema."""
+    fields = {name: _field(name, field.type) for name, field in wanted_fields().items()}
     lora = Many(Object(Scaled), MOST_TEXTS, metadata={"description": LORA})
-    return {name: _field(name, field.type) for name, field in wanted_fields().items()} | {"lora": lora}
+    return fields | {"lora": lora, "prompt_only": Flag(metadata={"description": PROMPT_ONLY})}
 
 
 def _field(name: str, kind: inspect.Type) -> marshmallow.fields.Field[Any]:
-    about: dict[str, Any] = {"metadata": {"description": description_of(name)}}
     if name == "max_tokens":
-        return TokenLimit(**about)
+        return TokenLimit()
+    about: dict[str, Any] = {"metadata": {"description": description_of(name)}}
     assert isinstance(kind, inspect.Metadata)
     match kind.type:
         case inspect.BoolType():
@@ -134,4 +138,6 @@ def asked_sampling(data: MappingOf[str, Any]) -> dict[str, Any]:
         raise AdminRequired(f"{said}; name an adapter that it may use in `model`.")
     if "max_tokens" in asked:
         asked["max_tokens"] = max(asked["max_tokens"], 0)
+    if data.get("prompt_only") or data.get("max_tokens") == 0:
+        asked |= {"prompt_only": True, "max_tokens": 1}  # an engine's 0 means "no limit"; the one token is not shown
     return asked

@@ -56,6 +56,12 @@ def count_of(name: str) -> Read:
     return lambda value: {} if value == 0 else {name: value}
 
 
+def token_limit(value: Any) -> Fields:
+    """Read llama-server's limit, of which 0 means that nothing is written, and the prompt is only computed."""
+    is_none = value == 0 and not isinstance(value, bool)
+    return {"prompt_only": True, "max_tokens": 1} if is_none else {"max_tokens": value}
+
+
 def seconds_as_ms(value: Any) -> Fields:
     return {"t_max_predict_ms": round(1000 * number(value))}
 

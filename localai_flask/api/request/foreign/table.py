@@ -25,7 +25,9 @@ def _read(how: Read, means: str, names: str, of: str, said: str = "") -> dict[st
 
 
 LENGTH: dict[str, Fate] = {
-    **_same("max_tokens", "n_predict", "llama-server", "-1: until the context is full"),
+    **_read(
+        read.token_limit, "`max_tokens`", "n_predict", "llama-server", "-1: until the context is full, 0: `prompt_only`"
+    ),
     **_same("max_tokens", "num_predict", "Ollama", "-1, -2: until the context is full"),
     **_same("max_tokens", "max_new_tokens", f"{OOBA}, TGI, SGLang"),
     **_same("max_tokens", "max_length", "KoboldCpp, TabbyAPI"),
