@@ -244,6 +244,16 @@ def test_what_does_not_come_out_of_a_body_is_told(
     assert said in response.get_json()["error"]["message"]
 
 
+def test_a_whole_number_may_be_written_with_a_point(client: FlaskClient, pool: FakePool) -> None:
+    pool.scripts = [says("a"), says("a")]
+    body = {**HELLO, "max_tokens": 5.0, "top_k": 3.0, "n": 2.0}
+    assert client.post("/v1/chat/completions", json=body).status_code == 200
+    assert (pool.sampling.max_tokens, pool.sampling.top_k) == (5, 3)
+    for number in (5.5, 1e300, float("1e19")):
+        status, error = post(client, {**HELLO, "max_tokens": number})
+        assert (status, error["param"]) == (400, "max_tokens")
+
+
 def test_half_of_a_surrogate_pair_is_replaced(client: FlaskClient, pool: FakePool) -> None:
     for sent, read in (
         (rb"\ud83d", "\ufffd"),

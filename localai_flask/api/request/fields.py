@@ -34,12 +34,15 @@ class Flag(fields.Boolean):
 
 
 class Whole(fields.Integer):
-    """An integer from `low` to `high`."""
+    """An integer from `low` to `high`; 5.0 is one, as in JSON Schema, since some languages write all numbers so."""
 
     default_error_messages = {**COMMON, "invalid": "must be an integer."}
 
     def __init__(self, low: int = -MAX_INTEGER - 1, high: int = MAX_INTEGER, **kwargs: Any):
         super().__init__(strict=True, validate=Between(low, high), **kwargs)
+
+    def _validated(self, value: Any) -> int:
+        return super()._validated(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 class Decimal(fields.Float):
