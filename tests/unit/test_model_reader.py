@@ -167,6 +167,7 @@ def test_a_key_in_its_right_place_wins_over_the_same_one_elsewhere(warnings):
         ("context_size: true", "`context_size` must be a whole number, not True"),
         ("context_size: .inf", "`context_size` must be a whole number, not inf"),
         ("context_size: -2", "`context_size` must be at least -1, not -2"),
+        ("limit_mm_per_prompt: {image: -1}", "`limit_mm_per_prompt.image` must be at least 0, not -1"),
         ("embeddings: 1", "`embeddings` must be true or false, not 1"),
         ("parameters: {top_p: -0.5}", "`parameters.top_p` must be between 0 and 1, not -0.5"),
         ("parameters: {repeat_penalty: 0}", "`parameters.repeat_penalty` must be between 0.01 and 100"),

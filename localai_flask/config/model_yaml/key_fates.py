@@ -97,7 +97,7 @@ SPARED = frozenset(
     (
         *("threads", "batch", "gpu_layers", "f16", "mmap", "mmlock", "tensor_split", "main_gpu", "numa"),
         *("flash_attention", "no_kv_offloading", "cache_type_k", "cache_type_v", "n_draft", "replicas"),
-        *("gpu_memory_utilization", "swap_space", "enforce_eager", "disable_log_stats", "limit_mm_per_prompt"),
+        *("gpu_memory_utilization", "swap_space", "enforce_eager", "disable_log_stats"),
         *("prompt_cache_path", "prompt_cache_ro", "description", "known_usecases", "pinned", "keep_alive"),
     )
 )
