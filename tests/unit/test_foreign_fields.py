@@ -15,7 +15,7 @@ from marshmallow import ValidationError
 from localai_flask.api.anthropic.schemas import CountRequest, MessagesRequest
 from localai_flask.api.openai.schemas import ChatRequest, CompletionRequest
 from localai_flask.api.request.controls.forms import GUIDED
-from localai_flask.api.request.foreign.fates import Fate, Honoured, Refusal
+from localai_flask.api.request.foreign.fates import Fate, Hint, Honoured, Refusal
 from localai_flask.api.request.foreign.refused import HINTS, REFUSED
 from localai_flask.api.request.foreign.table import CONTAINERS, HONOURED, TABLE
 from localai_flask.api.request.foreign.translation import name_of, translated
@@ -110,6 +110,18 @@ def test_names_that_clients_send_are_known() -> None:
     assert [name for name in names.split() if name not in TABLE and name not in CHAT] == []
 
 
+@pytest.mark.parametrize("number", [-1, 0, 255, 3.0])
+def test_hints_are_taken_that_could_be_followed(number: float) -> None:
+    assert translated({"id_slot": number}, CHAT) == {}
+    assert translated({"options": {"n_discard": abs(number)}}, CHAT) == {}
+
+
+@pytest.mark.parametrize("number", [-7, 256, 10**9, 1e9, 0.5, "0", True])
+def test_hints_that_nobody_could_follow_are_mistakes(number: Any) -> None:
+    for body, path in (({"id_slot": number}, "id_slot"), ({"options": {"id_slot": number}}, "options.id_slot")):
+        assert refusal(body)[0] == path
+
+
 def test_no_name_has_two_fates() -> None:
     assert len(TABLE) == len(HONOURED) + len(REFUSED) + len(HINTS)
 
@@ -144,7 +156,9 @@ def test_what_is_not_honoured_is_refused_by_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", HINTS)
 def test_a_hint_changes_nothing(name: str) -> None:
-    assert translated({name: ["something"]}, CHAT) == {}
+    fate = TABLE[name]
+    assert isinstance(fate, Hint)
+    assert translated({name: fate.within[1] if fate.within else ["something"]}, CHAT) == {}
 
 
 def test_true_is_not_one() -> None:
@@ -197,7 +211,9 @@ def rows(fates: dict[str, Fate]) -> Iterator[str]:
         if isinstance(fate, Honoured):
             yield f"| `{name}` | {fate.means} | {fate.said} | {fate.servers} |"
         else:
-            yield f"| `{name}` | {fate.reason} | {fate.servers} |"
+            within = fate.within if isinstance(fate, Hint) else None
+            bounds = f" From {within[0]} to {within[1]}." if within else ""
+            yield f"| `{name}` | {fate.reason}{bounds} | {fate.servers} |"
 
 
 def page() -> str:

@@ -34,10 +34,14 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hint:
-    """Any value is taken, as no answer could show it; `reason` is a predicate."""
+    """Any value is taken, as no answer could show it; `reason` is a predicate.
+
+    But one that is a number has to be a whole one `within` these bounds, if there are any.
+    """
 
     reason: str
     servers: str
+    within: tuple[int, int] | None = None
 
 
 Fate = Honoured | Refusal | Hint

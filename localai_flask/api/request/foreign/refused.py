@@ -13,6 +13,9 @@ TEXT_PARTS = "is about how special tokens are written, which this server leaves 
 LOADING = "belongs to loading the model; its YAML says it."
 SPEED = "changes how fast an answer comes, not what it says."
 SHAPE = "is about the shape of another server's answers."
+MOST_SLOTS = 256
+"""Of a context of llama.cpp's."""
+INT32_MAX = 2**31 - 1
 
 
 def _refused(reason: str, names: str, of: str, *harmless: Any) -> dict[str, Fate]:
@@ -25,8 +28,8 @@ def _unless_true(reason: str, names: str, of: str) -> dict[str, Fate]:
     return dict.fromkeys(names.split(), Refusal(reason=reason, harmless=(True,), servers=of))
 
 
-def _hint(reason: str, names: str, of: str) -> dict[str, Fate]:
-    return dict.fromkeys(names.split(), Hint(reason=reason, servers=of))
+def _hint(reason: str, names: str, of: str, within: tuple[int, int] | None = None) -> dict[str, Fate]:
+    return dict.fromkeys(names.split(), Hint(reason=reason, servers=of, within=within))
 
 
 SAMPLING: dict[str, Fate] = {
@@ -136,6 +139,7 @@ OTHER_FAMILIES: dict[str, Fate] = {
     **_refused("is for /v1/responses.", "previous_response_id conversation background", "Open Responses"),
     **_refused("is for /v1/responses.", "truncation", "Open Responses", "disabled"),
     **_refused("is not told by this API.", "logprobs top_logprobs", "OpenAI"),
+    **_refused("is not told by this API.", "timings_per_token", "llama-server"),
     **_refused(
         "is for chats; a completion's prompt is taken as it is.",
         "enable_thinking reasoning_effort thinking_budget reasoning_budget_message chat_template chat_template_kwargs",
@@ -151,8 +155,10 @@ HINTS: dict[str, Fate] = {
     **_hint(
         LOADING, "num_keep context_length max_context_length truncation_length", f"Ollama, LM Studio, KoboldCpp, {OOBA}"
     ),
+    **_hint(SPEED, "id_slot", "llama-server", within=(-1, MOST_SLOTS - 1)),
+    **_hint(SPEED, "n_cache_reuse n_discard", "llama-server", within=(0, INT32_MAX)),
     **_hint(
-        SPEED, "id_slot slot_id n_cache_reuse n_discard speculative speculative_ngram draft_model backend_sampling",
+        SPEED, "slot_id speculative speculative_ngram draft_model backend_sampling",
         "llama-server, TabbyAPI, LM Studio",
     ),
     **_hint(

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import marshmallow
 from marshmallow import ValidationError
 
-from localai_flask.api.request.fields import RequestSchema
+from localai_flask.api.request.fields import RequestSchema, Whole
 from localai_flask.api.request.foreign.fates import ASKS_NOTHING, Hint, Refusal, is_harmless
 from localai_flask.api.request.foreign.table import CONTAINERS, TABLE
 from localai_flask.api.request.parsing import Unsupported
@@ -46,7 +46,7 @@ def translated(body: Mapping[str, Any], known: Known, is_strict: bool = True) ->
     own = {name: value for name, value in body.items() if name in known}
     origins: dict[str, str] = {}
     for path, name, value in _foreign(body, known):
-        if not is_strict and isinstance(TABLE.get(name), Refusal):
+        if not is_strict and isinstance(TABLE.get(name), Refusal | Hint):
             continue
         for field, meant in _meaning(path, name, value, known).items():
             if field not in known:
@@ -87,6 +87,8 @@ def _meaning(path: str, name: str, value: Any, known: Known) -> Mapping[str, Any
     if name in known:  # within another object
         return {name: value}
     fate = TABLE.get(name)
+    if isinstance(fate, Hint) and fate.within is not None:
+        _check(path, name, value, {name: Whole(*fate.within)})
     if fate is None or isinstance(fate, Hint):
         return {}
     if isinstance(fate, Refusal):
