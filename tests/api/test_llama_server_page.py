@@ -12,11 +12,20 @@ from flask.testing import FlaskClient
 
 from localai_flask.api.llama_server import events
 from localai_flask.errors import ContextOverflow, Unavailable
-from localai_flask.generation import FinishReason
+from localai_flask.generation import Finished, FinishReason, Timings, Usage
 from tests.api.fakes import FakePool, says
 from tests.support.gguf_models import TOKENS, TRAINED_CONTEXT, random_llama
 
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": HELLO,
+    "/v1/completions": {"prompt": "hello"},
+    "/v1/messages": HELLO,
+    "/v1/responses": {"input": "hello", "store": False},
+    "/api/chat": HELLO,
+    "/api/generate": {"prompt": "hello"},
+    "/infill": {"input_prefix": "hello"},
+}
 
 
 @pytest.fixture
@@ -88,6 +97,24 @@ class TestTimings:
         *spoken, last = chunks_of(client, timings_per_token=True, stream_options={"include_usage": True})
         assert all(chunk["usage"] is None for chunk in spoken) and spoken[1]["timings"]["predicted_n"] == 1
         assert last["usage"]["completion_tokens"] == 1
+
+    @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/infill"])
+    def test_are_by_one_clock_to_the_end(self, client: FlaskClient, pool: FakePool, path: str) -> None:
+        pool.info = msgspec.structs.replace(pool.info, capabilities=frozenset({"generate", "infill"}))
+        end = Finished(FinishReason.MAX_TOKENS, Usage(9, 2), Timings(prompt_ms=1e-4, decode_ms=1e-4, draft_tokens=3))
+        pool.scripts = [[*says("a", "b", prompt_tokens=9)[:-1], end]]
+        told = [each["timings"] for each in chunks_of(client, path, **FAMILIES[path], timings_per_token=True)[-3:]]
+        assert told[0]["prompt_ms"] > 0 and len({each["prompt_ms"] for each in told}) == 1
+        spent = [each["predicted_ms"] for each in told]
+        assert spent == sorted(spent) and spent[-1] > 0 and told[-1]["draft_n"] == 3
+
+    @pytest.mark.parametrize("path", ["/v1/messages", "/v1/responses", "/api/chat", "/api/generate"])
+    def test_are_refused_where_they_are_not_told(self, client: FlaskClient, pool: FakePool, path: str) -> None:
+        body = {"max_tokens": 9, **FAMILIES[path], "stream": True}
+        refused = client.post(path, json={**body, "timings_per_token": True})
+        assert refused.status_code == 400 and "`timings_per_token` is not told by this API." in refused.text
+        pool.scripts = [says("a")]
+        assert client.post(path, json={**body, "timings_per_token": False}).status_code == 200
 
     def test_stand_in_those_of_a_completion(self, client: FlaskClient, pool: FakePool) -> None:
         pool.scripts = [says("a", "b")]
@@ -161,17 +188,6 @@ def test_reasoning_control_refuses_no_chat(client: FlaskClient, pool: FakePool, 
     answer = client.post("/v1/chat/completions", json={**HELLO, "reasoning_control": True}).get_json()
     assert answer["choices"][0]["message"]["reasoning_content"] == "a"
     assert (pool.sampling.thinking is not None) is able
-
-
-FAMILIES: dict[str, dict[str, Any]] = {
-    "/v1/chat/completions": HELLO,
-    "/v1/completions": {"prompt": "hello"},
-    "/v1/messages": HELLO,
-    "/v1/responses": {"input": "hello", "store": False},
-    "/api/chat": HELLO,
-    "/api/generate": {"prompt": "hello"},
-    "/infill": {"input_prefix": "hello"},
-}
 
 
 @pytest.mark.parametrize("asked", [{"n_predict": 0}, {"options": {"n_predict": 0}}, {"prompt_only": True}])

@@ -17,9 +17,10 @@ from localai_flask.api.answer.frames import frame
 from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.door.places import takes_place
 from localai_flask.api.openai import shapes
-from localai_flask.api.openai.timings import timings
+from localai_flask.api.openai.timings import SoFar, timed_alike, timings
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.controls.forms import FormFields, asked_form
+from localai_flask.api.request.controls.sampling import TimedFields
 from localai_flask.api.request.controls.sampling_fields import SamplingFields, TokenLimit, asked_sampling
 from localai_flask.api.request.fields import Flag, Many, Noted, RequestSchema, Text, Whole
 from localai_flask.api.request.foreign.translation import ForeignFields
@@ -58,6 +59,7 @@ class InfillCall:
     least_indent: int
     response_fields: tuple[str, ...]
     stream: bool
+    timings_per_token: bool
     waiting: Waiting
 
 
@@ -77,7 +79,7 @@ class Samplers(Many):
         return [name for name in super()._deserialize(value, *args, **kwargs) if name != INFILL]
 
 
-class InfillRequest(ForeignFields, SamplingFields, FormFields, ProgressFields):
+class InfillRequest(ForeignFields, SamplingFields, FormFields, ProgressFields, TimedFields):
     model = Text()
     input_prefix = Text(load_default="", metadata={"description": "What stands before."})
     input_suffix = Text(load_default="", metadata={"description": "What stands behind."})
@@ -103,6 +105,7 @@ class InfillRequest(ForeignFields, SamplingFields, FormFields, ProgressFields):
             least_indent=data.get("n_indent", 0),
             response_fields=tuple(data.get("response_fields", ())),
             stream=data["stream"],
+            timings_per_token=data["timings_per_token"],
             waiting=waiting_of(data),
         )
 
@@ -154,7 +157,8 @@ def infill(call: InfillCall) -> Response:
 
     work = Work(config, plan, shrink, waiting=call.waiting)
     if call.stream:
-        return sse.respond(work, InfillEvents(name, files))
+        so_far = work.so_far if call.timings_per_token else None
+        return sse.respond(work, InfillEvents(name, files, so_far))
     (answer,) = work.answers()
     body = encode(_whole(name, answer, answer.content, files))
     return json_response(_chosen(body, call.response_fields) if call.response_fields else body)
@@ -178,15 +182,20 @@ class FewerFiles:
 class InfillEvents:
     """One streamed middle."""
 
-    def __init__(self, model: str, files: FewerFiles):
-        self._model, self._files = model, files
+    def __init__(self, model: str, files: FewerFiles, so_far: SoFar | None):
+        """`so_far` as in `openai.chunks.Chunks`."""
+        self._model, self._files, self._so_far = model, files, so_far
         self._answer = Answer()
 
-    def feed(self, _: int, event: Event) -> bytes:
+    def feed(self, index: int, event: Event) -> bytes:
+        measured = self._so_far(index) if self._so_far is not None else None
+        if isinstance(event, Finish):
+            event = timed_alike(event, measured)
         self._answer.add(event)
         match event:
             case Content(text):
-                return frame(encode({"index": 0, "content": text, "stop": False}))
+                timed = {} if measured is None else {"timings": timings([measured])}
+                return frame(encode({"index": 0, "content": text, "stop": False, **timed}))
             case Finish():
                 return frame(encode(_whole(self._model, self._answer, "", self._files)))
         return b""

@@ -6,7 +6,7 @@ else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Container
 from typing import ClassVar
 
 from localai_flask.api.answer.errors import encode_error
@@ -21,7 +21,7 @@ from localai_flask.api.openai.render import (
     text_of,
     usage,
 )
-from localai_flask.api.openai.timings import timings
+from localai_flask.api.openai.timings import SoFar, timed_alike, timings
 from localai_flask.api.work.progress import Report
 from localai_flask.chat.answer import Content, Event, Finish, Thought, ToolArguments, ToolCallStart
 from localai_flask.errors import ApiError
@@ -29,8 +29,6 @@ from localai_flask.generation import PromptLogprobs, Started, TokenLogprob
 from localai_flask.metrics.sequence_meter import Measured
 
 NULL = b"null"
-SoFar = Callable[[int], Measured | None]
-"""Returns the tokens of a choice up to now, and their time; None before the first."""
 
 
 class Chunks:
@@ -79,10 +77,10 @@ class Chunks:
 
     def _ending(self, index: int, finish: Finish | None) -> tuple[bytes, bytes]:
         """Return a chunk's finish reason, and what stands behind its choice."""
+        measured = self._so_far(index) if self._so_far is not None else None
         if finish is None:
-            measured = self._so_far(index) if self._so_far is not None else None
             return NULL, self._tail if measured is None else self._timed([measured])
-        self._finishes[index] = finish
+        self._finishes[index] = finish = timed_alike(finish, measured)
         tail = self._tail if self._include_usage else self._timed([finish])
         return encode(self.words.finish[finish.reason]), tail
 

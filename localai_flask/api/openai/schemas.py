@@ -22,6 +22,7 @@ from localai_flask.api.request.controls.sampling import (
     ClientFields,
     SamplingRequest,
     StreamingRequest,
+    TimedFields,
     common,
     invalid,
 )
@@ -52,14 +53,7 @@ def _count(logprobs: bool | int) -> int:
     return 0 if logprobs is True else int(logprobs)
 
 
-class TimedRequest(StreamingRequest):
-    timings_per_token = Flag(
-        load_default=False,
-        metadata={"description": "Have `timings` in each chunk of the stream, up to its token, as llama-server."},
-    )
-
-
-class ChatRequest(TimedRequest, ThinkingFields, ToolFields, ClientFields):
+class ChatRequest(StreamingRequest, TimedFields, ThinkingFields, ToolFields, ClientFields):
     messages = Many(fields.Nested(MessageSchema), required=True, validate=not_empty())
     max_completion_tokens = TokenLimit()
     logprobs = Logprobs(load_default=False, metadata=LOGPROBS)
@@ -219,7 +213,7 @@ def _is_token(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKEN_ID
 
 
-class CompletionRequest(TimedRequest, ClientFields):
+class CompletionRequest(StreamingRequest, TimedFields, ClientFields):
     prompt = PromptField(required=True, metadata=TEXT_OR_TEXTS)
     echo = Flag()
     max_tokens = TokenLimit(0, f"{MOST_TOKENS[:-1]}, 0 with `echo`: only the prompt is told.")

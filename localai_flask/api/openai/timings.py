@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import msgspec
 
 from localai_flask.api.openai import shapes
 from localai_flask.chat.answer import Finish
 from localai_flask.metrics.sequence_meter import Measured
+
+SoFar = Callable[[int], Measured | None]
+"""Returns the tokens of a choice up to now, and their time; None before the first."""
 
 
 def timings(finishes: Sequence[Finish | Measured]) -> shapes.Timings:
@@ -30,6 +35,18 @@ def timings(finishes: Sequence[Finish | Measured]) -> shapes.Timings:
         told.draft_n = drafted
         told.draft_n_accepted = sum(finish.timings.accepted_tokens for finish in finishes)
     return told
+
+
+def timed_alike(finish: Finish, so_far: Measured | None) -> Finish:
+    """Return the end of an answer with its times measured as those of the chunks before: here, not by the engine.
+
+    The clocks differ by what a token is on its way. Without such chunks it stays as it is.
+    """
+    if so_far is None:
+        return finish
+    prompt_ms, decode_ms = so_far.timings.prompt_ms, max(so_far.timings.decode_ms, finish.timings.decode_ms)
+    told = msgspec.structs.replace(finish.timings, prompt_ms=prompt_ms, decode_ms=decode_ms)
+    return msgspec.structs.replace(finish, timings=told)
 
 
 def _ratio(one: float, other: float) -> float:

@@ -50,6 +50,13 @@ class StreamingRequest(SamplingRequest, ProgressFields):
     stream_options = Object(StreamOptions)
 
 
+class TimedFields(RequestSchema):
+    timings_per_token = Flag(
+        load_default=False,
+        metadata={"description": "Have `timings` in each chunk of the stream, up to its token, as llama-server."},
+    )
+
+
 class ClientFields(RequestSchema):
     """What a request says of its sender."""
 
