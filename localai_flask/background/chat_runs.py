@@ -8,7 +8,7 @@ import time
 from flask import Flask
 
 from localai_flask.api.answer.errors import MISTAKE, encode_error
-from localai_flask.api.answer.frames import DONE, frame
+from localai_flask.api.answer.frames import failure
 from localai_flask.api.current import RECORD
 from localai_flask.api.door.auth import ATTENDED
 from localai_flask.api.streams.kept_streams import HEAD, PATH, Head, StreamRequest, encode_head, read_request
@@ -97,7 +97,7 @@ class _Written:
     def refuse(self, head: Head) -> None:
         """End with an error, in the answer's status if that is not known yet."""
         if self._next:
-            return self.end("failed", frame(head.body.encode()) + DONE)
+            return self.end("failed", failure(head.body.encode()))
         self._tell(HEAD, encode_head(head), is_output=True, status="failed")
 
     def fail(self, error: ApiError) -> None:

@@ -152,7 +152,8 @@ def _is_whole_stream(path: str, answer: bytes) -> bool:
         return b'"stop":true' in answer or b'data: {"error":' in answer
     if "/messages" in path:
         return b"event: message_stop\n" in answer[-200:] or b"event: error\n" in answer
-    return answer.endswith(b"data: [DONE]\n\n")
+    last = answer.removesuffix(b"\n\n").rpartition(b"\n\n")[2]
+    return answer.endswith(b"\n\n") and (last == b"data: [DONE]" or last.startswith(b'data: {"error":'))
 
 
 def _faults_of_error(path: str, request: Request, answer: bytes) -> Iterable[str]:

@@ -14,4 +14,13 @@ def comment(text: str) -> bytes:
 
 
 DONE = frame(b"[DONE]")
-"""What ends a stream of OpenAI's families."""
+"""What ends a stream of OpenAI's that is whole, and every one of Open Responses, whose events say how it has ended."""
+
+
+def failure(error: bytes) -> bytes:
+    """Return what ends a stream of OpenAI's that breaks off: an error, with no `[DONE]` behind it, as of llama-server.
+
+    The official clients raise at the error; but there are some that look for the end alone, such as llama.cpp's web
+    page, and would take what has come for a whole answer. Nobody waits for more, as the body ends.
+    """
+    return frame(error)

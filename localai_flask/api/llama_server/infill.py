@@ -13,7 +13,7 @@ from marshmallow import fields
 
 from localai_flask.api.answer import sse
 from localai_flask.api.answer.errors import encode_error
-from localai_flask.api.answer.frames import frame
+from localai_flask.api.answer.frames import failure, frame
 from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.door.places import takes_place
 from localai_flask.api.openai import shapes
@@ -207,7 +207,7 @@ class InfillEvents:
         return b""
 
     def error(self, error: ApiError) -> bytes:
-        return frame(encode_error(error.info))
+        return failure(encode_error(error.info))
 
 
 def _whole(model: str, answer: Answer, content: str, files: FewerFiles) -> Infilled:

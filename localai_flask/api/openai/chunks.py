@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from localai_flask.api.answer.errors import encode_error
 from localai_flask.api.answer.family_words import CHAT, LEGACY_CHAT
-from localai_flask.api.answer.frames import DONE, frame
+from localai_flask.api.answer.frames import DONE, failure, frame
 from localai_flask.api.conversation.custom_tools import read_input
 from localai_flask.api.openai.render import (
     Identity,
@@ -73,7 +73,7 @@ class Chunks:
         return frame(b'%s],"usage":%s,"timings":%s}' % (self._head, *counts)) + DONE
 
     def error(self, error: ApiError) -> bytes:
-        return frame(encode_error(error.info)) + DONE
+        return failure(encode_error(error.info))
 
     def _ending(self, index: int, finish: Finish | None) -> tuple[bytes, bytes]:
         """Return a chunk's finish reason, and what stands behind its choice."""

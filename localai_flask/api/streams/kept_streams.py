@@ -19,7 +19,7 @@ from flask import Response, request
 
 from localai_flask.api import current
 from localai_flask.api.answer import sse, stored_stream
-from localai_flask.api.answer.frames import DONE, frame
+from localai_flask.api.answer.frames import failure
 from localai_flask.api.door import auth
 from localai_flask.api.door.places import settle, take_seat
 from localai_flask.api.work.watch import Watch
@@ -155,7 +155,7 @@ def _bytes_of(event: StoredEvent) -> bytes:
     if event.type == DATA:
         return event.data
     head = _decode_head(event.data)
-    return b"" if head.status == 200 else frame(head.body.encode()) + DONE
+    return b"" if head.status == 200 else failure(head.body.encode())
 
 
 def _queue(conversation_id: str, body: Mapping[str, object]) -> str:
