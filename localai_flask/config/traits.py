@@ -14,9 +14,10 @@ import msgspec
 
 from localai_flask.config.engines.facts import facts
 from localai_flask.config.files.gguf import inspect
-from localai_flask.config.files.settling import all_parts
+from localai_flask.config.files.settling import all_parts, missing
 from localai_flask.config.files.snapshot import Snapshot, read_snapshot
 from localai_flask.config.model import EngineConfig
+from localai_flask.config.model_yaml.downloads import missing_files
 from localai_flask.errors import ConfigError
 
 DEFAULT_CONTEXT = 8192
@@ -142,6 +143,17 @@ def file_bytes(config: EngineConfig) -> int | None:
         return sum(file.stat().st_size for file in files)
     except OSError:
         return None
+
+
+def find_file_fault(config: EngineConfig) -> ConfigError | None:
+    """Find why a GGUF file cannot be loaded as it lies there now; None for other models and what is still to come."""
+    if config.backend != "llama-cpp" or not config.parameters.model or missing_files(config):
+        return None
+    try:
+        inspect(config.model_path)
+    except ConfigError as error:
+        return error
+    return missing(config.model_path)
 
 
 def makes_vectors(config: EngineConfig) -> bool:

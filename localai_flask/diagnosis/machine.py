@@ -14,12 +14,11 @@ from typing import Any
 from localai_flask import __version__
 from localai_flask.backends import BACKENDS, is_installed
 from localai_flask.backends.environments.folder import Environments
-from localai_flask.config.files.gguf import inspect
+from localai_flask.config import traits
 from localai_flask.config.folder.registry import Registry
 from localai_flask.config.model import ModelConfig
-from localai_flask.config.model_yaml.downloads import missing_files
 from localai_flask.diagnosis.findings import Finding
-from localai_flask.errors import ApiError, ConfigError
+from localai_flask.errors import ApiError
 from localai_flask.machine import available_memory, physical_cores
 from localai_flask.settings import Settings
 
@@ -84,15 +83,7 @@ def _obstacle(config: ModelConfig, environments: Environments) -> tuple[str, str
         return f"there is no engine {config.backend} here", f"correct `backend` in {config.source}"
     if not is_installed(config.backend, environments):
         return f"the engine {config.backend} is not installed", BACKENDS[config.backend].remedy
-    return _fault_of_file(config) if config.backend == "llama-cpp" and not missing_files(config) else None
-
-
-def _fault_of_file(config: ModelConfig) -> tuple[str, str] | None:
-    if not config.model_path.exists():
-        return f"{config.model_path} does not exist", f"put the file there, or correct {config.source}"
-    try:
-        inspect(config.model_path)
-    except ConfigError as error:
+    if (error := traits.find_file_fault(config)) is not None:
         fault, _, advice = str(error).removesuffix(".").rpartition("; ")
         return (fault, advice) if fault else (advice, "take another file")
     return None
@@ -111,7 +102,7 @@ def _gguf_path(config: ModelConfig) -> Path | None:
     if config.backend != "llama-cpp" or config.alias:
         return None
     try:
-        return config.model_path if config.model_path.is_file() and not _fault_of_file(config) else None
+        return config.model_path if config.model_path.is_file() and not traits.find_file_fault(config) else None
     except ApiError:
         return None
 

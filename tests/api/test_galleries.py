@@ -255,9 +255,13 @@ class TestFolder:
     def test_what_is_in_the_folder_is_listed_usable_or_not(self, client: FlaskClient, models: Path) -> None:
         (models / "nick.yaml").write_text("name: nick\nalias: tiny\n")
         (models / "bad.yaml").write_text("name: bad\nparameters: {temperature: hot}\n")
+        (models / "lost.yaml").write_text("name: lost\nbackend: llama-cpp\nparameters: {model: lost.gguf}\n")
+        (models / "page.gguf").write_text("<html>Not found</html>")
         found = {each["name"]: each for each in client.get("/api/models/installed").get_json()}
-        assert list(found) == ["bad", "nick", "tiny"]
-        assert found["tiny"]["memory_expected"] > 0 and found["tiny"]["problem"] is None
+        assert list(found) == ["bad", "lost", "nick", "page.gguf", "tiny"]
+        assert found["tiny"]["memory_expected"] > 0 and found["tiny"]["problem"] is found["tiny"]["fault"] is None
+        assert "lost.gguf does not exist" in found["lost"]["fault"] and found["lost"]["problem"] is None
+        assert "looks like a web page" in found["page.gguf"]["fault"]
         assert found["nick"]["engine_name"] == "tiny" and found["nick"]["backend"] == "echo"
         assert "line 2" in found["bad"]["problem"]
 

@@ -48,6 +48,7 @@ def operated(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     (models / "pool.yaml").write_text(POOL)
     (models / "broken.yaml").write_text(BROKEN)
     (models / "bare.gguf").symlink_to(DEMO)
+    (models / "page.gguf").write_text("<html>Not found</html>")
     keys = scratch / "keys.yaml"
     keys.write_text(key_file.render({"user": Entry(digest("user's")), "root": Entry(digest(ROOT), admin=True)}))
     environment = {
@@ -161,7 +162,8 @@ def test_what_is_there_and_what_is_wrong_with_it(operated: Server, browser: Brow
             page = visitor.page
             page.goto(f"{operated.url}/#/models")
             broken = page.get_by_role("listitem").filter(has_text="cannot be used")
-            expect(broken).to_contain_text("`parameters.temperature` must be a number")
+            expect(broken.filter(has_text="`parameters.temperature` must be a number")).to_have_count(1)
+            expect(broken.filter(has_text="page.gguf is not a GGUF file")).to_have_count(1)
             expect(page.get_by_role("region", name="From the galleries").get_by_role("listitem").first).to_be_visible()
             assert find_barriers(page) == []
             page.get_by_role("searchbox", name="Search models").fill("coder")

@@ -24,6 +24,8 @@ bp = Blueprint("installed-models", __name__, description="What is in the models 
 class InstalledModel(msgspec.Struct):
     """A model, or why there is none; `engine_name` is what it is called where models in memory are listed.
 
+    `problem` is what makes its YAML unusable, `fault` what keeps its file from being loaded as it lies there now.
+
     `size` and `memory_expected` are in bytes, 0 if unknown; of those that share another's worker, as aliases and
     variants do, they are that one's.
     """
@@ -43,6 +45,7 @@ class InstalledModel(msgspec.Struct):
     context_length: int | None = None
     capabilities: list[str] = []
     problem: str | None = None
+    fault: str | None = None
 
 
 @bp.get("/api/models/installed")
@@ -76,6 +79,7 @@ def _describe(config: ModelConfig, target: ModelConfig) -> InstalledModel:
         memory_expected=estimate_need(target),
         context_length=traits.context_length(target),
         capabilities=traits.public_words(able),
+        fault=str(error) if (error := traits.find_file_fault(target)) else None,
     )
 
 

@@ -7,7 +7,7 @@ import { follow } from "../../lib/live.js";
 import { makeTabs } from "../../lib/tabs.js";
 import { makeEffective } from "./effective.js";
 import { memoryBar } from "./memory_bar.js";
-import { actionsFor, chatButton, STATES } from "./row.js";
+import { actionsFor, badgeOf, chatButton, faultOf } from "./row.js";
 import { fetchInstalled, memoryOf, path, remove } from "./store.js";
 import { makeYamlPanel } from "./yaml_panel.js";
 
@@ -31,10 +31,10 @@ export async function mountModel(root, { name, signal, setTitle }) {
   let shown = "";
   follow(() => {
     const now = memoryOf(found);
-    const [word, kind] = STATES[now.state] ?? [now.state, ""];
+    const [word, kind] = badgeOf(found, now);
     badge.textContent = now.state === "loading" && now.progress !== undefined ? `loading, ${Math.round(100 * now.progress)} %` : word;
     badge.className = `badge ${kind}`;
-    fault.textContent = found.problem ?? now.error ?? "";
+    fault.textContent = faultOf(found, now);
     fault.hidden = !fault.textContent;
     memory.replaceChildren(memoryBar(found));
     if (now.state === shown) return;

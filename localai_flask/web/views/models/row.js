@@ -6,7 +6,7 @@ import { keep } from "../../lib/kept.js";
 import { memoryBar } from "./memory_bar.js";
 import { load, memoryOf, unload } from "./store.js";
 
-export const STATES = {
+const STATES = {
   ready: ["in memory", "good"],
   loading: ["loading", "warn"],
   unloading: ["leaving", "warn"],
@@ -15,6 +15,16 @@ export const STATES = {
   disabled: ["disabled", ""],
   cold: ["on disk", ""],
 };
+
+/** The badge of a model: its word, and the kind of it. */
+export function badgeOf(model, now) {
+  return now.state === "cold" && model.fault ? STATES.broken : (STATES[now.state] ?? [now.state, ""]);
+}
+
+/** What is wrong with a model, if anything; of its file, only as long as nobody has tried to load it. */
+export function faultOf(model, now) {
+  return model.problem ?? now.error ?? (now.state === "cold" ? model.fault : null) ?? "";
+}
 
 function kinOf(model) {
   if (model.alias) return `an alias of ${model.alias}`;
@@ -48,10 +58,10 @@ export function makeRow(model, isAdmin) {
 
   function show() {
     const now = memoryOf(model);
-    const [word, kind] = STATES[now.state] ?? [now.state, ""];
+    const [word, kind] = badgeOf(model, now);
     badge.textContent = word;
     badge.className = `badge ${kind}`;
-    fault.textContent = model.problem ?? now.error ?? "";
+    fault.textContent = faultOf(model, now);
     progress.hidden = now.state !== "loading" || now.progress === undefined;
     progress.firstChild.style.setProperty("width", `${Math.round(100 * (now.progress ?? 0))}%`);
     if (!isAdmin) return;

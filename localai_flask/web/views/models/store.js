@@ -6,7 +6,7 @@ import { live } from "../../lib/live.js";
 export async function fetchInstalled(isAdmin, signal) {
   if (isAdmin) {
     const found = await json("/api/models/installed", { signal });
-    return found.map((model) => ({ ...model, problem: model.problem && withoutFolder(model.problem) }));
+    return found.map((model) => ({ ...model, problem: withoutFolder(model.problem), fault: withoutFolder(model.fault) }));
   }
   const { data } = await json("/v1/models", { signal });
   return data.map((model) => ({
@@ -27,7 +27,7 @@ export async function fetchInstalled(isAdmin, signal) {
 
 /** A sentence that begins with a file's whole path, with its name alone: they all lie in the models folder. */
 function withoutFolder(text) {
-  return text.replace(/^\/.*\/(?=[^/]+\.ya?ml\b)/, "");
+  return text && text.replace(/^\/.*\/(?=[^/]+\.(ya?ml|gguf)\b)/i, "");
 }
 
 /** What is known of a model in memory: `{state, progress, memory, error, running}`. */
