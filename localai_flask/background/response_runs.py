@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from flask import Flask, g
+from flask import Flask
 
 from localai_flask.api import observation
 from localai_flask.api.answer.errors import MISTAKE
@@ -15,13 +15,15 @@ from localai_flask.api.responses import stored_responses, stored_runs
 from localai_flask.api.responses.response_writer import ResponseWriter, WrittenEvent
 from localai_flask.api.work.work import Work
 from localai_flask.background.run import Run, Stopped
-from localai_flask.errors import ApiError, Overloaded
+from localai_flask.errors import ApiError, Overloaded, TooManyRequests
 from localai_flask.metrics.request_record import RequestRecord
 from localai_flask.store.responses.runs import Claimed
 
 log = logging.getLogger("gunicorn.error")
 
 LOOK_S = 0.05
+NO_ROOM = (Overloaded.code, TooManyRequests.code)
+"""Why a run waits that has not begun: its model is full, or its key has as many requests at work as it may."""
 WITHOUT_OUTPUT = ("response.created", "response.queued", "response.in_progress")
 STOPPED = "cancelled"
 """In the access log, in the place of an error: its client has cancelled the run, or another process has it."""
@@ -51,7 +53,7 @@ def _work(app: Flask, run: Run) -> None:
         run.check()
         run.refuse_to_repeat()
         with app.app_context():
-            setattr(g, auth.RUN_KEEPER, run.claimed.keeper)
+            auth.work_for(run.claimed.keeper)
             _answer(run, writer)
     except Stopped:
         run.record.code = STOPPED
@@ -72,7 +74,7 @@ def _answer(run: Run, writer: ResponseWriter) -> None:
         try:
             return _attempt(run, writer)
         except ApiError as error:
-            if error.info.code != Overloaded.code or run.begun:
+            if error.info.code not in NO_ROOM or run.begun:
                 raise
             _pause(run, error.info.retry_after or 1.0)
 
@@ -88,7 +90,7 @@ def _attempt(run: Run, writer: ResponseWriter) -> None:
 
 
 def _pause(run: Run, for_s: float) -> None:
-    """Wait while the model is full, as nobody stands in line behind a background run."""
+    """Wait while there is no room, as nobody stands in line behind a background run."""
     until = time.monotonic() + for_s
     while time.monotonic() < until:
         run.check()

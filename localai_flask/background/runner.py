@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -141,13 +142,31 @@ class Runner:
 
     def _claim(self) -> None:
         runs = self._store.runs
-        while (claimed := runs.claim(self._home, self._owner, len(self._running) >= self._most)) is not None:
+        while (claimed := self._claim_one()) is not None:
             kind = KINDS[claimed.kind]
             # Read here, as a database that fails now leaves the run to whoever claims it when its lease has run out.
             is_read = claimed.begun and kind.goes_on
             before = runs.events_after(claimed.id, -1, claimed.next_sequence) if is_read else []
             run = self._running[claimed.id] = Run(claimed, kind.record_of(claimed), before)
             threading.Thread(target=kind.work, args=(self._app, run), name=f"run-{run.id}", daemon=True).start()
+
+    def _claim_one(self) -> Claimed | None:
+        is_full = len(self._running) >= self._most
+        return self._store.runs.claim(self._home, self._owner, is_full, self._resting())
+
+    def _resting(self) -> list[str]:
+        """Return the keepers whose keys have as many responses at work as they may: half of all, or what the key says.
+
+        So that of one key's hundreds none takes the place of another key's first.
+        """
+        at_work = Counter(run.claimed.keeper for run in self._running.values() if run.claimed.kind == responses.KIND)
+        return [keeper for keeper, count in at_work.items() if keeper and count >= self._share_of(keeper)]
+
+    def _share_of(self, keeper: str) -> int:
+        with self._app.app_context():
+            owner = current.keys().of_keeper(keeper)
+        share = max(1, self._most // 2)
+        return min(share, owner.max_requests) if owner is not None and owner.max_requests else share
 
     def _give_back(self) -> None:
         back = [id for id, run in self._running.items() if run.give_back()]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from localai_flask.errors import ConfigError, InvalidRequest, Overloaded, Unavailable
+from localai_flask.errors import ConfigError, InvalidRequest, Overloaded, TooManyRequests, Unavailable
 from localai_flask.settings import Settings
 from localai_flask.store import database
 from localai_flask.store import probe as probe_module
@@ -45,9 +45,9 @@ def put(store: Store, *ids: str, size: int = 10) -> None:
         previous = id
 
 
-def queue(store: Store, id: str, home: str = "here") -> None:
+def queue(store: Store, id: str, home: str = "here", keeper: str = "", most: int = 0) -> None:
     queued = Stored(id, "queued", True, b"{}", [])
-    store.runs.queue(queued, [], None, b"{}", home, [StoredEvent(0, "created", b"0", False)])
+    store.runs.queue(queued, [], None, b"{}", home, [StoredEvent(0, "created", b"0", False)], keeper, most)
 
 
 def forgotten(store: Store, **settings: Any) -> int:
@@ -372,3 +372,32 @@ def test_a_database_that_stops_answering_is_given_up(server: str, monkeypatch: p
     ):
         connection.exec_driver_sql("SELECT 1")
     store.database.close()
+
+
+def test_one_key_takes_half_of_the_room_for_runs_at_most(store: Store) -> None:
+    for number in range(2):
+        queue(store, f"a{number}", keeper="a", most=4)
+    with pytest.raises(TooManyRequests, match="half of LOCALAI_QUEUE_SIZE"):
+        queue(store, "a2", keeper="a", most=4)
+    for number in range(2):
+        queue(store, f"b{number}", keeper="b", most=4)
+    with pytest.raises(Overloaded):
+        queue(store, "c0", keeper="c", most=4)
+
+
+def test_without_keys_all_of_the_room_may_be_taken(store: Store) -> None:
+    for number in range(4):
+        queue(store, f"r{number}", most=4)
+    with pytest.raises(Overloaded):
+        queue(store, "r4", most=4)
+
+
+def test_runs_of_those_who_rest_are_left_for_others(store: Store) -> None:
+    for number in range(3):
+        queue(store, f"a{number}", keeper="a")
+    queue(store, "b0", keeper="b")
+    claimed = [store.runs.claim("here", "here/1", resting=["a"]) for _ in range(2)]
+    assert [run and run.id for run in claimed] == ["b0", None]
+    store.runs.cancel("a1")
+    cancelled = store.runs.claim("here", "here/1", resting=["a"])
+    assert cancelled is not None and cancelled.id == "a1", "its end takes no place"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from localai_flask.errors import Overloaded
+from localai_flask.errors import TooManyRequests
 from localai_flask.settings import Settings
 from localai_flask.store.opened import Store
 from localai_flask.store.responses.responses import ResponseNotFound, Stored
@@ -102,11 +102,11 @@ def test_many_begin_at_once(store: Store) -> None:
 
 
 def test_they_count_among_the_runs(store: Store) -> None:
-    begin(store, "a", "one", most=2)
-    begin(store, "b", "two", most=2)
-    with pytest.raises(Overloaded, match="LOCALAI_QUEUE_SIZE"):
-        begin(store, "c", "three", most=2)
-    begin(store, "b", "four", most=2)  # in the place of another
+    begin(store, "a", "one", most=4)
+    begin(store, "b", "two", most=4)
+    with pytest.raises(TooManyRequests, match="LOCALAI_QUEUE_SIZE"):
+        begin(store, "c", "three", most=4)
+    begin(store, "b", "four", most=4)  # in the place of another
     assert [each.run_id for each in store.streams.kept_by("me").list()] == ["one", "four"]
 
 

@@ -59,9 +59,18 @@ def require_all_models() -> None:
 
 
 def key() -> Key:
-    """Return the key of the present request; `ANYONE` on a server without keys, and outside of requests."""
-    found: Key = g.get("key", ANYONE) if has_request_context() else ANYONE
+    """Return the key of the present request or background run; `ANYONE` on a server without keys, and elsewhere."""
+    found: Key = g.get("key", ANYONE) if has_app_context() else ANYONE
     return found
+
+
+def work_for(keeper: str) -> None:
+    """Have the present application context work for a keeper's key; raise `Unauthorized` if that is none any more."""
+    owner = current.keys().of_keeper(keeper) if keeper and current.keys().required else ANYONE
+    if owner is None:
+        raise Unauthorized("The key that asked for this is none of this server's any more.")
+    setattr(g, RUN_KEEPER, keeper)
+    g.key = owner
 
 
 def is_unattended() -> bool:

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
-from localai_flask.errors import Overloaded
+from localai_flask.errors import Overloaded, TooManyRequests
 from localai_flask.store.database import Database, time_of
 from localai_flask.store.kept import ANSWERED, ENDED, Kept, size_of
 from localai_flask.store.responses.conversations import ConversationHeld, ConversationNotFound, end_turn, release
-from localai_flask.store.responses.responses import Stored, add, items_of, write_output
+from localai_flask.store.responses.responses import KIND, Stored, add, items_of, write_output
 from localai_flask.store.tables import events, responses
 
 LEASE_S = 5.0
@@ -86,16 +86,16 @@ class Runs:
     ) -> None:
         """Keep a response that is to be made, and its first events.
 
-        Raises `Overloaded` if `most` runs of this server, if that is not 0, have not ended yet.
+        Raises what `check_room` does.
         """
         with self._database.writing() as connection:
-            check_room(connection, home, most)
+            check_room(connection, home, most, keeper)
             more = {"home": home, "next_sequence": len(first), "keeper": keeper, "conversation_id": conversation_id}
             add(connection, stored, inputs, previous_id, request, **more)
             _insert_events(connection, stored.id, first)
 
-    def claim(self, home: str, owner: str, only_cancelled: bool = False) -> Claimed | None:
-        """Take over one run that nobody works on."""
+    def claim(self, home: str, owner: str, only_cancelled: bool = False, resting: Sequence[str] = ()) -> Claimed | None:
+        """Take over one run that nobody works on, but no response that keepers who are `resting` wait for."""
         with self._database.writing() as connection:
             now = time_of(connection)
             waits = and_(
@@ -106,6 +106,9 @@ class Runs:
             query = select(responses).where(responses.c.background, or_(waits, orphaned))
             if only_cancelled:
                 query = query.where(responses.c.cancelled)
+            if resting:
+                others = or_(responses.c.kind != KIND, responses.c.keeper.not_in(resting))
+                query = query.where(or_(responses.c.cancelled, others))
             row = connection.execute(
                 query.order_by(responses.c.created_at).limit(1).with_for_update(skip_locked=True)
             ).first()
@@ -226,18 +229,32 @@ def _leave_conversation(connection: Connection, id: str, ended: Stored) -> None:
         end_turn(connection, conversation_id, id, [*items_of(connection, id, is_output=False), *ended.output])
 
 
-def check_room(connection: Connection, home: str, most: int) -> None:
-    """Raise `Overloaded` if `most` runs of a server, if that is not 0, have not ended yet."""
-    if most and _count_unfinished(connection, home) >= most:
+def check_room(connection: Connection, home: str, most: int, keeper: str) -> None:
+    """Raise `Overloaded` if `most` runs of a server, if that is not 0, have not ended yet.
+
+    Raises `TooManyRequests` if half of as many are those of one key's keeper, so that there is room for others' too.
+    """
+    if not most:
+        return
+    if _count_unfinished(connection, home) >= most:
         raise Overloaded(
             f"{most} background responses and kept streams of this server have not ended yet, as many as may; try "
             "again later or raise LOCALAI_QUEUE_SIZE."
         )
+    share = max(1, most // 2)
+    if keeper and _count_unfinished(connection, home, keeper) >= share:
+        raise TooManyRequests(
+            f"{share} background responses and kept streams of this key have not ended yet, as many as one key may "
+            "have, which is half of LOCALAI_QUEUE_SIZE; wait for one of them to end.",
+            retry_after=1.0,
+        )
 
 
-def _count_unfinished(connection: Connection, home: str) -> int:
+def _count_unfinished(connection: Connection, home: str, keeper: str | None = None) -> int:
     unfinished = and_(responses.c.background, responses.c.status.in_(("queued", "in_progress")))
     query = select(func.count()).select_from(responses).where(unfinished, responses.c.home == home)
+    if keeper is not None:
+        query = query.where(responses.c.keeper == keeper)
     return int(connection.execute(query).scalar_one())
 
 

@@ -49,13 +49,13 @@ class Streams:
     def begin(self, conversation_id: str, run_id: str, request: bytes, home: str, most: int = 0) -> None:
         """Queue a run that makes a conversation's stream; the one before is deleted, and whoever works on it stops.
 
-        Raises `Overloaded` if `most` runs of this server, if that is not 0, have not ended yet.
+        Raises what `check_room` does.
         """
         stored = Stored(run_id, "queued", True, b"", [])
         with self._database.writing() as connection:
             self._lock(connection, conversation_id)
             self._remove(connection, conversation_id)
-            check_room(connection, home, most)
+            check_room(connection, home, most, self._keeper)
             add(connection, stored, [], None, request, home=home, keeper=self._keeper, kind=KIND)
             row = {"keeper": self._keeper, "conversation_id": conversation_id, "run_id": run_id}
             connection.execute(insert(streams).values(**row))
