@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -107,8 +108,8 @@ class TestStreams:
         assert first.status_code == 200 and first.mimetype == "text/event-stream"
         assert text_of(first) == "one two ü"
         for begin in (0, 1, 100, len(first.data) - 1, len(first.data), len(first.data) + 5):
-            again = mine.resume(begin=begin)
-            assert again.data == first.data[begin:] and again.mimetype == "text/event-stream"
+            with contextlib.closing(mine.resume(begin=begin)) as again:
+                assert again.data == first.data[begin:] and again.mimetype == "text/event-stream"
 
     @pytest.mark.parametrize("header", ["naïve", "naïve".encode().decode("latin-1")], ids=["a browser's", "UTF-8"])
     def test_an_id_may_have_letters_of_all_kinds(self, pool: FakePool, mine: Caller, header: str) -> None:
@@ -193,6 +194,22 @@ class TestStreams:
         assert text_of(mine.begin()) == "another"
         begun.close()
 
+    def test_few_may_listen_for_a_key_that_may_have_few_at_work(
+        self, pool: FakePool, mine: Caller, others: Caller
+    ) -> None:
+        """Its key may have one request at once, and two that listen; else it could take all places of the server."""
+        pool.scripts, pool.on_event = [says(*"word " * 2000)], lambda: time.sleep(0.05)
+        with contextlib.closing(mine.begin()), contextlib.closing(mine.resume()) as second:
+            assert second.status_code == 200
+            refused = mine.resume()
+            assert (refused.status_code, refused.json["error"]["code"]) == (429, "rate_limit_exceeded")
+            assert "requests that listen" in refused.json["error"]["message"]
+            assert others.resume().status_code == 404, "it is asked, and has none"
+            second.close()
+            mine.resume().close()
+        mine.delete()
+        wait_for(lambda: pool.open == 0, 10, "it has stopped")
+
     def test_a_request_that_is_refused_leaves_nothing_behind(self, pool: FakePool, mine: Caller) -> None:
         assert mine.begin(model="absent").json["error"]["code"] == "model_not_found"
         pool.scripts = [[QueueFull(1)]]
@@ -269,3 +286,56 @@ def test_what_was_never_there(mine: Caller) -> None:
     assert mine.delete().status_code == 204
     assert mine.look_up() == [] and mine.look_up(CONVERSATION) == []
     assert "There is no stream of the conversation 'c-1'" in mine.resume().json["error"]["message"]
+
+
+def ask_in_background(client: FlaskClient, key: str) -> str:
+    body = {"model": "tiny", "input": "hello", "background": True}
+    id: str = client.post("/v1/responses", json=body, headers={"Authorization": f"Bearer {key}"}).json["id"]
+    return id
+
+
+def status_of(client: FlaskClient, id: str, key: str) -> str:
+    found = client.get(f"/v1/responses/{id}", headers={"Authorization": f"Bearer {key}"})
+    return str(found.json["status"])
+
+
+@pytest.mark.usefixtures("background")
+class TestBackgroundResponses:
+    def test_they_count_for_their_key(self, pool: FakePool, client: FlaskClient) -> None:
+        pool.scripts, pool.on_event = [says("one")] * 4, lambda: time.sleep(0.2)
+        ids = [ask_in_background(client, MINE) for _ in range(3)]
+        theirs = ask_in_background(client, OTHERS)
+        wait_for(lambda: status_of(client, theirs, OTHERS) == "completed", 20, "the other key's is made")
+        assert status_of(client, ids[-1], MINE) == "queued", "one at a time, as its key may have one"
+        wait_for(lambda: all(status_of(client, id, MINE) == "completed" for id in ids), 20, "all are made")
+        assert sorted(each.caller for each in pool.terms) == ["key:mine"] * 3 + ["key:others"]
+        assert all(each.is_background for each in pool.terms)
+
+    def test_they_wait_while_their_key_has_others_at_work(
+        self, app: Flask, pool: FakePool, client: FlaskClient
+    ) -> None:
+        with app.app_context():
+            place = current.key_places().take(MINE, 1)
+        pool.scripts = [says("one")]
+        id = ask_in_background(client, MINE)
+        wait_for(lambda: status_of(client, id, MINE) == "in_progress", 20, "it was claimed")
+        time.sleep(0.3)
+        assert status_of(client, id, MINE) == "in_progress"
+        place.release()
+        wait_for(lambda: status_of(client, id, MINE) == "completed", 20, "it is made")
+
+    def test_without_its_key_none_is_made(
+        self, settings: dict[str, Any], app: Flask, pool: FakePool, client: FlaskClient
+    ) -> None:
+        with app.app_context():
+            place = current.key_places().take(MINE, 1)
+        first, second = (ask_in_background(client, MINE) for _ in range(2))
+        wait_for(lambda: status_of(client, first, MINE) == "in_progress", 20, "it was claimed")
+        file = Path(settings["api_keys_file"])
+        replace_text(file, key_file.render({OTHERS: Entry(digest(OTHERS))}))
+        with app.app_context():
+            wait_for(lambda: current.keys().find(MINE) is None, 5, "the key is gone")
+            runs = current.store().responses.kept_by("key:mine")
+            wait_for(lambda: runs.get(second).status == "failed", 20, "it has ended")
+        place.release()
+        assert not pool.terms or pool.terms[-1].caller == ""

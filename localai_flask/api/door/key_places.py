@@ -21,6 +21,7 @@ from localai_flask.errors import TooManyRequests
 
 F_OFD_SETLK = 37
 """From linux/fcntl.h; Python has no name for it before 3.14."""
+AT_WORK = "at work"
 TAKEN = (errno.EAGAIN, errno.EACCES)
 
 
@@ -34,20 +35,21 @@ class KeyPlaces:
         self._files: dict[str, _Bytes] = {}
         self._usual_s: dict[str, float] = {}
 
-    def take(self, name: str, most: int) -> Place:
-        """Take one of a key's places; raise `TooManyRequests` if all are taken."""
+    def take(self, name: str, most: int, doing: str = AT_WORK) -> Place:
+        """Take one of a key's places of a kind; raise `TooManyRequests` if all are taken."""
+        kind = f"{doing}/{name}" if doing != AT_WORK else name
         with self._lock:
-            places = self._files.get(name)
+            places = self._files.get(kind)
             if places is None:
-                places = self._files[name] = _Bytes(self._folder / _file_name(name))
+                places = self._files[kind] = _Bytes(self._folder / _file_name(kind))
             byte = places.take(most)
         if byte is None:
             raise TooManyRequests(
-                f"The key {name!r} has {most} requests at work, as many as it may; wait for one of them to end.",
-                retry_after=max(1.0, self._usual_s.get(name, 0.0) / most),
+                f"The key {name!r} has {most} requests {doing}, as many as it may; wait for one of them to end.",
+                retry_after=max(1.0, self._usual_s.get(kind, 0.0) / most),
             )
         begun = self._clock()
-        return Place(lambda: self._give_back(name, byte, begun))
+        return Place(lambda: self._give_back(kind, byte, begun))
 
     def _give_back(self, name: str, byte: int, begun: float) -> None:
         with self._lock:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 LONGEST_RETRY_S = 600.0
 SMOOTHING = 0.2
 TAKES_PLACE = "takes_place"
+TAKES_SEAT = "takes_seat"
+
+LISTENING = "that listen"
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -33,6 +36,16 @@ def takes_place(view: View) -> View:
     """Mark a view that works on a model, so that the server's door refuses its requests when every place is taken."""
     setattr(view, TAKES_PLACE, True)
     return view
+
+
+def takes_seat(parameter: str = "") -> Callable[[View], View]:
+    """Mark a view that takes a seat, if its query has this parameter, so that it needs no share of other threads."""
+
+    def mark(view: View) -> View:
+        setattr(view, TAKES_SEAT, parameter)
+        return view
+
+    return mark
 
 
 class Places:
@@ -107,8 +120,18 @@ def take_place() -> Place:
 
 
 def take_seat() -> Place:
-    """Take a place for a request that listens to what is being made elsewhere, which counts for its key there."""
-    return Place(lambda: None) if admitted_at_door() is not None else current.places().take()
+    """Take a place for a request that listens to what is being made elsewhere, which counts for its key there.
+
+    Beside those at work a key may have twice as many that listen, so that a page that is reloaded finds room before the
+    one that it was is gone. Raises what `take_place` does.
+    """
+    key = auth.key()
+    with ExitStack() as taken:
+        if admitted_at_door() is None:
+            taken.callback(current.places().take().release)
+        if key.max_requests:
+            taken.callback(current.key_places().take(key.name, 2 * key.max_requests, LISTENING).release)
+        return Place(taken.pop_all().close)
 
 
 def settle() -> None:

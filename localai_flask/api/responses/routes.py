@@ -15,7 +15,7 @@ from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.answer.rendered import Rendered, rendered
 from localai_flask.api.conversation.tool_choice import with_left_out
 from localai_flask.api.door import auth
-from localai_flask.api.door.places import takes_place
+from localai_flask.api.door.places import takes_place, takes_seat
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
@@ -124,6 +124,7 @@ flask.Blueprint.add_url_rule(bp, "/responses", "websocket", refuse_websocket, me
 
 
 @bp.get("/responses/<response_id>")
+@takes_seat("stream")
 @bp.response(200, description="The response; with `stream`, its events.")
 @bp.doc(
     operationId="getResponse",

@@ -9,7 +9,7 @@ from flask import Response
 
 from localai_flask.api.answer import sse, stored_stream
 from localai_flask.api.answer.frames import DONE, frame
-from localai_flask.api.door.places import take_place
+from localai_flask.api.door.places import take_seat
 from localai_flask.api.responses.response_writer import ResponseWriter, WrittenEvent, encode
 from localai_flask.api.work.progress import Report
 from localai_flask.chat.answer import Event
@@ -69,7 +69,7 @@ def _frames(events: Iterable[WrittenEvent]) -> bytes:
 
 def follow(runs: Runs, id: str, after: int) -> Response:
     """Stream the events of a background run behind number `after`: those that are stored, then those that come."""
-    return stored_stream.follow(runs, id, after, StoredEvents(id, after), take_place())
+    return stored_stream.follow(runs, id, after, StoredEvents(id, after), take_seat())
 
 
 class StoredEvents:

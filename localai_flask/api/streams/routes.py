@@ -13,6 +13,7 @@ from flask import Response, request
 from localai_flask.api import current
 from localai_flask.api.answer import sse
 from localai_flask.api.answer.json_response import json_response
+from localai_flask.api.door.places import takes_seat
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.fields import Many, RequestSchema, Text
 from localai_flask.api.request.parsing import Blueprint
@@ -52,6 +53,7 @@ class LookupRequest(RequestSchema):
 
 
 @bp.get("/stream")
+@takes_seat()
 @bp.doc(
     operationId="resumeStream",
     parameters=[
