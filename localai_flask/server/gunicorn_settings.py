@@ -28,13 +28,11 @@ from localai_flask.server.processes import descriptors, fork_signals
 from localai_flask.server.processes.kept_process import KeptProcess, Service
 from localai_flask.server.processes.succession import web_workers
 from localai_flask.server.web.arrival import MAX_HEAD
+from localai_flask.server.web.shares import SPARE_THREADS
 from localai_flask.settings import Settings
 from localai_flask.store.place import exists as has_database
 
 PR_SET_CHILD_SUBREAPER = 36
-SPARE_THREADS = 128
-"""Threads beyond those for model work, so that listings and refusals answer while every stream is busy and clients
-read slowly. They are made when needed, and cost little while they wait."""
 FAREWELL_S = 2.0
 """How long before gunicorn's kill a draining stream is ended with a proper error event."""
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
+import random
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import anthropic
 import openai
@@ -147,3 +152,52 @@ def status(server: Server, key: str) -> int:
         except openai.APIConnectionError:
             return 0
     return 200
+
+
+def _upload(server: Server, key: str, size: int, chunked: bool = False) -> tuple[int, dict[str, Any]]:
+    """Upload a file as curl does that is not told to wait for `100 Continue`."""
+    head = b'--B\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n'
+    head += b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    body = head + random.Random(7).randbytes(size) + b"\r\n--B--\r\n"
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "multipart/form-data; boundary=B"}
+    sent = iter(body[at : at + 2**16] for at in range(0, len(body), 2**16)) if chunked else body
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
+        connection.request("POST", "/v1/files", sent, headers, encode_chunked=chunked)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_file_may_be_larger_than_other_bodies(server: Server, alice: str, chunked: bool) -> None:
+    size = 20 * 2**20
+    status, file = _upload(server, alice, size, chunked)
+    assert (status, file.get("bytes")) == (200, size), file
+    with openai_client(server, alice) as client:
+        assert client.files.content(file["id"]).read() == random.Random(7).randbytes(size)
+
+
+def test_a_large_file_is_not_taken_without_a_key(server: Server) -> None:
+    head = b"POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as stranger:
+        stranger.sendall(head)
+        assert stranger.recv(100).startswith(b"HTTP/1.1 401 ")
+
+
+def test_one_keys_slow_downloads_keep_nobody_out(server: Server, file: Path, alice: str) -> None:
+    bob = run(file, "add", "bob")
+    status, stored = _upload(server, alice, 12 * 2**20)
+    assert status == 200
+    request = f"GET /v1/files/{stored['id']}/content HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {alice}\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(900):  # more than all web workers have threads
+            slow = stack.enter_context(contextlib.closing(socket.socket()))
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", server.port))
+            slow.sendall(request.encode())
+        time.sleep(2)  # until there are as many as there may be
+        with openai_client(server, bob) as client:
+            for _ in range(10):
+                assert client.with_options(timeout=20).models.list().data
+                made = client.with_options(timeout=20).chat.completions.create(model="echo", messages=HELLO)  # type: ignore[arg-type]
+                assert made.choices[0].message.content == "hello"
+                assert server.status("/healthz") == server.status("/readyz") == 200

@@ -28,7 +28,7 @@ CHUNKED = (
 
 
 def arrival(most_bytes: int = 1000) -> Arrival:
-    return Arrival(Config(), ("127.0.0.1", 1), most_bytes, 30.0)
+    return Arrival(Config(), ("127.0.0.1", 1), lambda request: most_bytes, 30.0)
 
 
 @pytest.mark.parametrize(
@@ -100,3 +100,26 @@ def test_a_deadline_moves_with_what_arrives() -> None:
     before = coming.deadline
     coming.feed(b"x" * 160_000)
     assert 9 < coming.deadline - before < 11
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 300000", b"Transfer-Encoding: chunked"])
+def test_what_is_too_large_for_memory_is_kept_on_disk(length: bytes) -> None:
+    body = bytes(range(250)) * 1200
+    sent = body if b"Content" in length else b"493e0\r\n" + body + b"\r\n0\r\n\r\n"
+    coming = Arrival(Config(), ("127.0.0.1", 1), lambda request: 10**6, 30.0, most_held=1000)
+    assert coming.feed(b"POST / HTTP/1.1\r\nHost: x\r\n" + length + b"\r\n\r\n") is None
+    assert coming.is_large == (b"Content" in length)
+    pieces = [sent[at : at + 7000] for at in range(0, len(sent), 7000)]
+    assert [coming.feed(piece) for piece in pieces[:-1]] == [None] * (len(pieces) - 1)
+    assert coming.is_large and coming.size == 0 and coming.on_disk > 290_000
+    assert coming.feed(pieces[-1] + NEXT) == NEXT
+    assert coming.request.body.read() == body
+
+
+def test_the_head_says_how_long_a_body_may_be() -> None:
+    limits = {"/files": 100, "/others": 10}
+    for path, limit in limits.items():
+        coming = Arrival(Config(), ("127.0.0.1", 1), lambda request: limits[request.path], 30.0)
+        assert coming.feed(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n".encode()) == (
+            b"" if limit < 50 else None
+        )

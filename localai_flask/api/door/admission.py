@@ -23,10 +23,12 @@ from werkzeug.routing import Rule
 from localai_flask.api import observation
 from localai_flask.api.answer.errors import shape_of
 from localai_flask.api.door import auth, cors, hosts
-from localai_flask.api.door.places import TAKES_PLACE, Place, Places
-from localai_flask.api.door.proxies import Proxied, tidy_path
+from localai_flask.api.door.places import TAKES_PLACE, TAKES_SEAT, Place, Places
+from localai_flask.api.door.proxies import Proxied, tidy_path, without_prefix
+from localai_flask.api.files.upload import TAKES_UPLOAD
 from localai_flask.api.request.body.content_coding import coding_of
 from localai_flask.errors import ApiError, ErrorInfo, QueueFull
+from localai_flask.keys.watched import WatchedKeys
 from localai_flask.metrics.request_record import RequestRecord
 
 TURNS = 4
@@ -34,6 +36,7 @@ TURNS = 4
 FULL_S = 0.1
 """How long a model counts as full that has said so: not longer than nobody would mind to be refused in error."""
 MOST_FULL = MOST_PATHS = 1000
+MARKS = (TAKES_PLACE, TAKES_SEAT, TAKES_UPLOAD)
 CHECKS: tuple[Callable[[], None], ...] = (hosts.require_known_host, auth.require_key, cors.refuse_foreign_pages)
 """What may refuse a request before its body is read, in this order; each raises an `ApiError`."""
 CREDENTIALS = frozenset(name.upper() for name in ("Authorization", *auth.KEY_HEADERS))
@@ -90,8 +93,8 @@ class Door:
         self._on_turn = on_turn
         self._urls = app.url_map.bind("")
         self._turns = Semaphore(TURNS)
-        self._rules: dict[str, Rule | None] = {}
-        """The rules of paths that have been asked for; None for those that need no place."""
+        self._rules: dict[tuple[str, str], Rule | None] = {}
+        """The rules of what has been asked for, by method and path; None for those without a mark."""
         self._full: dict[Asked, tuple[float, ErrorInfo]] = {}
         """Until when what is asked is refused, and with which words."""
         self._line: Counter[str] = Counter()
@@ -180,20 +183,57 @@ class Door:
 
     def _rule_of(self, request: Any) -> Rule | None:
         """Find the rule of a request that needs a place."""
-        if request.method != "POST" or any(name == "ORIGIN" for name, _ in request.headers):
+        if any(name == "ORIGIN" for name, _ in request.headers):
             return None  # a page of the web could not read what is said here
-        if request.path not in self._rules:
+        rule = self._match(request)
+        return rule if rule is not None and self._has_mark(rule, TAKES_PLACE) else None
+
+    def _match(self, request: Any) -> Rule | None:
+        """Find the rule of a request, if it has a mark; behind a prefix too, whoever names that: it allows nothing."""
+        prefix = next((value for name, value in request.headers if name == "X-FORWARDED-PREFIX"), "").rstrip("/")
+        asked = request.method, without_prefix(request.path, prefix) if prefix else request.path
+        if asked not in self._rules:
             if len(self._rules) >= MOST_PATHS:
                 self._rules.clear()
-            self._rules[request.path] = self._match(request.path)
-        return self._rules[request.path]
+            self._rules[asked] = self._find_rule(*asked)
+        return self._rules[asked]
 
-    def _match(self, path: str) -> Rule | None:
+    def _find_rule(self, method: str, path: str) -> Rule | None:
         try:
-            rule, _ = self._urls.match(tidy_path(path), "POST", return_rule=True)
+            rule, _ = self._urls.match(tidy_path(path), method, return_rule=True)
         except HTTPException:
             return None
-        return rule if getattr(self._app.view_functions[rule.endpoint], TAKES_PLACE, False) else None
+        return rule if any(self._has_mark(rule, mark) for mark in MARKS) else None
+
+    def _has_mark(self, rule: Rule, mark: str) -> bool:
+        return hasattr(self._app.view_functions[rule.endpoint], mark)
+
+    def takes_place_later(self, request: Any) -> bool:
+        """Return whether a request that is not admitted here takes a place when it runs, or is refused then."""
+        rule = self._match(request)
+        if rule is None:
+            return False
+        parameter = getattr(self._app.view_functions[rule.endpoint], TAKES_SEAT, None)
+        return self._has_mark(rule, TAKES_PLACE) or (parameter is not None and parameter in request.query)
+
+    def most_bytes(self, request: Any) -> int:
+        """Return how long a request's body may be, in bytes."""
+        settings = self._app.extensions["settings"]
+        rule = self._match(request)
+        is_upload = rule is not None and self._has_mark(rule, TAKES_UPLOAD)
+        megabytes = max(settings.upload_limit, settings.file_limit) if is_upload else settings.upload_limit
+        return int(megabytes) * 2**20
+
+    def caller_of(self, request: Any) -> str:
+        """Return whose key a request has; "" if it has none, or there are none."""
+        keys: WatchedKeys = self._app.extensions["keys"]
+        if not keys.required:
+            return ""
+        for name, value in request.headers:
+            key = keys.find(value.rpartition(" ")[2]) if name in CREDENTIALS else None
+            if key is not None:
+                return key.name
+        return ""
 
     def _refuse(self, request: Any, rule: Rule, client: str, info: ErrorInfo) -> bytes:
         headers = dict(request.headers)

@@ -77,6 +77,9 @@ def _take_prefix(environ: dict[str, Any]) -> None:
     if not PREFIX.fullmatch(prefix):
         return
     environ["SCRIPT_NAME"] = prefix
-    path = environ.get("PATH_INFO", "")
-    if path == prefix or path.startswith(prefix + "/"):
-        environ["PATH_INFO"] = path.removeprefix(prefix) or "/"
+    environ["PATH_INFO"] = without_prefix(environ.get("PATH_INFO", ""), prefix)
+
+
+def without_prefix(path: str, prefix: str) -> str:
+    """Return a path as this server knows it, whether or not the proxy has taken the prefix off."""
+    return path.removeprefix(prefix) or "/" if path == prefix or path.startswith(prefix + "/") else path

@@ -10,7 +10,7 @@ from localai_flask.api.answer import listing
 from localai_flask.api.answer.json_response import json_response
 from localai_flask.api.door import auth
 from localai_flask.api.files import shapes
-from localai_flask.api.files.upload import read_upload
+from localai_flask.api.files.upload import read_upload, takes_upload
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.store.files import LONGEST_LIST, Files
@@ -35,6 +35,7 @@ def kept_files() -> Files:
 
 
 @bp.post("/files")
+@takes_upload
 @bp.response(200, openapi.schema(shapes.File), description="The file.")
 @bp.doc(operationId="createFile", requestBody={"content": {"multipart/form-data": {"schema": FORM}}})
 def create_file() -> Response:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any, TypeVar
 
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -17,10 +17,20 @@ from localai_flask.store.files import PIECE
 
 PURPOSES = ("batch", "user_data", "vision", "assistants")
 """What OpenAI's clients upload files for that this server has a use for."""
+TAKES_UPLOAD = "takes_upload"
 DAY_S = 86400
 BATCH_LIVES_S = 30 * DAY_S
 """How long a batch's input is kept if nothing is said, as OpenAI has it."""
 SHORTEST_LIFE_S, LONGEST_LIFE_S = 3600, 30 * DAY_S
+
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def takes_upload(view: View) -> View:
+    """Mark a view that takes bodies as large as a file may be, which the server then keeps on disk."""
+    setattr(view, TAKES_UPLOAD, True)
+    return view
 
 
 class FileTooLarge(ApiError):

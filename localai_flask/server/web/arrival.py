@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 import time
-from collections import deque
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any
 
@@ -21,7 +21,8 @@ from gunicorn.http.errors import (
     LimitRequestHeaders,
 )
 from gunicorn.http.message import Request, _ip_in_allow_list
-from gunicorn.http.unreader import Unreader
+
+from localai_flask.server.web.received import Received
 
 MAX_HEAD = 64 * 1024
 MAX_LINE = 1024
@@ -33,36 +34,11 @@ CHUNKS_AT_WILL = 65_536
 SMALLEST_CHUNK = 64
 """Bytes that chunks have on average where there are more than that: each costs time, however small it is."""
 
-BLOCK = 64 * 1024
+MOST_HELD = 15 * 2**20
+"""Bytes of a body that are held in memory, if nothing else is said."""
 
 BARE_LF = re.compile(rb"(?<!\r)\n")
 SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
-
-
-class Received(Unreader):  # type: ignore[misc]
-    """Hands gunicorn's parser what has been received, and then the end of the file."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._blocks: deque[bytes] = deque()
-        self._tail = bytearray()
-
-    def hold(self, piece: bytes) -> None:
-        self._tail += piece
-        if len(self._tail) >= BLOCK:  # one object for each of a million small pieces would take more than they do
-            self._blocks.append(bytes(self._tail))
-            self._tail.clear()
-
-    @property
-    def held(self) -> bytes:
-        return b"".join((*self._blocks, self._tail))
-
-    def chunk(self, size_hint: int | None = None) -> bytes:
-        if self._blocks:
-            return self._blocks.popleft()
-        tail = bytes(self._tail)
-        self._tail.clear()
-        return tail
 
 
 class ParserSettings:
@@ -93,22 +69,32 @@ def _is_trusted(address: str, allowed: tuple[str, ...], networks: tuple[Any, ...
 
 
 class Arrival:
-    """One request that arrives, in whatever pieces; `patience_s` is the time for its head, and for its body."""
+    """One request that arrives, in whatever pieces; `patience_s` is the time for its head, and for its body.
 
-    def __init__(self, cfg: Any, client: Any, most_bytes: int, patience_s: float):
+    `most_bytes` says of a request how long its body may be; what is longer than `most_held` is kept on disk.
+    """
+
+    def __init__(
+        self, cfg: Any, client: Any, most_bytes: Callable[[Any], int], patience_s: float, most_held: int = MOST_HELD
+    ):
         self._cfg = cfg
         self._client = client
-        self._most_bytes = most_bytes
+        self._most_of = most_bytes
+        self._most_bytes = 0
+        self._most_held = most_held
         self._patience_s = patience_s
         self._head = bytearray()
         self._received = Received()
         self._length = 0
         self._chunks: Chunks | None = None
         self._begun = 0.0
+        self._is_given_up = False
         self.request: Any = None
         """gunicorn's request, once its head is there."""
         self.size = 0
-        """How many bytes are held of it."""
+        """How many bytes are held of it in memory."""
+        self.on_disk = 0
+        """How many are on disk; all, if any are."""
 
     @property
     def has_begun(self) -> bool:
@@ -117,7 +103,12 @@ class Arrival:
     @property
     def deadline(self) -> float:
         """Until when the head, or the body, has to be there if it does not go on; on the clock of `time.monotonic`."""
-        return self._begun + self._patience_s + self.size / SLOWEST
+        return self._begun + self._patience_s + (self.size + self.on_disk) / SLOWEST
+
+    @property
+    def is_large(self) -> bool:
+        """Whether a body is on its way that is known to be longer than may be held in memory."""
+        return not self._is_given_up and (self._length > self._most_held or self.on_disk > 0)
 
     @property
     def body(self) -> bytes:
@@ -154,6 +145,7 @@ class Arrival:
         self._received.hold(head)
         self.request = ParsedRequest(self._cfg, self._received, self._client)
         self.size = len(head)
+        self._most_bytes = self._most_of(self.request)
         reader = self.request.body.reader
         if isinstance(reader, ChunkedReader):
             self._chunks = Chunks()
@@ -184,10 +176,17 @@ class Arrival:
 
     def _hold(self, piece: bytes) -> None:
         self._received.hold(piece)
+        if self.on_disk:
+            self.on_disk += len(piece)
+            return
         self.size += len(piece)
+        if self.size > self._most_held + MAX_HEAD:
+            self._received.move_to_disk()
+            self.size, self.on_disk = 0, self.size
 
     def give_up(self) -> bytes:
         """Take the request as whole without the rest of its body; the connection ends with the answer."""
+        self._is_given_up = True
         self.request.force_close()
         return b""
 

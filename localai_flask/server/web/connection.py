@@ -16,6 +16,14 @@ class Connection(TConn):  # type: ignore[misc]
     deadline: float
     held = 0
     """Bytes of its request that are counted in what the worker holds."""
+    on_disk = 0
+    """Bytes of its request that are counted in what the worker keeps on disk."""
+    sender = ""
+    """Whose bytes these are."""
+    is_known = False
+    """Whether its present request may be larger than what memory holds."""
+    caller: str | None = None
+    """Whose share of the threads its request takes; None if that needs none."""
     rest: bytes = b""
     """What came behind the request that is worked on."""
     discarded = 0

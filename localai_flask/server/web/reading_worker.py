@@ -12,6 +12,7 @@ import logging
 import selectors
 import socket
 import sys
+import tempfile
 import time
 from functools import partial
 from http import HTTPStatus
@@ -25,6 +26,7 @@ from localai_flask.server.web import refusal
 from localai_flask.server.web.arrival import Arrival, ParserSettings
 from localai_flask.server.web.client_socket import ClientSocket, prepare_listener
 from localai_flask.server.web.connection import Connection
+from localai_flask.server.web.disk_room import DiskRoom
 from localai_flask.server.web.goodbyes import Goodbyes
 from localai_flask.settings import Settings
 
@@ -36,6 +38,8 @@ LEAST_HELD = 256 * 2**20
 SMALL = 64 * 1024
 """A request up to this size is not closed for the memory that it takes."""
 SWEEP_S = 0.5
+LARGE_AT_ONCE = 4
+"""How many of the largest files a web worker takes in at the same time, on disk."""
 GOODBYE_BODIES = 4
 """How many of the largest bodies are thrown away that a client still sends after its last answer."""
 STOP_S = 2.0
@@ -48,8 +52,9 @@ class ReadingWorker(ThreadWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        settings = Settings.from_environment()
+        self._settings = settings = Settings.from_environment()
         self._most_bytes = settings.upload_limit * 2**20
+        self._disk = DiskRoom(LARGE_AT_ONCE * settings.file_limit * 2**20)
         self._parser_settings = ParserSettings(self.cfg)
         self._most_held = max(LEAST_HELD, 4 * self._most_bytes)
         self._patience_s = settings.client_timeout
@@ -67,6 +72,14 @@ class ReadingWorker(ThreadWorker):  # type: ignore[misc]
 
     def _serve(self, conn: Connection) -> None:
         """Answer a request that is whole."""
+        raise NotImplementedError
+
+    def _most_of(self, request: Any) -> int:
+        """Return how long a request's body may be, in bytes."""
+        raise NotImplementedError
+
+    def _caller_of(self, request: Any) -> str:
+        """Return whose key a request has; "" if it has none, or there are none."""
         raise NotImplementedError
 
     def _refuses_unread(self, conn: Connection) -> bool:
@@ -140,7 +153,8 @@ class ReadingWorker(ThreadWorker):  # type: ignore[misc]
 
     def _expect_request(self, conn: Connection) -> None:
         """Have a connection wait behind those that wait already."""
-        conn.arrival = Arrival(self._parser_settings, conn.client, self._most_bytes, self._patience_s)
+        conn.arrival = Arrival(self._parser_settings, conn.client, self._most_of, self._patience_s, self._most_bytes)
+        conn.is_known = False
         conn.deadline = time.monotonic() + (self.cfg.keepalive if self.alive else STOP_S)
         self._waiting.pop(conn, None)
         self._waiting[conn] = None
@@ -179,9 +193,18 @@ class ReadingWorker(ThreadWorker):  # type: ignore[misc]
         self._say_goodbye(conn)
 
     def _read_on(self, conn: Connection, data: bytes) -> None:
-        rest = conn.arrival.feed(data)
+        try:
+            rest = conn.arrival.feed(data)
+        except OSError as error:  # its file has no room
+            log.error("a large request cannot be kept in %s: %s", tempfile.gettempdir(), error.strerror)
+            self._refuse(
+                conn, HTTPStatus.INSUFFICIENT_STORAGE, "overloaded", "This server's disk is full; ask its operator."
+            )
+            return
         self._hold(conn, conn.arrival.size)
         conn.deadline = conn.arrival.deadline
+        if conn.arrival.is_large and not self._admits_large(conn):
+            return
         if rest is not None:
             conn.rest = rest
             self._serve(conn)
@@ -200,6 +223,23 @@ class ReadingWorker(ThreadWorker):  # type: ignore[misc]
     def _hold(self, conn: Connection, size: int) -> None:
         self._held += size - conn.held
         conn.held = size
+        if not size and conn.on_disk:
+            self._disk.take(conn, 0)
+
+    def _admits_large(self, conn: Connection) -> bool:
+        """Take a request that is larger than memory holds, if its key is good; return False if it was refused."""
+        if not conn.is_known:
+            if self._refuses_unread(conn):
+                conn.arrival.give_up()
+                self._serve(conn)
+                return False
+            conn.is_known, conn.sender = True, self._caller_of(conn.arrival.request)
+        if self._disk.take(conn, conn.arrival.on_disk):
+            return True
+        self._refuse(
+            conn, HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "This server takes in too many large files now."
+        )
+        return False
 
     def _free_memory(self) -> None:
         """Close large requests, those first that have waited longest, until what is held is within bounds."""

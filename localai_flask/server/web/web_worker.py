@@ -9,14 +9,17 @@ from __future__ import annotations
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import Any
 
 from gunicorn.http import errors, wsgi
 
+from localai_flask.keys.watched import are_required
 from localai_flask.server.processes import fork_signals
 from localai_flask.server.processes.succession import web_workers
 from localai_flask.server.web.connection import Arrived, Connection
 from localai_flask.server.web.reading_worker import STOP_S, ReadingWorker
+from localai_flask.server.web.shares import SPARE_THREADS, Shares
 
 PROBES = {"/healthz": 2, "/health": 2, "/readyz": 8}
 """Threads that answer nothing else: no probe waits for other requests, nor that of life for that of readiness."""
@@ -24,6 +27,9 @@ PROBE_PATIENCE_S = 0.1
 """A probe's answer is short enough for any socket's buffer, unless its client reads nothing at all."""
 TURN_S = 0.25
 """How long a request waits at most to be looked at, as some of those before it may wait for a disk or a database."""
+SHARE = SPARE_THREADS // 2
+"""Threads that one key's requests may take at most of those that need no place."""
+BUSY = "As many requests of this key are answered as may be at once; read the answers faster, or ask for fewer."
 HOLD_S = 0.1
 """How long it waits at most for the end of a flood: threads that work take the interpreter from the one that reads."""
 
@@ -34,6 +40,7 @@ class Worker(ReadingWorker):
         self._line: deque[Connection] = deque()
         """Those whose requests wait to be looked at (api/door/admission.py)."""
         self._probes: dict[str, ThreadPoolExecutor] = {}
+        self._shares: Shares[Connection] = Shares(share=SHARE if are_required(self._settings) else SPARE_THREADS)
         self._door: Any = None
         self._arrived = 0
         """Requests that have arrived so far."""
@@ -67,12 +74,30 @@ class Worker(ReadingWorker):
             return
         self._forget(conn)
         conn.sock.admitted = admitted
-        if admitted is None or (not self._line and door.take_turn(admitted)):
+        if admitted is None and not door.takes_place_later(request):
+            self._share_out(conn, self._caller_of(request))
+        elif admitted is None or (not self._line and door.take_turn(admitted)):
             self._submit(conn, self.tpool, self._patience_s)
         else:
             conn.deadline = time.monotonic() + TURN_S
             self._line.append(conn)
             door.join_line(admitted)
+
+    def _share_out(self, conn: Connection, caller: str) -> None:
+        """Have a thread answer a request that needs no place, when its caller has one left."""
+        conn.caller = caller
+        if self._shares.try_take(caller):
+            self._submit(conn, self.tpool, self._patience_s)
+        else:
+            self._shares.wait(caller, conn, time.monotonic() + self._patience_s)
+
+    def _give_share_back(self, conn: Connection) -> None:
+        if conn.caller is None:
+            return
+        self._shares.give_back(conn.caller)
+        conn.caller = None
+        for following in self._shares.take_next():
+            self._submit(following, self.tpool, self._patience_s)
 
     def _submit(self, conn: Connection, pool: ThreadPoolExecutor, patience_s: float) -> None:
         conn.initialized, conn.parser = True, Arrived(conn.arrival.request)
@@ -138,6 +163,12 @@ class Worker(ReadingWorker):
             return True
         return bool(self._open_door().refuses_unread(environ))
 
+    def _most_of(self, request: Any) -> int:
+        return int(self._open_door().most_bytes(request))
+
+    def _caller_of(self, request: Any) -> str:
+        return str(self._open_door().caller_of(request))
+
     def _open_door(self) -> Any:
         if self._door is None:
             from localai_flask.api.door.admission import Door  # the arbiter imports this module, and needs no Flask
@@ -161,6 +192,7 @@ class Worker(ReadingWorker):
             super().finish_request(conn, fs)
             return
         self._hold(conn, 0)
+        self._give_share_back(conn)
         if (admitted := conn.sock.admitted) is not None:
             conn.sock.admitted = None
             admitted.release()
@@ -175,6 +207,9 @@ class Worker(ReadingWorker):
         """Leave when others serve, and close what has taken too long."""
         if web_workers.is_relieved(self.age):
             self._retire()
+        for conn in self._shares.expire(now):
+            conn.caller = None
+            self._refuse(conn, HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", BUSY)
         super()._sweep(now)
 
     def _retire(self) -> None:
