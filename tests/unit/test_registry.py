@@ -369,6 +369,8 @@ def test_the_second_of_two_equal_names_is_a_problem(folder):
         ("parameters: {model: 'file://../x.gguf'}", "does not lead straight down"),
         ("backend: llama-cpp", "`parameters.model` is missing"),
         ("description: nothing", "`parameters.model` is missing"),
+        ("pipeline: {llm: gpt-4, tts: piper}", "`pipeline` joins models to one that speaks"),
+        ("backend: kokoro\ntts: {voice: af}", "`backend: kokoro` is for speech and other sound"),
     ],
 )
 def test_models_outside_the_folder_and_without_a_file_are_refused(folder, text, said):

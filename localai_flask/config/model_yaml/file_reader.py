@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from localai_flask.config import references
+from localai_flask.config.engines.names import ELSEWHERE
 from localai_flask.config.model import ModelConfig
 from localai_flask.config.model_yaml import adapters, downloads, model_reader, templates, variants, yamlfile
 from localai_flask.config.model_yaml.model_reader import Loaded
@@ -97,6 +98,20 @@ def _read_one(document: Document, only: bool) -> Loaded | Broken:
     return loaded
 
 
+def _say_model_is_missing(config: ModelConfig, document: Document) -> str:
+    """Say why a model has no file: LocalAI needs none for what this server does not do at all."""
+    if config.backend in ELSEWHERE:
+        return f"`backend: {config.backend}` {ELSEWHERE[config.backend]}"
+    if "pipeline" in document.content:
+        return "`pipeline` joins models to one that speaks, which this server does not serve; leave the file as it is"
+    if not GALLERY_KEYS.isdisjoint(document.content):
+        return (
+            "`parameters.model` is missing, since this is a gallery's entry and no model's YAML; make what stands "
+            "under its `config_file` a file of its own, with its `overrides` laid over"
+        )
+    return "`parameters.model` is missing; name the model's file or folder"
+
+
 def _check(config: ModelConfig, document: Document) -> None:
     """Refuse what no folder could make right."""
     model = config.parameters.model
@@ -114,13 +129,7 @@ def _check(config: ModelConfig, document: Document) -> None:
         adapters.check(config, document)
         return
     if not model and config.backend not in NEEDS_NO_MODEL:
-        said = "`parameters.model` is missing; name the model's file or folder"
-        if not GALLERY_KEYS.isdisjoint(document.content):
-            said = (
-                "`parameters.model` is missing, since this is a gallery's entry and no model's YAML; make what stands "
-                "under its `config_file` a file of its own, with its `overrides` laid over"
-            )
-        raise document.error(("parameters",), said, "parameters.model")
+        raise document.error(("parameters",), _say_model_is_missing(config, document), "parameters.model")
     if references.is_address(model):
         said = (
             "`parameters.model` is an address of no kind that the server fetches; put the file into the models folder"
