@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from errno import ENOSPC
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -56,9 +57,17 @@ class CommandTable(click.Group):
             raise
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; Ctrl-C, where none has its own use for it, ends the program as shells expect."""
+        """Run a command; Ctrl-C, where none has its own use for it, ends the program as shells expect.
+
+        Output for which a disk has no room is told as an error that ends the command.
+        """
         try:
             return super().invoke(ctx)
+        except OSError as error:
+            if error.errno != ENOSPC:
+                raise
+            place = error.filename or "The output"
+            raise click.ClickException(f"{place} cannot be written: the disk is full.") from error
         except KeyboardInterrupt:
             click.echo(err=True)
             ctx.exit(INTERRUPTED)

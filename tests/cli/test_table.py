@@ -107,6 +107,13 @@ def test_ctrl_c_ends_any_command_with_130(monkeypatch: pytest.MonkeyPatch) -> No
     assert (result.exit_code, result.stderr) == (130, "\n")
 
 
+def test_output_that_finds_no_room_is_told_in_words() -> None:
+    command = [sys.executable, "-m", "localai_flask", "completion", "bash"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "Error: The output cannot be written: the disk is full.\n")
+
+
 def test_errors_name_commands_instead_of_endpoints() -> None:
     said = in_commands("There is no model 'x'. GET /v1/models lists the models: a.")
     assert said == "There is no model 'x'. `localai-flask list` lists the models: a."
