@@ -68,6 +68,13 @@ def test_a_folder_that_is_not_named_need_not_be_there(tmp_path: Path, monkeypatc
     assert result.exit_code == 0 and "There are no models yet" in result.output
 
 
+@pytest.mark.parametrize("command", ["show", "stop", "pull", "rm", "chat", "bench"])
+def test_the_empty_name_of_a_variable_that_is_not_set_is_wrong_usage(command: str, fake: FakeServer) -> None:
+    result = run(command, "")
+    assert result.exit_code == 2 and "The name of a model is empty." in result.stderr
+    assert not fake.asked
+
+
 def test_show_of_a_folder(folder: Path) -> None:
     shown = json.loads(run("show", "toy", "--json", "--models-path", folder).stdout)
     assert (shown["architecture"], shown["context_length"], shown["trained_context"]) == ("llama", 300, 2048)

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from localai_flask.cli.client.target import Target, with_server
-from localai_flask.cli.models.names import complete_models
+from localai_flask.cli.models.names import ModelName, complete_models
 from localai_flask.cli.output import Column, json_option, make_console, print_json, print_table
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _streams(_: click.Context, __: click.Parameter, text: str) -> list[int]:
 
 
 @click.command(short_help="Measure how fast the running server answers.")
-@click.argument("model", required=False, shell_complete=complete_models)
+@click.argument("model", required=False, type=ModelName(), shell_complete=complete_models)
 @click.option("--streams", default="1,4,8", show_default=True, callback=_streams, help="How many requests at once.")
 @click.option("--tokens", default=64, show_default=True, type=click.IntRange(8), help="Tokens of each answer.")
 @click.option("--prompt-words", default=100, show_default=True, type=click.IntRange(1), help="Words of each prompt.")

@@ -10,7 +10,7 @@ import click
 
 from localai_flask.cli.client.target import Target, with_server
 from localai_flask.cli.exit_codes import NoSuchThing
-from localai_flask.cli.models.names import complete_models
+from localai_flask.cli.models.names import ModelName, complete_models
 
 if TYPE_CHECKING:
     from localai_flask.cli.chat.session import Session
@@ -34,7 +34,7 @@ def with_chat_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command(short_help="Talk to a model of the running server.")
-@click.argument("model", required=False, shell_complete=complete_models)
+@click.argument("model", required=False, type=ModelName(), shell_complete=complete_models)
 @click.argument("prompt", required=False)
 @with_chat_options
 @with_server

@@ -1,4 +1,4 @@
-"""Names of models for the shell's completion: from the server if one answers at once, else from the folder."""
+"""Names of models on the command line, and their completion: from a server that answers at once, else the folder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
+
+
+class ModelName(click.ParamType):
+    """The name of a model; an empty one is what scripts say whose variable is not set."""
+
+    name = "model"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return value if value.strip() else self.fail("The name of a model is empty.", param, ctx)
 
 
 def complete_models(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:

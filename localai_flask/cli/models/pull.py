@@ -10,11 +10,12 @@ import click
 from localai_flask.cli.client.target import Target, with_server
 from localai_flask.cli.exit_codes import INTERRUPTED
 from localai_flask.cli.models.folder import find_server, folder_option, folder_settings
+from localai_flask.cli.models.names import ModelName
 from localai_flask.cli.output import json_option, print_json
 
 
 @click.command(short_help="Get models from galleries and elsewhere.")
-@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.argument("models", nargs=-1, required=True, type=ModelName(), metavar="MODEL...")
 @click.option("--name", metavar="NAME", help="What to call it here; for one MODEL.")
 @click.option("--variant", metavar="NAME", help="Which build of a gallery's model to take.")
 @click.option("--force", is_flag=True, help="Write over a model of this name, and take one whose engine is not here.")

@@ -8,12 +8,12 @@ import click
 
 from localai_flask.cli.client.target import Target, with_server
 from localai_flask.cli.models.folder import find_server, folder_option, settings_of_folder
-from localai_flask.cli.models.names import complete_models
+from localai_flask.cli.models.names import ModelName, complete_models
 from localai_flask.cli.output import json_option, print_json
 
 
 @click.command(short_help="Delete models, with their files.")
-@click.argument("names", nargs=-1, required=True, metavar="MODEL...", shell_complete=complete_models)
+@click.argument("names", nargs=-1, required=True, type=ModelName(), metavar="MODEL...", shell_complete=complete_models)
 @json_option
 @with_server
 @folder_option

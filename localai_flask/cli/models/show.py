@@ -13,7 +13,7 @@ from localai_flask.cli.client.shapes import Model
 from localai_flask.cli.client.target import Target, with_server
 from localai_flask.cli.exit_codes import CommandFailed, NoSuchThing, in_commands
 from localai_flask.cli.models.folder import find_server, folder_option, folder_settings, settings_of_folder
-from localai_flask.cli.models.names import complete_models
+from localai_flask.cli.models.names import ModelName, complete_models
 from localai_flask.cli.output import json_option, make_console, print_json, size
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Shown(msgspec.Struct):
 
 
 @click.command(short_help="Show a model and its configuration.")
-@click.argument("name", metavar="MODEL", shell_complete=complete_models)
+@click.argument("name", type=ModelName(), metavar="MODEL", shell_complete=complete_models)
 @json_option
 @with_server
 @folder_option

@@ -6,14 +6,14 @@ import click
 
 from localai_flask.cli.client.shapes import System
 from localai_flask.cli.client.target import Target, with_server
-from localai_flask.cli.models.names import complete_models
+from localai_flask.cli.models.names import ModelName, complete_models
 from localai_flask.cli.output import json_option, print_json
 
 ACCEPTED = 202
 
 
 @click.command(short_help="Take models out of the memory.")
-@click.argument("names", nargs=-1, metavar="MODEL...", shell_complete=complete_models)
+@click.argument("names", nargs=-1, type=ModelName(), metavar="MODEL...", shell_complete=complete_models)
 @click.option("--all", "takes_all", is_flag=True, help="Unload every model that is in memory.")
 @click.option("--force", is_flag=True, help="End the requests that it works on, too.")
 @json_option
