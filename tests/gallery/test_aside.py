@@ -77,6 +77,19 @@ def test_closing_ends_a_connection_that_is_silent(fetch: Fetch, silent: str, sch
     wait_for(lambda: not fetching(), 10, "the thread has ended")
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_closing_ends_a_connection_to_a_proxy(
+    fetch: Fetch, silent: str, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{scheme}_proxy", f"http://{silent}")
+    monkeypatch.setenv("no_proxy", "")
+    fetched = fetch(f"{scheme}://example.com/")
+    for _ in range(3):
+        next(fetched)
+    fetched.close()
+    wait_for(lambda: not fetching(), 10, "the thread has ended")
+
+
 def test_no_more_connections_are_made_for_what_has_ended(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     made, may_go_on, raised = [], threading.Event(), threading.Event()
 

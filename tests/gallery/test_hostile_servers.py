@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,6 +15,7 @@ from localai_flask.gallery.errors import DownloadFailed
 from localai_flask.gallery.index.texts import fetch_text
 from localai_flask.gallery.sources import RemoteFile
 from localai_flask.gallery.transport import bounded_answers
+from localai_flask.gallery.transport.remote import open_session
 from localai_flask.gallery.transport.remote_header import read_header
 from tests.support.fetching import OPERATOR, fetch_to, locate
 from tests.support.file_server import FileHandler, FileServer
@@ -37,7 +39,7 @@ class _Handler(FileHandler):
     def answer(self, path: str) -> None:
         self.owner.sent, self.close_connection = 0, True
         try:
-            getattr(self, f"send_{path.strip('/').partition('.')[0]}")()
+            getattr(self, f"send_{urlsplit(path).path.strip('/').partition('.')[0]}")()
         except (BrokenPipeError, ConnectionResetError):
             pass
 
@@ -107,6 +109,15 @@ def test_nobody_waits_long_for_a_text_that_comes_by_bytes(server: Hostile, path:
             fetch_text(f"{server.root}/{path}.yaml", OPERATOR)
     else:
         assert fetch_text(f"{server.root}/{path}.yaml", OPERATOR).text == ""
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.usefixtures("hurry")
+def test_nobody_waits_long_for_a_proxy_either(server: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", server.root)
+    monkeypatch.setenv("no_proxy", "")
+    began = time.monotonic()
+    assert open_session().get("http://example.com/headers_slowly", timeout=60).content == b""
     assert time.monotonic() - began < 10
 
 

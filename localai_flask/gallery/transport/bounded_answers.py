@@ -72,6 +72,12 @@ class HeadersInTime(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if not proxy.lower().startswith("socks"):  # which has connections of its own
+            manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        return manager
+
 
 class UnreadRedirects(requests.Session):
     """Does not read what comes with a redirect, which `requests` would all take into memory."""

@@ -12,13 +12,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 from localai_flask.gallery.errors import PrivateAddress
-from localai_flask.gallery.transport.bounded_answers import HeaderDeadline
+from localai_flask.gallery.transport.bounded_answers import HeaderDeadline, HeadersInTime
 
 _IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
@@ -98,7 +97,7 @@ class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _CheckedSecurely
 
 
-class PublicOnly(HTTPAdapter):
+class PublicOnly(HeadersInTime):
     """Mixed into an adapter of `requests`; raises `PrivateAddress` for each request that leads elsewhere."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> Any:
