@@ -174,6 +174,13 @@ def test_nothing_to_answer_loads_and_unloads(client: FlaskClient, pool: FakePool
     assert not pool.requests
 
 
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/api/embed"])
+def test_a_load_has_the_time_of_its_request(client: FlaskClient, pool: FakePool, path: str) -> None:
+    pool.loading = [0.25] * 1_000_000
+    refused = client.post(path, json={"model": "tiny", "timeout": 0.05})
+    assert refused.status_code == 504 and "was still loading (25 %)" in refused.get_json()["error"]
+
+
 def test_times_and_counts_add_up(client: FlaskClient, pool: FakePool) -> None:
     pool.scripts = [says("Hi", " there", prompt_tokens=9, cached=4)]
     begun = time.monotonic()

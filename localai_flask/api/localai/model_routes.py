@@ -17,6 +17,7 @@ from localai_flask.api.pages import openapi
 from localai_flask.api.request.body.json_body import decode_json, read_body
 from localai_flask.api.request.model_choice import find_model
 from localai_flask.api.request.parsing import Blueprint
+from localai_flask.api.request.waiting import Waiting
 from localai_flask.api.work.loading import load
 from localai_flask.api.work.watch import Watch
 from localai_flask.errors import InvalidRequest, NotFound
@@ -36,7 +37,7 @@ LOOK_S = 0.1
 def load_model(call: LoadCall) -> Response:
     """Load a model"""
     config = find_model(call.model, "chat")
-    load(config, call.keep_alive_s)
+    load(config, Waiting(keep_alive_s=call.keep_alive_s))
     return json_response(shapes.Loaded([config.name]))
 
 

@@ -122,7 +122,7 @@ def _vectors(chosen: Chosen, call: EmbedCall) -> tuple[list[list[float]], int]:
         if call.waiting.keep_alive_s == 0:
             loading.leave(chosen.config)
         else:
-            loading.load(chosen.config, call.waiting.keep_alive_s)
+            loading.load(chosen.config, call.waiting)
         return [], 0
     questions = [Embed(Prompt(text), call.cut_to) for text in call.texts]
     found: Sequence[Embedded] = ask(chosen.config, questions, Embedded, call.waiting)

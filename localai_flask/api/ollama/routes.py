@@ -106,7 +106,7 @@ def _load_or_leave(chosen: Chosen, call: Call, *, is_chat: bool) -> Response:
     if call.waiting.keep_alive_s == 0:
         loading.leave(chosen.config)
         return json_response(single(chosen.name, "unload", is_chat=is_chat))
-    loading.load(chosen.config, call.waiting.keep_alive_s)
+    loading.load(chosen.config, call.waiting)
     return json_response(single(chosen.name, "load", is_chat=is_chat))
 
 

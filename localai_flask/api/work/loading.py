@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import time
+
 from flask import request
 
 from localai_flask.api import current
 from localai_flask.api.door.places import take_place
+from localai_flask.api.request.waiting import Waiting, check_loading_time, terms_of
 from localai_flask.api.work.watch import Watch
 from localai_flask.config.model import ModelConfig
 from localai_flask.pool.client.inbox import BEAT_S
 
 
-def load(config: ModelConfig, keep_alive_s: float | None) -> None:
-    """Have a model loaded and wait for it; it then stays for `keep_alive_s` (-1: for ever, None: as usual).
+def load(config: ModelConfig, waiting: Waiting) -> None:
+    """Have a model loaded and wait for it; it then stays for as long as is wished.
 
     Raises whatever `ApiError` the load ends with, and `ClientLeft`.
     """
-    watch = Watch(request.environ)
+    watch, begun = Watch(request.environ), time.monotonic()
+    terms = terms_of(waiting, watch.record.trace)
     watch.record.await_model(config.name)
     session = current.pool().session(config)
-    session.keep_alive_s = keep_alive_s
+    session.keep_alive_s = waiting.keep_alive_s
     place = take_place()
     try:
-        for _ in session.wait_ready(BEAT_S):
+        for progress in session.wait_ready(BEAT_S):
             watch.check()
+            check_loading_time(config, terms, begun, progress)
         session.leave()
     finally:
         place.release()
