@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from localai_flask.api.work import content_bytes, documents
-from tests.api.fakes import FakePool, chunks
+from tests.api.fakes import FakePool, frames
 from tests.support.pdfs import pdf
 
 CODED = base64.b64encode(pdf("one")).decode()
@@ -96,15 +97,16 @@ def test_one_that_is_cancelled_gives_them_up(client: FlaskClient, slow: Slow, ki
 
 def test_a_stream_says_meanwhile_that_it_is_there(client: FlaskClient, slow: Slow) -> None:
     stream = client.post(CHAT, json=body_of("document", CHAT, stream=True), buffered=False)
-    frames = stream.iter_encoded()
-    assert [next(frames), next(frames)] == [b": ping\n\n"] * 2
+    pieces = stream.iter_encoded()
+    assert [next(pieces), next(pieces)] == [b": ping\n\n"] * 2
     stream.close()
     assert slow.given_up == 1
 
 
 def test_an_error_that_comes_late_ends_the_stream(client: FlaskClient, slow: Slow) -> None:
-    told = chunks(client.post(CHAT, json=body_of("document", CHAT, stream=True, timeout=4)))
-    assert told[-1]["error"]["code"] == "deadline_exceeded" and slow.given_up == 1
+    answer = client.post(CHAT, json=body_of("document", CHAT, stream=True, timeout=4))
+    *_, last = [frame for frame in frames(answer.data) if frame.startswith("data: {")]
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "deadline_exceeded" and slow.given_up == 1
 
 
 class TestServersTime:
