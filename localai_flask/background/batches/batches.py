@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Callable
 
 from flask import Flask
@@ -16,7 +17,7 @@ from localai_flask.store.opened import Store
 
 LOOK_S = 0.5
 MOST_AT_ONCE = 8
-"""Batches side by side, so that a small one need not wait for a large one."""
+"""Batches side by side, so that a small one need not wait for a large one; of one key half as many."""
 
 
 class BatchesAtWork:
@@ -44,12 +45,17 @@ class BatchesAtWork:
         self._running = [work for work in self._running if work.is_alive()]
         while len(self._running) < MOST_AT_ONCE:
             owner = f"{self._owner}/{uuid.uuid4().hex}"  # a batch that was lost may come back to this process
-            batch = self._store.batch_leases.claim(owner)
+            batch = self._store.batch_leases.claim(owner, self._resting())
             if batch is None:
                 return
             work = BatchWork(self._app, batch, owner, self._allowance)
             self._running.append(work)
             work.start()
+
+    def _resting(self) -> list[str]:
+        """Return the keepers of half of all that may be worked on, which leaves room for others' batches."""
+        at_work = Counter(work.keeper for work in self._running)
+        return [keeper for keeper, count in at_work.items() if keeper and count >= MOST_AT_ONCE // 2]
 
     def give_back(self) -> None:
         """Have all batches left where they are, as the process is about to end."""

@@ -63,6 +63,10 @@ class BatchWork(threading.Thread):
         self._look_for_room_at = 0.0
         self.leaving = threading.Event()
 
+    @property
+    def keeper(self) -> str:
+        return self._batch.keeper
+
     def run(self) -> None:
         with self._app.app_context():
             try:

@@ -44,11 +44,12 @@ class BatchLeases:
         self._database = database
         self._settings = settings
 
-    def claim(self, owner: str) -> StoredBatch | None:
-        """Take over the oldest batch that nobody works on."""
+    def claim(self, owner: str, resting: Sequence[str] = ()) -> StoredBatch | None:
+        """Take over the oldest batch that nobody works on, but none of keepers who are `resting`."""
         with self._database.writing() as connection:
             now = time_of(connection)
             free = or_(batches.c.owner.is_(None), batches.c.lease_until < now)
+            free = and_(free, batches.c.keeper.not_in(resting))
             query = select_batches().where(batches.c.status.in_(UNFINISHED), free).order_by(batches.c.created_at)
             row = connection.execute(query.limit(1).with_for_update(skip_locked=True)).first()
             if row is None:
