@@ -84,8 +84,12 @@ def test_a_model_that_pools_nothing_has_a_list_of_vectors(client: FlaskClient, p
         ({"input": ["a"] * 2049}, "input", "at most 2048"),
         ({"input": 5}, "input", "must be a string"),
         ({"input": "a", "encoding_format": "int8"}, "encoding_format", "float, base64"),
-        ({"input": "a", "dimensions": 0}, "dimensions", "between 1"),
+        ({"input": "a", "dimensions": 0}, "dimensions", "must be at least 1."),
+        ({"input": "a", "dimensions": 2**64}, "dimensions", "must be between 1 and "),
         ({"input": "a", "pooling": "last"}, "pooling", "pooling_type"),
+        ({"input": "a", "embd_normalize": -1}, "embd_normalize", "embd_normalize in the model's YAML"),
+        ({"input": "a", "embd_normalize": 0}, "embd_normalize", "embd_normalize in the model's YAML"),
+        ({"input": "a", "normalize": False}, "normalize", "embd_normalize in the model's YAML"),
         ({"input": "a" * 9000}, None, "8192 tokens, but the prompt has 9000"),
     ],
 )

@@ -17,7 +17,7 @@ from localai_flask.api.openai.schemas import PromptField
 from localai_flask.api.pages import openapi
 from localai_flask.api.request.controls.sampling import OF_SENDER
 from localai_flask.api.request.controls.sampling_fields import NOT_BY_NUMBER
-from localai_flask.api.request.fields import Flag, Noted, Refused, Text, Whole, one_of
+from localai_flask.api.request.fields import Fixed, Flag, Noted, Refused, Text, Whole, one_of
 from localai_flask.api.request.model_choice import chosen_model
 from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.request.waiting import Waiting, WaitingFields, waiting_of
@@ -30,6 +30,7 @@ from localai_flask.inquiry import ALL_IT_TAKES, Embed, Embedded
 bp = Blueprint("embeddings", __name__, description="Vectors of texts")
 
 MAX_INPUTS = 2048
+NORM_IN_YAML = "cannot be chosen by a request; set the option embd_normalize in the model's YAML."
 INPUT_KINDS = [
     {"type": "string", "minLength": 1},
     {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": MAX_INPUTS},
@@ -80,6 +81,8 @@ class EmbeddingRequest(WaitingFields):
     messages = Refused("is not possible here; send the text as `input`.")
     pooling = Refused("cannot be chosen by a request; set the option pooling_type in the model's YAML.", ("backend",))
     backend = Refused("cannot be chosen by a request; set it in the model's YAML.")
+    embd_normalize = Fixed(NORM_IN_YAML, (2,))
+    normalize = Fixed(NORM_IN_YAML, (True,))
     lora = Refused(NOT_BY_NUMBER)
 
     @marshmallow.post_load

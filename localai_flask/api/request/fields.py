@@ -152,6 +152,14 @@ class Refused(fields.Raw):
             raise ValidationError([Unsupported(self._reason)])
 
 
+class Fixed(Refused):
+    """A known field of which only some values can be honoured: all others are refused, also 0 and false."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> None:
+        if not any(type(value) is type(each) and value == each for each in self._harmless):
+            raise ValidationError([Unsupported(self._reason)])
+
+
 class Noted(fields.Raw):
     """A known field that asks for nothing an answer could show: any value is taken, for the reason given."""
 
@@ -190,8 +198,11 @@ class StrictSchema(RequestSchema):
 
 class Between(marshmallow.validate.Range):
     def __init__(self, low: float, high: float):
-        self._said = f"must be between {low} and {high}."
-        super().__init__(min=low, max=high, error=self._said)
+        super().__init__(min=low, max=high)
+
+    def _format_error(self, value: Any, _: str) -> str:
+        is_open = self.max == MAX_INTEGER and value < self.min
+        return f"must be at least {self.min}." if is_open else f"must be between {self.min} and {self.max}."
 
 
 def is_deeper(value: Any, depth: int) -> bool:
