@@ -53,6 +53,16 @@ def test_what_a_model_can_do(client: FlaskClient, pool: FakePool, models: Path) 
     assert pool.configs == []
 
 
+def test_a_page_begins_beside_what_is_in_the_list(client: FlaskClient) -> None:
+    headers = {"anthropic-version": "2023-06-01"}
+    pages = {"after_id=key": ["org/alpha", "zeta"], "before_id=zeta&limit=1": ["org/alpha"], "limit=1": ["key"]}
+    for query, ids in pages.items():
+        assert [each["id"] for each in client.get(f"/v1/models?{query}", headers=headers).get_json()["data"]] == ids
+    for query in ("after_id=nope", "before_id=nope"):
+        refused = client.get(f"/v1/models?{query}", headers=headers)
+        assert refused.status_code == 400 and "names nope, which is none of the items" in refused.text
+
+
 def test_what_a_model_has_given_up(client: FlaskClient, pool: FakePool) -> None:
     pool.state = {"zeta": "ready", "key": "ready"}
     pool.known = {"zeta": msgspec.structs.replace(pool.info, given_up="haste; hurry"), "key": pool.info}

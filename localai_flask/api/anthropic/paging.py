@@ -9,6 +9,7 @@ from flask import request
 
 from localai_flask.api.answer.listing import Listed
 from localai_flask.api.request.query import whole_number
+from localai_flask.errors import InvalidRequest
 
 PARAMETERS: list[dict[str, Any]] = [
     {"in": "query", "name": "limit", "schema": {"type": "integer", "minimum": 1}},
@@ -18,14 +19,23 @@ PARAMETERS: list[dict[str, Any]] = [
 
 
 def choose_page(listed: Sequence[Listed], usual: int, longest: int) -> tuple[Sequence[Listed], bool]:
-    """Return the part of a list that the query asks for, and whether there is more in that direction."""
-    ids = [each.id for each in listed]
-    begin, end = 0, len(listed)
-    if (after := request.args.get("after_id")) in ids:
-        begin = ids.index(after) + 1
-    if (before := request.args.get("before_id")) in ids:
-        end = ids.index(before)
-    found = listed[begin:end]
+    """Return the part of a list that the query asks for, and whether there is more in that direction.
+
+    Raises `InvalidRequest` if the query names what is not in the list.
+    """
+    after, before = _place("after_id", listed), _place("before_id", listed)
+    found = listed[0 if after is None else after + 1 : before]
     count = whole_number("limit", usual, 1, longest)
-    page = found[-count:] if before in ids else found[:count]
+    page = found[:count] if before is None else found[-count:]
     return page, len(found) > len(page)
+
+
+def _place(name: str, listed: Sequence[Listed]) -> int | None:
+    """Return where in a list stands what the query names; None if it names nothing."""
+    id = request.args.get(name)
+    if not id:
+        return None
+    found = next((index for index, each in enumerate(listed) if each.id == id), None)
+    if found is None:
+        raise InvalidRequest(f"`{name}` names {id}, which is none of the items.", param=name)
+    return found
