@@ -224,7 +224,8 @@ class TestContext:
         assert pool.sampling.max_tokens == 8 and "u0" not in pool.prompt.text
         pool.scripts = [counted[:]]
         refused = client.post("/api/chat", json={"messages": HELLO, "options": {"num_ctx": 12}})
-        assert refused.status_code == 400 and "maximum context length is 12 tokens" in refused.get_json()["error"]
+        assert refused.status_code == 400 and "maximum context length is 12 tokens (`num_ctx`)" in refused.text
+        assert "context_size" not in refused.text, "which would not help"
 
 
 class TestModels:

@@ -139,5 +139,7 @@ def _fitted(call: Call, config: ModelConfig, dropper: TurnDropper | None) -> tup
             return messages, wanted - used
         kept = dropper.drop(used, wanted) if dropper is not None else None
         if kept is None:
-            raise ContextOverflow(used, wanted, param="options.num_ctx")
+            said = f"This request's maximum context length is {wanted} tokens (`num_ctx`), but the prompt has {used}; "
+            said += "ask for more, or shorten the prompt."
+            raise ContextOverflow(used, wanted, param="options.num_ctx", message=said)
         messages = tuple(kept)
