@@ -86,7 +86,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: Annotated[int, _about("How many tokens the answer may have; 0: until the context is full.", ge=0)] = 0
     min_tokens: Annotated[int, _about("How many tokens it has before a token that ends it may come.", ge=0)] = 0
     t_max_predict_ms: Annotated[
-        int, _about("Milliseconds from the first token on, after which the answer is cut; 0: no limit.", ge=0)
+        int, _about("Milliseconds from the first token on, after which the answer is cut; 0 and -1: no limit.", ge=-1)
     ] = 0
     ignore_eos: Annotated[bool, _about("The tokens that end a text are never chosen.")] = False
     cache_prompt: Annotated[bool, _about("false: nothing is used that was computed for other requests.")] = True

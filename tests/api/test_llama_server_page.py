@@ -82,6 +82,16 @@ def chunks_of(client: FlaskClient, path: str = "/v1/chat/completions", **asked: 
     return [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
 
 
+def test_what_llama_server_has_by_default_can_be_sent(client: FlaskClient, pool: FakePool) -> None:
+    defaults = {"t_max_predict_ms": -1, "t_max_prompt_ms": -1, "sse_ping_interval": 30, "id_slot": -1, "n_keep": 0}
+    pool.scripts = [says("a")]
+    assert client.post("/v1/chat/completions", json={**HELLO, **defaults}).status_code == 200
+    assert pool.sampling.t_max_predict_ms == 0, "the engines' word for no limit"
+    for name in ("t_max_predict_ms", "sse_ping_interval"):
+        refused = client.post("/v1/chat/completions", json={**HELLO, name: -5}).get_json()["error"]
+        assert refused["param"] == name and refused["message"].startswith(f"`{name}` must be ")
+
+
 class TestTimings:
     def test_stand_in_each_chunk_for_those_who_ask(self, client: FlaskClient, pool: FakePool) -> None:
         pool.scripts = [says("a", "b", prompt_tokens=9, cached=4), says("a", "b")]

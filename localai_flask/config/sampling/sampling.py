@@ -218,6 +218,8 @@ def _folded(values: dict[str, Any]) -> dict[str, Any]:
         folded["seed"] = _folded_seed(values["seed"])
     if "top_k" in values:
         folded["top_k"] = min(max(values["top_k"], 0), INT32_MAX)
+    if "t_max_predict_ms" in values:
+        folded["t_max_predict_ms"] = max(values["t_max_predict_ms"], 0)
     for name in ("repeat_last_n", "dry_penalty_last_n", "dry_allowed_length"):
         if name in values:
             folded[name] = min(values[name], INT32_MAX)

@@ -158,6 +158,14 @@ HINTS: dict[str, Fate] = {
     **_hint(SPEED, "id_slot", "llama-server", within=(-1, MOST_SLOTS - 1)),
     **_hint(SPEED, "n_cache_reuse n_discard", "llama-server", within=(0, INT32_MAX)),
     **_hint(
+        "is about prompts that take long; `timeout` is for all of a request.", "t_max_prompt_ms", "llama-server",
+        within=(-1, INT32_MAX),
+    ),
+    **_hint(
+        "is about the silence of streams, in which this server says twice a second that it is there.",
+        "sse_ping_interval", "llama-server", within=(-1, INT32_MAX),
+    ),
+    **_hint(
         SPEED, "slot_id speculative speculative_ngram draft_model backend_sampling",
         "llama-server, TabbyAPI, LM Studio",
     ),
@@ -165,7 +173,7 @@ HINTS: dict[str, Fate] = {
         SPEED, "prompt_lookup_num_tokens static_cache max_tokens_second guided_decoding_backend", f"{OOBA}, vLLM"
     ),
     **_hint(
-        SHAPE, "parse_tool_calls preserved_tokens reasoning_split tool_stream stream_interval quiet",
+        SHAPE, "verbose parse_tool_calls preserved_tokens reasoning_split tool_stream stream_interval quiet",
         "llama-server, MiniMax, GLM, SGLang, KoboldCpp",
     ),
     **_hint(SHAPE, "perf_metrics_in_response return_cached_tokens_details genkey", "Fireworks, SGLang, KoboldCpp"),
