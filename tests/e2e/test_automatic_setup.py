@@ -63,6 +63,16 @@ def test_a_model_is_fetched_that_a_request_names(hub: Hub, environment: dict[str
     assert (tmp_path / "models/tiny-Q8_0.gguf").exists()
 
 
+def test_what_was_installed_by_its_address_answers_to_it(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    with Server(tmp_path / "models", tmp_path, **environment) as server:
+        requests.post(f"{server.url}/models/apply", json={"id": NAME}).raise_for_status()
+        wait_for(lambda: requests.get(f"{server.url}/v1/models/tiny").ok, timeout_s=60)
+        answered = ask(server)
+        assert answered.status_code == 200, answered.text
+        assert [each["id"] for each in requests.get(f"{server.url}/v1/models").json()["data"]] == ["tiny"]
+
+
 def test_what_a_hub_does_not_have_is_said_once(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     with Server(tmp_path / "models", tmp_path, **environment) as server:

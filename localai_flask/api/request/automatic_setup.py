@@ -18,6 +18,7 @@ from localai_flask.api.work.watch import Watch
 from localai_flask.config import references
 from localai_flask.errors import ApiError, InvalidRequest, ModelComing, ModelNotFound
 from localai_flask.gallery.jobs import Job, Jobs
+from localai_flask.gallery.models import records
 from localai_flask.gallery.models.folder import find_folder_id
 from localai_flask.gallery.models.request import InstallRequest
 from localai_flask.gallery.progress import Progress
@@ -28,17 +29,19 @@ REMEMBERED_S = 60.0
 """How long the failure of a job is the answer to the requests that would start the next one."""
 
 
-def set_up(name: str, not_found: ModelNotFound) -> None:
-    """Have a model fetched that is not here; return once it is, if the request waits for that.
+def set_up(name: str, not_found: ModelNotFound) -> str:
+    """Have a model fetched that is not here; once it is, return its name here, if the request waits for that.
 
     Raises `ModelComing` while it is on its way, what a job has failed of, and `not_found` if nobody installs a model of
     this name and it is none of a model elsewhere, or the caller may not have any fetched.
     """
     if id := _job_for(name):
         _wait(current.jobs(), id, name)
-        return
+        return name
     if not _is_elsewhere(name):
         raise not_found
+    if installed := _installed_from(name):
+        return installed
     if current.settings().offline:
         raise ModelNotFound(f"{not_found} It is not fetched, as LOCALAI_OFFLINE is set.", param="model") from not_found
     if not _may_fetch(name):
@@ -51,6 +54,14 @@ def set_up(name: str, not_found: ModelNotFound) -> None:
     wanted = InstallRequest(id=name, name=references.stored_name(name))
     id = _running_or_failed(jobs, wanted) or jobs.submit(wanted)
     _wait(jobs, id, name)
+    return name
+
+
+def _installed_from(name: str) -> str | None:
+    """Return what a model is called here that somebody has installed by this name of where it is, and as it is."""
+    likenesses = {InstallRequest(id=name, by_operator=whose).likeness for whose in (False, True)}
+    found = (each.name for each in records.read_all(current.settings().models_path) if each.likeness in likenesses)
+    return next((each for each in found if auth.key().may_use(each) and current.registry().is_model(each)), None)
 
 
 def _job_for(name: str) -> str | None:

@@ -46,7 +46,7 @@ def find_model(name: str | None, usecase: str) -> ModelConfig:
     except ModelNotFound as not_found:
         if not name or not has_request_context():
             raise
-        set_up(name, not_found)
+        name = set_up(name, not_found)
         current.registry().refresh()
         config = current.registry().resolve(name, usecase, may_use)
     if current.pool().is_loaded(config):
