@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 from flask import Flask
 
-from localai_flask.api.work import documents
+from localai_flask.api.work.content import documents
 from localai_flask.chat.images import ImageSource
 from localai_flask.documents.pages import Document
 from localai_flask.generation import Prompt

@@ -18,7 +18,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from localai_flask.api.answer import sse
-from localai_flask.api.work import content_bytes, documents
+from localai_flask.api.work.content import content_bytes, documents
 from localai_flask.atomic_file import replace_text
 from localai_flask.background.runner import Runner
 from localai_flask.documents.pages import Document

@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 from flask.testing import FlaskClient
 
-from localai_flask.api.work import content_bytes, images
+from localai_flask.api.work.content import content_bytes, images
 from localai_flask.generation import Image
 from tests.api.fakes import FakePool, says
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from flask.testing import FlaskClient
 
-from localai_flask.api.work import content_bytes, documents
+from localai_flask.api.work.content import content_bytes, documents
 from tests.api.fakes import FakePool, frames
 from tests.support.pdfs import pdf
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from localai_flask.api.request.model_choice import Chosen
 from localai_flask.api.request.waiting import Waiting, wishes_left
-from localai_flask.api.work.content_bytes import ContentAccess
-from localai_flask.api.work.images import load_images
+from localai_flask.api.work.content.content_bytes import ContentAccess
+from localai_flask.api.work.content.images import load_images
 from localai_flask.api.work.questions import ask
 from localai_flask.api.work.work import Sequences, Work
 from localai_flask.chat.answer import Answer

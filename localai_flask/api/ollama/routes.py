@@ -23,7 +23,7 @@ from localai_flask.api.request.parsing import Blueprint
 from localai_flask.api.request.waiting import wishes_left
 from localai_flask.api.work import loading
 from localai_flask.api.work.chat_plan import bound, chat_plan, count_prompt_tokens
-from localai_flask.api.work.content_bytes import ContentAccess
+from localai_flask.api.work.content.content_bytes import ContentAccess
 from localai_flask.api.work.fallback import falls_back
 from localai_flask.api.work.turn_dropper import TurnDropper
 from localai_flask.api.work.work import Plan, Sequences, Work

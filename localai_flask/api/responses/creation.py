@@ -12,7 +12,7 @@ from localai_flask.api.responses.calls import ResponseCall
 from localai_flask.api.responses.input.items import new_id
 from localai_flask.api.responses.response_writer import ResponseWriter, WritingOptions
 from localai_flask.api.work.chat_plan import chat_plan
-from localai_flask.api.work.content_bytes import ContentAccess
+from localai_flask.api.work.content.content_bytes import ContentAccess
 from localai_flask.api.work.turn_dropper import TurnDropper
 from localai_flask.api.work.work import Plan, Watching, Work
 from localai_flask.chat.conversation import Message

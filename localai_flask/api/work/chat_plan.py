@@ -7,9 +7,9 @@ from collections.abc import Callable, Generator, Sequence
 import msgspec
 
 from localai_flask.api.request.waiting import NO_WISHES, Waiting
-from localai_flask.api.work.content_bytes import ContentAccess
-from localai_flask.api.work.documents import with_documents_read
-from localai_flask.api.work.images import load_images, most_images
+from localai_flask.api.work.content.content_bytes import ContentAccess
+from localai_flask.api.work.content.documents import with_documents_read
+from localai_flask.api.work.content.images import load_images, most_images
 from localai_flask.api.work.questions import ask
 from localai_flask.api.work.work import Sequences
 from localai_flask.chat.constraints.constraint import (

@@ -15,7 +15,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from localai_flask.api.work.content_bytes import ContentAccess, NotToBeHad
+from localai_flask.api.work.content.content_bytes import ContentAccess, NotToBeHad
 from localai_flask.chat.conversation import Conversation, Message
 from localai_flask.chat.documents import DocumentSource, shown_text
 from localai_flask.chat.images import ImageSource

@@ -9,7 +9,7 @@ from collections.abc import Generator
 
 import PIL.Image
 
-from localai_flask.api.work.content_bytes import ContentAccess, NotToBeHad
+from localai_flask.api.work.content.content_bytes import ContentAccess, NotToBeHad
 from localai_flask.chat.conversation import Conversation
 from localai_flask.chat.images import ImageSource, with_marks_of, without_images
 from localai_flask.chat.marks import keys_in
