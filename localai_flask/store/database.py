@@ -8,6 +8,7 @@ import math
 import sqlite3
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -222,7 +223,7 @@ def _engine(settings: Settings) -> Engine:
             return _sqlite(url)
         if "@" in (url.host or ""):
             raise ArgumentError("it has two @; write one that belongs to the password as %40")
-        return create_engine(url, connect_args=_options(url), hide_parameters=True, **POOL)
+        engine = create_engine(url, connect_args=_options(url), hide_parameters=True, **POOL)
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
         # A number that does not parse is the port, and what stands there may be the end of a password.
         why = "its port is no number" if isinstance(error, ValueError) else error
@@ -230,6 +231,21 @@ def _engine(settings: Settings) -> Engine:
             f"LOCALAI_DATABASE_URL cannot be used: {why}. Write it like postgresql://user:password@host/name, "
             "with the package's extra `postgresql` installed, or like sqlite:////path/to/file.db."
         ) from error
+    event.listen(engine, "do_connect", _connect)
+    return engine
+
+
+def _connect(dialect: Any, _: object, arguments: list[Any], options: dict[str, Any]) -> Any:
+    """Connect to a server of databases, and keep nothing of what fails but the words.
+
+    psycopg leaves a connection that has failed, with its socket, in a cycle of the error and the frame that raised it;
+    Python's collector, which ends it, may look there after thousands of others only.
+    """
+    try:
+        return dialect.connect(*arguments, **options)
+    except dialect.loaded_dbapi.Error as error:
+        traceback.clear_frames(error.__traceback__)
+        raise
 
 
 def _options(url: URL) -> dict[str, int]:

@@ -1,9 +1,12 @@
 """The store on SQLite and on PostgreSQL: chains, what is forgotten, and runs under leases."""
 
+import gc
+import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -372,6 +375,31 @@ def test_a_database_that_stops_answering_is_given_up(server: str, monkeypatch: p
     ):
         connection.exec_driver_sql("SELECT 1")
     store.database.close()
+
+
+def test_connections_that_fail_are_closed_at_once(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "CONNECT_S", 1)
+    monkeypatch.setitem(database.LIBPQ_OPTIONS, "connect_timeout", 2)
+    store = opened(server)
+    gc.disable()
+    try:
+        with processes.stopped(postgres.processes(server)):
+            for _ in range(2):
+                with pytest.raises(Unavailable):
+                    store.responses.get("resp_1")
+            assert not list(connections_to(server))
+    finally:
+        gc.enable()
+    store.database.close()
+
+
+def connections_to(server: str) -> Iterator[socket.socket]:
+    """Yield this process's connections to a server's socket, each for as long as it is looked at."""
+    folder = server.partition("host=")[2]
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as connection:
+            if connection.family == socket.AF_UNIX and str(connection.getpeername()).startswith(folder):
+                yield connection
 
 
 def test_one_key_takes_half_of_the_room_for_runs_at_most(store: Store) -> None:
