@@ -11,7 +11,7 @@ from localai_flask.errors import UnsupportedParameter
 from localai_flask.generation import Constraint, Prompt
 from localai_flask.sampling_params import SamplingParams
 
-BASIC = frozenset(("temperature", "top_p", "top_k", "seed", "max_tokens", "stop"))
+BASIC = frozenset(("temperature", "top_p", "top_k", "seed", "max_tokens", "stop", "prompt_only"))
 """What every engine takes."""
 HINTS = frozenset(("keep_s", "preserved"))
 """What an engine may pass over: another answer it does not make."""

@@ -47,7 +47,7 @@ def test_what_is_not_declared_is_refused(name: str, value: Any) -> None:
     [
         {"top_n_sigma": 0.0}, {"top_n_sigma": -1.0}, {"adaptive_target": -0.5}, {"xtc_threshold": 0.5, "dry_base": 2.0},
         {"temperature": 0.0, "top_k": 1, "top_p": 0.5, "seed": 7, "max_tokens": 3, "stop": ("a",)},
-        {"keep_s": 300.0, "preserved": ("<x>",)},
+        {"keep_s": 300.0, "preserved": ("<x>",)}, {"prompt_only": True},
     ],
 )  # fmt: skip
 def test_what_asks_for_nothing_more_is_taken_by_every_engine(sampling: dict[str, Any]) -> None:
