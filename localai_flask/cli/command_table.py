@@ -6,6 +6,8 @@ A package adds a command with an entry point of the group `localai_flask.command
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Mapping
 from errno import ENOSPC
 from typing import TYPE_CHECKING, Any
@@ -62,10 +64,15 @@ class CommandTable(click.Group):
         Output for which a disk has no room is told as an error that ends the command.
         """
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
         except OSError as error:
             if error.errno != ENOSPC:
                 raise
+            if not error.filename:  # Python would try to write the rest once more when it ends, and complain itself
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             place = error.filename or "The output"
             raise click.ClickException(f"{place} cannot be written: the disk is full.") from error
         except KeyboardInterrupt:
