@@ -16,7 +16,10 @@ from typing import TypedDict
 
 
 class Answer(TypedDict):
-    """`leads` is by how much each token led over the second best, in logits; [] if it is not known."""
+    """`leads` is by how much each token led over the second best, in logits; [] if it is not known.
+
+    Behind the last piece the token has its lead that has ended the answer, if one has.
+    """
 
     prompt_tokens: list[int]
     tokens: list[int]

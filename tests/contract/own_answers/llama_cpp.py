@@ -38,7 +38,7 @@ def _answer(llama: Llama, prompt: str, max_tokens: int) -> Answer:
         "tokens": tokens,
         "pieces": [llama.detokenize([token], special=True).decode("utf-8", "replace") for token in tokens],
         "text": llama.detokenize(tokens, special=True).decode("utf-8", "replace"),
-        "leads": leads[: len(tokens)],
+        "leads": leads[:max_tokens],
     }
 
 
