@@ -74,7 +74,7 @@ STATEMENTS = (
     ("The computer is broken, please send a technician.", "The computer needs repair.", "The computer works well."),
 )
 ENOUGH = 29
-"""Of 44 pairs; by chance there are as many once in 40 times. 36 were seen."""
+"""Of 44 pairs; by chance there are as many once in 40 times. 33 to 36 were seen, by processor."""
 
 
 @pytest.fixture
@@ -83,11 +83,16 @@ def client(server: Server) -> Iterator[OpenAI]:
         yield client
 
 
+def likelihood(client: OpenAI, text: str, statement: str) -> float:
+    """Ask for one statement alone: what is computed beside others has other last bits, which matter here."""
+    asked = [{"type": "predicate", "instructions": statement}]
+    (answer,) = client.decisions.create(model=starter.NAME, input=text, questions=asked).answers
+    assert answer.model_extra["option_mass"] > 0.2
+    return answer.probability
+
+
 def test_what_a_text_says_is_likelier_than_what_it_does_not(client: OpenAI) -> None:
     right = 0
-    for text, *statements in STATEMENTS:
-        questions = [{"type": "predicate", "instructions": each} for each in statements]
-        said, unsaid = client.decisions.create(model=starter.NAME, input=text, questions=questions).answers
-        assert said.model_extra["option_mass"] > 0.2
-        right += said.probability > unsaid.probability
+    for text, said, unsaid in STATEMENTS:
+        right += likelihood(client, text, said) > likelihood(client, text, unsaid)
     assert right >= ENOUGH, f"{right} of {len(STATEMENTS)} pairs"
