@@ -27,8 +27,8 @@ from localai_flask.server import settings_reload, start_checks
 from localai_flask.server.processes import descriptors, fork_signals
 from localai_flask.server.processes.kept_process import KeptProcess, Service
 from localai_flask.server.processes.succession import web_workers
+from localai_flask.server.web import SPARE_THREADS
 from localai_flask.server.web.arrival import MAX_HEAD
-from localai_flask.server.web.shares import SPARE_THREADS
 from localai_flask.settings import Settings
 from localai_flask.store.place import exists as has_database
 

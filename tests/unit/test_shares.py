@@ -1,8 +1,8 @@
-"""The threads that requests without a place share."""
+"""Places that callers share."""
 
 from __future__ import annotations
 
-from localai_flask.server.web.shares import Shares
+from localai_flask.keys.shares import Shares
 
 
 def test_a_caller_takes_its_share_and_leaves_the_others_theirs() -> None:
@@ -36,7 +36,7 @@ def test_nobody_overtakes_those_of_its_own_who_wait() -> None:
 
 
 def test_those_who_have_waited_too_long_are_told() -> None:
-    shares: Shares[str] = Shares(most=0)
+    shares: Shares[str] = Shares(most=0, share=0)
     shares.wait("a", "early", deadline=1.0)
     shares.wait("a", "late", deadline=2.0)
     shares.wait("b", "early too", deadline=1.0)

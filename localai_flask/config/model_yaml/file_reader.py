@@ -99,7 +99,7 @@ def _read_one(document: Document, only: bool) -> Loaded | Broken:
 
 
 def _say_model_is_missing(config: ModelConfig, document: Document) -> str:
-    """Say why a model has no file: LocalAI needs none for what this server does not do at all."""
+    """Return why a model has no file: LocalAI needs none for what this server does not do at all."""
     if config.backend in ELSEWHERE:
         return f"`backend: {config.backend}` {ELSEWHERE[config.backend]}"
     if "pipeline" in document.content:

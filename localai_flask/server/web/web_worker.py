@@ -14,12 +14,13 @@ from typing import Any
 
 from gunicorn.http import errors, wsgi
 
+from localai_flask.keys.shares import Shares
 from localai_flask.keys.watched import are_required
 from localai_flask.server.processes import fork_signals
 from localai_flask.server.processes.succession import web_workers
+from localai_flask.server.web import SPARE_THREADS
 from localai_flask.server.web.connection import Arrived, Connection
 from localai_flask.server.web.reading_worker import STOP_S, ReadingWorker
-from localai_flask.server.web.shares import SPARE_THREADS, Shares
 
 PROBES = {"/healthz": 2, "/health": 2, "/readyz": 8}
 """Threads that answer nothing else: no probe waits for other requests, nor that of life for that of readiness."""
@@ -27,8 +28,6 @@ PROBE_PATIENCE_S = 0.1
 """A probe's answer is short enough for any socket's buffer, unless its client reads nothing at all."""
 TURN_S = 0.25
 """How long a request waits at most to be looked at, as some of those before it may wait for a disk or a database."""
-SHARE = SPARE_THREADS // 2
-"""Threads that one key's requests may take at most of those that need no place."""
 BUSY = "As many requests of this key are answered as may be at once; read the answers faster, or ask for fewer."
 HOLD_S = 0.1
 """How long it waits at most for the end of a flood: threads that work take the interpreter from the one that reads."""
@@ -40,7 +39,11 @@ class Worker(ReadingWorker):
         self._line: deque[Connection] = deque()
         """Those whose requests wait to be looked at (api/door/admission.py)."""
         self._probes: dict[str, ThreadPoolExecutor] = {}
-        self._shares: Shares[Connection] = Shares(share=SHARE if are_required(self._settings) else SPARE_THREADS)
+        # A client that reads slowly keeps its thread, so those that work on models are not for requests such as
+        # downloads, and one key's take half of the others at most.
+        self._shares: Shares[Connection] = Shares(
+            SPARE_THREADS, SPARE_THREADS // 2 if are_required(self._settings) else SPARE_THREADS
+        )
         self._door: Any = None
         self._arrived = 0
         """Requests that have arrived so far."""

@@ -1,8 +1,4 @@
-"""Which requests get a thread of those that need no place, such as lists and downloads: each caller has a share.
-
-A client that reads slowly keeps its thread for as long as it likes to. So that it keeps nobody out, none of these take
-the threads that work on models, and one caller's never take all of the others.
-"""
+"""Places that callers share: one caller never has all of them, and those who wait come by turns."""
 
 from __future__ import annotations
 
@@ -12,15 +8,11 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-SPARE_THREADS = 128
-"""Threads beyond those for model work, so that listings and refusals answer while every stream is busy. They are made
-when needed, and cost little while they wait."""
-
 
 class Shares(Generic[Item]):
-    """Counts the threads by caller, and has those wait for whom there is none."""
+    """Counts `most` places, of which each caller has `share` at most, and has those wait for whom there is none."""
 
-    def __init__(self, most: int = SPARE_THREADS, share: int = SPARE_THREADS):
+    def __init__(self, most: int, share: int):
         self._most = most
         self._share = share
         self._taken: Counter[str] = Counter()
@@ -28,7 +20,7 @@ class Shares(Generic[Item]):
         """Until when who waits, by caller; the callers in the order in which they are next."""
 
     def try_take(self, caller: str) -> bool:
-        """Take a thread for a caller, if there is one and nobody of its own waits for it."""
+        """Take a place for a caller, if there is one and nobody of its own waits for it."""
         if caller in self._waiting or not self._has_room(caller):
             return False
         self._taken[caller] += 1
@@ -37,13 +29,20 @@ class Shares(Generic[Item]):
     def wait(self, caller: str, item: Item, deadline: float) -> None:
         self._waiting.setdefault(caller, deque()).append((deadline, item))
 
+    def withdraw(self, caller: str, item: Item) -> None:
+        """Wait no longer with what was given to `wait`."""
+        line = self._waiting[caller]
+        line.remove(next(each for each in line if each[1] is item))
+        if not line:
+            del self._waiting[caller]
+
     def give_back(self, caller: str) -> None:
         self._taken[caller] -= 1
         if not self._taken[caller]:
             del self._taken[caller]  # there may be many keys
 
     def take_next(self) -> Iterator[Item]:
-        """Take threads for those who wait, one for each caller in turn, as long as there are any."""
+        """Take places for those who wait, one for each caller in turn, as long as there are any."""
         while (caller := next(filter(self._has_room, self._waiting), None)) is not None:
             self._taken[caller] += 1
             yield self._pop(caller)
