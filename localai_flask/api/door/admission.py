@@ -229,11 +229,9 @@ class Door:
         keys: WatchedKeys = self._app.extensions["keys"]
         if not keys.required:
             return ""
-        for name, value in request.headers:
-            key = keys.find(value.rpartition(" ")[2]) if name in CREDENTIALS else None
-            if key is not None:
-                return key.name
-        return ""
+        headers = dict(request.headers)
+        key = auth.find_key(keys, lambda name: auth.text_of(headers.get(name.upper(), "")))
+        return "" if key is None else key.name
 
     def _refuse(self, request: Any, rule: Rule, client: str, info: ErrorInfo) -> bytes:
         headers = dict(request.headers)

@@ -11,6 +11,7 @@ from localai_flask.api import current
 from localai_flask.api.pages import openapi, web_page
 from localai_flask.errors import AdminRequired, Unauthorized
 from localai_flask.keys.key import ANYONE, Key
+from localai_flask.keys.watched import WatchedKeys
 
 OPEN_PATHS = frozenset({"/health", "/healthz", "/readyz"})
 KEY_HEADERS = ("x-api-key", "api-key", "xi-api-key")
@@ -90,7 +91,7 @@ def keeper() -> str | None:
 
 def bearer_token() -> str | None:
     """The bearer token, unless it is one of the server's keys."""
-    token = _bearer()
+    token = _token_in(_header("Authorization"))
     return token if token and current.keys().find(token) is None else None
 
 
@@ -101,24 +102,35 @@ def is_open(path: str) -> bool:
     return path.rstrip("/") in OPEN_PATHS or f"{path}/".startswith(f"{openapi.PREFIX}/") or web_page.is_file(path)
 
 
-def _known_key() -> Key:
-    keys = current.keys()
-    for text in (_bearer(), *map(_header, KEY_HEADERS)):
+def find_key(keys: WatchedKeys, header: Callable[[str], str]) -> Key | None:
+    """Return which of the keys a request has sent; `header` returns what stands in one of its headers, "" for none."""
+    for text in (_token_in(header("Authorization")), *map(header, KEY_HEADERS)):
         if text and (found := keys.find(text)) is not None:
             return found
-    raise Unauthorized("Send one of this server's API keys, as in `Authorization: Bearer <key>`.")
+    return None
+
+
+def _known_key() -> Key:
+    found = find_key(current.keys(), _header)
+    if found is None:
+        raise Unauthorized("Send one of this server's API keys, as in `Authorization: Bearer <key>`.")
+    return found
 
 
 def _header(name: str) -> str:
-    text = request.headers.get(name, "").strip()
+    return text_of(request.headers.get(name, ""))
+
+
+def text_of(header: str) -> str:
+    """Return a header's text, without the blanks around it."""
+    text = header.strip()
     try:
         return text.encode("latin-1").decode()  # WSGI hands over bytes as Latin-1, whatever they are
     except UnicodeDecodeError:
         return text
 
 
-def _bearer() -> str:
-    header = _header("Authorization")
+def _token_in(header: str) -> str:
     scheme, _, token = header.partition(" ")
     if token:
         return token.strip() if scheme.lower() == "bearer" else ""

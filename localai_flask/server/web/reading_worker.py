@@ -18,9 +18,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from gunicorn import util
 from gunicorn.http import errors
-from gunicorn.workers.gthread import ThreadWorker
 
 from localai_flask.server.web import refusal
 from localai_flask.server.web.arrival import Arrival, ParserSettings
@@ -28,6 +26,7 @@ from localai_flask.server.web.client_socket import ClientSocket, prepare_listene
 from localai_flask.server.web.connection import Connection
 from localai_flask.server.web.disk_room import DiskRoom
 from localai_flask.server.web.goodbyes import Goodbyes
+from localai_flask.server.web.refusing_worker import RefusingWorker
 from localai_flask.settings import Settings
 
 log = logging.getLogger("gunicorn.error")
@@ -47,7 +46,7 @@ STOP_S = 2.0
 OUT_OF_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-class ReadingWorker(ThreadWorker):  # type: ignore[misc]
+class ReadingWorker(RefusingWorker):
     """Accepts connections, reads what arrives on them, and closes them."""
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -303,34 +302,8 @@ class ReadingWorker(ThreadWorker):  # type: ignore[misc]
 
     # --- refusals
 
-    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
-        """Answer a request that gunicorn could not read, or that the application could not even refuse."""
-        if refusal.is_clients_mistake(exc):
-            answer = refusal.refuse_malformed(exc)
-            self._note(addr, req, refusal.status_of(exc), refusal.MALFORMED)
-        else:
-            answer = refusal.admit_mistake(req, exc)
-        try:
-            util.write_nonblock(client, answer)
-        except OSError as error:
-            log.debug("the refusal could not be sent: %s", error)
-
     def _refuse(self, conn: Connection, status: HTTPStatus, code: str, message: str) -> None:
         """Answer why the request is not answered, as far as the client takes that at once."""
         self._send(conn, refusal.render(status, code, message))
         self._note(conn.client, conn.arrival.request if conn in self._waiting else None, status, code)
         self._say_goodbye(conn)
-
-    def _note(self, address: Any, request: Any, status: HTTPStatus, code: str) -> None:
-        """Count and log what has been refused, which the application never sees."""
-        from localai_flask.api import observation
-
-        client = address[0] if isinstance(address, tuple) else ""
-        observation.note_refusal(self.wsgi, client, request.method if request is not None else "", status, code)
-
-    @staticmethod
-    def _send(conn: Connection, data: bytes) -> None:
-        try:
-            conn.sock.send(data)
-        except OSError as error:
-            log.debug("a client could not be told: %s", error)
