@@ -53,3 +53,60 @@ def test_for_a_model_of_which_nothing_is_known_any_number_may_wait(door: Door) -
         admitted = knock(door, "other")
         assert isinstance(admitted, Admitted)
         door.join_line(admitted)
+
+
+def head(method: str, path: str, query: str = "", **headers: str) -> Any:
+    """The head of a request as gunicorn has it."""
+    named = [(name.upper().replace("_", "-"), value) for name, value in headers.items()]
+    return SimpleNamespace(method=method, path=path, query=query, headers=[("HOST", "x"), *named])
+
+
+@pytest.mark.parametrize(
+    ("headers", "caller"),
+    [
+        ({"authorization": "Bearer one"}, "#1"),
+        ({"authorization": "bearer  two "}, "#2"),
+        ({"authorization": "two"}, "#2"),
+        ({"authorization": "Basic two"}, ""),
+        ({"authorization": "Bearer of the backend", "x_api_key": "one"}, "#1"),
+        ({"api_key": "two"}, "#2"),
+        ({"xi_api_key": "three"}, ""),
+        ({}, ""),
+    ],
+)
+def test_whose_share_a_request_takes_is_by_the_key_that_lets_it_in(
+    tmp_path: Path, headers: dict[str, str], caller: str
+) -> None:
+    settings = Settings(models_path=tmp_path, database_url=f"sqlite:///{tmp_path}/r.db", api_key=("one", "two"))
+    door = Door(create_app(settings, pool=RoomyPool()), lambda: None)
+    assert door.caller_of(head("GET", "/v1/files/f/content", **headers)) == caller
+
+
+@pytest.mark.parametrize(
+    ("request_", "megabytes"),
+    [
+        (head("POST", "/v1/files"), 200),
+        (head("POST", "/ai/v1/files/", x_forwarded_prefix="/ai"), 200),
+        (head("GET", "/v1/files"), 15),
+        (head("POST", "/v1/chat/completions"), 15),
+        (head("POST", "/nothing"), 15),
+    ],
+    ids=["upload", "upload behind a prefix", "list", "chat", "nothing"],
+)
+def test_only_uploads_may_be_as_large_as_files(door: Door, request_: Any, megabytes: int) -> None:
+    assert door.most_bytes(request_) == megabytes * 2**20
+
+
+def test_what_takes_a_place_when_it_runs_needs_no_share_of_other_threads(door: Door) -> None:
+    for request in (
+        head("POST", "/v1/chat/completions", origin="http://a.example"),
+        head("GET", "/v1/stream", "conv_id=c"),
+        head("GET", "/v1/responses/resp_1", "stream=true"),
+    ):
+        assert door.takes_place_later(request), request.path
+    for request in (
+        head("GET", "/v1/responses/resp_1"),
+        head("GET", "/v1/files/f/content"),
+        head("GET", "/nothing"),
+    ):
+        assert not door.takes_place_later(request), request.path
