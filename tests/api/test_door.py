@@ -85,8 +85,8 @@ def test_whose_share_a_request_takes_is_by_the_key_that_lets_it_in(
 @pytest.mark.parametrize(
     ("request_", "megabytes"),
     [
-        (head("POST", "/v1/files"), 200),
-        (head("POST", "/ai/v1/files/", x_forwarded_prefix="/ai"), 200),
+        (head("POST", "/v1/files"), 201),
+        (head("POST", "/ai/v1/files/", x_forwarded_prefix="/ai"), 201),
         (head("GET", "/v1/files"), 15),
         (head("POST", "/v1/chat/completions"), 15),
         (head("POST", "/nothing"), 15),

@@ -32,7 +32,9 @@ MANY = {f"field{number}": "x" for number in range(1100)}
     ("size", "fields", "status", "said"),
     [
         (10, PURPOSE, 200, "user_data"),
-        (LIMIT, PURPOSE, 413, "The file is larger than 1 MB"),
+        (LIMIT, PURPOSE, 200, "user_data"),
+        (LIMIT + 1, PURPOSE, 413, "The file is larger than 1 MB"),
+        (3 * LIMIT, PURPOSE, 413, "The file is larger than 1 MB"),
         (10, PURPOSE | MANY, 400, "too many fields"),
         (10, {"purpose": "x" * 700_000}, 400, "too long ones"),
     ],
@@ -46,3 +48,14 @@ def test_what_is_too_much_is_named(
         sent = {"input_stream": io.BytesIO(body), "environ_overrides": {"wsgi.input_terminated": True}}
     response = client.post("/v1/files", content_type="multipart/form-data; boundary=B", **sent)
     assert response.status_code == status and said in response.text
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br"])
+def test_an_upload_is_taken_plain(client: FlaskClient, coding: str) -> None:
+    response = client.post(
+        "/v1/files",
+        data=form(10, PURPOSE),
+        content_type="multipart/form-data; boundary=B",
+        headers={"Content-Encoding": coding},
+    )
+    assert response.status_code == 415 and "Content-Encoding" in response.get_json()["error"]["message"]

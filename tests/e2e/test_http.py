@@ -210,6 +210,24 @@ def test_who_expects_100_continue_is_refused_without_the_body(
     assert answered == status and "error" in json.loads(body)
 
 
+def test_who_sends_a_large_file_is_asked_for_it_once(server: Server) -> None:
+    begin = b'--B\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n--B\r\n'
+    begin += b'Content-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    body = begin + b"x" * (16 * 2**20) + b"\r\n--B--\r\n"
+    lines = ["POST /v1/files HTTP/1.1", "Host: test", "Content-Type: multipart/form-data; boundary=B"]
+    lines += [f"Content-Length: {len(body)}", "Expect: 100-continue", "Connection: close"]
+    with connect(server) as connection:
+        received = connection.makefile("rb")
+        connection.sendall("\r\n".join([*lines, "Content-Encoding: br", "", ""]).encode())
+        assert received.readline().split()[1] == b"415"
+    with connect(server) as connection:
+        received = connection.makefile("rb")
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        assert received.readline().split()[1] == b"100"
+        connection.sendall(body)
+        assert received.readline() == b"\r\n" and received.readline().split()[1] == b"200"
+
+
 def test_a_connection_lives_on_after_everything(server: Server) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
     steps: list[tuple[str, str, bytes | None, int]] = [

@@ -15,13 +15,14 @@ from marshmallow import ValidationError
 from localai_flask.api.anthropic.schemas import CountRequest, MessagesRequest
 from localai_flask.api.openai.schemas import ChatRequest, CompletionRequest
 from localai_flask.api.request.controls.forms import GUIDED
+from localai_flask.api.request.controls.sampling_fields import sampling_fields
 from localai_flask.api.request.foreign.fates import Fate, Hint, Honoured, Refusal
 from localai_flask.api.request.foreign.refused import HINTS, REFUSED
 from localai_flask.api.request.foreign.table import CONTAINERS, HONOURED, TABLE
 from localai_flask.api.request.foreign.translation import name_of, translated
 from localai_flask.api.request.parsing import Unsupported, first_error
 from localai_flask.api.responses.schemas import ResponseRequest
-from localai_flask.sampling_params import description_of, wanted_fields
+from localai_flask.sampling_params import wanted_fields
 
 CHAT = ChatRequest().fields
 PAGE = Path(__file__).parents[2] / "docs" / "other-servers.md"
@@ -218,7 +219,8 @@ def rows(fates: dict[str, Fate]) -> Iterator[str]:
 
 def page() -> str:
     lines = [HEAD, "## Sampling, under our own names\n", "| field | meaning |", "|---|---|"]
-    lines += [f"| `{name}` | {description_of(name)} |" for name in sorted(wanted_fields())]
+    fields = sampling_fields()
+    lines += [f"| `{name}` | {fields[name].metadata['description']} |" for name in sorted(wanted_fields())]
     lines += ["\n## Honoured\n", "| field | stands for | | of |", "|---|---|---|---|", *rows(HONOURED)]
     lines += ["\nThe form of an answer, with the form that each asks for, in errors under its own name:\n"]
     lines += ["| field | holds |", "|---|---|", *(f"| `{name}` | {kind} |" for name, kind in sorted(GUIDED.items()))]

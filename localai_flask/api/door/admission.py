@@ -25,7 +25,7 @@ from localai_flask.api.answer.errors import shape_of
 from localai_flask.api.door import auth, cors, hosts
 from localai_flask.api.door.places import TAKES_PLACE, TAKES_SEAT, Place, Places
 from localai_flask.api.door.proxies import Proxied, tidy_path, without_prefix
-from localai_flask.api.files.upload import TAKES_UPLOAD
+from localai_flask.api.files.upload import FORM_BYTES, TAKES_UPLOAD
 from localai_flask.api.request.body.content_coding import coding_of
 from localai_flask.errors import ApiError, ErrorInfo, QueueFull
 from localai_flask.keys.watched import WatchedKeys
@@ -220,9 +220,9 @@ class Door:
         """Return how long a request's body may be, in bytes."""
         settings = self._app.extensions["settings"]
         rule = self._match(request)
+        usual = int(settings.upload_limit) * 2**20
         is_upload = rule is not None and self._has_mark(rule, TAKES_UPLOAD)
-        megabytes = max(settings.upload_limit, settings.file_limit) if is_upload else settings.upload_limit
-        return int(megabytes) * 2**20
+        return max(usual, settings.file_limit * 2**20 + FORM_BYTES) if is_upload else usual
 
     def caller_of(self, request: Any) -> str:
         """Return whose key a request has; "" if it has none, or there are none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
 from flask import request
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from localai_flask.api import current
 from localai_flask.errors import ApiError, InvalidRequest
@@ -18,6 +19,8 @@ from localai_flask.store.files import PIECE
 PURPOSES = ("batch", "user_data", "vision", "assistants")
 """What OpenAI's clients upload files for that this server has a use for."""
 TAKES_UPLOAD = "takes_upload"
+FORM_BYTES = 2**20
+"""What stands around a file in its form, at most."""
 DAY_S = 86400
 BATCH_LIVES_S = 30 * DAY_S
 """How long a batch's input is kept if nothing is said, as OpenAI has it."""
@@ -55,7 +58,10 @@ class Upload:
 
 def read_upload() -> Upload:
     """Read the form of the present request; raise `InvalidRequest` for what is wrong with it."""
-    request.max_content_length = current.settings().file_limit * 2**20
+    limit = current.settings().file_limit
+    request.max_content_length = limit * 2**20 + FORM_BYTES
+    if request.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+        raise UnsupportedMediaType("An upload is kept as it comes; send it without `Content-Encoding`.")
     if request.mimetype != "multipart/form-data":
         raise InvalidRequest("The body must be a form (multipart/form-data) with the fields `file` and `purpose`.")
     try:
@@ -63,16 +69,22 @@ def read_upload() -> Upload:
     except RequestEntityTooLarge as error:
         if not _is_body_too_long():
             raise InvalidRequest("The form has too many fields, or too long ones; send the file as `file`.") from error
-        limit = current.settings().file_limit
-        raise FileTooLarge(f"The file is larger than {limit} MB; send less, or raise LOCALAI_FILE_LIMIT.") from error
+        raise _too_large(limit) from error
     if found is None:
         raise InvalidRequest("`file` is required: a field of the form that has a file name.", param="file")
+    if found.stream.seek(0, os.SEEK_END) > limit * 2**20:
+        raise _too_large(limit)
+    found.stream.seek(0)
     purpose = form.get("purpose", "")
     if purpose not in PURPOSES:
         raise InvalidRequest(f"`purpose` must be one of: {', '.join(PURPOSES)}.", param="purpose")
     lives_s = _life(form) or (BATCH_LIVES_S if purpose == "batch" else None)
     expires_at = None if lives_s is None else time.time() + lives_s
     return Upload(found.filename or "upload", purpose, found.stream, expires_at)
+
+
+def _too_large(limit: int) -> FileTooLarge:
+    return FileTooLarge(f"The file is larger than {limit} MB; send less, or raise LOCALAI_FILE_LIMIT.")
 
 
 def _is_body_too_long() -> bool:

@@ -53,7 +53,7 @@ class ReadingWorker(RefusingWorker):
         super().__init__(*args, **kwargs)
         self._settings = settings = Settings.from_environment()
         self._most_bytes = settings.upload_limit * 2**20
-        self._disk = DiskRoom(LARGE_AT_ONCE * settings.file_limit * 2**20)
+        self._disk = DiskRoom(LARGE_AT_ONCE * (settings.file_limit + 1) * 2**20)  # with the forms around them
         self._parser_settings = ParserSettings(self.cfg)
         self._most_held = max(LEAST_HELD, 4 * self._most_bytes)
         self._patience_s = settings.client_timeout
@@ -202,16 +202,18 @@ class ReadingWorker(RefusingWorker):
             return
         self._hold(conn, conn.arrival.size)
         conn.deadline = conn.arrival.deadline
+        request = conn.arrival.request
+        awaits_word = request is not None and request._expected_100_continue
+        if awaits_word:
+            request._expected_100_continue = False  # gunicorn would send it to whoever looks at the head
         if conn.arrival.is_large and not self._admits_large(conn):
             return
         if rest is not None:
             conn.rest = rest
             self._serve(conn)
             return
-        request = conn.arrival.request
-        if request is not None and request._expected_100_continue:
-            request._expected_100_continue = False
-            if self._refuses_unread(conn):
+        if awaits_word:
+            if not conn.is_known and self._refuses_unread(conn):
                 conn.arrival.give_up()
                 self._serve(conn)
                 return
